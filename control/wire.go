@@ -1,0 +1,207 @@
+package control
+
+import "time"
+
+// The wire forms repeat fields of the core's types on purpose: scripts are
+// written against these names, so they change only by addition.
+
+// An Activation is one reservation's or one job's state, as list tells it.
+type Activation struct {
+	ID      string    `json:"id"`
+	Kind    string    `json:"kind"` // job | reservation
+	Owner   string    `json:"owner"`
+	State   string    `json:"state"`
+	Outcome string    `json:"outcome"` // empty until finished
+	Due     time.Time `json:"due"`     // what it waits for, or began by; RFC 3339 with nanoseconds
+	Start   time.Time `json:"start"`
+	End     time.Time `json:"end,omitzero"` // a reservation's slot's end; when a job ended
+	Label   string    `json:"label"`
+	Reason  string    `json:"reason"` // why it is in this state, in words
+}
+
+// A Detail is an activation with all that is known of it, as show tells it.
+type Detail struct {
+	Activation
+	Phase        string    `json:"phase,omitempty"`
+	Generation   uint64    `json:"generation,omitempty"`
+	Source       string    `json:"source,omitempty"`
+	Devices      []string  `json:"devices,omitempty"`
+	Locks        []string  `json:"locks,omitempty"`
+	WaitsFor     []string  `json:"waits_for,omitempty"` // "lock sw1, held by 1042@ostrava"
+	Activate     []string  `json:"activate,omitempty"`
+	Deactivate   []string  `json:"deactivate,omitempty"`
+	Dir          string    `json:"dir,omitempty"`
+	Timeout      string    `json:"timeout,omitempty"`
+	Grace        string    `json:"grace,omitempty"`
+	Retries      int       `json:"retries"`
+	Missed       string    `json:"missed,omitempty"`
+	Topology     string    `json:"topology,omitempty"`
+	Created      time.Time `json:"created"`
+	Attempts     []Attempt `json:"attempts"`
+	RunDirectory string    `json:"run_directory,omitempty"` // of the newest attempt, on the daemon's machine
+}
+
+// An Attempt is one run of one phase.
+type Attempt struct {
+	Phase     string    `json:"phase"`
+	N         int       `json:"n"`
+	PID       int       `json:"pid"` // the script's; 0 if it never started
+	Started   time.Time `json:"started,omitzero"`
+	Ended     time.Time `json:"ended,omitzero"`
+	Exit      *int      `json:"exit"`   // null when it did not exit by itself
+	Signal    string    `json:"signal"` // "KILL", when one ended it
+	Reason    string    `json:"reason"` // exited, timeout, stopped, lost, not-started, ...
+	Contained string    `json:"contained"`
+	Leftovers int       `json:"leftovers"` // processes killed after the script's own end
+	Rusage    Rusage    `json:"rusage"`
+}
+
+// A Rusage is what an attempt's processes used.
+type Rusage struct {
+	User   float64 `json:"user"`   // seconds
+	System float64 `json:"system"` // seconds
+	MaxRSS int64   `json:"maxrss"` // KiB, of the largest process
+}
+
+// AddIn asks for a new job.
+type AddIn struct {
+	At      string   `arg:"at"`     // "2026-11-21 10:00", RFC 3339, "now"; daemon's zone unless it names one
+	In      string   `arg:"in"`     // a duration from now; at and in exclude each other, none means now
+	Arg     []string `arg:"arg"`    // the command, one argument each; or
+	Script  string   `arg:"script"` // a shell script, fed to /bin/sh on its standard input
+	Stdin   string   `arg:"stdin"`  // the command's standard input
+	Dir     string   `arg:"dir"`
+	Env     []string `arg:"env"` // K=V
+	Timeout string   `arg:"timeout"`
+	Grace   string   `arg:"grace"`
+	Lock    []string `arg:"lock"`
+	Retries int      `arg:"retries"`
+	Label   string   `arg:"label"`
+	Missed  string   `arg:"missed"` // run | skip
+	Umask   string   `arg:"umask"`  // octal
+	Hold    bool     `arg:"hold"`
+}
+
+// AddOut names the new job.
+type AddOut struct {
+	ID  string    `json:"id"`
+	Due time.Time `json:"due"`
+}
+
+// IDIn names one activation.
+type IDIn struct {
+	ID string `arg:"id,required"`
+}
+
+// ListIn narrows a list.
+type ListIn struct {
+	State []string `arg:"state"` // only these; "all" for finished ones too; none means all but finished
+	Owner string   `arg:"owner"`
+	Kind  string   `arg:"kind"`
+	Label string   `arg:"label"`
+	Limit int      `arg:"limit"` // 0: no limit
+}
+
+// LogIn asks for an attempt's output.
+type LogIn struct {
+	ID      string `arg:"id,required"`
+	Phase   string `arg:"phase"`   // none: the newest attempt's
+	Attempt int    `arg:"attempt"` // none: the newest
+	Follow  bool   `arg:"follow"`  // until the activation is finished
+}
+
+// LogOut is a piece of output.
+type LogOut struct {
+	Text   string `json:"text,omitempty"`   // when it is UTF-8
+	Base64 string `json:"base64,omitempty"` // when it is not
+}
+
+// WaitOut tells how an activation ended.
+type WaitOut struct {
+	Activation
+	Exit int `json:"exit"` // as atctl wait shall exit: the status, 128+signal, 124, 125, 126, 127
+}
+
+// ReloadIn modifies a reload.
+type ReloadIn struct {
+	Force  bool `arg:"force"`
+	DryRun bool `arg:"dry-run"`
+}
+
+// A ReloadLine is one thing to know about a load.
+type ReloadLine struct {
+	What   string `json:"what"` // added | changed | removed (dry run), rejected, failed, notice
+	ID     string `json:"id,omitempty"`
+	Source string `json:"source,omitempty"`
+	Text   string `json:"text,omitempty"` // "lab.yml:12: end: is before start"
+}
+
+// StatusOut is the daemon's own state.
+type StatusOut struct {
+	Version    string         `json:"version"`
+	PID        int            `json:"pid"`
+	Started    time.Time      `json:"started"`
+	Guard      string         `json:"guard"` // cgroup | subreaper | group
+	GuardWhy   string         `json:"guard_why,omitempty"`
+	StateDir   string         `json:"state_dir"`
+	RuntimeDir string         `json:"runtime_dir"`
+	User       string         `json:"user"`
+	Generation uint64         `json:"generation"`
+	Next       time.Time      `json:"next,omitzero"` // the next instant in the index
+	Running    int            `json:"running"`
+	States     map[string]int `json:"states"`
+	Sources    []SourceStatus `json:"sources"`
+	Draining   bool           `json:"draining,omitempty"`
+}
+
+// A SourceStatus is how a source's last load went.
+type SourceStatus struct {
+	Name  string    `json:"name"`
+	Live  int       `json:"live"`
+	Read  time.Time `json:"read,omitzero"`
+	Error string    `json:"error,omitempty"`
+}
+
+// EventsIn narrows the stream of events.
+type EventsIn struct {
+	Since uint64 `arg:"since"` // only later ones than this number
+	ID    string `arg:"id"`
+}
+
+// An Event is something that happened.
+type Event struct {
+	Seq    uint64    `json:"seq"` // rises, also over restarts; gaps mean nothing
+	Time   time.Time `json:"time"`
+	What   string    `json:"what"` // state, attempt.started, attempt.ended, load, ...
+	ID     string    `json:"id,omitempty"`
+	State  string    `json:"state,omitempty"`
+	Reason string    `json:"reason,omitempty"`
+}
+
+// BackupOut is a piece of a backup.
+type BackupOut struct {
+	Base64 string `json:"base64"`
+}
+
+// LinkconfIn attaches a topology to a reservation. The names are those of the
+// laboratory's protocol of 2007.
+type LinkconfIn struct {
+	Resid    string `arg:"resid,required"`
+	Topology string `arg:"topology,required"` // a file's name, or JSON in one line
+}
+
+// DellinkconfIn takes a topology away again.
+type DellinkconfIn struct {
+	Delresid string `arg:"delresid,required"`
+}
+
+// KillIn is the old way to say reload (10) and stop (15).
+type KillIn struct {
+	Kill int `arg:"kill,required"`
+}
+
+// CancelIn cancels an activation.
+type CancelIn struct {
+	ID     string `arg:"id,required"`
+	Reason string `arg:"reason"`
+}

@@ -1,0 +1,43 @@
+// Package diag collects what is wrong with a file, line by line, so that a
+// reader can be told of all of it at once.
+package diag
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"activationd/internal/fault"
+)
+
+// A List is the faults found in one file.
+type List struct {
+	File   string
+	faults []lineError
+}
+
+type lineError struct {
+	file string
+	line int
+	text string
+}
+
+func (e lineError) Error() string { return fmt.Sprintf("%s:%d: %s", e.file, e.line, e.text) }
+func (e lineError) Unwrap() error { return fault.Invalid }
+
+// Add notes a fault. Line 0 stands for the file as a whole.
+func (l *List) Add(line int, format string, args ...any) {
+	l.faults = append(l.faults, lineError{l.File, line, fmt.Sprintf(format, args...)})
+}
+
+// Err returns the faults in the order of their lines as one error, of kind
+// [fault.Invalid], or nil if there are none.
+func (l *List) Err() error {
+	slices.SortStableFunc(l.faults, func(a, b lineError) int { return cmp.Compare(a.line, b.line) })
+	errs := make([]error, len(l.faults))
+	for i, f := range l.faults {
+		errs[i] = f
+	}
+	return errors.Join(errs...)
+}
