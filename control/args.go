@@ -1,0 +1,243 @@
+package control
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"activationd/internal/fault"
+)
+
+// An Arg is one argument that an operation takes.
+type Arg struct {
+	Name     string
+	Type     string // string, int, uint64, bool
+	Required bool
+	Repeated bool
+}
+
+// A plan is how the fields of a struct are read and written as arguments.
+type plan struct {
+	typ    reflect.Type
+	args   []Arg
+	index  [][]int
+	byName map[string]int
+	must   uint64 // a bit for each required one
+}
+
+func newPlan(t reflect.Type) (*plan, error) {
+	if t.Kind() != reflect.Struct {
+		return nil, fmt.Errorf("the input %v is not a struct", t)
+	}
+	p := &plan{typ: t, byName: make(map[string]int)}
+	for _, f := range reflect.VisibleFields(t) {
+		tag, ok := f.Tag.Lookup("arg")
+		if f.Anonymous && !ok && f.Type.Kind() == reflect.Struct {
+			continue // its fields come by themselves
+		}
+		name, option, _ := strings.Cut(tag, ",")
+		a := Arg{Name: name, Type: f.Type.Kind().String(), Required: option == "required"}
+		switch f.Type {
+		case reflect.TypeFor[string](), reflect.TypeFor[int](), reflect.TypeFor[uint64](), reflect.TypeFor[bool]():
+		case reflect.TypeFor[[]string]():
+			a.Type, a.Repeated = "string", true
+		default:
+			return nil, fmt.Errorf("%v.%s: no argument can be a %v", t, f.Name, f.Type)
+		}
+		switch i := len(p.args); {
+		case name == "" || !f.IsExported() || option != "" && !a.Required:
+			return nil, fmt.Errorf("%v.%s: the tag arg:%q says nothing", t, f.Name, tag)
+		case name != strings.ToLower(name) || strings.ContainsAny(name, ": \t\r\n\""):
+			return nil, fmt.Errorf("%v.%s: %q is no name for an argument", t, f.Name, name)
+		case i == 64:
+			return nil, fmt.Errorf("%v: more than 64 arguments", t)
+		default:
+			if _, twice := p.byName[name]; twice {
+				return nil, fmt.Errorf("%v: two arguments %s", t, name)
+			}
+			p.byName[name] = i
+			if a.Required {
+				p.must |= 1 << i
+			}
+		}
+		p.args = append(p.args, a)
+		p.index = append(p.index, f.Index)
+	}
+	return p, nil
+}
+
+// A Decoder makes an operation's input out of arguments.
+type Decoder struct {
+	op   *Op
+	in   reflect.Value
+	seen uint64
+}
+
+// Decoder returns one for one request.
+func (op *Op) Decoder() Decoder { return Decoder{op: op, in: reflect.New(op.In)} }
+
+// Takes reports whether op has an argument of that name, which is in lower case.
+func (op *Op) Takes(name []byte) bool {
+	_, ok := op.plan.byName[string(name)]
+	return ok
+}
+
+// Complete reports whether all that is required was set.
+func (d *Decoder) Complete() bool { return d.op.plan.must&^d.seen == 0 }
+
+// Set sets an argument; name is in lower case. A value that starts with a
+// double quote is a JSON string. An error is of kind fault.Invalid and says
+// what would have been right.
+func (d *Decoder) Set(name, value []byte) error {
+	p := d.op.plan
+	i, ok := p.byName[string(name)]
+	if !ok {
+		return fmt.Errorf("%s: no argument %.40q%s: %w", d.op.Name, name, p.names(), fault.Invalid)
+	}
+	a, bit := &p.args[i], uint64(1)<<i
+	if d.seen&bit != 0 && !a.Repeated {
+		return fmt.Errorf("%s: given twice: %w", a.Name, fault.Invalid)
+	}
+	s, err := unquote(value)
+	if err != nil {
+		return fmt.Errorf("%s: %w", a.Name, err)
+	}
+	if s != "" || !a.Required {
+		d.seen |= bit
+	}
+	field := d.in.Elem().FieldByIndex(p.index[i])
+	switch a.Type {
+	case "int":
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			return fmt.Errorf("%s: %.40q is not a whole number: %w", a.Name, s, fault.Invalid)
+		}
+		field.SetInt(int64(n))
+	case "uint64":
+		n, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			return fmt.Errorf("%s: %.40q is not a whole number of 0 or more: %w", a.Name, s, fault.Invalid)
+		}
+		field.SetUint(n)
+	case "bool":
+		b, ok := parseBool(s)
+		if !ok {
+			return fmt.Errorf("%s: %.40q is neither yes nor no: %w", a.Name, s, fault.Invalid)
+		}
+		field.SetBool(b)
+	default:
+		if a.Repeated {
+			list := field.Addr().Interface().(*[]string)
+			*list = append(*list, s)
+		} else {
+			field.SetString(s)
+		}
+	}
+	return nil
+}
+
+// Input returns a pointer to what was made, for Call and Stream, or an error of
+// kind fault.Invalid that names what is missing.
+func (d *Decoder) Input() (any, error) {
+	p := d.op.plan
+	if missing := p.must &^ d.seen; missing != 0 {
+		var names []string
+		for i, a := range p.args {
+			if missing&(1<<i) != 0 {
+				names = append(names, a.Name+":")
+			}
+		}
+		return nil, fmt.Errorf("%s needs %s: %w", d.op.Name, strings.Join(names, " and "), fault.Invalid)
+	}
+	return d.in.Interface(), nil
+}
+
+func (p *plan) names() string {
+	if len(p.args) == 0 {
+		return "; it takes none"
+	}
+	names := make([]string, len(p.args))
+	for i, a := range p.args {
+		names[i] = a.Name
+	}
+	return "; it takes " + strings.Join(names, ", ")
+}
+
+func parseBool(s string) (value, ok bool) {
+	switch strings.ToLower(s) {
+	case "yes", "true", "1":
+		return true, true
+	case "no", "false", "0":
+		return false, true
+	}
+	return false, false
+}
+
+func unquote(value []byte) (string, error) {
+	if len(value) == 0 || value[0] != '"' {
+		return string(value), nil
+	}
+	var s string
+	if err := json.Unmarshal(value, &s); err != nil {
+		return "", fmt.Errorf("what starts with a double quote must be a JSON string (%v): %w", err, fault.Invalid)
+	}
+	return s, nil
+}
+
+// appendArgs writes in's fields as lines "name:value". What is zero is left
+// out.
+func appendArgs(b []byte, in any) ([]byte, error) {
+	v := reflect.Indirect(reflect.ValueOf(in))
+	if !v.IsValid() {
+		return b, nil
+	}
+	p, err := newPlan(v.Type())
+	if err != nil {
+		return nil, err
+	}
+	for i, a := range p.args {
+		field := v.FieldByIndex(p.index[i])
+		if field.IsZero() {
+			continue
+		}
+		values := []string{""}
+		switch a.Type {
+		case "int":
+			values[0] = strconv.FormatInt(field.Int(), 10)
+		case "uint64":
+			values[0] = strconv.FormatUint(field.Uint(), 10)
+		case "bool":
+			values[0] = "yes"
+		default:
+			if a.Repeated {
+				values = field.Interface().([]string)
+			} else {
+				values[0] = field.String()
+			}
+		}
+		for _, s := range values {
+			b = append(append(b, a.Name...), ':')
+			if b, err = appendValue(b, s, "\n\r\x00"); err != nil {
+				return nil, fmt.Errorf("%s: %w", a.Name, err)
+			}
+			b = append(b, '\n')
+		}
+	}
+	return b, nil
+}
+
+// appendValue writes s as it is, or as a JSON string when it contains one of
+// special or starts with a double quote.
+func appendValue(b []byte, s, special string) ([]byte, error) {
+	if !utf8.ValidString(s) {
+		return nil, fmt.Errorf("%.40q is not UTF-8: %w", s, fault.Invalid)
+	}
+	if !strings.HasPrefix(s, `"`) && !strings.ContainsAny(s, special) {
+		return append(b, s...), nil
+	}
+	quoted, err := json.Marshal(s)
+	return append(b, quoted...), err
+}
