@@ -35,7 +35,7 @@ type Config struct {
 
 // A Listen is a TCP address on which the control server answers.
 type Listen struct {
-	Address string `yaml:"address"` // host:port
+	Address string `yaml:"address"` // host:port, or systemd:NAME, a socket that systemd hands over under that name
 	Role    string `yaml:"role"`    // of a peer that shows no token: none, viewer, submitter, operator, admin
 	User    string `yaml:"user"`    // whose jobs they are that come in here; empty: jobs are refused
 	TLS     *TLS   `yaml:"tls"`     // nil: plain
@@ -61,6 +61,8 @@ type Access struct {
 	Operators []string `yaml:"operators"`
 	Viewers   []string `yaml:"viewers"`
 	Others    string   `yaml:"others"` // submitter, viewer, none; empty: submitter as root, none otherwise
+
+	roles map[uint32]string // made of the above by loadConfig
 }
 
 // Control bounds what a client of the control server can use up.
@@ -82,7 +84,7 @@ type Source struct {
 
 // A SQL is a database that is asked for reservations.
 type SQL struct {
-	Name     string `yaml:"name"` // in messages; by default the driver's
+	Name     string `yaml:"name"` // in messages; empty: made from driver, host and database
 	Driver   string `yaml:"driver"`
 	DSN      string `yaml:"dsn"`
 	DSNFile  string `yaml:"dsn_file,path"` // a file whose content is the DSN

@@ -152,20 +152,16 @@ func (p *parser) checkListen() {
 // settleListen sets the role that a listener has by default, and checks that
 // it lets in nobody whom nobody knows.
 func settleListen(l *Listen, tokens bool) error {
-	if l.Address == "" {
-		return errors.New("address: missing; write HOST:PORT")
+	if l.TLS != nil && (l.TLS.Certificate == "" || l.TLS.Key == "") {
+		return errors.New("tls: needs certificate and key")
 	}
-	host, port, err := net.SplitHostPort(l.Address)
+	if name, ok := strings.CutPrefix(l.Address, fromSystemd); ok && name != "" {
+		return nil // its address is known when it is handed over
+	}
+	loopback, err := isLoopback(l.Address)
 	if err != nil {
-		return fmt.Errorf("want HOST:PORT, have %q", l.Address)
+		return err
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return fmt.Errorf("want a port from 0 to 65535, have %q", port)
-	} else if n == 0 && l.TLS != nil {
-		return errors.New("a listener with TLS needs a port")
-	}
-	addr, err := netip.ParseAddr(host)
-	loopback := host == "localhost" || err == nil && addr.Unmap().IsLoopback()
 	known := loopback || l.TLS != nil && l.TLS.ClientCA != ""
 	if l.Role == "" {
 		l.Role = "none"
@@ -174,8 +170,6 @@ func settleListen(l *Listen, tokens bool) error {
 		}
 	}
 	switch {
-	case l.TLS != nil && (l.TLS.Certificate == "" || l.TLS.Key == ""):
-		return errors.New("tls: needs certificate and key")
 	case l.TLS == nil && !loopback:
 		return fmt.Errorf("%s can be reached from other machines, so it needs tls (or listen on 127.0.0.1)", l.Address)
 	case !known && l.Role != "none":
@@ -184,6 +178,24 @@ func settleListen(l *Listen, tokens bool) error {
 		return errors.New("nobody could use it: set tls.client_ca, or tokens at the top of the file")
 	}
 	return nil
+}
+
+// fromSystemd begins the address of a socket that systemd hands over.
+const fromSystemd = "systemd:"
+
+func isLoopback(address string) (bool, error) {
+	if address == "" {
+		return false, errors.New("address: missing; write HOST:PORT")
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return false, fmt.Errorf("want HOST:PORT, have %q", address)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return false, fmt.Errorf("want a port from 0 to 65535, have %q", port)
+	}
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.Unmap().IsLoopback(), nil
 }
 
 func (p *parser) checkAccess() {
@@ -276,12 +288,10 @@ func (p *parser) checkSQL(s *SQL) {
 			p.wrong(&s.TimeZone, "no such zone: %q; write one such as Europe/Prague", s.TimeZone)
 		}
 	}
-	if s.Name == "" {
-		s.Name = s.Driver
-	}
 }
 
-// Name is what messages call the source.
+// Name is what messages call the source; empty for a database without a name of
+// its own.
 func (s *Source) Name() string {
 	if s.SQL != nil {
 		return s.SQL.Name
