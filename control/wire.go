@@ -205,3 +205,15 @@ type CancelIn struct {
 	ID     string `arg:"id,required"`
 	Reason string `arg:"reason"`
 }
+
+// StopIn modifies a stop.
+type StopIn struct {
+	Drain bool `arg:"drain"` // wait for what runs, start nothing new
+}
+
+// A WhyLine is one thing that explains an activation's state. The last one is
+// about now.
+type WhyLine struct {
+	Time time.Time `json:"time,omitzero"` // when it happened
+	Text string    `json:"text"`
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"activationd/control"
+	"activationd/internal/fault"
+)
+
+func newBackupCommand(a *app) *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "backup FILE",
+		Short: "Save the daemon's state while it runs",
+		Long: `Backup writes a copy of the daemon's state, as of one moment, to FILE, or to standard
+output if that is -. FILE is there, whole and on the disk, or not at all.
+
+To restore it, stop the daemon, put FILE in place of state.db in its state directory
+("atctl status" names it), and start the daemon.`,
+		Args: wants(1, 1, "one file's name, or -"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+			defer stop()
+			return runBackup(ctx, a, args[0], force)
+		},
+	}
+	cmd.Flags().BoolVar(&force, "force", false, "replace FILE if it is there")
+	return cmd
+}
+
+func runBackup(ctx context.Context, a *app, name string, force bool) (err error) {
+	if name == "-" {
+		if isTerminal(os.Stdout) {
+			return fmt.Errorf("a backup is nothing for a terminal; give a file's name: %w", fault.Invalid)
+		}
+		return fetchBackup(ctx, a, os.Stdout)
+	}
+	if _, err := os.Lstat(name); err == nil && !force {
+		return fmt.Errorf("%s is there; give another name, or --force to replace it: %w", name, fault.Conflict)
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: %w", err, fault.Invalid)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close() // or it is closed
+			_ = os.Remove(f.Name())
+		}
+	}()
+	if err := fetchBackup(ctx, a, f); err != nil {
+		return err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), name); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+func fetchBackup(ctx context.Context, a *app, w io.Writer) error {
+	size := 0
+	err := stream(ctx, a, "backup", nil, func(piece control.BackupOut) error {
+		data, err := base64.StdEncoding.DecodeString(piece.Base64)
+		if err != nil {
+			return fmt.Errorf("the daemon's reply: %w", err)
+		}
+		n, err := w.Write(data)
+		size += n
+		return err
+	})
+	if err == nil && size == 0 {
+		err = fmt.Errorf("the daemon sent an empty backup: %w", fault.Internal)
+	}
+	return err
+}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"activationd/control"
+)
+
+type listOptions struct {
+	control.ListIn
+	all bool
+}
+
+func newListCommand(a *app) *cobra.Command {
+	var opts listOptions
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List jobs and reservations",
+		Long: `List shows jobs and reservations that are not finished, the next one first.
+
+DUE is what each waits for, or when it began, in your own time zone. REASON says why
+it is in its state; "atctl why ID" says more. Scripts had better use --json, whose
+times are RFC 3339: columns may be added here.`,
+		Args: none,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runList(cmd.Context(), a, opts)
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&opts.all, "all", false, "finished ones too")
+	f.StringSliceVar(&opts.State, "state", nil, "only those in `STATE`: scheduled, held, waiting, activating, active,\n"+
+		"deactivating, stuck, finished; several with commas")
+	f.StringVar(&opts.Owner, "owner", "", "only those of `OWNER`")
+	f.StringVar(&opts.Kind, "kind", "", "only `job|reservation`")
+	f.StringVar(&opts.Label, "label", "", "only those with the label `TEXT`")
+	f.IntVar(&opts.Limit, "limit", 0, "no more than `N`")
+	return cmd
+}
+
+func runList(ctx context.Context, a *app, opts listOptions) error {
+	if opts.all {
+		opts.State = append(opts.State, "all")
+	}
+	if a.json {
+		return a.printJSON(ctx, "list", opts.ListIn)
+	}
+	now := time.Now()
+	t := newTable(os.Stdout, column{"ID", 24}, column{"STATE", 0}, column{"DUE", 0}, column{"OWNER", 16},
+		column{"LABEL", 40}, column{"REASON", 0})
+	err := stream(ctx, a, "list", opts.ListIn, func(act control.Activation) error {
+		return t.row(act.ID, state(act), instant(act.Due, now), act.Owner, act.Label, act.Reason)
+	})
+	return errors.Join(t.flush(), err) // what came before a failure is of use
+}
+
+// state tells a state, and the outcome of what is finished.
+func state(act control.Activation) string {
+	if act.Outcome != "" {
+		return act.State + " (" + act.Outcome + ")"
+	}
+	return act.State
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"activationd/control"
+)
+
+func newStatusCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show how the daemon is",
+		Args:  none,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runStatus(cmd.Context(), a)
+		},
+	}
+}
+
+func runStatus(ctx context.Context, a *app) error {
+	if a.json {
+		return a.printJSON(ctx, "status", nil)
+	}
+	s, err := call[control.StatusOut](ctx, a, "status", nil)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	next, guard, draining := "nothing is scheduled", s.Guard, ""
+	if !s.Next.IsZero() {
+		next = instant(s.Next, now)
+	}
+	if s.GuardWhy != "" {
+		guard += " (" + s.GuardWhy + ")"
+	}
+	if s.Draining {
+		draining = "yes: nothing new is started, and it stops when nothing runs"
+	}
+	var states []string
+	for _, name := range slices.Sorted(maps.Keys(s.States)) {
+		states = append(states, fmt.Sprintf("%d %s", s.States[name], name))
+	}
+	err = fields(os.Stdout,
+		[2]string{"version", s.Version},
+		[2]string{"process", fmt.Sprintf("%d, as %s", s.PID, s.User)},
+		[2]string{"started", instant(s.Started, now)},
+		[2]string{"draining", draining},
+		[2]string{"guard", guard},
+		[2]string{"state", s.StateDir},
+		[2]string{"runtime", s.RuntimeDir},
+		[2]string{"generation", strconv.FormatUint(s.Generation, 10)},
+		[2]string{"next", next},
+		[2]string{"running", strconv.Itoa(s.Running)},
+		[2]string{"activations", strings.Join(states, ", ")},
+	)
+	if err != nil || len(s.Sources) == 0 {
+		return err
+	}
+	fmt.Println()
+	t := newTable(os.Stdout, column{"SOURCE", 0}, column{"LIVE", 0}, column{"READ", 0}, column{"ERROR", 0})
+	for _, src := range s.Sources {
+		err = errors.Join(err, t.row(src.Name, strconv.Itoa(src.Live), instant(src.Read, now), src.Error))
+	}
+	return errors.Join(err, t.flush())
+}

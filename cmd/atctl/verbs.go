@@ -1,0 +1,68 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"activationd/control"
+)
+
+// The commands of this file each ask one thing for several ids, and print
+// nothing when all is well.
+
+func newCancelCommand(a *app) *cobra.Command {
+	var reason string
+	cmd := newVerbCommand(a, "cancel", "Cancel jobs or reservations", `Cancel ends what runs, with everything that it started, and undoes what was
+activated. What has not begun will not begin.`, "",
+		func(id string) any { return control.CancelIn{ID: id, Reason: reason} })
+	cmd.Flags().StringVar(&reason, "reason", "", "`TEXT` to keep with it")
+	return cmd
+}
+
+func newHoldCommand(a *app) *cobra.Command {
+	return newVerbCommand(a, "hold", "Keep scheduled ones from starting",
+		`Hold keeps a job or a reservation that is scheduled from starting until it is
+released. Reloading does not change that.`, "scheduled", byID)
+}
+
+func newReleaseCommand(a *app) *cobra.Command {
+	return newVerbCommand(a, "release", "Let held ones start again",
+		`Release undoes hold. What was due meanwhile follows its policy for missed ones.`, "held", byID)
+}
+
+func newRunCommand(a *app) *cobra.Command {
+	return newVerbCommand(a, "run", "Start scheduled ones now",
+		`Run starts a job or a reservation now, before its time. It still waits for its locks.`, "scheduled,held", byID)
+}
+
+func newRetryCommand(a *app) *cobra.Command {
+	return newVerbCommand(a, "retry", "Try the deactivation of stuck ones again",
+		`Retry tries the deactivation again of what is stuck because its attempts were used up.`, "stuck", byID)
+}
+
+func newForgiveCommand(a *app) *cobra.Command {
+	return newVerbCommand(a, "forgive", "Take stuck ones for finished",
+		`Forgive takes a stuck job or reservation for finished, though its deactivation was
+not proved: you have cleaned up yourself, or take the blame. It is recorded.`, "stuck", byID)
+}
+
+func byID(id string) any { return control.IDIn{ID: id} }
+
+// newVerbCommand makes the command for the operation verb. Its ids are
+// completed from those in one of states, or all that are not finished.
+func newVerbCommand(a *app, verb, short, long, states string, in func(id string) any) *cobra.Command {
+	var keepGoing bool
+	cmd := &cobra.Command{
+		Use:               verb + " ID...",
+		Short:             short,
+		Long:              long + "\n\nIt stops at the first ID that fails, unless --keep-going is given.",
+		Args:              wants(1, 0, "an ID; see atctl list"),
+		ValidArgsFunction: a.completeIDs(states),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return each(args, keepGoing, func(id string) error {
+				return a.tell(cmd.Context(), verb, in(id))
+			})
+		},
+	}
+	cmd.Flags().BoolVarP(&keepGoing, "keep-going", "k", false, "try every ID")
+	return cmd
+}

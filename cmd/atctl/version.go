@@ -1,0 +1,25 @@
+package main
+
+import (
+	"fmt"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+func newVersionCommand(*app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print this program's version",
+		Long:  `Version prints the version of atctl. The daemon's own is in "atctl status".`,
+		Args:  none,
+		RunE: func(*cobra.Command, []string) error {
+			version := "unknown"
+			if info, ok := debug.ReadBuildInfo(); ok {
+				version = info.Main.Version
+			}
+			_, err := fmt.Println("atctl", version)
+			return err
+		},
+	}
+}
