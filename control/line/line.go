@@ -1,12 +1,18 @@
 // Package line serves the operations of a registry over the line protocol that
 // package control describes: to people with nc, to old reservation systems and
-// to atctl. It also decides who a connection's peer is.
+// to atctl. It also decides who a connection's peer is: see [Access], [Tokens]
+// and [Certificates].
 package line
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"activationd/control"
@@ -17,7 +23,7 @@ type Limits struct {
 	Line      int           // bytes of a line; 1 MiB
 	Arguments int           // of a request; 1000
 	Request   int           // bytes of a request; 4 MiB
-	Memory    int           // bytes of all large requests of a listener together; 64 MiB
+	Memory    int64         // bytes of all large requests of a listener together; 64 MiB
 	Conns     int           // connections of a listener; 1024
 	Idle      time.Duration // without a request; 60 s
 	Partial   time.Duration // in the middle of a request, plus a second per 16 KiB of it; 15 s
@@ -25,7 +31,26 @@ type Limits struct {
 	Grace     time.Duration // for connections to finish when Serve ends; 5 s
 }
 
+func (l Limits) orDefaults() Limits {
+	return Limits{
+		Line:      cmp.Or(l.Line, 1<<20),
+		Arguments: cmp.Or(l.Arguments, 1000),
+		Request:   cmp.Or(l.Request, 4<<20),
+		Memory:    cmp.Or(l.Memory, 64<<20),
+		Conns:     cmp.Or(l.Conns, 1024),
+		Idle:      cmp.Or(l.Idle, 60*time.Second),
+		Partial:   cmp.Or(l.Partial, 15*time.Second),
+		Write:     cmp.Or(l.Write, 30*time.Second),
+		Grace:     cmp.Or(l.Grace, 5*time.Second),
+	}
+}
+
+// refusals is how many connections over the limit are told so at a time; more
+// are closed without a word.
+const refusals = 16
+
 // A Server serves operations. Its fields are set before Serve and not changed.
+// It adds three commands of its own for people: help, token and quit.
 type Server struct {
 	Registry *control.Registry
 	Log      *slog.Logger
@@ -34,11 +59,145 @@ type Server struct {
 	Token func(secret string) (control.Caller, bool)
 }
 
-// Serve serves the connections that ln accepts until ctx ends, then closes ln,
-// waits for its connections within Limits.Grace and returns nil. It may run for
-// several listeners at once; each has limits of its own. authenticate says who
-// a connection's peer is; its error is told to the peer, whose connection is
-// closed then.
+// A listening is one call of Serve.
+type listening struct {
+	*Server
+	lim     Limits
+	builtin *control.Registry
+	memory  atomic.Int64
+	slots   chan struct{} // one token per connection
+	refused chan struct{} // one per connection that is being refused
+	all     sync.WaitGroup
+
+	mu    sync.Mutex
+	conns map[net.Conn]struct{}
+}
+
+// Serve serves the connections that ln accepts until ctx ends, then closes ln
+// and waits for its connections: what is being done has Limits.Grace to notice
+// and to reply. It returns nil, or an error if a handler could not be waited
+// for or ln failed. It may run for several listeners at once; each has limits of its
+// own. authenticate says who a connection's peer is; its error is told to the
+// peer, whose connection is closed then.
 func (s *Server) Serve(ctx context.Context, ln net.Listener, authenticate func(net.Conn) (control.Caller, error)) error {
-	return nil
+	lim := s.Limits.orDefaults()
+	l := &listening{
+		Server:  s,
+		lim:     lim,
+		builtin: builtins(s.Registry),
+		slots:   make(chan struct{}, lim.Conns),
+		refused: make(chan struct{}, refusals),
+		conns:   make(map[net.Conn]struct{}),
+	}
+	l.memory.Store(lim.Memory)
+	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
+	defer stop()
+	err := l.accept(ctx, ln, authenticate)
+	_ = ln.Close()
+	return errors.Join(err, l.wait())
+}
+
+func (l *listening) accept(ctx context.Context, ln net.Listener, authenticate func(net.Conn) (control.Caller, error)) error {
+	pause := 5 * time.Millisecond
+	for {
+		conn, err := ln.Accept()
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				_ = conn.Close()
+			}
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("listening at %v: %w", ln.Addr(), err)
+		case err != nil: // out of descriptors, or the peer is gone again: it passes
+			l.Log.Warn("cannot accept a connection", "address", ln.Addr().String(), "err", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(pause):
+			}
+			pause = min(2*pause, time.Second)
+			continue
+		}
+		pause = 5 * time.Millisecond
+		select {
+		case l.slots <- struct{}{}:
+			l.keep(conn, true)
+			l.all.Go(func() {
+				l.serve(ctx, conn, authenticate)
+				l.keep(conn, false)
+				<-l.slots
+			})
+		default:
+			l.refuse(conn)
+		}
+	}
+}
+
+// refuse tells a connection that it is one too many.
+func (l *listening) refuse(conn net.Conn) {
+	select {
+	case l.refused <- struct{}{}:
+	default:
+		_ = conn.Close()
+		return
+	}
+	l.keep(conn, true)
+	l.all.Go(func() {
+		l.dismiss(conn, 429, fmt.Sprintf("%d connections are open already, which is the limit; close some or try again later", l.lim.Conns))
+		l.keep(conn, false)
+		<-l.refused
+	})
+}
+
+// dismiss says a last thing to a peer and closes the connection, taking care
+// that he can read it: a connection closed while input waits is reset, and
+// what was sent is lost.
+func (l *listening) dismiss(conn net.Conn, code int, text string) {
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(min(l.lim.Write, 2*time.Second))); err != nil {
+		return
+	}
+	if _, err := fmt.Fprintf(conn, "%d %s\n.\n", code, control.OneLine(text)); err != nil {
+		return
+	}
+	linger(conn)
+}
+
+// keep notes that conn is open, or no longer.
+func (l *listening) keep(conn net.Conn, open bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if open {
+		l.conns[conn] = struct{}{}
+	} else {
+		delete(l.conns, conn)
+	}
+}
+
+// wait waits for the connections: first for them to end by themselves, then
+// after closing them, then no longer.
+func (l *listening) wait() error {
+	done := make(chan struct{})
+	go func() {
+		l.all.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-time.After(l.lim.Grace):
+	}
+	l.mu.Lock()
+	for conn := range l.conns {
+		_ = conn.Close()
+	}
+	l.mu.Unlock()
+	select {
+	case <-done:
+		return nil
+	case <-time.After(l.lim.Grace):
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return fmt.Errorf("%d connections' operations did not end within %v", len(l.conns), 2*l.lim.Grace)
 }
