@@ -14,92 +14,36 @@ import (
 	"activationd/internal/fault"
 )
 
-// An Access says who a connection's peer is and what he may do. The zero Access
-// knows only root and user 0's processes on Unix sockets; maps are by number,
-// as names were resolved when the configuration was read.
-type Access struct {
-	Self   int                     // the daemon's own uid; it and root are admins on Unix sockets
-	Users  map[int]control.Role    // of Unix peers, by uid
-	Groups map[int]control.Role    // of Unix peers, by gid, all of a user's groups; the highest role counts
-	Local  control.Role            // of Unix peers of whom neither map knows
-	Certs  map[string]control.Role // of TLS peers, by the common name of a certificate that was verified
-	// Loopback is the role of peers on this machine's loopback over plain TCP.
-	// They may be any local user: a machine with users who are not trusted wants
-	// less than the usual Operator here.
-	Loopback control.Role
-}
-
-// DefaultAccess returns the usual access: root and self are admins, other local
-// users have jobs of their own, and who comes over loopback is the reservation
-// system.
-func DefaultAccess(self int) Access {
-	return Access{Self: self, Local: control.Submitter, Loopback: control.Operator}
-}
-
-// Authenticate is for [Server.Serve]. An error is of kind fault.Denied, or that
-// of a TLS handshake. A peer who is known to be nobody yet, because he came
-// over TLS without a certificate, has the role none until he gives a token.
-func (a Access) Authenticate(conn net.Conn) (control.Caller, error) {
-	switch c := conn.(type) {
-	case *net.UnixConn:
-		return a.unix(c)
-	case *tls.Conn:
-		return a.tls(c)
-	}
-	remote, err := netip.ParseAddrPort(conn.RemoteAddr().String())
-	if err != nil {
-		return control.Caller{}, fmt.Errorf("peer %v has no address that is known here: %w", conn.RemoteAddr(), fault.Denied)
-	}
-	if !remote.Addr().Unmap().IsLoopback() {
-		return control.Caller{}, fmt.Errorf("from %v only TLS is accepted, with a client certificate or a token: %w",
-			remote.Addr().Unmap(), fault.Denied)
-	}
-	return control.Caller{Role: a.Loopback, Name: "loopback", UID: -1, GID: -1, Via: "tcp " + remote.String()}, nil
-}
-
-func (a Access) unix(conn *net.UnixConn) (control.Caller, error) {
-	cred, err := peer(conn)
-	if err != nil {
-		return control.Caller{}, fmt.Errorf("the peer's user: %w: %w", err, fault.Denied)
-	}
-	uid, gid := int(cred.Uid), int(cred.Gid)
-	c := control.Caller{UID: uid, GID: gid, Name: "#" + strconv.Itoa(uid), Via: fmt.Sprintf("unix pid %d", cred.Pid)}
-	u, err := user.LookupId(strconv.Itoa(uid))
-	if err == nil {
-		c.Name = u.Username
-	}
-	if uid == 0 || uid == a.Self {
-		c.Role = control.Admin
-		return c, nil
-	}
-	c.Role = a.Local
-	byUser, named := a.Users[uid]
-	if named {
-		c.Role = byUser
-		return c, nil // what is said of him in person counts, also if it is less
-	}
-	if len(a.Groups) > 0 {
-		byGroup, known := a.Groups[gid]
-		for _, id := range groups(u) {
-			if r, ok := a.Groups[id]; ok {
-				byGroup, known = max(byGroup, r), true
-			}
+// UnixPeers returns an authentication for [Server.Serve] of a Unix socket's
+// peers: by their uid, as the kernel noted it when they connected.
+func UnixPeers(role func(uid uint32) control.Role) func(net.Conn) (control.Caller, error) {
+	return func(conn net.Conn) (control.Caller, error) {
+		c, ok := conn.(*net.UnixConn)
+		if !ok {
+			return control.Caller{}, fmt.Errorf("a peer at %v: has no uid: %w", conn.RemoteAddr(), fault.Denied)
 		}
-		if known {
-			c.Role = byGroup
+		cred, err := peer(c)
+		if err != nil {
+			return control.Caller{}, fmt.Errorf("the peer's user: %w: %w", err, fault.Denied)
 		}
+		caller := control.Caller{
+			Role: role(cred.Uid), UID: int(cred.Uid), GID: int(cred.Gid),
+			Name: "#" + strconv.Itoa(int(cred.Uid)),
+			Via:  fmt.Sprintf("unix pid %d", cred.Pid),
+		}
+		if u, err := user.LookupId(strconv.Itoa(caller.UID)); err == nil {
+			caller.Name = u.Username
+		}
+		return caller, nil
 	}
-	return c, nil
 }
 
-// peer returns who opened the other end of a Unix socket, as the kernel noted
-// it then.
-func peer(conn *net.UnixConn) (*syscall.Ucred, error) {
+// peer returns who opened the other end of a Unix socket.
+func peer(conn *net.UnixConn) (cred *syscall.Ucred, err error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	var cred *syscall.Ucred
 	var cerr error
 	err = raw.Control(func(fd uintptr) {
 		cred, cerr = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
@@ -107,48 +51,64 @@ func peer(conn *net.UnixConn) (*syscall.Ucred, error) {
 	return cred, errors.Join(err, cerr)
 }
 
-// groups returns all groups of a user; none if he or they are not known.
-func groups(u *user.User) []int {
-	if u == nil {
-		return nil
-	}
-	names, err := u.GroupIds()
-	if err != nil {
-		return nil
-	}
-	var ids []int
-	for _, name := range names {
-		if id, err := strconv.Atoi(name); err == nil {
-			ids = append(ids, id)
-		}
-	}
-	return ids
+// TCPPeers says who a TCP listener's peers are as long as they show no token.
+type TCPPeers struct {
+	// Role is that of peers on this machine's loopback, who may be any local
+	// user, and of peers with a TLS certificate that was verified. Others have
+	// none: those with TLS can show a token, those without are sent away.
+	Role control.Role
+	// Certs, unless nil, has the roles of peers with a certificate, by its
+	// common name; one that is not in it has none.
+	Certs map[string]control.Role
+	// User, UID and GID are whose jobs they submit: empty and -1 for nobody's.
+	User     string
+	UID, GID int
 }
 
-func (a Access) tls(conn *tls.Conn) (control.Caller, error) {
-	if err := conn.Handshake(); err != nil { // within the deadline that Serve has set
-		return control.Caller{}, err
+// Authenticate is for [Server.Serve]. Its error is of kind fault.Denied, or that
+// of a TLS handshake.
+func (p TCPPeers) Authenticate(conn net.Conn) (control.Caller, error) {
+	remote, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+	if err != nil {
+		return control.Caller{}, fmt.Errorf("a peer at %v: has no address to know him by: %w", conn.RemoteAddr(), fault.Denied)
 	}
-	c := control.Caller{Name: "nobody", UID: -1, GID: -1, Via: "tls " + conn.RemoteAddr().String()}
-	if chains := conn.ConnectionState().VerifiedChains; len(chains) > 0 {
-		c.Name = chains[0][0].Subject.CommonName
-		c.Role = a.Certs[c.Name]
+	c := control.Caller{Name: "nobody", UID: p.UID, GID: p.GID, Via: "tcp " + remote.String()}
+	loopback := remote.Addr().Unmap().IsLoopback()
+	if loopback {
+		c.Name, c.Role = "loopback", p.Role
+	}
+	if secure, ok := conn.(*tls.Conn); ok {
+		if err := secure.Handshake(); err != nil { // within the deadline that Serve has set
+			return control.Caller{}, err
+		}
+		c.Via = "tls " + remote.String()
+		if chains := secure.ConnectionState().VerifiedChains; len(chains) > 0 {
+			name := chains[0][0].Subject.CommonName
+			c.Name, c.Role = name, p.Role
+			if p.Certs != nil {
+				c.Role = p.Certs[name]
+			}
+			c.Via = fmt.Sprintf("tls %v certificate %q", remote, name)
+		}
+	} else if !loopback {
+		return control.Caller{}, fmt.Errorf("from %v only TLS is accepted, with a certificate or a token: %w",
+			remote.Addr().Unmap(), fault.Denied)
+	}
+	if p.User != "" {
+		c.Name = p.User
 	}
 	return c, nil
 }
 
 // answerable returns the connection on which a peer can read why he was
-// refused, or nil if there is none.
+// refused, and what he reads there; no connection if there is none.
 func answerable(conn net.Conn, err error) (net.Conn, error) {
 	var notTLS tls.RecordHeaderError
 	if errors.As(err, &notTLS) {
-		if notTLS.Conn == nil {
-			return nil, nil
-		}
 		return notTLS.Conn, fmt.Errorf("this port speaks TLS; use a client that does, as openssl s_client: %w", fault.Invalid)
 	}
-	if _, ok := conn.(*tls.Conn); ok {
-		return nil, nil // the handshake failed, and has told the peer
+	if _, ok := conn.(*tls.Conn); ok && fault.Of(err) != fault.Denied {
+		return nil, err // the handshake failed, and has told the peer
 	}
 	return conn, err
 }
@@ -160,24 +120,14 @@ func CheckListen(addr string, withTLS bool) error {
 	if err != nil {
 		return fmt.Errorf("listen address %q: is not HOST:PORT: %w", addr, fault.Invalid)
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return fmt.Errorf("listen address %q: port %q is not a number up to 65535: %w", addr, port, fault.Invalid)
-	} else if n == 0 && !isLoopback(host) {
-		return fmt.Errorf("listen address %q: a port that the kernel chooses is for loopback only: %w", addr, fault.Invalid)
 	}
-	if !withTLS && !isLoopback(host) {
-		return fmt.Errorf("listen address %q: is not loopback, so anybody could give commands there; "+
-			"configure TLS, or listen at 127.0.0.1:%s: %w", addr, port, fault.Invalid)
-	}
-	return nil
-}
-
-// isLoopback reports whether host is sure to be loopback. Of names only
-// localhost is: what others mean may change.
-func isLoopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
+	// Of names only localhost is sure to be loopback: what others mean may change.
 	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
+	if withTLS || host == "localhost" || err == nil && ip.Unmap().IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("listen address %q: is not loopback, so anybody could give commands there; "+
+		"configure TLS, or listen at 127.0.0.1:%s: %w", addr, port, fault.Invalid)
 }

@@ -1,7 +1,7 @@
 // Package line serves the operations of a registry over the line protocol that
 // package control describes: to people with nc, to old reservation systems and
-// to atctl. It also decides who a connection's peer is: see [Access], [Tokens]
-// and [Certificates].
+// to atctl. It also decides who a connection's peer is: see [UnixPeers], [TCPPeers]
+// and [Tokens].
 package line
 
 import (
