@@ -3,15 +3,17 @@ package main
 import (
 	"fmt"
 	"strconv"
+
+	"activationd/control"
 )
 
 // resolve finds the users' numbers.
 func (a *Access) resolve(l *looker) {
-	a.roles = map[uint32]string{}
+	a.roles = map[uint32]control.Role{}
 	for _, list := range []struct {
-		role  string
+		role  control.Role
 		names []string
-	}{{"viewer", a.Viewers}, {"operator", a.Operators}, {"admin", a.Admins}} {
+	}{{control.Viewer, a.Viewers}, {control.Operator, a.Operators}, {control.Admin, a.Admins}} {
 		for i, name := range list.names {
 			if name == "" {
 				continue // told by the parse
@@ -39,14 +41,14 @@ func (a *Access) resolve(l *looker) {
 			a.Others = "submitter"
 		}
 	}
-	a.roles[0], a.roles[uint32(l.uid)] = "admin", "admin"
+	a.roles[0], a.roles[uint32(l.uid)] = control.Admin, control.Admin
 }
 
-// RoleOf returns the role of a peer on the Unix socket: none, viewer,
-// submitter, operator or admin.
-func (a *Access) RoleOf(uid uint32) string {
+// RoleOf returns the role of a peer on the Unix socket.
+func (a *Access) RoleOf(uid uint32) control.Role {
 	if role, ok := a.roles[uid]; ok {
 		return role
 	}
-	return a.Others
+	role, _ := control.ParseRole(a.Others) // checked by the parse
+	return role
 }

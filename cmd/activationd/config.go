@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"maps"
 	"time"
+
+	"activationd/control"
 )
 
 // A Config is the daemon's settings: what stands in the configuration file,
@@ -62,7 +64,7 @@ type Access struct {
 	Viewers   []string `yaml:"viewers"`
 	Others    string   `yaml:"others"` // submitter, viewer, none; empty: submitter as root, none otherwise
 
-	roles map[uint32]string // made of the above by loadConfig
+	roles map[uint32]control.Role // made of the above by loadConfig
 }
 
 // Control bounds what a client of the control server can use up.
@@ -170,7 +172,7 @@ type Logging struct {
 func defaultConfig() *Config {
 	backoff := Backoff{First: 5 * time.Second, Max: 5 * time.Minute}
 	return &Config{
-		Control: Control{Connections: 256, Line: 64 << 10, Idle: 10 * time.Minute},
+		Control: Control{Connections: 1024, Line: 1 << 20, Idle: time.Minute},
 		Reservations: Reservations{
 			Activate:          []string{"/usr/share/activationd/scripts/activate"},
 			Deactivate:        []string{"/usr/share/activationd/scripts/deactivate"},

@@ -87,7 +87,7 @@ func (d *decoder) container(n *yaml.Node, key string, v reflect.Value) {
 		d.mapping(n, key, v)
 	case reflect.Slice:
 		if n.Kind != yaml.SequenceNode {
-			d.faults.Add(n.Line, "%s: want a list, have %s", key, kindOf(n))
+			d.faults.Add(n.Line, "%s: want a list, such as [a, b], have %s", key, kindOf(n))
 			return
 		}
 		// Made at full length first: places knows elements by their address.
@@ -97,7 +97,11 @@ func (d *decoder) container(n *yaml.Node, key string, v reflect.Value) {
 				s.Reservations = d.config.Reservations.clone()
 			}
 			if item.Tag == "!!null" {
-				d.faults.Add(item.Line, "%s[%d]: is empty", key, i)
+				if v.Type().Elem().Kind() == reflect.Struct { // its check misses what it must have
+					d.places[v.Index(i).Addr().Interface()] = place{fmt.Sprintf("%s[%d]", key, i), item.Line}
+				} else {
+					d.faults.Add(item.Line, "%s[%d]: is empty", key, i)
+				}
 				continue
 			}
 			d.value(item, fmt.Sprintf("%s[%d]", key, i), v.Index(i))

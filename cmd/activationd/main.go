@@ -7,7 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -20,8 +22,11 @@ import (
 
 func main() {
 	if err := run(os.Args[1:], os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "activationd:", err)
-		if kind := fault.Of(err); kind == fault.Invalid || kind == fault.NotFound {
+		kind := fault.Of(err)
+		for line := range strings.SplitSeq(err.Error(), "\n") { // a configuration's faults, one each
+			fmt.Fprintln(os.Stderr, "activationd:", strings.TrimSuffix(line, ": "+kind.Error()))
+		}
+		if kind == fault.Invalid || kind == fault.NotFound {
 			os.Exit(2)
 		}
 		os.Exit(1)
@@ -46,14 +51,12 @@ func run(args []string, stdout io.Writer) error {
 		_, err = fmt.Fprintln(stdout, "activationd", version())
 		return err
 	}
-	// What the daemon makes is nobody else's business, unless it says so.
-	syscall.Umask(0o077)
-	executable, err := os.Executable()
+	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
 	p := &program{options: opts, surroundings: &surroundings{
-		uid: os.Getuid(), getenv: os.Getenv, executable: executable,
+		uid: os.Getuid(), getenv: os.Getenv, executable: self,
 	}}
 	if opts.checkConfig {
 		return p.check(stdout)
@@ -77,7 +80,7 @@ func (p *program) load(dirs *directories) (*Config, []string, error) {
 		return nil, nil, err
 	}
 	if c.Socket.Path == "" {
-		c.Socket.Path = dirs.Runtime + "/control.sock"
+		c.Socket.Path = filepath.Join(dirs.Runtime, "control.sock")
 	}
 	if c.TopologyDirectory == "" {
 		c.TopologyDirectory = dirs.Topologies
@@ -114,6 +117,9 @@ func (p *program) run() error {
 	if err := dirs.make(p.surroundings.uid); err != nil {
 		return err
 	}
+	// What the daemon makes from here on is nobody else's business, unless it
+	// says so itself.
+	syscall.Umask(0o077)
 	d := &daemon{
 		program: p, Config: conf, Dirs: dirs, Atwrap: atwrap,
 		Notify:    newNotifier(p.log, os.Getenv, os.Getpid()),
@@ -129,10 +135,14 @@ func (p *program) run() error {
 	err = together(context.Background(),
 		func(ctx context.Context) error { return d.Signals.run(ctx, p.log) },
 		func(ctx context.Context) error {
-			if err := serve(ctx, d); err != nil {
-				return err
+			err := serve(ctx, d)
+			switch {
+			case err == nil:
+				return errStopped
+			case ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)):
+				p.log.Error("while stopping", "err", err) // together returns the first error
 			}
-			return errStopped
+			return err
 		},
 	)
 	if errors.Is(err, errStopped) {

@@ -92,7 +92,8 @@ func positive(p *parser, fields ...*time.Duration) {
 
 func (p *parser) oneOf(field *string, words ...string) {
 	if *field != "" && !slices.Contains(words, *field) {
-		p.wrong(field, "want %s, have %q", strings.Join(words, ", "), *field)
+		last := len(words) - 1
+		p.wrong(field, "want %s or %s, have %q", strings.Join(words[:last], ", "), words[last], *field)
 	}
 }
 

@@ -22,6 +22,18 @@ func (s *Size) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// String writes the size as it is read.
+func (s Size) String() string {
+	n, unit := int64(s), ""
+	for _, u := range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if n == 0 || n%1024 != 0 {
+			break
+		}
+		n, unit = n/1024, u
+	}
+	return strconv.FormatInt(n, 10) + unit
+}
+
 func parseSize(s string) (int64, error) {
 	number, unit := s, int64(1)
 	for i, suffix := range []string{"KiB", "MiB", "GiB", "TiB"} {
