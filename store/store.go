@@ -18,7 +18,12 @@ import (
 // When Update returns nil, what fn wrote is durable.
 //
 // Many callers of Update may share one write to the disk. Each still sees the
-// writes of those before it and none of an fn that failed.
+// writes of those before it and none of an fn that failed. A panic in fn goes to
+// the caller; then nothing is written either.
+//
+// If ctx is done before fn began, fn does not run and the cause is returned.
+// After that, ctx is for fn to look at. Neither function may be called from
+// inside an fn: the call would wait for its own transaction.
 //
 // A store that cannot write (no space left) returns an error of kind
 // fault.Unavailable and goes on; one that cannot know whether it wrote (a
@@ -34,8 +39,9 @@ type Store interface {
 type Tx interface {
 	// Get returns the value of key, or nil if there is none.
 	Get(key string) []byte
-	// Put sets the value of key. It keeps val, which must not change until the
-	// transaction's function has returned. An empty val is stored as empty.
+	// Put sets the value of key, which must not be empty. It keeps val, which
+	// must not change until Update has returned. An empty or nil val is stored
+	// as empty.
 	Put(key string, val []byte) error
 	// Delete removes key. A key that is not there is no error.
 	Delete(key string) error

@@ -1,0 +1,171 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"go.etcd.io/bbolt"
+
+	"activationd/internal/fault"
+	"activationd/store"
+)
+
+// A batch is the transaction of those who share one commit.
+type batch struct {
+	tx      *bbolt.Tx
+	bucket  *bbolt.Bucket
+	callers int
+	dirty   bool
+	done    chan struct{} // closed when it is committed, or not
+	err     error         // set before done is closed
+}
+
+// Update implements [store.Store]. It runs fn at most once, and not at all if
+// ctx is done before its turn. Once fn has run, it waits for the commit.
+//
+// An fn that fails after others of its batch wrote waits too, because what it
+// saw may be theirs: if they could not be committed, Update returns that error.
+func (d *DB) Update(ctx context.Context, fn func(store.Tx) error) error {
+	select {
+	case d.turn <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	b, crowded, err := d.board(ctx, fn)
+	if b == nil {
+		return err
+	}
+	if crowded {
+		runtime.Gosched() // those who waited for the last commit come again: let them board
+	}
+	// Whoever blocked on turn before gets it before. Then all have boarded.
+	select {
+	case d.turn <- struct{}{}:
+		if d.batch == b {
+			d.commit()
+		}
+		<-d.turn
+	case <-b.done:
+	}
+	<-b.done
+	if b.err != nil {
+		return b.err
+	}
+	return err
+}
+
+// board runs fn and gives up the turn. It returns the batch to wait for, or nil
+// if there is nothing to commit.
+func (d *DB) board(ctx context.Context, fn func(store.Tx) error) (_ *batch, crowded bool, err error) {
+	defer func() { <-d.turn }() // deferred, because fn may panic
+	if err := d.usable(ctx); err != nil {
+		return nil, false, err
+	}
+	if d.batch == nil {
+		b, err := d.begin(true)
+		if err != nil {
+			return nil, false, err
+		}
+		d.batch = &batch{tx: b, bucket: b.Bucket(dataBucket), done: make(chan struct{})}
+		d.batch.bucket.FillPercent = fill
+	}
+	b := d.batch
+	defer func() {
+		if !b.dirty {
+			_ = b.tx.Rollback()
+			d.batch = nil
+		}
+	}()
+
+	t := &tx{d: d, b: b.bucket, patch: new(patch)}
+	defer t.end()
+	err = d.guard(func() error { return fn(t) })
+	if err == nil && !t.patch.empty() {
+		b.dirty = true
+		err = d.guard(func() error { return t.patch.apply(b.bucket) })
+		if err != nil {
+			err = d.fail(err) // half of it is in the transaction
+		}
+	}
+	if !b.dirty {
+		return nil, false, err
+	}
+	b.callers++
+	return b, d.crowded, err
+}
+
+// commit ends the batch. Its caller has the turn.
+func (d *DB) commit() {
+	b := d.batch
+	d.batch = nil
+	d.crowded = b.callers > 1
+	if err := d.Err(); err != nil {
+		_ = b.tx.Rollback()
+		b.err = err
+	} else if err := d.write(b.tx); err != nil {
+		b.err = err
+	}
+	close(b.done)
+}
+
+// write commits, and judges what a failure means.
+func (d *DB) write(tx *bbolt.Tx) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			d.wedged.Store(true)
+			err = d.fail(damage{p})
+		}
+	}()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	id := tx.ID()
+	err = tx.Commit()
+	if err == nil {
+		return nil
+	}
+	// Pages are written first, to places that nothing refers to yet; without
+	// space, that is where it fails, and bbolt has rolled back. Only if the meta
+	// page is still the old one is it certain that nothing came of it.
+	if noSpace(err) && d.lastID() == id-1 {
+		return fmt.Errorf("%s: nothing was written, make space: %v: %w", d.path, err, fault.Unavailable)
+	}
+	return d.fail(fmt.Errorf("whether it was written is not known: %w", err))
+}
+
+// lastID returns the number of the last transaction that the file has, or -1.
+func (d *DB) lastID() int {
+	b, err := d.bolt.Begin(false)
+	if err != nil {
+		return -1
+	}
+	defer func() { _ = b.Rollback() }()
+	return b.ID()
+}
+
+// noSpace reports whether err comes from a write, or an enlargement of the
+// file, that was refused for want of space. A sync is neither: it returns its
+// error bare.
+func noSpace(err error) bool {
+	full := []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG}
+	if e, ok := errors.AsType[*fs.PathError](err); ok && e.Op == "write" {
+		for _, errno := range full {
+			if errors.Is(e, errno) {
+				return true
+			}
+		}
+	}
+	text, ok := strings.CutPrefix(err.Error(), "file resize error: ") // bbolt keeps only the text
+	if ok {
+		for _, errno := range full {
+			if strings.HasSuffix(text, errno.Error()) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,148 @@
+package bolt
+
+import (
+	"fmt"
+	"iter"
+	"strings"
+
+	"go.etcd.io/bbolt"
+
+	"activationd/internal/fault"
+)
+
+// A tx is a [store.Tx]: a bucket, and in Update what was written on top of it.
+type tx struct {
+	d     *DB
+	b     *bbolt.Bucket
+	patch *patch // nil if it is read-only
+	cur   *bbolt.Cursor
+	buf   []byte // a key for cur
+	over  bool
+}
+
+// end makes later use an error.
+func (t *tx) end() { t.over = true }
+
+// Get implements [store.Tx].
+func (t *tx) Get(key string) []byte {
+	t.check()
+	if t.patch != nil {
+		if e, ok := t.patch.get(key); ok {
+			return e.val
+		}
+	}
+	if t.cur == nil {
+		t.cur = t.b.Cursor()
+	}
+	t.buf = append(t.buf[:0], key...)
+	k, v := t.seek(t.cur, t.buf)
+	if string(k) != key || k == nil {
+		return nil
+	}
+	return filled(v)
+}
+
+// Put implements [store.Tx].
+func (t *tx) Put(key string, val []byte) error {
+	if len(val) > bbolt.MaxValueSize {
+		return fmt.Errorf("store: a value of %d bytes for %.80q is too large: %w", len(val), key, fault.Invalid)
+	}
+	return t.set(entry{key, filled(val)})
+}
+
+// Delete implements [store.Tx].
+func (t *tx) Delete(key string) error { return t.set(entry{key, nil}) }
+
+func (t *tx) set(e entry) error {
+	t.check()
+	switch {
+	case t.patch == nil:
+		return fmt.Errorf("store: write of %.80q in a View: %w", e.key, fault.Internal)
+	case e.key == "":
+		return fmt.Errorf("store: an empty key: %w", fault.Invalid)
+	case len(e.key) > bbolt.MaxKeySize:
+		return fmt.Errorf("store: key %.80q... has %d bytes, at most %d are possible: %w",
+			e.key, len(e.key), bbolt.MaxKeySize, fault.Invalid)
+	}
+	t.patch.set(e)
+	return nil
+}
+
+// Scan implements [store.Tx]. What lies below the patch does not change while
+// the function runs, so only the place in the patch is looked up again.
+func (t *tx) Scan(prefix, from string) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		t.check()
+		at := max(prefix, from)
+		cur := t.b.Cursor()
+		k, v := t.seek(cur, []byte(at))
+		for {
+			below := strings.HasPrefix(string(k), prefix) && k != nil
+			var e entry
+			var above bool
+			if t.patch != nil {
+				e, above = t.patch.seek(at)
+				above = above && strings.HasPrefix(e.key, prefix)
+			}
+			switch {
+			case above && (!below || e.key <= string(k)):
+				if below && e.key == string(k) {
+					k, v = t.next(cur)
+				}
+				if e.val != nil && !yield(e.key, e.val) {
+					return
+				}
+				at = e.key + "\x00" // the least key after it
+			case below:
+				key, val := string(k), filled(v)
+				k, v = t.next(cur)
+				if !yield(key, val) {
+					return
+				}
+				at = key + "\x00"
+			default:
+				return
+			}
+			t.check()
+		}
+	}
+}
+
+func (t *tx) check() {
+	if t.over {
+		panic("store: a transaction is used after its function returned")
+	}
+}
+
+func (t *tx) seek(c *bbolt.Cursor, key []byte) (k, v []byte) {
+	defer asDamage()
+	t.touch()
+	return c.Seek(key)
+}
+
+func (t *tx) next(c *bbolt.Cursor) (k, v []byte) {
+	defer asDamage()
+	t.touch()
+	return c.Next()
+}
+
+func (t *tx) touch() {
+	if t.d.touches.Add(1)%256 == 0 {
+		t.d.relax(t.b.Tx())
+	}
+}
+
+// asDamage marks a panic as one of bbolt's.
+func asDamage() {
+	if p := recover(); p != nil {
+		panic(damage{p})
+	}
+}
+
+// filled returns v, or an empty value that is not nil.
+func filled(v []byte) []byte {
+	if v == nil {
+		return []byte{}
+	}
+	return v
+}
