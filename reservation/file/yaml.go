@@ -1,0 +1,278 @@
+package file
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+)
+
+const noKey = "has no reservations key; write \"reservations: []\" to say that there are none"
+
+// errTopology stands for a file that is a topology and has no reservations key.
+var errTopology = errors.New("is a topology")
+
+// parse reads the page's reservations. The error is about the page as a whole.
+func (p *page) parse(files *beside) ([]item, error) {
+	if len(bytes.TrimSpace(p.data)) == 0 {
+		return nil, p.fault(1, "is empty; write \"reservations: []\" to say that there are none")
+	}
+	if !utf8.Valid(p.data) {
+		return nil, p.fault(p.lineAt(invalidAt(p.data)), "is not UTF-8")
+	}
+	if filepath.Ext(p.name) == ".json" {
+		return p.parseJSON(files)
+	}
+	if items, ok := p.parseParts(files, partSize); ok {
+		return items, nil
+	}
+	return p.parseYAML(files)
+}
+
+// invalidAt is the offset of the first byte that is not UTF-8.
+func invalidAt(data []byte) int {
+	i := 0
+	for i < len(data) {
+		r, n := utf8.DecodeRune(data[i:])
+		if r == utf8.RuneError && n == 1 {
+			break
+		}
+		i += n
+	}
+	return i
+}
+
+// parseYAML reads the page as one document.
+func (p *page) parseYAML(files *beside) ([]item, error) {
+	root, line, err := p.yamlRoot()
+	if err != nil {
+		return nil, p.fault(line, "%v", err)
+	}
+	if root.Kind != yaml.MappingNode {
+		return nil, p.fault(root.Line, noKey)
+	}
+	var list *yaml.Node
+	isTopology := false
+	var unknown *yaml.Node
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		switch k := root.Content[i]; {
+		case k.Value == "reservations" && list != nil:
+			return nil, p.fault(k.Line, "reservations: is there twice")
+		case k.Value == "reservations":
+			list = root.Content[i+1]
+		case k.Value == "topology":
+			isTopology = true
+			fallthrough
+		case unknown == nil:
+			unknown = k
+		}
+	}
+	switch {
+	case list == nil && isTopology:
+		return nil, errTopology
+	case list == nil:
+		return nil, p.fault(root.Line, noKey)
+	case unknown != nil:
+		return nil, p.fault(unknown.Line, unknownTop, unknown.Value)
+	case list.Kind != yaml.SequenceNode:
+		return nil, p.fault(list.Line, notList)
+	}
+	return p.items(list, 0, budgetFor(len(p.data)), files)
+}
+
+const (
+	unknownTop = "%.80s: unknown key; beside reservations there is none"
+	notList    = "reservations: is not a list; write \"reservations: []\" to say that there are none"
+)
+
+// items reads the list's entries; above is the number of lines that were cut off
+// before the list.
+func (p *page) items(list *yaml.Node, above int, b *budget, files *beside) ([]item, error) {
+	items := make([]item, 0, len(list.Content))
+	for _, n := range list.Content {
+		if above > 0 {
+			shift(n, above)
+		}
+		items = append(items, itemOf(n, p.name, b, files))
+		if b.left < 0 {
+			return nil, p.fault(n.Line, "its aliases (*name) make it far larger than it is; write less of them")
+		}
+	}
+	return items, nil
+}
+
+func shift(n *yaml.Node, lines int) {
+	n.Line += lines
+	for _, c := range n.Content {
+		shift(c, lines)
+	}
+}
+
+// yamlRoot parses the page's only document.
+func (p *page) yamlRoot() (root *yaml.Node, line int, err error) {
+	defer func() {
+		if r := recover(); r != nil { // the library's, on input that it did not foresee
+			root, line, err = nil, 1, fmt.Errorf("cannot be parsed (%v)", r)
+		}
+	}()
+	dec := yaml.NewDecoder(bytes.NewReader(p.data))
+	var doc yaml.Node
+	if err := dec.Decode(&doc); err == io.EOF {
+		return nil, 1, errors.New("has nothing but comments; write \"reservations: []\" to say that there are none")
+	} else if err != nil {
+		line, err := yamlError(err)
+		return nil, line, err
+	}
+	var second yaml.Node
+	switch err := dec.Decode(&second); {
+	case err == nil:
+		return nil, second.Line, errors.New("a second document begins; one file is one document")
+	case err != io.EOF:
+		line, err := yamlError(err)
+		return nil, line, err
+	}
+	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
+		return nil, 1, errors.New("is not a YAML document")
+	}
+	return doc.Content[0], 0, nil
+}
+
+// yamlError takes the line out of the library's message.
+func yamlError(err error) (int, error) {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	line := 1
+	if rest, ok := strings.CutPrefix(text, "line "); ok {
+		if digits, what, ok := strings.Cut(rest, ": "); ok {
+			if n, err := strconv.Atoi(digits); err == nil {
+				line, text = n, what
+			}
+		}
+	}
+	return line, errors.New(text)
+}
+
+// partSize is how much of a large file is parsed at a time: enough that the
+// cutting costs nothing, and so little that the parsed form, which is some
+// twenty times larger than the text, is never there as a whole.
+const partSize = 256 << 10
+
+// A part is some whole entries of the list, as text.
+type part struct {
+	text  []byte
+	above int // lines before it
+}
+
+// parseParts cuts the page between reservations and parses the parts at the same
+// time. It can do so with a page that has nothing but a list of block mappings
+// under "reservations:". When it cannot, or when anything at all is wrong with
+// any part, ok is false and nothing is lost: the page is then parsed as a whole.
+//
+// That the parts mean what the whole means follows from where it cuts: before a
+// line that begins an entry. Had something been left open there (a quoted text, a
+// bracket), the part before it would end inside, which is an error, and so is an
+// alias to what another part defines.
+func (p *page) parseParts(files *beside, size int) (items []item, ok bool) {
+	parts := p.parts(size)
+	if parts == nil {
+		return nil, false
+	}
+	results := make([][]item, len(parts))
+	failed := false
+	var mu sync.Mutex
+	next := 0
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(parts)) {
+		wg.Go(func() {
+			for {
+				mu.Lock()
+				i := next
+				next++
+				stop := failed || i >= len(parts)
+				mu.Unlock()
+				if stop {
+					return
+				}
+				list, ok := p.parsePart(parts[i], files)
+				mu.Lock()
+				results[i] = list
+				failed = failed || !ok
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if failed {
+		return nil, false
+	}
+	n := 0
+	for _, l := range results {
+		n += len(l)
+	}
+	items = make([]item, 0, n)
+	for _, l := range results {
+		items = append(items, l...)
+	}
+	return items, true
+}
+
+func (p *page) parsePart(part part, files *beside) ([]item, bool) {
+	q := page{path: p.path, name: p.name, data: part.text}
+	list, _, err := q.yamlRoot()
+	if err != nil || list.Kind != yaml.SequenceNode {
+		return nil, false
+	}
+	items, err := q.items(list, part.above, budgetFor(len(part.text)), files)
+	return items, err == nil
+}
+
+// parts cuts the page, or returns nil if it does not look as it must.
+func (p *page) parts(size int) []part {
+	var parts []part
+	var from, fromLine int // of the part that is being collected
+	indent := -1           // of the entries' dashes; -1 before the first
+	head := false          // "reservations:" was seen
+	offset, number := 0, 0
+	for line := range bytes.Lines(p.data) {
+		at := offset
+		offset += len(line)
+		number++
+		text := bytes.TrimLeft(line, " ")
+		in := len(line) - len(text)
+		text = bytes.TrimRight(text, " \t\r\n")
+		switch {
+		case len(text) == 0 || text[0] == '#':
+		case !head:
+			if in != 0 || !bytes.HasPrefix(text, []byte("reservations:")) {
+				return nil
+			}
+			if rest := bytes.TrimLeft(text[len("reservations:"):], " "); len(rest) > 0 && rest[0] != '#' {
+				return nil
+			}
+			head = true
+		case indent < 0 && !bytes.HasPrefix(text, []byte("- ")):
+			return nil
+		case indent < 0:
+			indent, from, fromLine = in, at, number
+		case in > indent:
+		case in == indent && bytes.HasPrefix(text, []byte("- ")):
+			if at-from >= size {
+				parts = append(parts, part{p.data[from:at], fromLine - 1})
+				from, fromLine = at, number
+			}
+		default:
+			return nil
+		}
+	}
+	if indent < 0 {
+		return nil
+	}
+	return append(parts, part{p.data[from:], fromLine - 1})
+}
