@@ -1,0 +1,100 @@
+# `make help` lists what there is. Nothing here needs more than Go and, for demo,
+# test, torture and bench, root on Debian or Ubuntu: they install the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+KILLS    ?= 200
+FUZZTIME ?= 10s
+PKG      ?= ./...
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+PROGRAMS := activationd atctl atwrap
+
+# Whole-program tests and measurements are run by targets of their own.
+UNITS = $(shell go list ./... | grep -vE '/(test|bench)(/|$$)')
+
+GOLANGCI_LINT_VERSION := 2.15.0
+
+# As root in CI everything can be installed, so nothing may be skipped.
+NO_SKIPS := $(if $(CI),$(if $(filter 0,$(shell id -u)),-no-skips))
+ROOT     := $(filter 0,$(shell id -u))
+GOTEST    = go run ./scripts/gotest $(NO_SKIPS)
+
+.PHONY: help build demo test test-short unit whole bench torture lint shellcheck fuzz clean install install-deps
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-12s %s\n' "$$t" "$$d"; done
+
+build: ## the three programs, static, into bin/
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ $(PROGRAMS:%=./cmd/%)
+
+demo: build ## two overlapping reservations on a real switch, checked, in under a minute
+	@scripts/install-deps demo
+	@scripts/demo/run
+
+test: install-deps lint build unit whole fuzz-short ## everything; a summary of what was skipped ends each part
+
+test-short: ## what needs no root and little time
+	gofmt -l . | { ! grep .; }
+	go vet ./...
+	go run ./scripts/gotest -short -timeout 5m ./...
+
+install-deps:
+ifneq ($(ROOT),)
+	@scripts/install-deps test
+else
+	@echo 'not root: what needs root or what is not installed will be skipped'
+endif
+
+unit:
+	$(GOTEST) -race -timeout 10m -p 2 $(UNITS)
+
+whole: build
+	@if [ -n "$$(go list ./test/... 2>/dev/null)" ]; then $(GOTEST) -timeout 20m -count=1 -p 1 ./test/...; fi
+
+bench: build ## the table of speeds, beside the programs that people use today
+ifneq ($(ROOT),)
+	@scripts/install-deps bench
+endif
+	go run ./bench
+
+torture: build ## kill -9 of the daemon, KILLS=200 times, under load
+	go test ./test -run '^TestTorture' -count=1 -v -timeout 60m -args -kills=$(KILLS)
+
+lint: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) shellcheck ## gofmt, go vet, golangci-lint, shellcheck
+	gofmt -l . | { ! grep .; }
+	go vet ./...
+	$< run ./...
+
+bin/golangci-lint-$(GOLANGCI_LINT_VERSION):
+	@rm -f bin/golangci-lint-*
+	GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(GOLANGCI_LINT_VERSION)
+	@mv bin/golangci-lint $@
+
+shellcheck:
+	@if command -v shellcheck >/dev/null; then \
+		scripts/shell-files | xargs -0 shellcheck -x -P SCRIPTDIR && echo 'shellcheck: ok'; \
+	else echo 'shellcheck: not installed, skipped'; test -z '$(NO_SKIPS)'; fi
+
+fuzz: ## each fuzz target for FUZZTIME (10s)
+	scripts/fuzz $(FUZZTIME) $(PKG)
+
+.PHONY: fuzz-short
+fuzz-short:
+	scripts/fuzz 3s $(PKG)
+
+install: build ## into $(DESTDIR)$(PREFIX)
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/activationd/scripts/lib' '$(DESTDIR)$(PREFIX)/lib/systemd/system'
+	install $(PROGRAMS:%=bin/%) '$(DESTDIR)$(PREFIX)/bin'
+	install scripts/activate scripts/deactivate '$(DESTDIR)$(PREFIX)/share/activationd/scripts'
+	install -m 644 scripts/lib/vlan.sh '$(DESTDIR)$(PREFIX)/share/activationd/scripts/lib'
+	for unit in activationd.service activationd.socket; do \
+		sed 's|/usr/bin/|$(PREFIX)/bin/|' scripts/units/$$unit >'$(DESTDIR)$(PREFIX)/lib/systemd/system/'$$unit; \
+	done
+
+clean: ## what make made
+	rm -rf bin dist

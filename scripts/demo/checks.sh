@@ -1,0 +1,187 @@
+# shellcheck shell=bash
+# What the demo checks. Sourced by bash. Each function is quiet when all is well,
+# says what is wrong when not, and returns accordingly. They run in a condition,
+# where the shell does not stop at a failure by itself.
+
+# shellcheck disable=SC2034 # used where this is sourced
+BOLD='' DIM='' GREEN='' RED='' PLAIN=''
+if [[ -t 1 && -z ${NO_COLOR-} && ${TERM-dumb} != dumb ]]; then
+	# shellcheck disable=SC2034
+	BOLD=$'\e[1m' DIM=$'\e[36m' GREEN=$'\e[32m' RED=$'\e[1;31m' PLAIN=$'\e[0m'
+fi
+
+checked=0
+failed=0
+
+# check TEXT COMMAND...: the command's success is the check's.
+check() {
+	local text=$1 said
+	shift
+	checked=$((checked + 1))
+	if said=$("$@" 2>&1); then
+		printf '              %sok%s    %s%s\n' "$GREEN" "$PLAIN" "$text" "${said:+ ($said)}"
+	else
+		failed=$((failed + 1))
+		printf '              %sFAIL%s  %s: %s\n' "$RED" "$PLAIN" "$text" "$said"
+	fi
+}
+
+# summary N: N checks were to be made.
+summary() {
+	echo
+	if [[ $failed -eq 0 && $checked -eq $1 ]]; then
+		printf '%s%d of %d checks passed, in %d s.%s\n' "$GREEN" "$checked" "$1" "$SECONDS" "$PLAIN"
+		return 0
+	fi
+	printf '%s%d checks of %d were made, and %d failed.%s\n' "$RED" "$checked" "$1" "$failed" "$PLAIN"
+	return 1
+}
+
+# reaches FROM TO: an echo request was answered, of several in two seconds.
+reaches() {
+	in_host "$1" ping -n -q -c 5 -i 0.2 -w 2 "$(address_of "$2")" >/dev/null 2>&1
+}
+
+# look tries every two hosts in both directions, all at once, and sets REACHED to
+# a line "FROM TO yes" or "FROM TO no" for each.
+look() {
+	local from to
+	REACHED=$(
+		for from in "${HOSTS[@]}"; do
+			for to in "${HOSTS[@]}"; do
+				[[ $from == "$to" ]] && continue
+				{ if reaches "$from" "$to"; then echo "$from $to yes"; else echo "$from $to no"; fi; } &
+			done
+		done
+		wait
+	)
+}
+
+# none_match prints what grep finds and succeeds if that is nothing.
+none_match() {
+	grep "$@"
+	[[ $? -eq 1 ]]
+}
+
+# together HOST HOST: each reached the other. apart: neither did.
+together() { both "$1" "$2" yes; }
+apart() { both "$1" "$2" no; }
+both() {
+	local lines
+	lines=$(grep -E "^($1 $2|$2 $1) " <<<"$REACHED")
+	[[ $(grep -c " $3\$" <<<"$lines") -eq 2 ]] || {
+		echo "$lines" | tr '\n' ';'
+		return 1
+	}
+}
+
+all_apart() {
+	[[ $(wc -l <<<"$REACHED") -eq 12 ]] && none_match ' yes$' <<<"$REACHED"
+}
+
+reply_is_good() {
+	local first
+	read -r first <"$1"
+	[[ $first == '200 '* && " $first " == *' rejected=0 '* ]] || {
+		echo "${first:-no answer}"
+		return 1
+	}
+}
+
+# show ID FILTER: what jq makes of all that is known of an activation.
+show() { atctl --json show "$1" | jq -er "$2"; }
+
+both_known() { show "$A" .id && show "$B" .id; } >/dev/null
+
+both_in_state() {
+	local id
+	for id in "$A" "$B"; do
+		[[ $(show "$id" .state) == "$1" ]] || {
+			echo "$id is $(show "$id" .state)"
+			return 1
+		}
+	done
+}
+
+# milliseconds from one RFC 3339 time to another.
+milliseconds() { echo $((($(date -d "$2" +%s%N) - $(date -d "$1" +%s%N)) / 1000000)); }
+
+# in_time FROM TO: TO came after FROM, and within a second.
+in_time() {
+	local ms
+	ms=$(milliseconds "$1" "$2")
+	echo "$ms ms after the instant"
+	((ms >= 0 && ms < 1000))
+}
+
+first_attempt() { show "$1" "[.attempts[] | select(.phase == \"$2\")][0].started"; }
+began_on_time() { in_time "$(show "$1" .start)" "$(first_attempt "$1" activate)"; }
+ended_on_time() { in_time "$(show "$1" .end)" "$(first_attempt "$1" deactivate)"; }
+
+succeeded() {
+	local how
+	how=$(show "$1" '"\(.state) \(.outcome) \([.attempts[] | "\(.phase) \(.n) \(.exit)"] | join(", "))"')
+	[[ $how == 'finished succeeded activate 1 0, deactivate 1 0' ]] || {
+		echo "$how"
+		return 1
+	}
+}
+
+tag_of() { vsctl get Port "port-$1" tag; }
+
+different_vlans() {
+	local a b
+	a=$(tag_of "${A_HOSTS[0]}") b=$(tag_of "${B_HOSTS[0]}")
+	echo "$a and $b"
+	[[ $a =~ ^[0-9]+$ && $b =~ ^[0-9]+$ && $a != "$b" &&
+		$(tag_of "${A_HOSTS[1]}") == "$a" && $(tag_of "${B_HOSTS[1]}") == "$b" ]]
+}
+
+leftover_counted() {
+	[[ $(show "$1" '[.attempts[] | select(.phase == "activate").leftovers] | add') -ge 1 ]]
+}
+
+# run_processes DIR: the ids of wrappers and of what they started, whoever its
+# parent is now, of the daemon whose directories are in DIR. A process that is
+# gone while we look is as good as not there.
+run_processes() {
+	local proc
+	for proc in /proc/[0-9]*; do
+		if is_marked "$proc" "$1" || is_wrapper "$proc" "$1"; then
+			echo "${proc#/proc/}"
+		fi
+	done 2>/dev/null
+}
+
+# Its environment has the mark of a run, and paths of this daemon.
+is_marked() {
+	grep -qza '^ACTIVATION_RUN=' "$1/environ" && grep -qzaF "$2/" "$1/environ"
+}
+
+is_wrapper() {
+	[[ $(readlink "$1/exe") == "$BIN/atwrap"* && $(readlink "$1"/fd/*) == *"$2/"* ]]
+}
+
+no_processes() {
+	local pids
+	pids=$(run_processes "$1" | tr '\n' ' ')
+	[[ -z $pids ]] || {
+		ps -o pid,ppid,stat,args -p "$pids"
+		return 1
+	}
+}
+
+no_tags() {
+	local ports
+	ports=$(vsctl --bare --columns=tag,external_ids list Port) || return
+	[[ $(grep -c device= <<<"$ports") -eq ${#HOSTS[@]} ]] &&
+		none_match -e '^[0-9]' -e activation= <<<"$ports"
+}
+
+no_leases() {
+	[[ -d $1 ]] && find "$1" -type f -name '[0-9]*' | none_match .
+}
+
+no_config_dirs() {
+	[[ -d $1 ]] && find "$1" -mindepth 1 | none_match .
+}
