@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"activationd/control/line"
 	"activationd/internal/diag"
 	"activationd/internal/fault"
 )
@@ -31,7 +32,7 @@ func loadConfig(o *options, s *surroundings) (c *Config, notices []string, err e
 	if err != nil {
 		return nil, nil, err
 	}
-	c, parseErr := ParseConfig(name, data)
+	c, faults := parseConfig(name, data)
 	if name != "" {
 		if name, err = filepath.Abs(name); err != nil {
 			return nil, nil, fmt.Errorf("the working directory: %w", err)
@@ -48,9 +49,9 @@ func loadConfig(o *options, s *surroundings) (c *Config, notices []string, err e
 			c.Socket.Mode = 0o666
 		}
 	}
-	l := looker{config: c, surroundings: s, faults: diag.List{File: c.File}}
+	l := looker{config: c, surroundings: s, faults: faults}
 	l.look()
-	return c, l.notices, errors.Join(parseErr, listenErr, l.faults.Err())
+	return c, l.notices, errors.Join(faults.Err(), listenErr, l.tokens)
 }
 
 // readConfig returns the configuration's file as it is to be called in
@@ -133,7 +134,8 @@ func resolvePaths(v reflect.Value, dir string) {
 type looker struct {
 	*surroundings
 	config  *Config
-	faults  diag.List
+	faults  *diag.List
+	tokens  error
 	notices []string
 }
 
@@ -165,8 +167,8 @@ func (l *looker) look() {
 		}
 	}
 	if c.Tokens != "" {
-		if err := secretFile(c.Tokens); err != nil {
-			l.wrong(&c.Tokens, err)
+		if err := new(line.Tokens).Load(c.Tokens); err != nil {
+			l.tokens = err // has that file's name, and its lines
 		}
 	}
 	l.user(&c.Reservations.User)

@@ -25,6 +25,11 @@ import (
 // effect but its result, and its error, of kind fault.Invalid, names every
 // fault in the file by its line. Nothing at all gives the defaults.
 func ParseConfig(file string, data []byte) (*Config, error) {
+	c, faults := parseConfig(file, data)
+	return c, faults.Err()
+}
+
+func parseConfig(file string, data []byte) (*Config, *diag.List) {
 	c := defaultConfig()
 	c.File = file
 	p := &parser{Config: c, decoder: &decoder{
@@ -50,7 +55,7 @@ func ParseConfig(file string, data []byte) (*Config, error) {
 	}
 	p.check()
 	c.where = p.places
-	return c, p.faults.Err()
+	return c, &p.faults
 }
 
 // A parser checks what a decoder has read.
