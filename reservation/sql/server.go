@@ -1,0 +1,140 @@
+package sql
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"activationd/internal/fault"
+)
+
+// A server is what differs between the drivers.
+type server struct {
+	connector driver.Connector
+	mysql     bool
+	where     string   // host and database, for names
+	secrets   []string // that no message may have
+}
+
+// parse reads a DSN. Its errors have nothing of the DSN, because nobody knows
+// which part of a broken one is the password.
+func parse(name, dsn string, timeout time.Duration) (server, error) {
+	switch name {
+	case "postgres":
+		return parsePostgres(dsn, timeout)
+	case "mysql":
+		return parseMySQL(dsn, timeout)
+	}
+	return server{}, fmt.Errorf("driver: %.80q is neither postgres nor mysql: %w", name, fault.Invalid)
+}
+
+func parsePostgres(dsn string, timeout time.Duration) (server, error) {
+	c, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return server{}, fmt.Errorf("dsn: cannot be parsed, or names a file that is not there; "+
+			"write postgres://user:password@host:port/database or host=... user=... dbname=...: %w", fault.Invalid)
+	}
+	if c.ConnectTimeout == 0 || c.ConnectTimeout > timeout {
+		c.ConnectTimeout = timeout
+	}
+	// One query is asked once, so preparing it would be in vain; and poolers in
+	// between do not take kindly to prepared statements.
+	c.DefaultQueryExecMode = pgx.QueryExecModeExec
+	return server{
+		connector: stdlib.GetConnector(*c),
+		where:     c.Host + "/" + c.Database,
+		secrets:   []string{dsn, c.Password},
+	}, nil
+}
+
+func parseMySQL(dsn string, timeout time.Duration) (server, error) {
+	c, err := mysql.ParseDSN(dsn)
+	if err != nil {
+		return server{}, fmt.Errorf("dsn: cannot be parsed; "+
+			"write user:password@tcp(host:port)/database or user:password@unix(/path/of/socket)/database: %w", fault.Invalid)
+	}
+	for _, t := range []*time.Duration{&c.Timeout, &c.ReadTimeout, &c.WriteTimeout} {
+		if *t == 0 || *t > timeout {
+			*t = timeout
+		}
+	}
+	c.ParseTime = true
+	c.Loc = time.UTC // so that the clock's hands come as they are; see column.wall
+	c.AllowAllFiles = false
+	c.MultiStatements = false
+	c.Logger = &mysql.NopLogger{} // what it would say comes as an error
+	connector, err := mysql.NewConnector(c)
+	if err != nil {
+		return server{}, fmt.Errorf("dsn: names a key or TLS configuration that is not there: %w", fault.Invalid)
+	}
+	where := c.Addr
+	if host, _, err := net.SplitHostPort(c.Addr); err == nil {
+		where = host
+	}
+	return server{
+		connector: connector,
+		mysql:     true,
+		where:     where + "/" + c.DBName,
+		secrets:   []string{dsn, c.Passwd},
+	}, nil
+}
+
+// sessionZone is the fixed zone of MySQL's session, or nil.
+func (s *server) sessionZone(ctx context.Context, tx *sql.Tx) (*time.Location, error) {
+	if !s.mysql {
+		return nil, nil
+	}
+	var name string
+	if err := tx.QueryRowContext(ctx, "SELECT @@session.time_zone").Scan(&name); err != nil {
+		return nil, err
+	}
+	if name == "UTC" {
+		return time.UTC, nil
+	}
+	if t, err := time.Parse("-07:00", name); err == nil {
+		_, offset := t.Zone()
+		return time.FixedZone(name, offset), nil
+	}
+	return nil, nil
+}
+
+// kind tells what is wrong with the query from what may pass.
+func (s *server) kind(err error) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && strings.HasPrefix(pg.Code, "42") { // syntax, or no such table
+		return fmt.Errorf("query: %w: %w", err, fault.Invalid)
+	}
+	var my *mysql.MySQLError
+	if errors.As(err, &my) {
+		switch my.Number {
+		case 1054, 1064, 1142, 1143, 1146: // no such column, syntax, not allowed twice, no such table
+			return fmt.Errorf("query: %w: %w", err, fault.Invalid)
+		}
+	}
+	return fmt.Errorf("%w: %w", err, fault.Unavailable)
+}
+
+// scrub is the last guard of secrets: the drivers promise not to tell them.
+func (s *server) scrub(err error) error {
+	text := err.Error()
+	for _, secret := range s.secrets {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, "***")
+		}
+	}
+	if text == err.Error() {
+		return err
+	}
+	text = strings.TrimSuffix(text, ": "+string(fault.Of(err)))
+	return fmt.Errorf("%s: %w", text, fault.Of(err))
+}
