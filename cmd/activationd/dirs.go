@@ -53,11 +53,11 @@ type directories struct {
 	Runtime    string // the control socket; gone after a boot
 	ConfigRoot string // in Runtime: configuration directories of what runs
 
-	ours bool // Runtime lies where everybody may write: trust it only if it is ours
+	trust bool // Runtime lies where only its owner or root can make it
 }
 
 func chooseDirs(o *options, s *surroundings) (*directories, error) {
-	var d directories
+	d := directories{trust: true}
 	switch systemd := firstOf(s.getenv("STATE_DIRECTORY")); {
 	case o.stateDir != "":
 		d.State = o.stateDir
@@ -82,7 +82,7 @@ func chooseDirs(o *options, s *surroundings) (*directories, error) {
 	case xdg != "":
 		d.Runtime = filepath.Join(xdg, "activationd")
 	default:
-		d.Runtime, d.ours = "/tmp/activationd-"+strconv.Itoa(s.uid), true
+		d.Runtime, d.trust = "/tmp/activationd-"+strconv.Itoa(s.uid), false
 	}
 	d.Runs = filepath.Join(d.State, "runs")
 	d.Topologies = filepath.Join(d.State, "topologies")
@@ -105,7 +105,7 @@ func (d *directories) make(uid int) error {
 		// Others reach the socket, and a run's user his own directory.
 		runtime, configRoot = 0o755, 0o711
 	}
-	if d.ours {
+	if !d.trust {
 		if err := ownDirectory(d.Runtime, uid); err != nil {
 			return fmt.Errorf("%w; use --runtime-dir, or set XDG_RUNTIME_DIR: %w", err, fault.Invalid)
 		}

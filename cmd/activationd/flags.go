@@ -17,11 +17,10 @@ type options struct {
 	checkConfig, drain, version, help    bool
 }
 
-// parseFlags reads the command line. Its paths come out absolute.
-func parseFlags(args []string) (*options, error) {
-	var o options
+// flagSet returns the flags, which set o.
+func (o *options) flagSet() *flag.FlagSet {
 	fs := flag.NewFlagSet("activationd", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
+	fs.SetOutput(io.Discard) // help is our own, and main prints errors
 	fs.StringVar(&o.config, "config", "", "")
 	fs.StringVar(&o.stateDir, "state-dir", "", "")
 	fs.StringVar(&o.runtimeDir, "runtime-dir", "", "")
@@ -33,6 +32,14 @@ func parseFlags(args []string) (*options, error) {
 	fs.BoolVar(&o.checkConfig, "check-config", false, "")
 	fs.BoolVar(&o.drain, "drain", false, "")
 	fs.BoolVar(&o.version, "version", false, "")
+	return fs
+}
+
+// parseFlags reads the command line. Its paths come out absolute, but that of
+// the configuration, which messages name as it was given.
+func parseFlags(args []string) (*options, error) {
+	var o options
+	fs := o.flagSet()
 	err := fs.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):

@@ -25,14 +25,18 @@ type signals struct {
 	incoming    chan os.Signal
 }
 
-// watchSignals takes the signals over from here on; run acts on them.
-func watchSignals(drainOnStop bool) *signals {
-	s := &signals{
+func newSignals(drainOnStop bool) *signals {
+	return &signals{
 		Reload:      make(chan struct{}, 1),
 		Drain:       make(chan struct{}),
 		drainOnStop: drainOnStop,
 		incoming:    make(chan os.Signal, 16),
 	}
+}
+
+// watchSignals takes the signals over from here on; run acts on them.
+func watchSignals(drainOnStop bool) *signals {
+	s := newSignals(drainOnStop)
 	// SIGPIPE is among them because a reader of standard error that goes away
 	// must not take the daemon along; ignored, it would be so in scripts too.
 	signal.Notify(s.incoming, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2,

@@ -125,8 +125,8 @@ func parseDuration(s string) (time.Duration, error) {
 		if !ok {
 			continue
 		}
-		n, err := strconv.ParseInt(before, 10, 32)
-		if err != nil || n < 0 || n > int64((math.MaxInt64-total)/u.unit) {
+		n, err := strconv.ParseUint(before, 10, 31) // takes no sign
+		if err != nil || time.Duration(n) > (math.MaxInt64-total)/u.unit {
 			return 0, wrong
 		}
 		total += time.Duration(n) * u.unit
@@ -137,7 +137,7 @@ func parseDuration(s string) (time.Duration, error) {
 		switch {
 		case err != nil && strings.Contains(err.Error(), "missing unit"):
 			return 0, fmt.Errorf("%q has no unit: write %ss, %sm, ...", s, s, s)
-		case err != nil || d < 0 || d > math.MaxInt64-total:
+		case err != nil || d < 0 || strings.Contains(s, "+") || d > math.MaxInt64-total:
 			return 0, wrong
 		}
 		total += d

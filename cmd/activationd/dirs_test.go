@@ -1,0 +1,131 @@
+package main
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestChooseDirs(t *testing.T) {
+	tests := []struct {
+		name           string
+		uid            int
+		env            map[string]string
+		opts           options
+		state, runtime string
+	}{
+		{"root", 0, map[string]string{"HOME": "/root", "XDG_STATE_HOME": "/x", "XDG_RUNTIME_DIR": "/run/user/0"}, options{},
+			"/var/lib/activationd", "/run/activationd"},
+		{"a user", 7, map[string]string{"HOME": "/home/u"}, options{},
+			"/home/u/.local/state/activationd", "/tmp/activationd-7"},
+		{"a user with a session", 7, map[string]string{"HOME": "/home/u", "XDG_STATE_HOME": "/s", "XDG_RUNTIME_DIR": "/run/user/7"},
+			options{}, "/s/activationd", "/run/user/7/activationd"},
+		{"relative XDG means nothing", 7, map[string]string{"HOME": "/home/u", "XDG_STATE_HOME": "s", "XDG_RUNTIME_DIR": "r"},
+			options{}, "/home/u/.local/state/activationd", "/tmp/activationd-7"},
+		{"systemd", 0, map[string]string{"STATE_DIRECTORY": "/var/lib/a:/var/lib/b", "RUNTIME_DIRECTORY": "/run/a"}, options{},
+			"/var/lib/a", "/run/a"},
+		{"flags first", 0, map[string]string{"STATE_DIRECTORY": "/var/lib/a", "RUNTIME_DIRECTORY": "/run/a"},
+			options{stateDir: "/s", runtimeDir: "/r"}, "/s", "/r"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d, err := chooseDirs(&tt.opts, &surroundings{uid: tt.uid, getenv: func(k string) string { return tt.env[k] }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d.State != tt.state || d.Runtime != tt.runtime {
+				t.Errorf("state %s, runtime %s, want %s and %s", d.State, d.Runtime, tt.state, tt.runtime)
+			}
+			if d.trust != (d.Runtime != "/tmp/activationd-7") {
+				t.Errorf("trust = %v for %s", d.trust, d.Runtime)
+			}
+		})
+	}
+	if _, err := chooseDirs(&options{}, &surroundings{uid: 7, getenv: func(string) string { return "" }}); err == nil ||
+		!strings.Contains(err.Error(), "--state-dir") {
+		t.Errorf("with no home: %v, want a hint at --state-dir", err)
+	}
+}
+
+func TestOwnDirectory(t *testing.T) {
+	uid := os.Getuid()
+	mkdir := func(path string) {
+		if err := os.Mkdir(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tests := []struct {
+		name, want string // want is in the error; empty: none
+		make       func(path string)
+		uid        int
+	}{
+		{"not there", "", func(string) {}, uid},
+		{"ours", "", mkdir, uid},
+		{"another's", "belongs to another user", mkdir, uid + 1},
+		{"open", "is open to others", func(path string) {
+			mkdir(path)
+			if err := os.Chmod(path, 0o750); err != nil {
+				t.Fatal(err)
+			}
+		}, uid},
+		{"a link to ours", "is not a directory", func(path string) {
+			mkdir(path + ".target")
+			if err := os.Symlink(path+".target", path); err != nil {
+				t.Fatal(err)
+			}
+		}, uid},
+		{"a file", "is not a directory", func(path string) {
+			if err := os.WriteFile(path, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, uid},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "d")
+			tt.make(path)
+			err := ownDirectory(path, tt.uid)
+			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+				t.Fatalf("ownDirectory = %v, want %q", err, tt.want)
+			}
+			if err == nil {
+				if info, err := os.Lstat(path); err != nil || info.Mode() != fs.ModeDir|0o700 {
+					t.Errorf("made %v, %v", info.Mode(), err)
+				}
+			}
+		})
+	}
+}
+
+func TestFindAtwrap(t *testing.T) {
+	own, path := t.TempDir(), t.TempDir()
+	s := &surroundings{executable: filepath.Join(own, "activationd"), getenv: func(k string) string {
+		return map[string]string{"PATH": "relative:" + path}[k]
+	}}
+	if got, err := findAtwrap("", s); err == nil {
+		t.Skipf("this machine has %s", got)
+	} else if !strings.Contains(err.Error(), own) || !strings.Contains(err.Error(), "--atwrap") {
+		t.Errorf("the error does not help: %v", err)
+	}
+	// The further down the list, the less it counts.
+	for _, dir := range []string{path, own} {
+		file := filepath.Join(dir, "atwrap")
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := findAtwrap("", s); got == file {
+			t.Errorf("found %s, which is not executable (%v)", got, err)
+		}
+		if err := os.Chmod(file, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := findAtwrap("", s); err != nil || got != file {
+			t.Errorf("findAtwrap = %q, %v, want %q", got, err, file)
+		}
+	}
+	if _, err := findAtwrap(own, s); err == nil {
+		t.Error("a directory passes for --atwrap")
+	}
+}
