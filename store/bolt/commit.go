@@ -88,7 +88,7 @@ func (d *DB) board(ctx context.Context, fn func(store.Tx) error) (_ *batch, crow
 	err = d.guard(func() error { return fn(t) })
 	if err == nil && !t.patch.empty() {
 		b.dirty = true
-		err = d.guard(func() error { return t.patch.apply(b.bucket) })
+		err = d.guard(func() error { return t.patch.apply(b.bucket, t.touch) })
 		if err != nil {
 			err = d.fail(err) // half of it is in the transaction
 		}

@@ -93,20 +93,25 @@ func (p *patch) set(e entry) {
 	p.runs[run] = slices.Insert(r, i, e)
 }
 
-// apply writes the patch into b.
-func (p *patch) apply(b *bbolt.Bucket) (err error) {
+// apply moves the patch into b, and calls touch before each write. It can be
+// done once.
+func (p *patch) apply(b *bbolt.Bucket, touch func()) (err error) {
 	defer asDamage()
-	for _, r := range p.runs {
+	var key []byte // bbolt clones it
+	for i, r := range p.runs {
 		for _, e := range r {
+			touch()
+			key = append(key[:0], e.key...)
 			if e.val == nil {
-				err = b.Delete([]byte(e.key))
+				err = b.Delete(key)
 			} else {
-				err = b.Put([]byte(e.key), e.val)
+				err = b.Put(key, e.val)
 			}
 			if err != nil {
 				return err
 			}
 		}
+		p.runs[i] = nil // bbolt has it now
 	}
 	return nil
 }

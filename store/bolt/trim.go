@@ -43,7 +43,7 @@ func (d *DB) trim(b *bbolt.Tx) error {
 	return nil
 }
 
-// relax trims if there is reason to. A fault maps sixteen pages, so a few
+// relax trims if there is reason to. A fault maps sixteen pages, so some
 // hundred looks at a large file map many megabytes.
 func (d *DB) relax(b *bbolt.Tx) {
 	if b.Size() < trimAbove/2 || mapped() < trimAbove {

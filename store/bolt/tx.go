@@ -127,7 +127,7 @@ func (t *tx) next(c *bbolt.Cursor) (k, v []byte) {
 }
 
 func (t *tx) touch() {
-	if t.d.touches.Add(1)%256 == 0 {
+	if t.d.touches.Add(1)%64 == 0 {
 		t.d.relax(t.b.Tx())
 	}
 }
