@@ -1,7 +1,302 @@
 package wrapper
 
+import (
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Descriptors that the supervisor hands to a wrapper. Standard input is the
+// script's, standard output and error are the run's log.
+const (
+	stdinFD = iota
+	logFD
+	_
+	dirFD  // the run directory
+	lockFD // its lock, taken
+)
+
+// Statuses with which a wrapper exits. The daemon goes by the result alone;
+// these are for people who look at a wrapper with other tools.
+const (
+	statusTold    = 0 // the result is written
+	statusUntold  = 1 // it could not be
+	statusMisused = 125
+)
+
+// A run is the one run that the process is the wrapper of.
+type run struct {
+	spec   *Spec
+	result Result
+
+	signals   int    // signalfd of TERM, INT and CHLD
+	pipe      int    // the script's output; -1 if it has none, or all of it is read
+	cgroup    int    // the run's own; -1: none
+	cgroupDir string // its path
+	configDir string
+	resultFD  int // the result's file, not yet under its name
+
+	log     *log
+	pid     int  // the script's, which is its group's too
+	stopped bool // someone asked
+	ended   bool // the script has
+	reaped  bool // and its number is free
+	status  syscall.WaitStatus
+}
+
 // Main is the wrapper process. It returns its exit status.
-func Main(args []string) int {
-	_ = args
-	return 125
+func Main() int {
+	runtime.LockOSThread() // on the first thread, so that the children are that thread's
+	if !signalsBlocked() {
+		_, _ = writeAll(2, []byte("atwrap: activationd starts it, with its run's directory; it cannot be used by hand\n"))
+		return statusMisused
+	}
+	if err := syscall.Flock(lockFD, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return statusMisused // another wrapper has this run, or there is no such descriptor
+	}
+	w := &run{pipe: -1, cgroup: -1}
+	w.result = Result{Exit: -1, WrapperPID: syscall.Getpid(), Contained: GuardSubreaper}
+	lock := Lock{w.result.WrapperPID, boottime()}.encode()
+	if n, err := syscall.Pwrite(lockFD, lock, 0); n < len(lock) || err != nil {
+		return statusUntold // nothing has happened, and nothing will
+	}
+	if unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != nil {
+		w.result.Contained = GuardGroup
+	}
+	syscall.CloseOnExec(dirFD)
+	syscall.CloseOnExec(lockFD)
+	if err := w.openResult(); err != nil {
+		return statusUntold
+	}
+	if err := w.all(); err != "" {
+		w.result.Reason = Failed
+		w.note(err)
+		if w.result.Exit < 0 {
+			w.result.Exit = 126
+		}
+	}
+	return w.tell()
+}
+
+// all is the run from its specification to its script's end, and what is to be
+// cleared away after it. It returns why there was no script, if it could not
+// be started.
+func (w *run) all() (failure string) {
+	data, err := readFile(dirFD, SpecFile, 64<<20)
+	if err != nil {
+		return errnoText(SpecFile, err)
+	}
+	if w.spec, err = ParseSpec(data); err != nil {
+		return err.Error()
+	}
+	defer w.clear()
+	c, failure := w.prepare()
+	if failure != "" {
+		return failure
+	}
+	if !w.arm() {
+		w.result.Reason = Disarmed
+		return ""
+	}
+	if failure := w.launch(c); failure != "" {
+		return failure
+	}
+	w.follow()
+	w.finish()
+	return ""
+}
+
+// signalsBlocked reports whether the process was born with its signals blocked.
+// A wrapper that were not could die of a stop that comes before it is ready.
+func signalsBlocked() bool {
+	var old unix.Sigset_t
+	if unix.PthreadSigmask(unix.SIG_BLOCK, nil, &old) != nil {
+		return false
+	}
+	want := sigset()
+	return old.Val[0]&want.Val[0] == want.Val[0]
+}
+
+func sigset() (s unix.Sigset_t) {
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGCHLD} {
+		s.Val[0] |= 1 << (sig - 1)
+	}
+	return s
+}
+
+// prepare makes ready everything that the script needs but its process.
+func (w *run) prepare() (c *child, failure string) {
+	c, err := newChild(w.spec)
+	if err != nil {
+		return nil, errnoText("script", err)
+	}
+	if err := w.makeConfigDir(); err != nil {
+		return nil, errnoText("configuration directory", err)
+	}
+	w.makeCgroup()
+	c.cgroup = w.cgroup
+	set := sigset()
+	if w.signals, err = unix.Signalfd(-1, &set, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK); err != nil {
+		return nil, errnoText("signalfd", err)
+	}
+	w.log = newLog(w.spec)
+	if !w.spec.Keep {
+		var p [2]int
+		if err := syscall.Pipe2(p[:], syscall.O_CLOEXEC); err != nil {
+			return nil, errnoText("pipe", err)
+		}
+		w.pipe, c.out = p[0], p[1]
+	}
+	return c, ""
+}
+
+// launch writes down that the script may have run from now on, and starts it.
+func (w *run) launch(c *child) (failure string) {
+	note, err := openat(dirFD, StartedFile, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL, 0o600)
+	if err != nil {
+		return errnoText(StartedFile, err)
+	}
+	defer closeFD(note)
+	now := time.Now()
+	if c.envv, err = w.environment(now); err != nil {
+		return errnoText("environment", err)
+	}
+	pid, step, errno := c.start()
+	if errno != 0 && c.cgroup >= 0 && pid == 0 {
+		w.note(errnoText("cannot be born into a cgroup", errno))
+		w.dropCgroup()
+		c.cgroup = -1
+		pid, step, errno = c.start()
+	}
+	if c.out >= 0 {
+		closeFD(c.out)
+	}
+	if pid == 0 {
+		return errnoText("fork", errno)
+	}
+	w.pid, w.result.Started = pid, now
+	if step != 0 {
+		w.finish()
+		w.result.Exit = 126
+		if step == stepExec {
+			if errno == syscall.ENOENT {
+				w.result.Exit = 127
+			}
+			return errnoText(w.spec.Argv[0], errno)
+		}
+		return errnoText(stepNames[step], errno)
+	}
+	w.result.PID = pid
+	s := Started{PID: pid, Born: boottime(), At: now, Cgroup: w.cgroupDir}
+	if _, err := writeAll(note, s.encode()); err != nil {
+		w.note(errnoText(StartedFile, err)) // it exists, and the run's mark finds the rest
+	}
+	return ""
+}
+
+// environment returns the script's, with what only the wrapper knows.
+func (w *run) environment(now time.Time) ([]*byte, error) {
+	env := make([]string, 0, len(w.spec.Env)+3)
+	for _, e := range w.spec.Env {
+		if !strings.HasPrefix(e, "ACTIVATION_CONFIG_DIR=") && !strings.HasPrefix(e, "ACTIVATION_DEADLINE=") && !strings.HasPrefix(e, MarkVar+"=") {
+			env = append(env, e)
+		}
+	}
+	if w.configDir != "" {
+		env = append(env, "ACTIVATION_CONFIG_DIR="+w.configDir)
+	}
+	if w.spec.Mark != "" {
+		env = append(env, MarkVar+"="+w.spec.Mark)
+	}
+	if d := w.spec.deadline(now); d != "" {
+		env = append(env, "ACTIVATION_DEADLINE="+d)
+	}
+	return syscall.SlicePtrFromStrings(env)
+}
+
+// MarkVar is the variable of the environment that marks a run's processes.
+const MarkVar = "ACTIVATION_RUN"
+
+// note adds a sentence to what the result says to people.
+func (w *run) note(s string) {
+	if w.result.Text != "" {
+		w.result.Text += "; "
+	}
+	w.result.Text += s
+}
+
+// clear moves or removes what the run leaves outside of its directory, and
+// completes the log.
+func (w *run) clear() {
+	if w.cgroup >= 0 && !w.keeps() {
+		w.dropCgroup()
+	}
+	if err := SaveConfig(w.configDir, dirFD); err != nil {
+		w.note(errnoText("configuration directory not kept", err))
+	}
+	if w.log != nil {
+		if text := w.log.close(); text != "" {
+			w.note(text)
+		}
+	}
+}
+
+// keeps reports whether what the script left behind is to be left alone.
+func (w *run) keeps() bool { return w.spec.Keep && w.result.Reason == Exited }
+
+// openResult makes the result's file and reserves its room, so that a disk
+// that is full at the run's end does not make the run a lost one.
+func (w *run) openResult() (err error) {
+	w.resultFD, err = openat(dirFD, resultNew, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL, 0o600)
+	if err == nil {
+		// Some file systems have no such thing; then there is tell's patience.
+		_ = syscall.Fallocate(w.resultFD, unix.FALLOC_FL_KEEP_SIZE, 0, 4096)
+	}
+	return err
+}
+
+// How often and how long a result that finds no room on the disk is tried.
+const (
+	tellTries = 60
+	tellPause = time.Second
+)
+
+// tell makes the result durable. The rename goes before the two fsyncs, so that
+// both find their work in one commit of the file system's journal. A reader
+// does not mind: it goes by the last line, and does not read before the wrapper
+// has exited, unless that was killed, and then better so than not at all.
+func (w *run) tell() int {
+	if w.result.Ended.IsZero() {
+		w.result.Ended = time.Now()
+	}
+	if len(w.result.Text) > 2000 { // stay within what is reserved
+		w.result.Text = w.result.Text[:2000]
+	}
+	data := w.result.encode()
+	for try := 0; ; try++ {
+		_, err := syscall.Pwrite(w.resultFD, data, 0)
+		if err == nil {
+			break
+		}
+		if try == tellTries || err != syscall.ENOSPC && err != syscall.EDQUOT && err != syscall.EINTR {
+			return statusUntold
+		}
+		pause(tellPause)
+	}
+	if unix.Renameat(dirFD, resultNew, dirFD, ResultFile) != nil {
+		return statusUntold
+	}
+	if syscall.Fsync(w.resultFD) != nil || syscall.Fsync(dirFD) != nil {
+		return statusUntold // it can be read, but may not outlive the machine
+	}
+	return statusTold
+}
+
+func pause(d time.Duration) {
+	ts := syscall.NsecToTimespec(int64(d))
+	_ = syscall.Nanosleep(&ts, nil)
 }

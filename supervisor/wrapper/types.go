@@ -16,6 +16,11 @@ type Spec struct {
 	// specification, in a file of its own.
 	Stdin []byte
 
+	// Topology, when not empty, is put into the configuration directory as
+	// TopologyFile, owned by the script's user, and the script is told its path in
+	// ACTIVATION_TOPOLOGY. Like Stdin it is kept in a file of its own.
+	Topology []byte
+
 	UID, GID   int   // of the script; -1: the daemon's
 	Groups     []int // supplementary; only used when UID is set
 	Umask      int
@@ -23,18 +28,22 @@ type Spec struct {
 	Limits     []Limit
 	NoNewPrivs bool
 
-	Timeout  time.Duration // from the script's start to TERM; 0: none
-	Grace    time.Duration // from TERM to KILL
-	LogHead  int64         // bytes of output kept from its beginning
-	LogTail  int64         // bytes of output kept from its end, at least
-	Keep     bool          // leave alone what the script leaves behind
-	Cgroup   string        // directory of cgroup v2 in which the run's own is made; empty: none
+	Timeout time.Duration // from the script's start to TERM; 0: none
+	Grace   time.Duration // from TERM to KILL
+	LogHead int64         // bytes of output kept from its beginning
+	LogTail int64         // bytes of output kept from its end, at least
+	Keep    bool          // leave alone what the script leaves behind
+	Cgroup  string        // directory of cgroup v2 in which the run's own is made; empty: none
 	// ConfigRoot is where the configuration directory is made, named by the
 	// wrapper's process id.
 	ConfigRoot string
 	// NotBefore holds the script back until this instant of CLOCK_REALTIME,
 	// with everything ready. Zero: at once.
 	NotBefore time.Time
+
+	// Boot and Mark are set by the supervisor: the boot's id, and the value of
+	// ACTIVATION_RUN by which what is left of a run can be found in /proc.
+	Boot, Mark string
 }
 
 // A Limit is a resource limit of the script, see setrlimit(2).

@@ -1,0 +1,271 @@
+package wrapper
+
+import (
+	"runtime"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A child is everything that the script's process needs between its birth and
+// its exec, in a form that needs no allocation there.
+//
+// The wrapper forks by itself, and not by syscall.ForkExec, because only the
+// child may have the script's limits, niceness, umask and empty signal mask:
+// the wrapper's own must stay as they are.
+type child struct {
+	paths      []*byte // tried in turn, as execvp does
+	argv, envv []*byte
+	dir        *byte
+	out        int // becomes standard output and error; -1: those are right already
+	cgroup     int // directory in which to be born; -1: the wrapper's
+	uid, gid   int
+	groups     []uint32
+	umask      int
+	nice       int
+	addNice    bool
+	limits     []rlimit
+	noNewPrivs bool
+	report     *report // shared with the child
+}
+
+type rlimit struct {
+	resource uintptr
+	val      syscall.Rlimit
+}
+
+// A report is where the child says which step failed, and how.
+type report struct{ step, errno int32 }
+
+// What the child does, in this order.
+const (
+	stepGroup = 1 + iota
+	stepNice
+	stepLimits
+	stepGroups
+	stepGID
+	stepUID
+	stepPrivs
+	stepDir
+	stepOutput
+	stepExec
+)
+
+var stepNames = [...]string{stepGroup: "process group", stepNice: "nice", stepLimits: "limits",
+	stepGroups: "groups", stepGID: "group", stepUID: "user", stepPrivs: "no-new-privs",
+	stepDir: "working directory", stepOutput: "output", stepExec: "exec"}
+
+// cloneArgs is what clone3(2) takes.
+type cloneArgs struct {
+	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
+}
+
+// newChild prepares a script. Its environment must be set yet.
+func newChild(s *Spec) (*child, error) {
+	c := &child{out: -1, cgroup: -1, uid: s.UID, gid: s.GID, umask: s.Umask, noNewPrivs: s.NoNewPrivs}
+	var err error
+	if c.argv, err = syscall.SlicePtrFromStrings(s.Argv); err != nil {
+		return nil, err
+	}
+	c.paths, err = syscall.SlicePtrFromStrings(candidates(s.Argv[0], s.Env))
+	if err != nil {
+		return nil, err
+	}
+	c.paths = c.paths[:len(c.paths)-1]
+	dir := s.Dir
+	if dir == "" {
+		dir = "/"
+	}
+	if c.dir, err = syscall.BytePtrFromString(dir); err != nil {
+		return nil, err
+	}
+	if s.Nice != 0 {
+		old, err := syscall.Getpriority(syscall.PRIO_PROCESS, 0) // 20 less the niceness
+		if err != nil {
+			return nil, err
+		}
+		c.addNice, c.nice = true, 20-old+s.Nice
+	}
+	for _, l := range s.Limits {
+		c.limits = append(c.limits, rlimit{uintptr(resource(l.Name)), syscall.Rlimit{Cur: l.Soft, Max: l.Hard}})
+	}
+	for _, g := range s.Groups {
+		c.groups = append(c.groups, uint32(g))
+	}
+	p, err := unix.MmapPtr(-1, 0, nil, unsafe.Sizeof(report{}), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED|syscall.MAP_ANON)
+	c.report = (*report)(p)
+	return c, err
+}
+
+// candidates returns the paths at which to look for name.
+func candidates(name string, env []string) []string {
+	if strings.IndexByte(name, '/') >= 0 {
+		return []string{name}
+	}
+	path := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	for _, e := range env {
+		if v, ok := strings.CutPrefix(e, "PATH="); ok {
+			path = v
+		}
+	}
+	var c []string
+	for dir := range strings.SplitSeq(path, ":") {
+		if dir == "" {
+			dir = "."
+		}
+		c = append(c, dir+"/"+name)
+	}
+	return c
+}
+
+// start makes the process and returns its id when it has executed the script,
+// or what failed. The clone has CLONE_VFORK, so that the wrapper goes on only
+// then, but not CLONE_VM, because a Go function must not share its stack.
+func (c *child) start() (pid int, step int, err syscall.Errno) {
+	const flags = unix.CLONE_VFORK
+	if c.cgroup >= 0 {
+		args := cloneArgs{flags: flags | unix.CLONE_INTO_CGROUP, exitSignal: uint64(syscall.SIGCHLD), cgroup: uint64(c.cgroup)}
+		pid, err = c.fork3(&args)
+	} else {
+		pid, err = c.fork(flags | uintptr(syscall.SIGCHLD))
+	}
+	runtime.KeepAlive(c)
+	if err != 0 {
+		return 0, 0, err
+	}
+	return pid, int(c.report.step), syscall.Errno(c.report.errno)
+}
+
+//go:norace
+//go:nosplit
+func (c *child) fork(flags uintptr) (int, syscall.Errno) {
+	pid, _, err := syscall.RawSyscall6(syscall.SYS_CLONE, flags, 0, 0, 0, 0, 0)
+	if pid == 0 && err == 0 {
+		c.become()
+	}
+	return int(pid), err
+}
+
+//go:norace
+//go:nosplit
+func (c *child) fork3(args *cloneArgs) (int, syscall.Errno) {
+	pid, _, err := syscall.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args), 0)
+	if pid == 0 && err == 0 {
+		c.become()
+	}
+	return int(pid), err
+}
+
+// become is what the new process does. It must not grow its stack, allocate,
+// or write a pointer: it has the memory of a Go program, but no runtime.
+//
+//go:norace
+//go:nosplit
+func (c *child) become() {
+	step, err := c.prepare()
+	if err == 0 {
+		step = stepExec
+		err = c.exec()
+	}
+	c.report.errno = int32(err)
+	c.report.step = int32(step)
+	for {
+		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 126, 0, 0)
+	}
+}
+
+//go:norace
+//go:nosplit
+func (c *child) prepare() (step int, err syscall.Errno) {
+	if _, _, err = syscall.RawSyscall(syscall.SYS_SETPGID, 0, 0, 0); err != 0 {
+		return stepGroup, err
+	}
+	if c.addNice {
+		if _, _, err = syscall.RawSyscall(syscall.SYS_SETPRIORITY, syscall.PRIO_PROCESS, 0, uintptr(c.nice)); err != 0 {
+			return stepNice, err
+		}
+	}
+	for i := 0; i < len(c.limits); i++ {
+		l := &c.limits[i]
+		if _, _, err = syscall.RawSyscall6(unix.SYS_PRLIMIT64, 0, l.resource, uintptr(unsafe.Pointer(&l.val)), 0, 0, 0); err != 0 {
+			return stepLimits, err
+		}
+	}
+	syscall.RawSyscall(syscall.SYS_UMASK, uintptr(c.umask), 0, 0)
+	if step, err = c.user(); err != 0 {
+		return step, err
+	}
+	if c.noNewPrivs {
+		if _, _, err = syscall.RawSyscall6(syscall.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); err != 0 {
+			return stepPrivs, err
+		}
+	}
+	if _, _, err = syscall.RawSyscall(syscall.SYS_CHDIR, uintptr(unsafe.Pointer(c.dir)), 0, 0); err != 0 {
+		return stepDir, err
+	}
+	if c.out >= 0 {
+		for fd := uintptr(1); fd <= 2; fd++ {
+			if _, _, err = syscall.RawSyscall(syscall.SYS_DUP3, uintptr(c.out), fd, 0); err != 0 {
+				return stepOutput, err
+			}
+		}
+	}
+	return 0, 0
+}
+
+//go:norace
+//go:nosplit
+func (c *child) user() (step int, err syscall.Errno) {
+	if c.uid >= 0 {
+		var p uintptr
+		if len(c.groups) > 0 {
+			p = uintptr(unsafe.Pointer(&c.groups[0]))
+		}
+		if _, _, err = syscall.RawSyscall(syscall.SYS_SETGROUPS, uintptr(len(c.groups)), p, 0); err != 0 {
+			return stepGroups, err
+		}
+	}
+	if c.gid >= 0 {
+		g := uintptr(c.gid)
+		if _, _, err = syscall.RawSyscall(syscall.SYS_SETRESGID, g, g, g); err != 0 {
+			return stepGID, err
+		}
+	}
+	if c.uid >= 0 {
+		u := uintptr(c.uid)
+		if _, _, err = syscall.RawSyscall(syscall.SYS_SETRESUID, u, u, u); err != 0 {
+			return stepUID, err
+		}
+	}
+	return 0, 0
+}
+
+// exec executes the first candidate that can be, and returns if none can.
+//
+//go:norace
+//go:nosplit
+func (c *child) exec() (err syscall.Errno) {
+	// All of the wrapper's descriptors are closed on exec, but one that was
+	// handed down by mistake may not be.
+	syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 3, ^uintptr(0)>>32, 0)
+	var empty uint64
+	syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&empty)), 0, 8, 0, 0)
+	denied := false
+	for i := 0; i < len(c.paths); i++ {
+		_, _, err = syscall.RawSyscall(syscall.SYS_EXECVE, uintptr(unsafe.Pointer(c.paths[i])),
+			uintptr(unsafe.Pointer(&c.argv[0])), uintptr(unsafe.Pointer(&c.envv[0])))
+		switch err {
+		case syscall.EACCES:
+			denied = true
+		case syscall.ENOENT, syscall.ENOTDIR:
+		default:
+			return err
+		}
+	}
+	if denied {
+		return syscall.EACCES
+	}
+	return syscall.ENOENT
+}

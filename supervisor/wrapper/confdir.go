@@ -1,0 +1,167 @@
+package wrapper
+
+import (
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// makeConfigDir makes the configuration directory named by the wrapper's
+// process id. One that is there already is a dead namesake's: it is moved
+// aside, for the daemon to find, and never used.
+func (w *run) makeConfigDir() error {
+	root := w.spec.ConfigRoot
+	if root == "" {
+		return nil
+	}
+	dir := root + "/" + strconv.Itoa(w.result.WrapperPID)
+	err := syscall.Mkdir(dir, 0o700)
+	if err == syscall.EEXIST {
+		aside := dir + ".old-" + strconv.Itoa(int(boottime()))
+		if err := syscall.Rename(dir, aside); err != nil {
+			return err
+		}
+		w.note("a dead namesake's configuration directory was moved to " + aside)
+		err = syscall.Mkdir(dir, 0o700)
+	}
+	if err != nil {
+		return err
+	}
+	w.configDir = dir
+	if w.spec.UID < 0 && w.spec.GID < 0 {
+		return nil
+	}
+	return syscall.Chown(dir, w.spec.UID, w.spec.GID)
+}
+
+// Bounds of a copy of a configuration directory to another file system.
+const (
+	saveBytes = 64 << 20
+	saveFiles = 10_000
+	saveDepth = 32
+)
+
+// SaveConfig moves the configuration directory at path into the run directory
+// runDir, under the name ConfigDir. To another file system it is copied, within
+// bounds; what exceeds them is left out, which is an error, but the directory
+// is removed all the same. One that is empty, or not there, is no evidence.
+func SaveConfig(path string, runDir int) error {
+	if path == "" {
+		return nil
+	}
+	switch err := syscall.Rmdir(path); err {
+	case nil, syscall.ENOENT:
+		return nil
+	case syscall.ENOTEMPTY, syscall.EEXIST:
+	default:
+		return err
+	}
+	err := unix.Renameat(unix.AT_FDCWD, path, runDir, ConfigDir)
+	if err == nil || err != syscall.EXDEV {
+		return err
+	}
+	from, err := openat(unix.AT_FDCWD, path, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	m := mover{bytes: saveBytes, files: saveFiles}
+	m.dir(from, runDir, ConfigDir, saveDepth)
+	closeFD(from)
+	if err := syscall.Rmdir(path); err != nil && m.err == nil {
+		m.err = err
+	}
+	return m.err
+}
+
+// A mover moves a tree to another file system, and remembers its first fault.
+// It follows no symbolic link: the tree's owner may be anybody, and it may be
+// root.
+type mover struct {
+	bytes, files int64
+	err          error
+}
+
+func (m *mover) fault(err error) bool {
+	if err != nil && m.err == nil {
+		m.err = err
+	}
+	return err != nil
+}
+
+// dir moves what is in the directory from into a new directory of to.
+func (m *mover) dir(from, to int, name string, depth int) {
+	into := -1
+	if m.bytes > 0 && m.files > 0 && depth > 0 && !m.fault(unix.Mkdirat(to, name, 0o700)) {
+		fd, err := openat(to, name, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+		if !m.fault(err) {
+			into = fd
+			defer closeFD(fd)
+		}
+	}
+	buf := make([]byte, 8<<10)
+	var names []string
+	for {
+		n, err := syscall.ReadDirent(from, buf)
+		if m.fault(err) || n <= 0 {
+			break
+		}
+		_, _, names = syscall.ParseDirent(buf[:n], -1, names)
+	}
+	for _, name := range names {
+		m.entry(from, into, name, depth)
+	}
+}
+
+func (m *mover) entry(from, into int, name string, depth int) {
+	var st unix.Stat_t
+	if m.fault(unix.Fstatat(from, name, &st, unix.AT_SYMLINK_NOFOLLOW)) {
+		return
+	}
+	m.files--
+	switch kind := st.Mode & unix.S_IFMT; {
+	case kind == unix.S_IFDIR && depth > 0:
+		sub, err := openat(from, name, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+		if !m.fault(err) {
+			m.dir(sub, into, name, depth-1)
+			closeFD(sub)
+		}
+		m.fault(unix.Unlinkat(from, name, unix.AT_REMOVEDIR))
+		return
+	case into < 0 || m.files < 0 || st.Size > m.bytes:
+		m.fault(syscall.EFBIG)
+	case kind == unix.S_IFREG:
+		m.bytes -= st.Size
+		m.file(from, into, name, st.Size)
+	case kind == unix.S_IFLNK:
+		target := make([]byte, 4096)
+		if n, err := unix.Readlinkat(from, name, target); !m.fault(err) {
+			m.fault(unix.Symlinkat(string(target[:n]), into, name))
+		}
+	} // sockets, fifos and devices are no evidence
+	m.fault(unix.Unlinkat(from, name, 0))
+}
+
+func (m *mover) file(from, into int, name string, size int64) {
+	in, err := openat(from, name, syscall.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if m.fault(err) {
+		return
+	}
+	defer closeFD(in)
+	out, err := openat(into, name, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL, 0o600)
+	if m.fault(err) {
+		return
+	}
+	defer closeFD(out)
+	buf := make([]byte, 64<<10)
+	for size > 0 {
+		n, err := read(in, buf[:min(int64(len(buf)), size)])
+		if m.fault(err) || n == 0 {
+			return
+		}
+		if _, err := writeAll(out, buf[:n]); m.fault(err) {
+			return
+		}
+		size -= int64(n)
+	}
+}

@@ -1,0 +1,187 @@
+package wrapper
+
+import (
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// How long to wait for processes that were killed and do not go: they sleep in
+// the kernel, and only the kernel can wake them.
+const killPatience = 10 * time.Second
+
+// finish ends what is left, reaps everything, and fills the result. The group
+// is killed while its leader, dead or not, still keeps the group's number from
+// being used again.
+func (w *run) finish() {
+	if w.keeps() {
+		w.reap(w.pid)
+	} else {
+		_ = syscall.Kill(-w.pid, syscall.SIGKILL)
+		w.sweep()
+	}
+	w.drain()
+	switch {
+	case !w.reaped:
+	case w.status.Signaled():
+		w.result.Signal = int(w.status.Signal())
+	default:
+		w.result.Exit = w.status.ExitStatus()
+	}
+	if w.result.Ended.IsZero() {
+		w.result.Ended = time.Now()
+	}
+	var ru syscall.Rusage
+	if syscall.Getrusage(unix.RUSAGE_CHILDREN, &ru) == nil {
+		w.result.User = time.Duration(ru.Utime.Nano())
+		w.result.System = time.Duration(ru.Stime.Nano())
+		w.result.MaxRSS = ru.Maxrss
+	}
+}
+
+// reap reaps pid, or any child for -1, and returns false when there is none
+// that has ended; gone is true when there is none at all.
+func (w *run) reap(pid int) (ok, gone bool) {
+	var st syscall.WaitStatus
+	got, err := syscall.Wait4(pid, &st, syscall.WNOHANG, nil)
+	switch {
+	case err == syscall.EINTR:
+		return true, false
+	case err != nil:
+		return false, true
+	case got == 0:
+		return false, false
+	case got == w.pid:
+		w.reaped, w.status = true, st
+		if !w.ended {
+			w.ended = true
+			w.result.Ended = time.Now()
+		}
+	case st.Signaled() && st.Signal() == syscall.SIGKILL:
+		w.result.Leftovers++
+	}
+	return true, false
+}
+
+// sweep kills and reaps until there is no child left. As this process is the
+// subreaper, "no child" means that no descendant is left, wherever it went.
+func (w *run) sweep() {
+	patience := monotonic() + killPatience
+	for pass := 0; ; pass++ {
+		for {
+			ok, gone := w.reap(-1)
+			if gone {
+				return
+			}
+			if !ok {
+				break
+			}
+		}
+		if monotonic() > patience {
+			w.note("could not be killed: " + strings.Join(texts(children(w.result.WrapperPID)), " "))
+			return
+		}
+		if w.cgroup >= 0 {
+			_ = writeFile(w.cgroup, "cgroup.kill", "1")
+		}
+		// The group's members die of the signal that they were sent; who is
+		// still there after a moment was elsewhere.
+		if pass >= 1 {
+			killTree(w.result.WrapperPID)
+		}
+		w.wait(min(time.Millisecond<<min(pass, 5), 20*time.Millisecond))
+	}
+}
+
+// drain reads what is left in the pipe, but does not wait for who holds it.
+func (w *run) drain() {
+	for n := 0; w.pipe >= 0 && n < 1<<10; n++ {
+		fds := [1]unix.PollFd{{Fd: int32(w.pipe), Events: unix.POLLIN}}
+		if k, err := unix.Poll(fds[:], 0); err == nil && k == 0 {
+			return
+		}
+		w.pump()
+	}
+}
+
+// makeCgroup makes the run's own cgroup, if one is wanted and can be had.
+func (w *run) makeCgroup() {
+	if w.spec.Cgroup == "" {
+		return
+	}
+	dir := w.spec.Cgroup + "/" + CgroupName(w.spec)
+	err := syscall.Mkdir(dir, 0o755)
+	if err == syscall.EEXIST { // a lost run's
+		if err = syscall.Rmdir(dir); err == nil {
+			err = syscall.Mkdir(dir, 0o755)
+		}
+	}
+	if err == nil {
+		if w.cgroup, err = openat(unix.AT_FDCWD, dir, syscall.O_RDONLY|syscall.O_DIRECTORY, 0); err == nil {
+			w.cgroupDir = dir
+			w.result.Contained = GuardCgroup
+			return
+		}
+		w.cgroup = -1
+		_ = syscall.Rmdir(dir)
+	}
+	w.note(errnoText("no cgroup", err))
+}
+
+// CgroupName returns the name of a run's cgroup in Spec.Cgroup.
+func CgroupName(s *Spec) string { return s.ID + "." + s.Phase + "." + strconv.Itoa(s.Attempt) }
+
+// dropCgroup removes the run's cgroup. What is in it although this process has
+// no descendant left came from elsewhere, and goes too.
+func (w *run) dropCgroup() {
+	if w.result.Reason == "" { // not used in the end
+		w.result.Contained = GuardSubreaper
+	}
+	if err := RemoveCgroup(w.cgroupDir); err != nil {
+		w.note(errnoText("cgroup not removed", err))
+	}
+	closeFD(w.cgroup)
+	w.cgroup, w.cgroupDir = -1, ""
+}
+
+// RemoveCgroup kills what is in a cgroup and removes it, waiting for a bounded
+// time. One that is not there is no error.
+func RemoveCgroup(dir string) error {
+	patience := monotonic() + killPatience
+	for d := 100 * time.Microsecond; ; d = min(2*d, 20*time.Millisecond) {
+		err := syscall.Rmdir(dir)
+		if err == nil || err == syscall.ENOENT {
+			return nil
+		}
+		if err != syscall.EBUSY || monotonic() > patience {
+			return err
+		}
+		fd, err := openat(unix.AT_FDCWD, dir, syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
+		if err == nil {
+			_ = writeFile(fd, "cgroup.kill", "1")
+			closeFD(fd)
+		}
+		pause(d)
+	}
+}
+
+func writeFile(dir int, name, s string) error {
+	fd, err := openat(dir, name, syscall.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer closeFD(fd)
+	_, err = writeAll(fd, []byte(s))
+	return err
+}
+
+func texts(pids []int) []string {
+	var s []string
+	for _, p := range pids {
+		s = append(s, strconv.Itoa(p))
+	}
+	return s
+}

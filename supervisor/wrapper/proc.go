@@ -1,0 +1,153 @@
+package wrapper
+
+import (
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Process is what /proc/<pid>/stat says of one.
+type Process struct {
+	PID, Parent, Group, Session int
+	State                       byte
+	Born                        time.Duration // CLOCK_BOOTTIME, in steps of 10 ms
+}
+
+const tick = 10 * time.Millisecond // USER_HZ is 100 on every architecture of Go's
+
+// Same reports whether p may be the process that had its number at the instant
+// born of CLOCK_BOOTTIME: it was there then.
+func (p Process) Same(born time.Duration) bool { return p.Born <= born }
+
+// Stat returns what is known of a process; ok is false if there is none.
+func Stat(pid int) (p Process, ok bool) {
+	data, err := readFile(unix.AT_FDCWD, "/proc/"+strconv.Itoa(pid)+"/stat", 8192)
+	if err != nil {
+		return p, false
+	}
+	return parseStat(data)
+}
+
+func parseStat(data string) (p Process, ok bool) {
+	open, shut := strings.IndexByte(data, '('), strings.LastIndexByte(data, ')')
+	if open < 0 || shut < open {
+		return p, false
+	}
+	f := strings.Fields(data[shut+1:])
+	if len(f) < 20 {
+		return p, false
+	}
+	var errs [5]error
+	var born int64
+	p.State = f[0][0]
+	p.PID, errs[0] = strconv.Atoi(strings.TrimSpace(data[:open]))
+	p.Parent, errs[1] = strconv.Atoi(f[1])
+	p.Group, errs[2] = strconv.Atoi(f[2])
+	p.Session, errs[3] = strconv.Atoi(f[3])
+	born, errs[4] = strconv.ParseInt(f[19], 10, 64)
+	p.Born = time.Duration(born) * tick
+	return p, errs == [5]error{}
+}
+
+// children returns the children of a process of any of its threads.
+func children(pid int) (pids []int) {
+	dir := "/proc/" + strconv.Itoa(pid) + "/task"
+	missing := true
+	for _, tid := range numbers(dir) {
+		list, err := readFile(unix.AT_FDCWD, dir+"/"+strconv.Itoa(tid)+"/children", 64<<20)
+		if err != nil {
+			continue // the thread is gone, or the kernel keeps no such list
+		}
+		missing = false
+		for _, f := range strings.Fields(list) {
+			if n, err := strconv.Atoi(f); err == nil {
+				pids = append(pids, n)
+			}
+		}
+	}
+	if missing {
+		for _, n := range numbers("/proc") {
+			if p, ok := Stat(n); ok && p.Parent == pid {
+				pids = append(pids, n)
+			}
+		}
+	}
+	return pids
+}
+
+// numbers returns the entries of a directory that are numbers.
+func numbers(dir string) (ns []int) {
+	fd, err := openat(unix.AT_FDCWD, dir, syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
+	if err != nil {
+		return nil
+	}
+	defer closeFD(fd)
+	buf := make([]byte, 32<<10)
+	var names []string
+	for {
+		n, err := syscall.ReadDirent(fd, buf)
+		if err != nil || n <= 0 {
+			break
+		}
+		_, _, names = syscall.ParseDirent(buf[:n], -1, names)
+	}
+	for _, name := range names {
+		if n, err := strconv.Atoi(name); err == nil {
+			ns = append(ns, n)
+		}
+	}
+	return ns
+}
+
+// Processes returns the numbers of all processes.
+func Processes() []int { return numbers("/proc") }
+
+// killTree kills all descendants of root, which is the calling process. Those
+// that fork faster than they can be killed are all stopped first: what is
+// stopped neither forks nor reaps, so when a pass finds nobody new, the list is
+// whole and stays true.
+func killTree(root int) {
+	stopped := map[int]bool{}
+	for pass := 0; pass < 100; pass++ {
+		fresh := 0
+		descend(root, func(pid, parent int) {
+			if !stopped[pid] {
+				stopped[pid] = true
+				fresh++
+				signalChild(pid, parent, root, syscall.SIGSTOP)
+			}
+		})
+		if fresh == 0 {
+			break
+		}
+	}
+	descend(root, func(pid, parent int) { signalChild(pid, parent, root, syscall.SIGKILL) })
+}
+
+// descend calls f for each descendant of pid, parents first.
+func descend(pid int, f func(pid, parent int)) {
+	for _, c := range children(pid) {
+		f(c, pid)
+		descend(c, f)
+	}
+}
+
+// signalChild signals pid if it is still parent's child. The children of root,
+// which is the calling process, cannot change unless it reaps them.
+func signalChild(pid, parent, root int, sig syscall.Signal) {
+	if parent == root {
+		_ = syscall.Kill(pid, sig)
+		return
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return
+	}
+	defer closeFD(fd)
+	if p, ok := Stat(pid); ok && p.Parent == parent {
+		_ = unix.PidfdSendSignal(fd, sig, nil, 0)
+	}
+}

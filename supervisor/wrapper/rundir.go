@@ -1,0 +1,185 @@
+package wrapper
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Names in a run directory, in the order in which they come to be.
+const (
+	LockFile    = "lock"    // by the daemon, flocked until the wrapper has exited
+	SpecFile    = "spec"    // by the daemon
+	StdinFile   = "stdin"   // by the daemon, if the script is to read something
+	LogFile     = "log"     // by the daemon; written by the wrapper, also what it has to say of itself
+	StartedFile = "started" // by the wrapper: from when it exists the script may have run
+	ResultFile  = "result"  // by the wrapper
+	ConfigDir   = "config"  // by the wrapper: the configuration directory's last state
+)
+
+const (
+	lockHead    = "activationd-lock 1"
+	startedHead = "activationd-started 1"
+	resultHead  = "activationd-result 1"
+	resultNew   = "result.new"
+)
+
+// A Lock is the content of the lock file. It means nothing unless the lock is
+// held.
+type Lock struct {
+	PID  int
+	Born time.Duration // CLOCK_BOOTTIME when the wrapper wrote it: a process of this number that began later is another
+}
+
+// Started is the content of the file of that name. The file is made before the
+// script is and filled after, so that all of it may be missing.
+type Started struct {
+	PID    int           // the script's
+	Born   time.Duration // as in Lock, for the script
+	At     time.Time
+	Cgroup string // the run's own, empty if it has none
+}
+
+func (l Lock) encode() []byte {
+	t := newText(lockHead, 96)
+	t.int("pid", int64(l.PID))
+	t.int("born", int64(l.Born))
+	return t.end()
+}
+
+// ParseLock reads the content of a lock file.
+func ParseLock(data string) (l Lock, err error) {
+	err = parseText(data, lockHead, func(f line) bool {
+		switch f.key {
+		case "pid":
+			l.PID = f.int()
+		case "born":
+			l.Born = f.duration()
+		default:
+			return false
+		}
+		return true
+	})
+	return l, err
+}
+
+func (s Started) encode() []byte {
+	t := newText(startedHead, 256)
+	t.int("pid", int64(s.PID))
+	t.int("born", int64(s.Born))
+	t.time("at", s.At)
+	t.str("cgroup", s.Cgroup)
+	return t.end()
+}
+
+// ParseStarted reads the content of a started file.
+func ParseStarted(data string) (s Started, err error) {
+	err = parseText(data, startedHead, func(f line) bool {
+		switch f.key {
+		case "pid":
+			s.PID = f.int()
+		case "born":
+			s.Born = f.duration()
+		case "at":
+			s.At = f.time()
+		case "cgroup":
+			s.Cgroup = f.str()
+		default:
+			return false
+		}
+		return true
+	})
+	return s, err
+}
+
+func (r *Result) encode() []byte {
+	t := newText(resultHead, 512)
+	t.str("reason", r.Reason)
+	t.str("text", r.Text)
+	t.int("pid", int64(r.PID))
+	t.int("wrapper-pid", int64(r.WrapperPID))
+	t.int("exit", int64(r.Exit))
+	t.int("signal", int64(r.Signal))
+	t.time("started", r.Started)
+	t.time("ended", r.Ended)
+	t.int("leftovers", int64(r.Leftovers))
+	t.str("contained", r.Contained)
+	t.int("user", int64(r.User))
+	t.int("system", int64(r.System))
+	t.int("maxrss", r.MaxRSS)
+	return t.end()
+}
+
+// ParseResult reads the content of a result file.
+func ParseResult(data string) (r Result, err error) {
+	err = parseText(data, resultHead, func(f line) bool {
+		switch f.key {
+		case "reason":
+			r.Reason = f.str()
+		case "text":
+			r.Text = f.str()
+		case "pid":
+			r.PID = f.int()
+		case "wrapper-pid":
+			r.WrapperPID = f.int()
+		case "exit":
+			r.Exit = f.int()
+		case "signal":
+			r.Signal = f.int()
+		case "started":
+			r.Started = f.time()
+		case "ended":
+			r.Ended = f.time()
+		case "leftovers":
+			r.Leftovers = f.int()
+		case "contained":
+			r.Contained = f.str()
+		case "user":
+			r.User = f.duration()
+		case "system":
+			r.System = f.duration()
+		case "maxrss":
+			r.MaxRSS = f.int64()
+		default:
+			return false
+		}
+		return true
+	})
+	if err == nil && r.Reason == "" {
+		err = errors.New("a result without a reason")
+	}
+	return r, err
+}
+
+// readFile returns the whole of a file of the directory dir, of at most limit
+// bytes.
+func readFile(dir int, name string, limit int) (string, error) {
+	fd, err := openat(dir, name, syscall.O_RDONLY, 0)
+	if err != nil {
+		return "", err
+	}
+	defer closeFD(fd)
+	var st syscall.Stat_t
+	if err := syscall.Fstat(fd, &st); err != nil {
+		return "", err
+	}
+	if st.Size > int64(limit) {
+		return "", syscall.EFBIG
+	}
+	var b strings.Builder
+	buf := make([]byte, max(int(st.Size)+1, 512))
+	for {
+		n, err := read(fd, buf)
+		if err != nil {
+			return "", err
+		}
+		if n == 0 {
+			return b.String(), nil
+		}
+		if b.Len()+n > limit {
+			return "", syscall.EFBIG
+		}
+		b.Write(buf[:n])
+	}
+}
