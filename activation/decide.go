@@ -1,0 +1,122 @@
+package activation
+
+import "time"
+
+// missedAfter is how late a start may be and still count as on time. Beyond it
+// nothing could run at the instant (the daemon was down, the clock was set) and
+// the policy for missed ones decides.
+const missedAfter = time.Minute
+
+// A look is what decide compares a record with.
+type look struct {
+	now         time.Time
+	arm         time.Duration // how long ahead of its instant an attempt may be claimed
+	missedGrace time.Duration // how late a job may still run
+	undo        bool          // there is a command for the deactivate phase
+}
+
+// decide compares what should be with what is, and returns the event that is
+// due now, if any. It is level-triggered: it may be asked at any time, after
+// any crash, and depends on nothing but its arguments. Grant means that the
+// record may have its next attempt as soon as its locks and a slot are free.
+func (r *Record) decide(l look) Event {
+	if r.open() != nil {
+		if r.State == Activating && r.Ending == "" && r.over(l.now) {
+			return Over
+		}
+		if r.State == Activating && r.Ending != "" && !r.Stopped {
+			return stopAgain
+		}
+		return noEvent
+	}
+	switch r.State {
+	case Scheduled:
+		late := l.now.Sub(r.activateAt())
+		switch {
+		case r.over(l.now):
+			return Over
+		case late < -l.arm:
+			return noEvent
+		case late > missedAfter && r.Missed == MissedSkip:
+			return Miss
+		case !r.slot() && late > max(missedAfter, l.missedGrace):
+			return Miss
+		}
+		return Due
+	case Held:
+		if r.over(l.now) {
+			return Over
+		}
+	case Waiting:
+		switch {
+		case r.over(l.now):
+			return Over
+		case !r.Until.IsZero() && !l.now.Before(r.Until):
+			return Expire
+		case l.now.Before(r.RetryAt):
+			return noEvent
+		}
+		return Grant
+	case Active:
+		if r.over(l.now) {
+			return Over
+		}
+	case Deactivating:
+		switch {
+		case l.now.Before(r.RetryAt):
+			return noEvent
+		case !l.undo:
+			return OK
+		}
+		return Grant
+	case Finished:
+		if !r.Until.IsZero() && !l.now.Before(r.Until) {
+			return Prune
+		}
+	}
+	return noEvent
+}
+
+// due returns the instant at which the record is to be looked at again, and
+// whether an attempt may be armed for it. The zero time: only when touched.
+func (r *Record) due() (at time.Time, armable bool) {
+	end := r.deactivateAt()
+	switch r.State {
+	case Scheduled:
+		return r.activateAt(), true
+	case Held, Active:
+		return end, false
+	case Waiting:
+		at = earliest(end, r.Until)
+		if r.Line == 0 { // not in line yet: it waits for its next try
+			retry := r.RetryAt
+			if retry.IsZero() {
+				retry = r.Since
+			}
+			at = earliest(at, retry)
+		}
+		return at, false
+	case Activating:
+		if r.Ending == "" {
+			return end, false
+		}
+	case Deactivating:
+		if r.open() == nil {
+			if r.RetryAt.IsZero() {
+				return r.Since, false
+			}
+			return r.RetryAt, false
+		}
+	case Finished:
+		return r.Until, false
+	}
+	return time.Time{}, false
+}
+
+// earliest returns the earlier of two instants, where zero means never.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,133 @@
+package activation
+
+import (
+	"fmt"
+	"time"
+
+	"activationd/supervisor"
+	"activationd/supervisor/wrapper"
+)
+
+// ended records how an attempt ended, and takes its record through what follows
+// from that. A result that comes late, for an attempt that is not open any
+// more, changes nothing.
+func (t *turn) ended(x supervisor.Exit) error {
+	r, err := t.get(x.Key.ID)
+	if err != nil {
+		t.log.Warn("the end of a run that nothing is known of", "run", x.Key, "err", err)
+		return nil
+	}
+	old := r.clone()
+	a := r.open()
+	if a == nil || a.Phase != x.Key.Phase || a.N != x.Key.N {
+		t.log.Warn("the end of a run that has been recorded already", "run", x.Key)
+		return nil
+	}
+	a.Open, a.Result = false, x.Result
+	r.Stopped = false
+	t.opened--
+	if a.Phase == Activate {
+		t.started--
+		t.free++
+	}
+	said := describe(a)
+	t.news = append(t.news, Happening{Time: t.now, What: "attempt.ended", ID: r.ID, State: string(r.State), Reason: said})
+	ev := t.verdict(r, a)
+	if err := t.apply(r, ev, said); err != nil {
+		return err
+	}
+	if ev == Void && r.State == Waiting && r.Voids == 0 && t.now.Add(t.set.ArmAhead).Before(r.activateAt()) {
+		// Disarmed because the clock was set back: its instant is to come again.
+		if err := t.apply(r, Move, "the clock was set back"); err != nil {
+			return err
+		}
+	}
+	if _, err := t.advance(r); err != nil {
+		return err
+	}
+	return t.save(old, r)
+}
+
+// verdict says what the end of an attempt means for its activation, and counts it.
+func (t *turn) verdict(r *Record, a *Attempt) Event {
+	res, d := a.Result, t.set.of(r)
+	switch {
+	case res.Reason == wrapper.Exited && res.Exit == 0:
+		if !r.slot() {
+			r.Ending = Succeeded // also when it was asked to stop: it did its work
+		}
+		return OK
+	case res.Reason == wrapper.NotStarted, res.Reason == wrapper.Disarmed:
+		if a.Phase == Activate && r.Tries == 0 {
+			r.Dirty = false // as before the claim
+		}
+		r.RetryAt = time.Time{}
+		if res.Reason == wrapper.NotStarted && res.Text != "" { // it could not be started: not at once again
+			r.Voids++
+			r.RetryAt = t.now.Add(d.backoff(r.Voids))
+		}
+		return Void
+	}
+	r.Tries++
+	r.Voids = 0
+	if a.Phase == Deactivate {
+		if r.Tries > t.set.retries(r, Deactivate) {
+			return Spent
+		}
+		r.RetryAt = t.now.Add(d.backoff(r.Tries))
+		return Again
+	}
+	if r.Ending != "" { // it was to end anyway
+		return Spent
+	}
+	if t.e.rebooted && r.slot() && !r.over(t.now) {
+		r.Renew, r.Ending = true, Lost // undo what the power loss left, and serve the slot again
+		return Spent
+	}
+	if r.Tries > t.set.retries(r, Activate) {
+		r.Ending = outcomeOf(res.Reason)
+		return Spent
+	}
+	r.RetryAt = t.now.Add(d.backoff(r.Tries))
+	return Again
+}
+
+// outcomeOf is the outcome of an activation whose last attempt failed so.
+func outcomeOf(reason string) Outcome {
+	switch reason {
+	case wrapper.TimedOut:
+		return TimedOut
+	case wrapper.Lost:
+		return Lost
+	}
+	return Failed
+}
+
+// describe says in words how an attempt ended.
+func describe(a *Attempt) string {
+	res, what := a.Result, fmt.Sprintf("%s attempt %d ", a.Phase, a.N)
+	switch res.Reason {
+	case wrapper.Exited:
+		if res.Signal != 0 {
+			what += fmt.Sprintf("was ended by signal %d", res.Signal)
+		} else {
+			what += fmt.Sprintf("exited with status %d", res.Exit)
+		}
+	case wrapper.TimedOut:
+		what += "ran into its timeout"
+	case wrapper.Stopped:
+		what += "was stopped"
+	case wrapper.Lost:
+		what += "was lost: its wrapper is gone"
+	case wrapper.NotStarted:
+		what += "did not start"
+	case wrapper.Disarmed:
+		what += "was disarmed before its instant"
+	default:
+		what += "failed"
+	}
+	if res.Text != "" {
+		what += ": " + res.Text
+	}
+	return what
+}

@@ -1,0 +1,220 @@
+package activation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"activationd/internal/fault"
+	"activationd/store"
+	"activationd/supervisor"
+	"activationd/supervisor/wrapper"
+)
+
+// Runs is what an engine needs of a supervisor; *supervisor.Supervisor is the
+// real one.
+type Runs interface {
+	Start(supervisor.Key, wrapper.Spec) error
+	Adopt(supervisor.Key) (supervisor.Found, error)
+	Stop(supervisor.Key) error
+	Exits() <-chan supervisor.Exit // one for each Start that succeeded and each Adopt that said Running
+	Started(supervisor.Key) (pid int, at time.Time, ok bool)
+	RunDir(supervisor.Key) string
+	Remove(supervisor.Key) error
+	Guard() (guard, why string)
+}
+
+// An Alarm wakes the engine at an instant of the wall clock; *schedule.Timer is
+// the real one, through a few lines in the daemon.
+type Alarm interface {
+	Set(time.Time)          // zero: never
+	Wakes() <-chan struct{} // at the instant, and whenever the clock was set
+}
+
+// Parts are what an engine works with.
+type Parts struct {
+	DB    store.Store
+	Runs  Runs
+	Alarm Alarm
+	Boot  string // an id of this boot of the machine, such as /proc/sys/kernel/random/boot_id
+	// Nodes names the nodes of a topology, or says what is wrong with it.
+	Nodes func(topology string) ([]string, error)
+	Log   *slog.Logger
+}
+
+// An Engine makes so what the records say. Make it with [New]; [Engine.Run] is
+// its goroutine, and the verbs may be called from any other, also before Run.
+type Engine struct {
+	parts Parts
+	hub   *hub
+	set   atomic.Pointer[Settings]
+	began time.Time
+
+	poked chan struct{} // capacity one: something is in touched, or the settings changed
+	mu    sync.Mutex
+	// touched are the ids that a verb changed and Run has to look at.
+	touched []string
+	// draining is closed when no more attempts of phase activate shall be claimed.
+	draining bool
+	idle     chan struct{} // closed by Run when it drains and nothing runs any more
+
+	wakeAt   atomic.Int64 // for when the alarm is set, in Unix nanoseconds; written by Run only
+	running  atomic.Int64 // open attempts of phase activate; written by Run only
+	open     int          // open attempts of both phases; Run's own
+	rebooted bool         // the machine was started anew since the last daemon; Run's own, until its first turn
+
+	loader loader
+}
+
+// New makes an engine on what the store holds. It starts nothing.
+func New(p Parts, set Settings) *Engine {
+	now := time.Now()
+	e := &Engine{
+		parts: p, hub: newHub(now), began: now,
+		poked: make(chan struct{}, 1), idle: make(chan struct{}),
+	}
+	e.loader.init()
+	e.Configure(set)
+	return e
+}
+
+// Configure puts other settings in force, for what is claimed from now on.
+func (e *Engine) Configure(set Settings) {
+	set.MaxParallel = max(1, set.MaxParallel)
+	e.set.Store(&set)
+	e.poke()
+}
+
+// poke makes Run take a turn. It does not wait.
+func (e *Engine) poke() {
+	select {
+	case e.poked <- struct{}{}:
+	default: // a token is there already
+	}
+}
+
+// touch makes Run look at records.
+func (e *Engine) touch(ids ...string) {
+	e.mu.Lock()
+	e.touched = append(e.touched, ids...)
+	e.mu.Unlock()
+	e.poke()
+}
+
+func (e *Engine) takeTouched() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	ids := e.touched
+	e.touched = nil
+	return ids
+}
+
+// Drain makes Run claim no more attempts of phase activate. The channel that it
+// returns is closed when none of any phase runs any more.
+func (e *Engine) Drain() <-chan struct{} {
+	e.mu.Lock()
+	e.draining = true
+	e.mu.Unlock()
+	e.poke()
+	return e.idle
+}
+
+// Draining tells whether [Engine.Drain] was asked for.
+func (e *Engine) Draining() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.draining
+}
+
+// update runs fn in a transaction, and publishes what happened in it once it is
+// durable. Who was waiting for what it freed is touched.
+func (e *Engine) update(ctx context.Context, fn func(*txn) error) error {
+	var t *txn
+	var heads []string
+	err := e.parts.DB.Update(ctx, func(tx store.Tx) error {
+		t = e.begin(tx) // fn may run again
+		if err := fn(t); err != nil {
+			return err
+		}
+		heads = t.heads()
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	e.hub.publish(t.news)
+	if len(heads) > 0 {
+		e.touch(heads...)
+	}
+	return nil
+}
+
+func (e *Engine) begin(tx store.Tx) *txn {
+	return &txn{Tx: tx, now: time.Now().Round(0), set: e.set.Load(), log: e.parts.Log}
+}
+
+// retryPause is how long Run waits before it tries again to write what it could not.
+const retryPause = time.Second
+
+// Run does what the records say until ctx is done, or the store has failed for
+// good. It lets go of what runs and stops none of it: the next daemon adopts it.
+func (e *Engine) Run(ctx context.Context) error {
+	work, err := e.recover(ctx)
+	if err != nil {
+		return fmt.Errorf("taking up what an earlier daemon left: %w", err)
+	}
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+		case <-retry.C:
+		case <-e.parts.Alarm.Wakes():
+		case <-e.poked:
+		case x := <-e.parts.Runs.Exits():
+			work.exits = append(work.exits, x)
+		}
+		if ctx.Err() != nil { // select picks either when both are ready
+			return context.Cause(ctx)
+		}
+		work.exits = e.moreExits(work.exits)
+		work.ids = append(work.ids, e.takeTouched()...)
+		switch err := e.turns(ctx, &work); {
+		case err == nil:
+		case errors.Is(err, fault.Unavailable): // no space left: what is to be done stays to be done
+			e.parts.Log.Error("cannot write; trying again", "err", err, "in", retryPause)
+			retry.Reset(retryPause)
+		default:
+			return err
+		}
+		e.checkIdle()
+	}
+}
+
+// moreExits takes the exits that are there already, so that they share a write.
+func (e *Engine) moreExits(exits []supervisor.Exit) []supervisor.Exit {
+	for len(exits) < maxTurn {
+		select {
+		case x := <-e.parts.Runs.Exits():
+			exits = append(exits, x)
+		default:
+			return exits
+		}
+	}
+	return exits
+}
+
+func (e *Engine) checkIdle() {
+	if e.open > 0 || !e.Draining() {
+		return
+	}
+	select {
+	case <-e.idle:
+	default:
+		close(e.idle)
+	}
+}

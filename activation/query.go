@@ -1,0 +1,241 @@
+package activation
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"activationd/internal/fault"
+	"activationd/store"
+	"activationd/supervisor"
+)
+
+// A View is a record with what is not kept in it but follows from others.
+type View struct {
+	Record
+	WaitsFor []string // what keeps it from running: "lock sw1, held by 1042@ostrava"
+	Topology string   // of what runs, or else of what would run
+}
+
+// Get returns one activation. It is fault.NotFound when there is none.
+func (e *Engine) Get(ctx context.Context, id string) (View, error) {
+	var v View
+	err := e.parts.DB.View(ctx, func(tx store.Tx) error {
+		t := e.begin(tx)
+		r, err := t.get(id)
+		if err != nil {
+			return err
+		}
+		v = t.view(r)
+		for _, which := range []string{"applied", "link", "source"} {
+			if which == "applied" && !r.Dirty && r.State != Active {
+				continue
+			}
+			if text := t.topology(id, which); text != nil {
+				v.Topology = string(text)
+				break
+			}
+		}
+		return nil
+	})
+	if a := v.open(); err == nil && a != nil {
+		a.Result.PID, a.Result.Started, _ = e.parts.Runs.Started(supervisor.Key{ID: id, Phase: a.Phase, N: a.N})
+	}
+	return v, err
+}
+
+func (t *txn) view(r *Record) View {
+	v := View{Record: *r.clone()}
+	if r.State == Waiting && r.Line > 0 {
+		if b := t.blocker(r); b != "" {
+			v.WaitsFor = append(v.WaitsFor, b)
+			v.Reason = "waits for " + b // as it is now, not as it was when it came into line
+		} else if r.ForSlot {
+			v.WaitsFor = append(v.WaitsFor, "a free slot")
+		}
+	}
+	return v
+}
+
+// A Filter says which activations are asked for. Empty fields do not filter.
+type Filter struct {
+	States   []State
+	Finished bool // finished ones too, when States is empty
+	Owner    string
+	Kind     Kind
+	Label    string
+}
+
+func (f *Filter) match(r *Record) bool {
+	switch {
+	case len(f.States) > 0 && !slices.Contains(f.States, r.State):
+	case len(f.States) == 0 && !f.Finished && r.State == Finished:
+	case f.Owner != "" && f.Owner != r.Owner:
+	case f.Kind != "" && f.Kind != r.Kind:
+	case f.Label != "" && f.Label != r.Label:
+	default:
+		return true
+	}
+	return false
+}
+
+// pageSize bounds how many records are read in one transaction: one that is
+// long would keep the store from reusing its pages.
+const pageSize = 1000
+
+// List hands the activations that match to fn: jobs in the order of their
+// numbers, then reservations in the order of their ids. The list is not of one
+// instant: what changes meanwhile may be seen before or after.
+func (e *Engine) List(ctx context.Context, f Filter, fn func(View) error) error {
+	from := ""
+	for {
+		var page []View
+		read := 0
+		err := e.parts.DB.View(ctx, func(tx store.Tx) error {
+			page, read = page[:0], 0
+			t := e.begin(tx)
+			for k, data := range tx.Scan(recordKey, from) {
+				if read == pageSize {
+					from = k
+					return nil
+				}
+				read++
+				r, err := decode(k, data)
+				if err != nil {
+					return err
+				}
+				if f.match(r) {
+					page = append(page, t.view(r))
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, v := range page {
+			if err := fn(v); err != nil {
+				return err
+			}
+		}
+		if read < pageSize {
+			return nil
+		}
+	}
+}
+
+// Wait waits until the activation is finished and returns it then.
+func (e *Engine) Wait(ctx context.Context, id string) (View, error) {
+	since := e.hub.newest()
+	errFinished := errors.New("finished")
+	look := func() (v View, err error) {
+		if v, err = e.Get(ctx, id); err == nil && v.State == Finished {
+			err = errFinished
+		}
+		return v, err
+	}
+	v, err := look()
+	if err == nil {
+		err = e.Follow(ctx, since, func(h Happening) (err error) {
+			if h.ID == id {
+				v, err = look()
+			}
+			return err
+		})
+	}
+	if errors.Is(err, errFinished) {
+		return v, nil
+	}
+	return v, err
+}
+
+// LogFile returns the path of an attempt's output. No phase means the newest
+// attempt's, n 0 the newest of the phase.
+func (e *Engine) LogFile(ctx context.Context, by By, id, phase string, n int) (path string, err error) {
+	v, err := e.Get(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	if err := by.check(&v.Record); err != nil {
+		return "", err
+	}
+	for _, a := range slices.Backward(v.Attempts) {
+		if (phase == "" || phase == a.Phase) && (n == 0 || n == a.N) {
+			return filepath.Join(e.RunDir(id, a), "log"), nil
+		}
+	}
+	return "", &os.PathError{Op: "log", Path: id, Err: fault.NotFound}
+}
+
+// RunDir returns the directory of an attempt.
+func (e *Engine) RunDir(id string, a Attempt) string {
+	return e.parts.Runs.RunDir(supervisor.Key{ID: id, Phase: a.Phase, N: a.N})
+}
+
+// A Status is the engine's own state.
+type Status struct {
+	Began      time.Time
+	Guard, Why string
+	Generation uint64
+	Next       time.Time // the next instant in the index; zero: none
+	Running    int       // open attempts
+	States     map[State]int
+	Sources    []SourceStatus
+	Draining   bool
+}
+
+// A SourceStatus is how a source's last load went.
+type SourceStatus struct {
+	Name  string
+	Live  int
+	Read  time.Time // when it was last applied
+	Error string    // of a later load that was not
+}
+
+// Status tells the engine's own state. It reads no records, however many there
+// are.
+func (e *Engine) Status(ctx context.Context) (Status, error) {
+	s := Status{Began: e.began, States: make(map[State]int), Draining: e.Draining()}
+	s.Guard, s.Why = e.parts.Runs.Guard()
+	err := e.parts.DB.View(ctx, func(tx store.Tx) error {
+		t := e.begin(tx)
+		s.Generation = number(tx, generation)
+		s.Next = earliest(first(tx, startKey), first(tx, instantKey))
+		for range tx.Scan(runKey, "") {
+			s.Running++
+		}
+		for _, st := range States {
+			s.States[st] = int(number(tx, stateNumber+string(st)))
+		}
+		for k, v := range tx.Scan(loadKey, "") {
+			name := strings.TrimPrefix(k, loadKey)
+			_, live := t.known(name)
+			l, err := parseLastLoad(k, v)
+			if err != nil {
+				return err
+			}
+			if was, err := url.PathUnescape(name); err == nil {
+				name = was
+			}
+			s.Sources = append(s.Sources, SourceStatus{Name: name, Live: len(live), Read: l.Read})
+		}
+		return nil
+	})
+	e.loader.mu.Lock()
+	defer e.loader.mu.Unlock()
+	for _, src := range e.loader.sources {
+		text := e.loader.failed[src.Name()]
+		i := slices.IndexFunc(s.Sources, func(st SourceStatus) bool { return st.Name == src.Name() })
+		if i < 0 {
+			s.Sources = append(s.Sources, SourceStatus{Name: src.Name(), Error: text})
+		} else {
+			s.Sources[i].Error = text
+		}
+	}
+	return s, err
+}

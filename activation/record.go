@@ -1,0 +1,184 @@
+package activation
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"activationd/internal/fault"
+	"activationd/supervisor/wrapper"
+)
+
+// A Kind tells an activation for a reservation from one for a job.
+type Kind string
+
+// The kinds.
+const (
+	Job         Kind = "job"
+	Reservation Kind = "reservation"
+)
+
+// The phases. A job has only the first.
+const (
+	Activate   = "activate"
+	Deactivate = "deactivate"
+)
+
+// Policies for an activation whose instant passed while nothing could run.
+const (
+	MissedRun  = "run"
+	MissedSkip = "skip"
+)
+
+// recordVersion is the version of the encoding of records. A record of a newer
+// one is refused: see [decode].
+const recordVersion = 1
+
+// A Record is all that is kept of one activation, but for its topology, which
+// has keys of its own, and its output, which has files.
+type Record struct {
+	V       int       `json:"v"`
+	ID      string    `json:"id"`
+	Kind    Kind      `json:"kind"`
+	Owner   string    `json:"owner,omitempty"`
+	Label   string    `json:"label,omitempty"`
+	State   State     `json:"state"`
+	Outcome Outcome   `json:"outcome,omitempty"` // once finished
+	Reason  string    `json:"reason,omitempty"`  // why it is in this state
+	Created time.Time `json:"created"`
+	Since   time.Time `json:"since"` // when it came into this state
+
+	// What was asked for.
+	Start        time.Time         `json:"start"`             // a slot's start, or when a job is due
+	End          time.Time         `json:"end,omitzero"`      // a slot's end
+	Lead         time.Duration     `json:"lead,omitempty"`    // activate so long before Start
+	Tail         time.Duration     `json:"tail,omitempty"`    // deactivate so long before End
+	Source       string            `json:"source,omitempty"`  // which announces it; none any more: empty
+	Hash         []byte            `json:"hash,omitempty"`    // of what the source said
+	Generation   uint64            `json:"gen,omitempty"`     // the load that changed it last
+	Devices      []string          `json:"devices,omitempty"` // a reservation's
+	Linked       bool              `json:"linked,omitempty"`  // Devices are those of a topology that linkconf attached
+	Locks        []string          `json:"locks,omitempty"`   // a job's
+	Argv         []string          `json:"argv,omitempty"`    // a job's command, or a reservation's own activate
+	Undo         []string          `json:"undo,omitempty"`    // a reservation's own deactivate
+	Stdin        []byte            `json:"stdin,omitempty"`
+	Dir          string            `json:"dir,omitempty"`
+	Env          map[string]string `json:"env,omitempty"`
+	Umask        *int              `json:"umask,omitempty"`
+	User         *Identity         `json:"user,omitempty"`
+	Timeout      *time.Duration    `json:"timeout,omitempty"` // the rest: its own, else the configuration's
+	Grace        *time.Duration    `json:"grace,omitempty"`
+	Retries      *int              `json:"retries,omitempty"`
+	Missed       string            `json:"missed,omitempty"`
+	TopologyName string            `json:"topology,omitempty"` // "inline", or the file's name
+
+	// What has become of it.
+	Held     []string  `json:"held,omitempty"`     // the locks that it holds
+	Dirty    bool      `json:"dirty,omitempty"`    // an activate attempt ran, and no deactivation has been proved since
+	Ending   Outcome   `json:"ending,omitempty"`   // how it shall end once its attempts have
+	Renew    bool      `json:"renew,omitempty"`    // its slot is to be served again after the deactivation
+	Quit     bool      `json:"quit,omitempty"`     // somebody cancelled it: its source cannot bring it back
+	Late     bool      `json:"late,omitempty"`     // run now: do not wait for Start
+	Tries    int       `json:"tries,omitempty"`    // failed attempts of this phase, this time round
+	Voids    int       `json:"voids,omitempty"`    // attempts in a row that ended before their script began
+	RetryAt  time.Time `json:"retry_at,omitzero"`  // not before then
+	Until    time.Time `json:"until,omitzero"`     // waiting: may do so until; finished: is kept until
+	Line     uint64    `json:"line,omitempty"`     // its place among those who wait; 0: not in line
+	ForSlot  bool      `json:"for_slot,omitempty"` // in line for a free slot; all its locks are free
+	Stopped  bool      `json:"stopped,omitempty"`  // the open attempt was asked to stop
+	Ns       [2]int    `json:"ns,omitzero"`        // numbers of the newest attempts of the phases
+	Attempts []Attempt `json:"attempts,omitempty"`
+}
+
+// An Identity is the user as whom a run runs.
+type Identity struct {
+	UID    int    `json:"uid"`
+	GID    int    `json:"gid"`
+	Groups []int  `json:"groups,omitempty"` // supplementary
+	Name   string `json:"name,omitempty"`
+	Home   string `json:"home,omitempty"`
+	Shell  string `json:"shell,omitempty"`
+}
+
+// An Attempt is one run of one phase.
+type Attempt struct {
+	Phase   string         `json:"phase"`
+	N       int            `json:"n"`
+	Claimed time.Time      `json:"claimed"`
+	Result  wrapper.Result `json:"result,omitzero"` // once it has ended
+	Open    bool           `json:"open,omitempty"`  // its end is not known yet
+}
+
+// keepAttempts bounds how many attempts a record keeps; older ones are dropped.
+const keepAttempts = 64
+
+// open returns the attempt whose end is not known yet, or nil.
+func (r *Record) open() *Attempt {
+	if n := len(r.Attempts); n > 0 && r.Attempts[n-1].Open {
+		return &r.Attempts[n-1]
+	}
+	return nil
+}
+
+// slot tells whether the activation has an end of its own: a reservation.
+func (r *Record) slot() bool { return r.Kind == Reservation }
+
+// activateAt is when the activate phase is due.
+func (r *Record) activateAt() time.Time { return r.Start.Add(-r.Lead) }
+
+// deactivateAt is when the deactivate phase is due: the end of the slot, less
+// the tail. A job has none: the zero time.
+func (r *Record) deactivateAt() time.Time {
+	if !r.slot() {
+		return time.Time{}
+	}
+	return r.End.Add(-r.Tail)
+}
+
+// over tells whether the slot has ended.
+func (r *Record) over(now time.Time) bool { return r.slot() && !now.Before(r.deactivateAt()) }
+
+// wants lists the locks that the activation needs while it runs.
+func (r *Record) wants() []string {
+	if !r.slot() {
+		return r.Locks
+	}
+	return r.Devices
+}
+
+func (r *Record) facts(now time.Time) facts {
+	return facts{
+		slot:  r.slot(),
+		dirty: r.Dirty,
+		ended: r.Ending != "",
+		fresh: r.Renew && !r.over(now),
+	}
+}
+
+// clone returns a copy that the steps of a turn do not change.
+func (r *Record) clone() *Record {
+	c := *r
+	c.Held = slices.Clone(r.Held)
+	c.Attempts = slices.Clone(r.Attempts)
+	return &c
+}
+
+func (r *Record) encode() ([]byte, error) {
+	r.V = recordVersion
+	return json.Marshal(r)
+}
+
+func decode(id string, data []byte) (*Record, error) {
+	if data == nil {
+		return nil, fmt.Errorf("there is no activation %s: %w", id, fault.NotFound)
+	}
+	r := new(Record)
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, fmt.Errorf("record of %s: %w", id, err)
+	}
+	if r.V > recordVersion {
+		return nil, fmt.Errorf("the record of %s has version %d, this program knows %d: %w", id, r.V, recordVersion, fault.Conflict)
+	}
+	return r, nil
+}

@@ -1,0 +1,135 @@
+package activation
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"activationd/supervisor/wrapper"
+)
+
+// spec is what the wrapper is told of the attempt that r's newest one is.
+// Number is the claim's fencing number.
+func (t *turn) spec(r *Record, phase string, number uint64) wrapper.Spec {
+	d := t.set.of(r)
+	s := wrapper.Spec{
+		ID: r.ID, Phase: phase, Attempt: r.Ns[phaseIndex(phase)],
+		Argv: r.Argv, Dir: r.Dir, Stdin: r.Stdin,
+		UID: -1, GID: -1, Umask: t.set.Umask, Nice: t.set.Nice, Limits: t.set.Limits, NoNewPrivs: t.set.NoNewPrivs,
+		Timeout: d.Timeout, Grace: d.Grace,
+		LogHead: t.set.LogHead, LogTail: t.set.LogTail, Keep: t.set.Keepers,
+	}
+	if r.slot() {
+		if s.Argv == nil {
+			s.Argv = d.Activate
+		}
+		if phase == Deactivate {
+			s.Argv, s.Timeout = t.set.undoCommand(r), d.UndoTimeout
+		}
+	}
+	if r.Timeout != nil && phase == Activate {
+		s.Timeout = *r.Timeout
+	}
+	if r.Grace != nil {
+		s.Grace = *r.Grace
+	}
+	if r.Umask != nil {
+		s.Umask = *r.Umask
+	}
+	user := r.User
+	if user == nil {
+		user = d.User
+	}
+	if user != nil && t.set.SwitchUsers {
+		s.UID, s.GID, s.Groups = user.UID, user.GID, user.Groups
+	}
+	s.Topology = slices.Clone(t.topology(r.ID, "applied"))
+	s.Env = environment(t.set, d, r, phase, s.Attempt, number, user)
+	if phase == Activate && r.Tries == 0 && !r.Late && r.activateAt().After(t.now) {
+		s.NotBefore = r.activateAt()
+	}
+	return s
+}
+
+// environment is the script's, but for what only its wrapper knows.
+func environment(set *Settings, d Defaults, r *Record, phase string, n int, number uint64, user *Identity) []string {
+	env := slices.Clone(set.BaseEnv)
+	if user != nil && user.Name != "" {
+		env = append(env, "USER="+user.Name, "LOGNAME="+user.Name, "HOME="+user.Home, "SHELL="+user.Shell)
+	}
+	for _, more := range []map[string]string{d.Env, r.Env} {
+		for _, k := range slices.Sorted(maps.Keys(more)) {
+			env = append(env, k+"="+more[k])
+		}
+	}
+	devices := r.Devices
+	if phase == Deactivate {
+		devices = r.Held // what is to be undone, whatever the source says now
+	}
+	env = append(env,
+		"ACTIVATION_ID="+r.ID,
+		"ACTIVATION_PHASE="+phase,
+		"ACTIVATION_ATTEMPT="+strconv.Itoa(n),
+		"ACTIVATION_FENCE="+strconv.FormatUint(number, 10),
+		"ACTIVATION_OWNER="+r.Owner,
+		"ACTIVATION_START="+r.Start.Format(time.RFC3339Nano),
+		"ACTIVATION_DEVICES="+strings.Join(devices, " "),
+		"ACTIVATIOND_SOCKET="+set.Socket,
+	)
+	if r.slot() {
+		env = append(env, "ACTIVATION_END="+r.End.Format(time.RFC3339Nano))
+	}
+	return lastWins(env)
+}
+
+// lastWins drops all but the last assignment to each variable.
+func lastWins(env []string) []string {
+	last := make(map[string]int, len(env))
+	for i, kv := range env {
+		k, _, _ := strings.Cut(kv, "=")
+		last[k] = i
+	}
+	kept := env[:0]
+	for i, kv := range env {
+		if k, _, _ := strings.Cut(kv, "="); last[k] == i {
+			kept = append(kept, kv)
+		}
+	}
+	return kept
+}
+
+// A reservation has up to three topologies: what its source announced, what
+// linkconf attached to it (which comes first), and what the newest activation
+// was claimed with, which is what is to be undone.
+func topologyOf(id, which string) string { return topologyKey + id + "/" + which }
+
+func (t *txn) topology(id, which string) []byte { return t.Get(topologyOf(id, which)) }
+
+// fixTopology makes the topology that holds now the one that is applied.
+func (t *txn) fixTopology(id string) error {
+	text := t.topology(id, "link")
+	if text == nil {
+		text = t.topology(id, "source")
+	}
+	switch old := t.topology(id, "applied"); {
+	case text == nil && old == nil:
+		return nil
+	case text == nil:
+		return t.Delete(topologyOf(id, "applied"))
+	}
+	return t.Put(topologyOf(id, "applied"), slices.Clone(text))
+}
+
+func (t *txn) dropTopologies(id string) error {
+	for _, which := range []string{"link", "source", "applied"} {
+		if t.topology(id, which) == nil {
+			continue
+		}
+		if err := t.Delete(topologyOf(id, which)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,216 @@
+package activation
+
+import "fmt"
+
+// A State is where an activation is in its life.
+type State string
+
+// The states. Finished is the last; a finished activation has an [Outcome].
+const (
+	Scheduled    State = "scheduled"    // its instant has not come
+	Held         State = "held"         // an admin holds it
+	Waiting      State = "waiting"      // for its locks, a free slot, or the next try
+	Activating   State = "activating"   // an attempt of phase activate runs
+	Active       State = "active"       // the lab is up, until its slot ends
+	Deactivating State = "deactivating" // an attempt of phase deactivate runs, or is to be made
+	Stuck        State = "stuck"        // deactivation failed for good: an admin is needed
+	Finished     State = "finished"
+)
+
+// States lists all of them, in the order of a life.
+var States = [...]State{Scheduled, Held, Waiting, Activating, Active, Deactivating, Stuck, Finished}
+
+// An Outcome is how a finished activation ended.
+type Outcome string
+
+// The outcomes.
+const (
+	Succeeded Outcome = "succeeded"
+	Failed    Outcome = "failed"
+	TimedOut  Outcome = "timed_out"
+	Cancelled Outcome = "cancelled"
+	Missed    Outcome = "missed"
+	Lost      Outcome = "lost"
+)
+
+// An Event is something that happens to an activation.
+type Event string
+
+// The events.
+const (
+	Due       Event = "due"     // its instant has come
+	Miss      Event = "missed"  // its instant passed while nothing could run, and its policy says skip
+	Grant     Event = "granted" // its locks and a slot are free: an attempt is claimed
+	Expire    Event = "expired" // it waited longer than it may
+	OK        Event = "ok"      // the attempt succeeded
+	Again     Event = "again"   // the attempt failed, and tries are left
+	Spent     Event = "spent"   // the attempt failed, and no try is left
+	Void      Event = "void"    // the attempt ended before its script began
+	Over      Event = "over"    // the slot has ended
+	Cancel    Event = "cancel"  // an admin or the owner cancelled it
+	Remove    Event = "removed" // its source no longer announces it
+	Reboot    Event = "reboot"  // the machine was started anew under a lab that was up
+	Hold      Event = "hold"    // by an admin
+	Release   Event = "release" // by an admin
+	RunNow    Event = "run"     // by an admin
+	Retry     Event = "retry"   // by an admin
+	Forgive   Event = "forgive" // by an admin
+	Move      Event = "moved"   // its source announces it with another slot or content
+	Prune     Event = "prune"   // its history has been kept long enough
+	noEvent   Event = ""        // nothing is to be done
+	stopAgain Event = "stop"    // the attempt that runs is to be stopped; no change of state
+)
+
+// Events lists all that the table knows.
+var Events = [...]Event{Due, Miss, Grant, Expire, OK, Again, Spent, Void, Over, Cancel, Remove, Reboot, Hold, Release, RunNow, Retry, Forgive, Move}
+
+// facts are what a transition may depend on beside state and event.
+type facts struct {
+	slot  bool // it has a slot's end: a reservation
+	dirty bool // an activate attempt ran, and no deactivation has been proved since
+	ended bool // it is to end as soon as its attempt has: stopped, cancelled, removed
+	fresh bool // its slot, as announced now, is not over
+}
+
+// next is the table of transitions: the state that follows from s by e, and
+// whether e has a meaning in s at all. It reads no clock and touches nothing.
+func next(s State, e Event, f facts) (State, bool) {
+	switch s {
+	case Scheduled:
+		switch e {
+		case Due, RunNow:
+			return Waiting, true
+		case Hold:
+			return Held, true
+		case Cancel, Remove, Miss, Over:
+			return undo(f), true
+		case Move:
+			return Scheduled, true
+		}
+	case Held:
+		switch e {
+		case Release:
+			return Scheduled, true
+		case RunNow:
+			return Waiting, true
+		case Cancel, Remove, Over:
+			return undo(f), true
+		case Move:
+			return Held, true
+		}
+	case Waiting:
+		switch e {
+		case Grant:
+			return Activating, true
+		case Hold:
+			return Held, true
+		case RunNow: // do not wait for the next try's instant
+			return Waiting, true
+		case Cancel, Remove, Over, Expire:
+			return undo(f), true
+		case Move:
+			if f.dirty { // what was half done belongs to the slot as it was
+				return Deactivating, true
+			}
+			return Scheduled, true
+		}
+	case Activating:
+		switch e {
+		case OK:
+			switch {
+			case !f.slot:
+				return Finished, true
+			case f.ended:
+				return Deactivating, true
+			}
+			return Active, true
+		case Again, Void:
+			if f.ended {
+				return undo(f), true
+			}
+			return Waiting, true
+		case Spent:
+			return undo(f), true
+		case Over, Cancel, Remove: // the attempt is stopped first
+			return Activating, true
+		case Move:
+			return Activating, true
+		}
+	case Active:
+		switch e {
+		case Over, Cancel, Remove, Reboot:
+			return Deactivating, true
+		case Move:
+			return Active, true
+		}
+	case Deactivating:
+		switch e {
+		case Grant, Again, Void, Move:
+			return Deactivating, true
+		case OK:
+			if f.fresh { // undone after a reboot, or moved meanwhile: its slot is to be served
+				return Scheduled, true
+			}
+			return Finished, true
+		case Spent:
+			return Stuck, true
+		}
+	case Stuck:
+		switch e {
+		case Retry:
+			return Deactivating, true
+		case Forgive:
+			return Finished, true
+		case Move:
+			return Stuck, true
+		}
+	case Finished:
+		switch e {
+		case Retry:
+			if !f.slot || f.fresh {
+				return Scheduled, true
+			}
+		case Move:
+			if f.fresh {
+				return Scheduled, true
+			}
+			return Finished, true
+		}
+	}
+	return s, false
+}
+
+// undo is where an activation goes that is over before it was active.
+func undo(f facts) State {
+	switch {
+	case f.slot && f.dirty:
+		return Deactivating
+	case f.slot && f.fresh:
+		return Scheduled
+	}
+	return Finished
+}
+
+// refusal says why e has no meaning in s, and what could be done instead.
+func refusal(s State, e Event) string {
+	hint := ""
+	switch {
+	case s == Finished && e == Retry:
+		hint = "; its slot is over"
+	case s == Finished:
+		hint = "; it is over (retry runs it again while its slot lasts)"
+	case s == Stuck:
+		hint = "; retry tries its deactivation again, forgive ends it"
+	case s == Deactivating && e == Cancel:
+		hint = "; it is being taken down already"
+	case e == Retry || e == Forgive:
+		hint = "; that is for stuck ones"
+	case e == Hold:
+		hint = "; only what has not started can be held, cancel stops what runs"
+	case e == Release:
+		hint = "; only held ones can be released"
+	case e == RunNow:
+		hint = "; it runs already"
+	}
+	return fmt.Sprintf("cannot %s what is %s%s", e, s, hint)
+}
