@@ -94,6 +94,18 @@ type SQL struct {
 	TimeZone string `yaml:"time_zone"`     // of times that come without one; empty: the daemon's
 }
 
+// Location is the time zone of times that come without one; nil: the daemon's.
+func (s *SQL) Location() *time.Location {
+	if s.TimeZone == "" {
+		return nil
+	}
+	loc, err := time.LoadLocation(s.TimeZone)
+	if err != nil {
+		return nil // the parse has seen it, so its file has gone since
+	}
+	return loc
+}
+
 // Reservations has what a reservation does not say itself.
 type Reservations struct {
 	Activate          []string          `yaml:"activate,command"`

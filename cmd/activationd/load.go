@@ -119,8 +119,8 @@ func resolvePaths(v reflect.Value, dir string) {
 				}
 			case option == "command":
 				// Without a slash it is looked for in PATH.
-				if command := field.Interface().([]string); len(command) > 0 && //nolint:forcetypeassert // the tag says so
-					strings.Contains(command[0], "/") && !filepath.IsAbs(command[0]) {
+				command, _ := reflect.TypeAssert[[]string](field)
+				if len(command) > 0 && strings.Contains(command[0], "/") && !filepath.IsAbs(command[0]) {
 					command[0] = filepath.Join(dir, command[0])
 				}
 			case name != "" || option == "inline":

@@ -17,7 +17,42 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"activationd": main})
+	testscript.Main(m, map[string]func(){"activationd": main, "handover": handover})
+}
+
+// handover does what systemd does with a .socket unit:
+// handover FDNAME NETWORK ADDRESS PROGRAM ARG...
+func handover() {
+	fail := func(err error) {
+		fmt.Fprintln(os.Stderr, "handover:", err)
+		os.Exit(3)
+	}
+	l, err := net.Listen(os.Args[2], os.Args[3])
+	if err != nil {
+		fail(err)
+	}
+	f, err := l.(interface{ File() (*os.File, error) }).File()
+	if err != nil {
+		fail(err)
+	}
+	if err := unix.Dup2(int(f.Fd()), 3); err != nil { // without close-on-exec, unless it was 3 already
+		fail(err)
+	}
+	if _, err := unix.FcntlInt(3, unix.F_SETFD, 0); err != nil {
+		fail(err)
+	}
+	program, err := exec.LookPath(os.Args[4])
+	if err != nil {
+		fail(err)
+	}
+	for name, value := range map[string]string{
+		"LISTEN_FDS": "1", "LISTEN_FDNAMES": os.Args[1], "LISTEN_PID": strconv.Itoa(os.Getpid()),
+	} {
+		if err := os.Setenv(name, value); err != nil {
+			fail(err)
+		}
+	}
+	fail(unix.Exec(program, os.Args[4:], os.Environ()))
 }
 
 // TestScripts runs the real program, as the scripts in testdata say.
