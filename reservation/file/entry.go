@@ -266,8 +266,8 @@ func (e *entry) finish() item {
 	if problem := complete(&e.r, e.nodes, e.beside); problem != "" {
 		e.add(e.at("topology"), "%s", problem)
 	}
-	said := func(key string) bool { // of a key that could not be read nothing more is to be said
-		return slices.ContainsFunc(e.faults, func(f lineFault) bool { return strings.HasPrefix(f.text, key+":") })
+	said := func(key string) bool { // of a value that could not be read nothing more is to be said
+		return key != "devices" && key != "env" && slices.ContainsFunc(e.faults, func(f lineFault) bool { return strings.HasPrefix(f.text, key+":") })
 	}
 	for _, f := range reservation.Faults(&e.r) {
 		if !said(f.Key) {

@@ -140,6 +140,11 @@ func readWhole(f *os.File, limit int64) ([]byte, fs.FileMode, error) {
 	return data[:n], after.Mode().Perm(), nil
 }
 
+// plain is the error's text without its kind.
+func plain(err error) string {
+	return strings.TrimSuffix(err.Error(), ": "+string(fault.Of(err)))
+}
+
 func unreadable(path string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: there is no such file or directory: %w", path, fault.Unavailable)
@@ -188,9 +193,9 @@ func (b *beside) get(name string) *topology {
 	if !ok {
 		t = &topology{}
 		if text, err := b.text(name); err != nil {
-			t.fault = err.Error()
+			t.fault = plain(err)
 		} else if t.nodes, err = Nodes(text); err != nil {
-			t.text, t.fault = text, err.Error()
+			t.text, t.fault = text, plain(err)
 		} else {
 			t.text = text
 		}

@@ -25,10 +25,11 @@ func (p *page) parse(files *beside) ([]item, error) {
 	if len(bytes.TrimSpace(p.data)) == 0 {
 		return nil, p.fault(1, "is empty; write \"reservations: []\" to say that there are none")
 	}
-	if !utf8.Valid(p.data) {
-		return nil, p.fault(p.lineAt(invalidAt(p.data)), "is not UTF-8")
+	json := filepath.Ext(p.name) == ".json"
+	if at := oddAt(p.data, json); at >= 0 {
+		return nil, p.fault(p.lineAt(at), "is not UTF-8, or has a control character")
 	}
-	if filepath.Ext(p.name) == ".json" {
+	if json {
 		return p.parseJSON(files)
 	}
 	if items, ok := p.parseParts(files, partSize); ok {
@@ -37,17 +38,23 @@ func (p *page) parse(files *beside) ([]item, error) {
 	return p.parseYAML(files)
 }
 
-// invalidAt is the offset of the first byte that is not UTF-8.
-func invalidAt(data []byte) int {
-	i := 0
-	for i < len(data) {
+// oddAt is the offset of the first byte that is not UTF-8 or not allowed in YAML,
+// or -1. JSON has its own rules for control characters.
+func oddAt(data []byte, json bool) int {
+	for i := 0; i < len(data); {
+		c := data[i]
+		if ' ' <= c && c < 0x7f || c == '\n' || c == '\t' || c == '\r' {
+			i++
+			continue
+		}
 		r, n := utf8.DecodeRune(data[i:])
-		if r == utf8.RuneError && n == 1 {
-			break
+		if r == utf8.RuneError && n == 1 ||
+			!json && (r < ' ' || 0x7f <= r && r < 0xa0 && r != 0x85 || r == 0xfffe || r == 0xffff) {
+			return i
 		}
 		i += n
 	}
-	return i
+	return -1
 }
 
 // parseYAML reads the page as one document.
@@ -235,6 +242,14 @@ func (p *page) parsePart(part part, files *beside) ([]item, bool) {
 
 // parts cuts the page, or returns nil if it does not look as it must.
 func (p *page) parts(size int) []part {
+	if bytes.Count(p.data, []byte("\r")) != bytes.Count(p.data, []byte("\r\n")) {
+		return nil // to YAML a CR alone ends a line, and so do these
+	}
+	for _, end := range []string{"\u0085", "\u2028", "\u2029"} {
+		if bytes.Contains(p.data, []byte(end)) {
+			return nil
+		}
+	}
 	var parts []part
 	var from, fromLine int // of the part that is being collected
 	indent := -1           // of the entries' dashes; -1 before the first

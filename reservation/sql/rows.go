@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"activationd/internal/fault"
 	"activationd/reservation"
 )
 
@@ -276,7 +277,7 @@ func (m *merger) check(r *reservation.Reservation) string {
 	if r.Topology != "" && m.nodes != nil && len(r.Topology) <= reservation.MaxTopology {
 		nodes, err := m.nodes(r.Topology)
 		if err != nil {
-			problems = append(problems, "topology: "+err.Error())
+			problems = append(problems, "topology: "+strings.TrimSuffix(err.Error(), ": "+string(fault.Of(err))))
 		} else if len(r.Devices) == 0 {
 			r.Devices = slices.Clone(nodes)
 		}

@@ -1,0 +1,236 @@
+package file
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"activationd/internal/fault"
+	"activationd/reservation"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// TestMessages reads files in which much is wrong and compares all that is said
+// with what stands beside them. `go test -update` rewrites that.
+func TestMessages(t *testing.T) {
+	for _, name := range []string{"faults.yml", "faults.json"} {
+		t.Run(name, func(t *testing.T) {
+			// Beside a topology, and a link that leads out.
+			dir := t.TempDir()
+			data, err := os.ReadFile(filepath.Join("testdata", name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			outside := filepath.Join(t.TempDir(), "secret.yml")
+			put(t, dir, map[string]string{
+				name: string(data), "triangle.clab.yml": triangle, "out.clab.yml": "-> " + outside,
+				"none.clab.yml": "name: x\ntopology:\n  nodes: {}\n", "broken.clab.yml": "a: b\nc: [\n", "sub/x": "",
+			})
+			put(t, filepath.Dir(outside), map[string]string{"secret.yml": triangle})
+			set := load(t, filepath.Join(dir, name))
+			var b strings.Builder
+			for _, r := range set.Rejects {
+				fmt.Fprintf(&b, "%s (%s): %s\n", r.Where, r.ID, r.Text)
+			}
+			fmt.Fprintf(&b, "sound: %s\n", ids(set))
+			golden := filepath.Join("testdata", name+".golden")
+			if *update {
+				if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b.String() != string(want) {
+				t.Errorf("said\n%s\nwant\n%s", b.String(), want)
+			}
+		})
+	}
+}
+
+func TestInlineTopology(t *testing.T) {
+	const head = "\n    start: 2026-11-21T10:00:00Z\n    end: 2026-11-21T12:00:00Z\n"
+	tests := []struct{ name, yaml, topology, devices string }{
+		{"plain", "  - id: a" + head + "    topology:\n      name: x # comment\n      topology: {nodes: {r2: , r1: {mtu: 0x10, on: true, v: '1'}}}\n",
+			`{"name":"x","topology":{"nodes":{"r2":null,"r1":{"mtu":16,"on":true,"v":"1"}}}}`, "r1 r2"},
+		{"own devices", "  - id: a" + head + "    devices: [sw1]\n    topology: {topology: {nodes: {r1: {}}}}\n",
+			`{"topology":{"nodes":{"r1":{}}}}`, "sw1"},
+		{"no devices said", "  - id: a" + head + "    topology: {topology: {nodes: {r1: {}}}}\n    devices: []\n",
+			`{"topology":{"nodes":{"r1":{}}}}`, "r1"},
+		{"aliases", "  - id: a" + head + "    topology: {x: &x {k: linux}, topology: {nodes: {r1: *x, r2: *x}}}\n",
+			`{"x":{"k":"linux"},"topology":{"nodes":{"r1":{"k":"linux"},"r2":{"k":"linux"}}}}`, "r1 r2"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			put(t, dir, map[string]string{"lab.yml": "reservations:\n" + tt.yaml})
+			set := load(t, filepath.Join(dir, "lab.yml"))
+			if len(set.Reservations) != 1 {
+				t.Fatalf("rejects %+v", set.Rejects)
+			}
+			r := set.Reservations[0]
+			if r.Topology != tt.topology || strings.Join(r.Devices, " ") != tt.devices {
+				t.Errorf("topology %s, devices %v, want %s, %s", r.Topology, r.Devices, tt.topology, tt.devices)
+			}
+			if nodes, err := Nodes(r.Topology); err != nil || len(nodes) == 0 {
+				t.Errorf("Nodes of it = %v, %v", nodes, err)
+			}
+		})
+	}
+}
+
+func TestInlineTopologyIsTheSameInJSON(t *testing.T) {
+	dir := t.TempDir()
+	item := `{"id": "a", "start": "2026-11-21T10:00:00Z", "end": "2026-11-21T12:00:00Z",
+	  "topology": {"topology": {"nodes": {"r1": {"label": "\ud83d\ude00 <&>", "n": 1.5e3}}}}}`
+	put(t, dir, map[string]string{"lab.json": `{"reservations": [` + item + `]}`})
+	r := load(t, filepath.Join(dir, "lab.json")).Reservations
+	if len(r) != 1 || !slices.Equal(r[0].Devices, []string{"r1"}) {
+		t.Fatalf("reservations %+v", r)
+	}
+	if nodes, err := Nodes(r[0].Topology); err != nil || !slices.Equal(nodes, []string{"r1"}) {
+		t.Errorf("Nodes(%s) = %v, %v", r[0].Topology, nodes, err)
+	}
+}
+
+func TestNodes(t *testing.T) {
+	tests := []struct{ name, topology, want string }{
+		{"YAML", triangle, "r1 r2 r3"},
+		{"JSON in one line", `{"topology":{"nodes":{"b":{},"a":null},"links":[]}}`, "a b"},
+		{"JSON with a pair of surrogates", `{"name":"\ud83d\ude00","topology":{"nodes":{"a":null}}}`, "a"},
+		{"YAML like JSON", `{topology: {nodes: {a: }}}`, "a"},
+		{"empty", "", "line 1: has nothing but comments"},
+		{"not a mapping", "- a", "line 1: is not a mapping that has topology: invalid"},
+		{"no topology", "\nname: x", "line 2: has no topology: invalid"},
+		{"nothing in it", "topology:\n", "line 1: is not a mapping that has nodes: invalid"},
+		{"no nodes", "topology:\n  links: []\n", "line 2: has no nodes: invalid"},
+		{"empty nodes", "topology:\n  nodes:\n    {}\n", "line 3: nodes: there are none: invalid"},
+		{"nodes are a list", "topology:\n  nodes: [a]\n", "line 2: nodes: there are none: invalid"},
+		{"a node twice", `{"topology":{"nodes":{"a":1,"a":2}}}`, "line 1: nodes: a is there twice: invalid"},
+		{"merged nodes", "x: &x {a: }\ntopology:\n  nodes:\n    <<: *x\n", "line 4: nodes: a node's name is a plain word: invalid"},
+		{"broken", "a: b\nc: [", "line 2: "},
+		{"too large", strings.Repeat("#", reservation.MaxTopology+1), "has 1048577 bytes, more than 1048576: invalid"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			nodes, err := Nodes(tt.topology)
+			got := strings.Join(nodes, " ")
+			if err != nil {
+				got = err.Error()
+				if fault.Of(err) != fault.Invalid {
+					t.Errorf("the kind is %v", fault.Of(err))
+				}
+			}
+			if got != tt.want && !(err != nil && strings.HasPrefix(got, tt.want)) {
+				t.Errorf("Nodes() = %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestBombs are small files that mean something huge. They must end soon, and
+// with an error or a reject.
+func TestBombs(t *testing.T) {
+	slot := "start: 2026-11-21T10:00:00Z, end: 2026-11-21T12:00:00Z"
+	var laughs strings.Builder
+	laughs.WriteString("reservations:\n- {id: a, " + slot + ", topology: {x: [&l0 {a: b}")
+	for i := range 30 {
+		fmt.Fprintf(&laughs, ", &l%d [*l%d, *l%d, *l%d]", i+1, i, i, i)
+	}
+	laughs.WriteString("], topology: {nodes: {r1: *l30}}}}\n")
+
+	var lists strings.Builder // each is taken 20,000 times
+	fmt.Fprintf(&lists, "reservations:\n- {id: x, %s, devices: &d [%s d]}\n", slot, strings.Repeat("dddddddddddddddd, ", 1023))
+	for i := range 20_000 {
+		fmt.Fprintf(&lists, "- {id: x%d, %s, devices: *d}\n", i, slot)
+	}
+	tests := []struct{ name, file, want string }{
+		{"a billion laughs", laughs.String(), "topology: has more than 1048576 bytes"},
+		{"an anchor in itself", "reservations:\n- {id: a, " + slot + ", topology: &t {topology: {nodes: {a: *t}}}}\n", "is nested too deep"},
+		{"a long list, often", lists.String(), "its aliases (*name) make it far larger than it is"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "lab.yml")
+			put(t, filepath.Dir(path), map[string]string{"lab.yml": tt.file})
+			set, err := New(path).Load(t.Context())
+			got := fmt.Sprint(err, set.Rejects)
+			if !strings.Contains(got, tt.want) {
+				t.Errorf("Load() = %.300s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// FuzzFile wants no panic, sound reservations only, a place for everything, and
+// the same whether a file is cut or not.
+func FuzzFile(f *testing.F) {
+	for _, name := range []string{"faults.yml", "faults.json"} {
+		data, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data, strings.HasSuffix(name, "json"))
+	}
+	f.Add([]byte(fullYAML), false)
+	f.Add([]byte(fullJSON), true)
+	f.Add([]byte("reservations:\n- id: a\n  owner: &x b\n- id: *x\n"), false)
+	f.Add([]byte("reservations:\n- id: \"a\n- b\"\n- c\n"), false)
+	dir := f.TempDir()
+	put(f, dir, map[string]string{"triangle.clab.yml": triangle})
+	f.Fuzz(func(t *testing.T, data []byte, isJSON bool) {
+		files, err := openBeside(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer files.close()
+		p := page{path: "x.yml", name: "x.yml", data: data}
+		if isJSON {
+			p.path, p.name = "x.json", "x.json"
+		}
+		items, err := p.parse(files)
+		if err != nil {
+			if err != errTopology && (fault.Of(err) != fault.Invalid || !strings.HasPrefix(err.Error(), p.path+":")) {
+				t.Errorf("error without a place or kind: %v", err)
+			}
+			return
+		}
+		for _, it := range items {
+			if !strings.HasPrefix(it.r.Where, p.name+":") {
+				t.Errorf("Where = %q", it.r.Where)
+			}
+			if it.fault != "" {
+				continue
+			}
+			if err := reservation.Validate(&it.r); err != nil {
+				t.Errorf("unsound: %v", err)
+			}
+		}
+		if isJSON {
+			return
+		}
+		whole, err := p.parseYAML(files)
+		if parts, ok := p.parseParts(files, 1); ok && (err != nil || !slices.EqualFunc(parts, whole, sameItem)) {
+			t.Errorf("in parts %+v\nas a whole %+v, %v", parts, whole, err)
+		}
+	})
+}
+
+// FuzzNodes wants no panic, and names or an error.
+func FuzzNodes(f *testing.F) {
+	f.Add(triangle)
+	f.Add(`{"topology":{"nodes":{"b":{},"a":null},"links":[]}}`)
+	f.Fuzz(func(t *testing.T, topology string) {
+		nodes, err := Nodes(topology)
+		if (err == nil) != (len(nodes) > 0) || !slices.IsSorted(nodes) {
+			t.Errorf("Nodes() = %v, %v", nodes, err)
+		}
+	})
+}
