@@ -15,6 +15,7 @@ import (
 // Some tests need a process of their own: this program again, in a role.
 var roles = map[string]func(path string) error{
 	"million": million,
+	"refused": refused,
 }
 
 const roleVar = "BOLT_TEST_ROLE"

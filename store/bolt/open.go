@@ -171,21 +171,7 @@ func create(path string) error {
 	}
 	defer func() { _ = os.Remove(f.Name()) }()
 	defer func() { _ = f.Close() }()
-	b, err := openBolt(f.Name(), f, false)
-	if err != nil {
-		return fmt.Errorf("new state file %s: %w", path, err)
-	}
-	err = b.Update(func(tx *bbolt.Tx) error {
-		if _, err := tx.CreateBucket(dataBucket); err != nil {
-			return err
-		}
-		meta, err := tx.CreateBucket(metaBucket)
-		if err != nil {
-			return err
-		}
-		return putVersion(meta, 1+len(steps))
-	})
-	if err = errors.Join(err, b.Close()); err != nil {
+	if err := fillNew(f); err != nil {
 		if noSpace(err) {
 			err = fmt.Errorf("%w: %w", err, fault.Unavailable)
 		}
@@ -203,6 +189,25 @@ func create(path string) error {
 		return fmt.Errorf("new state file: %w", err)
 	}
 	return nil
+}
+
+// fillNew makes f an empty store.
+func fillNew(f *os.File) error {
+	b, err := openBolt(f.Name(), f, false)
+	if err != nil {
+		return err
+	}
+	err = b.Update(func(tx *bbolt.Tx) error {
+		if _, err := tx.CreateBucket(dataBucket); err != nil {
+			return err
+		}
+		meta, err := tx.CreateBucket(metaBucket)
+		if err != nil {
+			return err
+		}
+		return putVersion(meta, 1+len(steps))
+	})
+	return errors.Join(err, b.Close())
 }
 
 func putVersion(meta *bbolt.Bucket, v int) error {
