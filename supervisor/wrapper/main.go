@@ -2,7 +2,6 @@ package wrapper
 
 import (
 	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
