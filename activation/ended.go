@@ -30,7 +30,7 @@ func (t *turn) ended(x supervisor.Exit) error {
 		t.started--
 		t.free++
 	}
-	said := describe(a)
+	said := Describe(a)
 	t.news = append(t.news, Happening{Time: t.now, What: "attempt.ended", ID: r.ID, State: string(r.State), Reason: said})
 	ev := t.verdict(r, a)
 	if err := t.apply(r, ev, said); err != nil {
@@ -50,7 +50,7 @@ func (t *turn) ended(x supervisor.Exit) error {
 
 // verdict says what the end of an attempt means for its activation, and counts it.
 func (t *turn) verdict(r *Record, a *Attempt) Event {
-	res, d := a.Result, t.set.of(r)
+	res, d := a.Result, t.set.Of(r)
 	switch {
 	case res.Reason == wrapper.Exited && res.Exit == 0:
 		if !r.slot() {
@@ -103,8 +103,8 @@ func outcomeOf(reason string) Outcome {
 	return Failed
 }
 
-// describe says in words how an attempt ended.
-func describe(a *Attempt) string {
+// Describe says in words how an attempt ended.
+func Describe(a *Attempt) string {
 	res, what := a.Result, fmt.Sprintf("%s attempt %d ", a.Phase, a.N)
 	switch res.Reason {
 	case wrapper.Exited:

@@ -3,8 +3,8 @@ package activation
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -169,7 +169,46 @@ func (e *Engine) LogFile(ctx context.Context, by By, id, phase string, n int) (p
 			return filepath.Join(e.RunDir(id, a), "log"), nil
 		}
 	}
-	return "", &os.PathError{Op: "log", Path: id, Err: fault.NotFound}
+	return "", fmt.Errorf("%s: %w", id, ErrNoAttempt)
+}
+
+// ErrNoAttempt says that there is no such attempt (yet). It is of kind
+// fault.NotFound.
+var ErrNoAttempt = fmt.Errorf("has no such attempt, or none yet: %w", fault.NotFound)
+
+// Writes tells whether the run of that name, one of id's attempts, may still
+// write output.
+func (e *Engine) Writes(ctx context.Context, id, run string) (bool, error) {
+	v, err := e.Get(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	a := v.open()
+	return a != nil && supervisor.Key{ID: id, Phase: a.Phase, N: a.N}.String() == run, nil
+}
+
+// Newest returns the number of the newest happening, to be followed from.
+func (e *Engine) Newest() uint64 { return e.hub.newest() }
+
+// Settings returns what is in force.
+func (e *Engine) Settings() *Settings { return e.set.Load() }
+
+// NextDue is the instant of what comes next for the activation; when there is
+// none, that of its start.
+func (r *Record) NextDue() time.Time {
+	if at, _ := r.due(); !at.IsZero() && r.State != Finished {
+		return at
+	}
+	return r.activateAt()
+}
+
+// SourceName is the name of the source that announces the reservation; empty if
+// none does.
+func (r *Record) SourceName() string {
+	if name, err := url.PathUnescape(r.Source); err == nil {
+		return name
+	}
+	return r.Source
 }
 
 // RunDir returns the directory of an attempt.

@@ -13,7 +13,7 @@ import (
 // spec is what the wrapper is told of the attempt that r's newest one is.
 // Number is the claim's fencing number.
 func (t *turn) spec(r *Record, phase string, number uint64) wrapper.Spec {
-	d := t.set.of(r)
+	d := t.set.Of(r)
 	s := wrapper.Spec{
 		ID: r.ID, Phase: phase, Attempt: r.Ns[phaseIndex(phase)],
 		Argv: r.Argv, Dir: r.Dir, Stdin: r.Stdin,

@@ -48,8 +48,8 @@ type Defaults struct {
 	User                 *Identity // nil: the daemon's own
 }
 
-// of returns the defaults that hold for r.
-func (s *Settings) of(r *Record) Defaults {
+// Of returns the defaults that hold for r.
+func (s *Settings) Of(r *Record) Defaults {
 	if !r.slot() {
 		return s.Jobs
 	}
@@ -63,11 +63,11 @@ func (s *Settings) of(r *Record) Defaults {
 func (s *Settings) retries(r *Record, phase string) int {
 	switch {
 	case phase == Deactivate:
-		return s.of(r).UndoRetries
+		return s.Of(r).UndoRetries
 	case r.Retries != nil:
 		return *r.Retries
 	}
-	return s.of(r).Retries
+	return s.Of(r).Retries
 }
 
 // backoff is the pause after the n-th failure in a row, n from 1.
@@ -90,7 +90,7 @@ func (s *Settings) undoCommand(r *Record) []string {
 	if r.Undo != nil {
 		return r.Undo
 	}
-	return s.of(r).Deactivate
+	return s.Of(r).Deactivate
 }
 
 // look is what r is compared with at now.

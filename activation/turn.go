@@ -327,7 +327,7 @@ func (t *turn) grant(r *Record) (claimed, changed bool, err error) {
 		if r.Line, err = count(t, lineNumber); err != nil {
 			return false, false, err
 		}
-		if limit := t.set.of(r).WaitLimit; limit > 0 {
+		if limit := t.set.Of(r).WaitLimit; limit > 0 {
 			r.Until = t.now.Add(limit)
 		}
 	}

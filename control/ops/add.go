@@ -1,0 +1,127 @@
+package ops
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"activationd/activation"
+	"activationd/control"
+	"activationd/internal/fault"
+	"activationd/schedule"
+)
+
+// shell is what runs a job that is given as a script. It reads the script from
+// its standard input, as at(1)'s does.
+const shell = "/bin/sh"
+
+// add makes jobs: those of requests that came together in one transaction.
+func (d Daemon) add(ctx context.Context, c control.Caller, ins []control.AddIn) []control.Result[control.AddOut] {
+	results := make([]control.Result[control.AddOut], len(ins))
+	user, err := d.Identity(c)
+	if err != nil {
+		for i := range results {
+			results[i].Err = err
+		}
+		return results
+	}
+	now := time.Now()
+	jobs := make([]activation.NewJob, 0, len(ins))
+	index := make([]int, 0, len(ins))
+	for i := range ins {
+		j, err := newJob(&ins[i], now)
+		if err != nil {
+			results[i].Err = err
+			continue
+		}
+		j.Owner, j.User = c.Name, user
+		jobs = append(jobs, j)
+		index = append(index, i)
+	}
+	added, err := d.Engine.Add(ctx, jobs)
+	for k, i := range index {
+		switch {
+		case err != nil:
+			results[i].Err = err
+		case added[k].Err != nil:
+			results[i].Err = added[k].Err
+		default:
+			results[i].Reply = control.Reply[control.AddOut]{
+				Summary: "id=" + added[k].ID,
+				Lines:   []control.AddOut{{ID: added[k].ID, Due: added[k].Due}},
+			}
+		}
+	}
+	return results
+}
+
+func newJob(in *control.AddIn, now time.Time) (j activation.NewJob, err error) {
+	j = activation.NewJob{
+		Argv: in.Arg, Stdin: []byte(in.Stdin), Dir: in.Dir, Locks: in.Lock, Label: in.Label, Missed: in.Missed, Hold: in.Hold,
+	}
+	switch {
+	case in.At != "" && in.In != "":
+		return j, fmt.Errorf("at and in exclude each other: give one of them: %w", fault.Invalid)
+	case in.At != "":
+		if j.At, err = schedule.ParseInstant(in.At, now, time.Local); err != nil {
+			return j, fmt.Errorf("at: %w: %w", err, fault.Invalid)
+		}
+	case in.In != "":
+		pause, err := schedule.ParseIn(in.In)
+		if err != nil {
+			return j, fmt.Errorf("in: %w: %w", err, fault.Invalid)
+		}
+		j.At = now.Add(pause)
+	}
+	if in.Script != "" {
+		if len(in.Arg) > 0 || in.Stdin != "" {
+			return j, fmt.Errorf("script excludes arg and stdin: %w", fault.Invalid)
+		}
+		j.Argv, j.Stdin = []string{shell}, []byte(in.Script)
+	}
+	if len(in.Env) > 0 {
+		j.Env = make(map[string]string, len(in.Env))
+	}
+	for _, kv := range in.Env {
+		k, v, ok := strings.Cut(kv, "=")
+		if !ok || k == "" {
+			return j, fmt.Errorf("env: want NAME=VALUE, have %q: %w", kv, fault.Invalid)
+		}
+		j.Env[k] = v
+	}
+	if j.Timeout, err = duration("timeout", in.Timeout); err != nil {
+		return j, err
+	}
+	if j.Grace, err = duration("grace", in.Grace); err != nil {
+		return j, err
+	}
+	if in.Retries != 0 {
+		j.Retries = &in.Retries
+	}
+	if in.Umask != "" {
+		n, err := strconv.ParseUint(in.Umask, 8, 9)
+		if err != nil {
+			return j, fmt.Errorf("umask: want an octal number up to 777, have %q: %w", in.Umask, fault.Invalid)
+		}
+		umask := int(n)
+		j.Umask = &umask
+	}
+	return j, nil
+}
+
+// duration reads an optional duration. Zero stands for none: no timeout, no grace.
+func duration(name, text string) (*time.Duration, error) {
+	if text == "" {
+		return nil, nil
+	}
+	var d time.Duration
+	if strings.Trim(text, "0smhd") != "" {
+		var err error
+		if d, err = schedule.ParseIn(text); err != nil {
+			return nil, fmt.Errorf("%s: %w: %w", name, err, fault.Invalid)
+		}
+	}
+	return &d, nil
+}
