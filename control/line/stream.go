@@ -34,11 +34,11 @@ func (s *session) stream(ctx context.Context, req *request) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	f := &flow{s: s}
-	first := time.AfterFunc(pause, func() { f.do(cancel, nil) })
+	first := time.AfterFunc(pause, func() { _ = f.beside(cancel, nil) })
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		s.watch(ctx, func() error { return f.do(cancel, s.life) }, cancel)
+		s.watch(ctx, func() error { return f.beside(cancel, s.life) }, cancel)
 	}()
 	defer func() {
 		first.Stop()
@@ -53,7 +53,9 @@ func (s *session) stream(ctx context.Context, req *request) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		return f.do(cancel, func() error { return s.json.Encode(line) })
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.write(cancel, func() error { return s.json.Encode(line) })
 	})
 
 	f.mu.Lock()
@@ -77,12 +79,20 @@ func (s *session) stream(ctx context.Context, req *request) error {
 	return s.out.Flush()
 }
 
-// do writes the first line if that was not done, runs write unless it is nil,
-// and sends. When the peer does not take it, it calls gone, and fails from then
-// on.
-func (f *flow) do(gone func(), write func() error) error {
-	f.mu.Lock()
+// beside writes what comes beside the lines. While something is being written
+// there is no need of it.
+func (f *flow) beside(gone func(), more func() error) error {
+	if !f.mu.TryLock() {
+		return nil
+	}
 	defer f.mu.Unlock()
+	return f.write(gone, more)
+}
+
+// write writes the first line if that was not done, calls more unless it is
+// nil, and sends. When the peer does not take it, it calls gone, and fails from
+// then on. The caller holds f.mu.
+func (f *flow) write(gone func(), more func() error) error {
 	if f.shut || f.err != nil {
 		return f.err
 	}
@@ -90,8 +100,8 @@ func (f *flow) do(gone func(), write func() error) error {
 		f.begun = true
 		f.err = f.s.head(200, "OK")
 	}
-	if write != nil && f.err == nil {
-		if err := write(); err != nil && f.s.sick() == nil {
+	if more != nil && f.err == nil {
+		if err := more(); err != nil && f.s.sick() == nil {
 			return err // what cannot be written as JSON; the peer is well
 		}
 	}
