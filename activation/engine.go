@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"activationd/internal/fault"
+	"activationd/schedule"
 	"activationd/store"
 	"activationd/supervisor"
 	"activationd/supervisor/wrapper"
@@ -29,10 +30,10 @@ type Runs interface {
 }
 
 // An Alarm wakes the engine at an instant of the wall clock; *schedule.Timer is
-// the real one, through a few lines in the daemon.
+// the real one.
 type Alarm interface {
-	Set(time.Time)          // zero: never
-	Wakes() <-chan struct{} // at the instant, and whenever the clock was set
+	Set(time.Time)           // zero: never
+	C() <-chan schedule.Wake // at the instant, and whenever the clock was set
 }
 
 // Parts are what an engine works with.
@@ -54,7 +55,8 @@ type Engine struct {
 	set   atomic.Pointer[Settings]
 	began time.Time
 
-	poked chan struct{} // capacity one: something is in touched, or the settings changed
+	alive chan chan struct{} // Run answers by closing
+	poked chan struct{}      // capacity one: something is in touched, or the settings changed
 	mu    sync.Mutex
 	// touched are the ids that a verb changed and Run has to look at.
 	touched []string
@@ -75,7 +77,7 @@ func New(p Parts, set Settings) *Engine {
 	now := time.Now()
 	e := &Engine{
 		parts: p, hub: newHub(now), began: now,
-		poked: make(chan struct{}, 1), idle: make(chan struct{}),
+		alive: make(chan chan struct{}), poked: make(chan struct{}, 1), idle: make(chan struct{}),
 	}
 	e.loader.init()
 	e.Configure(set)
@@ -173,8 +175,11 @@ func (e *Engine) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-retry.C:
-		case <-e.parts.Alarm.Wakes():
+		case <-e.parts.Alarm.C():
 		case <-e.poked:
+		case pong := <-e.alive:
+			close(pong)
+			continue
 		case x := <-e.parts.Runs.Exits():
 			work.exits = append(work.exits, x)
 		}
@@ -206,6 +211,19 @@ func (e *Engine) moreExits(exits []supervisor.Exit) []supervisor.Exit {
 		}
 	}
 	return exits
+}
+
+// Alive returns nil when Run answers, which it does between two turns, and an
+// error when it does not until ctx is done.
+func (e *Engine) Alive(ctx context.Context) error {
+	pong := make(chan struct{})
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case e.alive <- pong:
+		<-pong
+		return nil
+	}
 }
 
 func (e *Engine) checkIdle() {

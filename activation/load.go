@@ -231,9 +231,11 @@ type reading struct {
 	err       error
 }
 
-func (r *reading) name() string {
-	return url.PathEscape(r.Name()) // no slash in a part of a key
-}
+func (r *reading) name() string { return SourceKey(r.Name()) }
+
+// SourceKey is how a source of that name is called in records and in
+// Settings.Sources: without a slash, which separates the parts of a key.
+func SourceKey(name string) string { return url.PathEscape(name) }
 
 // A goneSource stands for a source that is not configured any more. It is never read.
 type goneSource struct {

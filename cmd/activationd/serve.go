@@ -2,7 +2,22 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"activationd/activation"
+	"activationd/control"
+	"activationd/control/line"
+	"activationd/control/ops"
+	"activationd/internal/fault"
+	"activationd/reservation/file"
+	"activationd/schedule"
+	"activationd/store/bolt"
+	"activationd/supervisor"
 )
 
 // A daemon is everything that was settled before the daemon proper starts.
@@ -18,24 +33,307 @@ type daemon struct {
 	Inherited []*os.File // sockets from systemd, for openListeners
 }
 
-// serve is the daemon proper. It returns nil when it has drained; its context
-// ends when it is to stop at once and to leave alone what runs.
+// serve is the daemon proper. It returns nil when it has drained, or was asked
+// to stop by an operation; its context ends when it is to stop at once and to
+// leave alone what runs.
 func serve(ctx context.Context, d *daemon) error {
+	db, err := bolt.Open(filepath.Join(d.Dirs.State, "state.db"))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := db.Close(); err != nil {
+			d.log.Error("closing the store", "err", err)
+		}
+	}()
+	c, err := newCore(d, db)
+	if err != nil {
+		return err
+	}
+	defer c.runs.Close()
 	doors, err := openListeners(ctx, d.Config, d.Inherited)
 	if err != nil {
 		return err
 	}
-	for _, l := range doors {
-		d.log.Info("listening", "address", l.Addr().String())
+	tasks := []func(context.Context) error{
+		c.timer.Run,
+		c.engine.Run,
+		c.engine.RunLoads,
+		c.watchStore,
+		c.watchRequests,
+		func(ctx context.Context) error { return d.Notify.Watchdog(ctx, c.engine.Alive) },
 	}
-	d.Notify.Ready("")
+	for _, door := range doors {
+		serveDoor, err := c.door(door)
+		if err != nil {
+			return err
+		}
+		tasks = append(tasks, serveDoor)
+		d.log.Info("listening", "address", door.Addr().String())
+	}
+	guard, why := c.runs.Guard()
+	d.log.Info("ready", "state", d.Dirs.State, "guard", guard, "why", why)
+	d.Notify.Ready("Ready; runs are contained by " + guard)
+	c.engine.AskLoad()
+	err = together(ctx, tasks...)
+	d.Notify.Stopping("Stopping; what runs goes on")
+	if errors.Is(err, errStopped) {
+		return nil
+	}
+	return err
+}
+
+// A core is the engine and what it works with.
+type core struct {
+	*daemon
+	db     *bolt.DB
+	timer  *schedule.Timer
+	runs   *supervisor.Supervisor
+	engine *activation.Engine
+	server *line.Server
+	tokens line.Tokens
+	users  identities
+	stop   chan bool // true: drain; capacity one
+
+	mu     sync.Mutex // one reconfiguration at a time
+	config *Config    // what is in force
+}
+
+func newCore(d *daemon, db *bolt.DB) (*core, error) {
+	c := &core{daemon: d, db: db, config: d.Config, stop: make(chan bool, 1)}
+	c.users = identities{uid: d.surroundings.uid}
+	var err error
+	if c.timer, err = schedule.NewTimer(); err != nil {
+		return nil, err
+	}
+	guard := d.Config.Runs.Guard
+	if guard == "auto" {
+		guard = ""
+	}
+	c.runs, err = supervisor.New(supervisor.Config{
+		Atwrap: d.Atwrap, RunsDir: d.Dirs.Runs, ConfigRoot: d.Dirs.ConfigRoot, Guard: guard, Log: d.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return nil, fmt.Errorf("the id of this boot: %w", err)
+	}
+	set, err := c.settings(d.Config)
+	if err != nil {
+		return nil, err
+	}
+	sources, err := c.sources(d.Config)
+	if err != nil {
+		return nil, err
+	}
+	c.engine = activation.New(activation.Parts{
+		DB: db, Runs: c.runs, Alarm: c.timer, Boot: strings.TrimSpace(string(boot)), Nodes: file.Nodes, Log: d.log,
+	}, set)
+	c.engine.SetSources(sources)
+	c.engine.BeforeLoad(c.reconfigure)
+	if d.Config.Tokens != "" {
+		if err := c.tokens.Load(d.Config.Tokens); err != nil {
+			return nil, err
+		}
+	}
+	c.server = &line.Server{
+		Registry: ops.Registry(ops.Daemon{
+			Engine: c.engine, Identity: c.users.of, Topology: c.topology, Backup: db.Backup,
+			Stop: c.askStop, Status: c.status, Reload: c.reload,
+		}),
+		Log: d.log,
+		Limits: line.Limits{
+			Conns: d.Config.Control.Connections, Line: int(d.Config.Control.Line), Idle: d.Config.Control.Idle,
+		},
+		Token: func(secret string) (control.Caller, bool) {
+			caller, ok := c.tokens.Caller(secret)
+			return caller, ok
+		},
+	}
+	return c, nil
+}
+
+// door returns the task that serves a listener.
+func (c *core) door(l listener) (func(context.Context) error, error) {
+	if l.Unix {
+		return func(ctx context.Context) error {
+			return c.server.Serve(ctx, l, line.UnixPeers(func(uid uint32) control.Role {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				return c.config.Access.RoleOf(uid)
+			}))
+		}, nil
+	}
+	role, err := control.ParseRole(l.Listen.Role)
+	if err != nil {
+		return nil, err
+	}
+	peers := line.TCPPeers{Role: role, User: l.Listen.User, UID: -1, GID: -1}
+	if l.Listen.User != "" {
+		id, err := lookupIdentity(l.Listen.User)
+		if err != nil {
+			return nil, fmt.Errorf("listen %s: user: %w: %w", l.Addr(), err, fault.Invalid)
+		}
+		peers.UID, peers.GID = id.UID, id.GID
+	}
+	return func(ctx context.Context) error { return c.server.Serve(ctx, l, peers.Authenticate) }, nil
+}
+
+// watchStore ends the daemon when the store cannot be trusted any more: a
+// failed fsync is never tried again.
+func (c *core) watchStore(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
-	case <-d.Signals.Drain:
+		return context.Cause(ctx)
+	case <-c.db.Failed():
+		return fmt.Errorf("the store has failed; what runs goes on, start the daemon again when the disk is well: %w", c.db.Err())
 	}
-	d.Notify.Stopping("")
-	for _, l := range doors {
-		_ = l.Close()
+}
+
+// watchRequests does what signals and operations ask of the daemon as a whole.
+func (c *core) watchRequests(ctx context.Context) error {
+	drained := make(<-chan struct{}) // never closed
+	drain := c.Signals.Drain
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-c.Signals.Reload:
+			c.Notify.Reloading()
+			c.engine.AskLoad()
+			c.Notify.Ready("Ready")
+		case <-drain:
+			drain = nil
+			drained = c.engine.Drain()
+			c.Notify.Status("Draining: waiting for what runs")
+		case wait := <-c.stop:
+			if !wait {
+				c.log.Info("stopping, as a client asked; what runs goes on")
+				return errStopped
+			}
+			c.log.Info("draining, as a client asked")
+			drain = nil
+			drained = c.engine.Drain()
+			c.Notify.Status("Draining: waiting for what runs")
+		case <-drained:
+			c.log.Info("drained: nothing runs any more")
+			return errStopped
+		}
 	}
+}
+
+func (c *core) askStop(drain bool) {
+	select {
+	case c.stop <- drain:
+	default: // asked for already
+	}
+}
+
+func (c *core) reload(ctx context.Context, o activation.LoadOptions) (activation.Report, error) {
+	if !o.DryRun {
+		c.Notify.Reloading()
+		defer c.Notify.Ready("Ready")
+	}
+	return c.engine.Load(ctx, o)
+}
+
+func (c *core) status(out *control.StatusOut) {
+	out.Version, out.PID = version(), os.Getpid()
+	out.StateDir, out.RuntimeDir = c.Dirs.State, c.Dirs.Runtime
+	out.User = c.users.own().Name
+}
+
+// reconfigure reads the configuration again and puts in force what can be. It
+// runs at the beginning of each load. A configuration with faults leaves all as
+// it was.
+func (c *core) reconfigure(context.Context) error {
+	conf, notices, err := c.load(c.Dirs)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	changed := changedKeys(c.config, conf)
+	if conf.Tokens != "" { // the file may be another though its name is the same
+		if err := c.tokens.Load(conf.Tokens); err != nil {
+			return err
+		}
+	}
+	if len(changed) == 0 {
+		return nil
+	}
+	set, err := c.settings(conf)
+	if err != nil {
+		return err
+	}
+	sources, err := c.sources(conf)
+	if err != nil {
+		return err
+	}
+	for _, n := range notices {
+		c.log.Warn(n)
+	}
+	for _, key := range changed {
+		if restartNeeded(key) {
+			c.log.Warn("a changed setting takes effect when the daemon is started again", "key", key)
+		}
+	}
+	c.log.Info("settings changed", "keys", strings.Join(changed, " "))
+	c.level.Set(conf.Logging.Level)
+	c.engine.Configure(set)
+	c.engine.SetSources(sources)
+	c.config = conf
 	return nil
 }
+
+// restartNeeded tells whether a setting is only read when the daemon starts.
+func restartNeeded(key string) bool {
+	for _, k := range []string{"listen", "socket", "control", "runs.guard", "logging.format"} {
+		if key == k || strings.HasPrefix(key, k+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// topology reads a topology by its file's name, for linkconf: it must lie in the
+// topology directory, or in that of a source of files.
+func (c *core) topology(name string) ([]byte, error) {
+	c.mu.Lock()
+	dirs := []string{c.config.TopologyDirectory}
+	for _, s := range c.config.Sources {
+		if s.Files != "" {
+			dirs = append(dirs, sourceDir(s.Files))
+		}
+	}
+	c.mu.Unlock()
+	if !filepath.IsLocal(name) {
+		return nil, fmt.Errorf("topology: %q is not the name of a file in %s: %w", name, strings.Join(dirs, " or "), fault.Invalid)
+	}
+	for _, dir := range dirs {
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			continue // said below
+		}
+		data, err := root.ReadFile(name)
+		_ = root.Close()
+		if err == nil {
+			return data, nil
+		}
+		if !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("topology: %w: %w", err, fault.Invalid)
+		}
+	}
+	return nil, fmt.Errorf("topology: there is no file %q in %s: %w", name, strings.Join(dirs, " or "), fault.NotFound)
+}
+
+// sourceDir is the directory of a source of files, which may be one file.
+func sourceDir(path string) string {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return path
+	}
+	return filepath.Dir(path)
+}
+

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"activationd/activation"
+	"activationd/control"
+	"activationd/internal/fault"
+)
+
+// identities are the users as whom jobs run.
+type identities struct {
+	uid int // the daemon's own
+
+	mu    sync.Mutex
+	known map[int]knownIdentity
+}
+
+type knownIdentity struct {
+	id    *activation.Identity
+	until time.Time
+}
+
+// of returns as whom a caller's jobs run: as himself if the daemon is root, and
+// else as the daemon's user, if he is that or root.
+func (i *identities) of(c control.Caller) (*activation.Identity, error) {
+	switch {
+	case c.UID < 0:
+		return nil, fmt.Errorf("whose jobs these would be is not known (%s): submit over the Unix socket, "+
+			"or give a token that has a user, or set user for this address under listen: %w", c.Via, fault.Denied)
+	case i.uid != 0 && c.UID != i.uid && c.UID != 0:
+		return nil, fmt.Errorf("this daemon runs without root and takes jobs of its own user %s only; "+
+			"ask for a daemon that runs as root, or start one of your own: %w", i.own().Name, fault.Denied)
+	case i.uid != 0:
+		return i.own(), nil
+	}
+	return i.lookup(c.UID)
+}
+
+// own is the daemon's own user.
+func (i *identities) own() *activation.Identity {
+	id, err := i.lookup(i.uid)
+	if err != nil {
+		return &activation.Identity{UID: i.uid, GID: os.Getgid(), Name: "#" + strconv.Itoa(i.uid), Home: "/", Shell: "/bin/sh"}
+	}
+	return id
+}
+
+func (i *identities) lookup(uid int) (*activation.Identity, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if k, ok := i.known[uid]; ok && time.Now().Before(k.until) {
+		return k.id, nil
+	}
+	id, err := lookupIdentity(strconv.Itoa(uid))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, fault.Denied)
+	}
+	if i.known == nil || len(i.known) > 1000 {
+		i.known = make(map[int]knownIdentity)
+	}
+	i.known[uid] = knownIdentity{id, time.Now().Add(userMemory)}
+	return id, nil
+}
+
+// lookupIdentity finds a user by name or number, with all that a login would
+// give him.
+func lookupIdentity(name string) (*activation.Identity, error) {
+	u, err := lookupUser(name)
+	if err != nil {
+		return nil, err
+	}
+	id := &activation.Identity{Name: u.Username, Home: u.HomeDir, Shell: loginShell(u.Username)}
+	if id.UID, err = strconv.Atoi(u.Uid); err != nil {
+		return nil, fmt.Errorf("user %s: uid: %w", name, err)
+	}
+	if id.GID, err = strconv.Atoi(u.Gid); err != nil {
+		return nil, fmt.Errorf("user %s: gid: %w", name, err)
+	}
+	groups, err := u.GroupIds()
+	if err != nil {
+		return nil, fmt.Errorf("groups of user %s: %w", name, err)
+	}
+	for _, g := range groups {
+		n, err := strconv.Atoi(g)
+		if err != nil {
+			return nil, fmt.Errorf("groups of user %s: %w", name, err)
+		}
+		id.Groups = append(id.Groups, n)
+	}
+	return id, nil
+}
+
+// loginShell reads what os/user leaves out of /etc/passwd.
+func loginShell(name string) string {
+	const standard = "/bin/sh"
+	f, err := os.Open("/etc/passwd")
+	if err != nil {
+		return standard
+	}
+	defer func() { _ = f.Close() }()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		if fields := strings.Split(lines.Text(), ":"); len(fields) == 7 && fields[0] == name && fields[6] != "" {
+			return fields[6]
+		}
+	}
+	return standard
+}
+

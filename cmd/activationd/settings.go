@@ -1,0 +1,121 @@
+package main
+
+import (
+	"os"
+	"time"
+
+	"activationd/activation"
+	"activationd/reservation"
+	"activationd/reservation/file"
+	"activationd/reservation/sql"
+	"activationd/supervisor/wrapper"
+)
+
+// standardPath is where scripts find their commands, unless the configuration
+// says otherwise.
+const standardPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// settings translates a configuration for the engine.
+func (c *core) settings(conf *Config) (activation.Settings, error) {
+	set := activation.Settings{
+		MaxParallel: conf.Runs.MaxParallel,
+		ArmAhead:    conf.Runs.ArmAhead,
+		MissedGrace: conf.Jobs.MissedGrace,
+		MaxRemoval:  float64(conf.MaxRemoval),
+		Keep:        conf.History.Keep,
+		Jobs: activation.Defaults{
+			Timeout: conf.Jobs.Timeout, Grace: conf.Jobs.Grace, Retries: conf.Jobs.Retries,
+			BackoffFirst: conf.Jobs.Backoff.First, BackoffMax: conf.Jobs.Backoff.Max,
+			Missed: conf.Jobs.Missed, WaitLimit: conf.Jobs.WaitLimit, Env: conf.Jobs.Environment,
+		},
+		Sources:     make(map[string]activation.Defaults),
+		Socket:      conf.Socket.Path,
+		BaseEnv:     c.baseEnv(),
+		LogHead:     int64(conf.Runs.Output.Head),
+		LogTail:     int64(conf.Runs.Output.Tail),
+		Keepers:     conf.Runs.Leftovers == "keep",
+		Nice:        conf.Runs.Nice,
+		NoNewPrivs:  conf.Runs.NoNewPrivileges,
+		Umask:       int(conf.Runs.Umask),
+		SwitchUsers: c.users.uid == 0,
+	}
+	for name, l := range conf.Runs.Limits {
+		set.Limits = append(set.Limits, wrapper.Limit{Name: name, Soft: l.Soft, Hard: l.Hard})
+	}
+	var err error
+	if set.Reservations, err = c.defaults(conf.Reservations); err != nil {
+		return set, err
+	}
+	for i := range conf.Sources {
+		src := &conf.Sources[i]
+		d, err := c.defaults(src.Reservations)
+		if err != nil {
+			return set, err
+		}
+		s, err := newSource(src)
+		if err != nil {
+			return set, err
+		}
+		set.Sources[activation.SourceKey(s.Name())] = d
+	}
+	return set, nil
+}
+
+func (c *core) defaults(r Reservations) (activation.Defaults, error) {
+	d := activation.Defaults{
+		Activate: r.Activate, Deactivate: r.Deactivate, Timeout: r.Timeout, UndoTimeout: r.DeactivateTimeout,
+		Grace: r.Grace, Retries: r.Retries, UndoRetries: r.DeactivateRetries,
+		BackoffFirst: r.Backoff.First, BackoffMax: r.Backoff.Max, Lead: r.Lead, Tail: r.Tail,
+		Missed: r.Missed, WaitLimit: r.WaitLimit, Env: r.Environment,
+	}
+	if r.User != "" {
+		id, err := lookupIdentity(r.User)
+		if err != nil {
+			return d, err
+		}
+		d.User = id
+	}
+	return d, nil
+}
+
+// sources makes the sources that a configuration names.
+func (c *core) sources(conf *Config) ([]activation.Source, error) {
+	var sources []activation.Source
+	for i := range conf.Sources {
+		src := &conf.Sources[i]
+		s, err := newSource(src)
+		if err != nil {
+			return nil, err
+		}
+		sources = append(sources, activation.Source{
+			Source: s, Lead: src.Reservations.Lead, Tail: src.Reservations.Tail, Missed: src.Reservations.Missed,
+		})
+	}
+	return sources, nil
+}
+
+func newSource(src *Source) (reservation.Source, error) {
+	if src.SQL == nil {
+		return file.New(src.Files), nil
+	}
+	return sql.New(sql.Config{
+		Driver: src.SQL.Driver, DSN: src.SQL.DSN, Query: src.SQL.Query, Name: src.SQL.Name,
+		Location: src.SQL.Location(), Nodes: file.Nodes,
+	})
+}
+
+// baseEnv is the environment of every run: clean, so that what runs by the
+// daemon runs the same whoever started the daemon.
+func (c *core) baseEnv() []string {
+	own := c.users.own()
+	env := []string{standardPath, "HOME=" + own.Home, "USER=" + own.Name, "LOGNAME=" + own.Name, "SHELL=" + own.Shell}
+	for _, k := range []string{"LANG", "LC_ALL", "TZ"} {
+		if v := os.Getenv(k); v != "" {
+			env = append(env, k+"="+v)
+		}
+	}
+	return env
+}
+
+// userMemory is how long a user's groups and home are remembered.
+const userMemory = 10 * time.Second
