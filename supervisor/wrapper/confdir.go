@@ -29,10 +29,43 @@ func (w *run) makeConfigDir() error {
 		return err
 	}
 	w.configDir = dir
+	if err := w.copyTopology(); err != nil {
+		return err
+	}
+	return w.own(dir)
+}
+
+// own gives a file to the script's user.
+func (w *run) own(path string) error {
 	if w.spec.UID < 0 && w.spec.GID < 0 {
 		return nil
 	}
-	return syscall.Chown(dir, w.spec.UID, w.spec.GID)
+	return syscall.Chown(path, w.spec.UID, w.spec.GID)
+}
+
+// maxTopology bounds what is read as one.
+const maxTopology = 16 << 20
+
+// copyTopology puts the topology, if there is one, where the script can read it.
+func (w *run) copyTopology() error {
+	data, err := readFile(dirFD, TopologyFile, maxTopology)
+	if err == syscall.ENOENT {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	path := w.configDir + "/" + ConfigTopology
+	fd, err := syscall.Open(path, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL|syscall.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer closeFD(fd)
+	if _, err := writeAll(fd, []byte(data)); err != nil {
+		return err
+	}
+	w.topology = path
+	return w.own(path)
 }
 
 // Bounds of a copy of a configuration directory to another file system.

@@ -37,7 +37,8 @@ type run struct {
 	cgroup    int    // the run's own; -1: none
 	cgroupDir string // its path
 	configDir string
-	resultFD  int // the result's file, not yet under its name
+	topology  string // its path; empty: there is none
+	resultFD  int    // the result's file, not yet under its name
 
 	log     *log
 	pid     int  // the script's, which is its group's too
@@ -199,7 +200,7 @@ func (w *run) launch(c *child) (failure string) {
 
 // environment returns the script's, with what only the wrapper knows.
 func (w *run) environment(now time.Time) ([]*byte, error) {
-	env := make([]string, 0, len(w.spec.Env)+3)
+	env := make([]string, 0, len(w.spec.Env)+4)
 	for _, e := range w.spec.Env {
 		if !strings.HasPrefix(e, "ACTIVATION_CONFIG_DIR=") && !strings.HasPrefix(e, "ACTIVATION_DEADLINE=") && !strings.HasPrefix(e, MarkVar+"=") {
 			env = append(env, e)
@@ -207,6 +208,9 @@ func (w *run) environment(now time.Time) ([]*byte, error) {
 	}
 	if w.configDir != "" {
 		env = append(env, "ACTIVATION_CONFIG_DIR="+w.configDir)
+	}
+	if w.topology != "" {
+		env = append(env, "ACTIVATION_TOPOLOGY="+w.topology)
 	}
 	if w.spec.Mark != "" {
 		env = append(env, MarkVar+"="+w.spec.Mark)

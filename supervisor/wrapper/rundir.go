@@ -9,14 +9,21 @@ import (
 
 // Names in a run directory, in the order in which they come to be.
 const (
-	LockFile    = "lock"    // by the daemon, flocked until the wrapper has exited
-	SpecFile    = "spec"    // by the daemon
-	StdinFile   = "stdin"   // by the daemon, if the script is to read something
-	LogFile     = "log"     // by the daemon; written by the wrapper, also what it has to say of itself
-	StartedFile = "started" // by the wrapper: from when it exists the script may have run
-	ResultFile  = "result"  // by the wrapper
-	ConfigDir   = "config"  // by the wrapper: the configuration directory's last state
+	LockFile  = "lock"  // by the daemon, flocked until the wrapper has exited
+	SpecFile  = "spec"  // by the daemon
+	StdinFile = "stdin" // by the daemon, if the script is to read something
+	// TopologyFile is written by the daemon if there is a topology; the wrapper copies
+	// it into the configuration directory, under the name ConfigTopology.
+	TopologyFile = "topology"
+	LogFile      = "log"     // by the daemon; written by the wrapper, also what it has to say of itself
+	StartedFile  = "started" // by the wrapper: from when it exists the script may have run
+	ResultFile   = "result"  // by the wrapper
+	ConfigDir    = "config"  // by the wrapper: the configuration directory's last state
 )
+
+// ConfigTopology is the topology's name in the configuration directory; its path
+// is the script's ACTIVATION_TOPOLOGY.
+const ConfigTopology = "topology.clab.yml"
 
 const (
 	lockHead    = "activationd-lock 1"

@@ -17,7 +17,7 @@ type Spec struct {
 	Stdin []byte
 
 	// Topology, when not empty, is put into the configuration directory as
-	// TopologyFile, owned by the script's user, and the script is told its path in
+	// ConfigTopology, owned by the script's user, and the script is told its path in
 	// ACTIVATION_TOPOLOGY. Like Stdin it is kept in a file of its own.
 	Topology []byte
 
