@@ -1,14 +1,19 @@
-// Package supervisor starts runs, each under a wrapper process of its own,
-// follows them, stops them, and finds them again after a restart of the daemon.
 package supervisor
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"activationd/internal/fault"
 	"activationd/supervisor/wrapper"
 )
 
@@ -21,6 +26,13 @@ type Key struct {
 // String returns "<id>.<phase>.<n>", the name of the run's directory.
 func (k Key) String() string { return k.ID + "." + k.Phase + "." + strconv.Itoa(k.N) }
 
+func (k Key) check() error {
+	if name := k.String(); name[0] == '.' || len(name) > 200 || strings.ContainsAny(name, "/\x00\n") {
+		return fmt.Errorf("%q cannot be the name of a run's directory: %w", name, fault.Invalid)
+	}
+	return nil
+}
+
 // A Config says where a Supervisor finds and keeps things.
 type Config struct {
 	Atwrap     string // the wrapper's program
@@ -30,11 +42,20 @@ type Config struct {
 	Log        *slog.Logger
 }
 
-// A Supervisor is the set of the runs of a daemon.
+// A Supervisor is the set of the runs of a daemon. Its methods may be called
+// by several goroutines.
 type Supervisor struct {
 	config     Config
-	exits      chan Exit
+	boot       string
 	guard, why string
+	cgroup     string // parent of the runs' cgroups; empty: none
+	null       *os.File
+	exits      chan Exit
+	closing    chan struct{}
+	followers  sync.WaitGroup
+
+	mu   sync.Mutex
+	runs map[Key]*os.File // the pidfds of the wrappers that are followed; nil while one is being started
 }
 
 // An Exit tells how a run ended.
@@ -43,54 +64,148 @@ type Exit struct {
 	Result wrapper.Result
 }
 
-// A State is what Adopt found.
-type State uint8
-
-// What has become of a run.
-const (
-	Running    State = iota // it is followed from now on; its Exit will come
-	Ended                   // Result says how
-	Lost                    // its wrapper is gone without a word; what it left has been cleaned up
-	NotStarted              // its script never ran and never will
-)
-
-// Found is what Adopt found: Result belongs to Ended, Lost and NotStarted.
-type Found struct {
-	State  State
-	Result wrapper.Result
-}
-
-var errNotYet = errors.New("not yet")
-
-// New finds out how runs can be contained here. It starts no run.
+// New finds out whether runs can be started here and how they can be
+// contained. It starts no run. The caller closes the Supervisor.
 func New(c Config) (*Supervisor, error) {
-	return &Supervisor{config: c, exits: make(chan Exit)}, nil
+	for _, dir := range []*string{&c.Atwrap, &c.RunsDir, &c.ConfigRoot} {
+		abs, err := filepath.Abs(*dir)
+		if err != nil {
+			return nil, err
+		}
+		*dir = abs
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return nil, fmt.Errorf("the boot's id: %w; is /proc mounted?", err)
+	}
+	s := &Supervisor{
+		config: c, boot: strings.TrimSpace(string(boot)),
+		exits: make(chan Exit), closing: make(chan struct{}), runs: make(map[Key]*os.File),
+	}
+	if s.null, err = os.Open(os.DevNull); err != nil {
+		return nil, err
+	}
+	if err := s.chooseGuard(); err != nil {
+		_ = s.null.Close()
+		return nil, err
+	}
+	s.sweepNamesakes()
+	return s, nil
 }
 
 // Guard returns how runs are contained, and why not better.
 func (s *Supervisor) Guard() (guard, why string) { return s.guard, s.why }
 
-// Start makes the run's directory and starts its wrapper. It does not wait for
-// the script.
-func (s *Supervisor) Start(k Key, spec wrapper.Spec) error { return errNotYet }
-
-// Adopt finds out what has become of a run of an earlier daemon.
-func (s *Supervisor) Adopt(k Key) (Found, error) { return Found{}, errNotYet }
-
-// Stop asks for the run's end: TERM, grace, KILL. It does not wait for it.
-func (s *Supervisor) Stop(k Key) error { return errNotYet }
-
-// Exits yields one Exit for each successful Start and each Adopt that said Running.
+// Exits yields one Exit for each successful Start and each Adopt that said
+// Running. It is never closed. A run's Exit comes after its wrapper is gone and
+// what that may have left has been cleared away.
 func (s *Supervisor) Exits() <-chan Exit { return s.exits }
 
-// Started returns the script's process id and when it started.
-func (s *Supervisor) Started(k Key) (pid int, at time.Time, ok bool) { return 0, time.Time{}, false }
+// Start makes the run's directory and starts its wrapper. It does not wait for
+// the script. After an error there is neither directory nor wrapper; the error
+// is of kind Conflict if there was such a run already.
+func (s *Supervisor) Start(k Key, spec wrapper.Spec) error {
+	if err := k.check(); err != nil {
+		return err
+	}
+	s.fill(k, &spec)
+	if err := spec.Check(); err != nil {
+		return fmt.Errorf("run %v: %w: %w", k, err, fault.Invalid)
+	}
+	s.mu.Lock()
+	_, dup := s.runs[k]
+	if !dup {
+		s.runs[k] = nil
+	}
+	s.mu.Unlock()
+	if dup {
+		return fmt.Errorf("run %v is there already: %w", k, fault.Conflict)
+	}
+	fd, err := s.spawn(k, &spec)
+	if err != nil {
+		s.forget(k)
+		return err
+	}
+	return s.follow(k, fd)
+}
+
+// fill sets what only the supervisor knows.
+func (s *Supervisor) fill(k Key, spec *wrapper.Spec) {
+	spec.ID, spec.Phase, spec.Attempt = k.ID, k.Phase, k.N
+	spec.Boot, spec.Mark = s.boot, mark(k)
+	spec.ConfigRoot, spec.Cgroup = s.config.ConfigRoot, s.cgroup
+}
+
+// Stop asks for the run's end: TERM, the grace, KILL. It does not wait for it.
+// A run that has ended, or is not followed, is no error.
+func (s *Supervisor) Stop(k Key) error {
+	s.mu.Lock()
+	f := s.runs[k]
+	s.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	err := control(f, func(fd int) error { return unix.PidfdSendSignal(fd, unix.SIGTERM, nil, 0) })
+	if err == nil || errors.Is(err, unix.ESRCH) || errors.Is(err, os.ErrClosed) {
+		return nil
+	}
+	return fmt.Errorf("stop run %v: %w", k, err)
+}
+
+// Started returns the script's process id and when it was started. It answers
+// for a run whose script may have started and whose directory is there.
+func (s *Supervisor) Started(k Key) (pid int, at time.Time, ok bool) {
+	data, err := os.ReadFile(filepath.Join(s.RunDir(k), wrapper.StartedFile))
+	if err != nil {
+		return 0, time.Time{}, false
+	}
+	st, err := wrapper.ParseStarted(string(data))
+	return st.PID, st.At, err == nil
+}
 
 // RunDir returns the path of the run's directory.
 func (s *Supervisor) RunDir(k Key) string { return filepath.Join(s.config.RunsDir, k.String()) }
 
-// Remove removes the run's directory.
-func (s *Supervisor) Remove(k Key) error { return errNotYet }
+// Remove removes the directory of a run that has ended. One that is not there
+// is no error; one that is followed is one of kind Conflict.
+func (s *Supervisor) Remove(k Key) error {
+	if err := k.check(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	_, live := s.runs[k]
+	s.mu.Unlock()
+	if live {
+		return fmt.Errorf("run %v has not ended: %w", k, fault.Conflict)
+	}
+	if s.cgroup != "" { // kept as long as what a script was allowed to leave behind lives
+		_ = os.Remove(filepath.Join(s.cgroup, k.String()))
+	}
+	return os.RemoveAll(s.RunDir(k))
+}
 
-// Close lets go of all runs and stops none.
-func (s *Supervisor) Close() {}
+// Close lets go of all runs and stops none. It returns when all goroutines of
+// the Supervisor have ended. Exits that were not received are there for the
+// next daemon to find.
+func (s *Supervisor) Close() {
+	s.mu.Lock()
+	select {
+	case <-s.closing:
+	default:
+		close(s.closing)
+	}
+	for _, f := range s.runs {
+		if f != nil {
+			_ = f.Close()
+		}
+	}
+	s.mu.Unlock()
+	s.followers.Wait()
+	_ = s.null.Close()
+}
+
+func (s *Supervisor) forget(k Key) {
+	s.mu.Lock()
+	delete(s.runs, k)
+	s.mu.Unlock()
+}

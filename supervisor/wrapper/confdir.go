@@ -7,6 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// AsideInfix is in the name of a configuration directory that was moved aside.
+const AsideInfix = ".old-"
+
 // makeConfigDir makes the configuration directory named by the wrapper's
 // process id. One that is there already is a dead namesake's: it is moved
 // aside, for the daemon to find, and never used.
@@ -18,7 +21,7 @@ func (w *run) makeConfigDir() error {
 	dir := root + "/" + strconv.Itoa(w.result.WrapperPID)
 	err := syscall.Mkdir(dir, 0o700)
 	if err == syscall.EEXIST {
-		aside := dir + ".old-" + strconv.Itoa(int(boottime()))
+		aside := dir + AsideInfix + strconv.Itoa(int(boottime()))
 		if err := syscall.Rename(dir, aside); err != nil {
 			return err
 		}

@@ -24,7 +24,8 @@ const (
 const (
 	statusTold    = 0 // the result is written
 	statusUntold  = 1 // it could not be
-	statusMisused = 125
+	// StatusMisused is a wrapper's answer to whoever is not a supervisor.
+	StatusMisused = 125
 )
 
 // A run is the one run that the process is the wrapper of.
@@ -53,10 +54,10 @@ func Main() int {
 	runtime.LockOSThread() // on the first thread, so that the children are that thread's
 	if !signalsBlocked() {
 		_, _ = writeAll(2, []byte("atwrap: activationd starts it, with its run's directory; it cannot be used by hand\n"))
-		return statusMisused
+		return StatusMisused
 	}
 	if err := syscall.Flock(lockFD, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return statusMisused // another wrapper has this run, or there is no such descriptor
+		return StatusMisused // another wrapper has this run, or there is no such descriptor
 	}
 	w := &run{pipe: -1, cgroup: -1}
 	w.result = Result{Exit: -1, WrapperPID: syscall.Getpid(), Contained: GuardSubreaper}
@@ -202,12 +203,17 @@ func (w *run) launch(c *child) (failure string) {
 func (w *run) environment(now time.Time) ([]*byte, error) {
 	env := make([]string, 0, len(w.spec.Env)+4)
 	for _, e := range w.spec.Env {
-		if !strings.HasPrefix(e, "ACTIVATION_CONFIG_DIR=") && !strings.HasPrefix(e, "ACTIVATION_DEADLINE=") && !strings.HasPrefix(e, MarkVar+"=") {
+		switch name, _, _ := strings.Cut(e, "="); name {
+		case configVar, deadlineVar, topologyVar, MarkVar:
+		default:
 			env = append(env, e)
 		}
 	}
 	if w.configDir != "" {
-		env = append(env, "ACTIVATION_CONFIG_DIR="+w.configDir)
+		env = append(env, configVar+"="+w.configDir)
+		if w.spec.hasTopology {
+			env = append(env, topologyVar+"="+w.configDir+"/"+TopologyFile)
+		}
 	}
 	if w.topology != "" {
 		env = append(env, "ACTIVATION_TOPOLOGY="+w.topology)
@@ -216,13 +222,19 @@ func (w *run) environment(now time.Time) ([]*byte, error) {
 		env = append(env, MarkVar+"="+w.spec.Mark)
 	}
 	if d := w.spec.deadline(now); d != "" {
-		env = append(env, "ACTIVATION_DEADLINE="+d)
+		env = append(env, deadlineVar+"="+d)
 	}
 	return syscall.SlicePtrFromStrings(env)
 }
 
 // MarkVar is the variable of the environment that marks a run's processes.
 const MarkVar = "ACTIVATION_RUN"
+
+const (
+	configVar   = "ACTIVATION_CONFIG_DIR"
+	deadlineVar = "ACTIVATION_DEADLINE"
+	topologyVar = "ACTIVATION_TOPOLOGY"
+)
 
 // note adds a sentence to what the result says to people.
 func (w *run) note(s string) {

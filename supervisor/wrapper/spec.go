@@ -9,8 +9,8 @@ import (
 
 const specHead = "activationd-spec 1"
 
-// Encode returns the specification as the wrapper reads it. Stdin is not in
-// it; it has a file of its own.
+// Encode returns the specification as the wrapper reads it. Stdin and
+// Topology are not in it; they have files of their own.
 func (s *Spec) Encode() []byte {
 	size := 512
 	for _, e := range s.Env {
@@ -52,6 +52,7 @@ func (s *Spec) Encode() []byte {
 	t.str("cgroup", s.Cgroup)
 	t.str("config-root", s.ConfigRoot)
 	t.time("not-before", s.NotBefore)
+	t.bool("topology", s.hasTopology || len(s.Topology) > 0)
 	return t.end()
 }
 
@@ -115,6 +116,8 @@ func (s *Spec) set(l line) bool {
 		s.ConfigRoot = l.str()
 	case "not-before":
 		s.NotBefore = l.time()
+	case "topology":
+		s.hasTopology = l.bool()
 	default:
 		return false
 	}

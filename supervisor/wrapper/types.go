@@ -44,6 +44,8 @@ type Spec struct {
 	// Boot and Mark are set by the supervisor: the boot's id, and the value of
 	// ACTIVATION_RUN by which what is left of a run can be found in /proc.
 	Boot, Mark string
+
+	hasTopology bool // there is a file of it in the run directory
 }
 
 // A Limit is a resource limit of the script, see setrlimit(2).

@@ -1,0 +1,141 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"activationd/internal/fault"
+	"activationd/supervisor/wrapper"
+)
+
+// chooseGuard tries the wrapper's program, in a cgroup if that can be had, and
+// settles how runs are contained.
+func (s *Supervisor) chooseGuard() error {
+	if err := s.try(-1); err != nil {
+		return fmt.Errorf("the wrapper's program %s: %w: %w", s.config.Atwrap, err, fault.Invalid)
+	}
+	s.guard = wrapper.GuardSubreaper
+	if s.config.Guard == wrapper.GuardSubreaper {
+		s.why = "the configuration says so"
+		return nil
+	}
+	parent, err := s.makeParent()
+	if err != nil {
+		s.why = "no cgroup: " + err.Error()
+		if s.config.Guard == wrapper.GuardCgroup {
+			return fmt.Errorf("guard %s is wanted: %s: %w", s.config.Guard, s.why, fault.Unavailable)
+		}
+		return nil
+	}
+	s.guard, s.cgroup = wrapper.GuardCgroup, parent
+	return nil
+}
+
+// makeParent makes the directory in which the runs' cgroups are to be made,
+// and proves that a process can be born there and killed.
+func (s *Supervisor) makeParent() (string, error) {
+	self, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return "", err
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return "", err
+	}
+	own, err := ownCgroup(string(self), string(mounts))
+	if err != nil {
+		return "", err
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(s.config.RunsDir)) // two daemons, two directories of runs, two parents
+	parent := filepath.Join(own, fmt.Sprintf("activationd-runs-%08x", h.Sum32()))
+	if err := os.Mkdir(parent, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return "", err
+	}
+	if err := s.probe(parent); err != nil {
+		_ = os.Remove(parent) // unless runs of an earlier daemon are in it
+		return "", err
+	}
+	return parent, nil
+}
+
+func (s *Supervisor) probe(parent string) error {
+	dir := filepath.Join(parent, fmt.Sprintf("probe-%d", os.Getpid()))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	defer func() { _ = wrapper.RemoveCgroup(dir) }()
+	if err := unix.Access(filepath.Join(dir, "cgroup.kill"), unix.W_OK); err != nil {
+		return fmt.Errorf("cgroup.kill: %w", err)
+	}
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	return s.try(fd)
+}
+
+// try runs the wrapper's program without a run directory, which it must
+// refuse; in a cgroup if that is not -1.
+func (s *Supervisor) try(cgroup int) error {
+	null := s.null.Fd()
+	attr := &syscall.SysProcAttr{Setsid: true}
+	if cgroup >= 0 {
+		attr.UseCgroupFD, attr.CgroupFD = true, cgroup
+	}
+	pid, err := syscall.ForkExec(s.config.Atwrap, []string{"atwrap"}, &syscall.ProcAttr{
+		Dir: "/", Env: wrapperEnv, Files: []uintptr{null, null, null}, Sys: attr,
+	})
+	if err != nil {
+		return err
+	}
+	var st syscall.WaitStatus
+	for {
+		if _, err = syscall.Wait4(pid, &st, 0, nil); err != syscall.EINTR {
+			break
+		}
+	}
+	if err == nil && st.ExitStatus() != wrapper.StatusMisused {
+		err = fmt.Errorf("is not the wrapper: it ended with status %d", st.ExitStatus())
+	}
+	return err
+}
+
+// ownCgroup returns the directory of the calling process's cgroup in the
+// unified hierarchy, from the contents of /proc/self/cgroup and mountinfo.
+func ownCgroup(self, mountinfo string) (string, error) {
+	path, found := "", false
+	for l := range strings.Lines(self) {
+		if p, ok := strings.CutPrefix(strings.TrimSuffix(l, "\n"), "0::"); ok {
+			path, found = p, true
+		}
+	}
+	if !found {
+		return "", errors.New("the kernel has no cgroup v2")
+	}
+	for l := range strings.Lines(mountinfo) {
+		// 36 35 98:0 /root /mount/point rw,noatime master:1 - type source options
+		head, tail, _ := strings.Cut(l, " - ")
+		f := strings.Fields(head)
+		if len(f) < 6 || !strings.HasPrefix(tail, "cgroup2 ") {
+			continue
+		}
+		if rel, err := filepath.Rel(f[3], path); err == nil && !strings.HasPrefix(rel, "..") {
+			return filepath.Join(unescape(f[4]), rel), nil
+		}
+	}
+	return "", errors.New("cgroup v2 is not mounted where this process's cgroup could be seen")
+}
+
+// unescape undoes the octal escapes of mountinfo.
+func unescape(s string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
+}

@@ -1,0 +1,223 @@
+package supervisor
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"activationd/supervisor/wrapper"
+)
+
+// remains are what a run may have left whose wrapper was killed.
+type remains struct {
+	dir      string
+	spec     *wrapper.Spec // nil if there is none
+	lock     wrapper.Lock  // empty if the wrapper did not come to write it
+	started  wrapper.Started
+	sameBoot bool
+	config   Config
+}
+
+// clear ends and removes all of it, and returns how many processes it killed
+// besides the script.
+func (r *remains) clear() (killed int, err error) {
+	if r.spec == nil {
+		return 0, nil
+	}
+	var faults []error
+	if r.sameBoot {
+		killed, err = r.kill()
+		faults = append(faults, err)
+		if cgroup := r.cgroup(); cgroup != "" {
+			if err := wrapper.RemoveCgroup(cgroup); err != nil {
+				faults = append(faults, fmt.Errorf("cgroup not removed: %w", err))
+			}
+		}
+	}
+	faults = append(faults, r.saveFiles())
+	return killed, errors.Join(faults...)
+}
+
+func (r *remains) cgroup() string {
+	if r.spec.Cgroup == "" {
+		return ""
+	}
+	return filepath.Join(r.spec.Cgroup, wrapper.CgroupName(r.spec))
+}
+
+// Bounds of the hunt for what is left.
+const (
+	huntPatience = 10 * time.Second
+	huntPause    = 10 * time.Millisecond
+)
+
+// kill kills what belongs to the run until a pass over /proc finds nothing:
+// what was in its cgroup, its session or its process group, carries its mark,
+// or descends from such.
+func (r *remains) kill() (int, error) {
+	killed := map[wrapper.Process]bool{}
+	patience := time.Now().Add(huntPatience)
+	for {
+		if c := r.cgroup(); c != "" {
+			for _, pid := range cgroupProcs(c) {
+				if p, ok := wrapper.Stat(pid); ok {
+					killed[identity(p)] = true
+				}
+			}
+			_ = os.WriteFile(filepath.Join(c, "cgroup.kill"), []byte("1"), 0) // may be gone, may have no such file
+		}
+		found := r.find()
+		if len(found) == 0 {
+			break
+		}
+		// What is stopped cannot fork while the others are being killed.
+		for _, sig := range []unix.Signal{unix.SIGSTOP, unix.SIGKILL} {
+			for _, p := range found {
+				if signal(p, sig) {
+					killed[identity(p)] = true
+				}
+			}
+		}
+		if time.Now().After(patience) {
+			var pids []string
+			for _, p := range found {
+				pids = append(pids, strconv.Itoa(p.PID))
+			}
+			return len(killed), fmt.Errorf("could not be killed: %s", strings.Join(pids, " "))
+		}
+		time.Sleep(huntPause)
+	}
+	n := len(killed)
+	for p := range killed {
+		if p.PID == r.started.PID {
+			n--
+		}
+	}
+	return n, nil
+}
+
+// identity is what of a process does not change.
+func identity(p wrapper.Process) wrapper.Process { return wrapper.Process{PID: p.PID, Born: p.Born} }
+
+// signal signals p, if its number is still its own.
+func signal(p wrapper.Process, sig unix.Signal) bool {
+	fd, err := unix.PidfdOpen(p.PID, 0)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = unix.Close(fd) }()
+	now, ok := wrapper.Stat(p.PID)
+	return ok && now.Born == p.Born && unix.PidfdSendSignal(fd, sig, nil, 0) == nil
+}
+
+// find returns the living processes that belong to the run.
+func (r *remains) find() []wrapper.Process {
+	var all []wrapper.Process
+	for _, pid := range wrapper.Processes() {
+		if p, ok := wrapper.Stat(pid); ok && p.State != 'Z' && p.State != 'X' {
+			all = append(all, p)
+		}
+	}
+	return r.mine(all, func(pid int) bool { return hasMark(pid, r.spec.Mark) })
+}
+
+// mine chooses from all processes those that belong to the run. The numbers of
+// a session and of a group cannot be used again while either has a member, so
+// membership proves descent, unless a process that began later has the number
+// itself now: then the old session or group is gone, and this is another.
+func (r *remains) mine(all []wrapper.Process, marked func(pid int) bool) []wrapper.Process {
+	session, group := r.lock.PID, r.started.PID
+	for _, p := range all {
+		if p.PID == session && !p.Same(r.lock.Born) {
+			session = 0
+		}
+		if p.PID == group && !p.Same(r.started.Born) {
+			group = 0
+		}
+	}
+	in := map[int]bool{}
+	for _, p := range all {
+		if session > 0 && p.Session == session || group > 0 && p.Group == group || marked(p.PID) {
+			in[p.PID] = true
+		}
+	}
+	for more := true; more; {
+		more = false
+		for _, p := range all {
+			if !in[p.PID] && in[p.Parent] {
+				in[p.PID], more = true, true
+			}
+		}
+	}
+	var mine []wrapper.Process
+	for _, p := range all {
+		if in[p.PID] {
+			mine = append(mine, p)
+		}
+	}
+	return mine
+}
+
+func hasMark(pid int, mark string) bool {
+	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	return err == nil && mark != "" && bytes.Contains(append([]byte{0}, env...), []byte("\x00"+wrapper.MarkVar+"="+mark+"\x00"))
+}
+
+func cgroupProcs(dir string) (pids []int) {
+	data, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	if err != nil {
+		return nil
+	}
+	for f := range strings.FieldsSeq(string(data)) {
+		if n, err := strconv.Atoi(f); err == nil {
+			pids = append(pids, n)
+		}
+	}
+	return pids
+}
+
+// saveFiles does what the wrapper did not come to do: it completes the log and
+// keeps the configuration directory as evidence.
+func (r *remains) saveFiles() error {
+	fd, err := unix.Open(r.dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	var faults []error
+	if log, err := unix.Openat(fd, wrapper.LogFile, unix.O_WRONLY|unix.O_APPEND|unix.O_CLOEXEC, 0); err == nil {
+		if err := wrapper.JoinLog(fd, log, r.spec.LogTail); err != nil {
+			faults = append(faults, fmt.Errorf("log not completed: %w", err))
+		}
+		_ = unix.Close(log)
+	}
+	if r.lock.PID == 0 || r.spec.ConfigRoot == "" {
+		return errors.Join(faults...)
+	}
+	if p, ok := wrapper.Stat(r.lock.PID); ok && r.sameBoot && !p.Same(r.lock.Born) {
+		return errors.Join(faults...) // its number, and so the directory's name, is another wrapper's now
+	}
+	path := filepath.Join(r.spec.ConfigRoot, strconv.Itoa(r.lock.PID))
+	if err := wrapper.SaveConfig(path, fd); err != nil {
+		faults = append(faults, fmt.Errorf("configuration directory not kept: %w", err))
+	}
+	return errors.Join(faults...)
+}
+
+// sweepNamesakes removes the configuration directories that wrappers found
+// under their own number and moved aside: what they belonged to is over.
+func (s *Supervisor) sweepNamesakes() {
+	old, _ := filepath.Glob(filepath.Join(s.config.ConfigRoot, "*"+wrapper.AsideInfix+"*")) // a bad pattern is its only error
+	for _, dir := range old {
+		if err := os.RemoveAll(dir); err != nil {
+			s.config.Log.Warn("a dead run's configuration directory cannot be removed", "path", dir, "err", err)
+		}
+	}
+}
