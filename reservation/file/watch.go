@@ -26,9 +26,11 @@ const (
 )
 
 // Watch implements [reservation.Source]. It watches directories, never files: the
-// one with the file, the one above it, and those of every link on the way, so it
-// sees a file that is replaced by a rename, a link that is turned, and a
-// directory that is removed and made again. A path whose directory is missing
+// one with the file, and those of every link on the way, so it sees a file that is
+// replaced by a rename and a link that is turned. Where a directory is missing
+// the nearest one above it is watched, so it sees one that is removed and made
+// again. It does not see a directory further up being renamed, nor a file system
+// being mounted over one. A path whose directory is missing
 // when the watch begins is an error of kind fault.Unavailable.
 //
 // Changed is called by the watching goroutine; it should not block.
@@ -216,8 +218,7 @@ func (v *view) walk(path string) string {
 			rest = nil
 		}
 	}
-	v.watch(cur)
-	v.watch(filepath.Dir(cur)) // cur itself may be removed and made again
+	v.watch(cur) // it tells also when it is itself removed or renamed; then the one above is watched
 	return cur
 }
 

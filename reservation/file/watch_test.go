@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
+
 	"activationd/internal/fault"
 )
 
@@ -91,7 +93,7 @@ func list(ids ...string) string {
 }
 
 func TestWatchFile(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "lab")
+	dir := filepath.Join(t.TempDir(), "etc", "lab")
 	path := filepath.Join(dir, "lab.yml")
 	put(t, dir, map[string]string{"lab.yml": list("a")})
 	w := watch(t, path)
@@ -132,6 +134,16 @@ func TestWatchFile(t *testing.T) {
 			os.Rename(dir, dir+".old"), os.Rename(other, dir))
 	}, "h")
 	w.change("h", write(path, list("i")), "i")
+	for i, id := range []string{"j", "k", "l"} { // gone and back before anybody looks, maybe with the same inode
+		w.change(string(rune('i'+i)), func() error {
+			return errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o755), write(path, list(id))())
+		}, id)
+	}
+	w.change("l", write(path, list("m")), "m")
+	w.change("m", func() error { // all of it moves away
+		return errors.Join(os.RemoveAll(filepath.Dir(dir)), os.MkdirAll(dir, 0o755), write(path, list("n"))())
+	}, "n")
+	w.change("n", write(path, list("o")), "o")
 }
 
 // TestWatchHalfWritten: what was known stays, until the writer has finished.
@@ -293,5 +305,31 @@ func TestWait(t *testing.T) {
 		if got := wait(first, first.Add(tt.after)); got != tt.want {
 			t.Errorf("wait, %v after the first change = %v, want %v", tt.after, got, tt.want)
 		}
+	}
+}
+
+// TestWatchOverflow: when the kernel could not tell all, something may have
+// changed.
+func TestWatchOverflow(t *testing.T) {
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = w.Close() }()
+	path := filepath.Join(t.TempDir(), "lab.yml")
+	ctx, cancel := context.WithCancel(t.Context())
+	changed, done := make(chan struct{}, 1), make(chan error, 1)
+	go func() {
+		done <- New(path).follow(ctx, &view{w: w, path: path, armed: map[string]inode{}}, func() { changed <- struct{}{} })
+	}()
+	w.Errors <- fsnotify.ErrEventOverflow
+	select {
+	case <-changed:
+	case <-time.After(20 * time.Second):
+		t.Error("an overflow changed nothing in 20 s")
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("follow() = %v, want nil", err)
 	}
 }
