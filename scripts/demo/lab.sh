@@ -37,11 +37,11 @@ lab_start() {
 
 	for host in "${HOSTS[@]}"; do
 		ip netns add "$LAB-$host"
-		ip -n "$LAB-switch" link add "port-$host" type veth peer name eth0 netns "$LAB-$host"
+		ip -n "$LAB-switch" link add "port-$host" type veth peer name eth1 netns "$LAB-$host"
 		ip -n "$LAB-switch" link set "port-$host" up
 		ip -n "$LAB-$host" link set lo up
-		ip -n "$LAB-$host" link set eth0 up
-		ip -n "$LAB-$host" address add "$(address_of "$host")/24" dev eth0
+		ip -n "$LAB-$host" link set eth1 up
+		ip -n "$LAB-$host" address add "$(address_of "$host")/24" dev eth1
 		# A port that nobody has is protected: it reaches no other such port.
 		vsctl add-port br0 "port-$host" -- set Port "port-$host" \
 			vlan_mode=access protected=true external_ids:device="$host"
