@@ -101,7 +101,7 @@ func (d *Decoder) Set(name, value []byte) error {
 	if d.seen&bit != 0 && !a.Repeated {
 		return fmt.Errorf("%s: given twice: %w", a.Name, fault.Invalid)
 	}
-	s, err := unquote(value)
+	s, err := Unquote(value)
 	if err != nil {
 		return fmt.Errorf("%s: %w", a.Name, err)
 	}
@@ -176,7 +176,9 @@ func parseBool(s string) (value, ok bool) {
 	return false, false
 }
 
-func unquote(value []byte) (string, error) {
+// Unquote returns the value that stands in a request: what starts with a double
+// quote is a JSON string, or an error of kind fault.Invalid.
+func Unquote(value []byte) (string, error) {
 	if len(value) == 0 || value[0] != '"' {
 		return string(value), nil
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"log/slog"
-	"strings"
 	"sync"
 	"testing"
 )
@@ -31,16 +30,24 @@ func (b *syncBuffer) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// replyStart reads the first line of a reply.
+// replyStart reads the first line of a reply, or one more, and nothing of what
+// follows.
 func replyStart(t testing.TB, in io.Reader) string {
 	t.Helper()
-	var all strings.Builder
+	var all []byte
 	one := make([]byte, 1)
-	for !strings.HasSuffix(all.String(), "\n") {
+	for len(all) == 0 || all[len(all)-1] != '\n' {
 		if _, err := io.ReadFull(in, one); err != nil {
-			t.Fatalf("%v after %q", err, all.String())
+			t.Fatalf("%v after %.200q", err, all)
 		}
-		all.Write(one)
+		all = append(all, one[0])
 	}
-	return all.String()
+	return string(all)
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }

@@ -2,6 +2,7 @@ package line
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -191,15 +192,12 @@ func (r *reader) argument(name, value []byte) error {
 	}
 	name = r.lower(name)
 	if string(name) == "token" && !r.cur.op.Takes(name) {
-		r.cur.token = string(value)
-		if len(value) == 0 {
-			r.cur.token = "-" // no secret, but not nothing either
-		}
+		token, err := control.Unquote(value)
+		r.cur.token = cmp.Or(token, "-") // no secret, but not nothing either
+		r.cur.err = cmp.Or(r.cur.err, err)
 		return nil
 	}
-	if err := r.cur.args.Set(name, value); err != nil && r.cur.err == nil {
-		r.cur.err = err
-	}
+	r.cur.err = cmp.Or(r.cur.err, r.cur.args.Set(name, value))
 	return nil
 }
 

@@ -256,14 +256,13 @@ func talk(t testing.TB, ln net.Listener, text string) string {
 func reply(t testing.TB, in io.Reader) string {
 	t.Helper()
 	var all strings.Builder
-	one := make([]byte, 1)
-	for !strings.HasSuffix("\n"+all.String(), "\n.\n") {
-		if _, err := io.ReadFull(in, one); err != nil {
-			t.Fatalf("%v after %q", err, all.String())
+	for {
+		l := replyStart(t, in)
+		all.WriteString(l)
+		if l == ".\n" {
+			return all.String()
 		}
-		all.Write(one)
 	}
-	return all.String()
 }
 
 func wait[T any](t testing.TB, c <-chan T, what string) (v T) {

@@ -1,0 +1,259 @@
+package line_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"activationd/control"
+	"activationd/control/line"
+)
+
+// TestPipeline sends 10,000 requests without waiting and checks that each got
+// its reply in order, and that they were done together.
+func TestPipeline(t *testing.T) {
+	const n = 10_000
+	ln := unixListener(t)
+	serve(t, &line.Server{}, ln, as(control.Operator))
+	c := dial(t, ln)
+	go func() {
+		var b strings.Builder
+		for i := range n {
+			switch {
+			case i%1000 == 500:
+				b.WriteString("add\n\n") // fails
+			case i%1000 == 750:
+				b.WriteString("ping\n")
+			default:
+				fmt.Fprintf(&b, "add\narg:/bin/echo\narg:%d\n\n", i)
+			}
+		}
+		send(t, c, b.String())
+		c.(*net.UnixConn).CloseWrite()
+	}()
+	in := bufio.NewScanner(c)
+	next := func() string {
+		if !in.Scan() {
+			t.Fatalf("the replies end: %v", in.Err())
+		}
+		return in.Text()
+	}
+	id, largest := 0, 0
+	for i := range n {
+		switch {
+		case i%1000 == 500:
+			if got := next(); got != "400 no command: invalid" {
+				t.Fatalf("%d: %s", i, got)
+			}
+		case i%1000 == 750:
+			if got := next(); got != "200 OK name=tester" {
+				t.Fatalf("%d: %s", i, got)
+			}
+		default:
+			id++
+			if got := next(); got != "200 OK" {
+				t.Fatalf("%d: %s", i, got)
+			}
+			var out addOut
+			if err := json.Unmarshal([]byte(next()), &out); err != nil || out.ID != id {
+				t.Fatalf("%d: %+v, %v, want id %d", i, out, err, id)
+			}
+			largest = max(largest, out.Batch)
+		}
+		if got := next(); got != "." {
+			t.Fatalf("%d ends with %s", i, got)
+		}
+	}
+	if in.Scan() {
+		t.Errorf("one more: %s", in.Text())
+	}
+	if largest < 50 || largest > 512 {
+		t.Errorf("at most %d requests were done together, want 50 to 512", largest)
+	}
+}
+
+// TestBatchAndOthers checks that what is wrong with one request of a batch is
+// told in its place, also when it ends the connection.
+func TestBatchAndOthers(t *testing.T) {
+	ln := unixListener(t)
+	serve(t, &line.Server{}, ln, as(control.Operator))
+	got := talk(t, ln, "add\narg:a\n\nadd\nfoo:b\n\nadd\narg:c\n\nping\nadd\narg:d\n\nadd\narg:e\n\nnonsense\n")
+	want := "200 OK\n{\"id\":1,\"batch\":2}\n.\n" +
+		"400 add: no argument \"foo\"; it takes arg: invalid\n.\n" +
+		"200 OK\n{\"id\":2,\"batch\":2}\n.\n" + pong +
+		"200 OK\n{\"id\":3,\"batch\":2}\n.\n" +
+		"200 OK\n{\"id\":4,\"batch\":2}\n.\n" +
+		"400 no command \"nonsense\"; \"help\" lists them\n.\n"
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestConnections opens 1,000 connections at once and uses them all.
+func TestConnections(t *testing.T) {
+	ln := unixListener(t)
+	serve(t, &line.Server{}, ln, as(control.Operator))
+	var conns []net.Conn
+	for range 1000 {
+		conns = append(conns, dial(t, ln))
+	}
+	var wg sync.WaitGroup
+	for _, c := range conns {
+		wg.Go(func() {
+			for range 3 {
+				send(t, c, "ping\n")
+				got := make([]byte, len(pong))
+				if _, err := io.ReadFull(c, got); err != nil || string(got) != pong {
+					t.Errorf("got %q, %v", got, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestTooManyConnections checks that those over the limit are told so, and that
+// there is room again when one goes.
+func TestTooManyConnections(t *testing.T) {
+	for _, ln := range []net.Listener{unixListener(t), tcpListener(t)} {
+		serve(t, &line.Server{Limits: line.Limits{Conns: 2}}, ln, as(control.Operator))
+		a, b := dial(t, ln), dial(t, ln)
+		send(t, a, "ping\n")
+		send(t, b, "ping\n")
+		reply(t, a)
+		reply(t, b)
+		want := "429 2 connections are open already, which is the limit; close some or try again later\n.\n"
+		if got := talk(t, ln, "ping\n"); got != want {
+			t.Errorf("the third: %q", got)
+		}
+		send(t, a, "quit\n")
+		reply(t, a)
+		if _, err := a.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("after quit: %v", err)
+		}
+		deadline := time.Now().Add(hang)
+		for talk(t, ln, "ping\n") != pong { // the server may not have counted it off yet
+			if time.Now().After(deadline) {
+				t.Fatal("no room after one has gone")
+			}
+		}
+	}
+}
+
+// TestMemory checks that large requests share a limit, and give back what they
+// took.
+func TestMemory(t *testing.T) {
+	ln := unixListener(t)
+	serve(t, &line.Server{Limits: line.Limits{Memory: 3 << 19}}, ln, as(control.Operator))
+	large := "echo\ntext:" + strings.Repeat("x", 1<<20-100)
+	first := dial(t, ln)
+	send(t, first, large) // takes 1 MiB for a buffer, and is not complete
+	want := "503 too many large requests at once; try again later\n.\n"
+	deadline := time.Now().Add(hang)
+	for got := ""; got != want; { // until the first one's bytes were read
+		if got = talk(t, ln, large+"\n\n"); got != want && !strings.HasPrefix(got, "200 OK") {
+			t.Fatalf("the second: %.100q", got)
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the second never is too large")
+		}
+	}
+	if got := talk(t, ln, "ping\n"); got != pong {
+		t.Errorf("a small one: %q", got)
+	}
+	in := bufio.NewReader(first)
+	for range 5 { // each gives back what it took
+		send(t, first, "\n\n")
+		if got := reply(t, in); !strings.HasPrefix(got, "200 OK\n") || len(got) < 1<<20-100 {
+			t.Fatalf("the first: %.100q", got)
+		}
+		send(t, first, large)
+	}
+}
+
+// TestSlowClient checks that one client who takes nothing of an endless reply
+// does not hold up another.
+func TestSlowClient(t *testing.T) {
+	ln := unixListener(t)
+	r := serve(t, &line.Server{}, ln, as(control.Operator))
+	slow := dial(t, ln)
+	send(t, slow, "flood\n")
+	wait(t, r.started, "the flood")
+	for range 100 {
+		if got := talk(t, ln, "ping\n"); got != pong {
+			t.Fatalf("got %q", got)
+		}
+	}
+	slow.Close() // with the server in the middle of a write
+	if err := wait(t, r.ended, "the flood's end"); err == nil {
+		t.Error("the flood did not fail")
+	}
+}
+
+// TestHangUp checks that a stream ends when its client is gone, though nothing
+// is sent, and does not when he only has nothing more to say.
+func TestHangUp(t *testing.T) {
+	for _, ln := range []net.Listener{unixListener(t), tcpListener(t)} {
+		t.Run(ln.Addr().Network(), func(t *testing.T) {
+			r := serve(t, &line.Server{}, ln, as(control.Operator))
+			gone := dial(t, ln)
+			send(t, gone, "events\n\n")
+			wait(t, r.started, "the stream")
+			gone.Close()
+			if err := wait(t, r.ended, "the stream's end"); err != context.Canceled {
+				t.Errorf("ended with %v", err)
+			}
+
+			half := dial(t, ln)
+			send(t, half, "events\n\n")
+			half.(interface{ CloseWrite() error }).CloseWrite()
+			wait(t, r.started, "the stream")
+			in := bufio.NewReader(half)
+			for _, want := range []string{"200 OK", "", ""} { // two signs of life, and it goes on
+				if got, err := in.ReadString('\n'); got != want+"\n" || err != nil {
+					t.Fatalf("got %q, %v, want %q", got, err, want)
+				}
+			}
+			r.events <- 5
+			r.events <- 0
+			rest, err := io.ReadAll(in)
+			if want := "{\"n\":5}\n.\n"; strings.TrimLeft(string(rest), "\n") != want || err != nil {
+				t.Errorf("got %q, %v, want %q", rest, err, want)
+			}
+		})
+	}
+}
+
+// TestAfterStream checks that what is sent while a stream goes out is done
+// after it.
+func TestAfterStream(t *testing.T) {
+	ln := unixListener(t)
+	r := serve(t, &line.Server{}, ln, as(control.Operator))
+	c := dial(t, ln)
+	send(t, c, "events\n\nping\nec")
+	wait(t, r.started, "the stream")
+	r.events <- 1
+	if got := replyStart(t, c); got != "200 OK\n" {
+		t.Errorf("got %q", got)
+	}
+	send(t, c, "ho\ntext:a\n")
+	r.events <- 2
+	r.events <- 0
+	if got := reply(t, c); got != "{\"n\":1}\n{\"n\":2}\n.\n" {
+		t.Errorf("stream: %q", got)
+	}
+	if got := reply(t, c); got != pong {
+		t.Errorf("ping: %q", got)
+	}
+	send(t, c, "\n")
+	if got := reply(t, c); !strings.HasPrefix(got, "200 OK\n{\"Text\":\"a\"") {
+		t.Errorf("echo: %q", got)
+	}
+}
