@@ -145,7 +145,7 @@ func (s *Supervisor) Stop(k Key) error {
 	if f == nil {
 		return nil
 	}
-	err := control(f, func(fd int) error { return unix.PidfdSendSignal(fd, unix.SIGTERM, nil, 0) })
+	err := control(f, func(fd int) error { return unix.PidfdSendSignal(fd, wrapper.StopSignal, nil, 0) })
 	if err == nil || errors.Is(err, unix.ESRCH) || errors.Is(err, os.ErrClosed) {
 		return nil
 	}

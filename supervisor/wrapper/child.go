@@ -29,6 +29,7 @@ type child struct {
 	limits     []rlimit
 	noNewPrivs bool
 	report     *report // shared with the child
+	pidfd      int32   // of the child, for the parent
 }
 
 type rlimit struct {
@@ -124,9 +125,9 @@ func candidates(name string, env []string) []string {
 // or what failed. The clone has CLONE_VFORK, so that the wrapper goes on only
 // then, but not CLONE_VM, because a Go function must not share its stack.
 func (c *child) start() (pid int, step int, err syscall.Errno) {
-	const flags = unix.CLONE_VFORK
+	const flags = unix.CLONE_VFORK | unix.CLONE_PIDFD
 	if c.cgroup >= 0 {
-		args := cloneArgs{flags: flags | unix.CLONE_INTO_CGROUP, exitSignal: uint64(syscall.SIGCHLD), cgroup: uint64(c.cgroup)}
+		args := cloneArgs{flags: flags | unix.CLONE_INTO_CGROUP, pidfd: uint64(uintptr(unsafe.Pointer(&c.pidfd))), exitSignal: uint64(syscall.SIGCHLD), cgroup: uint64(c.cgroup)}
 		pid, err = c.fork3(&args)
 	} else {
 		pid, err = c.fork(flags | uintptr(syscall.SIGCHLD))
@@ -141,7 +142,7 @@ func (c *child) start() (pid int, step int, err syscall.Errno) {
 //go:norace
 //go:nosplit
 func (c *child) fork(flags uintptr) (int, syscall.Errno) {
-	pid, _, err := syscall.RawSyscall6(syscall.SYS_CLONE, flags, 0, 0, 0, 0, 0)
+	pid, _, err := syscall.RawSyscall6(syscall.SYS_CLONE, flags, 0, uintptr(unsafe.Pointer(&c.pidfd)), 0, 0, 0)
 	if pid == 0 && err == 0 {
 		c.become()
 	}
@@ -250,6 +251,10 @@ func (c *child) exec() (err syscall.Errno) {
 	// All of the wrapper's descriptors are closed on exec, but one that was
 	// handed down by mistake may not be.
 	syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 3, ^uintptr(0)>>32, 0)
+	var dfl sigaction
+	for i := 0; i < len(ignored); i++ {
+		syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, ignored[i], uintptr(unsafe.Pointer(&dfl)), 0, 8, 0, 0)
+	}
 	var empty uint64
 	syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&empty)), 0, 8, 0, 0)
 	denied := false

@@ -8,43 +8,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// wait sleeps until a signal is there, output is there, or d has passed; less
-// than 0 is for ever. It takes both in.
+// strayPause is how often a wrapper with nothing else to do reaps the children
+// that its script has lost. There is no event for it: Go's runtime has SIGCHLD.
+const strayPause = 30 * time.Second
+
+// wait sleeps until there is a stop, output, or the script's end, or until d
+// has passed, and takes in the first two.
 func (w *run) wait(d time.Duration) {
-	fds := [2]unix.PollFd{{Fd: int32(w.signals), Events: unix.POLLIN}, {Fd: int32(w.pipe), Events: unix.POLLIN}}
-	var ts *unix.Timespec
-	if d >= 0 {
-		t := unix.NsecToTimespec(int64(d))
-		ts = &t
+	fds := [3]unix.PollFd{
+		{Fd: int32(w.stops), Events: unix.POLLIN},
+		{Fd: int32(w.pipe), Events: unix.POLLIN},
+		{Fd: int32(w.script), Events: unix.POLLIN},
 	}
-	n, err := unix.Ppoll(fds[:], ts, nil)
-	if err != nil || n == 0 {
+	if w.ended {
+		fds[2].Fd = -1 // that end is known
+	}
+	ts := unix.NsecToTimespec(int64(d))
+	if n, err := unix.Ppoll(fds[:], &ts, nil); err != nil || n == 0 {
 		return
 	}
 	if fds[1].Revents != 0 {
 		w.pump()
 	}
 	if fds[0].Revents != 0 {
-		w.takeSignals()
+		w.takeStop()
 	}
 }
 
-func (w *run) takeSignals() {
-	var info [4]unix.SignalfdSiginfo
-	b := unsafe.Slice((*byte)(unsafe.Pointer(&info)), unsafe.Sizeof(info))
-	for {
-		n, err := read(w.signals, b)
-		if err != nil {
-			return
-		}
-		for _, i := range info[:n/int(unsafe.Sizeof(info[0]))] {
-			if syscall.Signal(i.Signo) != syscall.SIGCHLD {
-				w.stopped = true
-			}
-		}
-		if n < len(b) {
-			return
-		}
+func (w *run) takeStop() {
+	var info unix.SignalfdSiginfo
+	if n, err := read(w.stops, unsafe.Slice((*byte)(unsafe.Pointer(&info)), unsafe.Sizeof(info))); err == nil && n > 0 {
+		w.stopped = true
 	}
 }
 
@@ -94,7 +88,7 @@ func (w *run) sleepUntil(timer int, at time.Time) bool {
 	if unix.TimerfdSettime(timer, unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, &spec, nil) != nil {
 		return false
 	}
-	fds := [2]unix.PollFd{{Fd: int32(w.signals), Events: unix.POLLIN}, {Fd: int32(timer), Events: unix.POLLIN}}
+	fds := [2]unix.PollFd{{Fd: int32(w.stops), Events: unix.POLLIN}, {Fd: int32(timer), Events: unix.POLLIN}}
 	if _, err := unix.Ppoll(fds[:], nil, nil); err != nil {
 		return true
 	}
@@ -130,12 +124,15 @@ func (w *run) follow() {
 			_ = syscall.Kill(-w.pid, syscall.SIGTERM)
 			_ = syscall.Kill(-w.pid, syscall.SIGCONT)
 		}
-		left := time.Duration(-1)
+		left := strayPause
 		if limit >= 0 {
-			left = max(limit-monotonic(), 0)
+			left = min(left, max(limit-monotonic(), 0))
 		}
 		if asked && left == 0 {
 			return
+		}
+		if w.ended { // the others' end is no event
+			left = min(left, groupPause)
 		}
 		w.wait(left)
 	}
@@ -143,6 +140,10 @@ func (w *run) follow() {
 		w.result.Reason = Exited
 	}
 }
+
+// groupPause is how often the rest of a group is looked at that has outlived
+// its leader within the grace.
+const groupPause = 10 * time.Millisecond
 
 // reapStrays reaps the children that the script lost and this process
 // inherited. It stops at the script itself, whose number must not be free

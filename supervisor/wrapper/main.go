@@ -5,6 +5,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,8 +23,8 @@ const (
 // Statuses with which a wrapper exits. The daemon goes by the result alone;
 // these are for people who look at a wrapper with other tools.
 const (
-	statusTold    = 0 // the result is written
-	statusUntold  = 1 // it could not be
+	statusTold   = 0 // the result is written
+	statusUntold = 1 // it could not be
 	// StatusMisused is a wrapper's answer to whoever is not a supervisor.
 	StatusMisused = 125
 )
@@ -33,7 +34,8 @@ type run struct {
 	spec   *Spec
 	result Result
 
-	signals   int    // signalfd of TERM, INT and CHLD
+	stops     int    // signalfd of StopSignal
+	script    int    // pidfd of the script
 	pipe      int    // the script's output; -1 if it has none, or all of it is read
 	cgroup    int    // the run's own; -1: none
 	cgroupDir string // its path
@@ -52,14 +54,15 @@ type run struct {
 // Main is the wrapper process. It returns its exit status.
 func Main() int {
 	runtime.LockOSThread() // on the first thread, so that the children are that thread's
-	if !signalsBlocked() {
+	if !stopBlocked() {
 		_, _ = writeAll(2, []byte("atwrap: activationd starts it, with its run's directory; it cannot be used by hand\n"))
 		return StatusMisused
 	}
 	if err := syscall.Flock(lockFD, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return StatusMisused // another wrapper has this run, or there is no such descriptor
 	}
-	w := &run{pipe: -1, cgroup: -1}
+	ignoreSignals()
+	w := &run{pipe: -1, cgroup: -1, script: -1}
 	w.result = Result{Exit: -1, WrapperPID: syscall.Getpid(), Contained: GuardSubreaper}
 	lock := Lock{w.result.WrapperPID, boottime()}.encode()
 	if n, err := syscall.Pwrite(lockFD, lock, 0); n < len(lock) || err != nil {
@@ -111,22 +114,40 @@ func (w *run) all() (failure string) {
 	return ""
 }
 
-// signalsBlocked reports whether the process was born with its signals blocked.
-// A wrapper that were not could die of a stop that comes before it is ready.
-func signalsBlocked() bool {
+// StopSignal asks a wrapper to stop its run. It is not SIGTERM: Go's runtime
+// lets that one through to all of its threads from the beginning, so that a
+// stop which comes before the wrapper is ready would kill it. This one stays
+// blocked, as the supervisor blocked it before the wrapper was born, and waits.
+const StopSignal = syscall.SIGUSR2
+
+// stopBlocked reports whether the process was born with StopSignal blocked.
+func stopBlocked() bool {
 	var old unix.Sigset_t
-	if unix.PthreadSigmask(unix.SIG_BLOCK, nil, &old) != nil {
-		return false
-	}
-	want := sigset()
-	return old.Val[0]&want.Val[0] == want.Val[0]
+	return unix.PthreadSigmask(unix.SIG_BLOCK, nil, &old) == nil && old.Val[0]&stopSet().Val[0] != 0
 }
 
-func sigset() (s unix.Sigset_t) {
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGCHLD} {
-		s.Val[0] |= 1 << (sig - 1)
-	}
+func stopSet() (s unix.Sigset_t) {
+	s.Val[0] = 1 << (StopSignal - 1)
 	return s
+}
+
+// ignored are signals that would end the wrapper while its script lives on.
+// They come when a machine goes down, to everybody: the script ends of them, or
+// does not, and the wrapper is to tell of it.
+var ignored = [...]uintptr{uintptr(syscall.SIGHUP), uintptr(syscall.SIGINT), uintptr(syscall.SIGQUIT), uintptr(syscall.SIGTERM)}
+
+// sigaction is the kernel's structure, in the longest of its forms. All zeros
+// is the default action.
+type sigaction struct {
+	handler uintptr
+	rest    [15]uintptr
+}
+
+func ignoreSignals() {
+	ign := sigaction{handler: 1}
+	for _, sig := range ignored {
+		_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&ign)), 0, 8, 0, 0)
+	}
 }
 
 // prepare makes ready everything that the script needs but its process.
@@ -140,8 +161,8 @@ func (w *run) prepare() (c *child, failure string) {
 	}
 	w.makeCgroup()
 	c.cgroup = w.cgroup
-	set := sigset()
-	if w.signals, err = unix.Signalfd(-1, &set, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK); err != nil {
+	set := stopSet()
+	if w.stops, err = unix.Signalfd(-1, &set, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK); err != nil {
 		return nil, errnoText("signalfd", err)
 	}
 	w.log = newLog(w.spec)
@@ -179,7 +200,7 @@ func (w *run) launch(c *child) (failure string) {
 	if pid == 0 {
 		return errnoText("fork", errno)
 	}
-	w.pid, w.result.Started = pid, now
+	w.pid, w.script, w.result.Started = pid, int(c.pidfd), now
 	if step != 0 {
 		w.finish()
 		w.result.Exit = 126

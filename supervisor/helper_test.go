@@ -1,0 +1,220 @@
+package supervisor_test
+
+import (
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"activationd/supervisor"
+	"activationd/supervisor/wrapper"
+)
+
+// hang is how long a test waits for what must come. Nothing is asserted of it.
+const hang = 60 * time.Second
+
+var atwrap string // the real program, built once
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "atwrap")
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	atwrap = filepath.Join(dir, "atwrap")
+	if out, err := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", atwrap, "activationd/cmd/atwrap").CombinedOutput(); err != nil {
+		panic(string(out))
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		panic(err)
+	}
+	return m.Run()
+}
+
+// A bench is a supervisor with its places.
+type bench struct {
+	*supervisor.Supervisor
+	config supervisor.Config
+	t      testing.TB
+}
+
+func newBench(t testing.TB, guard string) *bench {
+	t.Helper()
+	dir := t.TempDir()
+	b := &bench{t: t, config: supervisor.Config{
+		Atwrap: atwrap, RunsDir: filepath.Join(dir, "runs"), ConfigRoot: filepath.Join(dir, "config"), Guard: guard,
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}}
+	for _, d := range []string{b.config.RunsDir, b.config.ConfigRoot} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.open()
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+// open makes the supervisor, as a daemon's start does.
+func (b *bench) open() {
+	b.t.Helper()
+	s, err := supervisor.New(b.config)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if got, why := s.Guard(); b.config.Guard != "" && got != b.config.Guard {
+		b.t.Fatalf("guard = %s (%s), want %s", got, why, b.config.Guard)
+	}
+	b.Supervisor = s
+}
+
+// reopen is a restart of the daemon.
+func (b *bench) reopen() {
+	b.t.Helper()
+	b.Close()
+	b.open()
+}
+
+// guards returns those that can be had here, best first.
+func guards(t testing.TB) []string {
+	b := newBench(t, "")
+	g, why := b.Guard()
+	if g != wrapper.GuardCgroup {
+		t.Logf("without cgroups: %s", why)
+		return []string{wrapper.GuardSubreaper}
+	}
+	return []string{wrapper.GuardCgroup, wrapper.GuardSubreaper}
+}
+
+var key = supervisor.Key{ID: "1042@ostrava", Phase: "activate", N: 1}
+
+// shell is a specification that runs a shell script.
+func shell(script string) wrapper.Spec {
+	return wrapper.Spec{
+		Argv: []string{"/bin/sh", "-c", script}, Env: []string{"PATH=" + os.Getenv("PATH")},
+		UID: -1, GID: -1, Umask: 0o022, Grace: 10 * time.Second, LogHead: 64 << 10, LogTail: 64 << 10,
+	}
+}
+
+func (b *bench) start(spec wrapper.Spec) {
+	b.t.Helper()
+	if err := b.Start(key, spec); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) exit() wrapper.Result {
+	b.t.Helper()
+	select {
+	case x := <-b.Exits():
+		if x.Key != key {
+			b.t.Fatalf("exit of %v, want %v", x.Key, key)
+		}
+		return x.Result
+	case <-time.After(hang):
+		b.t.Fatalf("no exit; log: %s", b.file("log"))
+	}
+	panic("not reached")
+}
+
+// run starts spec and returns how it ended.
+func (b *bench) run(spec wrapper.Spec) wrapper.Result {
+	b.t.Helper()
+	b.start(spec)
+	return b.exit()
+}
+
+func (b *bench) file(name string) string {
+	data, err := os.ReadFile(filepath.Join(b.RunDir(key), name))
+	if err != nil {
+		return "(" + err.Error() + ")"
+	}
+	return string(data)
+}
+
+func (b *bench) mark() string {
+	b.t.Helper()
+	spec, err := wrapper.ParseSpec(b.file("spec"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return spec.Mark
+}
+
+// wrapperPID returns the number of the run's wrapper.
+func (b *bench) wrapperPID() int {
+	b.t.Helper()
+	var l wrapper.Lock
+	b.await("a lock file's content", func() bool {
+		var err error
+		l, err = wrapper.ParseLock(b.file("lock"))
+		return err == nil
+	})
+	return l.PID
+}
+
+// await polls for what the system gives no event for.
+func (b *bench) await(what string, ok func() bool) {
+	b.t.Helper()
+	for end := time.Now().Add(hang); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.t.Fatalf("waited in vain for %s; log: %s", what, b.file("log"))
+		}
+	}
+}
+
+// awaitLog waits until the run has said so.
+func (b *bench) awaitLog(text string) {
+	b.t.Helper()
+	b.await("output "+text, func() bool { return strings.Contains(b.file("log"), text) })
+}
+
+// marked returns the processes that carry the run's mark.
+func marked(mark string) (pids []int) {
+	for _, pid := range wrapper.Processes() {
+		if env, err := os.ReadFile(filepath.Join("/proc", itoa(pid), "environ")); err == nil && strings.Contains(string(env), mark) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// nothingLeft checks that no process, cgroup or directory of the run remains
+// outside of its directory.
+func (b *bench) nothingLeft() {
+	b.t.Helper()
+	if pids := marked(b.mark()); len(pids) > 0 {
+		for _, pid := range pids {
+			status, _ := os.ReadFile(filepath.Join("/proc", itoa(pid), "stat"))
+			b.t.Errorf("left behind: %s", status)
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it is this test's
+		}
+	}
+	if dirs, _ := filepath.Glob(filepath.Join(b.config.ConfigRoot, "*")); len(dirs) > 0 {
+		b.t.Errorf("configuration directories left behind: %q", dirs)
+	}
+	spec, err := wrapper.ParseSpec(b.file("spec"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if spec.Cgroup == "" {
+		return
+	}
+	if _, err := os.Stat(filepath.Join(spec.Cgroup, key.String())); err == nil {
+		b.t.Errorf("the run's cgroup is left behind")
+	}
+}
+
+// dropParent removes the parent of the runs' cgroups, which outlives daemons.
+func (b *bench) dropParent() {
+	spec, err := wrapper.ParseSpec(b.file("spec"))
+	if err == nil && spec.Cgroup != "" {
+		_ = os.Remove(spec.Cgroup)
+	}
+}
