@@ -1,0 +1,198 @@
+package supervisor_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"activationd/supervisor/wrapper"
+)
+
+// shapes are trees of processes, each of which has been seen to outlive some
+// supervisor. Each says "up" when it stands, and would go on for ten minutes.
+var shapes = []struct{ name, script string }{
+	{"plain", `echo up; exec sleep 600`},
+	{"two commands", `echo up; sleep 600; true`},
+	{"subshell", `echo up; (sleep 600); true`},
+	{"pipeline", `echo up; sleep 600 | sleep 600`},
+	{"background", `sleep 600 & echo up; wait`},
+	{"background and exit", `sleep 600 & echo up`},
+	{"setsid", `setsid sleep 600 & sleep 0.1; echo up; wait`},
+	{"setsid and exit", `setsid sh -c 'echo up; exec sleep 600' & sleep 0.1`},
+	{"double fork", `(setsid sh -c '(sleep 600 &) ; exit' &) ; sleep 0.1; echo up; sleep 600`},
+	{"daemonised", `setsid sh -c 'cd /; exec </dev/null >/dev/null 2>&1; setsid sleep 600 & exit' ; echo up; exec sleep 600`},
+	{"setsid in setsid", `setsid sh -c 'sleep 600 & setsid sh -c "sleep 600 & setsid sleep 600 & wait" & wait' & sleep 0.2; echo up; wait`},
+	{"TERM ignored", `trap '' TERM; echo up; while :; do sleep 600; done`},
+	{"TERM ignored by all", `trap '' TERM HUP INT QUIT; sh -c 'trap "" TERM; sleep 600' & setsid sh -c 'trap "" TERM; sleep 600' & echo up; wait`},
+	{"leader exits first", `sh -c 'trap "" TERM; echo up; sleep 600; sleep 600' & sleep 0.1; exit 0`},
+	{"pipe held by a survivor", `setsid sh -c 'while :; do echo x; sleep 0.01; done' & echo up; exit 0`},
+	{"stopped", `echo up; kill -STOP $$; sleep 600`},
+	{"stopped elsewhere", `setsid sh -c 'kill -STOP $$' & sleep 0.1; echo up; sleep 600`},
+	{"empty environment", `env -i setsid sleep 600 & env -i sleep 600 & sleep 0.1; echo up; wait`},
+	{"many", `for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do setsid sh -c 'sleep 600 & sleep 600' & done; sleep 0.3; echo up; wait`},
+}
+
+func TestTrees(t *testing.T) {
+	for _, guard := range guards(t) {
+		for _, shape := range shapes {
+			t.Run(guard+"/stop/"+shape.name, func(t *testing.T) {
+				b := newBench(t, guard)
+				spec := shell(shape.script)
+				spec.Grace = 300 * time.Millisecond
+				b.start(spec)
+				b.awaitLog("up\n")
+				if err := b.Stop(key); err != nil {
+					t.Fatal(err)
+				}
+				b.ends(guard, wrapper.Stopped, wrapper.Exited)
+			})
+			t.Run(guard+"/timeout/"+shape.name, func(t *testing.T) {
+				b := newBench(t, guard)
+				spec := shell(shape.script)
+				spec.Timeout, spec.Grace = 500*time.Millisecond, 200*time.Millisecond
+				b.start(spec)
+				b.ends(guard, wrapper.TimedOut, wrapper.Exited)
+			})
+		}
+	}
+}
+
+// ends checks that the run ends for one of the reasons and leaves nothing.
+func (b *bench) ends(guard string, reasons ...string) wrapper.Result {
+	b.t.Helper()
+	r := b.exit()
+	if !strings.Contains(strings.Join(reasons, " "), r.Reason) || r.Contained != guard || r.Text != "" {
+		b.t.Errorf("result = %+v, want %q in %s", r, reasons, guard)
+	}
+	b.nothingLeft()
+	b.dropParent()
+	return r
+}
+
+// A fork bomb of each kind, limited only by the number of processes of a user
+// of its own.
+func TestForkBomb(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to limit the processes of another user")
+	}
+	bombs := map[string]string{
+		"one group":     `echo up; f() { f | f & }; f; sleep 600`,
+		"many sessions": `echo 'setsid sh ./bomb & setsid sh ./bomb & sleep 0.01; sh ./bomb' >bomb; echo up; setsid sh ./bomb; sleep 600`,
+	}
+	for _, guard := range guards(t) {
+		for name, script := range bombs {
+			t.Run(guard+"/"+name, func(t *testing.T) {
+				b := newBench(t, guard)
+				spec := shell(script + " 2>/dev/null")
+				spec.UID, spec.GID = 64123, 64123
+				spec.Dir = userDir(t, spec.UID)
+				spec.Limits = []wrapper.Limit{{Name: "nproc", Soft: 60, Hard: 60}}
+				spec.Timeout, spec.Grace = 700*time.Millisecond, 100*time.Millisecond
+				spec.LogHead, spec.LogTail = 100, 100
+				for _, d := range []string{filepath.Dir(b.config.ConfigRoot), filepath.Dir(filepath.Dir(b.config.ConfigRoot))} {
+					if err := os.Chmod(d, 0o755); err != nil {
+						t.Fatal(err)
+					}
+				}
+				b.start(spec)
+				b.ends(guard, wrapper.TimedOut, wrapper.Exited)
+				if out, err := exec.Command("ps", "-u", "64123", "-o", "pid,args").Output(); err == nil && strings.Count(string(out), "\n") > 1 {
+					t.Errorf("the bomb lives:\n%s", out)
+				}
+			})
+		}
+	}
+}
+
+// userDir returns a directory of a user's own.
+func userDir(t *testing.T, uid int) string {
+	dir, err := os.MkdirTemp("", "user")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chown(dir, uid, uid); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// What the script leaves is counted; what ended by itself, or when it was asked
+// to, is not.
+func TestLeftovers(t *testing.T) {
+	for _, guard := range guards(t) {
+		for script, want := range map[string]int{
+			`true`:        0,
+			`sleep 600 &`: 1,
+			`sleep 600 & setsid sleep 600 & sleep 0.1`: 2,
+			`(sleep 0.01 &) ; sleep 0.2`:               0,
+		} {
+			t.Run(guard+"/"+script, func(t *testing.T) {
+				b := newBench(t, guard)
+				b.start(shell(script))
+				if r := b.ends(guard, wrapper.Exited); r.Leftovers != want || r.Exit != 0 {
+					t.Errorf("leftovers = %d, exit %d, want %d, 0", r.Leftovers, r.Exit, want)
+				}
+			})
+		}
+	}
+}
+
+// With the policy keep, what a script leaves goes on and can still write.
+func TestKeep(t *testing.T) {
+	for _, guard := range guards(t) {
+		t.Run(guard, func(t *testing.T) {
+			b := newBench(t, guard)
+			spec := shell(`setsid sh -c 'while ! test -e go; do sleep 0.01; done; echo later; echo $$ >me; exec sleep 600' & exit 4`)
+			spec.Keep, spec.Dir = true, t.TempDir()
+			r := b.run(spec)
+			if r.Reason != wrapper.Exited || r.Exit != 4 || r.Leftovers != 0 {
+				t.Errorf("result = %+v, want exited with 4 and no leftovers", r)
+			}
+			if err := os.WriteFile(filepath.Join(spec.Dir, "go"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			b.awaitLog("later\n")
+			for _, pid := range marked(b.mark()) {
+				if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+					t.Error(err)
+				}
+			}
+			b.await("the end of what was kept", func() bool { return len(marked(b.mark())) == 0 })
+			parent := b.file("spec")
+			b.await("the removal of the run", func() bool { // a cgroup is busy for an instant after its last member's end
+				_ = b.Remove(key)
+				s, err := wrapper.ParseSpec(parent)
+				if err != nil || s.Cgroup == "" {
+					return err == nil
+				}
+				_, err = os.Stat(filepath.Join(s.Cgroup, key.String()))
+				if err != nil {
+					_ = os.Remove(s.Cgroup)
+				}
+				return err != nil
+			})
+		})
+	}
+}
+
+// The members of the group have their grace also when their leader has not
+// waited for them.
+func TestGraceIsTheGroups(t *testing.T) {
+	b := newBench(t, "")
+	spec := shell(`sh -c 'trap "sleep 0.3; echo cleaned; exit" TERM; echo up; while :; do sleep 0.02; done' & wait`)
+	b.start(spec)
+	b.awaitLog("up\n")
+	if err := b.Stop(key); err != nil {
+		t.Fatal(err)
+	}
+	r := b.exit()
+	if got := b.file("log"); !strings.Contains(got, "cleaned\n") || r.Reason != wrapper.Stopped || r.Signal != int(syscall.SIGTERM) {
+		t.Errorf("log %q, result %+v, want cleaned, stopped by TERM", got, r)
+	}
+	b.nothingLeft()
+}
