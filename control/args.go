@@ -130,8 +130,7 @@ func (d *Decoder) Set(name, value []byte) error {
 		field.SetBool(b)
 	default:
 		if a.Repeated {
-			list := field.Addr().Interface().(*[]string)
-			*list = append(*list, s)
+			field.Set(reflect.Append(field, reflect.ValueOf(s)))
 		} else {
 			field.SetString(s)
 		}
@@ -184,7 +183,7 @@ func Unquote(value []byte) (string, error) {
 	}
 	var s string
 	if err := json.Unmarshal(value, &s); err != nil {
-		return "", fmt.Errorf("what starts with a double quote must be a JSON string (%v): %w", err, fault.Invalid)
+		return "", fmt.Errorf("what starts with a double quote must be a JSON string (%w): %w", err, fault.Invalid)
 	}
 	return s, nil
 }
@@ -215,7 +214,10 @@ func appendArgs(b []byte, in any) ([]byte, error) {
 			values[0] = "yes"
 		default:
 			if a.Repeated {
-				values = field.Interface().([]string)
+				values = values[:0]
+				for _, s := range field.Seq2() {
+					values = append(values, s.String())
+				}
 			} else {
 				values[0] = field.String()
 			}

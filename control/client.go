@@ -86,7 +86,7 @@ func (r *Response) Lines() iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		for !r.done && r.conn != nil {
 			line, err := r.next()
-			if err == io.EOF || !yield(line, err) || err != nil {
+			if errors.Is(err, io.EOF) || !yield(line, err) || err != nil {
 				return
 			}
 		}
@@ -316,7 +316,7 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 			return nil, fmt.Errorf("a line of more than %d bytes", maxReplyLine)
 		case err == io.EOF && len(line) > 0:
 			return nil, io.ErrUnexpectedEOF
-		case err != bufio.ErrBufferFull:
+		case !errors.Is(err, bufio.ErrBufferFull):
 			return nil, err
 		}
 	}

@@ -61,7 +61,7 @@ func Declare[In, Out any](name string, role Role, help string,
 	op.call = func(ctx context.Context, c Caller, ins []any) []Answer {
 		as := make([]Answer, len(ins))
 		for i, in := range ins {
-			reply, err := h(ctx, c, *in.(*In))
+			reply, err := h(ctx, c, input[In](in))
 			as[i] = reply.erase(err)
 		}
 		return as
@@ -80,7 +80,7 @@ func DeclareBatch[In, Out any](name string, role Role, help string,
 	op.call = func(ctx context.Context, c Caller, ins []any) []Answer {
 		typed := make([]In, len(ins))
 		for i, in := range ins {
-			typed[i] = *in.(*In)
+			typed[i] = input[In](in)
 		}
 		as := make([]Answer, len(ins))
 		results := h(ctx, c, typed)
@@ -104,9 +104,18 @@ func DeclareStream[In, Out any](name string, role Role, help string,
 	h func(ctx context.Context, c Caller, in In, send func(Out) error) error) Op {
 	op := newOp[In, Out](name, role, help)
 	op.stream = func(ctx context.Context, c Caller, in any, send func(any) error) error {
-		return h(ctx, c, *in.(*In), func(out Out) error { return send(out) })
+		return h(ctx, c, input[In](in), func(out Out) error { return send(out) })
 	}
 	return op
+}
+
+// input returns what a Decoder of an operation with that input made.
+func input[In any](in any) In {
+	p, ok := in.(*In)
+	if !ok {
+		panic(fmt.Sprintf("input %T, want *%v", in, reflect.TypeFor[In]()))
+	}
+	return *p
 }
 
 func newOp[In, Out any](name string, role Role, help string) Op {

@@ -17,7 +17,7 @@ type (
 		A string `arg:"a,needed"`
 	}
 	unexported struct {
-		a string `arg:"a"`
+		a string `arg:"a"` //nolint:unused // that is the point
 	}
 	float struct {
 		A float64 `arg:"a"`

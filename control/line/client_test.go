@@ -90,7 +90,7 @@ func TestClient(t *testing.T) {
 
 	// A stream that is left takes its connection with it, and the client goes on.
 	r.events <- 7
-	if err := control.Stream(ctx, c, "events", nil, func(number) error { return errTest }); err != errTest {
+	if err := control.Stream(ctx, c, "events", nil, func(number) error { return errTest }); !errors.Is(err, errTest) {
 		t.Errorf("events, left: %v", err)
 	}
 	wait(t, r.ended, "the stream's end")

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -26,10 +27,10 @@ func TestPipeline(t *testing.T) {
 	go func() {
 		var b strings.Builder
 		for i := range n {
-			switch {
-			case i%1000 == 500:
+			switch i % 1000 {
+			case 500:
 				b.WriteString("add\n\n") // fails
-			case i%1000 == 750:
+			case 750:
 				b.WriteString("ping\n")
 			default:
 				fmt.Fprintf(&b, "add\narg:/bin/echo\narg:%d\n\n", i)
@@ -47,12 +48,12 @@ func TestPipeline(t *testing.T) {
 	}
 	id, largest := 0, 0
 	for i := range n {
-		switch {
-		case i%1000 == 500:
+		switch i % 1000 {
+		case 500:
 			if got := next(); got != "400 no command: invalid" {
 				t.Fatalf("%d: %s", i, got)
 			}
-		case i%1000 == 750:
+		case 750:
 			if got := next(); got != "200 OK name=tester" {
 				t.Fatalf("%d: %s", i, got)
 			}
@@ -135,7 +136,7 @@ func TestTooManyConnections(t *testing.T) {
 		}
 		send(t, a, "quit\n")
 		reply(t, a)
-		if _, err := a.Read(make([]byte, 1)); err != io.EOF {
+		if _, err := a.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Errorf("after quit: %v", err)
 		}
 		deadline := time.Now().Add(hang)
@@ -207,7 +208,7 @@ func TestHangUp(t *testing.T) {
 			send(t, gone, "events\n\n")
 			wait(t, r.started, "the stream")
 			gone.Close()
-			if err := wait(t, r.ended, "the stream's end"); err != context.Canceled {
+			if err := wait(t, r.ended, "the stream's end"); !errors.Is(err, context.Canceled) {
 				t.Errorf("ended with %v", err)
 			}
 

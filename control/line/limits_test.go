@@ -1,6 +1,7 @@
 package line_test
 
 import (
+	"errors"
 	"io"
 	"net"
 	"strings"
@@ -110,7 +111,7 @@ func TestNoReader(t *testing.T) {
 			t.Errorf("was left after %v, want 20s", took)
 		}
 		synctest.Wait()
-		if n, err := c.Read(make([]byte, 1)); err != io.EOF {
+		if n, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Errorf("Read = %d, %v, want EOF", n, err)
 		}
 	})

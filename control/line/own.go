@@ -45,7 +45,11 @@ func (s *session) own(req *request) error {
 		if err != nil {
 			return s.fail(req.op, err)
 		}
-		c, err := s.identify(&request{op: req.op, token: in.(*tokenIn).Token})
+		given, ok := in.(*tokenIn)
+		if !ok {
+			return s.fail(req.op, fmt.Errorf("input %T", in))
+		}
+		c, err := s.identify(&request{op: req.op, token: given.Token})
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,9 @@
 package line_test
 
 import (
+	"context"
+	"net"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -186,6 +189,43 @@ func TestRoles(t *testing.T) {
 			case <-r.events:
 			default:
 			}
+		}
+	}
+}
+
+// TestNetcat says what people say, with what they say it with.
+func TestNetcat(t *testing.T) {
+	nc, err := exec.LookPath("nc")
+	if err != nil {
+		t.Skip("nc is not installed")
+	}
+	help, _ := exec.Command(nc, "-h").CombinedOutput() // exits as if that were wrong
+	if !strings.Contains(string(help), "-N") {
+		t.Skip("this nc has no -N; install netcat-openbsd")
+	}
+	tcp, unix := tcpListener(t), unixListener(t)
+	serve(t, &line.Server{}, tcp, as(control.Operator))
+	serve(t, &line.Server{}, unix, as(control.Operator))
+	host, port, err := net.SplitHostPort(tcp.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		args     []string
+		in, want string
+	}{
+		{[]string{"-N", host, port}, "reload\n", loaded},
+		{[]string{"-N", "-U", unix.Addr().String()}, "reload\nforce:yes\n\n", forced},
+		{[]string{"-N", "-U", unix.Addr().String()}, "reload force:yes\nping\n", forced + pong},
+		{[]string{host, port}, "reload\n\nquit\n", loaded + "200 OK\n.\n"}, // without -N the server has to close
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), hang)
+		cmd := exec.CommandContext(ctx, nc, tt.args...)
+		cmd.Stdin = strings.NewReader(tt.in)
+		out, err := cmd.CombinedOutput()
+		cancel()
+		if string(out) != tt.want || err != nil {
+			t.Errorf("%q | nc %v: %q, %v, want %q", tt.in, tt.args, out, err, tt.want)
 		}
 	}
 }

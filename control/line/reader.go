@@ -84,7 +84,7 @@ func (r *reader) next() (*request, error) {
 	r.began = time.Now() // the time that answers took is not the client's
 	for {
 		req, err := r.whole()
-		if err != errMore {
+		if !errors.Is(err, errMore) {
 			return req, err
 		}
 		if err := r.quiet(); err != nil {
@@ -94,9 +94,9 @@ func (r *reader) next() (*request, error) {
 		err = r.fill(r.deadline(short))
 		switch {
 		case err == nil:
-		case short && (err == io.EOF || errors.Is(err, os.ErrDeadlineExceeded) && !r.ended()):
+		case short && (errors.Is(err, io.EOF) || errors.Is(err, os.ErrDeadlineExceeded) && !r.ended()):
 			return r.finish(), nil
-		case err == io.EOF && r.inside():
+		case errors.Is(err, io.EOF) && r.inside():
 			return nil, bad("the request ends in its middle; an empty line ends a request")
 		case errors.Is(err, os.ErrDeadlineExceeded) && r.inside() && !r.ended():
 			return nil, nonsense{408, "the request took too long to arrive; an empty line ends a request"}

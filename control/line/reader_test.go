@@ -109,7 +109,7 @@ func FuzzReader(f *testing.F) {
 		}
 		more := append(bytes.Clone(data), "\n\necho\ntext:next\nn:5\n\n"...)
 		again, err := read(more, math.MaxInt, lim)
-		if err != io.EOF {
+		if !errors.Is(err, io.EOF) {
 			if errors.As(err, &n) && n.code == 400 && !bytes.HasSuffix(data, []byte("\n")) {
 				return // its last, unended line was nonsense
 			}

@@ -102,7 +102,7 @@ func (s *session) run(ctx context.Context) (err error) {
 	}()
 	req, err := s.in.next()
 	for {
-		if err == errMore || req == nil && err == nil {
+		if errors.Is(err, errMore) || req == nil && err == nil {
 			req, err = s.in.next()
 		}
 		if err != nil {
