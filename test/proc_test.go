@@ -1,0 +1,270 @@
+package test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"activationd/supervisor/wrapper"
+)
+
+// marked returns the processes of this daemon's runs: those whose environment
+// says so. A zombie's environment is empty, and it is nobody's any more.
+func (d *daemon) marked() []int {
+	want := []byte("\x00ACTIVATIOND_SOCKET=" + d.socket + "\x00")
+	var pids []int
+	for _, pid := range wrapper.Processes() {
+		env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		if err != nil {
+			continue
+		}
+		env = append(append([]byte{0}, env...), 0)
+		if bytes.Contains(env, want) && bytes.Contains(env, []byte("\x00"+wrapper.MarkVar+"=")) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// A liveRun is a run whose wrapper lives.
+type liveRun struct {
+	name string // of its directory: id.phase.n
+	pid  int    // of the wrapper
+}
+
+// liveRuns returns the runs of this daemon whose lock is held.
+func (d *daemon) liveRuns() []liveRun {
+	entries, err := os.ReadDir(d.state + "/runs")
+	if err != nil {
+		return nil
+	}
+	var runs []liveRun
+	for _, e := range entries {
+		path := filepath.Join(d.state, "runs", e.Name(), wrapper.LockFile)
+		data, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		l, err := wrapper.ParseLock(string(data))
+		if err != nil || !locked(path) {
+			continue
+		}
+		if p, ok := wrapper.Stat(l.PID); ok && p.Same(l.Born) {
+			runs = append(runs, liveRun{e.Name(), l.PID})
+		}
+	}
+	return runs
+}
+
+// wrappers returns the process ids of this daemon's wrappers that live.
+func (d *daemon) wrappers() []int {
+	var pids []int
+	for _, r := range d.liveRuns() {
+		pids = append(pids, r.pid)
+	}
+	return pids
+}
+
+func locked(path string) bool {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }()
+	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
+}
+
+// wrapperOf waits for nothing: it returns the live wrapper of a run, 0 if there
+// is none.
+func (d *daemon) wrapperOf(run string) int {
+	for _, r := range d.liveRuns() {
+		if r.name == run {
+			return r.pid
+		}
+	}
+	return 0
+}
+
+// cgroup is the directory in which this daemon's runs have their cgroups; empty
+// if there is no cgroup v2. It is made as the supervisor makes it.
+func (d *daemon) cgroup() string {
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return ""
+	}
+	self, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return ""
+	}
+	path := "/"
+	for l := range strings.Lines(string(self)) {
+		if p, ok := strings.CutPrefix(strings.TrimSpace(l), "0::"); ok {
+			path = p
+		}
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(d.state + "/runs"))
+	for l := range strings.Lines(string(mounts)) {
+		head, tail, _ := strings.Cut(l, " - ")
+		f := strings.Fields(head)
+		if len(f) < 6 || !strings.HasPrefix(tail, "cgroup2 ") {
+			continue
+		}
+		if rel, err := filepath.Rel(f[3], path); err == nil {
+			return filepath.Join(f[4], rel, fmt.Sprintf("activationd-runs-%08x", h.Sum32()))
+		}
+	}
+	return ""
+}
+
+func (d *daemon) cgroups() []string {
+	entries, err := os.ReadDir(d.cgroup())
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}
+
+func (d *daemon) removeCgroup() {
+	parent := d.cgroup()
+	if parent == "" {
+		return
+	}
+	for _, name := range d.cgroups() {
+		_ = wrapper.RemoveCgroup(filepath.Join(parent, name))
+	}
+	_ = os.Remove(parent)
+}
+
+// nothingLeft wants that nothing of any run is there any more, but its evidence:
+// no process, no wrapper, no cgroup, no configuration directory.
+func (d *daemon) nothingLeft() {
+	d.t.Helper()
+	for _, pid := range d.marked() {
+		d.t.Errorf("process %d of a run is left: %s", pid, commandLine(pid))
+	}
+	for _, r := range d.liveRuns() {
+		d.t.Errorf("the wrapper %d of run %s is left", r.pid, r.name)
+	}
+	for _, name := range d.cgroups() {
+		if !strings.HasPrefix(name, "probe-") { // of a daemon that was killed while it started
+			d.t.Errorf("cgroup %s is left", name)
+		}
+	}
+	entries, err := os.ReadDir(d.runtime + "/config")
+	if err != nil {
+		d.t.Error(err)
+	}
+	for _, e := range entries {
+		d.t.Errorf("configuration directory %s is left", e.Name())
+	}
+}
+
+func commandLine(pid int) string {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil {
+		return err.Error()
+	}
+	return strings.ReplaceAll(strings.TrimRight(string(data), "\x00"), "\x00", " ")
+}
+
+// alive tells whether a process is there and not a zombie.
+func alive(pid int) bool {
+	p, ok := wrapper.Stat(pid)
+	return ok && p.State != 'Z' && p.State != 'X'
+}
+
+// awaitGone waits until a process that need not be ours has ended.
+func awaitGone(t *testing.T, pid int) {
+	t.Helper()
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for deadline := time.Now().Add(patience); ; {
+		n, err := unix.Poll(p, int(time.Until(deadline).Milliseconds()))
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			t.Fatal(err)
+		case n == 0:
+			t.Fatalf("process %d (%s) does not end", pid, commandLine(pid))
+		default:
+			return
+		}
+	}
+}
+
+// killPID kills a process that this test's daemon has started.
+func killPID(t *testing.T, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		t.Fatal(err)
+	}
+}
+
+// residentKiB is the resident memory of a process.
+func residentKiB(t *testing.T, pid int, field string) int {
+	t.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for l := range strings.Lines(string(data)) {
+		if rest, ok := strings.CutPrefix(l, field+":"); ok {
+			n, err := strconv.Atoi(strings.Fields(rest)[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("no %s in /proc/%d/status", field, pid)
+	return 0
+}
+
+// pidsIn reads process ids, one a line.
+func pidsIn(t *testing.T, text string) []int {
+	t.Helper()
+	var pids []int
+	for l := range strings.Lines(text) {
+		n, err := strconv.Atoi(strings.TrimSpace(l))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pids = append(pids, n)
+	}
+	slices.Sort(pids)
+	return pids
+}
+
+func readNames(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, err
+}
