@@ -60,13 +60,22 @@ lab_stop() {
 	return 0
 }
 
-# end_process PID asks a process to end and insists after 5 s.
+# end_process PID [SIGNAL] asks a process to end and insists after 5 s. It need
+# not be our child, so there is no event to wait for.
 end_process() {
-	local pid=$1 signal
-	for signal in TERM KILL; do
+	local pid=$1 signal try
+	for signal in "${2:-TERM}" KILL; do
 		kill -"$signal" "$pid" 2>/dev/null || return 0
-		# tail waits for a process that is not our child, too.
-		timeout 5 tail --pid="$pid" -f /dev/null && return 0
+		for try in {1..100}; do
+			lives "$pid" || return 0
+			sleep 0.05
+		done
 	done
-	return 0
+	echo "process $pid does not end, $try times asked" >&2
+}
+
+# lives PID: it is there, and not only a number that its parent has yet to read.
+lives() {
+	local stat
+	{ read -r stat <"/proc/$1/stat"; } 2>/dev/null && [[ $stat != *') Z '* ]]
 }
