@@ -23,12 +23,12 @@ import (
 	"activationd/store/bolt"
 )
 
-var record = bytes.Repeat([]byte("activation "), 28) // 308 bytes
+var aRecord = bytes.Repeat([]byte("activation "), 28) // 308 bytes
 
 // add writes what a new job is: its record and where an index has it.
 func add(tx store.Tx, n int64) error {
 	id := fmt.Sprintf("%012d", n)
-	if err := tx.Put("activation/"+id, record); err != nil {
+	if err := tx.Put("activation/"+id, aRecord); err != nil {
 		return err
 	}
 	return tx.Put("due/2026-11-21T10:00:00/"+id, nil)
@@ -72,7 +72,7 @@ func BenchmarkBbolt(b *testing.B) {
 	for i := range b.N {
 		err := db.Update(func(tx *bbolt.Tx) error {
 			id := fmt.Sprintf("%012d", i)
-			if err := tx.Bucket(bucket).Put([]byte("activation/"+id), record); err != nil {
+			if err := tx.Bucket(bucket).Put([]byte("activation/"+id), aRecord); err != nil {
 				return err
 			}
 			return tx.Bucket(bucket).Put([]byte("due/2026-11-21T10:00:00/"+id), nil)
@@ -99,7 +99,7 @@ func load(tb testing.TB, db *bolt.DB, first, n int) {
 	err := db.Update(context.Background(), func(tx store.Tx) error {
 		for i := first; i < first+n; i++ {
 			id := fmt.Sprintf("%d@lab", i*7919%1_000_003)
-			val := bytes.Clone(record)
+			val := bytes.Clone(aRecord)
 			if err := tx.Put("activation/"+id, val); err != nil {
 				return err
 			}
@@ -176,7 +176,7 @@ func million(path string) error {
 		err := db.Update(ctx, func(tx store.Tx) error {
 			for range 20 {
 				key := fmt.Sprintf("activation/%d@lab", rnd.IntN(1_000_000))
-				if err := tx.Put(key, bytes.Clone(record)); err != nil {
+				if err := tx.Put(key, bytes.Clone(aRecord)); err != nil {
 					return err
 				}
 			}

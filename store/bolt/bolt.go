@@ -34,6 +34,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 
 	"go.etcd.io/bbolt"
@@ -56,6 +57,7 @@ type DB struct {
 	closed  bool   // guarded by turn
 
 	closing chan struct{} // closed when Close begins
+	readers sync.RWMutex  // held to read; bbolt's Close would make readers wait for each other
 	failed  chan struct{}
 	failure atomic.Pointer[error] // why failed is closed
 	wedged  atomic.Bool           // a panic left locks of bbolt behind
@@ -69,6 +71,8 @@ func (d *DB) View(ctx context.Context, fn func(store.Tx) error) error {
 	if err := d.usable(ctx); err != nil {
 		return err
 	}
+	d.readers.RLock()
+	defer d.readers.RUnlock()
 	b, err := d.begin(false)
 	if err != nil {
 		return err
@@ -87,12 +91,18 @@ func (d *DB) Backup(ctx context.Context, w io.Writer) error {
 	if err := d.usable(ctx); err != nil {
 		return err
 	}
+	d.readers.RLock()
+	defer d.readers.RUnlock()
 	b, err := d.begin(false)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = b.Rollback() }()
-	if _, err := b.WriteTo(&stoppable{ctx, d.closing, w}); err != nil {
+	to := &stoppable{ctx: ctx, closing: d.closing, w: w}
+	if _, err := b.WriteTo(to); err != nil {
+		if to.err != nil {
+			err = to.err // of which bbolt keeps only the text
+		}
 		return fmt.Errorf("backup of %s: %w", d.path, err)
 	}
 	return nil
@@ -103,17 +113,22 @@ type stoppable struct {
 	ctx     context.Context
 	closing <-chan struct{}
 	w       io.Writer
+	err     error // the first of w's, or why it was stopped
 }
 
-func (s *stoppable) Write(p []byte) (int, error) {
+func (s *stoppable) Write(p []byte) (n int, err error) {
 	select {
 	case <-s.ctx.Done():
-		return 0, context.Cause(s.ctx)
+		err = context.Cause(s.ctx)
 	case <-s.closing:
-		return 0, errClosed
+		err = errClosed
 	default:
-		return s.w.Write(p)
+		n, err = s.w.Write(p)
 	}
+	if s.err == nil {
+		s.err = err
+	}
+	return n, err
 }
 
 // Failed returns a channel that is closed when the store cannot know any more
@@ -128,8 +143,8 @@ func (d *DB) Err() error {
 	return nil
 }
 
-// Close commits what is waiting to be committed, waits for readers and closes
-// the file. Calls that come later fail. It may be called more than once.
+// Close commits what is waiting to be committed, waits for readers (a [DB.Backup]
+// ends at its next write) and closes the file. Calls that come later fail. It may be called more than once.
 func (d *DB) Close() error {
 	d.turn <- struct{}{}
 	defer func() { <-d.turn }()
@@ -144,6 +159,8 @@ func (d *DB) Close() error {
 	if d.wedged.Load() {
 		return d.Err() // bbolt's Close would wait for ever
 	}
+	d.readers.Lock()
+	defer d.readers.Unlock()
 	if err := d.bolt.Close(); err != nil {
 		return fmt.Errorf("close %s: %w", d.path, err)
 	}

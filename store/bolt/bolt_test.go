@@ -15,7 +15,10 @@ import (
 // Some tests need a process of their own: this program again, in a role.
 var roles = map[string]func(path string) error{
 	"million": million,
+	"open":    func(path string) error { _, err := bolt.Open(path); return err },
 	"refused": refused,
+	"scan":    scan,
+	"writer":  writer,
 }
 
 const roleVar = "BOLT_TEST_ROLE"

@@ -65,7 +65,7 @@ func Open(path string) (*DB, error) {
 	}
 	h, err := readHeader(f)
 	if err == nil {
-		_, err = h.freePages()
+		err = h.begin()
 	}
 	if err != nil {
 		err = damaged(path, err.Error())

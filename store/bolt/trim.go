@@ -24,6 +24,8 @@ func (d *DB) Trim() error {
 	if err := d.usable(context.Background()); err != nil {
 		return err
 	}
+	d.readers.RLock()
+	defer d.readers.RUnlock()
 	b, err := d.begin(false)
 	if err != nil {
 		return err

@@ -70,6 +70,10 @@ func readHeader(f *os.File) (*header, error) {
 	if h == nil {
 		return nil, err
 	}
+	// Its checksum is right, so the other one would be no better.
+	if h.end > 1<<40 || h.root >= h.end {
+		return nil, errors.New("its first pages contradict themselves")
+	}
 	if need := h.end * h.pageSize; size < need {
 		return nil, fmt.Errorf("it is cut off: it has %d bytes and needs %d", size, need)
 	}
@@ -97,8 +101,8 @@ func readMeta(f *os.File, pos int64) (*header, error) {
 		return nil, errors.New("the checksums of its first pages are wrong")
 	}
 	h := &header{f, uint64(order.Uint32(m[8:])), order.Uint64(m[16:]), order.Uint64(m[32:]), order.Uint64(m[40:]), order.Uint64(m[48:])}
-	if h.pageSize < 1<<10 || h.pageSize > 1<<24 || h.end > 1<<40 || h.root >= h.end {
-		return nil, errors.New("its first pages contradict themselves")
+	if h.pageSize < 1<<10 || h.pageSize > 1<<24 {
+		return nil, fmt.Errorf("its pages have %d bytes", h.pageSize)
 	}
 	return h, nil
 }
@@ -166,6 +170,18 @@ func (h *header) freePages() ([]uint64, error) {
 	return free, nil
 }
 
+// begin looks at the pages that are used first.
+func (h *header) begin() error {
+	if _, err := h.freePages(); err != nil {
+		return err
+	}
+	p, err := h.read(h.root)
+	if err == nil {
+		_, err = p.keys(nil, nil)
+	}
+	return err
+}
+
 // verify reads every page: each is in use once or free, and its keys ascend
 // within those of the page above it.
 func (h *header) verify() error {
@@ -214,8 +230,7 @@ func (w *walk) use(p page) error {
 	return nil
 }
 
-// tree walks the pages below id, whose keys are from lo and less than hi; nil
-// stands for no limit.
+// tree walks the pages below id, whose keys are from lo and less than hi.
 func (w *walk) tree(id uint64, lo, hi []byte, depth int) error {
 	if depth > maxDepth {
 		return fmt.Errorf("page %d is too deep", id)
@@ -231,22 +246,9 @@ func (w *walk) tree(id uint64, lo, hi []byte, depth int) error {
 }
 
 func (w *walk) elements(p page, lo, hi []byte, depth int) error {
-	switch {
-	case p.flags == leafPage:
-	case p.flags == branchPage && p.count > 0:
-	default:
-		return fmt.Errorf("page %d is of the wrong type (%#x, %d elements)", p.id, p.flags, p.count)
-	}
-	keys := make([][]byte, p.count)
-	for i := range keys {
-		var err error
-		if keys[i], _, err = p.element(i); err != nil {
-			return err
-		}
-		if bytes.Compare(keys[i], lo) < 0 || i > 0 && bytes.Equal(keys[i], lo) || hi != nil && bytes.Compare(keys[i], hi) >= 0 {
-			return fmt.Errorf("page %d has its keys in the wrong order", p.id)
-		}
-		lo = keys[i]
+	keys, err := p.keys(lo, hi)
+	if err != nil {
+		return err
 	}
 	for i, key := range keys {
 		_, val, _ := p.element(i) // was looked at above
@@ -280,6 +282,29 @@ func (w *walk) bucket(id uint64, val []byte, depth int) error {
 		return fmt.Errorf("page %d has a bucket that is no page", id)
 	}
 	return w.elements(page{id, leafPage, int(order.Uint16(data[10:])), 1, data}, nil, nil, depth)
+}
+
+// keys returns the keys of a page of a tree, which ascend from lo and are less
+// than hi; nil stands for no limit.
+func (p page) keys(lo, hi []byte) ([][]byte, error) {
+	switch {
+	case p.flags == leafPage:
+	case p.flags == branchPage && p.count > 0:
+	default:
+		return nil, fmt.Errorf("page %d is of the wrong type (%#x, %d elements)", p.id, p.flags, p.count)
+	}
+	keys := make([][]byte, p.count)
+	for i := range keys {
+		key, _, err := p.element(i)
+		if err != nil {
+			return nil, err
+		}
+		if bytes.Compare(key, lo) < 0 || i > 0 && bytes.Equal(key, lo) || hi != nil && bytes.Compare(key, hi) >= 0 {
+			return nil, fmt.Errorf("page %d has its keys in the wrong order", p.id)
+		}
+		keys[i], lo = key, key
+	}
+	return keys, nil
 }
 
 // element returns the i-th key, and its value or the number of its child.
