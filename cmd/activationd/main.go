@@ -164,8 +164,15 @@ func together(ctx context.Context, tasks ...func(context.Context) error) error {
 	return context.Cause(ctx)
 }
 
-// version is that of the module's build, as the Go tool knows it.
+// buildVersion is set by the linker (make build): the build knows the version
+// control's state, the program does not.
+var buildVersion string
+
+// version is that of the build, or of the module where another build has it in.
 func version() string {
+	if buildVersion != "" {
+		return buildVersion
+	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version
 	}

@@ -7,6 +7,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// buildVersion is set by the linker (make build).
+var buildVersion string
+
 func newVersionCommand(*app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
@@ -14,8 +17,8 @@ func newVersionCommand(*app) *cobra.Command {
 		Long:  `Version prints the version of atctl. The daemon's own is in "atctl status".`,
 		Args:  none,
 		RunE: func(*cobra.Command, []string) error {
-			version := "unknown"
-			if info, ok := debug.ReadBuildInfo(); ok {
+			version := buildVersion
+			if info, ok := debug.ReadBuildInfo(); ok && version == "" {
 				version = info.Main.Version
 			}
 			_, err := fmt.Println("atctl", version)
