@@ -187,7 +187,7 @@ func copyLog(f io.Reader, send func(control.LogOut) error) error {
 	for {
 		n, err := f.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
-		end := err != nil || len(buf) < utf8.UTFMax
+		end := err != nil
 		if whole := wholeRunes(buf, end); whole > 0 {
 			out := control.LogOut{Text: string(buf[:whole])}
 			if !utf8.Valid(buf[:whole]) {

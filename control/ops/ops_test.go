@@ -1,0 +1,132 @@
+package ops
+
+import (
+	"encoding/base64"
+	"errors"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"activationd/activation"
+	"activationd/control"
+	"activationd/internal/fault"
+	"activationd/supervisor/wrapper"
+)
+
+func TestNewJob(t *testing.T) {
+	now := time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
+	zero, minute := time.Duration(0), time.Minute
+	tests := []struct {
+		name    string
+		in      control.AddIn
+		want    func(j activation.NewJob) bool
+		wantErr string
+	}{
+		{"neither at nor in is at once", control.AddIn{Arg: []string{"true"}},
+			func(j activation.NewJob) bool { return j.At.IsZero() && j.Argv[0] == "true" }, ""},
+		{"in", control.AddIn{In: "5m", Arg: []string{"true"}},
+			func(j activation.NewJob) bool { return j.At.Equal(now.Add(5 * time.Minute)) }, ""},
+		{"at with a zone", control.AddIn{At: "2026-11-21T12:00:00+01:00", Arg: []string{"true"}},
+			func(j activation.NewJob) bool { return j.At.Equal(now.Add(time.Hour)) }, ""},
+		{"a script is the shell's input", control.AddIn{Script: "echo a\n"},
+			func(j activation.NewJob) bool { return j.Argv[0] == "/bin/sh" && string(j.Stdin) == "echo a\n" }, ""},
+		{"timeout 0 is none, and not the default", control.AddIn{Arg: []string{"true"}, Timeout: "0"},
+			func(j activation.NewJob) bool { return j.Timeout != nil && *j.Timeout == zero && j.Grace == nil }, ""},
+		{"timeout", control.AddIn{Arg: []string{"true"}, Timeout: "1m"},
+			func(j activation.NewJob) bool { return *j.Timeout == minute }, ""},
+		{"a value with an equals sign", control.AddIn{Arg: []string{"true"}, Env: []string{"A=b=c"}},
+			func(j activation.NewJob) bool { return j.Env["A"] == "b=c" }, ""},
+		{"umask is octal", control.AddIn{Arg: []string{"true"}, Umask: "027"},
+			func(j activation.NewJob) bool { return *j.Umask == 0o27 }, ""},
+		{"at and in", control.AddIn{At: "now", In: "5m"}, nil, "at and in exclude each other"},
+		{"no such time", control.AddIn{At: "teatime-ish"}, nil, "at: "},
+		{"no such pause", control.AddIn{In: "soon"}, nil, "in: "},
+		{"script and command", control.AddIn{Script: "x", Arg: []string{"true"}}, nil, "script excludes arg"},
+		{"not a variable", control.AddIn{Env: []string{"A"}}, nil, "want NAME=VALUE"},
+		{"no umask", control.AddIn{Umask: "8"}, nil, "umask: want an octal number"},
+		{"no duration", control.AddIn{Grace: "5 parsecs"}, nil, "grace: "},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			j, err := newJob(&tt.in, now)
+			switch {
+			case tt.wantErr == "" && err != nil:
+				t.Errorf("newJob = %v", err)
+			case tt.wantErr != "" && (err == nil || !strings.Contains(err.Error(), tt.wantErr) || !errors.Is(err, fault.Invalid)):
+				t.Errorf("newJob = %v, want an error of kind invalid with %q", err, tt.wantErr)
+			case tt.want != nil && !tt.want(j):
+				t.Errorf("newJob = %+v", j)
+			}
+		})
+	}
+}
+
+func TestExitStatus(t *testing.T) {
+	attempt := func(phase, reason string, exit, signal int) activation.Attempt {
+		return activation.Attempt{Phase: phase, Result: wrapper.Result{Reason: reason, Exit: exit, Signal: signal}}
+	}
+	tests := []struct {
+		name     string
+		outcome  activation.Outcome
+		attempts []activation.Attempt
+		want     int
+	}{
+		{"success", activation.Succeeded, []activation.Attempt{attempt("activate", wrapper.Exited, 0, 0)}, 0},
+		{"its own status", activation.Failed, []activation.Attempt{attempt("activate", wrapper.Exited, 3, 0)}, 3},
+		{"a signal", activation.Failed, []activation.Attempt{attempt("activate", wrapper.Exited, -1, 9)}, 137},
+		{"not found", activation.Failed, []activation.Attempt{attempt("activate", wrapper.Failed, 127, 0)}, 127},
+		{"the newest attempt counts", activation.Failed, []activation.Attempt{
+			attempt("activate", wrapper.Exited, 1, 0), attempt("activate", wrapper.Exited, 2, 0)}, 2},
+		{"the deactivation does not", activation.Succeeded, []activation.Attempt{
+			attempt("activate", wrapper.Exited, 0, 0), attempt("deactivate", wrapper.Exited, 5, 0)}, 0},
+		{"timeout", activation.TimedOut, []activation.Attempt{attempt("activate", wrapper.TimedOut, -1, 15)}, 124},
+		{"cancelled", activation.Cancelled, nil, 125},
+		{"missed", activation.Missed, nil, 125},
+		{"lost", activation.Lost, []activation.Attempt{attempt("activate", wrapper.Lost, -1, 0)}, 125},
+		{"failed without an attempt", activation.Failed, nil, 125},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			v := &activation.View{Record: activation.Record{Outcome: tt.outcome, Attempts: tt.attempts}}
+			if got := exitStatus(v); got != tt.want {
+				t.Errorf("exitStatus = %d, want %d", got, tt.want)
+			}
+		})
+	}
+}
+
+// A log arrives byte for byte, in text where it is text, however its reads are cut.
+func TestCopyLog(t *testing.T) {
+	for _, text := range []string{"", "hello\n", "žluťoučký kůň ☃ 𝄞\n", "a\xffb", "\xe2\x98", strings.Repeat("☃", 3*logPiece)} {
+		var got strings.Builder
+		binary := false
+		err := copyLog(iotest.OneByteReader(strings.NewReader(text)), func(out control.LogOut) error {
+			if out.Base64 != "" {
+				binary = true
+				b, err := base64.StdEncoding.DecodeString(out.Base64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got.Write(b)
+			}
+			got.WriteString(out.Text)
+			return nil
+		})
+		if err != nil || got.String() != text {
+			t.Errorf("copyLog(%.20q) = %.20q, %v", text, got.String(), err)
+		}
+		if valid := strings.ToValidUTF8(text, "") == text; valid && binary {
+			t.Errorf("copyLog(%.20q) sent text as base64", text)
+		}
+	}
+}
+
+// No operation is without a role, a line of help, or an answer to who may.
+func TestRegistryIsComplete(t *testing.T) {
+	for _, op := range Registry(Daemon{}).Ops() {
+		if op.Help == "" || op.Role < control.Viewer || op.Role > control.Admin {
+			t.Errorf("operation %s: role %v, help %q", op.Name, op.Role, op.Help)
+		}
+	}
+}
