@@ -210,11 +210,3 @@ func (b *bench) nothingLeft() {
 		b.t.Errorf("the run's cgroup is left behind")
 	}
 }
-
-// dropParent removes the parent of the runs' cgroups, which outlives daemons.
-func (b *bench) dropParent() {
-	spec, err := wrapper.ParseSpec(b.file("spec"))
-	if err == nil && spec.Cgroup != "" {
-		_ = os.Remove(spec.Cgroup)
-	}
-}

@@ -201,6 +201,9 @@ func (s *Supervisor) Close() {
 	}
 	s.mu.Unlock()
 	s.followers.Wait()
+	if s.cgroup != "" {
+		_ = os.Remove(s.cgroup) // is refused while there are runs; a wrapper that needs it makes it again
+	}
 	_ = s.null.Close()
 }
 

@@ -114,6 +114,10 @@ func (w *run) makeCgroup() {
 	}
 	dir := w.spec.Cgroup + "/" + CgroupName(w.spec)
 	err := syscall.Mkdir(dir, 0o755)
+	if err == syscall.ENOENT { // a daemon that had no more runs removed it
+		_ = syscall.Mkdir(w.spec.Cgroup, 0o755)
+		err = syscall.Mkdir(dir, 0o755)
+	}
 	if err == syscall.EEXIST { // a lost run's
 		if err = syscall.Rmdir(dir); err == nil {
 			err = syscall.Mkdir(dir, 0o755)
