@@ -1,0 +1,158 @@
+package wrapper
+
+import (
+	"flag"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write the golden files of the present formats")
+
+// full is a specification in which nothing is left out.
+func full() *Spec {
+	return &Spec{
+		ID: "1042@ostrava", Phase: "activate", Attempt: 3,
+		Argv: []string{"/bin/sh", "-c", "echo \"a\nb\"", ""}, Env: []string{"A=b c", "B=", "C=\xff\u00e9\n"},
+		Dir: "/tmp/x y", UID: 1000, GID: 100, Groups: []int{4, 24}, Umask: 0o27, Nice: -5,
+		Limits: []Limit{{"nofile", 1024, 4096}, {"core", 0, Unlimited}}, NoNewPrivs: true,
+		Timeout: 90 * time.Minute, Grace: 10 * time.Second, LogHead: 1 << 20, LogTail: 2 << 20, Keep: true,
+		Cgroup: "/sys/fs/cgroup/runs", ConfigRoot: "/run/activationd/config",
+		NotBefore: time.Unix(1795257600, 123456789), Boot: "5ed3", Mark: "1042@ostrava.activate.3-X", hasTopology: true,
+	}
+}
+
+func TestSpecRoundTrip(t *testing.T) {
+	for _, want := range []*Spec{full(), {Argv: []string{"true"}, UID: -1, GID: -1}} {
+		got, err := ParseSpec(string(want.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("ParseSpec(Encode()) = %+v, want %+v", got, want)
+		}
+	}
+}
+
+func TestSpecRefuses(t *testing.T) {
+	whole := string(full().Encode())
+	tests := []struct{ name, data, want string }{
+		{"nothing", "", "want \"activationd-spec 1\""},
+		{"newer", strings.Replace(whole, "spec 1", "spec 2", 1), "spec 2"},
+		{"cut", whole[:len(whole)-4], "incomplete"},
+		{"cut in a line", whole[:len(whole)/2], "incomplete"},
+		{"unknown key", strings.Replace(whole, "umask", "mask", 1), `unknown key "mask"`},
+		{"after the end", whole + "uid 0\n", "unknown key"},
+		{"bad number", strings.Replace(whole, "attempt 3", "attempt three", 1), "attempt"},
+		{"bad string", strings.Replace(whole, `phase "activate"`, `phase activate`, 1), "phase"},
+		{"raw string", strings.Replace(whole, `phase "activate"`, "phase `activate`", 1), "phase"},
+		{"bad limit", strings.Replace(whole, "nofile 1024", "nofile -1", 1), "limit"},
+		{"unknown limit", strings.Replace(whole, "nofile", "files", 1), "files"},
+		{"limits crossed", strings.Replace(whole, "1024 4096", "4096 1024", 1), "soft"},
+		{"umask", strings.Replace(whole, "umask 23", "umask 9999", 1), "umask"},
+		{"zero byte", strings.Replace(whole, "/tmp/x y", `/tmp/\x00`, 1), "zero byte"},
+		{"no command", specHead + "\nend\n", "no command"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := ParseSpec(tt.data); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("ParseSpec = %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// A format that was once written is read for ever: there may be a wrapper of
+// an old version under a new daemon, and the reverse. When a form changes, its
+// number does, and a golden file is added; none is ever changed.
+func TestFormatsAreKept(t *testing.T) {
+	result := Result{Reason: TimedOut, Text: "could not be \"killed\": 7\n", PID: 11, WrapperPID: 10, Exit: -1, Signal: 15,
+		Started: time.Unix(1795257600, 1), Ended: time.Unix(1795257601, 999999999), Leftovers: 2, Contained: GuardCgroup,
+		User: time.Millisecond, System: 2 * time.Second, MaxRSS: 1516}
+	lock := Lock{PID: 10, Born: 12345 * time.Millisecond}
+	started := Started{PID: 11, Born: 12350 * time.Millisecond, At: time.Unix(1795257600, 1), Cgroup: "/sys/fs/cgroup/runs/x"}
+	files := []struct {
+		name  string
+		data  []byte
+		parse func(string) (any, error)
+		want  any
+	}{
+		{"spec.1", full().Encode(), func(s string) (any, error) {
+			v, err := ParseSpec(s)
+			if err != nil {
+				return nil, err
+			}
+			return *v, nil
+		}, *full()},
+		{"result.1", result.encode(), func(s string) (any, error) { return ParseResult(s) }, result},
+		{"lock.1", lock.encode(), func(s string) (any, error) { return ParseLock(s) }, lock},
+		{"started.1", started.encode(), func(s string) (any, error) { return ParseStarted(s) }, started},
+	}
+	for _, f := range files {
+		t.Run(f.name, func(t *testing.T) {
+			path := filepath.Join("testdata", f.name+".golden")
+			if *update {
+				if err := os.WriteFile(path, f.data, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			old, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := f.parse(string(old))
+			if err != nil || !reflect.DeepEqual(got, f.want) {
+				t.Errorf("%s is read as %+v, %v; want %+v", path, got, err, f.want)
+			}
+			if string(f.data) != string(old) {
+				t.Errorf("is written as\n%s, which is not what %s has", f.data, path)
+			}
+			for n := range len(old) { // no part of a file is taken for a whole one
+				if _, err := f.parse(string(old[:n])); err == nil {
+					t.Fatalf("the first %d of %d bytes are taken for all", n, len(old))
+				}
+			}
+		})
+	}
+}
+
+func FuzzSpec(f *testing.F) {
+	f.Add(string(full().Encode()))
+	f.Add(string((&Spec{Argv: []string{"true"}, UID: -1, GID: -1}).Encode()))
+	f.Add(specHead + "\narg \"x\"\nend\n")
+	f.Add(specHead + "\narg \"\\x00\"\nlimit nofile 1\nend\n")
+	f.Add(specHead + "\nuid 9223372036854775808\n\nend\nend\n")
+	f.Fuzz(func(t *testing.T, data string) {
+		s, err := ParseSpec(data)
+		if err != nil {
+			return
+		}
+		again, err := ParseSpec(string(s.Encode()))
+		if err != nil {
+			t.Fatalf("%q is read as %+v, which cannot be read again: %v", data, s, err)
+		}
+		if !s.NotBefore.Equal(again.NotBefore) {
+			t.Errorf("not before %v, then %v", s.NotBefore, again.NotBefore)
+		}
+		s.NotBefore, again.NotBefore = time.Time{}, time.Time{}
+		if !reflect.DeepEqual(s, again) {
+			t.Errorf("%q is read as %+v, then as %+v", data, s, again)
+		}
+	})
+}
+
+func TestDeadline(t *testing.T) {
+	at := time.Date(2026, 11, 21, 10, 0, 0, 5, time.FixedZone("", 3600))
+	for timeout, want := range map[time.Duration]string{0: "", time.Hour: "2026-11-21T10:00:00.000000005Z"} {
+		if got := (&Spec{Timeout: timeout}).deadline(at); got != want {
+			t.Errorf("deadline with timeout %v = %q, want %q", timeout, got, want)
+		}
+	}
+	if got := (&Spec{Timeout: math.MaxInt64}).deadline(at); !strings.HasPrefix(got, "2319-") {
+		t.Errorf("deadline of the longest timeout = %q", got)
+	}
+}
