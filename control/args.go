@@ -26,6 +26,7 @@ type plan struct {
 	index  [][]int
 	byName map[string]int
 	must   uint64 // a bit for each required one
+	either uint64 // a bit for each of those of which one at least is required
 }
 
 func newPlan(t reflect.Type) (*plan, error) {
@@ -48,7 +49,7 @@ func newPlan(t reflect.Type) (*plan, error) {
 			return nil, fmt.Errorf("%v.%s: no argument can be a %v", t, f.Name, f.Type)
 		}
 		switch i := len(p.args); {
-		case name == "" || !f.IsExported() || option != "" && !a.Required:
+		case name == "" || !f.IsExported() || option != "" && option != "either" && !a.Required:
 			return nil, fmt.Errorf("%v.%s: the tag arg:%q says nothing", t, f.Name, tag)
 		case name != strings.ToLower(name) || strings.ContainsAny(name, ": \t\r\n\""):
 			return nil, fmt.Errorf("%v.%s: %q is no name for an argument", t, f.Name, name)
@@ -59,8 +60,11 @@ func newPlan(t reflect.Type) (*plan, error) {
 				return nil, fmt.Errorf("%v: two arguments %s", t, name)
 			}
 			p.byName[name] = i
-			if a.Required {
+			switch option {
+			case "required":
 				p.must |= 1 << i
+			case "either":
+				p.either |= 1 << i
 			}
 		}
 		p.args = append(p.args, a)
@@ -86,7 +90,10 @@ func (op *Op) Takes(name []byte) bool {
 }
 
 // Complete reports whether all that is required was set.
-func (d *Decoder) Complete() bool { return d.op.plan.must&^d.seen == 0 }
+func (d *Decoder) Complete() bool {
+	p := d.op.plan
+	return p.must&^d.seen == 0 && (p.either == 0 || p.either&d.seen != 0)
+}
 
 // Set sets an argument; name is in lower case. A value that starts with a
 // double quote is a JSON string. An error is of kind fault.Invalid and says
@@ -142,14 +149,18 @@ func (d *Decoder) Set(name, value []byte) error {
 // kind fault.Invalid that names what is missing.
 func (d *Decoder) Input() (any, error) {
 	p := d.op.plan
-	if missing := p.must &^ d.seen; missing != 0 {
+	missing, and := p.must&^d.seen, " and "
+	if missing == 0 && !d.Complete() {
+		missing, and = p.either, " or "
+	}
+	if missing != 0 {
 		var names []string
 		for i, a := range p.args {
 			if missing&(1<<i) != 0 {
 				names = append(names, a.Name+":")
 			}
 		}
-		return nil, fmt.Errorf("%s needs %s: %w", d.op.Name, strings.Join(names, " and "), fault.Invalid)
+		return nil, fmt.Errorf("%s needs %s: %w", d.op.Name, strings.Join(names, and), fault.Invalid)
 	}
 	return d.in.Interface(), nil
 }

@@ -52,7 +52,8 @@ type Answer struct {
 }
 
 // Declare declares an operation that is asked and answers. In is a struct whose
-// fields are tagged `arg:"name"` or `arg:"name,required"`, of type string,
+// fields are tagged `arg:"name"`, `arg:"name,required"` or, for those of which at
+// least one is required, `arg:"name,either"`, of type string,
 // []string (the argument may be repeated), int, uint64 or bool. It panics when
 // the declaration makes no sense, which shows at the daemon's first start.
 func Declare[In, Out any](name string, role Role, help string,

@@ -65,11 +65,11 @@ type Rusage struct {
 
 // AddIn asks for a new job.
 type AddIn struct {
-	At      string   `arg:"at"`     // "2026-11-21 10:00", RFC 3339, "now"; daemon's zone unless it names one
-	In      string   `arg:"in"`     // a duration from now; at and in exclude each other, none means now
-	Arg     []string `arg:"arg"`    // the command, one argument each; or
-	Script  string   `arg:"script"` // a shell script, fed to /bin/sh on its standard input
-	Stdin   string   `arg:"stdin"`  // the command's standard input
+	At      string   `arg:"at"`            // "2026-11-21 10:00", RFC 3339, "now"; daemon's zone unless it names one
+	In      string   `arg:"in"`            // a duration from now; at and in exclude each other, none means now
+	Arg     []string `arg:"arg,either"`    // the command, one argument each; or
+	Script  string   `arg:"script,either"` // a shell script, fed to /bin/sh on its standard input
+	Stdin   string   `arg:"stdin"`         // the command's standard input
 	Dir     string   `arg:"dir"`
 	Env     []string `arg:"env"` // K=V
 	Timeout string   `arg:"timeout"`
