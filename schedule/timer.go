@@ -61,9 +61,6 @@ func (t *Timer) Set(at time.Time) {
 // Run reads the timer until ctx is done, and returns its cause, or until the
 // timer is closed, and returns [os.ErrClosed]. It is called by one goroutine.
 func (t *Timer) Run(ctx context.Context) error {
-	if err := t.file.SetReadDeadline(time.Time{}); err != nil {
-		return fmt.Errorf("timerfd: %w", err)
-	}
 	defer context.AfterFunc(ctx, func() {
 		_ = t.file.SetReadDeadline(time.Unix(1, 0)) // ends the read; fails only if closed, which ends it too
 	})()
@@ -72,6 +69,15 @@ func (t *Timer) Run(ctx context.Context) error {
 		_, err := t.read(buf[:])
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) { // an earlier Run's
+			if err := t.file.SetReadDeadline(time.Time{}); err != nil {
+				return fmt.Errorf("timerfd: %w", err)
+			}
+			if ctx.Err() != nil { // its own may have been overwritten
+				return context.Cause(ctx)
+			}
+			continue
 		}
 		if err != nil && !errors.Is(err, unix.ECANCELED) {
 			return fmt.Errorf("timerfd: %w", err)
