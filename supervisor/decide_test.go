@@ -1,0 +1,120 @@
+package supervisor
+
+import (
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"activationd/supervisor/wrapper"
+)
+
+// Every combination of what a run directory can show.
+func TestDecide(t *testing.T) {
+	tests := []struct {
+		held, result, started, sameBoot bool
+		want                            State
+	}{
+		{false, false, false, false, Lost}, // the note of the start may be gone with the power
+		{false, false, false, true, NotStarted},
+		{false, false, true, false, Lost},
+		{false, false, true, true, Lost},
+		{false, true, false, false, Ended}, // disarmed, or could not be started
+		{false, true, false, true, Ended},
+		{false, true, true, false, Ended},
+		{false, true, true, true, Ended},
+		{true, false, false, false, Running}, // cannot be: no lock outlives a boot
+		{true, false, false, true, Running},  // armed, or just born
+		{true, false, true, false, Running},  // cannot be
+		{true, false, true, true, Running},
+		{true, true, false, false, Running}, // cannot be
+		{true, true, false, true, Running},  // about to exit
+		{true, true, true, false, Running},  // cannot be
+		{true, true, true, true, Running},   // about to exit
+	}
+	seen := map[facts]bool{}
+	for _, tt := range tests {
+		f := facts{tt.held, tt.result, tt.started, tt.sameBoot}
+		seen[f] = true
+		if got := decide(f); got != tt.want {
+			t.Errorf("decide(%+v) = %v, want %v", f, got, tt.want)
+		}
+	}
+	if len(seen) != 16 {
+		t.Errorf("%d combinations of 16 have a row", len(seen))
+	}
+}
+
+// A number that was used again is another's, and so is all that has it.
+func TestMineIsProofAgainstReuse(t *testing.T) {
+	const wrapperPID, scriptPID = 100, 101
+	r := remains{lock: wrapper.Lock{PID: wrapperPID, Born: 10 * time.Second}, started: wrapper.Started{PID: scriptPID, Born: 10 * time.Second}}
+	p := func(pid, parent, group, session int, born time.Duration) wrapper.Process {
+		return wrapper.Process{PID: pid, Parent: parent, Group: group, Session: session, State: 'S', Born: born}
+	}
+	system := p(1, 0, 1, 1, 0)
+	tests := []struct {
+		name   string
+		all    []wrapper.Process
+		marked []int
+		want   []int
+	}{
+		{"nothing left", []wrapper.Process{system}, nil, nil},
+		{"the script", []wrapper.Process{system, p(101, 1, 101, 100, 10*time.Second)}, nil, []int{101}},
+		{"a member of the group", []wrapper.Process{system, p(150, 1, 101, 100, 11*time.Second)}, nil, []int{150}},
+		{"another group of the session", []wrapper.Process{system, p(150, 1, 150, 100, 11*time.Second)}, nil, []int{150}},
+		{"another session, marked", []wrapper.Process{system, p(150, 1, 150, 150, 11*time.Second)}, []int{150}, []int{150}},
+		{"child of one that is marked", []wrapper.Process{system, p(160, 150, 160, 160, 12*time.Second), p(150, 1, 150, 150, 11*time.Second)}, []int{150}, []int{150, 160}},
+		{"the script's number used again", []wrapper.Process{system, p(101, 1, 101, 50, 20*time.Second), p(151, 101, 101, 50, 21*time.Second)}, nil, nil},
+		{"the wrapper's number used again", []wrapper.Process{system, p(100, 1, 100, 100, 20*time.Second), p(151, 100, 151, 100, 21*time.Second)}, nil, nil},
+		{"both used again, one of ours marked", []wrapper.Process{system, p(100, 1, 100, 100, 20*time.Second), p(101, 1, 101, 101, 20*time.Second), p(150, 1, 150, 150, 11*time.Second)}, []int{150}, []int{150}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []int
+			for _, p := range r.mine(tt.all, func(pid int) bool { return slices.Contains(tt.marked, pid) }) {
+				got = append(got, p.PID)
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("mine = %v, want %v", got, tt.want)
+			}
+		})
+	}
+	none := remains{} // neither number known: the wrapper was killed at its birth
+	if got := none.mine([]wrapper.Process{system, p(5, 1, 0, 0, 0)}, func(int) bool { return false }); len(got) != 0 {
+		t.Errorf("mine without numbers = %v", got)
+	}
+}
+
+func TestOwnCgroup(t *testing.T) {
+	const pure = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
+	const hybrid = "31 23 0:27 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n32 31 0:28 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n33 31 0:29 / /sys/fs/cgroup/unified rw shared:11 - cgroup2 cgroup2 rw\n"
+	const part = "30 23 0:26 /system.slice/a.service /mnt/my\\040cgroup rw - cgroup2 cgroup2 rw\n"
+	tests := []struct{ name, self, mounts, want string }{
+		{"pure", "0::/system.slice/activationd.service\n", pure, "/sys/fs/cgroup/system.slice/activationd.service"},
+		{"hybrid", "8:pids:/x\n0::/\n", hybrid, "/sys/fs/cgroup/unified"},
+		{"none", "8:pids:/\n", hybrid, ""},
+		{"not mounted", "0::/\n", "31 23 0:27 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n", ""},
+		{"part is mounted", "0::/system.slice/a.service/daemon\n", part, "/mnt/my cgroup/daemon"},
+		{"another part is mounted", "0::/user.slice\n", part, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := ownCgroup(tt.self, tt.mounts)
+			if got != tt.want || (err == nil) != (tt.want != "") {
+				t.Errorf("ownCgroup = %q, %v, want %q", got, err, tt.want)
+			}
+		})
+	}
+}
+
+// A program that is not the wrapper is refused at the daemon's start.
+func TestNewRefuses(t *testing.T) {
+	for _, program := range []string{"/bin/true", filepath.Join(t.TempDir(), "none")} {
+		if s, err := New(Config{Atwrap: program, RunsDir: t.TempDir(), ConfigRoot: t.TempDir()}); err == nil {
+			s.Close()
+			t.Errorf("New with wrapper %s = nil", program)
+		}
+	}
+}

@@ -1,0 +1,132 @@
+package wrapper
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestParseStat(t *testing.T) {
+	const rest = " S 1 101 100 0 -1 4194560 126 0 0 0 0 0 0 0 20 0 1 0 123456 3000000 250 18446744073709551615 1"
+	tests := []struct {
+		line string
+		want Process
+		ok   bool
+	}{
+		{"101 (sh)" + rest, Process{101, 1, 101, 100, 'S', 1234560 * time.Millisecond}, true},
+		{"101 (a) S 9 9 9 (b c)" + rest, Process{101, 1, 101, 100, 'S', 1234560 * time.Millisecond}, true},
+		{"101 (" + rest, Process{}, false},
+		{"101 (sh) S 1", Process{}, false},
+		{"", Process{}, false},
+	}
+	for _, tt := range tests {
+		got, ok := parseStat(tt.line)
+		if ok != tt.ok || ok && got != tt.want {
+			t.Errorf("parseStat(%q) = %+v, %v, want %+v, %v", tt.line, got, ok, tt.want, tt.ok)
+		}
+	}
+	self, ok := Stat(os.Getpid())
+	if !ok || self.PID != os.Getpid() || self.Parent != os.Getppid() || !self.Same(boottime()) || self.Same(0) {
+		t.Errorf("Stat of this process = %+v, %v", self, ok)
+	}
+}
+
+func openDir(t *testing.T, path string) int {
+	t.Helper()
+	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeFD(fd) })
+	return fd
+}
+
+// The configuration directory becomes evidence, on the same file system and on
+// another, and links lead nobody out of it.
+func TestSaveConfig(t *testing.T) {
+	for _, place := range []string{"", "/dev/shm"} {
+		t.Run("from "+place, func(t *testing.T) {
+			root, err := os.MkdirTemp(place, "config")
+			if err != nil {
+				t.Skipf("no other file system: %v", err)
+			}
+			defer func() { _ = os.RemoveAll(root) }()
+			run := t.TempDir()
+			secret := filepath.Join(t.TempDir(), "secret")
+			from := filepath.Join(root, "123")
+			steps := []error{
+				os.WriteFile(secret, []byte("secret"), 0o600),
+				os.MkdirAll(filepath.Join(from, "a", "b"), 0o700),
+				os.WriteFile(filepath.Join(from, "sw1"), []byte("one"), 0o644),
+				os.WriteFile(filepath.Join(from, "a", "b", "sw2"), []byte(strings.Repeat("x", 200_000)), 0o600),
+				os.Symlink(secret, filepath.Join(from, "link")),
+				os.Symlink(filepath.Dir(secret), filepath.Join(from, "linkdir")),
+				syscall.Mkfifo(filepath.Join(from, "fifo"), 0o600),
+			}
+			for _, err := range steps {
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := SaveConfig(from, openDir(t, run)); err != nil {
+				t.Errorf("SaveConfig = %v", err)
+			}
+			if _, err := os.Lstat(from); err == nil {
+				t.Error("the directory is still there")
+			}
+			for name, want := range map[string]int{"sw1": 3, "a/b/sw2": 200_000} {
+				if got, err := os.ReadFile(filepath.Join(run, ConfigDir, name)); err != nil || len(got) != want {
+					t.Errorf("%s: %d bytes, %v, want %d", name, len(got), err, want)
+				}
+			}
+			if to, err := os.Readlink(filepath.Join(run, ConfigDir, "link")); err != nil || to != secret {
+				t.Errorf("link = %q, %v", to, err)
+			}
+			if _, err := os.Stat(secret); err != nil {
+				t.Error("what a link leads to was moved")
+			}
+		})
+	}
+}
+
+// What exceeds the bounds is left out, said, and removed all the same.
+func TestSaveConfigIsBounded(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	for i := range 5 {
+		if err := os.WriteFile(filepath.Join(from, fmt.Sprint(i)), make([]byte, 100), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := mover{bytes: 250, files: 100}
+	m.dir(openDir(t, from), openDir(t, to), ConfigDir, 4)
+	if m.err != syscall.EFBIG {
+		t.Errorf("err = %v, want EFBIG", m.err)
+	}
+	left, _ := os.ReadDir(from)
+	kept, _ := os.ReadDir(filepath.Join(to, ConfigDir))
+	if len(left) != 0 || len(kept) != 2 {
+		t.Errorf("%d left, %d kept, want 0, 2", len(left), len(kept))
+	}
+}
+
+func TestCandidates(t *testing.T) {
+	tests := []struct {
+		name string
+		env  []string
+		want string
+	}{
+		{"/bin/sh", []string{"PATH=/x"}, "/bin/sh"},
+		{"./sh", nil, "./sh"},
+		{"sh", []string{"PATH=/a::/b"}, "/a/sh ./sh /b/sh"},
+		{"sh", nil, "/usr/local/sbin/sh /usr/local/bin/sh /usr/sbin/sh /usr/bin/sh /sbin/sh /bin/sh"},
+	}
+	for _, tt := range tests {
+		if got := strings.Join(candidates(tt.name, tt.env), " "); got != tt.want {
+			t.Errorf("candidates(%q, %q) = %q, want %q", tt.name, tt.env, got, tt.want)
+		}
+	}
+}
