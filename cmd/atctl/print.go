@@ -174,6 +174,8 @@ func span(d time.Duration) string {
 		return two(int64(d/time.Minute), "m", int64(d%time.Minute/time.Second), "s")
 	case d < day:
 		return two(int64(d/time.Hour), "h", int64(d%time.Hour/time.Minute), "m")
+	case d >= 10*day:
+		return fmt.Sprintf("%dd", d/day)
 	}
 	return two(int64(d/day), "d", int64(d%day/time.Hour), "h")
 }

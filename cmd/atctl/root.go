@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,8 +16,8 @@ runs and why, and steps in where an operator has to.
 
 It talks to the daemon's Unix socket, which is the first of
   --socket PATH, $ACTIVATIOND_SOCKET,
-  $XDG_RUNTIME_DIR/activationd/control.sock (or /tmp/activationd-UID/... without
-  that variable) if you are not root and run a daemon of your own,
+  $XDG_RUNTIME_DIR/activationd/control.sock (without that variable
+  /tmp/activationd-UID/control.sock), if you run a daemon of your own,
   /run/activationd/control.sock;
 or, with --connect HOST:PORT, to its TCP port.
 
@@ -31,31 +32,65 @@ Its exit status is
 but "atctl wait" exits as the job did; see its help. When several things fail,
 the first one counts.`
 
-// commands are all of the commands, by name. One start of atctl runs one of
-// them, and a shell loop starts it often, so only that one is made.
-func commands() map[string]func(*app) *cobra.Command {
-	return map[string]func(*app) *cobra.Command{
-		"add":         newAddCommand,
-		"list":        newListCommand,
-		"show":        newShowCommand,
-		"why":         newWhyCommand,
-		"log":         newLogCommand,
-		"wait":        newWaitCommand,
-		"cancel":      newCancelCommand,
-		"hold":        newHoldCommand,
-		"release":     newReleaseCommand,
-		"run":         newRunCommand,
-		"retry":       newRetryCommand,
-		"forgive":     newForgiveCommand,
-		"reload":      newReloadCommand,
-		"linkconf":    newLinkconfCommand,
-		"dellinkconf": newDellinkconfCommand,
-		"status":      newStatusCommand,
-		"events":      newEventsCommand,
-		"backup":      newBackupCommand,
-		"stop":        newStopCommand,
-		"version":     newVersionCommand,
+// A group is a heading of the root command's help, with its commands.
+type group struct {
+	title    string
+	commands map[string]func(*app) *cobra.Command
+}
+
+func groups() []group {
+	return []group{
+		{"Jobs and reservations:", map[string]func(*app) *cobra.Command{
+			"add":         newAddCommand,
+			"list":        newListCommand,
+			"show":        newShowCommand,
+			"why":         newWhyCommand,
+			"log":         newLogCommand,
+			"wait":        newWaitCommand,
+			"cancel":      newCancelCommand,
+			"hold":        newHoldCommand,
+			"release":     newReleaseCommand,
+			"run":         newRunCommand,
+			"retry":       newRetryCommand,
+			"forgive":     newForgiveCommand,
+			"linkconf":    newLinkconfCommand,
+			"dellinkconf": newDellinkconfCommand,
+		}},
+		{"The daemon:", map[string]func(*app) *cobra.Command{
+			"status": newStatusCommand,
+			"events": newEventsCommand,
+			"reload": newReloadCommand,
+			"backup": newBackupCommand,
+			"stop":   newStopCommand,
+		}},
+		{"This program:", map[string]func(*app) *cobra.Command{
+			"version": newVersionCommand,
+		}},
 	}
+}
+
+// addCommands adds the command that args begin with to root, or all if that is
+// none. One start of atctl runs one command, and a shell loop starts it often,
+// so the others had better not be made.
+func addCommands(root *cobra.Command, a *app, args []string) {
+	all := groups()
+	for _, g := range all {
+		if len(args) > 0 && g.commands[args[0]] != nil {
+			root.AddCommand(g.commands[args[0]](a))
+			return
+		}
+	}
+	for _, g := range all {
+		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
+		for _, newCommand := range g.commands {
+			cmd := newCommand(a)
+			cmd.GroupID = g.title
+			root.AddCommand(cmd)
+		}
+	}
+	last := all[len(all)-1].title
+	root.SetHelpCommandGroupID(last)
+	root.SetCompletionCommandGroupID(last)
 }
 
 func newRootCommand(args []string) *cobra.Command {
@@ -73,23 +108,16 @@ func newRootCommand(args []string) *cobra.Command {
 		return usage(cmd, err.Error())
 	})
 	f := root.PersistentFlags()
-	f.StringVar(&a.socket, "socket", "", "daemon's Unix socket: `PATH`")
-	f.StringVar(&a.connect, "connect", "", "daemon's TCP port: `HOST:PORT`")
+	f.StringVar(&a.socket, "socket", "", "ask the daemon at the Unix socket `PATH`")
+	f.StringVar(&a.connect, "connect", "", "ask the daemon at the TCP port `HOST:PORT`")
 	f.BoolVar(&a.json, "json", false, "print JSON, one object a line")
-	f.StringVar(&a.tokenFile, "token-file", "", "file with the token that --connect shall present")
+	f.StringVar(&a.tokenFile, "token-file", "", "present the token that is in `FILE`")
 	f.BoolVar(&a.tls, "tls", false, "speak TLS with --connect; the other --tls flags imply it")
-	f.StringVar(&a.tlsCA, "tls-ca", "", "`FILE` with the authorities to trust, instead of the system's")
-	f.StringVar(&a.tlsCert, "tls-cert", "", "`FILE` with this client's certificate")
-	f.StringVar(&a.tlsKey, "tls-key", "", "`FILE` with its key")
+	f.StringVar(&a.tlsCA, "tls-ca", "", "trust the authorities in `FILE`, not the system's")
+	f.StringVar(&a.tlsCert, "tls-cert", "", "present the certificate in `FILE`")
+	f.StringVar(&a.tlsKey, "tls-key", "", "the certificate's key is in `FILE`")
 
-	all := commands()
-	if len(args) > 0 && all[args[0]] != nil {
-		root.AddCommand(all[args[0]](a))
-		return root
-	}
-	for _, newCommand := range all {
-		root.AddCommand(newCommand(a))
-	}
+	addCommands(root, a, args)
 	return root
 }
 
@@ -101,7 +129,7 @@ func unknownCommand(root *cobra.Command, args []string) error {
 	}
 	hint := `see "atctl --help" for the commands`
 	root.SuggestionsMinimumDistance = 2
-	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
+	if near := slices.Sorted(slices.Values(root.SuggestionsFor(args[0]))); len(near) > 0 {
 		hint = fmt.Sprintf("did you mean %s?", strings.Join(near, " or "))
 	}
 	return fmt.Errorf("there is no command %q; %s: %w", args[0], hint, fault.Invalid)
@@ -118,9 +146,9 @@ func wants(least, most int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) < least:
-			return usage(cmd, fmt.Sprintf("%s wants %s", cmd.CommandPath(), what))
+			return usage(cmd, fmt.Sprintf("%s wants %s", cmd.Name(), what))
 		case most > 0 && len(args) > most:
-			return usage(cmd, fmt.Sprintf("%s wants %s, and no %q", cmd.CommandPath(), what, args[most]))
+			return usage(cmd, fmt.Sprintf("%s wants %s, and no %q", cmd.Name(), what, args[most]))
 		}
 		return nil
 	}
@@ -129,7 +157,7 @@ func wants(least, most int, what string) cobra.PositionalArgs {
 // none is wants for a command that takes no arguments.
 func none(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usage(cmd, fmt.Sprintf("%s wants no arguments, and no %q", cmd.CommandPath(), args[0]))
+		return usage(cmd, fmt.Sprintf("%s wants no arguments, and no %q", cmd.Name(), args[0]))
 	}
 	return nil
 }

@@ -46,6 +46,10 @@ func runShow(ctx context.Context, a *app, id string) error {
 		return err
 	}
 	now := time.Now()
+	activate := "activate"
+	if d.Kind == "job" {
+		activate = "command"
+	}
 	return errors.Join(
 		fields(os.Stdout,
 			[2]string{"id", d.ID},
@@ -65,7 +69,7 @@ func runShow(ctx context.Context, a *app, id string) error {
 			[2]string{"devices", strings.Join(d.Devices, " ")},
 			[2]string{"locks", strings.Join(d.Locks, " ")},
 			[2]string{"topology", d.Topology},
-			[2]string{"activate", shellWords(d.Activate)},
+			[2]string{activate, shellWords(d.Activate)},
 			[2]string{"deactivate", shellWords(d.Deactivate)},
 			[2]string{"directory", d.Dir},
 			[2]string{"timeout", d.Timeout},

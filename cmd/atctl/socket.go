@@ -12,8 +12,8 @@ const systemSocket = "/run/activationd/control.sock"
 // ownSocket is where the daemon of an unprivileged user listens unless told
 // otherwise; cmd/activationd follows the same rule.
 func ownSocket(uid int, xdgRuntimeDir string) string {
-	if xdgRuntimeDir == "" {
-		xdgRuntimeDir = fmt.Sprintf("/tmp/activationd-%d", uid)
+	if !filepath.IsAbs(xdgRuntimeDir) { // a relative one means nothing
+		return fmt.Sprintf("/tmp/activationd-%d/control.sock", uid)
 	}
 	return filepath.Join(xdgRuntimeDir, "activationd", "control.sock")
 }

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"atctl": main, "fakedaemon": fakeDaemon})
+}
+
+// TestScript runs testdata/script/*.txtar: atctl's face, against a daemon that
+// answers the same every time.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("ACTIVATIOND_SOCKET", e.WorkDir+"/ctl")
+			e.Setenv("TZ", "Europe/Prague")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"await":  await,
+			"status": exitStatus,
+			"setenv": setFromFile,
+			"same":   same,
+		},
+	})
+}
+
+// await FILE [LINES] waits until FILE is there and has as many lines.
+func await(ts *testscript.TestScript, _ bool, args []string) {
+	want := 0
+	if len(args) == 2 {
+		var err error
+		want, err = strconv.Atoi(args[1])
+		ts.Check(err)
+	}
+	for range 6000 { // 30 s
+		info, err := os.Stat(ts.MkAbs(args[0]))
+		if err == nil && (want == 0 || info.Mode().IsRegular() && strings.Count(ts.ReadFile(args[0]), "\n") >= want) {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	ts.Fatalf("%s did not appear", args[0])
+}
+
+// status N CMD ARG... runs CMD, which must exit with status N.
+func exitStatus(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if ee, ok := errors.AsType[*exec.ExitError](ts.Exec(args[1], args[2:]...)); ok {
+		got = ee.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+}
+
+// setenv NAME FILE sets NAME to what FILE contains.
+func setFromFile(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
+}
+
+// same FILE WANT compares two files that tell the same, however wide their
+// columns are. Where WANT has (...), FILE tells how far a time is from now.
+func same(ts *testscript.TestScript, _ bool, args []string) {
+	got, want := ts.ReadFile(args[0]), ts.ReadFile(args[1])
+	got = regexp.MustCompile(`\((in \w+|\w+ ago)\)`).ReplaceAllString(got, "(...)")
+	blanks := regexp.MustCompile(`   *`)
+	got, want = blanks.ReplaceAllString(got, "  "), blanks.ReplaceAllString(want, "  ")
+	if got != want {
+		ts.Fatalf("%s is\n%swant\n%s", args[0], got, want)
+	}
+}
+
+// tlsListener wraps ln in TLS with a new authority, which it writes to
+// prefix.ca; clients need a certificate of it, which is in prefix.crt and .key.
+func tlsListener(ln net.Listener, prefix string) (net.Listener, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return nil, err
+	}
+	keyDER, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER})
+	err = errors.Join(os.WriteFile(prefix+".ca", certPEM, 0o600), os.WriteFile(prefix+".crt", certPEM, 0o600),
+		os.WriteFile(prefix+".key", keyPEM, 0o600))
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(certPEM)
+	return tls.NewListener(ln, &tls.Config{
+		Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
+		MinVersion: tls.VersionTLS12,
+	}), nil
+}
