@@ -137,19 +137,24 @@ func (tt *torture) judgeReservation(d control.Detail, b booking) {
 			tt.t.Errorf("%s: was deactivated and never activated", d.ID)
 		}
 	}
-	if n := len(d.Attempts); n > 0 {
-		last := d.Attempts[n-1]
-		proved := last.Phase == "deactivate" && last.Exit != nil && *last.Exit == 0
-		if fewest, most := 0, 0; !proved {
-			for _, a := range d.Attempts {
-				f, m := marksOf(a)
-				fewest, most = fewest+f, most+m
-			}
-			if most > 0 {
-				tt.t.Errorf("%s ran and its deactivation was not proved; attempts %+v", d.ID, d.Attempts)
-			}
+	if unproved(d) {
+		tt.t.Errorf("%s ran and its deactivation was not proved; attempts %+v", d.ID, d.Attempts)
+	}
+}
+
+// unproved tells whether a reservation's activation may have run and was not
+// undone since.
+func unproved(d control.Detail) bool {
+	dirty := false
+	for _, a := range d.Attempts {
+		switch _, most := marksOf(a); {
+		case a.Phase == "activate" && most > 0:
+			dirty = true
+		case a.Phase == "deactivate" && a.Exit != nil && *a.Exit == 0:
+			dirty = false
 		}
 	}
+	return d.Kind == "reservation" && dirty
 }
 
 // marksOf is how many marks an attempt has left: a script that was ended from

@@ -1,0 +1,250 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// shapes are trees of processes that are known to outlive those who run them.
+// Each sleeper writes its process id to $PIDS. READY tells that all of them are
+// there.
+var shapes = []struct {
+	name, script string
+	stays        bool // does not end by itself
+}{
+	{"plain", `sleeper`, true},
+	{"list", `sleeper; true`, true},
+	{"subshell", `(sleeper); true`, true},
+	{"pipeline", `sleeper | sleeper | cat`, true},
+	{"background", `sleeper & ready`, false},
+	{"background, waited for", `sleeper & ready; wait`, true},
+	{"own session", `setsid "$0" sleep & ready`, false},
+	{"own session, waited for", `setsid -w "$0" sleep`, true},
+	{"double fork", `( ( sleeper & ready ) & wait )`, false},
+	{"session within a session", `setsid sh -c 'setsid "$0" sleep & setsid "$0" sleep & wait' "$0" & ready 2`, false},
+	{"without an environment", `env -i PIDS="$PIDS" READY="$READY" setsid "$0" sleep & ready`, false},
+	{"ignores TERM", `trap '' TERM; sleeper & ready; while :; do sleep 1; done`, true},
+	{"ignores TERM, in own session", `setsid sh -c 'trap "" TERM; "$0" sleep' "$0" & ready; wait`, true},
+	{"stops itself", `sleeper & ready; kill -STOP $$`, true},
+	{"stopped child", `sleeper & ready; kill -STOP $!; wait`, true},
+	{"stopped in own session", `setsid sh -c '"$0" sleep & while ! [ -s "$PIDS" ]; do :; done; kill -STOP $! $$' "$0" & ready; wait`, true},
+	{"survivor holds the output", `setsid "$0" sleep 2>&1 & ready; echo done`, false},
+	{"starts another when asked to end", `trap 'setsid "$0" sleep & exit 0' TERM; sleeper & ready; wait`, true},
+	{"many", `for i in 1 2 3 4 5 6 7 8 9 10; do setsid "$0" sleep & done; ready 10`, false},
+	// It forks as fast as it can, some hundred times; whoever is killed has
+	// started another before.
+	{"forks as fast as it can", `bomb() { [ $1 -lt 400 ] && ( bomb $(($1 + 1)) & ); exec sleep 300; }; sleeper & ready; bomb 1`, true},
+}
+
+const shapeHead = `
+sleeper() { sh -c 'echo $$ >>"$PIDS"; exec sleep 300'; }
+ready() { while [ "$(wc -l <"$PIDS" 2>/dev/null || echo 0)" -lt "${1:-1}" ]; do sleep 0.01; done; }
+[ "$1" = sleep ] && { echo $$ >>"$PIDS"; exec sleep 300; }
+`
+
+// TestNothingIsLeftBehind ends each shape in each way, contained by each guard.
+func TestNothingIsLeftBehind(t *testing.T) {
+	t.Parallel()
+	needProgram(t, "setsid")
+	for _, guard := range []string{"auto", "subreaper"} {
+		t.Run(guard, func(t *testing.T) {
+			t.Parallel()
+			d := newDaemon(t, "runs: {guard: "+guard+"}\n")
+			d.start()
+			t.Logf("runs are contained by %s", d.status().Guard)
+			type one struct{ name, id, pids, outcome string }
+			var all []one
+			for i, s := range shapes {
+				path := d.script(fmt.Sprintf("shape-%d", i), shapeHead+s.script+"\n")
+				for _, end := range []string{"itself", "timeout", "cancel"} {
+					pids := fmt.Sprintf("%s.%d.%s", d.shared("pids"), i, end)
+					args := []string{"--env", "PIDS=" + pids, "--grace", "200ms", "--timeout", "60s", "--", path}
+					outcome := map[string]string{"itself": "succeeded", "timeout": "timed_out", "cancel": "cancelled"}[end]
+					switch {
+					case end == "itself" == s.stays:
+						continue
+					case end == "timeout":
+						args[5] = "500ms"
+					case end == "itself" && strings.Contains(s.script, "kill -STOP"):
+						outcome = "failed"
+					}
+					id := d.add(args...)
+					all = append(all, one{s.name + ", ended by " + end, id, pids, outcome})
+					if end != "cancel" {
+						continue
+					}
+					for deadline := time.Now().Add(patience); d.read(pids) == ""; time.Sleep(time.Millisecond) {
+						if time.Now().After(deadline) {
+							t.Fatalf("%s does not start", s.name)
+						}
+					}
+					d.must("cancel", id)
+				}
+			}
+			for _, o := range all {
+				_, a := d.wait(o.id)
+				if a.Outcome != o.outcome {
+					t.Errorf("%s: is %s (%s), want %s; %+v", o.name, a.Outcome, a.Reason, o.outcome, a.Attempts)
+				}
+				text := d.read(o.pids)
+				if text == "" && !strings.Contains(o.name, "timeout") { // it may not have come so far
+					t.Errorf("%s: no process was started", o.name)
+				}
+				for _, pid := range pidsIn(t, text) {
+					if alive(pid) {
+						t.Errorf("%s: process %d lives on after the end", o.name, pid)
+					}
+				}
+				if len(a.Attempts) != 1 {
+					t.Fatalf("%s: attempts %+v, want one", o.name, a.Attempts)
+				}
+				if c := a.Attempts[0].Contained; c != d.status().Guard {
+					t.Errorf("%s: contained by %q, want %q", o.name, c, d.status().Guard)
+				}
+			}
+			d.nothingLeft()
+		})
+	}
+}
+
+// TestLimitOfProcesses is a fork bomb without an end, which only its limit
+// bounds.
+func TestLimitOfProcesses(t *testing.T) {
+	t.Parallel()
+	needRoot(t) // root itself is not bound by it
+	needProgram(t, "setpriv")
+	const games = 5 // uid of user games, whom nothing else here runs as
+	d := newDaemon(t, "runs: {limits: {nproc: 40}}\n")
+	d.start()
+	script := d.script("bomb", `bomb() { sleep 300 & bomb & bomb & bomb & wait; }
+setsid sh -c 'sleep 300 & sleep 300' &
+bomb &
+exec sleep 300
+`)
+	o := d.run("", "setpriv", fmt.Sprintf("--reuid=%d", games), "--clear-groups", d.bin+"/atctl", "add", "--timeout", "1s", "--grace", "200ms", "--dir", "/", "--", script)
+	if o.status != 0 {
+		t.Fatalf("atctl add: %+v", o)
+	}
+	id := strings.TrimSpace(o.out)
+	a := d.ended(id, "timed_out", 124)
+	if a.Attempts[0].Leftovers == 0 {
+		t.Errorf("nothing was left to be killed: %+v", a.Attempts[0])
+	}
+	if log := d.must("log", id); !strings.Contains(log, "fork") {
+		t.Errorf("the log says %.300q, want that the bomb could not fork any more", log)
+	}
+	d.nothingLeft()
+}
+
+// TestOutputWithoutEnd wants a log that is bounded, and has both ends.
+func TestOutputWithoutEnd(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t, "runs: {output: {head: 64KiB, tail: 64KiB}}\n")
+	d.start()
+	id := d.add("--timeout", "2s", "--grace", "100ms", "--", "sh", "-c", `echo begin; i=0; trap 'echo the end; exit 0' TERM; while :; do i=$((i+1)); echo "line $i of very many"; done`)
+	d.ended(id, "timed_out", 124)
+	text := d.must("log", id)
+	if len(text) > 140<<10 {
+		t.Errorf("the log has %d bytes, want at most about 128 KiB", len(text))
+	}
+	if !strings.HasPrefix(text, "begin\nline 1 of very many\n") || !strings.HasSuffix(text, "the end") {
+		t.Errorf("the log begins %.60q and ends %q, want both ends of the output", text, tail(text, 3))
+	}
+	if info, err := os.Stat(d.state + "/runs/" + id + ".activate.1/log"); err != nil || info.Size() > 140<<10 {
+		t.Errorf("on the disk the log has %v, %v", info, err)
+	}
+	// Floods that nobody stops: the daemon is not in their way.
+	id = d.add("--timeout", "1s", "--", "sh", "-c", "exec cat /dev/zero")
+	d.ended(id, "timed_out", 124)
+	d.nothingLeft()
+}
+
+// TestSlotEndsWhileActivating wants that the slot's end is kept, however long the
+// activation would still take, and that it is undone.
+func TestSlotEndsWhileActivating(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t, `
+sources: [{files: DIR/res.yaml}]
+reservations: {activate: [DIR/activate], deactivate: [DIR/deactivate], grace: 200ms}
+`)
+	b := d.beacon()
+	d.script("activate", "echo up >"+b.path+"\ntrap '' TERM\nsetsid sleep 300 &\nwhile :; do sleep 0.1; done\n")
+	d.script("deactivate", "echo down >"+b.path+"\n")
+	d.start()
+	end := time.Now().Add(1500 * time.Millisecond)
+	d.announce(resv{id: "1@x", start: time.Now(), end: end, devices: "r1"})
+	if got := b.next(); got != "up" {
+		t.Fatalf("first was %q, want up", got)
+	}
+	if got := b.next(); got != "down" {
+		t.Fatalf("then was %q, want down", got)
+	}
+	_, a := d.wait("1@x")
+	last := a.Attempts[len(a.Attempts)-1]
+	if a.Attempts[0].Reason != "stopped" || a.Attempts[0].Ended.Before(end) || last.Phase != "deactivate" || last.Started.Before(a.Attempts[0].Ended) {
+		t.Errorf("attempts %+v, want activate stopped after %v, and then deactivate", a.Attempts, end)
+	}
+	d.nothingLeft()
+}
+
+// TestWrapperIsStopped stops a wrapper and not its script: nothing can be told,
+// and nothing is told wrongly; what comes after the wrapper goes on is true.
+func TestWrapperIsStopped(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t, "")
+	b := d.beacon()
+	d.start()
+	id := d.add("--", "sh", "-c", "echo run >"+b.path+"; sleep 0.1; exit 7")
+	b.next()
+	pid := d.wrapperOf(id + ".activate.1")
+	if pid == 0 {
+		t.Fatal("the run has no wrapper")
+	}
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	d.kill()
+	d.start()
+	if a := d.show(id); a.State != "activating" {
+		t.Errorf("with its wrapper stopped it is %s, want activating", a.State)
+	}
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	d.ended(id, "failed", 7)
+	d.nothingLeft()
+}
+
+// A resv is a reservation for a file.
+type resv struct {
+	id         string
+	start, end time.Time
+	devices    string
+	more       string // further keys
+}
+
+// announce makes res.yaml of these reservations, and loads it.
+func (d *daemon) announce(rs ...resv) string {
+	d.t.Helper()
+	d.write("res.yaml", yaml(rs...), 0o644)
+	return d.must("reload")
+}
+
+func yaml(rs ...resv) string {
+	text := "reservations:\n"
+	for _, r := range rs {
+		text += fmt.Sprintf("- id: %s\n  start: %s\n  end: %s\n", r.id, r.start.Format(time.RFC3339Nano), r.end.Format(time.RFC3339Nano))
+		if r.devices != "" {
+			text += "  devices: [" + r.devices + "]\n"
+		}
+		text += r.more
+	}
+	if len(rs) == 0 {
+		text = "reservations: []\n"
+	}
+	return text
+}

@@ -1,0 +1,271 @@
+package test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"activationd/control"
+)
+
+const labConfig = `
+sources: [{files: DIR/res.yaml}]
+reservations: {activate: [DIR/activate], deactivate: [DIR/deactivate], grace: 200ms, retries: 0, backoff: {first: 20ms, max: 100ms}}
+`
+
+// lab is a daemon with a file of reservations whose scripts tell a beacon
+// "activate 1@x" and "deactivate 1@x".
+func lab(t *testing.T, config string) (*daemon, *beacon) {
+	t.Helper()
+	d := newDaemon(t, config)
+	b := d.beacon()
+	text := `echo "$ACTIVATION_PHASE $ACTIVATION_ID" >` + b.path + "\n"
+	d.script("activate", text)
+	d.script("deactivate", text)
+	d.write("res.yaml", yaml(), 0o644)
+	return d, b
+}
+
+// someDay returns n reservations of next year, each with a device of its own.
+func someDay(n int) []resv {
+	var rs []resv
+	start := time.Now().Add(365 * 24 * time.Hour)
+	for i := range n {
+		rs = append(rs, resv{id: fmt.Sprintf("%d@x", i+1), start: start, end: start.Add(time.Hour), devices: fmt.Sprintf("r%d", i+1)})
+	}
+	return rs
+}
+
+// live lists the reservations that are not finished.
+func (d *daemon) live() []string {
+	d.t.Helper()
+	var ids []string
+	for l := range strings.Lines(d.must("list", "--json") + "\n") {
+		if strings.TrimSpace(l) == "" {
+			continue
+		}
+		if a := parse[control.Activation](d.t, l); a.Kind == "reservation" {
+			ids = append(ids, a.ID)
+		}
+	}
+	return ids
+}
+
+// TestBrokenSources wants of a source that is gone, empty or half-written that it
+// changes nothing, and says so, and that it counts again once it is whole.
+func TestBrokenSources(t *testing.T) {
+	t.Parallel()
+	d, _ := lab(t, labConfig)
+	d.start()
+	whole := yaml(someDay(8)...)
+	d.write("res.yaml", whole, 0o644)
+	if got := d.must("reload"); !strings.Contains(got, "generation=") || !strings.Contains(got, "rejected=0") {
+		t.Errorf("atctl reload says %q", got)
+	}
+	generation := d.status().Generation
+	file := filepath.Join(d.dir, "res.yaml")
+	for _, tt := range []struct {
+		name string
+		make func() error
+	}{
+		{"gone", func() error { return os.Remove(file) }},
+		{"no bytes", func() error { return writeFile(file, "", 0o644) }},
+		{"only blanks", func() error { return writeFile(file, "\n \n", 0o644) }},
+		{"half-written", func() error { return writeFile(file, whole[:strings.LastIndex(whole, "id: ")+4], 0o644) }},
+		{"not YAML", func() error { return writeFile(file, "reservations: [}\n", 0o644) }},
+		{"a directory in its place", func() error {
+			if err := os.Remove(file); err != nil {
+				return err
+			}
+			return os.MkdirAll(file+"/sub", 0o755)
+		}},
+	} {
+		if err := tt.make(); err != nil {
+			t.Fatal(err)
+		}
+		o := d.atctl("reload")
+		if o.status == 0 || o.out+o.err == "" {
+			t.Errorf("%s: atctl reload: %+v, want a failure with a sentence", tt.name, o)
+		}
+		if n := len(d.live()); n != 8 {
+			t.Errorf("%s: %d reservations are left, want all 8", tt.name, n)
+		}
+		s := d.status()
+		if len(s.Sources) != 1 || s.Sources[0].Error == "" {
+			t.Errorf("%s: status says of the source %+v, want its error", tt.name, s.Sources)
+		}
+		if s.Generation != generation {
+			t.Errorf("%s: the generation is %d, want %d as before: nothing was loaded", tt.name, s.Generation, generation)
+		}
+		if tt.name == "a directory in its place" {
+			if err := os.RemoveAll(file); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d.write("res.yaml", whole, 0o644)
+		if o := d.atctl("reload"); o.status != 0 {
+			t.Errorf("%s: whole again, and atctl reload: %+v", tt.name, o)
+		}
+		generation = d.status().Generation
+	}
+}
+
+// TestOneBadReservation wants that it is rejected, with file and line, and that
+// the others are in force.
+func TestOneBadReservation(t *testing.T) {
+	t.Parallel()
+	d, _ := lab(t, labConfig)
+	d.start()
+	rs := someDay(3)
+	rs[1].end = rs[1].start.Add(-time.Hour)
+	d.write("res.yaml", yaml(rs...), 0o644)
+	o := d.atctl("reload")
+	if o.status != 2 || !strings.Contains(o.out, "rejected=1") || !strings.Contains(o.out, "res.yaml:") {
+		t.Errorf("atctl reload: %+v, want status 2, rejected=1 and the place in res.yaml", o)
+	}
+	if got := d.live(); len(got) != 2 {
+		t.Errorf("known are %v, want two", got)
+	}
+	// One that was known and is bad now is left as it was.
+	rs = someDay(3)
+	d.announce(rs...)
+	rs[0].end = rs[0].start
+	d.write("res.yaml", yaml(rs...), 0o644)
+	d.atctl("reload")
+	if a := d.show("1@x"); a.State != "scheduled" {
+		t.Errorf("a reservation that has become bad is %s (%s), want scheduled as it was", a.State, a.Reason)
+	}
+}
+
+// TestMassRemoval wants that a load which would remove too much changes nothing,
+// that force overrides it, and that a dry run changes nothing either way.
+func TestMassRemoval(t *testing.T) {
+	t.Parallel()
+	d, b := lab(t, labConfig)
+	d.start()
+	rs := someDay(9)
+	rs = append(rs, resv{id: "10@x", start: time.Now(), end: time.Now().Add(time.Hour), devices: "r10"})
+	d.announce(rs...)
+	if got := b.next(); got != "activate 10@x" {
+		t.Fatal(got)
+	}
+	d.inState("10@x", "active")
+	d.write("res.yaml", yaml(rs[:2]...), 0o644)
+	o := d.atctl("reload")
+	if o.status != 4 || !strings.Contains(o.out+o.err, "force") {
+		t.Errorf("atctl reload that would remove 8 of 10: %+v, want status 4 and a hint at force", o)
+	}
+	if n := len(d.live()); n != 10 {
+		t.Errorf("%d are left, want all 10", n)
+	}
+	if o := d.atctl("reload", "--force", "--dry-run"); !strings.Contains(o.out, "removed=8") {
+		t.Errorf("a forced dry run says %+v, want removed=8", o)
+	}
+	if n := len(d.live()); n != 10 {
+		t.Errorf("after a dry run %d are left, want all 10", n)
+	}
+	b.quiet()
+	if got := d.must("reload", "--force"); !strings.Contains(got, "removed=8") {
+		t.Errorf("atctl reload --force says %q, want removed=8", got)
+	}
+	if got := b.next(); got != "deactivate 10@x" { // it ran: it is undone
+		t.Errorf("then %q, want deactivate 10@x", got)
+	}
+	d.ended("10@x", "cancelled", 125)
+	if got := d.live(); len(got) != 2 {
+		t.Errorf("known are %v, want two", got)
+	}
+	d.nothingLeft()
+}
+
+// TestEveryWayToReload loads by the file's change, by USR1, by HUP, by the line
+// protocol of 2007 and its newer form. Each leads to a load of its own.
+func TestEveryWayToReload(t *testing.T) {
+	t.Parallel()
+	d, _ := lab(t, labConfig+"listen: ['127.0.0.1:0']\n")
+	d.start()
+	d.loaded(1)
+	d.write("res.yaml", yaml(someDay(1)...), 0o644)
+	d.until("1@x", "known", func(control.Detail) bool { return true })
+	for _, way := range []struct {
+		name string
+		ask  func()
+	}{
+		{"atctl reload", func() { d.must("reload") }},
+		{"USR1", func() { d.signal(syscall.SIGUSR1) }},
+		{"HUP", func() { d.signal(syscall.SIGHUP) }},
+		{"RELOAD over TCP", func() {
+			got := ask(t, "tcp", d.tcp(), "RELOAD\n\n")
+			if !strings.HasPrefix(got, "200 OK generation=") || !strings.HasSuffix(got, "\n.\n") {
+				t.Errorf("RELOAD over TCP answers %q", got)
+			}
+		}},
+		{"kill:10", func() {
+			if got := ask(t, "tcp", d.tcp(), "kill\r\nkill:10\r\n\r\n"); !strings.HasPrefix(got, "200 ") {
+				t.Errorf("kill:10 answers %q", got)
+			}
+		}},
+	} {
+		before := d.status().Generation
+		way.ask()
+		d.loaded(before + 1)
+		t.Logf("%s: loaded", way.name)
+	}
+	for _, text := range []string{"kill\nkill:9\n\n", "kill\nkill:x\n\n", "kill\n\n"} {
+		if got := ask(t, "tcp", d.tcp(), text); !strings.HasPrefix(got, "400 ") {
+			t.Errorf("%q is answered with %q, want 400", text, got)
+		}
+	}
+}
+
+// loaded waits for the load of a generation.
+func (d *daemon) loaded(generation uint64) {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(d.t.Context(), patience)
+	defer cancel()
+	found := errors.New("found")
+	err := control.Stream(ctx, &d.Client, "events", control.EventsIn{Since: allEvents}, func(e control.Event) error {
+		var n uint64
+		if _, err := fmt.Sscanf(e.Reason, "generation=%d", &n); e.What == "load" && err == nil && n >= generation {
+			return found
+		}
+		return nil
+	})
+	if !errors.Is(err, found) {
+		d.t.Fatalf("waiting for generation %d: %v", generation, err)
+	}
+}
+
+// TestReloadsAreMerged asks for very many loads at once. Every one of them is
+// answered, by a load that began after it was asked for.
+func TestReloadsAreMerged(t *testing.T) {
+	t.Parallel()
+	d, _ := lab(t, labConfig)
+	d.start()
+	d.announce(someDay(500)...)
+	before := d.status().Generation
+	const n = 200
+	done := make(chan error, n)
+	for range n {
+		go func() {
+			c := control.Client{Address: d.socket}
+			_, _, err := control.Call[control.ReloadLine](t.Context(), &c, "reload", control.ReloadIn{})
+			_ = c.Close()
+			done <- err
+		}()
+	}
+	for range n {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if loads := d.status().Generation - before; loads == 0 || loads > n/2 {
+		t.Errorf("%d requests led to %d loads, want some, and far fewer", n, loads)
+	}
+}
