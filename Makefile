@@ -24,7 +24,7 @@ NO_SKIPS := $(if $(CI),$(if $(filter 0,$(shell id -u)),-no-skips))
 ROOT     := $(filter 0,$(shell id -u))
 GOTEST    = go run ./scripts/gotest $(NO_SKIPS)
 
-.PHONY: help build demo test test-short unit whole bench torture lint shellcheck fuzz clean install install-deps
+.PHONY: help build demo test test-short unit whole bench torture lint vet shellcheck fuzz clean install install-deps
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-12s %s\n' "$$t" "$$d"; done
@@ -38,9 +38,7 @@ demo: build ## two overlapping reservations on a real switch, checked, in under 
 
 test: install-deps lint build unit whole fuzz-short ## everything; a summary of what was skipped ends each part
 
-test-short: ## what needs no root and little time
-	gofmt -l . | { ! grep .; }
-	go vet ./...
+test-short: vet ## what needs no root and little time
 	go run ./scripts/gotest -short -timeout 5m ./...
 
 install-deps:
@@ -65,10 +63,12 @@ endif
 torture: build ## kill -9 of the daemon, KILLS=200 times, under load
 	go test ./test -run '^TestTorture' -count=1 -v -timeout 60m -args -kills=$(KILLS)
 
-lint: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) shellcheck ## gofmt, go vet, golangci-lint, shellcheck
+lint: vet shellcheck bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## gofmt, go vet, shellcheck, golangci-lint
+	bin/golangci-lint-$(GOLANGCI_LINT_VERSION) run ./...
+
+vet:
 	gofmt -l . | { ! grep .; }
 	go vet ./...
-	$< run ./...
 
 bin/golangci-lint-$(GOLANGCI_LINT_VERSION):
 	@rm -f bin/golangci-lint-*
