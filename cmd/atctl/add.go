@@ -28,8 +28,9 @@ It prints the job's id, alone, on standard output. The id goes to show, log, wai
 cancel and the others. Once it is printed, the job is on the daemon's disk.
 
 When: --at takes a date and time in your own time zone ("2026-11-21 10:00", with
-seconds if you like), RFC 3339 with a zone, or "now"; --in takes a duration such as
-90s, 5m or 1h30m. Without either the job is due now.
+seconds if you like), the next "10:00", "tomorrow 10:00", RFC 3339 with a zone,
+"@" and seconds since 1970, or "now"; --in takes a duration such as 90s, 5m, 1h30m
+or 2d. Without either the job is due now.
 
 What: everything after -- is a command with its arguments. It is not given to a
 shell; say sh -c 'a | b' for one. Without a command, the script is --file FILE, or
@@ -90,7 +91,7 @@ func runAdd(ctx context.Context, a *app, opts addOptions, args []string) error {
 	if opts.At != "" && opts.In != "" {
 		return fmt.Errorf("--at and --in exclude each other; give one: %w", fault.Invalid)
 	}
-	opts.At = zoned(opts.At)
+	opts.At = zoned(opts.At, time.Now())
 	if err := takeWork(&opts, args, os.Stdin); err != nil {
 		return err
 	}
@@ -115,15 +116,46 @@ func runAdd(ctx context.Context, a *app, opts addOptions, args []string) error {
 	return nil
 }
 
-// zoned names the caller's zone in a time that names none: the daemon's may be
-// another one.
-func zoned(at string) string {
+// zoned names now's zone, the caller's, in a time that names none: the daemon's
+// may be another one. What it does not know is for the daemon to judge.
+func zoned(at string, now time.Time) string {
+	at = strings.Join(strings.Fields(at), " ")
 	for _, layout := range []string{"2006-01-02 15:04", time.DateTime, "2006-01-02T15:04", "2006-01-02T15:04:05"} {
-		if t, err := time.ParseInLocation(layout, at, time.Local); err == nil {
-			return t.Format(time.RFC3339)
+		if t, err := time.ParseInLocation(layout, at, now.Location()); err == nil {
+			return earliest(t).Format(time.RFC3339Nano)
 		}
 	}
+	clock, tomorrow := strings.CutPrefix(at, "tomorrow ")
+	for _, layout := range []string{"15:04", time.TimeOnly} {
+		c, err := time.Parse(layout, clock)
+		if err != nil {
+			continue
+		}
+		on := func(day int) time.Time {
+			return time.Date(now.Year(), now.Month(), day, c.Hour(), c.Minute(), c.Second(), 0, now.Location())
+		}
+		t := on(now.Day())
+		if tomorrow || !t.After(now) {
+			t = on(now.Day() + 1)
+		}
+		return earliest(t).Format(time.RFC3339)
+	}
 	return at
+}
+
+// earliest is t, or the instant before it at which the clocks, which went back
+// meanwhile, showed the same.
+func earliest(t time.Time) time.Time {
+	begin, _ := t.ZoneBounds()
+	if begin.IsZero() {
+		return t
+	}
+	_, before := begin.Add(-1).Zone()
+	_, after := t.Zone()
+	if e := t.Add(time.Duration(after-before) * time.Second); e.Before(begin) && before > after {
+		return e
+	}
+	return t
 }
 
 // takeWork sets what the job runs: a command, or else a script.

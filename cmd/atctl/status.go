@@ -48,7 +48,9 @@ func runStatus(ctx context.Context, a *app) error {
 	}
 	var states []string
 	for _, name := range slices.Sorted(maps.Keys(s.States)) {
-		states = append(states, fmt.Sprintf("%d %s", s.States[name], name))
+		if n := s.States[name]; n > 0 {
+			states = append(states, fmt.Sprintf("%d %s", n, name))
+		}
 	}
 	err = fields(os.Stdout,
 		[2]string{"version", s.Version},
