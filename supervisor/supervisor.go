@@ -50,6 +50,7 @@ type Supervisor struct {
 	guard, why string
 	cgroup     string // parent of the runs' cgroups; empty: none
 	null       *os.File
+	dir        *os.File // RunsDir, locked
 	exits      chan Exit
 	closing    chan struct{}
 	followers  sync.WaitGroup
@@ -85,12 +86,37 @@ func New(c Config) (*Supervisor, error) {
 	if s.null, err = os.Open(os.DevNull); err != nil {
 		return nil, err
 	}
+	if s.dir, err = lockRuns(c.RunsDir); err != nil {
+		_ = s.null.Close()
+		return nil, err
+	}
 	if err := s.chooseGuard(); err != nil {
 		_ = s.null.Close()
+		_ = s.dir.Close()
 		return nil, err
 	}
 	s.sweepNamesakes()
 	return s, nil
+}
+
+// lockRuns takes the lock of the directory of all runs. It tells wrappers that
+// a daemon is there, and keeps a second daemon out. A wrapper that asks holds
+// it for an instant.
+func lockRuns(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	for patience := time.Now().Add(lockPatience); ; time.Sleep(lockPause) {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return f, nil
+		}
+		if err != unix.EWOULDBLOCK && err != unix.EINTR || time.Now().After(patience) {
+			_ = f.Close()
+			return nil, fmt.Errorf("lock of %s: %w; has another daemon the same runs? %w", dir, err, fault.Conflict)
+		}
+	}
 }
 
 // Guard returns how runs are contained, and why not better.
@@ -205,6 +231,7 @@ func (s *Supervisor) Close() {
 		_ = os.Remove(s.cgroup) // is refused while there are runs; a wrapper that needs it makes it again
 	}
 	_ = s.null.Close()
+	_ = s.dir.Close()
 }
 
 func (s *Supervisor) forget(k Key) {

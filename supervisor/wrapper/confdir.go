@@ -81,21 +81,23 @@ const (
 // SaveConfig moves the configuration directory at path into the run directory
 // runDir, under the name ConfigDir. To another file system it is copied, within
 // bounds; what exceeds them is left out, which is an error, but the directory
-// is removed all the same. One that is empty, or not there, is no evidence.
+// is removed all the same. One that is not there is no error.
+//
+// On the same file system also an empty one is moved: ext4 does not use the
+// number of a removed inode for a minute or more, and searches on past all of
+// these whenever it makes one, which a thousand runs would feel.
 func SaveConfig(path string, runDir int) error {
 	if path == "" {
 		return nil
 	}
-	switch err := syscall.Rmdir(path); err {
-	case nil, syscall.ENOENT:
-		return nil
-	case syscall.ENOTEMPTY, syscall.EEXIST:
-	default:
-		return err
-	}
 	err := unix.Renameat(unix.AT_FDCWD, path, runDir, ConfigDir)
-	if err == nil || err != syscall.EXDEV {
+	switch {
+	case err == nil || err == syscall.ENOENT:
+		return nil
+	case err != syscall.EXDEV:
 		return err
+	case syscall.Rmdir(path) == nil:
+		return nil // it was empty, which is no evidence
 	}
 	from, err := openat(unix.AT_FDCWD, path, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
 	if err != nil {
