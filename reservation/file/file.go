@@ -19,8 +19,9 @@
 // A file that is not whole (not parseable, empty, without a reservations key, or
 // changing while it is read) is an error and changes nothing: that there are no
 // reservations has to be said, with "reservations: []". YAML has no end, so a
-// writer should write another name and rename it; what is cut between two
-// reservations cannot be told from what is meant.
+// writer should write another name and rename it; what is cut within the last
+// reservation is noticed, what is cut between two cannot be told from what is
+// meant.
 //
 // In a directory, files ending in .yml, .yaml and .json are read in the order of
 // their names. Hidden files, editors' backups, topologies (*.clab.yml,

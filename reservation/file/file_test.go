@@ -252,6 +252,8 @@ func TestUnreadable(t *testing.T) {
 		{"a topology", map[string]string{"lab.yml": triangle}, "lab.yml", `lab.yml:1: has no reservations key; write "reservations: []" to say that there are none`, fault.Invalid},
 		{"only topologies", map[string]string{"lab.yml": triangle}, ".", `: has no file with reservations`, fault.Invalid},
 		{"half a list", map[string]string{"lab.yml": "reservations:\n" + one("a") + "  - {id: b, sta"}, "lab.yml", "lab.yml:", fault.Invalid},
+		{"half a reservation", map[string]string{"lab.yml": "reservations:\n" + one("a") + "  - id: b\n    start: 2026-11-21T10:00:00Z\n    end: 2026-11-2"}, "lab.yml", "lab.yml:5: ends within a reservation", fault.Invalid},
+		{"the beginning of one", map[string]string{"lab.yml": "reservations:\n" + one("a") + "  - id"}, "lab.yml", "lab.yml:3: ends within a reservation", fault.Invalid},
 		{"half of JSON", map[string]string{"lab.json": "{\"reservations\": [\n{\"id\": \"a\",\n\"sta"}, "lab.json", "lab.json:3: ends in the middle", fault.Invalid},
 		{"JSON without its last brace", map[string]string{"lab.json": "{\"reservations\": []\n"}, "lab.json", "lab.json:1: ends in the middle", fault.Invalid},
 		{"JSON that is none", map[string]string{"lab.json": "{\"reservations\": [\n{\"id\": a}]}"}, "lab.json", "lab.json:2: invalid character 'a' looking for beginning of value", fault.Invalid},

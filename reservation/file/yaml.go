@@ -32,10 +32,24 @@ func (p *page) parse(files *beside) ([]item, error) {
 	if json {
 		return p.parseJSON(files)
 	}
-	if items, ok := p.parseParts(files, partSize); ok {
-		return items, nil
+	items, ok := p.parseParts(files, partSize)
+	if !ok {
+		var err error
+		if items, err = p.parseYAML(files); err != nil {
+			return nil, err
+		}
 	}
-	return p.parseYAML(files)
+	if p.brokenOff(items) {
+		return nil, p.fault(p.lineAt(len(p.data)), "ends within a reservation, without a newline: it seems to be half-written")
+	}
+	return items, nil
+}
+
+// brokenOff tells whether the page seems to be the beginning of one that is
+// still being written. YAML has no end that could be missed, but few who write
+// a whole file leave out its last newline, and its last reservation is bad.
+func (p *page) brokenOff(items []item) bool {
+	return len(items) > 0 && items[len(items)-1].fault != "" && !bytes.HasSuffix(p.data, []byte("\n"))
 }
 
 // oddAt is the offset of the first byte that is not UTF-8 or not allowed in YAML,
