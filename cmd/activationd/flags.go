@@ -108,5 +108,6 @@ Signals:
 Exit status:
   0  stopped as asked, or the configuration is good
   1  cannot start or go on; the message says why
-  2  the command line or the configuration is wrong
+  2  the command line or the configuration is wrong, or the state file is damaged: to start
+     it again is of no use before that is put right
 `
