@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"hash/fnv"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -81,6 +83,26 @@ func (s *Supervisor) probe(parent string) error {
 	}
 	defer func() { _ = unix.Close(fd) }()
 	return s.try(fd)
+}
+
+// fileLimit returns the limit of open files that this process was started
+// with. Go's runtime raises the soft one for itself, and lowers it again for
+// the children that package syscall starts; a wrapper's script is not of these,
+// and a program that uses select(2) must not get more than it was meant to.
+func (s *Supervisor) fileLimit() (wrapper.Limit, error) {
+	out, err := exec.Command("/bin/sh", "-c", "ulimit -Sn; ulimit -Hn").Output()
+	if err != nil {
+		return wrapper.Limit{}, fmt.Errorf("limit of open files: %w", err)
+	}
+	l := wrapper.Limit{Name: "nofile"}
+	for i, f := range strings.Fields(string(out)) {
+		n, err := strconv.ParseUint(f, 10, 64)
+		if err != nil {
+			n = wrapper.Unlimited
+		}
+		*[]*uint64{&l.Soft, &l.Hard}[i%2] = n
+	}
+	return l, nil
 }
 
 // try runs the wrapper's program without a run directory, which it must

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -260,4 +261,30 @@ func TestOutputIsLimited(t *testing.T) {
 			b.nothingLeft()
 		})
 	}
+}
+
+// Go raises its own limit of open files; the script gets the one that the
+// daemon was started with.
+func TestFileLimitIsTheDaemons(t *testing.T) {
+	out, err := exec.Command("/bin/sh", "-c", "ulimit -Hn").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := strconv.Atoi(strings.TrimSpace(string(out))); err == nil && n < 500 {
+		t.Skipf("the hard limit of open files is %d", n)
+	}
+	c := exec.Command("/bin/sh", "-c", `ulimit -Sn 321; exec "$0" -test.run '^TestHelperFileLimit$' -test.v`, os.Args[0])
+	c.Env = append(os.Environ(), "FILE_LIMIT_HELPER=1")
+	if out, err := c.CombinedOutput(); err != nil || !strings.Contains(string(out), "soft limit 321\n") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+func TestHelperFileLimit(t *testing.T) {
+	if os.Getenv("FILE_LIMIT_HELPER") == "" {
+		t.Skip("is run by another test")
+	}
+	b := newBench(t, "")
+	b.run(shell("ulimit -Sn"))
+	t.Logf("soft limit %s", b.file("log"))
 }

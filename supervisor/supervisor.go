@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -48,7 +49,8 @@ type Supervisor struct {
 	config     Config
 	boot       string
 	guard, why string
-	cgroup     string // parent of the runs' cgroups; empty: none
+	cgroup     string        // parent of the runs' cgroups; empty: none
+	files      wrapper.Limit // of a run that has no limit of its own
 	null       *os.File
 	dir        *os.File // RunsDir, locked
 	exits      chan Exit
@@ -93,6 +95,10 @@ func New(c Config) (*Supervisor, error) {
 	if err := s.chooseGuard(); err != nil {
 		_ = s.null.Close()
 		_ = s.dir.Close()
+		return nil, err
+	}
+	if s.files, err = s.fileLimit(); err != nil {
+		s.Close()
 		return nil, err
 	}
 	s.sweepNamesakes()
@@ -160,6 +166,9 @@ func (s *Supervisor) fill(k Key, spec *wrapper.Spec) {
 	spec.ID, spec.Phase, spec.Attempt = k.ID, k.Phase, k.N
 	spec.Boot, spec.Mark = s.boot, mark(k)
 	spec.ConfigRoot, spec.Cgroup = s.config.ConfigRoot, s.cgroup
+	if !slices.ContainsFunc(spec.Limits, func(l wrapper.Limit) bool { return l.Name == s.files.Name }) {
+		spec.Limits = append(slices.Clone(spec.Limits), s.files)
+	}
 }
 
 // Stop asks for the run's end: TERM, the grace, KILL. It does not wait for it.

@@ -51,10 +51,10 @@ const maxTopology = 16 << 20
 
 // copyTopology puts the topology, if there is one, where the script can read it.
 func (w *run) copyTopology() error {
-	data, err := readFile(dirFD, TopologyFile, maxTopology)
-	if err == syscall.ENOENT {
+	if !w.spec.hasTopology {
 		return nil
 	}
+	data, err := readFile(dirFD, TopologyFile, maxTopology)
 	if err != nil {
 		return err
 	}

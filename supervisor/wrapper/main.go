@@ -1,7 +1,6 @@
 package wrapper
 
 import (
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -53,7 +52,6 @@ type run struct {
 
 // Main is the wrapper process. It returns its exit status.
 func Main() int {
-	runtime.LockOSThread() // on the first thread, so that the children are that thread's
 	if !stopBlocked() {
 		_, _ = writeAll(2, []byte("atwrap: activationd starts it, with its run's directory; it cannot be used by hand\n"))
 		return StatusMisused
@@ -232,12 +230,9 @@ func (w *run) environment(now time.Time) ([]*byte, error) {
 	}
 	if w.configDir != "" {
 		env = append(env, configVar+"="+w.configDir)
-		if w.spec.hasTopology {
-			env = append(env, topologyVar+"="+w.configDir+"/"+TopologyFile)
-		}
 	}
 	if w.topology != "" {
-		env = append(env, "ACTIVATION_TOPOLOGY="+w.topology)
+		env = append(env, topologyVar+"="+w.topology)
 	}
 	if w.spec.Mark != "" {
 		env = append(env, MarkVar+"="+w.spec.Mark)
