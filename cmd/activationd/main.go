@@ -23,8 +23,8 @@ import (
 func main() {
 	if err := run(os.Args[1:], os.Stdout); err != nil {
 		kind := fault.Of(err)
-		for line := range strings.SplitSeq(err.Error(), "\n") { // a configuration's faults, one each
-			fmt.Fprintln(os.Stderr, "activationd:", strings.TrimSuffix(line, ": "+kind.Error()))
+		for line := range strings.SplitSeq(fault.Text(err), "\n") { // a configuration's faults, one each
+			fmt.Fprintln(os.Stderr, "activationd:", line)
 		}
 		if kind == fault.Invalid || kind == fault.NotFound {
 			os.Exit(2)

@@ -30,7 +30,7 @@ func message(err error) string {
 	if err == nil || err.Error() == "" {
 		return ""
 	}
-	lines := strings.Split(strings.TrimRight(err.Error(), "\n"), "\n")
+	lines := strings.Split(strings.TrimRight(fault.Text(err), "\n"), "\n")
 	return "atctl: " + strings.Join(lines, "\natctl: ")
 }
 

@@ -52,7 +52,7 @@ func TestClient(t *testing.T) {
 		if !errors.As(err, &re) || fault.Of(err) != kind || !reflect.DeepEqual(lines, []number{{1}}) {
 			t.Errorf("fail %s: %v, %v", kind, lines, err)
 		}
-		if kind != fault.Internal && err.Error() != "one; two: "+string(kind)+" generation=4" {
+		if kind != fault.Internal && err.Error() != "one; two generation=4" {
 			t.Errorf("fail %s: %q", kind, err)
 		}
 		_, lines, err = control.Call[number](ctx, c, "fail", failIn{Kind: string(kind), Late: true})

@@ -151,7 +151,7 @@ func TestFirstLine(t *testing.T) {
 			t.Errorf("first line %q after %v", got, time.Since(began))
 		}
 		r.events <- -1
-		if got, want := reply(t, c), `{"error":{"code":503,"text":"the end: unavailable"}}`+"\n.\n"; got != want {
+		if got, want := reply(t, c), `{"error":{"code":503,"text":"the end"}}`+"\n.\n"; got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 		send(t, c, "ping\n") // the connection is good for more
@@ -178,7 +178,7 @@ func TestEnd(t *testing.T) {
 		}
 		began := time.Now()
 		r.cancel()
-		ends := "the daemon ends; ask again when it is back: unavailable"
+		ends := "the daemon ends; ask again when it is back"
 		for _, tt := range []struct {
 			name string
 			c    net.Conn

@@ -45,7 +45,7 @@ func (l *listening) serve(ctx context.Context, conn net.Conn, authenticate func(
 	if err != nil {
 		l.Log.Info("connection refused", "peer", conn.RemoteAddr().String(), "err", err)
 		if plain, why := answerable(conn, err); plain != nil {
-			l.dismiss(plain, control.Code(why), why.Error())
+			l.dismiss(plain, control.Code(why), fault.Text(why))
 		}
 		return
 	}
@@ -313,7 +313,7 @@ func (s *session) describe(op *control.Op, err error) (int, string) {
 		s.Log.Error("operation failed", "command", op.Name, "ref", ref, "err", err)
 		return 500, "a fault of the daemon's own; its log tells more, at ref=" + ref
 	}
-	return code, err.Error()
+	return code, fault.Text(err)
 }
 
 // ended gives the error of an operation that was cut short by the daemon's end
