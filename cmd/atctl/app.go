@@ -29,13 +29,13 @@ func (a *app) client() (*control.Client, error) {
 	if a.made != nil {
 		return a.made, nil
 	}
-	c := &control.Client{Network: "unix", Address: a.socket}
+	c := &control.Client{Network: "unix", Address: a.socket, Dial: dialUnix}
 	secure := a.tls || a.tlsCA != "" || a.tlsCert != "" || a.tlsKey != ""
 	switch {
 	case a.socket != "" && a.connect != "":
 		return nil, fmt.Errorf("--socket and --connect exclude each other; give one: %w", fault.Invalid)
 	case a.connect != "":
-		c.Network, c.Address = "tcp", a.connect
+		c.Network, c.Address, c.Dial = "tcp", a.connect, nil
 	case secure:
 		return nil, fmt.Errorf("TLS is for --connect HOST:PORT; a Unix socket needs none: %w", fault.Invalid)
 	case a.socket == "":

@@ -212,11 +212,16 @@ func (f *fake) registry() *control.Registry {
 		control.DeclareStream("wait", control.Viewer, "", f.wait),
 		control.DeclareStream("events", control.Viewer, "", f.events),
 		control.DeclareStream("backup", control.Admin, "",
-			func(_ context.Context, _ caller, _ nothing, send func(control.BackupOut) error) error {
+			func(ctx context.Context, _ caller, _ nothing, send func(control.BackupOut) error) error {
 				for _, piece := range []string{"pretend ", "it is bbolt\n"} {
 					if err := send(control.BackupOut{Base64: base64.StdEncoding.EncodeToString([]byte(piece))}); err != nil {
 						return err
 					}
+				}
+				if _, err := os.Stat("disk-hangs"); err == nil {
+					err := told("backup")
+					<-ctx.Done()
+					return err
 				}
 				if _, err := os.Stat("disk-fails"); err == nil {
 					return fmt.Errorf("the disk is on fire: %w", fault.Unavailable)
