@@ -114,17 +114,18 @@ func TestRudeClients(t *testing.T) {
 
 	enough := make(chan struct{})
 	var wg sync.WaitGroup
-	for name, be := range rude {
+	var rudes []net.Conn
+	for _, be := range rude {
 		for range 5 {
+			conn, err := net.Dial("tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rudes = append(rudes, conn)
+			_ = conn.SetDeadline(time.Now().Add(2 * patience))
 			wg.Go(func() {
-				conn, err := net.Dial("tcp", address)
-				if err != nil {
-					t.Errorf("%s: %v", name, err)
-					return
-				}
-				defer func() { _ = conn.Close() }()
-				_ = conn.SetDeadline(time.Now().Add(2 * patience))
 				be(conn, enough)
+				_ = conn.Close()
 			})
 		}
 	}
@@ -170,10 +171,10 @@ func TestRudeClients(t *testing.T) {
 	if peak > 256<<10 {
 		t.Errorf("the daemon took %d MiB, want it bounded by its limits", peak>>10)
 	}
-	for _, conn := range idle {
+	close(enough)
+	for _, conn := range append(idle, rudes...) {
 		_ = conn.Close()
 	}
-	close(enough)
 	wg.Wait()
 	if p.exited() {
 		t.Fatal("the daemon is gone")

@@ -76,7 +76,7 @@ func testMain(m *testing.M) (int, error) {
 func build(dir, version string) error {
 	args := []string{"build", "-o", dir + "/"}
 	if version != "" {
-		args = append(args, "-ldflags", "-X main.version="+version)
+		args = append(args, "-ldflags", "-X main.buildVersion="+version)
 	}
 	for _, p := range []struct {
 		name string
@@ -243,6 +243,7 @@ func (d *daemon) tryLaunch() (*process, error) {
 	cmd.Dir, cmd.Stderr = d.dir, d.logFile
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+d.notify.path, "GORACE=halt_on_error=1")
 	d.notify.drain()
+	_ = d.Close() // what is kept of an earlier daemon's connections is of no use
 	p := &process{cmd: cmd, gone: make(chan struct{})}
 	if err := cmd.Start(); err != nil {
 		return nil, err

@@ -268,3 +268,10 @@ func readNames(dir string) ([]string, error) {
 	}
 	return names, err
 }
+
+func ownerOf(info os.FileInfo) int {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(st.Uid)
+	}
+	return -1
+}
