@@ -52,17 +52,19 @@ func newLab(t *testing.T) *lab {
 	if out, err := bash("lab_start"); err != nil {
 		t.Fatalf("lab_start: %v\n%s", err, out)
 	}
-	if err := os.Mkdir(filepath.Join(dir, "config"), 0o700); err != nil {
-		t.Fatal(err)
-	}
 	return l
 }
 
-// run calls a script as the daemon does, in a process group of its own.
+// run calls a script as the daemon does: in a process group of its own, with a
+// configuration directory that no other run has.
 func (l *lab) run(script, id, devices string, env ...string) (string, error) {
+	config, err := os.MkdirTemp(l.dir, "config")
+	if err != nil {
+		return "", err
+	}
 	cmd := exec.Command("./" + script)
 	cmd.Env = append(os.Environ(), "ACTIVATION_ID="+id, "ACTIVATION_DEVICES="+devices,
-		"ACTIVATION_CONFIG_DIR="+filepath.Join(l.dir, "config"),
+		"ACTIVATION_CONFIG_DIR="+config,
 		"OVS_DB=unix:"+filepath.Join(l.dir, "switch", "db.sock"), "VLAN_LEASES="+filepath.Join(l.dir, "vlans"))
 	cmd.Env = append(cmd.Env, env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
