@@ -24,7 +24,7 @@ func (r *Record) decide(l look) Event {
 		if r.State == Activating && r.Ending == "" && r.over(l.now) {
 			return Over
 		}
-		if r.State == Activating && r.Ending != "" && !r.Stopped {
+		if r.State == Activating && (r.Ending != "" || r.Pause) && !r.Stopped {
 			return stopAgain
 		}
 		return noEvent
@@ -37,6 +37,8 @@ func (r *Record) decide(l look) Event {
 			return Over
 		case late < -l.arm:
 			return noEvent
+		case r.Late: // the policy was asked before, or somebody wants it
+			return Due
 		case late > missedAfter && r.Missed == MissedSkip:
 			return Miss
 		case !r.slot() && late > max(missedAfter, l.missedGrace):
@@ -70,7 +72,7 @@ func (r *Record) decide(l look) Event {
 		}
 		return Grant
 	case Finished:
-		if !r.Until.IsZero() && !l.now.Before(r.Until) {
+		if until := r.keptUntil(); !until.IsZero() && !l.now.Before(until) {
 			return Prune
 		}
 	}
@@ -108,7 +110,7 @@ func (r *Record) due() (at time.Time, armable bool) {
 			return r.RetryAt, false
 		}
 	case Finished:
-		return r.Until, false
+		return r.keptUntil(), false
 	}
 	return time.Time{}, false
 }

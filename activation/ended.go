@@ -24,7 +24,6 @@ func (t *turn) ended(x supervisor.Exit) error {
 		return nil
 	}
 	a.Open, a.Result = false, x.Result
-	r.Stopped = false
 	t.opened--
 	if a.Phase == Activate {
 		t.started--
@@ -33,40 +32,48 @@ func (t *turn) ended(x supervisor.Exit) error {
 	said := Describe(a)
 	t.news = append(t.news, Happening{Time: t.now, What: "attempt.ended", ID: r.ID, State: string(r.State), Reason: said})
 	ev := t.verdict(r, a)
+	r.Stopped = false
 	if err := t.apply(r, ev, said); err != nil {
 		return err
 	}
-	if ev == Void && r.State == Waiting && r.Voids == 0 && t.now.Add(t.set.ArmAhead).Before(r.activateAt()) {
+	switch {
+	case r.State == Waiting && a.Result.Reason == wrapper.Disarmed && t.now.Add(t.set.ArmAhead).Before(r.activateAt()):
 		// Disarmed because the clock was set back: its instant is to come again.
-		if err := t.apply(r, Move, "the clock was set back"); err != nil {
-			return err
-		}
+		err = t.apply(r, Move, "the clock was set back")
+	case r.State == Active && t.rebooted: // it had come up when the machine went down
+		err = t.undoAfterReboot(r)
+	}
+	if err != nil {
+		return err
 	}
 	if _, err := t.advance(r); err != nil {
 		return err
 	}
-	return t.save(old, r)
+	return t.put(old, r)
 }
 
 // verdict says what the end of an attempt means for its activation, and counts it.
 func (t *turn) verdict(r *Record, a *Attempt) Event {
 	res, d := a.Result, t.set.Of(r)
+	r.RetryAt = time.Time{}
 	switch {
 	case res.Reason == wrapper.Exited && res.Exit == 0:
 		if !r.slot() {
-			r.Ending = Succeeded // also when it was asked to stop: it did its work
+			r.Ending, r.Cause = Succeeded, "" // also when it was asked to stop: it did its work
 		}
 		return OK
 	case res.Reason == wrapper.NotStarted, res.Reason == wrapper.Disarmed:
-		if a.Phase == Activate && r.Tries == 0 {
+		if a.First {
 			r.Dirty = false // as before the claim
 		}
-		r.RetryAt = time.Time{}
-		if res.Reason == wrapper.NotStarted && res.Text != "" { // it could not be started: not at once again
-			r.Voids++
-			r.RetryAt = t.now.Add(d.backoff(r.Voids))
+		if res.Reason == wrapper.NotStarted { // at once again, but not again and again
+			if r.Voids++; r.Voids > 1 {
+				r.RetryAt = t.now.Add(d.backoff(r.Voids - 1))
+			}
 		}
 		return Void
+	case a.Phase == Activate && r.Pause && res.Reason == wrapper.Stopped:
+		return Void // held at the last moment: that was no try
 	}
 	r.Tries++
 	r.Voids = 0
@@ -80,7 +87,7 @@ func (t *turn) verdict(r *Record, a *Attempt) Event {
 	if r.Ending != "" { // it was to end anyway
 		return Spent
 	}
-	if t.e.rebooted && r.slot() && !r.over(t.now) {
+	if t.rebooted && r.slot() && !r.over(t.now) {
 		r.Renew, r.Ending = true, Lost // undo what the power loss left, and serve the slot again
 		return Spent
 	}

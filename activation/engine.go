@@ -3,7 +3,6 @@ package activation
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -64,10 +63,12 @@ type Engine struct {
 	draining bool
 	idle     chan struct{} // closed by Run when it drains and nothing runs any more
 
-	wakeAt   atomic.Int64 // for when the alarm is set, in Unix nanoseconds; written by Run only
-	running  atomic.Int64 // open attempts of phase activate; written by Run only
-	open     int          // open attempts of both phases; Run's own
-	rebooted bool         // the machine was started anew since the last daemon; Run's own, until its first turn
+	wakeAt   atomic.Int64  // for when the alarm is set, in Unix nanoseconds; written by Run only
+	running  atomic.Int64  // open attempts of phase activate; written by Run only
+	open     int           // open attempts of both phases; Run's own
+	newBoot  bool          // the machine was started anew, and the store does not know; Run's own, until its first turn
+	rebooted bool          // the same, and there was a daemon before; Run's own, until its first turn
+	evidence chan struct{} // capacity one: there is evidence to be removed
 
 	loader loader
 }
@@ -78,24 +79,33 @@ func New(p Parts, set Settings) *Engine {
 	e := &Engine{
 		parts: p, hub: newHub(now), began: now,
 		alive: make(chan chan struct{}), poked: make(chan struct{}, 1), idle: make(chan struct{}),
+		evidence: make(chan struct{}, 1),
 	}
 	e.loader.init()
 	e.Configure(set)
 	return e
 }
 
+// minKeep is how long what is finished is kept at least, so that whoever waits
+// for its end can see it.
+const minKeep = time.Minute
+
 // Configure puts other settings in force, for what is claimed from now on.
 func (e *Engine) Configure(set Settings) {
 	set.MaxParallel = max(1, set.MaxParallel)
+	set.Keep = max(minKeep, set.Keep)
 	e.set.Store(&set)
 	e.poke()
 }
 
 // poke makes Run take a turn. It does not wait.
-func (e *Engine) poke() {
+func (e *Engine) poke() { token(e.poked) }
+
+// token puts a token into a channel that has room for one.
+func token(c chan<- struct{}) {
 	select {
-	case e.poked <- struct{}{}:
-	default: // a token is there already
+	case c <- struct{}{}:
+	default: // one is there already
 	}
 }
 
@@ -159,16 +169,19 @@ func (e *Engine) begin(tx store.Tx) *txn {
 	return &txn{Tx: tx, now: time.Now().Round(0), set: e.set.Load(), log: e.parts.Log}
 }
 
-// retryPause is how long Run waits before it tries again to write what it could not.
+// retryPause is how long Run waits before it tries again to write what it could
+// not, or to find out what has become of a run.
 const retryPause = time.Second
 
 // Run does what the records say until ctx is done, or the store has failed for
 // good. It lets go of what runs and stops none of it: the next daemon adopts it.
 func (e *Engine) Run(ctx context.Context) error {
-	work, err := e.recover(ctx)
-	if err != nil {
-		return fmt.Errorf("taking up what an earlier daemon left: %w", err)
-	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	var sweeper sync.WaitGroup
+	sweeper.Go(func() { e.sweep(ctx) })
+	defer sweeper.Wait()
+	defer cancel(nil)
+	var w work
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	for {
@@ -181,20 +194,25 @@ func (e *Engine) Run(ctx context.Context) error {
 			close(pong)
 			continue
 		case x := <-e.parts.Runs.Exits():
-			work.exits = append(work.exits, x)
+			w.exits = append(w.exits, x)
 		}
 		if ctx.Err() != nil { // select picks either when both are ready
 			return context.Cause(ctx)
 		}
-		work.exits = e.moreExits(work.exits)
-		work.ids = append(work.ids, e.takeTouched()...)
-		switch err := e.turns(ctx, &work); {
-		case err == nil:
+		w.exits = e.moreExits(w.exits)
+		w.ids = append(w.ids, e.takeTouched()...)
+		err := e.recover(ctx, &w)
+		if err == nil {
+			err = e.turns(ctx, &w)
+		}
+		switch {
 		case errors.Is(err, fault.Unavailable): // no space left: what is to be done stays to be done
 			e.parts.Log.Error("cannot write; trying again", "err", err, "in", retryPause)
 			retry.Reset(retryPause)
-		default:
+		case err != nil:
 			return err
+		case len(w.adopt) > 0:
+			retry.Reset(retryPause)
 		}
 		e.checkIdle()
 	}

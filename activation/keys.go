@@ -23,6 +23,7 @@ import (
 //	s/SOURCE/ID              what a source announced: see sourceMark
 //	f/SOURCE                 fingerprint and rejects of the source's last load
 //	t/ID/source|link|applied topologies: announced, by linkconf, in force
+//	p/RUN                    evidence that is to be removed
 //	n/NAME                   numbers: see the constants
 //
 // Holders and queues are an index: they follow from the records' states, and
@@ -39,6 +40,7 @@ const (
 	sourceKey   = "s/"
 	loadKey     = "f/"
 	topologyKey = "t/"
+	evidenceKey = "p/"
 
 	jobNumber   = "n/job"        // the newest job's
 	generation  = "n/generation" // the newest load's

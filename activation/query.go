@@ -51,10 +51,13 @@ func (e *Engine) Get(ctx context.Context, id string) (View, error) {
 
 func (t *txn) view(r *Record) View {
 	v := View{Record: *r.clone()}
+	if r.RetryAt.After(t.now) && r.open() == nil {
+		v.Reason += "; the next try is due at " + stamp(r.RetryAt)
+	}
 	if r.State == Waiting && r.Line > 0 {
 		if b := t.blocker(r); b != "" {
 			v.WaitsFor = append(v.WaitsFor, b)
-			v.Reason = "waits for " + b // as it is now, not as it was when it came into line
+			v.Reason = waitsFor + b // as it is now, not as it was when it came into line
 		} else if r.ForSlot {
 			v.WaitsFor = append(v.WaitsFor, "a free slot")
 		}
@@ -106,8 +109,9 @@ func (e *Engine) List(ctx context.Context, f Filter, fn func(View) error) error 
 				}
 				read++
 				r, err := decode(k, data)
-				if err != nil {
-					return err
+				if err != nil { // the others are there to be seen
+					e.parts.Log.Error("a record cannot be read", "key", k, "err", err)
+					continue
 				}
 				if f.match(r) {
 					page = append(page, t.view(r))
@@ -142,9 +146,10 @@ func (e *Engine) Wait(ctx context.Context, id string) (View, error) {
 	v, err := look()
 	if err == nil {
 		err = e.Follow(ctx, since, func(h Happening) (err error) {
-			if h.ID == id {
+			if h.ID == id || h.Seq != since+1 { // some were missed: it may have been among them
 				v, err = look()
 			}
+			since = h.Seq
 			return err
 		})
 	}

@@ -77,9 +77,11 @@ type Record struct {
 	Held     []string  `json:"held,omitempty"`     // the locks that it holds
 	Dirty    bool      `json:"dirty,omitempty"`    // an activate attempt ran, and no deactivation has been proved since
 	Ending   Outcome   `json:"ending,omitempty"`   // how it shall end once its attempts have
+	Cause    string    `json:"cause,omitempty"`    // why it is to end
 	Renew    bool      `json:"renew,omitempty"`    // its slot is to be served again after the deactivation
+	Pause    bool      `json:"pause,omitempty"`    // it was held while armed: to be held once its attempt has ended
 	Quit     bool      `json:"quit,omitempty"`     // somebody cancelled it: its source cannot bring it back
-	Late     bool      `json:"late,omitempty"`     // run now: do not wait for Start
+	Late     bool      `json:"late,omitempty"`     // do not wait for Start, and do not ask whether it was missed
 	Tries    int       `json:"tries,omitempty"`    // failed attempts of this phase, this time round
 	Voids    int       `json:"voids,omitempty"`    // attempts in a row that ended before their script began
 	RetryAt  time.Time `json:"retry_at,omitzero"`  // not before then
@@ -103,11 +105,13 @@ type Identity struct {
 
 // An Attempt is one run of one phase.
 type Attempt struct {
-	Phase   string         `json:"phase"`
-	N       int            `json:"n"`
-	Claimed time.Time      `json:"claimed"`
-	Result  wrapper.Result `json:"result,omitzero"` // once it has ended
-	Open    bool           `json:"open,omitempty"`  // its end is not known yet
+	Phase     string         `json:"phase"`
+	N         int            `json:"n"`
+	Claimed   time.Time      `json:"claimed"`
+	NotBefore time.Time      `json:"not_before,omitzero"` // armed: its script begins then
+	Result    wrapper.Result `json:"result,omitzero"`     // once it has ended
+	Open      bool           `json:"open,omitempty"`      // its end is not known yet
+	First     bool           `json:"first,omitempty"`     // before it there was nothing to undo
 }
 
 // keepAttempts bounds how many attempts a record keeps; older ones are dropped.
@@ -139,12 +143,32 @@ func (r *Record) deactivateAt() time.Time {
 // over tells whether the slot has ended.
 func (r *Record) over(now time.Time) bool { return r.slot() && !now.Before(r.deactivateAt()) }
 
-// wants lists the locks that the activation needs while it runs.
+// wants lists the locks that the activation needs while it runs. As long as
+// something is to be undone these are the ones that it was begun with, whatever
+// its source says now.
 func (r *Record) wants() []string {
-	if !r.slot() {
+	switch {
+	case !r.slot():
 		return r.Locks
+	case r.Dirty:
+		return r.Held
 	}
 	return r.Devices
+}
+
+// armed tells whether an attempt has been claimed ahead of its instant.
+func (r *Record) armed(now time.Time) bool {
+	a := r.open()
+	return a != nil && a.NotBefore.After(now)
+}
+
+// keptUntil is until when a finished activation is kept: as long as its source
+// announces it for a slot that is not over, or it would be taken for a new one.
+func (r *Record) keptUntil() time.Time {
+	if end := r.deactivateAt(); r.Source != "" && end.After(r.Until) {
+		return end
+	}
+	return r.Until
 }
 
 func (r *Record) facts(now time.Time) facts {
@@ -153,6 +177,8 @@ func (r *Record) facts(now time.Time) facts {
 		dirty: r.Dirty,
 		ended: r.Ending != "",
 		fresh: r.Renew && !r.over(now),
+		armed: r.armed(now),
+		pause: r.Pause,
 	}
 }
 

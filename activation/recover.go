@@ -5,87 +5,105 @@ import (
 	"fmt"
 	"strings"
 
-	"activationd/internal/fault"
 	"activationd/store"
 	"activationd/supervisor"
+	"activationd/supervisor/wrapper"
 )
 
 // recover takes up what an earlier daemon left: it adopts what runs, collects
-// what has ended meanwhile, and lists all that has to be looked at because of
-// that. The comparison that every turn makes does the rest.
-func (e *Engine) recover(ctx context.Context) (work, error) {
-	var w work
-	var open []supervisor.Key
-	var stops []supervisor.Key
-	var running int
-	err := e.parts.DB.Update(ctx, func(tx store.Tx) error {
-		open, stops, running = nil, nil, 0
-		w = work{}
-		t := e.begin(tx)
-		last := string(tx.Get(bootID))
-		e.rebooted = last != "" && last != e.parts.Boot
-		for k := range tx.Scan(runKey, "") {
-			r, err := t.get(strings.TrimPrefix(k, runKey))
-			if err != nil {
-				return err
-			}
-			a := r.open()
-			if a == nil {
-				return fmt.Errorf("the index has an open attempt of %s, its record has none: %w", r.ID, fault.Internal)
-			}
-			open = append(open, supervisor.Key{ID: r.ID, Phase: a.Phase, N: a.N})
-			if r.Ending != "" && a.Phase == Activate {
-				stops = append(stops, open[len(open)-1])
-			}
-			if a.Phase == Activate {
-				running++
-			}
+// what has ended meanwhile, and lists those whose turn may have come. The
+// comparison that every turn makes does the rest. Where it is not known what
+// has become of a run, it is tried again with each call.
+func (e *Engine) recover(ctx context.Context, w *work) error {
+	if !w.recovered {
+		if err := e.survey(ctx, w); err != nil {
+			return fmt.Errorf("taking up what an earlier daemon left: %w", err)
 		}
-		lines := make(map[string]bool)
-		for k := range tx.Scan(queueKey, "") {
-			lines[k[strings.LastIndexByte(k, '/')+1:]] = true
-		}
-		for id := range lines {
-			w.ids = append(w.ids, id)
-		}
-		if err := e.undoActive(t); err != nil {
-			return err
-		}
-		e.hub.publish(t.news)
-		if last == e.parts.Boot {
-			return nil
-		}
-		return tx.Put(bootID, []byte(e.parts.Boot))
-	})
-	if err != nil {
-		return w, err
+		w.recovered = true
+		token(e.evidence)
 	}
-	e.running.Store(int64(running))
-	e.open = len(open)
-	for _, k := range open {
+	todo := w.adopt
+	w.adopt = nil
+	for _, k := range todo {
 		found, err := e.parts.Runs.Adopt(k)
-		if err != nil {
-			return w, err
+		switch {
+		case err != nil && !e.rebooted:
+			e.parts.Log.Error("cannot find out whether a run goes on; trying again", "run", k, "err", err, "in", retryPause)
+			w.adopt = append(w.adopt, k)
+			continue
+		case err != nil: // nothing outlives the machine's end
+			found = supervisor.Found{State: supervisor.Lost, Result: wrapper.Result{Reason: wrapper.Lost, Text: err.Error(), Exit: -1}}
+		case e.rebooted && found.State == supervisor.NotStarted:
+			// Its directory shows nothing of it, but may have lost that with the power.
+			found.State, found.Result.Reason = supervisor.Lost, wrapper.Lost
+			found.Result.Text = "the machine went down meanwhile"
 		}
 		if found.State != supervisor.Running {
 			w.exits = append(w.exits, supervisor.Exit{Key: k, Result: found.Result})
+		} else if w.stopped[k] {
+			e.stop(k)
 		}
 		e.parts.Log.Info("took up a run", "run", k, "found", found.State, "reason", found.Result.Reason)
 	}
-	for _, k := range stops { // the earlier daemon may have been killed before it could say so
-		if err := e.parts.Runs.Stop(k); err != nil {
-			e.parts.Log.Error("cannot stop a run", "run", k, "err", err)
-		}
-	}
-	e.poke()
-	return w, nil
+	return nil
 }
 
-// undoActive has what was active before the machine was started anew undone,
-// and activated again while its slot lasts: a lab does not outlive a power loss.
-func (e *Engine) undoActive(t *txn) error {
-	if !e.rebooted {
+// survey reads what an earlier daemon left. It changes nothing.
+func (e *Engine) survey(ctx context.Context, w *work) error {
+	return e.parts.DB.View(ctx, func(tx store.Tx) error {
+		t := e.begin(tx)
+		last := string(tx.Get(bootID))
+		e.newBoot, e.rebooted = last != e.parts.Boot, last != "" && last != e.parts.Boot
+		w.adopt, w.ids, w.stopped = nil, nil, make(map[supervisor.Key]bool)
+		running := 0
+		for k := range tx.Scan(runKey, "") {
+			id := strings.TrimPrefix(k, runKey)
+			r, err := t.get(id)
+			if err != nil || r.open() == nil {
+				e.parts.Log.Error("leaving alone a record with an open attempt that cannot be read", "id", id, "err", err)
+				continue
+			}
+			a := r.open()
+			run := supervisor.Key{ID: r.ID, Phase: a.Phase, N: a.N}
+			w.adopt = append(w.adopt, run)
+			if a.Phase == Activate {
+				running++
+			}
+			// The earlier daemon may have been killed before it could say so.
+			if r.Stopped {
+				w.stopped[run] = true
+			}
+			w.ids = append(w.ids, r.ID)
+		}
+		e.running.Store(int64(running))
+		e.open = len(w.adopt)
+		w.ids = append(w.ids, t.firstInLine()...)
 		return nil
+	})
+}
+
+// firstInLine lists who is first in line for any lock.
+func (t *txn) firstInLine() (ids []string) {
+	for from := queueKey; ; {
+		more := false
+		for k := range t.Scan(queueKey, from) {
+			lock, rest, _ := strings.Cut(strings.TrimPrefix(k, queueKey), "/")
+			_, id, _ := strings.Cut(rest, "/")
+			ids = append(ids, id)
+			from, more = queueKey+lock+"0", true // after the last that begins with lock and a slash
+			break
+		}
+		if !more {
+			return ids
+		}
+	}
+}
+
+// boot notes that the machine was started anew. What was active then is undone,
+// and activated again while its slot lasts: a lab does not outlive a power loss.
+func (t *turn) boot(id string) error {
+	if err := t.Put(bootID, []byte(id)); err != nil || !t.rebooted {
+		return err
 	}
 	var ids []string
 	for k := range t.Scan(activeKey, "") {
@@ -94,11 +112,11 @@ func (e *Engine) undoActive(t *txn) error {
 	for _, id := range ids {
 		r, err := t.get(id)
 		if err != nil {
-			return err
+			t.log.Error("leaving a record alone that cannot be read", "id", id, "err", err)
+			continue
 		}
 		old := r.clone()
-		r.Renew, r.Ending = true, Lost // lost only if its slot ends before it is up again
-		if err := t.apply(r, Reboot, "the machine was started anew while the lab was up"); err != nil {
+		if err := t.undoAfterReboot(r); err != nil {
 			return err
 		}
 		if err := t.save(old, r); err != nil {
@@ -106,4 +124,10 @@ func (e *Engine) undoActive(t *txn) error {
 		}
 	}
 	return nil
+}
+
+// undoAfterReboot has a lab undone that was up when the machine went down.
+func (t *turn) undoAfterReboot(r *Record) error {
+	r.Renew, r.Ending = !r.Quit, Lost // lost only if its slot ends before it is up again
+	return t.apply(r, Reboot, "the machine was started anew while the lab was up")
 }

@@ -10,12 +10,12 @@ import (
 	"activationd/supervisor/wrapper"
 )
 
-// spec is what the wrapper is told of the attempt that r's newest one is.
-// Number is the claim's fencing number.
-func (t *turn) spec(r *Record, phase string, number uint64) wrapper.Spec {
-	d := t.set.Of(r)
+// spec is what the wrapper is told of an attempt of r's. Number is the claim's
+// fencing number.
+func (t *turn) spec(r *Record, a *Attempt, number uint64) wrapper.Spec {
+	d, phase := t.set.Of(r), a.Phase
 	s := wrapper.Spec{
-		ID: r.ID, Phase: phase, Attempt: r.Ns[phaseIndex(phase)],
+		ID: r.ID, Phase: phase, Attempt: a.N, NotBefore: a.NotBefore,
 		Argv: r.Argv, Dir: r.Dir, Stdin: r.Stdin,
 		UID: -1, GID: -1, Umask: t.set.Umask, Nice: t.set.Nice, Limits: t.set.Limits, NoNewPrivs: t.set.NoNewPrivs,
 		Timeout: d.Timeout, Grace: d.Grace,
@@ -47,9 +47,6 @@ func (t *turn) spec(r *Record, phase string, number uint64) wrapper.Spec {
 	}
 	s.Topology = slices.Clone(t.topology(r.ID, "applied"))
 	s.Env = environment(t.set, d, r, phase, s.Attempt, number, user)
-	if phase == Activate && r.Tries == 0 && !r.Late && r.activateAt().After(t.now) {
-		s.NotBefore = r.activateAt()
-	}
 	return s
 }
 
@@ -64,10 +61,6 @@ func environment(set *Settings, d Defaults, r *Record, phase string, n int, numb
 			env = append(env, k+"="+more[k])
 		}
 	}
-	devices := r.Devices
-	if phase == Deactivate {
-		devices = r.Held // what is to be undone, whatever the source says now
-	}
 	env = append(env,
 		"ACTIVATION_ID="+r.ID,
 		"ACTIVATION_PHASE="+phase,
@@ -75,7 +68,7 @@ func environment(set *Settings, d Defaults, r *Record, phase string, n int, numb
 		"ACTIVATION_FENCE="+strconv.FormatUint(number, 10),
 		"ACTIVATION_OWNER="+r.Owner,
 		"ACTIVATION_START="+r.Start.Format(time.RFC3339Nano),
-		"ACTIVATION_DEVICES="+strings.Join(devices, " "),
+		"ACTIVATION_DEVICES="+strings.Join(r.Held, " "),
 		"ACTIVATIOND_SOCKET="+set.Socket,
 	)
 	if r.slot() {
@@ -122,12 +115,16 @@ func (t *txn) fixTopology(id string) error {
 	return t.Put(topologyOf(id, "applied"), slices.Clone(text))
 }
 
+func (t *txn) dropTopology(id, which string) error {
+	if t.topology(id, which) == nil {
+		return nil
+	}
+	return t.Delete(topologyOf(id, which))
+}
+
 func (t *txn) dropTopologies(id string) error {
 	for _, which := range []string{"link", "source", "applied"} {
-		if t.topology(id, which) == nil {
-			continue
-		}
-		if err := t.Delete(topologyOf(id, which)); err != nil {
+		if err := t.dropTopology(id, which); err != nil {
 			return err
 		}
 	}

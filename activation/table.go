@@ -69,7 +69,9 @@ type facts struct {
 	slot  bool // it has a slot's end: a reservation
 	dirty bool // an activate attempt ran, and no deactivation has been proved since
 	ended bool // it is to end as soon as its attempt has: stopped, cancelled, removed
-	fresh bool // its slot, as announced now, is not over
+	fresh bool // its slot is to be served again, and is not over
+	armed bool // its attempt waits for its instant
+	pause bool // it is to be held as soon as its attempt has ended
 }
 
 // next is the table of transitions: the state that follows from s by e, and
@@ -115,40 +117,25 @@ func next(s State, e Event, f facts) (State, bool) {
 			return Scheduled, true
 		}
 	case Activating:
-		switch e {
-		case OK:
-			switch {
-			case !f.slot:
-				return Finished, true
-			case f.ended:
-				return Deactivating, true
-			}
-			return Active, true
-		case Again, Void:
-			if f.ended {
-				return undo(f), true
-			}
-			return Waiting, true
-		case Spent:
-			return undo(f), true
-		case Over, Cancel, Remove: // the attempt is stopped first
-			return Activating, true
-		case Move:
-			return Activating, true
-		}
+		return nextActivating(e, f)
 	case Active:
 		switch e {
 		case Over, Cancel, Remove, Reboot:
 			return Deactivating, true
 		case Move:
+			if f.fresh { // to a later start
+				return Deactivating, true
+			}
 			return Active, true
 		}
 	case Deactivating:
 		switch e {
 		case Grant, Again, Void, Move:
 			return Deactivating, true
+		case Cancel, Remove: // it shall not be served again
+			return Deactivating, f.fresh
 		case OK:
-			if f.fresh { // undone after a reboot, or moved meanwhile: its slot is to be served
+			if f.fresh { // undone after a reboot, or moved meanwhile
 				return Scheduled, true
 			}
 			return Finished, true
@@ -161,6 +148,8 @@ func next(s State, e Event, f facts) (State, bool) {
 			return Deactivating, true
 		case Forgive:
 			return Finished, true
+		case Cancel, Remove:
+			return Stuck, f.fresh
 		case Move:
 			return Stuck, true
 		}
@@ -180,15 +169,52 @@ func next(s State, e Event, f facts) (State, bool) {
 	return s, false
 }
 
+// nextActivating is [next] for what has an attempt of phase activate. Whatever
+// happens to it, the attempt is stopped first.
+func nextActivating(e Event, f facts) (State, bool) {
+	switch e {
+	case OK:
+		switch {
+		case !f.slot:
+			return Finished, true
+		case f.ended:
+			return Deactivating, true
+		}
+		return Active, true
+	case Again, Void:
+		switch {
+		case f.ended:
+			return stopped(f), true
+		case f.pause:
+			return Held, true
+		}
+		return Waiting, true
+	case Spent:
+		return stopped(f), true
+	case Over, Cancel, Remove, Move:
+		return Activating, true
+	case Hold:
+		return Activating, f.armed && !f.ended
+	case Release:
+		return Activating, f.pause
+	}
+	return Activating, false
+}
+
 // undo is where an activation goes that is over before it was active.
 func undo(f facts) State {
-	switch {
-	case f.slot && f.dirty:
+	if f.slot && f.dirty {
 		return Deactivating
-	case f.slot && f.fresh:
-		return Scheduled
 	}
 	return Finished
+}
+
+// stopped is where an activation goes whose last attempt has ended.
+func stopped(f facts) State {
+	if s := undo(f); s == Deactivating || !f.slot || !f.fresh {
+		return s
+	}
+	return Scheduled // nothing is to be undone: its slot, as it is now, is served
 }
 
 // refusal says why e has no meaning in s, and what could be done instead.
@@ -205,6 +231,8 @@ func refusal(s State, e Event) string {
 		hint = "; it is being taken down already"
 	case e == Retry || e == Forgive:
 		hint = "; that is for stuck ones"
+	case e == Hold && s == Held:
+		hint = ""
 	case e == Hold:
 		hint = "; only what has not started can be held, cancel stops what runs"
 	case e == Release:

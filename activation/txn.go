@@ -9,6 +9,7 @@ import (
 
 	"activationd/internal/fault"
 	"activationd/store"
+	"activationd/supervisor"
 )
 
 // A txn is one transaction on the records. What it gathers beside them (orders,
@@ -136,8 +137,13 @@ func (t *txn) leave(old, r *Record) {
 			t.freed = append(t.freed, lock)
 		}
 	}
-	if old.Line > 0 && r.Line == 0 {
-		t.freed = append(t.freed, old.wants()...)
+	if old.Line == 0 {
+		return
+	}
+	for _, lock := range old.wants() {
+		if r.Line == 0 || !slices.Contains(r.wants(), lock) {
+			t.freed = append(t.freed, lock)
+		}
 	}
 }
 
@@ -192,43 +198,57 @@ func (t *txn) apply(r *Record, e Event, why string) error {
 	}
 	from := r.State
 	r.Reason = why
-	if o := ending(from, e, r.Ending); o != "" {
-		r.Ending = o
+	if o := r.endingBy(e); o != "" && (o != r.Ending || r.Cause == "") {
+		r.Ending, r.Cause = o, why
+	}
+	switch e {
+	case Cancel, Remove:
+		r.Renew, r.Pause = false, false
+	case Hold:
+		r.Pause = to == Activating
+	case Release:
+		r.Pause = false
 	}
 	if to != from {
 		r.State, r.Since = to, t.now
 		t.enter(r, from, e)
+	} else if e == RunNow {
+		r.RetryAt, r.Late = time.Time{}, true
 	}
-	t.news = append(t.news, Happening{Time: t.now, What: "state", ID: r.ID, State: string(r.State), Reason: why})
+	t.news = append(t.news, Happening{Time: t.now, What: "state", ID: r.ID, State: string(r.State), Reason: r.Reason})
 	return nil
 }
 
-// ending is how an activation shall end that e happens to in s, given what was
-// decided before; empty: not decided by that.
-func ending(s State, e Event, before Outcome) Outcome {
+// endingBy is how r shall end that e happens to; empty: e does not decide that.
+func (r *Record) endingBy(e Event) Outcome {
 	switch e {
 	case Cancel, Remove:
-		if before == "" || s == Active {
+		if r.Ending == "" || r.Renew || r.State == Active {
 			return Cancelled
+		}
+	case Move:
+		if r.Renew && (r.State == Activating || r.State == Active || r.Dirty && r.State == Waiting) {
+			return orElse(r.Ending, Cancelled)
 		}
 	case Miss:
 		return Missed
 	case Expire:
-		return orElse(before, Failed)
+		return orElse(r.Ending, Failed)
 	case Over:
-		switch s {
-		case Active:
-			return orElse(before, Succeeded)
-		case Scheduled, Held:
-			return orElse(before, Missed)
+		switch {
+		case r.State == Active:
+			return orElse(r.Ending, Succeeded)
+		case !r.Dirty && (r.State == Scheduled || r.State == Held):
+			return orElse(r.Ending, Missed)
 		}
-		return orElse(before, Failed)
+		return orElse(r.Ending, Failed)
 	}
 	return ""
 }
 
-func orElse(o, other Outcome) Outcome {
-	if o != "" {
+func orElse[T comparable](o, other T) T {
+	var none T
+	if o != none {
 		return o
 	}
 	return other
@@ -236,18 +256,22 @@ func orElse(o, other Outcome) Outcome {
 
 // enter sets what goes with coming from one state into another.
 func (t *txn) enter(r *Record, from State, e Event) {
-	r.Line, r.ForSlot, r.Until = 0, false, time.Time{}
+	r.Line, r.ForSlot, r.Until, r.Pause = 0, false, time.Time{}, false
 	r.Outcome = ""
 	switch r.State {
 	case Scheduled, Held:
-		r.Ending, r.Renew, r.Late, r.Stopped = "", false, false, false
-		r.Tries, r.Voids, r.RetryAt = 0, 0, time.Time{}
 		if from == Deactivating { // proved
 			r.Dirty = false
+			r.Reason = "was undone, to be served again: " + r.Cause
 		}
 		if !r.Dirty {
 			r.Held = nil
 		}
+		r.Ending, r.Cause, r.Renew, r.Stopped = "", "", false, false
+		r.Tries, r.Voids, r.RetryAt = 0, 0, time.Time{}
+		// What comes back for any reason but its source's is not missed: it was
+		// somebody who kept it until now.
+		r.Late = e != Move && !r.activateAt().After(t.now)
 	case Waiting:
 		if e == RunNow {
 			r.Late = true
@@ -260,14 +284,47 @@ func (t *txn) enter(r *Record, from State, e Event) {
 		}
 	case Deactivating:
 		r.Tries, r.Voids, r.RetryAt = 0, 0, time.Time{}
+		r.Cause = orElse(r.Cause, r.Reason)
 	case Active:
 		r.Tries, r.Voids = 0, 0
+		r.Reason = ""
 	case Finished:
+		switch e {
+		case OK, Again, Spent, Void: // the end of an attempt is not why it ended
+			r.Reason = orElse(r.Cause, r.Reason)
+		}
 		r.Outcome = orElse(r.Ending, Failed)
-		r.Ending, r.Renew, r.Dirty, r.Held = "", false, false, nil
+		r.Ending, r.Cause, r.Renew, r.Dirty, r.Held = "", "", false, false, nil
 		r.Until = t.now.Add(t.set.Keep)
 	}
 }
+
+// put writes r, which was old before, or forgets it if its history has been
+// kept long enough.
+func (t *txn) put(old, r *Record) error {
+	if r.State == "" {
+		return t.forget(old)
+	}
+	return t.save(old, r)
+}
+
+// forget removes a record and all that the indexes hold because of it. Its
+// evidence is removed once that is durable.
+func (t *txn) forget(old *Record) error {
+	if err := t.reindex(old.index(), nil); err != nil {
+		return err
+	}
+	if err := t.tally(old, nil); err != nil {
+		return err
+	}
+	if err := t.dropTopologies(old.ID); err != nil {
+		return err
+	}
+	return t.Delete(key(old.ID))
+}
+
+// discard notes that the evidence of an attempt is to be removed.
+func (t *txn) discard(k supervisor.Key) error { return t.Put(evidenceKey+k.String(), []byte{}) }
 
 // sourceMark is what the index of a source holds for each id: the hash of what
 // the source said, and whether the activation is live.

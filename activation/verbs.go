@@ -212,18 +212,12 @@ func (e *Engine) Do(ctx context.Context, by By, id string, ev Event, why string)
 		switch ev {
 		case Cancel:
 			r.Quit = true
-			if r.Ending != "" && r.open() != nil && r.State == Activating {
-				return nil // it is being stopped already
-			}
 		case Retry:
 			if r.State == Finished {
 				if r.Outcome == Succeeded {
 					return fmt.Errorf("%s: it has succeeded; only what failed can be retried: %w", id, fault.Conflict)
 				}
 				r.Renew, r.Quit = true, false
-				if !r.slot() { // it is late already
-					r.Start = t.now
-				}
 			}
 		}
 		if why == "" {
@@ -272,7 +266,7 @@ func (e *Engine) relink(ctx context.Context, id string, change func(*txn) error)
 	}
 	return e.update(ctx, func(t *txn) error {
 		r, err := t.get(id)
-		if err == nil && slices.Contains([]State{Activating, Active, Deactivating, Stuck}, r.State) {
+		if err == nil && (r.Dirty || slices.Contains([]State{Activating, Active, Deactivating, Stuck}, r.State)) {
 			return fmt.Errorf("%s is %s: its topology is fixed until it has been deactivated: %w", id, r.State, fault.Conflict)
 		}
 		if err := change(t); err != nil {

@@ -1,0 +1,171 @@
+package activation
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"activationd/internal/fault"
+	"activationd/supervisor"
+	"activationd/supervisor/wrapper"
+)
+
+// startersAtOnce is how many wrappers are started side by side.
+const startersAtOnce = 4
+
+// exitNoExec is the status of a command that cannot be run, as shells have it.
+const exitNoExec = 126
+
+// waitsFor begins the reason of one who is in line.
+const waitsFor = "waits for "
+
+// grant claims r's next attempt, or puts r in line for what it lacks.
+func (t *turn) grant(r *Record) (claimed, changed bool, err error) {
+	if r.State == Deactivating {
+		return true, true, t.claim(r, Deactivate)
+	}
+	lacks := t.blocker(r)
+	forSlot := false
+	switch {
+	case lacks != "":
+	case t.draining:
+		lacks, forSlot = "the daemon's next start: it is being drained", true
+	case t.free <= 0:
+		lacks, forSlot = fmt.Sprintf("a free slot: %d run", t.set.MaxParallel-t.free), true
+	default:
+		if t.ahead(r) >= t.free {
+			lacks, forSlot = "a free slot", true
+		}
+	}
+	if lacks == "" {
+		return true, true, t.claim(r, Activate)
+	}
+	if r.Line > 0 && r.ForSlot == forSlot && strings.HasPrefix(r.Reason, waitsFor) {
+		return false, false, nil // what it waits for now is told to whoever asks: see view
+	}
+	if r.Line == 0 {
+		if r.Line, err = count(t, lineNumber); err != nil {
+			return false, false, err
+		}
+		if limit := t.set.Of(r).WaitLimit; limit > 0 {
+			r.Until = t.now.Add(limit)
+		}
+	}
+	r.ForSlot, r.Reason = forSlot, waitsFor+lacks
+	return false, true, nil
+}
+
+// ahead counts those in line for a slot who came before r, no further than there
+// are free slots.
+func (t *turn) ahead(r *Record) int {
+	n := 0
+	prefix := queueKey + slotQueue + "/"
+	for k := range t.Scan(prefix, "") {
+		_, id, _ := strings.Cut(strings.TrimPrefix(k, prefix), "/")
+		if id == r.ID || n == t.free {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+// claim opens r's next attempt of a phase. The transaction that it is in is the
+// one durable write on the way to the start.
+func (t *turn) claim(r *Record, phase string) error {
+	n, err := count(t, fence)
+	if err != nil {
+		return err
+	}
+	i := phaseIndex(phase)
+	r.Ns[i]++
+	a := Attempt{Phase: phase, N: r.Ns[i], Claimed: t.now, Open: true}
+	why := r.Cause // of a deactivation
+	if phase == Activate {
+		why = ""
+		if a.First = !r.Dirty; a.First {
+			if err := t.fixTopology(r.ID); err != nil {
+				return err
+			}
+			r.Held, r.Dirty = slices.Clone(r.wants()), r.slot()
+		}
+		if at := r.activateAt(); !r.Late && at.After(t.now) {
+			a.NotBefore = at
+		}
+		t.free--
+		t.started++
+	}
+	t.opened++
+	r.Stopped = false
+	if err := t.open(r, a); err != nil {
+		return err
+	}
+	if err := t.apply(r, Grant, why); err != nil {
+		return err
+	}
+	key := supervisor.Key{ID: r.ID, Phase: phase, N: a.N}
+	t.starts = append(t.starts, start{key, t.spec(r, &a, n)})
+	t.news = append(t.news, Happening{Time: t.now, What: "attempt.started", ID: r.ID, State: string(r.State),
+		Reason: fmt.Sprintf("%s attempt %d", phase, a.N)})
+	return nil
+}
+
+// open notes a new attempt. Of many only the newest are kept.
+func (t *turn) open(r *Record, a Attempt) error {
+	if len(r.Attempts) >= keepAttempts {
+		old := r.Attempts[0]
+		if err := t.discard(supervisor.Key{ID: r.ID, Phase: old.Phase, N: old.N}); err != nil {
+			return err
+		}
+		t.swept = true
+		r.Attempts = r.Attempts[1:]
+	}
+	r.Attempts = append(r.Attempts, a)
+	return nil
+}
+
+func phaseIndex(phase string) int {
+	if phase == Deactivate {
+		return 1
+	}
+	return 0
+}
+
+// start starts what has been claimed, several at once, and returns an exit for
+// each that could not be.
+func (e *Engine) start(starts []start) (failed []supervisor.Exit) {
+	if len(starts) == 0 {
+		return nil
+	}
+	errs := make([]error, len(starts))
+	todo := make(chan int)
+	var wg sync.WaitGroup
+	for range min(startersAtOnce, len(starts)) {
+		wg.Go(func() {
+			for i := range todo {
+				errs[i] = e.parts.Runs.Start(starts[i].key, starts[i].spec)
+			}
+		})
+	}
+	for i := range starts {
+		todo <- i
+	}
+	close(todo)
+	wg.Wait()
+	now := time.Now().Round(0)
+	for i, err := range errs {
+		if err == nil {
+			continue
+		}
+		e.parts.Log.Error("cannot start a run", "run", starts[i].key, "err", err)
+		res := wrapper.Result{Reason: wrapper.NotStarted, Text: err.Error(), Exit: -1, Ended: now}
+		if errors.Is(err, fault.Invalid) { // it will not be better the next time
+			res.Reason, res.Exit = wrapper.Failed, exitNoExec
+		}
+		failed = append(failed, supervisor.Exit{Key: starts[i].key, Result: res})
+	}
+	return failed
+}

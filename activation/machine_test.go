@@ -1,0 +1,400 @@
+package activation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"activationd/internal/fault"
+	"activationd/reservation"
+	"activationd/store"
+	"activationd/supervisor"
+	"activationd/supervisor/wrapper"
+)
+
+// inBubble runs fn in a bubble and hands on what it panics with, which is how
+// rapid ends a run that has failed.
+func inBubble(t *testing.T, fn func(t *testing.T)) {
+	t.Helper()
+	var failure any
+	synctest.Test(t, func(t *testing.T) {
+		defer func() { failure = recover() }()
+		fn(t)
+	})
+	if fmt.Sprintf("%T", failure) == "rapid.invalidData" { // a place of its own: rapid tells failures apart by it
+		panic(failure)
+	}
+	if failure != nil {
+		panic(failure)
+	}
+}
+
+// TestRandomHistories does anything that can be done to an engine, in any order,
+// with daemons that die at any moment, and checks after each step what must
+// hold at any time. In the end everything must come to its end.
+func TestRandomHistories(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		inBubble(t, func(t *testing.T) {
+			m := newMachine(t, rt)
+			defer m.l.shutDown()
+			rt.Repeat(map[string]func(*rapid.T){
+				"":          m.check,
+				"add":       m.add,
+				"verb":      m.verb,
+				"verb2":     m.verb,
+				"load":      m.load,
+				"link":      m.link,
+				"sleep":     m.sleep,
+				"sleep2":    m.sleep,
+				"die":       m.die,
+				"restart":   m.restart,
+				"kill":      m.kill,
+				"power":     m.power,
+				"full":      m.full,
+				"configure": m.configure,
+				"drain":     m.drain,
+			})
+			m.finish(rt)
+		})
+	})
+}
+
+// A machine does random things to a lab.
+type machine struct {
+	l       *lab
+	scripts []script
+	calm    bool // scripts end from now on
+	sources []*fakeSource
+	rt      *rapid.T
+}
+
+var (
+	testLocks = []string{"a", "b", "c"}
+	testIDs   = []string{"r1", "r2", "r3", "r4"}
+)
+
+// subset draws some of all.
+func subset(t *rapid.T, all []string, label string) (some []string) {
+	mask := rapid.IntRange(0, 1<<len(all)-1).Draw(t, label)
+	for i, s := range all {
+		if mask&(1<<i) != 0 {
+			some = append(some, s)
+		}
+	}
+	return some
+}
+
+func newMachine(t *testing.T, rt *rapid.T) *machine {
+	m := &machine{rt: rt}
+	draw := rapid.Custom(func(t *rapid.T) script {
+		s := script{
+			lasts:   rapid.SampledFrom([]time.Duration{0, time.Second, 20 * time.Second, 10 * minute}).Draw(t, "lasts"),
+			exit:    rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(t, "exit"),
+			hangs:   rapid.SampledFrom([]bool{false, false, false, true}).Draw(t, "hangs"),
+			ignores: rapid.SampledFrom([]bool{false, false, true}).Draw(t, "ignores"),
+			onStop:  rapid.SampledFrom([]time.Duration{0, time.Second}).Draw(t, "onStop"),
+		}
+		switch rapid.IntRange(0, 12).Draw(t, "fate") {
+		case 0:
+			s.noStart = errors.New("no more processes")
+		case 1:
+			s.reason = wrapper.Lost
+		case 2:
+			s.reason = wrapper.Failed
+		case 3:
+			s.noStart = fmt.Errorf("such a command cannot be: %w", fault.Invalid)
+		}
+		return s
+	})
+	m.scripts = rapid.SliceOfN(draw, 1, 6).Draw(rt, "scripts")
+	m.l = &lab{t: t, mem: newMemStore(), w: newWorld(), boot: "boot0", set: testSettings()}
+	m.l.db = m.l.mem
+	m.l.set.Jobs.Timeout = hour
+	m.l.set.Keep = rapid.SampledFrom([]time.Duration{0, minute, 100 * hour}).Draw(rt, "keep")
+	m.l.set.MaxParallel = rapid.IntRange(1, 3).Draw(rt, "parallel")
+	m.l.set.ArmAhead = rapid.SampledFrom([]time.Duration{0, 50 * time.Millisecond}).Draw(rt, "arm")
+	m.l.set.Jobs.WaitLimit = rapid.SampledFrom([]time.Duration{0, 5 * minute}).Draw(rt, "limit")
+	m.l.set.Reservations.WaitLimit = m.l.set.Jobs.WaitLimit
+	m.l.w.scripts = func(k supervisor.Key) script {
+		h := fnv.New32()
+		_, _ = h.Write([]byte(k.String()))
+		s := m.scripts[int(h.Sum32()%uint32(len(m.scripts)))]
+		if m.calm {
+			s.hangs, s.noStart = false, nil
+		}
+		return s
+	}
+	m.l.w.starts = m.mayStart
+	m.l.start()
+	for _, name := range []string{"one", "two/2"} {
+		m.sources = append(m.sources, m.l.source(name))
+	}
+	return m
+}
+
+// mayStart checks that an attempt is started only within its slot, and only
+// once its claim is durable.
+func (m *machine) mayStart(k supervisor.Key) error {
+	_ = m.l.db.View(context.Background(), func(tx store.Tx) error {
+		t := &txn{Tx: tx}
+		r, err := t.get(k.ID)
+		if err != nil {
+			m.l.w.fault("%v starts: %v", k, err)
+			return nil
+		}
+		a := r.open()
+		if a == nil || a.Phase != k.Phase || a.N != k.N {
+			m.l.w.fault("%v starts, and is not the open attempt", k)
+		}
+		running := 0
+		for id := range tx.Scan(runKey, "") {
+			if other, err := t.get(strings.TrimPrefix(id, runKey)); err == nil && other.State == Activating {
+				running++
+			}
+		}
+		if most := m.l.e.Settings().MaxParallel; k.Phase == Activate && running > most {
+			m.l.w.fault("%v starts, with which %d run at once; at most %d may", k, running, most)
+		}
+		if k.Phase == Activate && r.over(time.Now()) {
+			m.l.w.fault("%v starts after its slot", k)
+		}
+		for _, lock := range r.wants() {
+			if k.Phase == Activate && t.holder(lock) != r.ID {
+				m.l.w.fault("%v starts without %s", k, lock)
+			}
+		}
+		return nil
+	})
+	return nil
+}
+
+func (m *machine) check(rt *rapid.T) {
+	synctest.Wait()
+	l := m.l
+	if l.err != nil && !l.m.isDead() && !errors.Is(l.err, context.Canceled) {
+		rt.Fatalf("the engine has failed: %v", l.err)
+	}
+	if faults := l.unsound(); len(faults) > 0 {
+		rt.Fatalf("%s\n%s", strings.Join(faults, "\n"), m.dump())
+	}
+}
+
+func (m *machine) dump() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "now %v\n", time.Now().UTC())
+	for k, v := range m.l.mem.data {
+		if strings.HasPrefix(k, recordKey) {
+			fmt.Fprintf(&b, "%s\n", v)
+		}
+	}
+	return b.String()
+}
+
+func (m *machine) ids() []string {
+	ids := slices.Clone(testIDs)
+	for k := range m.l.mem.data {
+		if id := strings.TrimLeft(strings.TrimPrefix(k, recordKey), "0"); strings.HasPrefix(k, recordKey) && isJob(id) {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// mind fails if an error of a verb is none that a verb may have.
+func (m *machine) mind(rt *rapid.T, err error) {
+	if err == nil || errors.Is(err, errDead) {
+		return
+	}
+	if errors.Is(err, fault.Unavailable) && (m.l.mem.full || m.l.e.Draining()) {
+		return
+	}
+	if errors.Is(err, fault.Conflict) || errors.Is(err, fault.NotFound) {
+		return
+	}
+	rt.Fatalf("unexpected: %v", err)
+}
+
+func (m *machine) add(rt *rapid.T) {
+	j := NewJob{Owner: "ada", Argv: []string{"true"}}
+	j.At = time.Now().Add(rapid.SampledFrom([]time.Duration{0, 20 * time.Millisecond, time.Second, 10 * minute, 3 * hour}).Draw(rt, "in"))
+	j.Locks = subset(rt, testLocks, "locks")
+	if rapid.Bool().Draw(rt, "retry") {
+		j.Retries = new(rapid.IntRange(0, 2).Draw(rt, "retries"))
+	}
+	j.Missed = rapid.SampledFrom([]string{"", MissedSkip}).Draw(rt, "missed")
+	j.Hold = rapid.IntRange(0, 5).Draw(rt, "hold") == 0
+	added, err := m.l.e.Add(context.Background(), []NewJob{j})
+	m.mind(rt, err)
+	if err == nil {
+		m.mind(rt, added[0].Err)
+	}
+}
+
+func (m *machine) verb(rt *rapid.T) {
+	id := rapid.SampledFrom(m.ids()).Draw(rt, "id")
+	ev := rapid.SampledFrom([]Event{Cancel, Hold, Release, RunNow, Retry, Forgive}).Draw(rt, "verb")
+	_, err := m.l.e.Do(context.Background(), admin, id, ev, "")
+	m.mind(rt, err)
+}
+
+func (m *machine) load(rt *rapid.T) {
+	for _, s := range m.sources {
+		var rs []reservation.Reservation
+		for _, id := range subset(rt, testIDs, s.name) {
+			from := rapid.SampledFrom([]time.Duration{-hour, -time.Second, 0, 30 * time.Millisecond, minute, hour}).Draw(rt, "from")
+			lasts := rapid.SampledFrom([]time.Duration{10 * time.Millisecond, minute, hour, 5 * hour}).Draw(rt, "lasts")
+			r := slot(id, from, from+lasts, subset(rt, testLocks, "devices")...)
+			if len(r.Devices) == 0 {
+				r.Devices = nil
+			}
+			slices.Sort(r.Devices)
+			r.Missed = rapid.SampledFrom([]string{"", MissedSkip}).Draw(rt, "missed")
+			if rapid.IntRange(0, 3).Draw(rt, "lead") == 0 {
+				r.Lead = new(minute)
+			}
+			if rapid.IntRange(0, 3).Draw(rt, "tail") == 0 {
+				r.Tail = new(lasts / 2)
+			}
+			rs = append(rs, r)
+		}
+		s.says(rs...)
+		s.mu.Lock()
+		s.err = nil
+		if rapid.IntRange(0, 9).Draw(rt, "err") == 0 {
+			s.err = fmt.Errorf("no such file: %w", fault.Unavailable)
+		}
+		s.mu.Unlock()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_, err := m.l.e.Load(ctx, LoadOptions{
+		Force:  rapid.Bool().Draw(rt, "force"),
+		DryRun: rapid.IntRange(0, 5).Draw(rt, "dry") == 0,
+	})
+	if !errors.Is(err, context.DeadlineExceeded) || !m.l.m.isDead() {
+		m.mind(rt, err)
+	}
+}
+
+func (m *machine) link(rt *rapid.T) {
+	id := rapid.SampledFrom(testIDs).Draw(rt, "id")
+	if rapid.Bool().Draw(rt, "unlink") {
+		m.mind(rt, m.l.e.Unlink(context.Background(), id))
+		return
+	}
+	nodes := subset(rt, testLocks, "nodes")
+	m.mind(rt, m.l.e.Link(context.Background(), id, []byte(strings.Join(nodes, " "))))
+}
+
+func (m *machine) sleep(rt *rapid.T) {
+	d := rapid.SampledFrom([]time.Duration{
+		time.Millisecond, 30 * time.Millisecond, time.Second, 10 * time.Second, minute, 10 * minute, 2 * hour, 24 * hour,
+	}).Draw(rt, "for")
+	if m.l.mem.full { // it tries again every second
+		d = min(d, minute)
+	}
+	time.Sleep(d)
+}
+
+// die has the daemon die soon: before or after any of the next calls that it makes.
+func (m *machine) die(rt *rapid.T) {
+	m.l.m.dieAfter(rapid.IntRange(0, 12).Draw(rt, "calls"))
+}
+
+func (m *machine) restart(*rapid.T) { m.l.restart() }
+
+func (m *machine) kill(rt *rapid.T) {
+	live := m.l.w.live()
+	if len(live) == 0 {
+		rt.Skip("nothing runs")
+	}
+	slices.SortFunc(live, func(a, b supervisor.Key) int { return strings.Compare(a.String(), b.String()) })
+	k := rapid.SampledFrom(live).Draw(rt, "run")
+	if rapid.Bool().Draw(rt, "disarm") {
+		if r := m.l.w.run(k); r.started.IsZero() {
+			m.l.w.mu.Lock()
+			m.l.w.end(r, wrapper.Disarmed, -1)
+			m.l.w.mu.Unlock()
+			return
+		}
+	}
+	m.l.w.kill(k)
+}
+
+func (m *machine) power(rt *rapid.T) {
+	m.l.shutDown()
+	m.l.w.powerLoss()
+	m.l.boot += "'"
+	if rapid.Bool().Draw(rt, "died again") {
+		m.l.dieAtOnce = rapid.IntRange(0, 6).Draw(rt, "calls")
+	}
+	m.l.start()
+}
+
+func (m *machine) full(*rapid.T) {
+	m.l.mem.mu.Lock()
+	m.l.mem.full = !m.l.mem.full
+	m.l.mem.mu.Unlock()
+	time.Sleep(2 * retryPause)
+}
+
+func (m *machine) configure(rt *rapid.T) {
+	m.l.set.MaxParallel = rapid.IntRange(1, 3).Draw(rt, "parallel")
+	m.l.set.ArmAhead = rapid.SampledFrom([]time.Duration{0, 50 * time.Millisecond, 2 * time.Second}).Draw(rt, "arm")
+	m.l.e.Configure(m.l.set)
+}
+
+func (m *machine) drain(rt *rapid.T) {
+	if rapid.IntRange(0, 2).Draw(rt, "really") == 0 {
+		m.l.e.Drain()
+	}
+}
+
+// finish leaves everything alone with scripts that end, and checks that all
+// comes to an end.
+func (m *machine) finish(rt *rapid.T) {
+	l := m.l
+	m.calm = true
+	for _, k := range l.w.live() {
+		l.w.kill(k)
+	}
+	l.mem.full = false
+	l.restart()
+	time.Sleep(2 * retryPause)
+	synctest.Wait()
+	for _, id := range m.ids() {
+		if _, err := l.e.Do(context.Background(), admin, id, Release, ""); err == nil {
+			synctest.Wait()
+		}
+	}
+	for range 5 { // what waits behind one that is stuck may be stuck after it
+		time.Sleep(48 * hour)
+		m.check(rt)
+		for _, id := range m.ids() {
+			if v, err := l.e.Get(context.Background(), id); err == nil && v.State == Stuck {
+				l.do(Forgive, id)
+			}
+		}
+	}
+	for _, id := range m.ids() {
+		if v, err := l.e.Get(context.Background(), id); err == nil && v.State != Finished {
+			rt.Fatalf("%s came to rest in state %s: %s\n%s", id, v.State, v.Reason, m.dump())
+		}
+	}
+	time.Sleep(5000 * hour)
+	m.check(rt)
+	for k := range l.mem.data {
+		if !strings.HasPrefix(k, "n/") && !strings.HasPrefix(k, loadKey) && !strings.HasPrefix(k, topologyKey) {
+			rt.Fatalf("%s is left for ever", k)
+		}
+	}
+}

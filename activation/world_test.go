@@ -1,0 +1,317 @@
+package activation
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"activationd/schedule"
+	"activationd/supervisor"
+	"activationd/supervisor/wrapper"
+)
+
+// A script says what a run in the fake world does.
+type script struct {
+	lasts   time.Duration // from the script's beginning to its end
+	exit    int
+	reason  string        // empty: wrapper.Exited
+	hangs   bool          // until it is stopped, or its timeout
+	onStop  time.Duration // from being asked to stop to the end
+	ignores bool          // to be stopped: it goes on and ends by itself
+	noStart error         // Start fails
+}
+
+// A world is the truth about runs: they outlive the daemons that start them.
+type world struct {
+	mu      sync.Mutex
+	scripts func(k supervisor.Key) script
+	runs    map[supervisor.Key]*worldRun
+	order   []supervisor.Key             // in which scripts began
+	began   func(*worldRun)              // called when a script begins, with mu held
+	starts  func(k supervisor.Key) error // called for each Start
+	removed []supervisor.Key
+	faults  []string
+}
+
+// A worldRun is one run.
+type worldRun struct {
+	key     supervisor.Key
+	spec    wrapper.Spec
+	script  script
+	started time.Time // when its script began
+	stopped bool
+	result  wrapper.Result
+	done    chan struct{}
+	timers  []*time.Timer
+}
+
+func newWorld() *world {
+	return &world{
+		runs:    make(map[supervisor.Key]*worldRun),
+		scripts: func(supervisor.Key) script { return script{lasts: time.Second} },
+	}
+}
+
+func (w *world) fault(format string, args ...any) {
+	w.faults = append(w.faults, fmt.Sprintf(format, args...))
+}
+
+func (r *worldRun) over() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// after has fn called with mu held, unless the run is over by then.
+func (w *world) after(r *worldRun, d time.Duration, fn func()) {
+	r.timers = append(r.timers, time.AfterFunc(d, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if !r.over() {
+			fn()
+		}
+	}))
+}
+
+func (w *world) start(k supervisor.Key, spec wrapper.Spec) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.starts != nil {
+		if err := w.starts(k); err != nil {
+			return err
+		}
+	}
+	if w.runs[k] != nil {
+		w.fault("%v is started twice", k)
+		return errors.New("there is such a run")
+	}
+	s := w.scripts(k)
+	if s.noStart != nil {
+		return s.noStart
+	}
+	r := &worldRun{key: k, spec: spec, script: s, done: make(chan struct{})}
+	w.runs[k] = r
+	if wait := time.Until(spec.NotBefore); !spec.NotBefore.IsZero() && wait > 0 {
+		w.after(r, wait, func() { w.begin(r) })
+	} else {
+		w.begin(r)
+	}
+	return nil
+}
+
+func (w *world) begin(r *worldRun) {
+	r.started = time.Now()
+	w.order = append(w.order, r.key)
+	if w.began != nil {
+		w.began(r)
+	}
+	if r.spec.Timeout > 0 {
+		w.after(r, r.spec.Timeout, func() { w.end(r, wrapper.TimedOut, 143) })
+	}
+	if !r.script.hangs {
+		w.after(r, r.script.lasts, func() {
+			if r.script.reason == "" {
+				r.script.reason = wrapper.Exited
+			}
+			w.end(r, r.script.reason, r.script.exit)
+		})
+	}
+}
+
+func (w *world) end(r *worldRun, reason string, exit int) {
+	if r.over() {
+		return
+	}
+	r.result = wrapper.Result{Reason: reason, Exit: exit, Started: r.started, Ended: time.Now()}
+	for _, t := range r.timers {
+		t.Stop()
+	}
+	close(r.done)
+}
+
+func (w *world) stop(k supervisor.Key) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := w.runs[k]
+	if r == nil || r.over() {
+		return
+	}
+	r.stopped = true
+	switch {
+	case r.started.IsZero():
+		w.end(r, wrapper.Disarmed, -1)
+	case r.script.ignores:
+	default:
+		w.after(r, r.script.onStop, func() { w.end(r, wrapper.Stopped, 143) })
+	}
+}
+
+// kill ends a run's wrapper without a word.
+func (w *world) kill(k supervisor.Key) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if r := w.runs[k]; r != nil {
+		w.end(r, wrapper.Lost, -1)
+	}
+}
+
+// powerLoss ends all that runs.
+func (w *world) powerLoss() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range w.runs {
+		w.end(r, wrapper.Lost, -1)
+	}
+}
+
+// live lists the runs that have not ended.
+func (w *world) live() []supervisor.Key {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var keys []supervisor.Key
+	for k, r := range w.runs {
+		if !r.over() {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
+func (w *world) run(k supervisor.Key) *worldRun {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.runs[k]
+}
+
+// fakeRuns is a daemon's view of the world: a supervisor.
+type fakeRuns struct {
+	w       *world
+	mortal  *mortal
+	exits   chan supervisor.Exit
+	closing chan struct{}
+	wg      sync.WaitGroup
+}
+
+func newFakeRuns(w *world, m *mortal) *fakeRuns {
+	return &fakeRuns{w: w, mortal: m, exits: make(chan supervisor.Exit), closing: make(chan struct{})}
+}
+
+func (f *fakeRuns) follow(r *worldRun) {
+	f.wg.Go(func() {
+		select {
+		case <-f.closing:
+			return
+		case <-r.done:
+		}
+		select {
+		case <-f.closing:
+		case f.exits <- supervisor.Exit{Key: r.key, Result: r.result}:
+		}
+	})
+}
+
+func (f *fakeRuns) Start(k supervisor.Key, spec wrapper.Spec) error {
+	if !f.mortal.lives() {
+		return errDead
+	}
+	if err := f.w.start(k, spec); err != nil {
+		return err
+	}
+	if !f.mortal.lives() {
+		return errDead
+	}
+	f.follow(f.w.run(k))
+	return nil
+}
+
+func (f *fakeRuns) Adopt(k supervisor.Key) (supervisor.Found, error) {
+	if !f.mortal.lives() {
+		return supervisor.Found{}, errDead
+	}
+	r := f.w.run(k)
+	switch {
+	case r == nil:
+		return supervisor.Found{State: supervisor.NotStarted, Result: wrapper.Result{
+			Reason: wrapper.NotStarted, Text: "the wrapper ended before the script was started", Exit: -1, Ended: time.Now(),
+		}}, nil
+	case !r.over():
+		f.follow(r)
+		return supervisor.Found{State: supervisor.Running}, nil
+	case r.result.Reason == wrapper.Lost:
+		return supervisor.Found{State: supervisor.Lost, Result: r.result}, nil
+	}
+	return supervisor.Found{State: supervisor.Ended, Result: r.result}, nil
+}
+
+func (f *fakeRuns) Stop(k supervisor.Key) error {
+	if f.mortal.lives() {
+		f.w.stop(k)
+	}
+	return nil
+}
+
+func (f *fakeRuns) Exits() <-chan supervisor.Exit { return f.exits }
+
+func (f *fakeRuns) Started(k supervisor.Key) (int, time.Time, bool) { return 0, time.Time{}, false }
+
+func (f *fakeRuns) RunDir(k supervisor.Key) string { return "/runs/" + k.String() }
+
+func (f *fakeRuns) Remove(k supervisor.Key) error {
+	if f.mortal.lives() {
+		f.w.mu.Lock()
+		defer f.w.mu.Unlock()
+		if r := f.w.runs[k]; r != nil && !r.over() {
+			return errors.New("it runs")
+		}
+		delete(f.w.runs, k)
+		f.w.removed = append(f.w.removed, k)
+	}
+	return nil
+}
+
+func (f *fakeRuns) Guard() (string, string) { return "fake", "" }
+
+// A fakeAlarm is an alarm on the bubble's clock.
+type fakeAlarm struct {
+	mu    sync.Mutex
+	timer *time.Timer
+	want  time.Time
+	c     chan schedule.Wake
+	rings int
+}
+
+func newFakeAlarm() *fakeAlarm { return &fakeAlarm{c: make(chan schedule.Wake, 1)} }
+
+func (a *fakeAlarm) Set(at time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+	a.want = at
+	if !at.IsZero() {
+		a.timer = time.AfterFunc(max(0, time.Until(at)), a.ring)
+	}
+}
+
+func (a *fakeAlarm) ring() {
+	a.mu.Lock()
+	a.rings++
+	a.mu.Unlock()
+	select {
+	case a.c <- schedule.Wake{}:
+	default:
+	}
+}
+
+func (a *fakeAlarm) C() <-chan schedule.Wake { return a.c }
+
+func (a *fakeAlarm) wanted() time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.want
+}
