@@ -33,6 +33,7 @@ func TestScript(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("ACTIVATIOND_SOCKET", e.WorkDir+"/ctl")
 			e.Setenv("TZ", "Europe/Prague")
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // each atctl would take a second
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
