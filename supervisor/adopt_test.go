@@ -290,3 +290,36 @@ func TestFullDisk(t *testing.T) {
 		t.Error("a refused run's directory is there")
 	}
 }
+
+// The signals of a machine that goes down don't end a wrapper before its
+// script.
+func TestWrapperIgnoresSignals(t *testing.T) {
+	b := newBench(t, "")
+	spec := shell(`echo up; while ! test -e go; do sleep 0.01; done; exit 6`)
+	spec.Dir = t.TempDir()
+	b.start(spec)
+	b.awaitLog("up")
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1} {
+		if err := syscall.Kill(b.wrapperPID(), sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(spec.Dir, "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := b.exit(); r.Exit != 6 || r.Reason != wrapper.Exited {
+		t.Errorf("result = %+v, want exited with 6", r)
+	}
+	b.nothingLeft()
+}
+
+// Two daemons cannot have the same runs.
+func TestSecondDaemonIsRefused(t *testing.T) {
+	b := newBench(t, "")
+	if s, err := supervisor.New(b.config); !errors.Is(err, fault.Conflict) {
+		if err == nil {
+			s.Close()
+		}
+		t.Errorf("second New = %v, want conflict", err)
+	}
+}

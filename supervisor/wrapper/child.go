@@ -28,8 +28,9 @@ type child struct {
 	addNice    bool
 	limits     []rlimit
 	noNewPrivs bool
-	report     *report // shared with the child
-	pidfd      int32   // of the child, for the parent
+	report     report // by the child: it has the parent's memory
+	clone      cloneArgs
+	pidfd      int32 // of the child, for the parent
 }
 
 type rlimit struct {
@@ -95,9 +96,7 @@ func newChild(s *Spec) (*child, error) {
 	for _, g := range s.Groups {
 		c.groups = append(c.groups, uint32(g))
 	}
-	p, err := unix.MmapPtr(-1, 0, nil, unsafe.Sizeof(report{}), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED|syscall.MAP_ANON)
-	c.report = (*report)(p)
-	return c, err
+	return c, nil
 }
 
 // candidates returns the paths at which to look for name.
@@ -121,17 +120,25 @@ func candidates(name string, env []string) []string {
 	return c
 }
 
+// vfork makes a system call that has the child use the parent's stack while
+// the parent sleeps, which no function in Go could.
+//
+//go:noescape
+func vfork(trap, a1, a2, a3 uintptr) (r1, errno uintptr)
+
 // start makes the process and returns its id when it has executed the script,
-// or what failed. The clone has CLONE_VFORK, so that the wrapper goes on only
-// then, but not CLONE_VM, because a Go function must not share its stack.
+// or what failed: a parent of a vfork goes on only then.
 func (c *child) start() (pid int, step int, err syscall.Errno) {
-	const flags = unix.CLONE_VFORK | unix.CLONE_PIDFD
-	if c.cgroup >= 0 {
-		args := cloneArgs{flags: flags | unix.CLONE_INTO_CGROUP, pidfd: uint64(uintptr(unsafe.Pointer(&c.pidfd))), exitSignal: uint64(syscall.SIGCHLD), cgroup: uint64(c.cgroup)}
-		pid, err = c.fork3(&args)
-	} else {
-		pid, err = c.fork(flags | uintptr(syscall.SIGCHLD))
+	c.clone = cloneArgs{
+		flags:      unix.CLONE_VFORK | unix.CLONE_VM | unix.CLONE_PIDFD,
+		pidfd:      uint64(uintptr(unsafe.Pointer(&c.pidfd))),
+		exitSignal: uint64(syscall.SIGCHLD),
 	}
+	if c.cgroup >= 0 {
+		c.clone.flags |= unix.CLONE_INTO_CGROUP
+		c.clone.cgroup = uint64(c.cgroup)
+	}
+	pid, err = c.fork()
 	runtime.KeepAlive(c)
 	if err != 0 {
 		return 0, 0, err
@@ -139,28 +146,29 @@ func (c *child) start() (pid int, step int, err syscall.Errno) {
 	return pid, int(c.report.step), syscall.Errno(c.report.errno)
 }
 
+// fork returns in the parent only, and at once: the child has used the stack
+// below this frame, and must not touch what is above.
+//
 //go:norace
+//go:noinline
 //go:nosplit
-func (c *child) fork(flags uintptr) (int, syscall.Errno) {
-	pid, _, err := syscall.RawSyscall6(syscall.SYS_CLONE, flags, 0, uintptr(unsafe.Pointer(&c.pidfd)), 0, 0, 0)
-	if pid == 0 && err == 0 {
-		c.become()
+func (c *child) fork() (pid int, err syscall.Errno) {
+	var r, errno uintptr
+	if c.clone.flags&unix.CLONE_INTO_CGROUP != 0 {
+		r, errno = vfork(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&c.clone)), unsafe.Sizeof(c.clone), 0)
+	} else { // which also older kernels and filters of system calls let through
+		r, errno = vfork(syscall.SYS_CLONE, uintptr(c.clone.flags|c.clone.exitSignal), 0, uintptr(unsafe.Pointer(&c.pidfd)))
 	}
-	return int(pid), err
-}
-
-//go:norace
-//go:nosplit
-func (c *child) fork3(args *cloneArgs) (int, syscall.Errno) {
-	pid, _, err := syscall.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args), 0)
-	if pid == 0 && err == 0 {
-		c.become()
+	if errno != 0 || r != 0 {
+		return int(r), syscall.Errno(errno)
 	}
-	return int(pid), err
+	c.become()
+	return 0, 0 // not reached
 }
 
 // become is what the new process does. It must not grow its stack, allocate,
-// or write a pointer: it has the memory of a Go program, but no runtime.
+// or write a pointer: it has the memory of a Go program, but no runtime. It
+// must not return either.
 //
 //go:norace
 //go:nosplit
