@@ -28,8 +28,10 @@ var (
 var steps []func(*bbolt.Tx) error
 
 const (
-	// lockWait is how long Open waits for a process that is about to end.
-	lockWait = 200 * time.Millisecond
+	// lockWait is how long Open waits for a process that is about to end, or for
+	// a child that one which was killed had just forked.
+	lockWait  = 2 * time.Second
+	lockPause = 10 * time.Millisecond
 
 	// fill is how full a page is left when it is split. Most keys come in
 	// ascending order (ids, instants), which would leave pages half empty for
@@ -141,14 +143,14 @@ func lock(path string, flag, how int) (*os.File, error) {
 	if err == nil && !info.Mode().IsRegular() {
 		err = fmt.Errorf("state file %s is not a regular file: %w", path, fault.Invalid)
 	}
-	for wait := time.Duration(0); err == nil; wait += lockWait / 10 {
+	for wait := time.Duration(0); err == nil; wait += lockPause {
 		err = syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
 		if err == nil {
 			return f, nil
 		}
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			if wait < lockWait {
-				time.Sleep(lockWait / 10)
+				time.Sleep(lockPause)
 				err = nil
 				continue
 			}

@@ -14,7 +14,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -248,6 +250,34 @@ func TestTwoProcesses(t *testing.T) {
 	}
 	if out, err := inChild(t, "open", path).CombinedOutput(); err != nil {
 		t.Errorf("another process, afterwards: %v: %s", err, out)
+	}
+}
+
+// A process that was killed in the middle of starting another leaves a child with
+// its descriptors, and so its lock, until that has executed its program. On a
+// busy machine this was seen to take 211 ms.
+func TestLockIsWaitedFor(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	if err := open(t, path).Close(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	released := make(chan error, 1)
+	time.AfterFunc(500*time.Millisecond, func() { released <- syscall.Flock(int(f.Fd()), syscall.LOCK_UN) })
+	if db, err := bolt.Open(path); err != nil {
+		t.Errorf("Open = %v, want it to wait for the lock", err)
+	} else {
+		_ = db.Close()
+	}
+	if err := <-released; err != nil {
+		t.Error(err)
 	}
 }
 
