@@ -171,15 +171,15 @@ func TestDemoInterrupted(t *testing.T) {
 const bootScript = `set -e
 mount --make-rprivate /
 mount -t tmpfs tmpfs /mnt
-mkdir /mnt/work
-mount --bind "$1" /mnt/work
+mkdir /mnt/share
+mount --bind "$1" /mnt/share
 for dir in /run /tmp /var/tmp /var/lib; do mount -t tmpfs tmpfs $dir; done
-mkdir -p /run/work /run/systemd/system
-mount --bind /mnt/work /run/work
-cp /run/work/inst/lib/systemd/system/activationd.* /run/systemd/system
+mkdir -p /run/share /run/systemd/system
+mount --bind /mnt/share /run/share
+cp /run/share/inst/lib/systemd/system/activationd.* /run/systemd/system
 umount -R /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-export container=test NOTIFY_SOCKET=/run/work/notify
+export container=test NOTIFY_SOCKET=/run/share/notify
 exec /lib/systemd/systemd --system --unit=basic.target --log-target=null
 `
 
@@ -245,7 +245,7 @@ func (m *machine) do(args ...string) string {
 
 func (m *machine) atctl(args ...string) string {
 	m.t.Helper()
-	return m.do(append([]string{"/run/work/inst/bin/atctl", "--socket", "/run/activationd/control.sock"}, args...)...)
+	return m.do(append([]string{"/run/share/inst/bin/atctl", "--socket", "/run/activationd/control.sock"}, args...)...)
 }
 
 func (m *machine) show(property string) string {
@@ -259,11 +259,11 @@ func TestUnits(t *testing.T) {
 	needRoot(t, "unshare", "nsenter", "systemctl", "make")
 	t.Parallel()
 	dir := shortDir(t)
-	out, err := exec.Command("make", "-C", "..", "install", "PREFIX=/run/work/inst", "DESTDIR="+dir+"/dest").CombinedOutput()
+	out, err := exec.Command("make", "-C", "..", "install", "PREFIX=/run/share/inst", "DESTDIR="+dir+"/dest").CombinedOutput()
 	if err != nil {
 		t.Fatalf("make install: %v\n%s", err, out)
 	}
-	if err := os.Rename(dir+"/dest/run/work/inst", dir+"/inst"); err != nil {
+	if err := os.Rename(dir+"/dest/run/share/inst", dir+"/inst"); err != nil {
 		t.Fatal(err)
 	}
 	for _, fifo := range []string{"started", "go"} {
@@ -277,7 +277,7 @@ func TestUnits(t *testing.T) {
 	if got := m.show("StatusText"); !strings.HasPrefix(got, "Ready") {
 		t.Errorf("status = %q, want Ready", got)
 	}
-	job := m.atctl("add", "--", "sh", "-c", "echo up >/run/work/started; read go </run/work/go; echo survived")
+	job := m.atctl("add", "--", "sh", "-c", "echo up >/run/share/started; read go </run/share/go; echo survived")
 	if got, err := os.ReadFile(filepath.Join(dir, "started")); err != nil || string(got) != "up\n" {
 		t.Fatalf("the job said %q, %v", got, err)
 	}
