@@ -323,3 +323,50 @@ func TestSecondDaemonIsRefused(t *testing.T) {
 		t.Errorf("second New = %v, want conflict", err)
 	}
 }
+
+// A wrapper that is killed at any instant of its life, and what the daemon then
+// says, against what the script itself left: "not started" must be true, and a
+// script that was started leaves nothing else behind.
+func TestKilledAnywhere(t *testing.T) {
+	seen := map[string]int{}
+	for _, guard := range guards(t) {
+		b := newBench(t, guard)
+		dir := t.TempDir()
+		for n := range 150 {
+			k := supervisor.Key{ID: "k", Phase: "activate", N: n}
+			ran := filepath.Join(dir, itoa(n))
+			if err := b.Start(k, shell(`: >`+ran+`; setsid sleep 600 & sleep 0.005`)); err != nil {
+				t.Fatal(err)
+			}
+			for end := time.Now().Add(time.Duration(n) * 100 * time.Microsecond); time.Now().Before(end); {
+			}
+			for _, pid := range wrapper.Processes() {
+				if p, ok := wrapper.Stat(pid); ok && p.Parent == os.Getpid() && p.State != 'Z' {
+					_ = syscall.Kill(pid, syscall.SIGKILL) // our child: nobody else has its number
+				}
+			}
+			var r wrapper.Result
+			select {
+			case x := <-b.Exits():
+				r = x.Result
+			case <-time.After(hang):
+				t.Fatalf("no exit of run %d", n)
+			}
+			seen[r.Reason]++
+			_, err := os.Stat(ran)
+			if r.Reason == wrapper.NotStarted && err == nil {
+				t.Errorf("run %d is said not to have started, but it did: %+v", n, r)
+			}
+			if r.Reason == wrapper.Exited && err != nil {
+				t.Errorf("run %d is said to have exited, but it did not run: %+v", n, r)
+			}
+			if pids := marked(k.String() + "-"); len(pids) > 0 {
+				t.Errorf("run %d (%s) left %v", n, r.Reason, pids)
+			}
+		}
+		if left, _ := os.ReadDir(b.config.ConfigRoot); len(left) > 0 {
+			t.Errorf("%d configuration directories left behind", len(left))
+		}
+	}
+	t.Logf("%v", seen)
+}
