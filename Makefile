@@ -12,7 +12,7 @@ FUZZTIME ?= 10s
 PKG      ?= ./...
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-PROGRAMS := activationd atctl atwrap
+PROGRAMS := activationd atctl atctl-tls atwrap
 
 # Whole-program tests and measurements are run by targets of their own.
 UNITS = $(shell go list ./... | grep -vE '/(test|bench)(/|$$)')

@@ -54,11 +54,10 @@ func (a *app) client() (*control.Client, error) {
 		}
 	}
 	if secure {
-		dial, err := tlsDialer(a.connect, a.tlsCA, a.tlsCert, a.tlsKey)
-		if err != nil {
+		if err := a.checkTLS(); err != nil {
 			return nil, err
 		}
-		c.Dial = dial
+		c.Dial = a.dialTLS
 	}
 	a.made = c
 	return c, nil

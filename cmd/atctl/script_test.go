@@ -28,12 +28,17 @@ func TestMain(m *testing.M) {
 // TestScript runs testdata/script/*.txtar: atctl's face, against a daemon that
 // answers the same every time.
 func TestScript(t *testing.T) {
+	bin := t.TempDir()
+	if out, err := exec.Command("go", "build", "-o", bin, "../atctl-tls").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("ACTIVATIOND_SOCKET", e.WorkDir+"/ctl")
 			e.Setenv("TZ", "Europe/Prague")
 			e.Setenv("GORACE", "atexit_sleep_ms=0") // each atctl would take a second
+			e.Setenv("PATH", bin+string(os.PathListSeparator)+e.Getenv("PATH"))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

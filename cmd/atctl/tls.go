@@ -2,43 +2,114 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
 
 	"activationd/internal/fault"
 )
 
-// tlsDialer returns what connects to address with TLS. An empty file name
-// means: the system's authorities, no certificate of our own.
-func tlsDialer(address, caFile, certFile, keyFile string) (func(context.Context, string, string) (net.Conn, error), error) {
-	host, _, err := net.SplitHostPort(address)
+// carrierName is the program that speaks TLS for atctl.
+const carrierName = "atctl-tls"
+
+// dialTLS connects to address by way of a carrier, which is left when the
+// connection is closed.
+func (a *app) dialTLS(_ context.Context, _, address string) (net.Conn, error) {
+	carrier, err := findCarrier()
 	if err != nil {
-		return nil, fmt.Errorf("--connect %s: wants HOST:PORT: %w", address, fault.Invalid)
+		return nil, err
 	}
-	config := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
-	if caFile != "" {
-		pem, err := os.ReadFile(caFile)
-		if err != nil {
-			return nil, fmt.Errorf("--tls-ca: %w: %w", err, fault.Invalid)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--tls-ca: %s has no certificate in PEM format: %w", caFile, fault.Invalid)
-		}
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socketpair", err)
 	}
-	switch {
-	case (certFile == "") != (keyFile == ""):
-		return nil, fmt.Errorf("--tls-cert and --tls-key go together: %w", fault.Invalid)
-	case certFile != "":
-		cert, err := tls.LoadX509KeyPair(certFile, keyFile)
-		if err != nil {
-			return nil, fmt.Errorf("--tls-cert and --tls-key: %w: %w", err, fault.Invalid)
-		}
-		config.Certificates = []tls.Certificate{cert}
+	ours, theirs := newFileConn(pair[0]), os.NewFile(uintptr(pair[1]), "carrier")
+	args := []string{carrierName, "-address", address, "-ca", a.tlsCA, "-cert", a.tlsCert, "-key", a.tlsKey}
+	p, err := os.StartProcess(carrier, args, &os.ProcAttr{Files: []*os.File{theirs, theirs, os.Stderr}})
+	if err := errors.Join(err, theirs.Close()); err != nil {
+		return nil, errors.Join(err, ours.Close())
 	}
-	d := &tls.Dialer{Config: config}
-	return d.DialContext, nil
+	go func() { _, _ = p.Wait() }() // it tells what there is to tell by its connection
+	if err := welcome(ours); err != nil {
+		return nil, errors.Join(err, ours.Close())
+	}
+	return ours, nil
 }
+
+// checkTLS checks what can be known of the flags without a carrier.
+func (a *app) checkTLS() error {
+	if _, _, err := net.SplitHostPort(a.connect); err != nil {
+		return fmt.Errorf("--connect %s: wants HOST:PORT: %w", a.connect, fault.Invalid)
+	}
+	if (a.tlsCert == "") != (a.tlsKey == "") {
+		return fmt.Errorf("--tls-cert and --tls-key go together: %w", fault.Invalid)
+	}
+	for _, f := range [][2]string{{"--tls-ca", a.tlsCA}, {"--tls-cert", a.tlsCert}, {"--tls-key", a.tlsKey}} {
+		if f[1] == "" {
+			continue
+		}
+		if _, err := os.ReadFile(f[1]); err != nil {
+			return fmt.Errorf("%s: %w: %w", f[0], err, fault.Invalid)
+		}
+	}
+	return nil
+}
+
+// findCarrier finds the carrier as activationd finds its wrapper: beside this
+// program, where packages put it, or in PATH.
+func findCarrier() (string, error) {
+	dirs := []string{"/usr/local/libexec/activationd", "/usr/lib/activationd"}
+	if self, err := os.Executable(); err == nil {
+		dirs = append([]string{filepath.Dir(self)}, dirs...)
+	}
+	for _, dir := range dirs {
+		if path := filepath.Join(dir, carrierName); isProgram(path) {
+			return path, nil
+		}
+	}
+	path, err := exec.LookPath(carrierName)
+	if err != nil {
+		return "", fmt.Errorf("TLS needs the program %s; put it beside atctl or into PATH: %w", carrierName, fault.Invalid)
+	}
+	return path, nil
+}
+
+func isProgram(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
+}
+
+// welcome reads the carrier's own line, and not a byte of what follows it.
+func welcome(conn io.Reader) error {
+	var line strings.Builder
+	var b [1]byte
+	for {
+		if _, err := io.ReadFull(conn, b[:]); err != nil {
+			return fmt.Errorf("%s ended without a word: %w", carrierName, fault.Unavailable)
+		}
+		if b[0] == '\n' {
+			break
+		}
+		line.WriteByte(b[0])
+	}
+	if line.String() == "ok" {
+		return nil
+	}
+	kind, text, _ := strings.Cut(line.String(), " ")
+	return &carrierError{fault.Kind(kind), text}
+}
+
+// A carrierError is what a carrier said.
+type carrierError struct {
+	kind fault.Kind
+	text string
+}
+
+func (e *carrierError) Error() string { return e.text }
+func (e *carrierError) Unwrap() error { return e.kind }

@@ -50,6 +50,7 @@ var policy = map[string]string{
 
 	"cmd/activationd": "*",
 	"cmd/atctl":       "control internal/fault",
+	"cmd/atctl-tls":   "internal/fault",
 	"cmd/atwrap":      "supervisor/wrapper",
 
 	"bench":          "*",
