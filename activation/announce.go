@@ -20,14 +20,19 @@ type plan struct {
 	// leaving has, for all sources, what is announced by them no more and may
 	// be taken over by another: the source, by id.
 	leaving map[string]string
+
+	// What is to be kept of this load.
+	fingerprint string
+	rejects     []reservation.Reject
 }
 
 // plans compares what the sources said with what is known.
-func (t *txn) plans(readings []*reading, o LoadOptions) []plan {
-	var plans []plan
+func (t *txn) plans(readings []*reading, o LoadOptions) []*plan {
+	var plans []*plan
 	leaving := make(map[string]string)
+	announced := announcements(readings)
 	for _, r := range readings {
-		p := plan{reading: r, leaving: leaving, refused: r.err}
+		p := &plan{reading: r, leaving: leaving, refused: r.err}
 		if p.refused != nil || r.unchanged {
 			plans = append(plans, p)
 			continue
@@ -37,7 +42,7 @@ func (t *txn) plans(readings []*reading, o LoadOptions) []plan {
 		p.diff = reservation.Compare(known, r.set)
 		goingLive := 0
 		for _, id := range p.diff.Removed {
-			if p.live[id] {
+			if p.live[id] && !announced[id] { // else it goes to another source, and stays
 				goingLive++
 			}
 		}
@@ -53,8 +58,23 @@ func (t *txn) plans(readings []*reading, o LoadOptions) []plan {
 	return plans
 }
 
-// applyPlan applies what one source said. Its error is of the store.
-func (e *Engine) applyPlan(t *txn, p plan, gen uint64) (rep Report, err error) {
+// announcements has the ids of all that is announced by sources that have
+// changed, if there are several.
+func announcements(readings []*reading) map[string]bool {
+	if len(readings) < 2 {
+		return nil
+	}
+	ids := make(map[string]bool)
+	for _, r := range readings {
+		for i := range r.set.Reservations {
+			ids[r.set.Reservations[i].ID] = true
+		}
+	}
+	return ids
+}
+
+// applyPlan applies what one source announces. Its error is of the store.
+func (e *Engine) applyPlan(t *txn, p *plan, gen uint64) (rep Report, err error) {
 	if p.refused != nil {
 		rep.fail(p.Name(), p.refused)
 		return rep, nil
@@ -64,17 +84,17 @@ func (e *Engine) applyPlan(t *txn, p plan, gen uint64) (rep Report, err error) {
 		rep.tell(p.Name(), p.last.Rejects, p.last.Notices)
 		return rep, nil
 	}
-	rejects := slices.Clone(p.set.Rejects)
+	p.rejects = slices.Clone(p.set.Rejects)
 	for _, id := range p.diff.Kept {
 		rep.add(ReportLine{"kept", id, p.Name(), "rejected now; its earlier version stays in force"})
 	}
 	rep.Unchanged = p.diff.Unchanged
-	fingerprint := p.fingerprint(p.set.Fingerprint)
+	p.fingerprint = p.Source.fingerprint(p.set.Fingerprint)
 	for _, res := range slices.Concat(p.diff.Added, p.diff.Changed) {
-		what, err := e.announce(t, &p, &res, gen)
+		what, err := e.announce(t, p, &res, gen)
 		if errors.Is(err, errForeign) || errors.Is(err, errUnreadable) {
-			rejects = append(rejects, reservation.Reject{Where: res.Where, ID: res.ID, Text: err.Error()})
-			fingerprint = "" // to be read again though it has not changed
+			p.rejects = append(p.rejects, reservation.Reject{Where: res.Where, ID: res.ID, Text: err.Error()})
+			p.fingerprint = "" // to be read again though it has not changed
 			continue
 		}
 		if err != nil {
@@ -85,9 +105,18 @@ func (e *Engine) applyPlan(t *txn, p plan, gen uint64) (rep Report, err error) {
 			rep.add(ReportLine{"notice", res.ID, p.Name(), "it runs with the devices that it was activated with"})
 		}
 	}
-	rep.tell(p.Name(), rejects, p.set.Notices)
+	rep.tell(p.Name(), p.rejects, p.set.Notices)
+	return rep, nil
+}
+
+// finishPlan ends what a source announces no more, once it is known what others
+// have taken over, and keeps how the load went. Its error is of the store.
+func (t *txn) finishPlan(p *plan) (rep Report, err error) {
+	if p.refused != nil || p.unchanged {
+		return rep, nil
+	}
 	for _, id := range p.diff.Removed {
-		gone, err := t.withdraw(id, &p)
+		gone, err := t.withdraw(id, p)
 		if err != nil {
 			return rep, err
 		}
@@ -99,8 +128,8 @@ func (e *Engine) applyPlan(t *txn, p plan, gen uint64) (rep Report, err error) {
 		return rep, t.Delete(loadKey + p.name())
 	}
 	data, err := json.Marshal(lastLoad{
-		Fingerprint: fingerprint, Read: t.now, Count: len(p.set.Reservations),
-		Rejects: rejects, Notices: p.set.Notices,
+		Fingerprint: p.fingerprint, Read: t.now, Count: len(p.set.Reservations),
+		Rejects: p.rejects, Notices: p.set.Notices,
 	})
 	if err != nil {
 		return rep, err

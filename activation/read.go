@@ -90,12 +90,20 @@ func (e *Engine) load(ctx context.Context, o LoadOptions) (Report, error) {
 		}
 		rep.Generation = number(t, generation)
 		applied := false
-		for _, p := range t.plans(readings, o) {
+		plans := t.plans(readings, o)
+		for _, p := range plans {
 			part, err := e.applyPlan(t, p, rep.Generation+1)
 			if err != nil {
 				return err
 			}
 			applied = applied || part.Err == nil
+			rep.merge(part)
+		}
+		for _, p := range plans {
+			part, err := t.finishPlan(p)
+			if err != nil {
+				return err
+			}
 			rep.merge(part)
 		}
 		if o.DryRun {

@@ -264,3 +264,58 @@ func TestReloadsAreMerged(t *testing.T) {
 		t.Errorf("%d requests led to %d loads, want some, and far fewer", n, loads)
 	}
 }
+
+// TestReservationChangesItsSource moves reservations from one source to another,
+// and renames a source. Nothing is lost by that, and a lab that is up stays up.
+func TestReservationChangesItsSource(t *testing.T) {
+	t.Parallel()
+	two := strings.Replace(labConfig, "[{files: DIR/res.yaml}]", "[{files: DIR/res.yaml}, {files: DIR/other.yaml}]", 1)
+	for _, tt := range []struct {
+		name   string
+		before string
+		after  string // configuration; the reservations are in other.yaml then
+	}{
+		{"to a later source", two, two},
+		{"to an earlier one", strings.Replace(two, "[{files: DIR/res.yaml}, {files: DIR/other.yaml}]", "[{files: DIR/other.yaml}, {files: DIR/res.yaml}]", 1), ""},
+		{"the source is renamed", labConfig, strings.Replace(labConfig, "res.yaml", "other.yaml", 1)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			d, b := lab(t, tt.before)
+			d.write("other.yaml", yaml(), 0o644)
+			d.start()
+			rs := someDay(3)
+			rs[0].start = time.Now()
+			d.announce(rs...)
+			if got := b.next(); got != "activate 1@x" {
+				t.Fatal(got)
+			}
+			d.inState("1@x", "active")
+			// Both files at one instant, as far as the daemon can see.
+			d.signal(syscall.SIGSTOP)
+			d.write("other.yaml", yaml(rs...), 0o644)
+			d.write("res.yaml", yaml(), 0o644)
+			if tt.after != "" {
+				d.configure(tt.after)
+			}
+			d.signal(syscall.SIGCONT)
+			out := d.must("reload")
+			if strings.Contains(out, "removed=3") || strings.Contains(out, "rejected=3") {
+				t.Errorf("atctl reload says\n%s", out)
+			}
+			if got := d.live(); len(got) != 3 {
+				t.Errorf("known are %v, want all three", got)
+			}
+			if a := d.show("1@x"); a.State != "active" || len(a.Attempts) != 1 || !strings.HasSuffix(a.Source, "other.yaml") {
+				t.Errorf("the lab is %s of %s with %+v, want active of other.yaml", a.State, a.Source, a.Attempts)
+			}
+			b.quiet()
+			// It follows its new source from now on.
+			d.write("other.yaml", yaml(rs[1:]...), 0o644)
+			d.must("reload")
+			if got := b.next(); got != "deactivate 1@x" {
+				t.Errorf("then %q, want deactivate 1@x", got)
+			}
+		})
+	}
+}
