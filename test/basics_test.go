@@ -1,6 +1,7 @@
 package test
 
 import (
+	"os"
 	"strings"
 	"testing"
 )
@@ -23,4 +24,7 @@ func TestJob(t *testing.T) {
 	}
 	d.nothingLeft()
 	d.stop()
+	if _, err := os.Stat(d.cgroup()); err == nil {
+		t.Errorf("the daemon has ended, and its cgroup %s is left", d.cgroup())
+	}
 }
