@@ -14,9 +14,22 @@ type Activation struct {
 	Outcome string    `json:"outcome"` // empty until finished
 	Due     time.Time `json:"due"`     // what it waits for, or began by; RFC 3339 with nanoseconds
 	Start   time.Time `json:"start"`
-	End     time.Time `json:"end,omitzero"` // a reservation's slot's end; when a job ended
+	End     Instant   `json:"end"` // a reservation's slot's end; when a job ended: null before
 	Label   string    `json:"label"`
-	Reason  string    `json:"reason"` // why it is in this state, in words
+	Reason  string    `json:"reason"`            // why it is in this state, in words
+	Command string    `json:"command,omitempty"` // the beginning of a job's command
+}
+
+// An Instant is a time that may not have come: then it is the zero time, and
+// null in JSON.
+type Instant struct{ time.Time }
+
+// MarshalJSON implements [json.Marshaler].
+func (i Instant) MarshalJSON() ([]byte, error) {
+	if i.IsZero() {
+		return []byte("null"), nil
+	}
+	return i.Time.MarshalJSON()
 }
 
 // A Detail is an activation with all that is known of it, as show tells it.

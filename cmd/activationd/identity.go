@@ -113,4 +113,3 @@ func loginShell(name string) string {
 	}
 	return standard
 }
-

@@ -336,4 +336,3 @@ func sourceDir(path string) string {
 	}
 	return filepath.Dir(path)
 }
-

@@ -115,7 +115,7 @@ func newFake(life string) *fake {
 	finished := func(id, outcome, label, reason string, attempts ...control.Attempt) {
 		add(control.Detail{
 			Activation: control.Activation{
-				ID: id, State: "finished", Outcome: outcome, End: day.Add(2 * time.Second), Label: label, Reason: reason,
+				ID: id, State: "finished", Outcome: outcome, End: control.Instant{Time: day.Add(2 * time.Second)}, Label: label, Reason: reason,
 			},
 			Activate: []string{"/bin/report", "--all", "two words"}, Dir: "/srv", Timeout: "1m0s", Grace: "10s",
 			Attempts: append([]control.Attempt{}, attempts...),
@@ -142,7 +142,7 @@ func newFake(life string) *fake {
 	add(control.Detail{
 		Activation: control.Activation{
 			ID: "1042@ostrava", Kind: "reservation", Owner: "group7", State: "active", Due: day, Start: day,
-			End: at("2099-03-02T12:00:00+01:00"), Label: "ospf-triangle", Reason: "until the slot's end",
+			End: control.Instant{Time: at("2099-03-02T12:00:00+01:00")}, Label: "ospf-triangle", Reason: "until the slot's end",
 		},
 		Generation: 18, Source: "lab.yml", Devices: []string{"r1", "r2"}, Topology: "ospf-triangle.clab.yml",
 		Created: day.Add(-time.Hour), Attempts: []control.Attempt{attempt},
@@ -150,7 +150,7 @@ func newFake(life string) *fake {
 	add(control.Detail{
 		Activation: control.Activation{
 			ID: "1043@ostrava", Kind: "reservation", Owner: "group8", State: "waiting", Due: day, Start: day,
-			End: at("2099-03-02T12:00:00+01:00"), Reason: "waits for lock r1",
+			End: control.Instant{Time: at("2099-03-02T12:00:00+01:00")}, Reason: "waits for lock r1",
 		},
 		WaitsFor: []string{"lock r1, held by 1042@ostrava", "lock r2, held by 1042@ostrava"}, Created: day,
 		Attempts: []control.Attempt{},

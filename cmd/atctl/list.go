@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,12 +50,29 @@ func runList(ctx context.Context, a *app, opts listOptions) error {
 	if a.json {
 		return a.printJSON(ctx, "list", opts.ListIn)
 	}
+	limit := opts.Limit
+	opts.Limit = 0 // the daemon counts in the order of ids, people in that of instants
+	var all []control.Activation
+	err := stream(ctx, a, "list", opts.ListIn, func(act control.Activation) error {
+		all = append(all, act)
+		return nil
+	})
+	slices.SortStableFunc(all, func(a, b control.Activation) int { return a.Due.Compare(b.Due) })
+	if limit > 0 && len(all) > limit {
+		all = all[:limit]
+	}
 	now := time.Now()
 	t := newTable(os.Stdout, column{"ID", 24}, column{"STATE", 0}, column{"DUE", 0}, column{"OWNER", 16},
-		column{"LABEL", 40}, column{"REASON", 0})
-	err := stream(ctx, a, "list", opts.ListIn, func(act control.Activation) error {
-		return t.row(act.ID, state(act), instant(act.Due, now), act.Owner, act.Label, act.Reason)
-	})
+		column{"LABEL OR COMMAND", 40}, column{"REASON", 0})
+	for _, act := range all {
+		what := act.Label
+		if what == "" {
+			what = act.Command
+		}
+		if err := t.row(act.ID, state(act), instant(act.Due, now), act.Owner, what, act.Reason); err != nil {
+			return err
+		}
+	}
 	return errors.Join(t.flush(), err) // what came before a failure is of use
 }
 

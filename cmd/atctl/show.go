@@ -62,7 +62,7 @@ func runShow(ctx context.Context, a *app, id string) error {
 			[2]string{"waits for", strings.Join(d.WaitsFor, "\n")},
 			[2]string{"due", instant(d.Due, now)},
 			[2]string{"start", instant(d.Start, now)},
-			[2]string{"end", instant(d.End, now)},
+			[2]string{"end", instant(d.End.Time, now)},
 			[2]string{"created", instant(d.Created, now)},
 			[2]string{"source", d.Source},
 			[2]string{"generation", nonzero(int(d.Generation))},

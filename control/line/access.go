@@ -105,7 +105,7 @@ func (p TCPPeers) Authenticate(conn net.Conn) (control.Caller, error) {
 func answerable(conn net.Conn, err error) (net.Conn, error) {
 	var notTLS tls.RecordHeaderError
 	if errors.As(err, &notTLS) {
-		return notTLS.Conn, fmt.Errorf("this port speaks TLS; use a client that does, as openssl s_client: %w", fault.Invalid)
+		return notTLS.Conn, fmt.Errorf("this port speaks TLS; use a client that does, as atctl --tls or openssl s_client: %w", fault.Invalid)
 	}
 	if _, ok := conn.(*tls.Conn); ok && fault.Of(err) != fault.Denied {
 		return nil, err // the handshake failed, and has told the peer

@@ -311,7 +311,7 @@ func TestTLS(t *testing.T) {
 		t.Error("a certificate of another authority was accepted")
 	}
 
-	if got, want := talk(t, ln, "ping with no TLS\n"), "400 this port speaks TLS; use a client that does, as openssl s_client\n.\n"; got != want {
+	if got, want := talk(t, ln, "ping with no TLS\n"), "400 this port speaks TLS; use a client that does, as atctl --tls or openssl s_client\n.\n"; got != want {
 		t.Errorf("without TLS: %q, want %q", got, want)
 	}
 }

@@ -24,12 +24,27 @@ const (
 func wire(v *activation.View) control.Activation {
 	a := control.Activation{
 		ID: v.ID, Kind: string(v.Kind), Owner: v.Owner, State: string(v.State), Outcome: string(v.Outcome),
-		Due: v.NextDue(), Start: v.Start, End: v.End, Label: v.Label, Reason: v.Reason,
+		Due: v.NextDue(), Start: v.Start, End: control.Instant{Time: v.End}, Label: v.Label, Reason: v.Reason,
 	}
 	if v.Kind == activation.Job && v.State == activation.Finished {
-		a.End = v.Since
+		a.End.Time = v.Since
+	}
+	if v.Kind == activation.Job {
+		a.Command = beginning(strings.Join(v.Argv, " "))
 	}
 	return a
+}
+
+// beginning is as much of a command as a list has room for, in one line.
+func beginning(command string) string {
+	const most = 60
+	command = control.OneLine(command)
+	for i := range command {
+		if i > most {
+			return command[:i] + "..."
+		}
+	}
+	return command
 }
 
 func (d Daemon) detail(v *activation.View) control.Detail {
