@@ -1,0 +1,300 @@
+package test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"activationd/control"
+	"activationd/supervisor/wrapper"
+)
+
+// systemdInit becomes a systemd of its own, in namespaces of its own: nothing of
+// the machine's is touched. $0 is the place, which it sees as /run/work; $1 is
+// the cgroup that it gets.
+const systemdInit = `set -e
+mount --make-rprivate /
+mount -t tmpfs tmpfs /mnt
+mkdir /mnt/work
+mount --bind "$0" /mnt/work
+mount -t tmpfs tmpfs /run
+mkdir /run/work
+mount --bind /mnt/work /run/work
+umount /mnt/work /mnt
+for dir in /tmp /var/tmp /var/lib /var/log; do mount -t tmpfs tmpfs $dir; done
+umount -R /sys/fs/cgroup
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mkdir -p /run/systemd/system/basic.target.wants
+cp /run/work/units/* /run/systemd/system
+ln -s ../booted.service /run/systemd/system/basic.target.wants/booted.service
+export container=test
+exec /lib/systemd/systemd --system --unit=basic.target --log-target=null
+`
+
+// A machine is a systemd that runs in namespaces of its own.
+type machine struct {
+	*daemon // its place; the daemon itself is systemd's
+	init    int
+	cgroup  string
+}
+
+func bootSystemd(t *testing.T) *machine {
+	t.Helper()
+	needRoot(t)
+	needProgram(t, "unshare", "nsenter", "systemctl", "mount")
+	if _, err := os.Stat("/lib/systemd/systemd"); err != nil {
+		t.Skipf("systemd is not installed: %v", err)
+	}
+	d := newDaemon(t, "")
+	parent := filepath.Dir(d.cgroup())
+	if parent == "." {
+		t.Skip("there is no cgroup v2 here")
+	}
+	m := &machine{daemon: d, cgroup: filepath.Join(parent, filepath.Base(d.dir)+".systemd")}
+	b := d.beacon()
+	d.prepareUnits(b)
+	if err := os.Mkdir(m.cgroup, 0o755); err != nil {
+		t.Skipf("no cgroup can be made: %v", err)
+	}
+	t.Cleanup(m.end)
+	cmd := exec.Command("sh", "-c", `echo $$ >"$0/cgroup.procs" && exec unshare --pid --mount --fork --mount-proc --cgroup --ipc --uts --kill-child sh -c "$1" "$2"`, m.cgroup, systemdInit, d.dir)
+	cmd.Stdout, cmd.Stderr = d.logFile, d.logFile
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	gone := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(gone) }()
+	t.Cleanup(func() { _ = cmd.Process.Kill(); <-gone })
+	select {
+	case got := <-b.lines:
+		if _, err := fmt.Sscan(got, new(int)); err != nil {
+			t.Fatalf("the booted systemd told %q", got)
+		}
+	case <-gone:
+		t.Skipf("no systemd can be booted here:\n%s", d.read(d.dir+"/daemon.log"))
+	case <-time.After(patience):
+		t.Fatalf("systemd does not boot:\n%s", d.read(d.dir+"/daemon.log"))
+	}
+	for _, pid := range wrapper.Processes() { // its number out here
+		if p, ok := wrapper.Stat(pid); ok && p.Parent == cmd.Process.Pid {
+			m.init = pid
+		}
+	}
+	return m
+}
+
+// prepareUnits puts the programs and the real units where the machine finds them.
+func (d *daemon) prepareUnits(b *beacon) {
+	d.t.Helper()
+	for _, name := range []string{"activationd", "atctl", "atwrap"} {
+		data, err := os.ReadFile(filepath.Join(bin, name))
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		if err := os.MkdirAll(d.dir+"/bin", 0o755); err != nil {
+			d.t.Fatal(err)
+		}
+		if err := os.WriteFile(d.dir+"/bin/"+name, data, 0o755); err != nil {
+			d.t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"activationd.service", "activationd.socket"} {
+		data, err := os.ReadFile("../scripts/units/" + name)
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		d.write("units/"+name, strings.ReplaceAll(string(data), "/usr/bin/", "/run/work/bin/"), 0o644)
+	}
+	d.write("units/booted.service", "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo $$$$ >/run/work/shared/"+filepath.Base(b.path)+"'\n", 0o644)
+}
+
+// end ends everything in the machine.
+func (m *machine) end() {
+	kill := filepath.Join(m.cgroup, "cgroup.kill")
+	if err := os.WriteFile(kill, []byte("1"), 0); err != nil {
+		m.t.Error(err)
+	}
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if text := m.read(filepath.Join(m.cgroup, "cgroup.events")); strings.Contains(text, "populated 0") {
+			break
+		}
+	}
+	var dirs []string
+	_ = filepath.WalkDir(m.cgroup, func(path string, e os.DirEntry, err error) error {
+		if err == nil && e.IsDir() {
+			dirs = append(dirs, path)
+		}
+		return nil
+	})
+	for i := len(dirs) - 1; i >= 0; i-- {
+		if err := syscall.Rmdir(dirs[i]); err != nil && !errors.Is(err, syscall.ENOENT) {
+			m.t.Errorf("%s: %v", dirs[i], err)
+		}
+	}
+}
+
+// try runs a command in the machine.
+func (m *machine) try(argv ...string) output {
+	m.t.Helper()
+	return m.run("", append([]string{"nsenter", "-t", strconv.Itoa(m.init), "-a", "env", "-u", "ACTIVATIOND_SOCKET",
+		"PATH=/run/work/bin:" + os.Getenv("PATH")}, argv...)...)
+}
+
+func (m *machine) do(argv ...string) string {
+	m.t.Helper()
+	o := m.try(argv...)
+	if o.status != 0 {
+		m.t.Fatalf("%v: status %d\n%s%s\n%s", argv, o.status, o.out, o.err, m.try("systemctl", "status", "activationd").out)
+	}
+	return strings.TrimSuffix(o.out, "\n")
+}
+
+func (m *machine) state() control.StatusOut {
+	m.t.Helper()
+	return parse[control.StatusOut](m.t, m.do("atctl", "status", "--json"))
+}
+
+func (m *machine) property(name string) string {
+	m.t.Helper()
+	return m.do("systemctl", "show", "--value", "-p", name, "activationd")
+}
+
+// TestSystemd runs the unit under a real systemd: notification, a delegated
+// cgroup, restart, reload, a crash, stop, and its socket.
+func TestSystemd(t *testing.T) {
+	t.Parallel()
+	m := bootSystemd(t)
+	b := m.beacon()
+	inside := "/run/work/shared/" + filepath.Base(b.path)
+	m.do("systemctl", "start", "activationd") // returns when it has said READY=1
+	if s := m.state(); s.Guard != "cgroup" || s.StateDir != "/var/lib/activationd" || s.RuntimeDir != "/run/activationd" {
+		t.Errorf("status is %+v, want the cgroup guard and systemd's directories", s)
+	}
+	if text := m.property("StatusText"); !strings.Contains(text, "Ready") {
+		t.Errorf("it tells systemd %q, want that it is ready", text)
+	}
+	id := m.do("atctl", "add", "--", "cat", "/proc/self/cgroup")
+	m.do("atctl", "wait", id)
+	if log := m.do("atctl", "log", id); !strings.Contains(log, "/activationd.service/") {
+		t.Errorf("a run is in cgroup %q, want one below the unit's", log)
+	}
+
+	// A restart, a crash and a stop: the run goes on under the same wrapper.
+	job := m.do("atctl", "add", "--", "sh", "-c", "echo up >"+inside+"; setsid sleep 300 & while ! [ -e /run/work/shared/enough ]; do sleep 0.1; done; exit 5")
+	b.next()
+	script := parse[control.Detail](t, m.do("atctl", "show", "--json", job)).Attempts[0].PID
+	for _, how := range []string{"restart", "crash", "stop"} {
+		before := m.state().PID
+		switch how {
+		case "crash":
+			m.do("kill", "-9", strconv.Itoa(before))
+			m.crashed(before)
+		case "stop":
+			m.do("systemctl", "stop", "activationd")
+			m.do("systemctl", "start", "activationd")
+		default:
+			m.do("systemctl", how, "activationd")
+		}
+		a := parse[control.Detail](t, m.do("atctl", "show", "--json", job))
+		if a.State != "activating" || len(a.Attempts) != 1 || a.Attempts[0].PID != script {
+			t.Errorf("after %s the job is %s with %+v, want it to go on", how, a.State, a.Attempts)
+		}
+		if after := m.state(); after.PID == before || after.Guard != "cgroup" {
+			t.Errorf("after %s status is %+v, want another process and the same guard", how, after)
+		}
+	}
+	if err := os.WriteFile(m.shared("enough"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if o := m.try("atctl", "wait", job); o.status != 5 {
+		t.Errorf("atctl wait: %+v, want status 5", o)
+	}
+	if a := parse[control.Detail](t, m.do("atctl", "show", "--json", job)); a.Attempts[0].Leftovers != 1 || a.Attempts[0].Contained != "cgroup" {
+		t.Errorf("its attempt is %+v, want one process that was left, found by the cgroup", a.Attempts[0])
+	}
+
+	before := m.state()
+	m.do("systemctl", "reload", "activationd")
+	m.do("atctl", "reload")
+	if after := m.state(); after.PID != before.PID || after.Generation <= before.Generation {
+		t.Errorf("after systemctl reload status is %+v, before it was %+v", after, before)
+	}
+	if state := m.do("systemctl", "is-active", "activationd"); state != "active" {
+		t.Errorf("after a reload it is %s", state)
+	}
+
+	// A socket that is there before the daemon, and starts it.
+	m.do("systemctl", "stop", "activationd")
+	m.do("systemctl", "start", "activationd.socket")
+	if state := m.try("systemctl", "is-active", "activationd").out; !strings.HasPrefix(state, "inactive") {
+		t.Errorf("before anybody asked it is %s", state)
+	}
+	id = m.do("atctl", "add", "--", "sh", "-c", "exit 9")
+	if o := m.try("atctl", "wait", id); o.status != 9 {
+		t.Errorf("over systemd's socket, atctl wait: %+v, want status 9", o)
+	}
+	if state := m.do("systemctl", "is-active", "activationd"); state != "active" {
+		t.Errorf("after a request it is %s", state)
+	}
+	// Requests that come while it restarts wait, and none fails.
+	for range 3 {
+		m.do("systemctl", "--no-block", "restart", "activationd")
+		for range 5 {
+			m.do("atctl", "list")
+		}
+	}
+	if log := m.read(m.dir + "/daemon.log"); strings.Contains(log, "panic") {
+		t.Error(log)
+	}
+}
+
+// crashed waits until systemd has started the daemon again after process pid of
+// the machine.
+func (m *machine) crashed(pid int) {
+	m.t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		if main := m.property("MainPID"); main != "0" && main != strconv.Itoa(pid) && m.property("ActiveState") == "active" {
+			return
+		}
+		if time.Now().After(deadline) {
+			m.t.Fatalf("systemd does not start it again:\n%s", m.try("systemctl", "status", "activationd").out)
+		}
+	}
+}
+
+// TestSystemdWatchdog stops the daemon, and systemd starts it anew; one that is
+// well is left alone.
+func TestSystemdWatchdog(t *testing.T) {
+	t.Parallel()
+	m := bootSystemd(t)
+	dropIn := filepath.Join(m.dir, "units", "watchdog.conf")
+	if err := os.WriteFile(dropIn, []byte("[Service]\nWatchdogSec=1\nTimeoutAbortSec=500ms\nRestartSec=10ms\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m.do("mkdir", "/run/systemd/system/activationd.service.d")
+	m.do("cp", "/run/work/units/watchdog.conf", "/run/systemd/system/activationd.service.d")
+	m.do("systemctl", "daemon-reload")
+	m.do("systemctl", "start", "activationd")
+	before := m.state().PID
+	id := m.do("atctl", "add", "--", "sleep", "3")
+	m.do("atctl", "wait", id)
+	if pid := m.state().PID; pid != before {
+		t.Errorf("after three seconds of a watchdog of one it is process %d, was %d", pid, before)
+	}
+	job := m.do("atctl", "add", "--", "sh", "-c", "sleep 4; exit 5")
+	m.do("kill", "-STOP", strconv.Itoa(before))
+	m.crashed(before)
+	if o := m.try("atctl", "wait", job); o.status != 5 {
+		t.Errorf("the job that ran meanwhile: %+v, want status 5", o)
+	}
+	if a := parse[control.Detail](t, m.do("atctl", "show", "--json", job)); len(a.Attempts) != 1 {
+		t.Errorf("its attempts are %+v, want one", a.Attempts)
+	}
+}
