@@ -214,7 +214,7 @@ func (m *machine) mind(rt *rapid.T, err error) {
 	if err == nil || errors.Is(err, errDead) {
 		return
 	}
-	if errors.Is(err, fault.Unavailable) && (m.l.mem.full || m.l.e.Draining()) {
+	if errors.Is(err, fault.Unavailable) && (m.l.mem.full.Load() || m.l.e.Draining()) {
 		return
 	}
 	if errors.Is(err, fault.Conflict) || errors.Is(err, fault.NotFound) {
@@ -299,7 +299,7 @@ func (m *machine) sleep(rt *rapid.T) {
 	d := rapid.SampledFrom([]time.Duration{
 		time.Millisecond, 30 * time.Millisecond, time.Second, 10 * time.Second, minute, 10 * minute, 2 * hour, 24 * hour,
 	}).Draw(rt, "for")
-	if m.l.mem.full { // it tries again every second
+	if m.l.mem.full.Load() { // it tries again every second
 		d = min(d, minute)
 	}
 	time.Sleep(d)
@@ -342,7 +342,7 @@ func (m *machine) power(rt *rapid.T) {
 
 func (m *machine) full(*rapid.T) {
 	m.l.mem.mu.Lock()
-	m.l.mem.full = !m.l.mem.full
+	m.l.mem.full.Store(!m.l.mem.full.Load())
 	m.l.mem.mu.Unlock()
 	time.Sleep(2 * retryPause)
 }
@@ -367,7 +367,7 @@ func (m *machine) finish(rt *rapid.T) {
 	for _, k := range l.w.live() {
 		l.w.kill(k)
 	}
-	l.mem.full = false
+	l.mem.full.Store(false)
 	l.restart()
 	time.Sleep(2 * retryPause)
 	synctest.Wait()

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"activationd/internal/fault"
 	"activationd/store"
@@ -18,7 +19,7 @@ import (
 type memStore struct {
 	mu     sync.Mutex
 	data   map[string][]byte
-	full   bool // Update fails with fault.Unavailable, after fn has run
+	full   atomic.Bool // Update fails with fault.Unavailable, after fn has run
 	writes int
 	// committed is called after each commit with what it changed; nil was or is: none.
 	committed func(key string, was, is []byte)
@@ -49,7 +50,7 @@ func (s *memStore) Update(ctx context.Context, fn func(store.Tx) error) error {
 			return err
 		}
 	}
-	if s.full && len(tx.patch) > 0 {
+	if s.full.Load() && len(tx.patch) > 0 {
 		return fmt.Errorf("no space left: %w", fault.Unavailable)
 	}
 	was := make(map[string][]byte)
