@@ -52,6 +52,11 @@ func (t *turn) ended(x supervisor.Exit) error {
 	return t.put(old, r)
 }
 
+// minVoidPause is the least pause before it is tried again to start what could
+// not be started twice in a row, whatever the settings say: nothing else bounds
+// how often that is tried.
+const minVoidPause = time.Second
+
 // verdict says what the end of an attempt means for its activation, and counts it.
 func (t *turn) verdict(r *Record, a *Attempt) Event {
 	res, d := a.Result, t.set.Of(r)
@@ -68,7 +73,7 @@ func (t *turn) verdict(r *Record, a *Attempt) Event {
 		}
 		if res.Reason == wrapper.NotStarted { // at once again, but not again and again
 			if r.Voids++; r.Voids > 1 {
-				r.RetryAt = t.now.Add(d.backoff(r.Voids - 1))
+				r.RetryAt = t.now.Add(max(minVoidPause, d.backoff(r.Voids-1)))
 			}
 		}
 		return Void

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -372,6 +373,8 @@ func slot(id string, from, to time.Duration, devices ...string) reservation.Rese
 	now := time.Now()
 	return reservation.Reservation{ID: id, Owner: "group7", Start: now.Add(from), End: now.Add(to), Devices: devices, Where: id + ".yml:1"}
 }
+
+func itoa(n int) string { return strconv.Itoa(n) }
 
 // sound checks what must hold at any time, whatever happened.
 func (l *lab) sound() {

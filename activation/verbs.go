@@ -279,6 +279,11 @@ func (e *Engine) relink(ctx context.Context, id string, change func(*txn) error)
 		if err := e.devicesOf(t, r); err != nil {
 			return err
 		}
+		if r.State == Waiting && !slices.Equal(old.Devices, r.Devices) { // its place in line is for others
+			if err := t.apply(r, Move, "its topology was changed"); err != nil {
+				return err
+			}
+		}
 		t.later = append(t.later, id)
 		return t.save(old, r)
 	})
