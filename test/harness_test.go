@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -84,7 +85,7 @@ func build(dir, version string) error {
 	}{{"activationd", *raceDaemon}, {"atctl", false}, {"atwrap", false}} {
 		one, env := args, append(os.Environ(), "CGO_ENABLED=0")
 		if p.race {
-			one, env = append(args[:len(args):len(args)], "-race"), os.Environ()
+			one, env = slices.Concat(args, []string{"-race"}), os.Environ()
 		}
 		cmd := exec.Command("go", append(one, "activationd/cmd/"+p.name)...)
 		cmd.Env = env

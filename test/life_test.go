@@ -213,7 +213,7 @@ func TestUpgrade(t *testing.T) {
 	b.next()
 	d.inState("1@x", "active")
 	script, gate := d.gate(b)
-	first, second := d.add("--", script, "job"), ""
+	first := d.add("--", script, "job")
 	b.next()
 	d.stop()
 	d.bin = next
@@ -223,7 +223,7 @@ func TestUpgrade(t *testing.T) {
 	}
 	d.open(gate, "upgraded") // an old wrapper under a new daemon
 	d.ended(first, "failed", 5)
-	second = d.add("--", script, "job")
+	second := d.add("--", script, "job")
 	b.next()
 	d.kill()
 	d.bin = bin

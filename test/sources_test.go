@@ -319,3 +319,31 @@ func TestReservationChangesItsSource(t *testing.T) {
 		})
 	}
 }
+
+// TestDatabaseDown wants that a source which does not answer holds up nobody
+// else, and takes nothing away.
+func TestDatabaseDown(t *testing.T) {
+	t.Parallel()
+	d, b := lab(t, strings.Replace(labConfig, "[{files: DIR/res.yaml}]",
+		"[{sql: {driver: postgres, dsn: 'postgres://lab@127.0.0.1:1/lab?sslmode=disable'}}, {sql: {driver: mysql, dsn: 'lab@tcp(127.0.0.1:1)/lab'}}, {files: DIR/res.yaml}]", 1))
+	d.start()
+	rs := someDay(2)
+	rs[0].start = time.Now()
+	d.write("res.yaml", yaml(rs...), 0o644)
+	o := d.atctl("reload")
+	if o.status != 6 || !strings.Contains(o.out, "failed postgres:") || !strings.Contains(o.out, "failed mysql:") {
+		t.Errorf("atctl reload with two databases down: %+v, want status 6 and both named", o)
+	}
+	if got := b.next(); got != "activate 1@x" { // the file's are in force all the same
+		t.Errorf("%q, want activate 1@x", got)
+	}
+	broken := 0
+	for _, s := range d.status().Sources {
+		if s.Error != "" {
+			broken++
+		}
+	}
+	if broken != 2 {
+		t.Errorf("status says %+v, want two with errors", d.status().Sources)
+	}
+}
