@@ -112,22 +112,3 @@ func answerable(conn net.Conn, err error) (net.Conn, error) {
 	}
 	return conn, err
 }
-
-// CheckListen returns an error of kind fault.Invalid if it would be unsafe to
-// listen at addr, a host and a port: all but loopback needs TLS.
-func CheckListen(addr string, withTLS bool) error {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return fmt.Errorf("listen address %q: is not HOST:PORT: %w", addr, fault.Invalid)
-	}
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return fmt.Errorf("listen address %q: port %q is not a number up to 65535: %w", addr, port, fault.Invalid)
-	}
-	// Of names only localhost is sure to be loopback: what others mean may change.
-	ip, err := netip.ParseAddr(host)
-	if withTLS || host == "localhost" || err == nil && ip.Unmap().IsLoopback() {
-		return nil
-	}
-	return fmt.Errorf("listen address %q: is not loopback, so anybody could give commands there; "+
-		"configure TLS, or listen at 127.0.0.1:%s: %w", addr, port, fault.Invalid)
-}

@@ -39,8 +39,13 @@ type token struct {
 //
 // where SECRET is the secret, of at least 16 characters, or "sha256:" and the
 // sum of it in hexadecimal. Jobs of one with a USER run as that user of this
-// machine. Empty lines and lines that begin with # mean nothing.
+// machine. Empty lines and lines that begin with # mean nothing. An empty name
+// is that of no file, with no tokens.
 func (t *Tokens) Load(file string) error {
+	if file == "" {
+		t.list.Store(nil)
+		return nil
+	}
 	f, err := os.Open(file)
 	if err != nil {
 		return fmt.Errorf("tokens: %w: %w", err, fault.Invalid)
