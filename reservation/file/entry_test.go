@@ -1,6 +1,7 @@
 package file
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -197,7 +198,7 @@ func FuzzFile(f *testing.F) {
 		}
 		items, err := p.parse(files)
 		if err != nil {
-			if err != errTopology && (fault.Of(err) != fault.Invalid || !strings.HasPrefix(err.Error(), p.path+":")) {
+			if !errors.Is(err, errTopology) && (fault.Of(err) != fault.Invalid || !strings.HasPrefix(err.Error(), p.path+":")) {
 				t.Errorf("error without a place or kind: %v", err)
 			}
 			return

@@ -121,12 +121,13 @@ func (s *Source) parse(ctx context.Context, pages []page, beside *beside) (reser
 			return set, fmt.Errorf("%s: %w: %w", s.path, err, fault.Unavailable)
 		}
 		items, err := pages[i].parse(beside)
-		if err == errTopology && s.isDir(pages[i].path) {
-			continue
-		} else if err != nil {
-			if err == errTopology {
-				err = pages[i].fault(1, noKey)
+		if errors.Is(err, errTopology) {
+			if s.isDir(pages[i].path) {
+				continue
 			}
+			err = pages[i].fault(1, noKey)
+		}
+		if err != nil {
 			broken = append(broken, err)
 			continue
 		}

@@ -31,7 +31,8 @@ func (p *page) parseJSON(files *beside) ([]item, error) {
 		if err != nil {
 			return nil, p.jsonFault(dec, err)
 		}
-		key, line := t.(string), p.lineAt(int(dec.InputOffset()))
+		key, _ := t.(string) // here there is no other kind of token
+		line := p.lineAt(int(dec.InputOffset()))
 		switch {
 		case key == "reservations" && found:
 			return nil, p.fault(line, "reservations: is there twice")
@@ -57,7 +58,7 @@ func (p *page) parseJSON(files *beside) ([]item, error) {
 	}
 	if _, err := dec.Token(); err == nil {
 		return nil, p.fault(p.lineAt(int(dec.InputOffset())), "something follows the end; one file is one document")
-	} else if err != io.EOF {
+	} else if !errors.Is(err, io.EOF) {
 		return nil, p.jsonFault(dec, err)
 	}
 	switch {
@@ -108,7 +109,7 @@ func (p *page) jsonFault(dec *json.Decoder, err error) error {
 	switch {
 	case errors.As(err, &syntax):
 		offset = max(int(syntax.Offset)-1, 0)
-	case err == io.EOF || err == io.ErrUnexpectedEOF:
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 		return p.fault(p.lineAt(len(bytes.TrimRight(p.data, " \t\r\n"))), "ends in the middle")
 	}
 	return p.fault(p.lineAt(offset), "%v", err)

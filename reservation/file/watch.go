@@ -60,6 +60,7 @@ func (s *Source) Watch(ctx context.Context, changed func()) error {
 
 // follow is Watch's loop.
 func (s *Source) follow(ctx context.Context, v *view, changed func()) error {
+	ended := fmt.Errorf("watch %s: the watch ended: %w", s.path, fault.Unavailable)
 	timer := time.NewTimer(0)
 	timer.Stop()
 	defer timer.Stop()
@@ -77,12 +78,15 @@ func (s *Source) follow(ctx context.Context, v *view, changed func()) error {
 			return nil
 		case e, ok := <-v.w.Events:
 			if !ok {
-				return fmt.Errorf("watch %s: the watch ended: %w", s.path, fault.Unavailable)
+				return ended
 			}
 			if v.concerns(e.Name) {
 				touch()
 			}
-		case <-v.w.Errors: // too many events to tell, for one; what happened is not known
+		case _, ok := <-v.w.Errors: // too many events to tell, for one; what happened is not known
+			if !ok {
+				return ended
+			}
 			touch()
 		case <-s.reread:
 			// A topology that is new in a directory of its own. What became of it
@@ -228,7 +232,7 @@ func (v *view) watch(dir string) {
 	}
 	if fi, err := os.Stat(dir); err == nil {
 		if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-			v.dirs[dir] = inode{uint64(st.Dev), st.Ino}
+			v.dirs[dir] = inode{st.Dev, st.Ino}
 		}
 	}
 }

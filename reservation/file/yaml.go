@@ -146,7 +146,7 @@ func (p *page) yamlRoot() (root *yaml.Node, line int, err error) {
 	}()
 	dec := yaml.NewDecoder(bytes.NewReader(p.data))
 	var doc yaml.Node
-	if err := dec.Decode(&doc); err == io.EOF {
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
 		return nil, 1, errors.New("has nothing but comments; write \"reservations: []\" to say that there are none")
 	} else if err != nil {
 		line, err := yamlError(err)
@@ -156,7 +156,7 @@ func (p *page) yamlRoot() (root *yaml.Node, line int, err error) {
 	switch err := dec.Decode(&second); {
 	case err == nil:
 		return nil, second.Line, errors.New("a second document begins; one file is one document")
-	case err != io.EOF:
+	case !errors.Is(err, io.EOF):
 		line, err := yamlError(err)
 		return nil, line, err
 	}
