@@ -101,11 +101,11 @@ func parseDate(m []string, loc *time.Location) (time.Time, error) {
 	case "Z", "z":
 		return time.Date(year, time.Month(month), day, hour, minute, sec, ns, time.UTC), nil
 	default:
-		h, min := number(zone[1:3]), number(zone[4:6])
-		if h > 23 || min > 59 {
+		hours, minutes := number(zone[1:3]), number(zone[4:6])
+		if hours > 23 || minutes > 59 {
 			return time.Time{}, fmt.Errorf("has an offset from UTC that is not -23:59 to +23:59")
 		}
-		offset := h*3600 + min*60
+		offset := hours*3600 + minutes*60
 		if zone[0] == '-' {
 			offset = -offset
 		}

@@ -155,7 +155,7 @@ func around(t *testing.T, name string, loc *time.Location, change time.Time) {
 		}
 	}
 	_, before := change.Add(-time.Second).In(loc).Zone()
-	for w := time.Duration(-2 * time.Hour); w < 2*time.Hour; w += 5 * time.Minute {
+	for w := -2 * time.Hour; w < 2*time.Hour; w += 5 * time.Minute {
 		wall := change.UTC().Add(time.Duration(before)*time.Second + w) // as if the clocks were not changed
 		text := wall.Format(wallForm)
 		want, ok := firsts[text]
@@ -174,7 +174,7 @@ func TestParseIn(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"90s": 90 * time.Second, "5m": 5 * time.Minute, "2d12h": 60 * time.Hour, "1w": 7 * day,
 		"1w2d3h4m5s6ms7us8ns": 9*day + 3*time.Hour + 4*time.Minute + 5*time.Second + 6*time.Millisecond + 7*time.Microsecond + 8,
-		"1.5d":                36 * time.Hour, "0.5w": 84 * time.Hour, "12h1d": 36 * time.Hour, " 1h ": time.Hour,
+		"1.5d":                36 * time.Hour, "0.5w": 84 * time.Hour, "12h1d": 36 * time.Hour, "\t1h\n": time.Hour,
 		"3660d": 3660 * day, "1µs": time.Microsecond, "0s1ns": 1,
 	} {
 		if got, err := schedule.ParseIn(text); err != nil || got != want {
