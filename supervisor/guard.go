@@ -121,7 +121,7 @@ func (s *Supervisor) try(cgroup int) error {
 	}
 	var st syscall.WaitStatus
 	for {
-		if _, err = syscall.Wait4(pid, &st, 0, nil); err != syscall.EINTR {
+		if _, err = syscall.Wait4(pid, &st, 0, nil); !errors.Is(err, syscall.EINTR) {
 			break
 		}
 	}
