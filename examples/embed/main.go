@@ -72,7 +72,14 @@ func run(atwrap string) (err error) {
 	ended := make(chan error, 2)
 	go func() { ended <- timer.Run(ctx) }()
 	go func() { ended <- engine.Run(ctx) }()
-	defer func() { stop(); <-ended; <-ended }()
+	defer func() {
+		stop()
+		for range 2 {
+			if e := <-ended; !errors.Is(e, context.Canceled) {
+				err = errors.Join(err, e)
+			}
+		}
+	}()
 
 	now := time.Now()
 	added, err := engine.Add(ctx, []activation.NewJob{
