@@ -168,7 +168,7 @@ func TestFaults(t *testing.T) {
 		{"a word for keys", "jobs: x\n", `d:1: jobs: want keys and values, have "x"`},
 		{"an empty item", "listen:\n  -\n", "d:2: listen[0]: address: missing; write HOST:PORT"},
 		{"an empty name", "access:\n  admins:\n    -\n", "d:3: access.admins[0]: is empty"},
-		{"no unit", "jobs: {grace: 10}\n", `d:1: jobs.grace: "10" has no unit: write 10s, 10m, ...`},
+		{"no unit", "jobs: {grace: 10}\n", `d:1: jobs.grace: "10" has no unit: write 10s or 10m, for example`},
 		{"negative", "jobs: {grace: -1s}\n", "d:1: jobs.grace: must not be negative"},
 		{"no duration", "jobs: {grace: soon}\n", `d:1: jobs.grace: want a duration such as 90s, 5m, 1h30m or 2d, have "soon"`},
 		{"zero timeout", "reservations: {timeout: 0}\n", "d:1: reservations.timeout: must be more than 0"},
@@ -198,6 +198,10 @@ func TestFaults(t *testing.T) {
 			"d:1: listen[0]: role: anybody could come in as viewer; set tls.client_ca, or take role none and tokens"},
 		{"TLS for nobody", "listen: [{address: \"lab:1\", tls: {certificate: c, key: k}}]\n",
 			"d:1: listen[0]: nobody could use it: set tls.client_ca, or tokens at the top of the file"},
+		{"this machine, for nobody", "listen: [{address: \"localhost:1\", role: none}]\n",
+			"d:1: listen[0]: nobody could use it: take another role, or set tokens at the top of the file"},
+		{"a name that begins with localhost", "listen: [localhost.example.org:1]\n",
+			"d:1: listen[0]: localhost.example.org:1 can be reached from other machines, so it needs tls (or listen on 127.0.0.1)"},
 		{"half of TLS", "listen: [{address: \"lab:1\", tls: {key: k}}]\n", "d:1: listen[0]: tls: needs certificate and key"},
 		{"no port", "listen: [localhost]\n", `d:1: listen[0]: want HOST:PORT, have "localhost"`},
 		{"no such port", "listen: [\"localhost:70000\"]\n", `d:1: listen[0]: want a port from 0 to 65535, have "70000"`},
@@ -284,6 +288,36 @@ func TestExampleHasEveryKey(t *testing.T) {
 			"jobs.environment", "runs.limits",
 		}, key) {
 			t.Errorf("the example shows a value for %s that is not the default", key)
+		}
+	}
+}
+
+// TestExampleSaysWhatNeedsARestart compares restartNeeded with the comments:
+// those of a key at the top stand above it, those of the others below.
+func TestExampleSaysWhatNeedsARestart(t *testing.T) {
+	data, err := os.ReadFile(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, body, _ := strings.Cut(string(data), "\n# ----") // the head has the words, too
+	needs := func(comment string) bool {
+		words := strings.Fields(strings.ReplaceAll(comment, "#", " "))
+		return strings.Contains(strings.ToLower(strings.Join(words, " ")), "read at the start only")
+	}
+	for paragraph := range strings.SplitSeq(body, "\n\n") {
+		at := regexp.MustCompile(`(?m)^#(\w+):`).FindStringSubmatchIndex(paragraph)
+		if at == nil {
+			continue // a heading
+		}
+		top, whole := paragraph[at[2]:at[3]], needs(paragraph[:at[0]])
+		if got := restartNeeded(top); got != whole {
+			t.Errorf("restartNeeded(%s) = %t, the example says %t", top, got, whole)
+		}
+		for _, m := range regexp.MustCompile(`(?m)^#  (\w+):.*\n((?: +#.*(?:\n|\z))*)`).FindAllStringSubmatch(paragraph, -1) {
+			key, want := top+"."+m[1], whole || needs(m[2])
+			if got := restartNeeded(key); got != want {
+				t.Errorf("restartNeeded(%s) = %t, the example says %t", key, got, want)
+			}
 		}
 	}
 }

@@ -13,22 +13,23 @@ import (
 	"activationd/internal/fault"
 )
 
-// loading writes files into a directory and loads the one named d.yaml.
-func loading(t *testing.T, uid int, files map[string]string) (*Config, []string, error, string) {
+// loading writes files into a directory, which it returns, and loads the one
+// named d.yaml.
+func loading(t *testing.T, uid int, files map[string]string) (c *Config, dir string, err error) {
 	t.Helper()
-	dir := t.TempDir()
+	dir = t.TempDir()
 	for name, data := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	s := &surroundings{uid: uid, getenv: func(string) string { return "" }}
-	c, notices, err := loadConfig(&options{config: filepath.Join(dir, "d.yaml")}, s)
-	return c, notices, err, dir
+	c, _, err = loadConfig(&options{config: filepath.Join(dir, "d.yaml")}, s)
+	return c, dir, err
 }
 
 func TestPathsStartAtTheFile(t *testing.T) {
-	c, _, err, dir := loading(t, 0, map[string]string{
+	c, dir, err := loading(t, 0, map[string]string{
 		"d.yaml": `
 socket: {path: ctl}
 topology_directory: top
@@ -67,7 +68,7 @@ func TestRoles(t *testing.T) {
 	if err != nil {
 		t.Skipf("this machine has no user nobody: %v", err)
 	}
-	c, _, err, _ := loading(t, 77, map[string]string{"d.yaml": "access: {admins: [12345], operators: [nobody], viewers: [78]}\n"})
+	c, _, err := loading(t, 77, map[string]string{"d.yaml": "access: {admins: [12345], operators: [nobody], viewers: [78]}\n"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +87,7 @@ func TestRoles(t *testing.T) {
 		t.Errorf("a user's socket has mode %o, want 600", c.Socket.Mode)
 	}
 
-	c, _, err, _ = loading(t, 0, map[string]string{"d.yaml": "access: {viewers: [0]}\n"})
+	c, _, err = loading(t, 0, map[string]string{"d.yaml": "access: {viewers: [0]}\n"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -180,6 +180,8 @@ func settleListen(l *Listen, tokens bool) error {
 		return fmt.Errorf("%s can be reached from other machines, so it needs tls (or listen on 127.0.0.1)", l.Address)
 	case !known && l.Role != "none":
 		return fmt.Errorf("role: anybody could come in as %s; set tls.client_ca, or take role none and tokens", l.Role)
+	case l.Role == "none" && !tokens && known:
+		return errors.New("nobody could use it: take another role, or set tokens at the top of the file")
 	case l.Role == "none" && !tokens:
 		return errors.New("nobody could use it: set tls.client_ca, or tokens at the top of the file")
 	}
@@ -200,6 +202,7 @@ func isLoopback(address string) (bool, error) {
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return false, fmt.Errorf("want a port from 0 to 65535, have %q", port)
 	}
+	// Of names only localhost is sure to be loopback: what others mean may change.
 	addr, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && addr.Unmap().IsLoopback(), nil
 }

@@ -61,6 +61,7 @@ func serve(ctx context.Context, d *daemon) error {
 		c.engine.RunLoads,
 		c.watchStore,
 		c.watchRequests,
+		c.watchReloads,
 		func(ctx context.Context) error { return d.Notify.Watchdog(ctx, c.engine.Alive) },
 	}
 	for _, door := range doors {
@@ -133,10 +134,8 @@ func newCore(d *daemon, db *bolt.DB) (*core, error) {
 	}, set)
 	c.engine.SetSources(sources)
 	c.engine.BeforeLoad(c.reconfigure)
-	if d.Config.Tokens != "" {
-		if err := c.tokens.Load(d.Config.Tokens); err != nil {
-			return nil, err
-		}
+	if err := c.tokens.Load(d.Config.Tokens); err != nil {
+		return nil, err
 	}
 	c.server = &line.Server{
 		Registry: ops.Registry(ops.Daemon{
@@ -192,7 +191,23 @@ func (c *core) watchStore(ctx context.Context) error {
 	}
 }
 
-// watchRequests does what signals and operations ask of the daemon as a whole.
+// watchReloads reloads when a signal asks for it. It is a task of its own
+// because a load takes as long as the slowest source, and a stop does not wait.
+func (c *core) watchReloads(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-c.Signals.Reload:
+			// What of it went wrong in the configuration or a source, the engine logs.
+			if _, err := c.reload(ctx, activation.LoadOptions{}); err != nil && ctx.Err() == nil {
+				c.log.Error("reload", "err", err)
+			}
+		}
+	}
+}
+
+// watchRequests lets signals and operations end the daemon.
 func (c *core) watchRequests(ctx context.Context) error {
 	drained := make(<-chan struct{}) // never closed
 	drain := c.Signals.Drain
@@ -200,10 +215,6 @@ func (c *core) watchRequests(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-c.Signals.Reload:
-			c.Notify.Reloading()
-			c.engine.AskLoad()
-			c.Notify.Ready("Ready")
 		case <-drain:
 			drain = nil
 			drained = c.engine.Drain()
@@ -231,6 +242,7 @@ func (c *core) askStop(drain bool) {
 	}
 }
 
+// reload loads everything again, and waits for it.
 func (c *core) reload(ctx context.Context, o activation.LoadOptions) (activation.Report, error) {
 	if !o.DryRun {
 		c.Notify.Reloading()
@@ -255,15 +267,6 @@ func (c *core) reconfigure(context.Context) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	changed := changedKeys(c.config, conf)
-	if conf.Tokens != "" { // the file may be another though its name is the same
-		if err := c.tokens.Load(conf.Tokens); err != nil {
-			return err
-		}
-	}
-	if len(changed) == 0 {
-		return nil
-	}
 	set, err := c.settings(conf)
 	if err != nil {
 		return err
@@ -271,6 +274,14 @@ func (c *core) reconfigure(context.Context) error {
 	sources, err := c.sources(conf)
 	if err != nil {
 		return err
+	}
+	// The tokens' file may be another though its name is the same.
+	if err := c.tokens.Load(conf.Tokens); err != nil {
+		return err
+	}
+	changed := changedKeys(c.config, conf)
+	if len(changed) == 0 {
+		return nil
 	}
 	for _, n := range notices {
 		c.log.Warn(n)

@@ -136,7 +136,7 @@ func parseDuration(s string) (time.Duration, error) {
 		d, err := time.ParseDuration(rest)
 		switch {
 		case err != nil && strings.Contains(err.Error(), "missing unit"):
-			return 0, fmt.Errorf("%q has no unit: write %ss, %sm, ...", s, s, s)
+			return 0, fmt.Errorf("%q has no unit: write %ss or %sm, for example", s, s, s)
 		case err != nil || d < 0 || strings.Contains(s, "+") || d > math.MaxInt64-total:
 			return 0, wrong
 		}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"activationd/activation"
+	"activationd/internal/fault"
+	"activationd/reservation"
+	"activationd/store/bolt"
+)
+
+// A slowSource says nothing until it is told to.
+type slowSource struct {
+	asked, answer chan struct{}
+	answered      func()
+}
+
+func (s *slowSource) Name() string { return "slow" }
+
+func (s *slowSource) Load(ctx context.Context) (reservation.Set, error) {
+	s.asked <- struct{}{}
+	select {
+	case <-ctx.Done():
+		return reservation.Set{}, fault.Unavailable
+	case <-s.answer:
+		s.answered()
+		return reservation.Set{Fingerprint: "1"}, nil
+	}
+}
+
+func (s *slowSource) LoadIfChanged(ctx context.Context, _ string) (reservation.Set, bool, error) {
+	set, err := s.Load(ctx)
+	return set, false, err
+}
+
+func (s *slowSource) Watch(ctx context.Context, _ func()) error {
+	<-ctx.Done()
+	return nil
+}
+
+// TestReloadBySignal checks that systemd hears of a reload's end when the load
+// has ended, and that a stop does not wait for a load.
+func TestReloadBySignal(t *testing.T) {
+	path, told := listenAsSystemd(t)
+	log := slog.New(slog.DiscardHandler)
+	db, err := bolt.Open(filepath.Join(t.TempDir(), "state.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	c := &core{
+		daemon: &daemon{
+			program: &program{log: log},
+			Notify:  newNotifier(log, getenvOf(map[string]string{"NOTIFY_SOCKET": path}), 1),
+			Signals: newSignals(false),
+		},
+		engine: activation.New(activation.Parts{DB: db, Log: log}, activation.Settings{}),
+		stop:   make(chan bool, 1),
+	}
+	source := &slowSource{
+		asked: make(chan struct{}, 1), answer: make(chan struct{}),
+		answered: func() { c.Notify.Status("the source answered") }, // in the same socket, so in order
+	}
+	c.engine.SetSources([]activation.Source{{Source: source}})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- together(ctx, c.engine.RunLoads, c.watchRequests, c.watchReloads) }()
+
+	c.Signals.Reload <- struct{}{}
+	awaited(t, "load", source.asked)
+	close(source.answer)
+	for _, want := range []string{"RELOADING=1", "STATUS=the source answered", "READY=1"} {
+		if got := told(); !strings.HasPrefix(got, want) {
+			t.Errorf("told %q, want %s", got, want)
+		}
+	}
+
+	source.answer = nil
+	c.Signals.Reload <- struct{}{}
+	awaited(t, "second load", source.asked)
+	c.askStop(false)
+	if err := awaited(t, "stop", done); !errors.Is(err, errStopped) {
+		t.Errorf("stopped during a load: %v", err)
+	}
+}
