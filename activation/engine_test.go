@@ -3,6 +3,7 @@ package activation
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -91,11 +92,10 @@ func TestAddWhileTheAlarmIsBeingSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &lab{t: t, mem: newMemStore(), w: newWorld(), boot: "boot1", set: testSettings()}
 		l.db = l.mem
-		armed := false
+		var armed atomic.Bool
 		id := ""
 		l.after = func() {
-			if armed {
-				armed = false
+			if armed.CompareAndSwap(true, false) {
 				done := make(chan struct{})
 				go func() {
 					defer close(done)
@@ -115,7 +115,7 @@ func TestAddWhileTheAlarmIsBeingSet(t *testing.T) {
 		l.add(NewJob{At: time.Now().Add(24 * hour)})
 		time.Sleep(time.Second - time.Nanosecond)
 		synctest.Wait()
-		armed = true // the next transaction is the turn that starts the first
+		armed.Store(true) // the next transaction is the turn that starts the first
 		l.sleep(2 * minute)
 		l.is(first, "succeeded")
 		l.is(id, "succeeded")
@@ -703,8 +703,8 @@ func TestPrune(t *testing.T) {
 		if len(l.w.removed) != 3 {
 			l.t.Errorf("removed %v, want the evidence of three attempts", l.w.removed)
 		}
-		for k := range l.mem.data {
-			if len(k) > 2 && k[:2] != "n/" {
+		for _, k := range l.mem.sorted("") {
+			if k[:2] != "n/" {
 				l.t.Errorf("%s is left", k)
 			}
 		}
@@ -731,8 +731,11 @@ func TestBrokenRecord(t *testing.T) {
 	bubble(t, nil, func(l *lab) {
 		broken := l.add(NewJob{At: time.Now().Add(minute)})
 		sound := l.add(NewJob{At: time.Now().Add(minute)})
-		whole := l.mem.data[key(broken)]
-		l.mem.data[key(broken)] = []byte(`{"v":99}`)
+		var whole []byte
+		l.mem.with(func(data map[string][]byte) {
+			whole = data[key(broken)]
+			data[key(broken)] = []byte(`{"v":99}`)
+		})
 		l.sleep(2 * minute)
 		l.is(sound, "succeeded")
 		n := 0
@@ -742,7 +745,7 @@ func TestBrokenRecord(t *testing.T) {
 		if rings := l.alarm.rings; rings > 2 {
 			l.t.Errorf("the alarm rang %d times", rings)
 		}
-		l.mem.data[key(broken)] = whole
+		l.mem.with(func(data map[string][]byte) { data[key(broken)] = whole })
 		l.do(RunNow, broken)
 		l.sleep(minute)
 		l.is(broken, "succeeded")

@@ -190,18 +190,20 @@ func (m *machine) check(rt *rapid.T) {
 func (m *machine) dump() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "now %v\n", time.Now().UTC())
-	for k, v := range m.l.mem.data {
-		if strings.HasPrefix(k, recordKey) {
-			fmt.Fprintf(&b, "%s\n", v)
+	m.l.mem.with(func(data map[string][]byte) {
+		for k, v := range data {
+			if strings.HasPrefix(k, recordKey) {
+				fmt.Fprintf(&b, "%s\n", v)
+			}
 		}
-	}
+	})
 	return b.String()
 }
 
 func (m *machine) ids() []string {
 	ids := slices.Clone(testIDs)
-	for k := range m.l.mem.data {
-		if id := strings.TrimLeft(strings.TrimPrefix(k, recordKey), "0"); strings.HasPrefix(k, recordKey) && isJob(id) {
+	for _, k := range m.l.mem.sorted(recordKey) {
+		if id := strings.TrimLeft(strings.TrimPrefix(k, recordKey), "0"); isJob(id) {
 			ids = append(ids, id)
 		}
 	}
@@ -392,7 +394,7 @@ func (m *machine) finish(rt *rapid.T) {
 	}
 	time.Sleep(5000 * hour)
 	m.check(rt)
-	for k := range l.mem.data {
+	for _, k := range l.mem.sorted("") {
 		if !strings.HasPrefix(k, "n/") && !strings.HasPrefix(k, loadKey) && !strings.HasPrefix(k, topologyKey) {
 			rt.Fatalf("%s is left for ever", k)
 		}

@@ -27,6 +27,26 @@ type memStore struct {
 
 func newMemStore() *memStore { return &memStore{data: make(map[string][]byte)} }
 
+// with has fn look at, or change, what the store holds.
+func (s *memStore) with(fn func(data map[string][]byte)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fn(s.data)
+}
+
+// sorted returns the keys with a prefix.
+func (s *memStore) sorted(prefix string) (keys []string) {
+	s.with(func(data map[string][]byte) {
+		for k := range data {
+			if strings.HasPrefix(k, prefix) {
+				keys = append(keys, k)
+			}
+		}
+	})
+	slices.Sort(keys)
+	return keys
+}
+
 func (s *memStore) View(ctx context.Context, fn func(store.Tx) error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
