@@ -130,6 +130,10 @@ func (e *Engine) RunLoads(ctx context.Context) error {
 			l.mu.Lock()
 			r := l.next
 			l.next = nil
+			select {
+			case <-l.token: // of one who joined this round since
+			default:
+			}
 			l.mu.Unlock()
 			r.report, r.err = e.load(ctx, LoadOptions{Force: r.force})
 			close(r.done)
