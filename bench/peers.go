@@ -1,0 +1,119 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// perSecond runs a command n times, so many at once, and returns how many ended
+// in a second.
+func perSecond(n, atOnce int, argv ...string) (float64, error) {
+	todo := make(chan int, n)
+	for i := range n {
+		todo <- i
+	}
+	close(todo)
+	errs := make(chan error, atOnce)
+	var wg sync.WaitGroup
+	begin := time.Now()
+	for range atOnce {
+		wg.Go(func() {
+			for range todo {
+				if err := exec.Command(argv[0], argv[1:]...).Run(); err != nil {
+					select {
+					case errs <- err:
+					default:
+					}
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(begin)
+	select {
+	case err := <-errs:
+		return 0, err
+	default:
+		return float64(n) / took.Seconds(), nil
+	}
+}
+
+// An atd is a daemon of at(1) that the bench started; there is one spool on a
+// machine, so none is started beside one that runs.
+type atd struct {
+	cmd  *exec.Cmd
+	jobs []string // that are ours
+}
+
+func startAtd() (*atd, error) {
+	if _, err := exec.LookPath("at"); err != nil {
+		return nil, fmt.Errorf("%w; make bench installs it", err)
+	}
+	if out, err := exec.Command("pgrep", "-x", "atd").Output(); err == nil {
+		return nil, fmt.Errorf("an atd runs already (%s): its jobs are not to be disturbed", strings.TrimSpace(string(out)))
+	}
+	a := &atd{cmd: exec.Command("/usr/sbin/atd", "-f")}
+	return a, a.cmd.Start()
+}
+
+func (a *atd) stop() {
+	for _, j := range a.jobs {
+		_ = exec.Command("atrm", j).Run() // most have run
+	}
+	_ = a.cmd.Process.Kill()
+	_ = a.cmd.Wait() // killed
+}
+
+// burst submits n jobs for one minute and returns how late each started, in
+// milliseconds, by what it wrote itself.
+func (a *atd) burst(dir string, n int) ([]float64, error) {
+	marks := filepath.Join(dir, "atd-marks")
+	minute := time.Now().Truncate(time.Minute).Add(time.Minute)
+	if time.Until(minute) < 10*time.Second {
+		minute = minute.Add(time.Minute)
+	}
+	for range n {
+		cmd := exec.Command("at", "-t", minute.Format("200601021504"))
+		cmd.Stdin = strings.NewReader("date +%s.%N >> " + marks + "\n")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			return nil, fmt.Errorf("at: %w: %s", err, out)
+		}
+		for l := range strings.Lines(string(out)) {
+			if f := strings.Fields(l); len(f) > 1 && f[0] == "job" {
+				a.jobs = append(a.jobs, f[1])
+			}
+		}
+	}
+	return readMarks(marks, n, minute)
+}
+
+// readMarks waits until n marks are there, and returns how late they are.
+func readMarks(name string, n int, due time.Time) ([]float64, error) {
+	for range 3000 {
+		data, err := os.ReadFile(name)
+		lines := strings.Fields(string(data))
+		if err == nil && len(lines) >= n {
+			late := make([]float64, n)
+			for i, l := range lines[:n] {
+				at, err := strconv.ParseFloat(l, 64)
+				if err != nil {
+					return nil, err
+				}
+				late[i] = (at - float64(due.UnixNano())/1e9) * 1000
+			}
+			slices.Sort(late)
+			return late, nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return nil, fmt.Errorf("%s: not all of %d jobs have left their mark", name, n)
+}
