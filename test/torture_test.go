@@ -110,13 +110,17 @@ func tortureDaemon(t *testing.T, config string, n int) {
 	tt := newTorture(t, config)
 	tt.daemon.start()
 	var load sync.WaitGroup
+	end := sync.OnceFunc(func() {
+		close(tt.enough)
+		load.Wait()
+	})
+	defer end() // also when the test gives up
 	for i := range 6 {
 		load.Go(func() { tt.client(i) })
 	}
 	load.Go(tt.reservations)
 	tt.killLoop(n)
-	close(tt.enough)
-	load.Wait()
+	end()
 	tt.settle()
 	tt.judge()
 }
