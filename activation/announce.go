@@ -93,7 +93,7 @@ func (e *Engine) applyPlan(t *txn, p *plan, gen uint64) (rep Report, err error) 
 	for _, res := range slices.Concat(p.diff.Added, p.diff.Changed) {
 		what, err := e.announce(t, p, &res, gen)
 		if errors.Is(err, errForeign) || errors.Is(err, errUnreadable) {
-			p.rejects = append(p.rejects, reservation.Reject{Where: res.Where, ID: res.ID, Text: err.Error()})
+			p.rejects = append(p.rejects, reservation.Reject{Where: res.Where, ID: res.ID, Text: fault.Text(err)})
 			p.fingerprint = "" // to be read again though it has not changed
 			continue
 		}

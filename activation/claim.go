@@ -161,7 +161,7 @@ func (e *Engine) start(starts []start) (failed []supervisor.Exit) {
 			continue
 		}
 		e.parts.Log.Error("cannot start a run", "run", starts[i].key, "err", err)
-		res := wrapper.Result{Reason: wrapper.NotStarted, Text: err.Error(), Exit: -1, Ended: now}
+		res := wrapper.Result{Reason: wrapper.NotStarted, Text: fault.Text(err), Exit: -1, Ended: now}
 		if errors.Is(err, fault.Invalid) { // it will not be better the next time
 			res.Reason, res.Exit = wrapper.Failed, exitNoExec
 		}

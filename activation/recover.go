@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"activationd/internal/fault"
 	"activationd/store"
 	"activationd/supervisor"
 	"activationd/supervisor/wrapper"
@@ -32,7 +33,7 @@ func (e *Engine) recover(ctx context.Context, w *work) error {
 			w.adopt = append(w.adopt, k)
 			continue
 		case err != nil: // nothing outlives the machine's end
-			found = supervisor.Found{State: supervisor.Lost, Result: wrapper.Result{Reason: wrapper.Lost, Text: err.Error(), Exit: -1}}
+			found = supervisor.Found{State: supervisor.Lost, Result: wrapper.Result{Reason: wrapper.Lost, Text: fault.Text(err), Exit: -1}}
 		case e.rebooted && found.State == supervisor.NotStarted:
 			// Its directory shows nothing of it, but may have lost that with the power.
 			found.State, found.Result.Reason = supervisor.Lost, wrapper.Lost

@@ -3,6 +3,7 @@ package activation
 import (
 	"fmt"
 
+	"activationd/internal/fault"
 	"activationd/reservation"
 )
 
@@ -39,7 +40,7 @@ func (r *Report) Summary() string {
 func (r *Report) add(l ReportLine) { r.Lines = append(r.Lines, l) }
 
 func (r *Report) fail(source string, err error) {
-	r.add(ReportLine{"failed", "", source, err.Error()})
+	r.add(ReportLine{"failed", "", source, fault.Text(err)})
 	if r.Err == nil {
 		r.Err = fmt.Errorf("%s: %w", source, err)
 	}

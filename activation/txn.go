@@ -215,7 +215,9 @@ func (t *txn) apply(r *Record, e Event, why string) error {
 	} else if e == RunNow {
 		r.RetryAt, r.Late = time.Time{}, true
 	}
-	t.news = append(t.news, Happening{Time: t.now, What: "state", ID: r.ID, State: string(r.State), Reason: r.Reason})
+	if to != from || why != "" { // the next attempt of a phase is told as an attempt
+		t.news = append(t.news, Happening{Time: t.now, What: "state", ID: r.ID, State: string(r.State), Reason: r.Reason})
+	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package activation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -272,8 +273,11 @@ func (e *Engine) relink(ctx context.Context, id string, change func(*txn) error)
 		if err := change(t); err != nil {
 			return err
 		}
-		if err != nil || !r.slot() { // not announced yet
+		switch {
+		case errors.Is(err, fault.NotFound): // not announced yet
 			return nil
+		case err != nil:
+			return err
 		}
 		old := r.clone()
 		if err := e.devicesOf(t, r); err != nil {

@@ -36,7 +36,8 @@ func (b *bench) start(config string) (*daemon, error) {
 	if err := d.configure(config); err != nil {
 		return nil, err
 	}
-	return d, d.up()
+	err = d.up()
+	return d, err
 }
 
 func (d *daemon) configure(config string) error {
