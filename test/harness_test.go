@@ -456,7 +456,7 @@ func (d *daemon) run(stdin string, argv ...string) output {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	var out, err bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &err
-	cmd.Dir, cmd.WaitDelay = d.dir, time.Second
+	cmd.Dir, cmd.WaitDelay = d.dir, patience
 	cmd.Env = append(os.Environ(), "ACTIVATIOND_SOCKET="+d.socket)
 	fail := cmd.Run()
 	if _, ok := errors.AsType[*exec.ExitError](fail); fail != nil && !ok || ctx.Err() != nil {

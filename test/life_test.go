@@ -329,18 +329,16 @@ func TestMissed(t *testing.T) {
 	d, b := lab(t, labConfig)
 	d.start()
 	now := time.Now()
-	soon := d.add("--at", now.Add(700*time.Millisecond).Format(time.RFC3339Nano), "--", "sh", "-c", "echo soon >"+b.path)
-	skip := d.add("--missed", "skip", "--in", "700ms", "--", "sh", "-c", "echo skip >"+b.path)
+	at := now.Add(3 * time.Second) // the daemon is to be away by then, also on a busy machine
+	soon := d.add("--at", at.Format(time.RFC3339Nano), "--", "sh", "-c", "echo soon >"+b.path)
+	skip := d.add("--missed", "skip", "--at", at.Format(time.RFC3339Nano), "--", "sh", "-c", "echo skip >"+b.path)
 	hour := now.Add(time.Hour)
 	d.announce(
-		resv{id: "1@x", start: now.Add(400 * time.Millisecond), end: now.Add(700 * time.Millisecond), devices: "r1"},
-		resv{id: "2@x", start: now.Add(500 * time.Millisecond), end: hour, devices: "r2"},
+		resv{id: "1@x", start: at, end: at.Add(100 * time.Millisecond), devices: "r1"},
+		resv{id: "2@x", start: at, end: hour, devices: "r2"},
 	)
-	// Announced while the slot lasts, long after its start.
 	d.stop()
-	for time.Now().Before(now.Add(800 * time.Millisecond)) {
-		time.Sleep(time.Until(now.Add(800 * time.Millisecond))) // the instants have to pass, whatever happens
-	}
+	time.Sleep(time.Until(at.Add(200 * time.Millisecond))) // the instants have to pass, whatever happens
 	d.start()
 	d.ended(soon, "succeeded", 0)
 	d.ended(skip, "succeeded", 0) // so little late is on time
@@ -359,7 +357,7 @@ func TestMissed(t *testing.T) {
 
 	ago := time.Now().Add(-5 * time.Minute)
 	d.announce(
-		resv{id: "2@x", start: now.Add(500 * time.Millisecond), end: hour, devices: "r2"},
+		resv{id: "2@x", start: at, end: hour, devices: "r2"},
 		resv{id: "3@x", start: ago, end: hour, devices: "r3", more: "  missed: skip\n"},
 		resv{id: "4@x", start: ago, end: hour, devices: "r4", more: "  missed: run\n"},
 		resv{id: "5@x", start: ago, end: ago.Add(time.Minute), devices: "r5"},

@@ -189,7 +189,7 @@ func TestSystemd(t *testing.T) {
 	// A restart, a crash and a stop: the run goes on under the same wrapper.
 	job := m.do("atctl", "add", "--", "sh", "-c", "echo up >"+inside+"; setsid sleep 300 & while ! [ -e /run/work/shared/enough ]; do sleep 0.1; done; exit 5")
 	b.next()
-	script := parse[control.Detail](t, m.do("atctl", "show", "--json", job)).Attempts[0].PID
+	script := m.scriptOf(job)
 	for _, how := range []string{"restart", "crash", "stop"} {
 		before := m.state().PID
 		switch how {
@@ -253,6 +253,19 @@ func TestSystemd(t *testing.T) {
 	if log := m.read(m.dir + "/daemon.log"); strings.Contains(log, "panic") {
 		t.Error(log)
 	}
+}
+
+// scriptOf is the script's process in a job's first attempt. The script may run a
+// moment before it is known.
+func (m *machine) scriptOf(job string) int {
+	m.t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		if pid := parse[control.Detail](m.t, m.do("atctl", "show", "--json", job)).Attempts[0].PID; pid != 0 {
+			return pid
+		}
+	}
+	m.t.Fatalf("the script of job %s does not become known", job)
+	return 0
 }
 
 // crashed waits until systemd has started the daemon again after process pid of
