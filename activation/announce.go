@@ -73,9 +73,12 @@ func announcements(readings []*reading) map[string]bool {
 	return ids
 }
 
+// isRefused tells whether nothing of the plan is to be applied.
+func (p *plan) isRefused() bool { return p.refused != nil }
+
 // applyPlan applies what one source announces. Its error is of the store.
 func (e *Engine) applyPlan(t *txn, p *plan, gen uint64) (rep Report, err error) {
-	if p.refused != nil {
+	if p.isRefused() { // which is for the report, and not for the transaction
 		rep.fail(p.Name(), p.refused)
 		return rep, nil
 	}
@@ -112,7 +115,7 @@ func (e *Engine) applyPlan(t *txn, p *plan, gen uint64) (rep Report, err error) 
 // finishPlan ends what a source announces no more, once it is known what others
 // have taken over, and keeps how the load went. Its error is of the store.
 func (t *txn) finishPlan(p *plan) (rep Report, err error) {
-	if p.refused != nil || p.unchanged {
+	if p.isRefused() || p.unchanged {
 		return rep, nil
 	}
 	for _, id := range p.diff.Removed {
