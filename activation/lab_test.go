@@ -184,7 +184,6 @@ func (l *lab) sleep(d time.Duration) {
 	synctest.Wait()
 }
 
-
 // script has all the runs of an id's phase do that, or the n-th ones those that
 // are given one after the other; the last one goes for all that follow.
 func (l *lab) script(id, phase string, scripts ...script) {
