@@ -315,7 +315,6 @@ func (t *txn) withdraw(id string, p *plan) (gone bool, err error) {
 			return false, err
 		}
 	}
-	r.Renew = false
 	t.later = append(t.later, id)
 	return true, t.save(old, r)
 }

@@ -99,7 +99,6 @@ func (t *turn) claim(r *Record, phase string) error {
 		t.started++
 	}
 	t.opened++
-	r.Stopped = false
 	if err := t.open(r, a); err != nil {
 		return err
 	}

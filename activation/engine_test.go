@@ -401,6 +401,18 @@ func TestMaxParallel(t *testing.T) {
 	})
 }
 
+// Who becomes due at the instant at which a slot becomes free is behind those in
+// line.
+func TestNobodyOvertakes(t *testing.T) {
+	bubble(t, func(s *Settings) { s.MaxParallel = 1 }, func(l *lab) {
+		l.add(NewJob{})
+		l.add(NewJob{At: time.Now().Add(time.Second)})
+		l.add(NewJob{})
+		l.sleep(minute)
+		l.ran("1.activate.1 3.activate.1 2.activate.1")
+	})
+}
+
 // Who is in line for a slot may go away without having it: the next one's turn
 // has come then.
 func TestFirstInLineGoes(t *testing.T) {

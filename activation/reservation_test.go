@@ -230,6 +230,14 @@ func TestStuck(t *testing.T) {
 			l.because("r1", "forgiven by root")
 		})
 	})
+	t.Run("forgive, and the daemon dies before it tells who waits", func(t *testing.T) {
+		stuck(t, func(l *lab) {
+			l.m.dieAfter(1)
+			_, _ = l.e.Do(context.Background(), admin, "r1", Forgive, "")
+			synctest.Wait()
+			l.restart()
+		})
+	})
 }
 
 func TestTwoReservationsOfOneDevice(t *testing.T) {
@@ -519,6 +527,30 @@ func TestDevicesChange(t *testing.T) {
 			l.is(behind, "activating")
 		})
 	})
+	t.Run("while activating: the next try is for the old ones", func(t *testing.T) {
+		bubble(t, nil, func(l *lab) {
+			src := l.source("lab")
+			l.script("r1", Activate, fails, quick)
+			l.script("1", Activate, long)
+			l.add(NewJob{Locks: []string{"sw2"}})
+			r := slot("r1", 0, 2*hour, "sw1")
+			r.Topology = "old"
+			src.says(r)
+			l.loads(1, 0, 0, 0)
+			r.Topology, r.Devices = "new", []string{"sw2"}
+			src.says(r)
+			l.loads(0, 1, 0, 0)
+			l.sleep(minute)
+			l.is("r1", "active") // it does not wait for another's device with half of its own done
+			l.sleep(3 * hour)
+			for _, k := range []supervisor.Key{{ID: "r1", Phase: Activate, N: 2}, {ID: "r1", Phase: Deactivate, N: 1}} {
+				spec := l.w.run(k).spec
+				if string(spec.Topology) != "old" || !slices.Contains(spec.Env, "ACTIVATION_DEVICES=sw1") {
+					l.t.Errorf("%v: topology %q, %q", k, spec.Topology, spec.Env)
+				}
+			}
+		})
+	})
 	t.Run("between two tries: what is half done is undone first", func(t *testing.T) {
 		bubble(t, nil, func(l *lab) {
 			src := l.source("lab")
@@ -547,9 +579,10 @@ func TestHeldBetweenTwoTries(t *testing.T) {
 		l.do(Hold, "r1")
 		job := l.add(NewJob{Locks: []string{"sw1"}})
 		l.is(job, "waiting") // what was half done is still there
-		l.do(Release, "r1")
+		l.do(Release, "r1") // what does not start now does not undo it either
 		l.sleep(minute)
 		l.is("r1", "active")
+		l.is(job, "waiting")
 		l.sleep(3 * hour)
 		l.is("r1", "succeeded")
 		l.is(job, "succeeded")
