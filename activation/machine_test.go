@@ -40,6 +40,9 @@ func inBubble(t *testing.T, fn func(t *testing.T)) {
 // TestRandomHistories does anything that can be done to an engine, in any order,
 // with daemons that die at any moment, and checks after each step what must
 // hold at any time. In the end everything must come to its end.
+//
+// A seed is printed when it fails; -rapid.checks and -rapid.steps make it try
+// harder.
 func TestRandomHistories(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		inBubble(t, func(t *testing.T) {
@@ -118,6 +121,7 @@ func newMachine(t *testing.T, rt *rapid.T) *machine {
 	m.l = &lab{t: t, mem: newMemStore(), w: newWorld(), boot: "boot0", set: testSettings()}
 	m.l.db = m.l.mem
 	m.l.set.Jobs.Timeout = hour
+	m.l.set.Jobs.BackoffMax, m.l.set.Reservations.BackoffMax = hour, hour
 	m.l.set.Keep = rapid.SampledFrom([]time.Duration{0, minute, 100 * hour}).Draw(rt, "keep")
 	m.l.set.MaxParallel = rapid.IntRange(1, 3).Draw(rt, "parallel")
 	m.l.set.ArmAhead = rapid.SampledFrom([]time.Duration{0, 50 * time.Millisecond}).Draw(rt, "arm")

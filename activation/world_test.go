@@ -19,6 +19,7 @@ type script struct {
 	hangs   bool          // until it is stopped, or its timeout
 	onStop  time.Duration // from being asked to stop to the end
 	ignores bool          // to be stopped: it goes on and ends by itself
+	late    bool          // the stop comes too late to disarm it
 	noStart error         // Start fails
 }
 
@@ -142,6 +143,8 @@ func (w *world) stop(k supervisor.Key) {
 	}
 	r.stopped = true
 	switch {
+	case r.started.IsZero() && r.script.late:
+		w.after(r, time.Until(r.spec.NotBefore)+1, func() { w.end(r, wrapper.Stopped, 143) })
 	case r.started.IsZero():
 		w.end(r, wrapper.Disarmed, -1)
 	case r.script.ignores:

@@ -1,0 +1,149 @@
+package activation
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"activationd/store"
+	"activationd/supervisor"
+)
+
+// sound checks what must hold at any time, whatever happened.
+func (l *lab) sound() {
+	l.t.Helper()
+	for _, f := range l.unsound() {
+		l.t.Error(f)
+	}
+}
+
+// unsound lists what is not as it must be.
+func (l *lab) unsound() (faults []string) {
+	l.w.mu.Lock()
+	faults = append(faults, l.w.faults...)
+	l.w.mu.Unlock()
+	_ = l.db.View(context.Background(), func(tx store.Tx) error {
+		faults = append(faults, checkStore(tx)...)
+		if l.stop != nil && !l.m.isDead() && (l.mem == nil || !l.mem.full.Load()) {
+			faults = append(faults, l.checkRest(tx)...)
+		}
+		return nil
+	})
+	return faults
+}
+
+// checkStore checks what must hold of the records and their indexes at any
+// time, also when no daemon runs.
+func checkStore(tx store.Tx) (faults []string) {
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	want := make(map[string]string)
+	states := make(map[State]uint64)
+	holders := make(map[string]string)
+	for k, data := range tx.Scan(recordKey, "") {
+		r, err := decode(k, data)
+		if err != nil {
+			fault("%v", err)
+			continue
+		}
+		states[r.State]++
+		for _, en := range r.index() {
+			want[en.key] = string(en.val)
+		}
+		for _, lock := range r.Held {
+			if other := holders[lock]; other != "" {
+				fault("%s is held by %s and %s", lock, other, r.ID)
+			}
+			holders[lock] = r.ID
+		}
+		busy := slices.Contains([]State{Activating, Active, Deactivating, Stuck}, r.State)
+		if len(r.Held) > 0 && !busy && !r.Dirty {
+			fault("%s is %s and holds %v", r.ID, r.State, r.Held)
+		}
+		if (r.State == Finished) != (r.Outcome != "") {
+			fault("%s is %s with outcome %q", r.ID, r.State, r.Outcome)
+		}
+		if r.open() != nil && r.State != Activating && r.State != Deactivating {
+			fault("%s is %s with an open attempt", r.ID, r.State)
+		}
+		if r.open() == nil && r.State == Activating {
+			fault("%s is activating without an attempt", r.ID)
+		}
+		if r.Line > 0 && r.State != Waiting {
+			fault("%s is in line and %s", r.ID, r.State)
+		}
+	}
+	for _, prefix := range []string{startKey, instantKey, runKey, activeKey, holderKey, queueKey, sourceKey} {
+		for k, v := range tx.Scan(prefix, "") {
+			if val, ok := want[k]; !ok || val != string(v) {
+				fault("index: %s=%q is of no record", k, v)
+			}
+			delete(want, k)
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(want)) {
+		fault("index: %s is missing", k)
+	}
+	for _, s := range States {
+		if n := number(tx, stateNumber+string(s)); n != states[s] {
+			fault("%d are %s, counted %d", states[s], s, n)
+		}
+	}
+	return faults
+}
+
+// checkRest checks that a daemon which is at rest has nothing to do.
+func (l *lab) checkRest(tx store.Tx) (faults []string) {
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	t := l.e.begin(tx)
+	open := make(map[supervisor.Key]bool)
+	running := 0
+	var next time.Time
+	for k, data := range tx.Scan(recordKey, "") {
+		r, err := decode(k, data)
+		if err != nil {
+			continue
+		}
+		if a := r.open(); a != nil {
+			open[supervisor.Key{ID: r.ID, Phase: a.Phase, N: a.N}] = true
+			if a.Phase == Activate {
+				running++
+			}
+		}
+		at, armable := r.due()
+		if armable {
+			at = at.Add(-t.set.ArmAhead)
+		}
+		next = earliest(next, at)
+	}
+	if at := l.alarm.wanted(); !at.Equal(next) && !(at.IsZero() && next.IsZero()) {
+		fault("the alarm is set for %v, the next instant is %v", at, next)
+	}
+	if int(l.e.running.Load()) != running || l.e.open != len(open) {
+		fault("%d attempts are open, %d of activate; the engine counts %d, %d", len(open), running, l.e.open, l.e.running.Load())
+	}
+	free := t.set.MaxParallel - running
+	for k, data := range tx.Scan(recordKey, "") {
+		r, err := decode(k, data)
+		if err != nil {
+			continue
+		}
+		ev := r.decide(t.set.look(r, t.now))
+		waits := r.Line > 0 && (t.blocker(r) != "" || free <= 0 || l.e.Draining())
+		if ev != noEvent && (ev != Grant || !waits) {
+			fault("%s is %s at rest, but %s is due; %q", r.ID, r.State, ev, r.Reason)
+		}
+	}
+	for _, k := range l.w.live() {
+		if !open[k] {
+			fault("%v runs, and no record knows", k)
+		}
+	}
+	for k := range open {
+		if r := l.w.run(k); r == nil || r.over() {
+			fault("%v is open, but does not run", k)
+		}
+	}
+	return faults
+}
