@@ -3,6 +3,7 @@ package activation
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,6 +46,22 @@ func TestDaemonDies(t *testing.T) {
 			l.sleep(minute)
 			l.start()
 			l.is(id, "succeeded")
+		})
+	})
+	t.Run("it is not clear at first what has become of a run", func(t *testing.T) {
+		bubble(t, nil, func(l *lab) {
+			l.script("1", Activate, long)
+			id := l.add(NewJob{})
+			l.shutDown()
+			l.w.unclear = 3
+			l.start()
+			other := l.add(NewJob{}) // which hurts nobody
+			l.sleep(10 * time.Second)
+			l.is(id, "activating")
+			l.is(other, "succeeded")
+			l.sleep(hour)
+			l.is(id, "succeeded")
+			l.ran("1.activate.1 2.activate.1")
 		})
 	})
 	// Whatever call it dies in, before or after it: the job runs, and runs once.
@@ -151,6 +168,7 @@ func TestDrainOfAnIdleDaemon(t *testing.T) {
 func TestPrune(t *testing.T) {
 	bubble(t, func(s *Settings) { s.Keep = hour }, func(l *lab) {
 		l.script("1", Activate, fails, fails, quick)
+		since := l.e.Newest()
 		id := l.add(NewJob{Retries: new(2)})
 		l.sleep(hour)
 		l.is(id, "succeeded")
@@ -160,6 +178,9 @@ func TestPrune(t *testing.T) {
 		}
 		if len(l.w.removed) != 3 {
 			l.t.Errorf("removed %v, want the evidence of three attempts", l.w.removed)
+		}
+		if news := l.happened(since); !slices.Contains(news, "pruned "+id) {
+			l.t.Errorf("happened: %q", news)
 		}
 		for _, k := range l.mem.sorted("") {
 			if k[:2] != "n/" {

@@ -17,7 +17,9 @@
 // and is checked against the table. The verbs ([Engine.Cancel] and the like)
 // change what should be, in their caller's goroutine, and touch the record. The
 // goroutine in [Engine.Run] alone claims attempts, starts and stops runs and
-// records how they ended; so it alone counts them.
+// records how they ended; so it alone counts them. A second goroutine, which
+// Run starts and waits for, removes the evidence of what is not kept any more.
+// [Engine.RunLoads] does the loads.
 //
 // # What it leaves to others
 //

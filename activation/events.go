@@ -12,7 +12,7 @@ import (
 type Happening struct {
 	Seq    uint64 // rises, also over restarts; gaps mean nothing
 	Time   time.Time
-	What   string // "state", "attempt.started", "attempt.ended", "load"
+	What   string // "state", "attempt.started", "attempt.ended", "load", "pruned"
 	ID     string
 	State  string
 	Reason string

@@ -2,6 +2,8 @@ package activation
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,29 +69,28 @@ func TestWait(t *testing.T) {
 	})
 }
 
+// happened lists what has happened after since, with ids.
+func (l *lab) happened(since uint64) (news []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = l.e.Follow(ctx, since, func(h Happening) error {
+		news = append(news, strings.TrimSpace(h.What+" "+h.ID+" "+h.State))
+		return nil
+	})
+	return news
+}
+
 func TestEvents(t *testing.T) {
 	bubble(t, nil, func(l *lab) {
 		since := l.e.Newest()
-		id := l.add(NewJob{})
+		l.add(NewJob{})
 		l.sleep(minute)
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		var got []string
-		_ = l.e.Follow(ctx, since, func(h Happening) error {
-			if h.ID == id {
-				got = append(got, h.What+" "+h.State)
-			}
-			return nil
-		})
-		want := []string{"state scheduled", "state waiting", "state activating", "attempt.started activating",
-			"attempt.ended activating", "state finished"}
-		if len(got) != len(want) {
-			l.t.Fatalf("happened: %q, want %q", got, want)
+		want := []string{
+			"state 1 scheduled", "state 1 waiting", "state 1 activating", "attempt.started 1 activating",
+			"attempt.ended 1 activating", "state 1 finished",
 		}
-		for i := range want {
-			if got[i] != want[i] {
-				l.t.Errorf("%d: %q, want %q", i, got[i], want[i])
-			}
+		if got := l.happened(since); !slices.Equal(got, want) {
+			l.t.Errorf("happened: %q, want %q", got, want)
 		}
 	})
 }

@@ -103,6 +103,7 @@ func newMachine(t *testing.T, rt *rapid.T) *machine {
 			exit:    rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(t, "exit"),
 			hangs:   rapid.SampledFrom([]bool{false, false, false, true}).Draw(t, "hangs"),
 			ignores: rapid.SampledFrom([]bool{false, false, true}).Draw(t, "ignores"),
+			late:    rapid.Bool().Draw(t, "late"),
 			onStop:  rapid.SampledFrom([]time.Duration{0, time.Second}).Draw(t, "onStop"),
 		}
 		switch rapid.IntRange(0, 12).Draw(t, "fate") {
@@ -316,7 +317,13 @@ func (m *machine) die(rt *rapid.T) {
 	m.l.m.dieAfter(rapid.IntRange(0, 12).Draw(rt, "calls"))
 }
 
-func (m *machine) restart(*rapid.T) { m.l.restart() }
+func (m *machine) restart(rt *rapid.T) {
+	m.l.w.mu.Lock()
+	m.l.w.unclear = rapid.SampledFrom([]int{0, 0, 1, 2}).Draw(rt, "unclear")
+	m.l.w.mu.Unlock()
+	m.l.restart()
+	time.Sleep(2 * retryPause)
+}
 
 func (m *machine) kill(rt *rapid.T) {
 	live := m.l.w.live()

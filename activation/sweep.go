@@ -52,6 +52,9 @@ func (e *Engine) sweepSome(ctx context.Context, from string) (next string, err e
 	}
 	gone := keys[:0]
 	for _, k := range keys {
+		if ctx.Err() != nil {
+			break
+		}
 		run, ok := parseRun(strings.TrimPrefix(k, evidenceKey))
 		if !ok {
 			e.parts.Log.Error("not the name of a run", "key", k)
@@ -62,6 +65,9 @@ func (e *Engine) sweepSome(ctx context.Context, from string) (next string, err e
 			continue
 		}
 		gone = append(gone, k)
+	}
+	if len(gone) == 0 {
+		return next, nil
 	}
 	return next, e.parts.DB.Update(ctx, func(tx store.Tx) error {
 		for _, k := range gone {

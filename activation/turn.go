@@ -291,6 +291,7 @@ func (t *turn) prune(r *Record) error {
 		}
 	}
 	t.swept = t.swept || len(r.Attempts) > 0
+	t.news = append(t.news, Happening{Time: t.now, What: "pruned", ID: r.ID})
 	r.State = ""
 	return nil
 }

@@ -32,6 +32,7 @@ type world struct {
 	began   func(*worldRun)              // called when a script begins, with mu held
 	starts  func(k supervisor.Key) error // called for each Start
 	removed []supervisor.Key
+	unclear int // so many calls of Adopt fail
 	faults  []string
 }
 
@@ -234,6 +235,13 @@ func (f *fakeRuns) Start(k supervisor.Key, spec wrapper.Spec) error {
 func (f *fakeRuns) Adopt(k supervisor.Key) (supervisor.Found, error) {
 	if !f.mortal.lives() {
 		return supervisor.Found{}, errDead
+	}
+	f.w.mu.Lock()
+	unclear := f.w.unclear > 0
+	f.w.unclear = max(0, f.w.unclear-1)
+	f.w.mu.Unlock()
+	if unclear {
+		return supervisor.Found{}, errors.New("too many open files")
 	}
 	r := f.w.run(k)
 	switch {
