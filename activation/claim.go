@@ -13,8 +13,26 @@ import (
 	"activationd/supervisor/wrapper"
 )
 
-// startersAtOnce is how many wrappers are started side by side.
+// startersAtOnce is how many wrappers are started, or adopted, side by side.
 const startersAtOnce = 4
+
+// each calls fn with 0 to n-1, several at once, and waits for all.
+func each(n int, fn func(int)) {
+	todo := make(chan int)
+	var wg sync.WaitGroup
+	for range min(startersAtOnce, n) {
+		wg.Go(func() {
+			for i := range todo {
+				fn(i)
+			}
+		})
+	}
+	for i := range n {
+		todo <- i
+	}
+	close(todo)
+	wg.Wait()
+}
 
 // exitNoExec is the status of a command that cannot be run, as shells have it.
 const exitNoExec = 126
@@ -140,20 +158,7 @@ func (e *Engine) start(starts []start) (failed []supervisor.Exit) {
 		return nil
 	}
 	errs := make([]error, len(starts))
-	todo := make(chan int)
-	var wg sync.WaitGroup
-	for range min(startersAtOnce, len(starts)) {
-		wg.Go(func() {
-			for i := range todo {
-				errs[i] = e.parts.Runs.Start(starts[i].key, starts[i].spec)
-			}
-		})
-	}
-	for i := range starts {
-		todo <- i
-	}
-	close(todo)
-	wg.Wait()
+	each(len(starts), func(i int) { errs[i] = e.parts.Runs.Start(starts[i].key, starts[i].spec) })
 	now := time.Now().Round(0)
 	for i, err := range errs {
 		if err == nil {

@@ -64,6 +64,35 @@ func TestDaemonDies(t *testing.T) {
 			l.ran("1.activate.1 2.activate.1")
 		})
 	})
+	t.Run("it is cancelled while it is not clear what has become of it", func(t *testing.T) {
+		bubble(t, nil, func(l *lab) {
+			l.script("1", Activate, hangs)
+			id := l.add(NewJob{})
+			l.shutDown()
+			l.w.unclear = 8
+			l.start()
+			l.do(Cancel, id)
+			l.sleep(10 * time.Second)
+			l.is(id, "cancelled")
+		})
+	})
+	t.Run("many are adopted", func(t *testing.T) {
+		bubble(t, func(s *Settings) { s.MaxParallel = 1000 }, func(l *lab) {
+			l.w.scripts = func(k supervisor.Key) script { return long }
+			for range 300 {
+				l.add(NewJob{})
+			}
+			l.shutDown()
+			l.sleep(2 * minute)
+			l.w.kill(supervisor.Key{ID: "7", Phase: Activate, N: 1})
+			l.start()
+			l.is("7", "lost")
+			l.is("300", "activating")
+			l.sound()
+			l.sleep(hour)
+			l.is("300", "succeeded")
+		})
+	})
 	// Whatever call it dies in, before or after it: the job runs, and runs once.
 	for calls := range 16 {
 		t.Run("after "+itoa(calls)+" calls", func(t *testing.T) {

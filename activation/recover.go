@@ -23,30 +23,65 @@ func (e *Engine) recover(ctx context.Context, w *work) error {
 		w.recovered = true
 		token(e.evidence)
 	}
-	todo := w.adopt
-	w.adopt = nil
-	for _, k := range todo {
-		found, err := e.parts.Runs.Adopt(k)
-		switch {
-		case err != nil && !e.rebooted:
-			e.parts.Log.Error("cannot find out whether a run goes on; trying again", "run", k, "err", err, "in", retryPause)
+	// Some at a time, that Run may answer and start what is due between them;
+	// after a reboot all, because nothing of it runs: that is quick, and one
+	// turn must hear of it all.
+	todo, later := w.adopt, []supervisor.Key(nil)
+	if n := adoptAtOnce; len(todo) > n && !e.rebooted {
+		todo, later = todo[:n], todo[n:]
+		e.poke()
+	}
+	founds := make([]supervisor.Found, len(todo))
+	errs := make([]error, len(todo))
+	each(len(todo), func(i int) { founds[i], errs[i] = e.adopt(todo[i]) })
+	w.adopt = later
+	for i, k := range todo {
+		if errs[i] != nil {
+			e.parts.Log.Error("cannot find out whether a run goes on; trying again", "run", k, "err", errs[i], "in", retryPause)
 			w.adopt = append(w.adopt, k)
 			continue
-		case err != nil: // nothing outlives the machine's end
-			found = supervisor.Found{State: supervisor.Lost, Result: wrapper.Result{Reason: wrapper.Lost, Text: fault.Text(err), Exit: -1}}
-		case e.rebooted && found.State == supervisor.NotStarted:
-			// Its directory shows nothing of it, but may have lost that with the power.
-			found.State, found.Result.Reason = supervisor.Lost, wrapper.Lost
-			found.Result.Text = "the machine went down meanwhile"
 		}
-		if found.State != supervisor.Running {
-			w.exits = append(w.exits, supervisor.Exit{Key: k, Result: found.Result})
-		} else if w.stopped[k] {
-			e.stop(k)
+		e.parts.Log.Info("took up a run", "run", k, "found", founds[i].State, "reason", founds[i].Result.Reason)
+		if founds[i].State != supervisor.Running {
+			w.exits = append(w.exits, supervisor.Exit{Key: k, Result: founds[i].Result})
+		} else {
+			e.stopIfAsked(ctx, k)
 		}
-		e.parts.Log.Info("took up a run", "run", k, "found", found.State, "reason", found.Result.Reason)
 	}
 	return nil
+}
+
+// adoptAtOnce bounds how many runs are adopted between two turns.
+const adoptAtOnce = 64
+
+// adopt finds out what has become of a run.
+func (e *Engine) adopt(k supervisor.Key) (supervisor.Found, error) {
+	found, err := e.parts.Runs.Adopt(k)
+	switch {
+	case !e.rebooted:
+	case err != nil: // nothing outlives the machine's end
+		return supervisor.Found{State: supervisor.Lost, Result: wrapper.Result{Reason: wrapper.Lost, Text: fault.Text(err), Exit: -1}}, nil
+	case found.State == supervisor.NotStarted:
+		// Its directory shows nothing of it, but may have lost that with the power.
+		found.State, found.Result.Reason = supervisor.Lost, wrapper.Lost
+		found.Result.Text = "the machine went down meanwhile"
+	}
+	return found, err
+}
+
+// stopIfAsked stops a run that has just been adopted, if that was decided while
+// nobody could do it.
+func (e *Engine) stopIfAsked(ctx context.Context, k supervisor.Key) {
+	var r *Record
+	err := e.parts.DB.View(ctx, func(tx store.Tx) (err error) {
+		r, err = e.begin(tx).get(k.ID)
+		return err
+	})
+	if err != nil {
+		e.parts.Log.Error("cannot read whether a run is to be stopped", "run", k, "err", err)
+	} else if r.Stopped {
+		e.stop(k)
+	}
 }
 
 // survey reads what an earlier daemon left. It changes nothing.
@@ -55,7 +90,7 @@ func (e *Engine) survey(ctx context.Context, w *work) error {
 		t := e.begin(tx)
 		last := string(tx.Get(bootID))
 		e.newBoot, e.rebooted = last != e.parts.Boot, last != "" && last != e.parts.Boot
-		w.adopt, w.ids, w.stopped = nil, nil, make(map[supervisor.Key]bool)
+		w.adopt, w.ids = nil, nil
 		running := 0
 		for k := range tx.Scan(runKey, "") {
 			id := strings.TrimPrefix(k, runKey)
@@ -65,16 +100,11 @@ func (e *Engine) survey(ctx context.Context, w *work) error {
 				continue
 			}
 			a := r.open()
-			run := supervisor.Key{ID: r.ID, Phase: a.Phase, N: a.N}
-			w.adopt = append(w.adopt, run)
+			w.adopt = append(w.adopt, supervisor.Key{ID: r.ID, Phase: a.Phase, N: a.N})
+			w.ids = append(w.ids, r.ID)
 			if a.Phase == Activate {
 				running++
 			}
-			// The earlier daemon may have been killed before it could say so.
-			if r.Stopped {
-				w.stopped[run] = true
-			}
-			w.ids = append(w.ids, r.ID)
 		}
 		e.running.Store(int64(running))
 		e.open = len(w.adopt)

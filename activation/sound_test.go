@@ -120,6 +120,9 @@ func (l *lab) checkRest(tx store.Tx) (faults []string) {
 	if at := l.alarm.wanted(); !at.Equal(next) && !(at.IsZero() && next.IsZero()) {
 		fault("the alarm is set for %v, the next instant is %v", at, next)
 	}
+	if !next.IsZero() && !next.After(t.now) {
+		fault("the next instant is %v, and it is %v: it would spin", next, t.now)
+	}
 	if int(l.e.running.Load()) != running || l.e.open != len(open) {
 		fault("%d attempts are open, %d of activate; the engine counts %d, %d", len(open), running, l.e.open, l.e.running.Load())
 	}

@@ -19,9 +19,8 @@ const maxTurn = 256
 
 // A work is what Run has to do: what is not done stays in it.
 type work struct {
-	recovered bool                    // what an earlier daemon left has been found
-	adopt     []supervisor.Key        // attempts of which it is not known whether they run
-	stopped   map[supervisor.Key]bool // those of them that are to be stopped
+	recovered bool             // what an earlier daemon left has been found
+	adopt     []supervisor.Key // attempts of which it is not known whether they run
 	exits     []supervisor.Exit
 	ids       []string
 }

@@ -198,13 +198,19 @@ type fakeRuns struct {
 	exits   chan supervisor.Exit
 	closing chan struct{}
 	wg      sync.WaitGroup
+
+	mu       sync.Mutex
+	followed map[supervisor.Key]bool
 }
 
 func newFakeRuns(w *world, m *mortal) *fakeRuns {
-	return &fakeRuns{w: w, mortal: m, exits: make(chan supervisor.Exit), closing: make(chan struct{})}
+	return &fakeRuns{w: w, mortal: m, exits: make(chan supervisor.Exit), closing: make(chan struct{}), followed: make(map[supervisor.Key]bool)}
 }
 
 func (f *fakeRuns) follow(r *worldRun) {
+	f.mu.Lock()
+	f.followed[r.key] = true
+	f.mu.Unlock()
 	f.wg.Go(func() {
 		select {
 		case <-f.closing:
@@ -259,7 +265,10 @@ func (f *fakeRuns) Adopt(k supervisor.Key) (supervisor.Found, error) {
 }
 
 func (f *fakeRuns) Stop(k supervisor.Key) error {
-	if f.mortal.lives() {
+	f.mu.Lock()
+	followed := f.followed[k]
+	f.mu.Unlock()
+	if f.mortal.lives() && followed { // one that is not has nobody to stop it
 		f.w.stop(k)
 	}
 	return nil
