@@ -14,7 +14,6 @@ import (
 	"pgregory.net/rapid"
 
 	"activationd/internal/fault"
-	"activationd/reservation"
 	"activationd/store"
 	"activationd/supervisor"
 	"activationd/supervisor/wrapper"
@@ -41,6 +40,7 @@ func inBubble(t *testing.T, fn func(t *testing.T)) {
 // with daemons that die at any moment, and checks after each step what must
 // hold at any time. In the end everything must come to its end.
 //
+
 // A seed is printed when it fails; -rapid.checks and -rapid.steps make it try
 // harder.
 func TestRandomHistories(t *testing.T) {
@@ -228,148 +228,6 @@ func (m *machine) mind(rt *rapid.T, err error) {
 		return
 	}
 	rt.Fatalf("unexpected: %v", err)
-}
-
-func (m *machine) add(rt *rapid.T) {
-	j := NewJob{Owner: "ada", Argv: []string{"true"}}
-	j.At = time.Now().Add(rapid.SampledFrom([]time.Duration{0, 20 * time.Millisecond, time.Second, 10 * minute, 3 * hour}).Draw(rt, "in"))
-	j.Locks = subset(rt, testLocks, "locks")
-	if rapid.Bool().Draw(rt, "retry") {
-		j.Retries = new(rapid.IntRange(0, 2).Draw(rt, "retries"))
-	}
-	j.Missed = rapid.SampledFrom([]string{"", MissedSkip}).Draw(rt, "missed")
-	j.Hold = rapid.IntRange(0, 5).Draw(rt, "hold") == 0
-	added, err := m.l.e.Add(context.Background(), []NewJob{j})
-	m.mind(rt, err)
-	if err == nil {
-		m.mind(rt, added[0].Err)
-	}
-}
-
-func (m *machine) verb(rt *rapid.T) {
-	id := rapid.SampledFrom(m.ids()).Draw(rt, "id")
-	ev := rapid.SampledFrom([]Event{Cancel, Hold, Release, RunNow, Retry, Forgive}).Draw(rt, "verb")
-	_, err := m.l.e.Do(context.Background(), admin, id, ev, "")
-	m.mind(rt, err)
-}
-
-func (m *machine) load(rt *rapid.T) {
-	for _, s := range m.sources {
-		var rs []reservation.Reservation
-		for _, id := range subset(rt, testIDs, s.name) {
-			from := rapid.SampledFrom([]time.Duration{-hour, -time.Second, 0, 30 * time.Millisecond, minute, hour}).Draw(rt, "from")
-			lasts := rapid.SampledFrom([]time.Duration{10 * time.Millisecond, minute, hour, 5 * hour}).Draw(rt, "lasts")
-			r := slot(id, from, from+lasts, subset(rt, testLocks, "devices")...)
-			if len(r.Devices) == 0 {
-				r.Devices = nil
-			}
-			slices.Sort(r.Devices)
-			r.Missed = rapid.SampledFrom([]string{"", MissedSkip}).Draw(rt, "missed")
-			if rapid.IntRange(0, 3).Draw(rt, "lead") == 0 {
-				r.Lead = new(minute)
-			}
-			if rapid.IntRange(0, 3).Draw(rt, "tail") == 0 {
-				r.Tail = new(lasts / 2)
-			}
-			rs = append(rs, r)
-		}
-		s.says(rs...)
-		s.mu.Lock()
-		s.err = nil
-		if rapid.IntRange(0, 9).Draw(rt, "err") == 0 {
-			s.err = fmt.Errorf("no such file: %w", fault.Unavailable)
-		}
-		s.mu.Unlock()
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	_, err := m.l.e.Load(ctx, LoadOptions{
-		Force:  rapid.Bool().Draw(rt, "force"),
-		DryRun: rapid.IntRange(0, 5).Draw(rt, "dry") == 0,
-	})
-	if !errors.Is(err, context.DeadlineExceeded) || !m.l.m.isDead() {
-		m.mind(rt, err)
-	}
-}
-
-func (m *machine) link(rt *rapid.T) {
-	id := rapid.SampledFrom(testIDs).Draw(rt, "id")
-	if rapid.Bool().Draw(rt, "unlink") {
-		m.mind(rt, m.l.e.Unlink(context.Background(), id))
-		return
-	}
-	nodes := subset(rt, testLocks, "nodes")
-	m.mind(rt, m.l.e.Link(context.Background(), id, []byte(strings.Join(nodes, " "))))
-}
-
-func (m *machine) sleep(rt *rapid.T) {
-	d := rapid.SampledFrom([]time.Duration{
-		time.Millisecond, 30 * time.Millisecond, time.Second, 10 * time.Second, minute, 10 * minute, 2 * hour, 24 * hour,
-	}).Draw(rt, "for")
-	if m.l.mem.full.Load() { // it tries again every second
-		d = min(d, minute)
-	}
-	time.Sleep(d)
-}
-
-// die has the daemon die soon: before or after any of the next calls that it makes.
-func (m *machine) die(rt *rapid.T) {
-	m.l.m.dieAfter(rapid.IntRange(0, 12).Draw(rt, "calls"))
-}
-
-func (m *machine) restart(rt *rapid.T) {
-	m.l.w.mu.Lock()
-	m.l.w.unclear = rapid.SampledFrom([]int{0, 0, 1, 2}).Draw(rt, "unclear")
-	m.l.w.mu.Unlock()
-	m.l.restart()
-	time.Sleep(2 * retryPause)
-}
-
-func (m *machine) kill(rt *rapid.T) {
-	live := m.l.w.live()
-	if len(live) == 0 {
-		rt.Skip("nothing runs")
-	}
-	slices.SortFunc(live, func(a, b supervisor.Key) int { return strings.Compare(a.String(), b.String()) })
-	k := rapid.SampledFrom(live).Draw(rt, "run")
-	if rapid.Bool().Draw(rt, "disarm") {
-		if r := m.l.w.run(k); r.started.IsZero() {
-			m.l.w.mu.Lock()
-			m.l.w.end(r, wrapper.Disarmed, -1)
-			m.l.w.mu.Unlock()
-			return
-		}
-	}
-	m.l.w.kill(k)
-}
-
-func (m *machine) power(rt *rapid.T) {
-	m.l.shutDown()
-	m.l.w.powerLoss()
-	m.l.boot += "'"
-	if rapid.Bool().Draw(rt, "died again") {
-		m.l.dieAtOnce = rapid.IntRange(0, 6).Draw(rt, "calls")
-	}
-	m.l.start()
-}
-
-func (m *machine) full(*rapid.T) {
-	m.l.mem.mu.Lock()
-	m.l.mem.full.Store(!m.l.mem.full.Load())
-	m.l.mem.mu.Unlock()
-	time.Sleep(2 * retryPause)
-}
-
-func (m *machine) configure(rt *rapid.T) {
-	m.l.set.MaxParallel = rapid.IntRange(1, 3).Draw(rt, "parallel")
-	m.l.set.ArmAhead = rapid.SampledFrom([]time.Duration{0, 50 * time.Millisecond, 2 * time.Second}).Draw(rt, "arm")
-	m.l.e.Configure(m.l.set)
-}
-
-func (m *machine) drain(rt *rapid.T) {
-	if rapid.IntRange(0, 2).Draw(rt, "really") == 0 {
-		m.l.e.Drain()
-	}
 }
 
 // finish leaves everything alone with scripts that end, and checks that all
