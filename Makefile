@@ -36,7 +36,7 @@ demo: build ## two overlapping reservations on a real switch, checked, in under 
 	@scripts/install-deps demo
 	@scripts/demo/run
 
-test: install-deps lint build unit whole fuzz-short ## everything; a summary of what was skipped ends each part
+test: install-deps lint build unit whole ## everything; a summary of what was skipped ends each part
 
 test-short: vet ## what needs no root and little time
 	go run ./scripts/gotest -short -timeout 5m ./...
@@ -82,10 +82,6 @@ shellcheck:
 
 fuzz: ## each fuzz target for FUZZTIME (10s)
 	scripts/fuzz $(FUZZTIME) $(PKG)
-
-.PHONY: fuzz-short
-fuzz-short:
-	scripts/fuzz 3s $(PKG)
 
 install: build ## into $(DESTDIR)$(PREFIX)
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/activationd/scripts/lib' '$(DESTDIR)$(PREFIX)/lib/systemd/system'

@@ -26,8 +26,9 @@ func (s *Spec) Encode() []byte {
 		t.key("arg")
 		t.b = append(strconv.AppendQuote(t.b, a), '\n')
 	}
-	for _, e := range s.Env {
-		t.str("env", e)
+	for _, e := range s.Env { // also an empty one, which str would leave out
+		t.key("env")
+		t.b = append(strconv.AppendQuote(t.b, e), '\n')
 	}
 	t.str("dir", s.Dir)
 	t.int("uid", int64(s.UID))
