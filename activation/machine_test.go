@@ -40,33 +40,36 @@ func inBubble(t *testing.T, fn func(t *testing.T)) {
 // with daemons that die at any moment, and checks after each step what must
 // hold at any time. In the end everything must come to its end.
 //
-
 // A seed is printed when it fails; -rapid.checks and -rapid.steps make it try
 // harder.
 func TestRandomHistories(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		inBubble(t, func(t *testing.T) {
-			m := newMachine(t, rt)
-			defer m.l.shutDown()
-			rt.Repeat(map[string]func(*rapid.T){
-				"":          m.check,
-				"add":       m.add,
-				"verb":      m.verb,
-				"verb2":     m.verb,
-				"load":      m.load,
-				"link":      m.link,
-				"sleep":     m.sleep,
-				"sleep2":    m.sleep,
-				"die":       m.die,
-				"restart":   m.restart,
-				"kill":      m.kill,
-				"power":     m.power,
-				"full":      m.full,
-				"configure": m.configure,
-				"drain":     m.drain,
-			})
-			m.finish(rt)
+	for range 4 { // as many as a test run has time for
+		rapid.Check(t, func(rt *rapid.T) { history(t, rt) })
+	}
+}
+
+func history(t *testing.T, rt *rapid.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMachine(t, rt)
+		defer m.l.shutDown()
+		rt.Repeat(map[string]func(*rapid.T){
+			"":          m.check,
+			"add":       m.add,
+			"verb":      m.verb,
+			"verb2":     m.verb,
+			"load":      m.load,
+			"link":      m.link,
+			"sleep":     m.sleep,
+			"sleep2":    m.sleep,
+			"die":       m.die,
+			"restart":   m.restart,
+			"kill":      m.kill,
+			"power":     m.power,
+			"full":      m.full,
+			"configure": m.configure,
+			"drain":     m.drain,
 		})
+		m.finish(rt)
 	})
 }
 
