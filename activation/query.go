@@ -98,13 +98,14 @@ func (e *Engine) List(ctx context.Context, f Filter, fn func(View) error) error 
 	from := ""
 	for {
 		var page []View
-		read := 0
+		var next string // the first key of the next page; empty: there is none
 		err := e.parts.DB.View(ctx, func(tx store.Tx) error {
-			page, read = page[:0], 0
+			page, next = page[:0], ""
+			read := 0
 			t := e.begin(tx)
 			for k, data := range tx.Scan(recordKey, from) {
 				if read == pageSize {
-					from = k
+					next = k
 					return nil
 				}
 				read++
@@ -127,9 +128,10 @@ func (e *Engine) List(ctx context.Context, f Filter, fn func(View) error) error 
 				return err
 			}
 		}
-		if read < pageSize {
+		if next == "" {
 			return nil
 		}
+		from = next
 	}
 }
 
