@@ -77,8 +77,8 @@ func (t *turn) verdict(r *Record, a *Attempt) Event {
 			}
 		}
 		return Void
-	case a.Phase == Activate && r.Pause && res.Reason == wrapper.Stopped:
-		return Void // held at the last moment: that was no try
+	case a.Phase == Activate && r.Stopped && r.Ending == "" && res.Reason == wrapper.Stopped:
+		return Void // held at the last moment, and perhaps released since: that was no try
 	}
 	r.Tries++
 	r.Voids = 0
