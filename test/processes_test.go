@@ -120,12 +120,16 @@ func TestLimitOfProcesses(t *testing.T) {
 	const games = 5 // uid of user games, whom nothing else here runs as
 	d := newDaemon(t, "runs: {limits: {nproc: 40}}\n")
 	d.start()
+	// One is out of the group before the bomb takes every place that there is.
 	script := d.script("bomb", `bomb() { sleep 300 & bomb & bomb & bomb & wait; }
-setsid sh -c 'sleep 300 & sleep 300' &
+out=$ACTIVATION_CONFIG_DIR/out
+mkfifo "$out"
+setsid sh -c 'echo out >"$0"; exec sleep 300' "$out" &
+read -r _ <"$out"
 bomb &
 exec sleep 300
 `)
-	o := d.run("", "setpriv", fmt.Sprintf("--reuid=%d", games), "--clear-groups", d.bin+"/atctl", "add", "--timeout", "1s", "--grace", "200ms", "--dir", "/", "--", script)
+	o := d.run("", "setpriv", fmt.Sprintf("--reuid=%d", games), "--clear-groups", d.bin+"/atctl", "add", "--timeout", "4s", "--grace", "200ms", "--dir", "/", "--", script)
 	if o.status != 0 {
 		t.Fatalf("atctl add: %+v", o)
 	}
