@@ -11,6 +11,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -50,6 +51,10 @@ func main() {
 	runs := flag.Int("runs", 3, "`N` runs of what can be repeated")
 	quick := flag.Bool("quick", false, "50,000 pending instead of 1,000,000")
 	flag.Parse()
+	if flag.Arg(0) == doNothing {
+		_, _ = io.Copy(io.Discard, os.Stdin) // until the parent closes it
+		return
+	}
 	if err := run(*only, *runs, *quick); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -85,6 +90,7 @@ func run(only string, runs int, quick bool) (err error) {
 		{"lateness", lateness},
 		{"restart", restart},
 		{"burst", burst},
+		{"timers", timers},
 		{"throughput", throughput},
 		{"reload", reload},
 		{"idle", idle},
