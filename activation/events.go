@@ -10,7 +10,7 @@ import (
 
 // A Happening is something that happened, for those who follow along.
 type Happening struct {
-	Seq    uint64 // rises, also over restarts; gaps mean nothing
+	Seq    uint64 // rises by one; by more where some were missed, and over a restart
 	Time   time.Time
 	What   string // "state", "attempt.started", "attempt.ended", "load", "pruned"
 	ID     string

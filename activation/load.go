@@ -151,15 +151,30 @@ func (e *Engine) RunLoads(ctx context.Context) error {
 	}
 }
 
+// watchAgain is how long a source that cannot be watched is left alone.
+const watchAgain = 10 * time.Second
+
 // watchSources starts a goroutine for each source, and returns what ends them
-// and waits for that.
+// and waits for that. A source that cannot be watched, since its directory is
+// missing for instance, is read on reload meanwhile.
 func (e *Engine) watchSources(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	for _, s := range e.sources() {
 		wg.Go(func() {
-			if err := s.Watch(ctx, e.AskLoad); err != nil && ctx.Err() == nil {
-				e.parts.Log.Warn("cannot watch a source; it is read on reload only", "source", s.Name(), "err", err)
+			for said := ""; ; {
+				err := s.Watch(ctx, e.AskLoad)
+				if err == nil || ctx.Err() != nil {
+					return
+				}
+				if err.Error() != said {
+					said = err.Error()
+					e.parts.Log.Warn("cannot watch a source; until that is mended it is read on reload only", "source", s.Name(), "err", err)
+				}
+				select {
+				case <-ctx.Done():
+				case <-time.After(watchAgain):
+				}
 			}
 		})
 	}

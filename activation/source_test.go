@@ -21,6 +21,10 @@ type fakeSource struct {
 	err  error
 	gate chan struct{} // if not nil: Load waits for it
 	read int
+
+	watchErr error // what Watch returns at once, unless nil
+	watches  int
+	late     bool // what was there before the watch counts as a change
 }
 
 func (s *fakeSource) Name() string { return s.name }
@@ -49,6 +53,16 @@ func (s *fakeSource) LoadIfChanged(ctx context.Context, fingerprint string) (res
 }
 
 func (s *fakeSource) Watch(ctx context.Context, changed func()) error {
+	s.mu.Lock()
+	s.watches++
+	err := s.watchErr
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if s.late {
+		changed() // as it may have, before there was a watch
+	}
 	<-ctx.Done()
 	return nil
 }

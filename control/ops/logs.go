@@ -70,12 +70,7 @@ func (d Daemon) firstLog(ctx context.Context, c control.Caller, in control.LogIn
 		return nil
 	}
 	if err := look(activation.Happening{}); err == nil {
-		err = d.Engine.Follow(ctx, since, func(h activation.Happening) error {
-			if h.ID != in.ID {
-				return nil
-			}
-			return look(h)
-		})
+		err = d.Engine.Follow(ctx, since, concerns(in.ID, since, look))
 		if !errors.Is(err, errFound) {
 			return "", err
 		}
@@ -83,6 +78,20 @@ func (d Daemon) firstLog(ctx context.Context, c control.Caller, in control.LogIn
 		return "", err
 	}
 	return path, nil
+}
+
+// concerns calls fn for what may concern one activation: happenings with its id,
+// and the first one after some that were missed.
+func concerns(id string, since uint64, fn func(activation.Happening) error) func(activation.Happening) error {
+	last := since
+	return func(h activation.Happening) error {
+		missed := h.Seq != last+1
+		last = h.Seq
+		if h.ID != id && !missed {
+			return nil
+		}
+		return fn(h)
+	}
 }
 
 // follow copies a log as it grows. It is woken by the kernel when the file
@@ -105,12 +114,10 @@ func (d Daemon) follow(ctx context.Context, id, path string, send func(control.L
 	defer func() { cancel(); <-done }()
 	go func() {
 		defer close(done)
-		_ = d.Engine.Follow(ctx, since, func(h activation.Happening) error {
-			if h.ID == id {
-				token(happened)
-			}
+		_ = d.Engine.Follow(ctx, since, concerns(id, since, func(activation.Happening) error {
+			token(happened)
 			return nil
-		})
+		}))
 	}()
 	for {
 		running, err := d.Engine.Writes(ctx, id, filepath.Base(filepath.Dir(path)))

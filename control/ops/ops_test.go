@@ -3,6 +3,7 @@ package ops
 import (
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -128,5 +129,25 @@ func TestRegistryIsComplete(t *testing.T) {
 		if op.Help == "" || op.Role < control.Viewer || op.Role > control.Admin {
 			t.Errorf("operation %s: role %v, help %q", op.Name, op.Role, op.Help)
 		}
+	}
+}
+
+func TestConcerns(t *testing.T) {
+	var got []uint64
+	fn := concerns("7", 10, func(h activation.Happening) error {
+		got = append(got, h.Seq)
+		return nil
+	})
+	for _, h := range []activation.Happening{
+		{Seq: 11, ID: "8"}, {Seq: 12, ID: "7"}, {Seq: 13, ID: "8"},
+		{Seq: 20, ID: "8"}, // 14 to 19 were missed, and might have been of 7
+		{Seq: 21, ID: "8"},
+	} {
+		if err := fn(h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []uint64{12, 20}; !slices.Equal(got, want) {
+		t.Errorf("called for %v, want %v", got, want)
 	}
 }
