@@ -167,7 +167,11 @@ func TestEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln := newPipes()
 		r := serve(t, &line.Server{}, ln, as(control.Operator))
-		idle, half, slow, stream := ln.dial(), ln.dial(), ln.dial(), ln.dial()
+		idle, done, half, slow, stream := ln.dial(), ln.dial(), ln.dial(), ln.dial(), ln.dial()
+		send(t, done, "ping\n")
+		if got := reply(t, done); got != pong {
+			t.Errorf("ping: %q", got)
+		}
 		send(t, half, "echo\ntext:a")
 		send(t, slow, "slow\n")
 		wait(t, r.started, "slow")
@@ -184,7 +188,9 @@ func TestEnd(t *testing.T) {
 			c    net.Conn
 			want string
 		}{
-			{"idle", idle, ""}, {"half", half, ""}, {"slow", slow, "503 " + ends + "\n.\n"},
+			{"new", idle, "503 " + ends + "\n.\n"}, // who may have asked just now
+			{"answered", done, ""},
+			{"half", half, "503 " + ends + "\n.\n"}, {"slow", slow, "503 " + ends + "\n.\n"},
 			{"stream", stream, `{"error":{"code":503,"text":"` + ends + `"}}` + "\n.\n"},
 		} {
 			all, err := io.ReadAll(tt.c)

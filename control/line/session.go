@@ -31,6 +31,7 @@ type session struct {
 	json   *json.Encoder // writes to out
 	code   []byte        // scratch
 	over   atomic.Bool   // a stream's watcher shall end
+	served bool          // a request of his has been looked at
 }
 
 // serve talks with one peer until he goes, errs or ctx ends.
@@ -72,6 +73,12 @@ func (l *listening) serve(ctx context.Context, conn net.Conn, authenticate func(
 		}
 	case errors.Is(err, io.EOF), errors.Is(err, errQuit):
 		_ = s.out.Flush()
+	case ctx.Err() != nil && (errors.Is(err, errUnanswered) || !s.served || s.in.inside()):
+		// He came as the daemon was leaving, and may have asked already.
+		_ = s.finish(503, leaving)
+		if s.out.Flush() == nil {
+			lingerFor(conn, 200*time.Millisecond)
+		}
 	case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil:
 		l.Log.Debug("connection idle or not taking its reply", "peer", caller.Via, "name", caller.Name)
 	case err != nil:
@@ -82,6 +89,12 @@ func (l *listening) serve(ctx context.Context, conn net.Conn, authenticate func(
 
 // errQuit says that a peer took his leave.
 var errQuit = errors.New("quit")
+
+// errUnanswered says that the daemon's end came before a request's turn.
+var errUnanswered = errors.New("not answered")
+
+// leaving is what a peer is told whom the daemon's end left without an answer.
+const leaving = "the daemon ends; ask again when it is back"
 
 // lookup finds an operation or one of the server's own commands.
 func (s *session) lookup(name []byte) *control.Op {
@@ -109,8 +122,9 @@ func (s *session) run(ctx context.Context) (err error) {
 			return err
 		}
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return errUnanswered
 		}
+		s.served = true
 		switch {
 		case s.builtin.Lookup(req.op.Name) == req.op:
 			err = s.own(req)
@@ -320,7 +334,7 @@ func (s *session) describe(op *control.Op, err error) (int, string) {
 // the kind that it has for the peer.
 func ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return fmt.Errorf("the daemon ends; ask again when it is back: %w", fault.Unavailable)
+		return fmt.Errorf("%s: %w", leaving, fault.Unavailable)
 	}
 	return err
 }
@@ -339,7 +353,9 @@ func (w timedWriter) Write(p []byte) (int, error) {
 }
 
 // linger reads what the peer still sends, for a while, after ending our side.
-func linger(conn net.Conn) {
+func linger(conn net.Conn) { lingerFor(conn, 2*time.Second) }
+
+func lingerFor(conn net.Conn, d time.Duration) {
 	if half, ok := conn.(interface{ CloseWrite() error }); ok {
 		if half.CloseWrite() != nil {
 			return
@@ -347,7 +363,7 @@ func linger(conn net.Conn) {
 	} else {
 		return
 	}
-	if conn.SetReadDeadline(time.Now().Add(2*time.Second)) != nil {
+	if conn.SetReadDeadline(time.Now().Add(d)) != nil {
 		return
 	}
 	_, _ = io.CopyN(io.Discard, conn, 64<<20)
