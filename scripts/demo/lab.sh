@@ -84,7 +84,8 @@ switch_start() {
 	ip netns add "$LAB-$name"
 	export OVS_RUNDIR=$dir OVS_LOGDIR=$dir OVS_DBDIR=$dir
 	ovsdb-tool create "$dir/conf.db" /usr/share/openvswitch/vswitch.ovsschema
-	ovsdb-server -vconsole:off "$dir/conf.db" --remote="punix:$dir/db.sock" --unixctl="$dir/db.ctl" \
+	# In the namespace, so that it is found there when all is to end.
+	ip netns exec "$LAB-$name" ovsdb-server -vconsole:off "$dir/conf.db" --remote="punix:$dir/db.sock" --unixctl="$dir/db.ctl" \
 		--pidfile="$dir/db.pid" --detach --no-chdir --log-file="$dir/db.log"
 	vsctl "$name" --no-wait init
 	ip netns exec "$LAB-$name" ovs-vswitchd -vconsole:off "unix:$dir/db.sock" --unixctl="$dir/vs.ctl" \
@@ -137,6 +138,10 @@ sshd_stop() {
 	rm -f "$dir/sshd.pid"
 }
 
+# more_devices and more_wiring print what else is in the inventory.
+more_devices() { :; }
+more_wiring() { :; }
+
 # lab_inventory prints the inventory of it.
 lab_inventory() {
 	local name
@@ -155,20 +160,19 @@ lab_inventory() {
 	for name in "${HOSTS[@]}"; do
 		echo "  $name: {platform: linux}"
 	done
+	more_devices
 	echo "wiring:"
 	for name in "${HOSTS[@]}"; do
 		echo "  - $name:eth1 -- $(switch_of "$name"):p$(number_of "$name")"
 	done
+	more_wiring
 	echo "trunks: ['sw1:t0 -- sw2:t0']"
 }
 
-# lab_stop DIR takes away what lab_start made, however far it came: what is in the
+# lab_stop takes away what lab_start made, however far it came: what is in the
 # namespaces is ours.
 lab_stop() {
-	local dir=$1 file space
-	for file in "$dir"/*/db.pid; do # the switches' databases are in none
-		[[ -s $file ]] && end_process "$(<"$file")"
-	done
+	local space
 	for space in /run/netns/"$LAB"-*; do
 		[[ -e $space ]] || continue
 		empty_space "${space##*/}"

@@ -22,5 +22,5 @@ while IFS= read -r command; do
 	) >"$LAB_DIR/said" 2>&1 </dev/null
 	printf '%s %s\n' $? "$(base64 -w 0 <"$LAB_DIR/said")"
 done
-lab_stop "$LAB_DIR"
+lab_stop
 rm -rf "$LAB_DIR"

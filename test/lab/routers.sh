@@ -4,7 +4,7 @@
 # consoles are vtysh behind a serial line, which a Serial-Ethernet converter
 # (ser2net, RFC 2217) offers on loopback.
 
-read -ra ROUTERS <<<"${LAB_ROUTERS-r1 r2 r3}"
+read -ra ROUTERS <<<"${LAB_ROUTERS-}"
 
 console_port_of() { echo "700$(number_of "$1")"; }
 
@@ -84,19 +84,18 @@ becomes_true() {
 	return 1
 }
 
-# routers_inventory prints what they add to lab_inventory: devices, or wiring.
-routers_inventory() {
+more_devices() {
+	local name
+	for name in "${ROUTERS[@]}"; do
+		echo "  $name: {platform: frr, connect: 'rfc2217://127.0.0.1:$(console_port_of "$name")'${CONSOLE_PACE:+, pace: {$CONSOLE_PACE\}}}"
+	done
+}
+
+more_wiring() {
 	local name interface
 	for name in "${ROUTERS[@]}"; do
-		case $1 in
-		devices)
-			echo "  $name: {platform: frr, connect: 'rfc2217://127.0.0.1:$(console_port_of "$name")'${CONSOLE_PACE:+, pace: {$CONSOLE_PACE\}}}"
-			;;
-		wiring)
-			for interface in 1 2; do
-				echo "  - $name:eth$interface -- $(switch_of "$name"):p$(number_of "$name")$interface"
-			done
-			;;
-		esac
+		for interface in 1 2; do
+			echo "  - $name:eth$interface -- $(switch_of "$name"):p$(number_of "$name")$interface"
+		done
 	done
 }
