@@ -69,6 +69,7 @@ func (s *slowSwitch) work(times int) {
 type console struct {
 	*slowSwitch
 	mode, block string // mode: "" or "(config)", "(config-if)" ...
+	copying     bool   // it has asked where to
 }
 
 func (s *slowSwitch) serve(conn net.Conn) {
@@ -95,8 +96,10 @@ func (s *slowSwitch) serve(conn net.Conn) {
 				return
 			}
 			line = line[:0]
-			said = strings.ReplaceAll("\n"+said, "\n", "\r\n")
-			if _, err := io.WriteString(conn, said+s.name+c.mode+"#"); err != nil {
+			if !c.copying {
+				said += s.name + c.mode + "#"
+			}
+			if _, err := io.WriteString(conn, strings.ReplaceAll("\n"+said, "\n", "\r\n")); err != nil {
 				return
 			}
 		case 0x15, 0x18: // Ctrl-U and Ctrl-X empty the line
@@ -118,6 +121,10 @@ func (s *slowSwitch) serve(conn net.Conn) {
 func (c *console) do(line string) (string, bool) {
 	word, rest, _ := strings.Cut(line, " ")
 	switch {
+	case c.copying:
+		c.work(3)
+		c.copying = false
+		return "Building configuration...\n[OK]\n", true
 	case line == "" || line[0] == '!':
 		return "", true
 	case c.mode == "" && (word == "exit" || word == "logout" || word == "quit"):
@@ -136,9 +143,9 @@ func (c *console) do(line string) (string, bool) {
 	case strings.HasPrefix(line, "conf"):
 		c.mode = "(config)"
 		return "Enter configuration commands, one per line.  End with CNTL/Z.\n", true
-	case strings.HasPrefix(line, "write") || strings.HasPrefix(line, "copy run"):
-		c.work(2)
-		return "Building configuration...\n[OK]\n", true
+	case strings.HasPrefix(line, "copy run"):
+		c.copying = true
+		return "Destination filename [startup-config]? ", true
 	case word == "show":
 		return c.show(rest), true
 	case c.mode == "":
