@@ -58,8 +58,9 @@ reservations:
   deactivate: [%[2]s/deactivate]
   timeout: 60s
   backoff: {first: 100ms, max: 500ms}
-  %[3]s
-`, l.dir, scripts, strings.Join(more, "\n  ")))
+  environment: {PATH: '%[3]s:/usr/sbin:/usr/bin:/sbin:/bin'}
+  %[4]s
+`, l.dir, scripts, bin, strings.Join(more, "\n  ")))
 	var err error
 	if d.log, err = os.OpenFile(l.dir+"/daemon.log", os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600); err != nil {
 		l.t.Fatal(err)
@@ -76,10 +77,14 @@ reservations:
 func (d *daemon) start() {
 	d.t.Helper()
 	_ = d.Close() // an earlier daemon's connections
+	buf := make([]byte, 4096)
+	for err := d.notify.SetReadDeadline(time.Now().Add(time.Millisecond)); err == nil; { // and what it has said
+		_, err = d.notify.Read(buf)
+	}
 	cmd := exec.Command("nsenter", "--net=/run/netns/"+d.name+"-mgmt", "--", bin+"/activationd",
 		"--config", d.dir+"/activationd.yaml", "--state-dir", d.dir+"/state", "--runtime-dir", d.dir+"/run")
 	cmd.Stderr = d.log
-	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+d.dir+"/notify", "PATH="+bin+":"+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+d.dir+"/notify")
 	if err := cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
@@ -93,7 +98,7 @@ func (d *daemon) start() {
 	if err := d.notify.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		d.t.Fatal(err)
 	}
-	for buf := make([]byte, 4096); ; {
+	for {
 		n, err := d.notify.Read(buf)
 		if err != nil {
 			d.t.Fatalf("the daemon does not become ready: %v", err)

@@ -165,7 +165,7 @@ func TestKilled(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 6, "LAB_PACE=line: 30ms")
 	empty := l.configuration()
-	d := l.newDaemon(l.do("lab_inventory"))
+	d := l.newDaemon(l.do("lab_inventory"), "deactivate_retries: 0")
 	seed := *seedFlag
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
@@ -184,7 +184,7 @@ func TestKilled(t *testing.T) {
 	outcomes := map[string]int{}
 
 	for i := range *kills {
-		w := d.wire(fmt.Sprintf("%d@kill", i), fmt.Sprintf("retries: %d, deactivate_retries: %d", rng.IntN(3), rng.IntN(2)), "h1", "h2", "h3", "h4")
+		w := d.wire(fmt.Sprintf("%d@kill", i), fmt.Sprintf("retries: %d", rng.IntN(3)), "h1", "h2", "h3", "h4")
 		whom := everybody[i%len(everybody)]
 		story := fmt.Sprintf("%d (%s, %s)", i, whom, w.settings)
 
