@@ -13,7 +13,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"hash/fnv"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +26,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"activationd/supervisor/wrapper"
 )
 
 // patience is how long anything that is waited for may take before the test
@@ -143,6 +147,7 @@ func newLab(t *testing.T, n int, settings ...string) *lab {
 		if left, _ := filepath.Glob("/run/netns/" + l.name + "-*"); left != nil {
 			t.Errorf("namespaces are left: %v", left)
 		}
+		l.removeCgroups()
 	})
 	l.do(`lab_start "$LAB_DIR"`)
 	return l
@@ -330,4 +335,23 @@ func (l *lab) ping(from, to string, expected bool) bool {
 		}
 	}
 	return false
+}
+
+// removeCgroups removes what the daemon has made for its runs and keeps when it ends.
+func (l *lab) removeCgroups() {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(l.dir + "/state/runs"))
+	name := fmt.Sprintf("activationd-runs-%08x", h.Sum32())
+	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.IsDir() || e.Name() != name {
+			return nil //nolint:nilerr // others' cgroups come and go
+		}
+		runs, _ := filepath.Glob(path + "/*/")
+		for _, run := range append(runs, path) {
+			if err := wrapper.RemoveCgroup(run); err != nil {
+				l.t.Errorf("removing the cgroup %s: %v", run, err)
+			}
+		}
+		return fs.SkipDir
+	})
 }
