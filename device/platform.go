@@ -8,8 +8,8 @@ type Platform struct {
 
 	// Shell says that it is a POSIX shell: over SSH each command has a channel and an
 	// exit status of its own, elsewhere the prompt is replaced by one that tells the
-	// status. Nothing else of this type but Login, Setup, More, Errors and Save
-	// matters then.
+	// status. Only Login, Host, Prompts (of before that), More, Save, Keys and Logout
+	// matter then.
 	Shell bool `yaml:"shell"`
 	// Host matches the part of the prompt that is the same in all modes. It is learned
 	// at login; {host} in Prompts stands for it.
@@ -42,6 +42,8 @@ type Platform struct {
 	Rename string `yaml:"rename"`
 	// Keys are what the line editor knows.
 	Keys Keys `yaml:"keys"`
+	// Logout are the commands that end a session on a console, if we had to log in.
+	Logout []string `yaml:"logout"`
 	// Blind says that it doesn't echo, so that nothing can be checked.
 	Blind bool `yaml:"blind"`
 }
@@ -82,6 +84,8 @@ type Answer struct {
 type Keys struct {
 	// Erase empties the line that is being typed.
 	Erase string `yaml:"erase"`
+	// Back takes back the last character.
+	Back string `yaml:"back"`
 	// Redraw shows it once more.
 	Redraw string `yaml:"redraw"`
 	// Quote precedes each of Special, which would else act when typed.

@@ -1,7 +1,10 @@
 package device
 
 import (
+	"fmt"
 	"time"
+
+	"activationd/internal/fault"
 )
 
 // A Target is a device as the inventory describes it: where it is, how to speak
@@ -37,7 +40,9 @@ type Login struct {
 // A Secret is text that is not printed by accident.
 type Secret string
 
-func (Secret) String() string   { return "(secret)" }
+func (Secret) String() string { return "(secret)" }
+
+// GoString is for %#v.
 func (Secret) GoString() string { return "(secret)" }
 
 // MarshalText keeps secrets out of JSON and YAML.
@@ -77,4 +82,32 @@ type Limits struct {
 	Logins int
 	// Repairs is how often a line whose echo is wrong is erased and typed again; 5.
 	Repairs int
+}
+
+func (l Limits) connect() time.Duration { return orElse(l.Connect, time.Minute) }
+func (l Limits) command() time.Duration { return orElse(l.Command, time.Minute) }
+func (l Limits) output() int            { return orElse(l.Output, 16<<20) }
+func (l Limits) logins() int            { return orElse(l.Logins, 3) }
+func (l Limits) repairs() int           { return orElse(l.Repairs, 5) }
+
+func orElse[T time.Duration | int](value, otherwise T) T {
+	if value <= 0 {
+		return otherwise
+	}
+	return value
+}
+
+// slowest is a pause that nobody means.
+const slowest = time.Minute
+
+func (p Pace) check() error {
+	for _, d := range []time.Duration{p.Character, p.ChunkDelay, p.Line} {
+		if d < 0 || d > slowest {
+			return fmt.Errorf("pace: a pause of %v; it may be from 0 to %v: %w", d, slowest, fault.Invalid)
+		}
+	}
+	if p.Chunk < 0 {
+		return fmt.Errorf("pace: a chunk of %d bytes: %w", p.Chunk, fault.Invalid)
+	}
+	return nil
 }

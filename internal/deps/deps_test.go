@@ -37,6 +37,9 @@ var policy = map[string]string{
 	"reservation/file":   "reservation internal/diag internal/fault",
 	"reservation/sql":    "reservation internal/fault",
 
+	// Talking with one device knows of nothing but devices.
+	"device": "internal/diag internal/fault",
+
 	// The core runs in a test without a port or a file: no server, no backend of
 	// the store, no source. It knows the wrapper's specification, which a record
 	// of what shall run is made of.
@@ -66,9 +69,10 @@ var policy = map[string]string{
 // or in a module that begins with it. Tests may import what they need.
 var foreign = map[string]string{
 	"go.etcd.io/bbolt":               "store/bolt",
-	"golang.org/x/sys/unix":          "supervisor/wrapper supervisor schedule control/ops cmd/activationd",
+	"golang.org/x/sys/unix":          "supervisor/wrapper supervisor schedule control/ops cmd/activationd device",
+	"golang.org/x/crypto/ssh":        "device",
 	"github.com/fsnotify/fsnotify":   "reservation/file",
-	"go.yaml.in/yaml/v3":             "reservation/file cmd/activationd",
+	"go.yaml.in/yaml/v3":             "reservation/file cmd/activationd device",
 	"github.com/jackc/pgx/v5":        "reservation/sql",
 	"github.com/go-sql-driver/mysql": "reservation/sql",
 	"github.com/coreos/go-systemd":   "cmd/activationd",
