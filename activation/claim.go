@@ -124,11 +124,15 @@ func (t *turn) claim(r *Record, phase string) error {
 		return err
 	}
 	key := supervisor.Key{ID: r.ID, Phase: phase, N: a.N}
-	t.starts = append(t.starts, start{key, t.spec(r, &a, n)})
+	t.starts = append(t.starts, start{key, t.spec(r, &a, n), r.slot()})
 	t.news = append(t.news, Happening{Time: t.now, What: "attempt.started", ID: r.ID, State: string(r.State),
 		Reason: fmt.Sprintf("%s attempt %d", phase, a.N)})
 	return nil
 }
+
+// keptKey names the directory beside those of an activation's attempts that all
+// of them share. It goes with the last of them.
+func keptKey(id string) supervisor.Key { return supervisor.Key{ID: id, Phase: "kept", N: 1} }
 
 // open notes a new attempt. Of many only the newest are kept.
 func (t *turn) open(r *Record, a Attempt) error {
@@ -158,7 +162,17 @@ func (e *Engine) start(starts []start) (failed []supervisor.Exit) {
 		return nil
 	}
 	errs := make([]error, len(starts))
-	each(len(starts), func(i int) { errs[i] = e.parts.Runs.Start(starts[i].key, starts[i].spec) })
+	each(len(starts), func(i int) {
+		key, spec := starts[i].key, starts[i].spec
+		if starts[i].kept {
+			kept := keptKey(key.ID)
+			if errs[i] = e.parts.Runs.Keep(kept, spec.UID, spec.GID); errs[i] != nil {
+				return
+			}
+			spec.Env = append(spec.Env, "ACTIVATION_KEEP_DIR="+e.parts.Runs.RunDir(kept))
+		}
+		errs[i] = e.parts.Runs.Start(key, spec)
+	})
 	now := time.Now().Round(0)
 	for i, err := range errs {
 		if err == nil {

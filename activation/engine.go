@@ -24,6 +24,9 @@ type Runs interface {
 	Exits() <-chan supervisor.Exit // one for each Start that succeeded and each Adopt that said Running
 	Started(supervisor.Key) (pid int, at time.Time, ok bool)
 	RunDir(supervisor.Key) string
+	// Keep makes a directory of that name, if it is not there, for a user; -1 is
+	// the daemon's own. RunDir tells its path, Remove removes it.
+	Keep(k supervisor.Key, uid, gid int) error
 	Remove(supervisor.Key) error
 	Guard() (guard, why string)
 }

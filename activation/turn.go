@@ -42,6 +42,7 @@ type turn struct {
 type start struct {
 	key  supervisor.Key
 	spec wrapper.Spec
+	kept bool // it has a directory that is kept from attempt to attempt
 }
 
 // turns takes turns until nothing is left to do now.
@@ -286,6 +287,11 @@ func (t *turn) advance(r *Record) (changed bool, err error) {
 func (t *turn) prune(r *Record) error {
 	for _, a := range r.Attempts {
 		if err := t.discard(supervisor.Key{ID: r.ID, Phase: a.Phase, N: a.N}); err != nil {
+			return err
+		}
+	}
+	if r.slot() && len(r.Attempts) > 0 {
+		if err := t.discard(keptKey(r.ID)); err != nil {
 			return err
 		}
 	}

@@ -212,6 +212,9 @@ func (t *txn) apply(r *Record, e Event, why string) error {
 	if to != from {
 		r.State, r.Since = to, t.now
 		t.enter(r, from, e)
+		if err := t.settle(r, from); err != nil {
+			return err
+		}
 	} else if e == RunNow {
 		r.RetryAt, r.Late = time.Time{}, true
 	}

@@ -32,7 +32,8 @@ type world struct {
 	began   func(*worldRun)              // called when a script begins, with mu held
 	starts  func(k supervisor.Key) error // called for each Start
 	removed []supervisor.Key
-	unclear int // so many calls of Adopt fail
+	kept    map[string]int // how often an activation's kept directory was asked for
+	unclear int            // so many calls of Adopt fail
 	faults  []string
 }
 
@@ -51,6 +52,7 @@ type worldRun struct {
 func newWorld() *world {
 	return &world{
 		runs:    make(map[supervisor.Key]*worldRun),
+		kept:    make(map[string]int),
 		scripts: func(supervisor.Key) script { return script{lasts: time.Second} },
 	}
 }
@@ -279,6 +281,15 @@ func (f *fakeRuns) Exits() <-chan supervisor.Exit { return f.exits }
 func (f *fakeRuns) Started(k supervisor.Key) (int, time.Time, bool) { return 0, time.Time{}, false }
 
 func (f *fakeRuns) RunDir(k supervisor.Key) string { return "/runs/" + k.String() }
+
+func (f *fakeRuns) Keep(k supervisor.Key, _, _ int) error {
+	if f.mortal.lives() {
+		f.w.mu.Lock()
+		defer f.w.mu.Unlock()
+		f.w.kept[k.ID]++
+	}
+	return nil
+}
 
 func (f *fakeRuns) Remove(k supervisor.Key) error {
 	if f.mortal.lives() {

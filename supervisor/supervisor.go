@@ -3,6 +3,7 @@ package supervisor
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -200,6 +201,27 @@ func (s *Supervisor) Started(k Key) (pid int, at time.Time, ok bool) {
 
 // RunDir returns the path of the run's directory.
 func (s *Supervisor) RunDir(k Key) string { return filepath.Join(s.config.RunsDir, k.String()) }
+
+// Keep makes a directory beside the runs' own, named as k, if it is not there
+// yet, which is the user's alone; -1 is the daemon's own. [Supervisor.Remove]
+// removes it.
+func (s *Supervisor) Keep(k Key, uid, gid int) error {
+	if err := k.check(); err != nil {
+		return err
+	}
+	dir := s.RunDir(k)
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		err = nil
+	}
+	if err == nil && (uid >= 0 || gid >= 0) { // an earlier daemon may not have come so far
+		err = os.Lchown(dir, uid, gid)
+	}
+	if err != nil {
+		return fmt.Errorf("directory to keep: %w: %w", err, fault.Unavailable)
+	}
+	return nil
+}
 
 // Remove removes the directory of a run that has ended. One that is not there
 // is no error; one that is followed is one of kind Conflict.

@@ -1,0 +1,119 @@
+package activation
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"activationd/internal/fault"
+	"activationd/store"
+	"activationd/vlanstore"
+)
+
+// settle does to r's VLANs what follows from its new state. They are given back
+// in the transaction that says that its deactivation is proved, and never
+// before; what nobody has proved goes to quarantine.
+func (t *txn) settle(r *Record, from State) error {
+	switch {
+	case r.State == Stuck, r.State == Finished && !r.slot() && r.Outcome != Succeeded:
+		_, err := vlanstore.QuarantineAll(t, r.ID, orElse(r.Reason, string(r.Outcome)), t.now)
+		return err
+	case from == Stuck: // forgiven, or tried again: there they stay until there is a proof
+		return nil
+	case r.State == Finished, from == Deactivating:
+		_, err := vlanstore.ReleaseAll(t, r.ID)
+		return err
+	}
+	return nil
+}
+
+// Lease leases VLANs for an activation, or for a holder of another name, which
+// no activation's end will release: that is for those who may touch everything.
+// It is fault.Conflict for an activation that is over, or whose deactivation
+// nobody has proved. For the rest see [vlanstore.Alloc].
+func (e *Engine) Lease(ctx context.Context, by By, holder string, wants []vlanstore.Want) (ls []vlanstore.Lease, err error) {
+	err = e.update(ctx, func(t *txn) error {
+		if err := t.mayHold(by, holder); err != nil {
+			return err
+		}
+		ls, err = vlanstore.Alloc(t, t.set.Pools, holder, "leased by "+by.Name, wants, t.now)
+		return err
+	})
+	return ls, err
+}
+
+func (t *txn) mayHold(by By, holder string) error {
+	r, err := t.get(holder)
+	switch {
+	case err != nil && t.Get(key(holder)) != nil:
+		return err
+	case err != nil && (by.OnlyOwn || isJob(holder)):
+		return fmt.Errorf("there is no activation %s: %w", holder, fault.NotFound)
+	case err != nil:
+		return nil
+	case r.State == Finished || r.State == Stuck:
+		return fmt.Errorf("%s is %s and cannot have VLANs any more: %w", holder, r.State, fault.Conflict)
+	}
+	return by.check(r)
+}
+
+// An EditVLAN is one of [vlanstore.Release], [vlanstore.Free] and the like: it
+// changes one id's lease and returns what was changed.
+type EditVLAN func(tx store.Tx) (vlanstore.Lease, error)
+
+// EditVLAN changes one lease on the word of by, an admin.
+func (e *Engine) EditVLAN(ctx context.Context, what string, by By, edit EditVLAN) (l vlanstore.Lease, err error) {
+	err = e.update(ctx, func(t *txn) error {
+		if l, err = edit(t); err != nil {
+			return err
+		}
+		t.log.Info("VLAN "+what, "domain", l.Domain, "vlan", l.ID, "holder", l.Holder, "by", by.Name)
+		return nil
+	})
+	return l, err
+}
+
+// VLANs returns the leases that f chooses, by domain and id.
+func (e *Engine) VLANs(ctx context.Context, f vlanstore.Filter) (ls []vlanstore.Lease, err error) {
+	err = e.parts.DB.View(ctx, func(tx store.Tx) error {
+		ls, err = vlanstore.List(tx, f)
+		return err
+	})
+	return ls, err
+}
+
+// Pools returns the use of each pool.
+func (e *Engine) Pools(ctx context.Context) (us []vlanstore.Use, err error) {
+	err = e.parts.DB.View(ctx, func(tx store.Tx) error {
+		us, err = vlanstore.Uses(tx, e.set.Load().Pools)
+		return err
+	})
+	return us, err
+}
+
+// ReleaseVLANs gives back all that holder has, or what he has for one link, on
+// the word of by. It returns what was given back.
+func (e *Engine) ReleaseVLANs(ctx context.Context, by By, holder, link string) (freed []vlanstore.Lease, err error) {
+	err = e.update(ctx, func(t *txn) error {
+		freed = nil
+		ls, err := vlanstore.Of(t, holder)
+		if err != nil {
+			return err
+		}
+		for _, l := range ls {
+			if l.State != vlanstore.Leased || link != "" && l.Link != link {
+				continue
+			}
+			if _, err := vlanstore.Release(t, l.Domain, l.ID); err != nil {
+				return err
+			}
+			freed = append(freed, l)
+		}
+		if len(freed) == 0 {
+			return fmt.Errorf("%s: %w", strings.TrimSpace(holder+" has no VLAN "+link), fault.NotFound)
+		}
+		t.log.Info("VLANs released", "holder", holder, "link", link, "number", len(freed), "by", by.Name)
+		return nil
+	})
+	return freed, err
+}

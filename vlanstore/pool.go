@@ -1,0 +1,105 @@
+// Package vlanstore keeps who has which VLAN ids: pools of them by domain, the
+// leases of activations, and the ids in quarantine, of which nobody has proved
+// that no switch has them any more. Each id has at most one holder, ever.
+//
+// What is here writes through a [store.Tx], so that a lease ends in the same
+// transaction as what it was for. To this package a holder is a string.
+//
+// It keeps also [Sections]: mutexes for scripts, in memory.
+package vlanstore
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"activationd/internal/fault"
+)
+
+// The ids that a VLAN can have (IEEE 802.1Q, 9.6): 0 and 4095 are reserved.
+const (
+	FirstID = 1
+	LastID  = 4094
+)
+
+// A Range is the ids from First to Last, both included.
+type Range struct{ First, Last int }
+
+// A Pool has the ids that may be lent in one domain: the switches within which
+// an id means the same VLAN.
+type Pool struct {
+	Domain  string // see [CheckDomain]
+	Ranges  []Range
+	Exclude []Range
+}
+
+// Has tells whether id is one of the pool's.
+func (p Pool) Has(id int) bool {
+	in := func(r Range) bool { return r.First <= id && id <= r.Last }
+	return slices.ContainsFunc(p.Ranges, in) && !slices.ContainsFunc(p.Exclude, in)
+}
+
+// String is the pool as an inventory has it: "100-199,300 but 150".
+func (p Pool) String() string {
+	text := func(rs []Range) string {
+		var parts []string
+		for _, r := range rs {
+			if r.First == r.Last {
+				parts = append(parts, strconv.Itoa(r.First))
+				continue
+			}
+			parts = append(parts, fmt.Sprintf("%d-%d", r.First, r.Last))
+		}
+		return strings.Join(parts, ",")
+	}
+	s := text(p.Ranges)
+	if len(p.Exclude) > 0 {
+		s += " but " + text(p.Exclude)
+	}
+	return s
+}
+
+// Check returns what is wrong with the pool, of kind fault.Invalid.
+func (p Pool) Check() error {
+	if err := CheckDomain(p.Domain); err != nil {
+		return err
+	}
+	for _, r := range slices.Concat(p.Ranges, p.Exclude) {
+		if r.First < FirstID || r.Last > LastID || r.First > r.Last {
+			return fmt.Errorf("pool %s: %d-%d is no range of VLAN ids, which go from %d to %d: %w", p.Domain, r.First, r.Last, FirstID, LastID, fault.Invalid)
+		}
+	}
+	return nil
+}
+
+// ParseRange reads "100-199" or "300".
+func ParseRange(text string) (Range, error) {
+	first, last, ok := strings.Cut(strings.TrimSpace(text), "-")
+	if !ok {
+		last = first
+	}
+	a, err := strconv.Atoi(strings.TrimSpace(first))
+	b, err2 := strconv.Atoi(strings.TrimSpace(last))
+	if err != nil || err2 != nil || a < FirstID || b > LastID || a > b {
+		return Range{}, fmt.Errorf("%q is no VLAN id or range of them, as 150 or 100-199, from %d to %d: %w", text, FirstID, LastID, fault.Invalid)
+	}
+	return Range{a, b}, nil
+}
+
+// CheckDomain tells whether name can be a domain's: letters, digits, and . _ -
+// after the first; at most 64 of them. The error is of kind fault.Invalid.
+func CheckDomain(name string) error {
+	for i, c := range name {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case i > 0 && strings.ContainsRune("._-", c):
+		default:
+			return fmt.Errorf("%q is no domain's name: letters, digits, and after the first also . _ -: %w", name, fault.Invalid)
+		}
+	}
+	if name == "" || len(name) > 64 {
+		return fmt.Errorf("%q is no domain's name: it has 1 to 64 characters: %w", name, fault.Invalid)
+	}
+	return nil
+}
