@@ -17,6 +17,7 @@ func tooMuch(limit int) error {
 // goroutines that copy a command's output.
 type bounded struct {
 	limit int
+	stop  func() error // the command, which would wait for a reader
 	tr    *Transcript
 
 	mu   sync.Mutex
@@ -30,6 +31,7 @@ func (b *bounded) Write(p []byte) (int, error) {
 	defer b.mu.Unlock()
 	if b.buf.Len()+len(p) > b.limit {
 		b.full = true
+		_ = b.stop() // it is given up either way
 		return 0, errors.New("too much")
 	}
 	return b.buf.Write(p)

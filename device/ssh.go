@@ -231,7 +231,7 @@ func runSSH(ctx context.Context, client *ssh.Client, command string, limit int, 
 		return fail(err)
 	}
 	defer func() { _ = session.Close() }() // it may be closed already
-	out := &bounded{limit: limit, tr: tr}
+	out := &bounded{limit: limit, stop: client.Close, tr: tr}
 	session.Stdout, session.Stderr = out, out
 	tr.add(sent, []byte(command+"\n"))
 	err = session.Run(command)

@@ -101,7 +101,8 @@ func parseLine(query url.Values, serial bool) (lineSettings, error) {
 		if !serial || len(values) != 1 {
 			return l, fmt.Errorf("?%s: only serial lines have settings, each once", key)
 		}
-		value, ok := values[0], false
+		value := values[0]
+		var ok bool
 		switch key {
 		case "baud":
 			l.baud, ok = number(value, 50, 4_000_000)
