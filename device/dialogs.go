@@ -206,6 +206,7 @@ var names = map[mode]string{userMode: "user", privileged: "privileged", configur
 // learn makes the prompts of this host, and no others, the known ones.
 func (d *dialog) learn(host string) {
 	d.known = map[mode]*regexp.Regexp{}
+	host = strings.Map(func(r rune) rune { return r }, host) // noise on the line is no UTF-8, and no expression
 	for m, expr := range d.prompts {
 		d.known[m] = regexp.MustCompile(`^(?:` + strings.Replace(expr, "{host}", regexp.QuoteMeta(host), 1) + `)$`) // it compiled before
 	}

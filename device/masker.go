@@ -1,9 +1,6 @@
 package device
 
-import (
-	"bytes"
-	"strings"
-)
+import "strings"
 
 const masked = "***"
 
@@ -39,12 +36,17 @@ func (m *masker) filter(data []byte) []byte {
 	if len(m.secrets) == 0 {
 		return data
 	}
+	return m.scan(data, false)
+}
+
+// scan does so, of a text that is whole with nothing held back at its end.
+func (m *masker) scan(data []byte, whole bool) []byte {
 	m.held = append(m.held, data...)
 	var out []byte
 	i := 0
 	for i < len(m.held) {
 		n, open := m.match(m.held[i:])
-		if open {
+		if open && !whole {
 			break
 		}
 		if n > 0 {
@@ -98,7 +100,6 @@ func matchOne(b []byte, secret string) (n int, open bool) {
 
 // clean masks a text that is whole.
 func (m *masker) clean(text string) string {
-	whole := masker{secrets: m.secrets}
-	out := bytes.Clone(whole.filter([]byte(text)))
-	return string(append(out, whole.held...)) // a beginning alone is shown: it is no stream that ended
+	one := masker{secrets: m.secrets}
+	return string(one.scan([]byte(text), true))
 }

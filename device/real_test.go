@@ -315,7 +315,7 @@ func useFRR(t *testing.T, target Target) {
 		}
 	}
 	err = s.Configure(within(t, time.Minute), []string{"hostname r1", "frobnicate the router", "hostname r2"})
-	if refused, ok := errors.AsType[*LineError](err); !ok || refused.Number != 2 || !strings.Contains(refused.Said, "% Unknown command") {
+	if refused, ok := errors.AsType[*LineError](err); !ok || refused.Number != 2 || !strings.Contains(refused.Said, "Unknown command") {
 		t.Errorf("Configure: %v, want line 2 refused", err)
 	}
 	undo := []string{"no ip route 10.9.0.0/16 Null0", "interface lo", " no description", " no ip address 10.1.2.3/32"}

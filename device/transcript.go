@@ -22,7 +22,8 @@ type Transcript struct {
 	w       io.Writer
 	err     error
 	masks   [2]masker
-	pending []byte // of one direction, not yet written
+	held    [2]time.Time // when what a masker holds back had come
+	pending []byte       // of one direction, not yet written
 	from    direction
 	since   time.Time
 	last    time.Time
@@ -74,7 +75,17 @@ func (t *Transcript) add(d direction, data []byte) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.keep(d, t.masks[d].filter(data), time.Now())
+	now := time.Now()
+	at := now
+	if len(t.masks[d].held) > 0 {
+		at = t.held[d]
+	} else {
+		t.held[d] = now
+	}
+	t.keep(d, t.masks[d].filter(data), at)
+	if at != now && len(t.masks[d].held) > 0 {
+		t.held[d] = now
+	}
 }
 
 func (t *Transcript) keep(d direction, data []byte, now time.Time) {
@@ -129,7 +140,7 @@ func (t *Transcript) flush() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for d := range t.masks {
-		t.keep(direction(d), t.masks[d].rest(), time.Now())
+		t.keep(direction(d), t.masks[d].rest(), t.held[d])
 	}
 	t.write()
 }
