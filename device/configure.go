@@ -61,7 +61,8 @@ func (s *Session) modes(ctx context.Context, commands []string, to mode) error {
 			return err
 		}
 		if s.mode != to && len(s.dialog.refusals(lines)) > 0 {
-			return s.refused(0, c, lines)
+			// Nobody sent it but us, so it can be sent: another may be configuring.
+			return fmt.Errorf("%w: %w", s.refused(0, c, lines).plain(), fault.Unavailable)
 		}
 	}
 	if len(commands) > 0 && s.mode != to {
@@ -157,7 +158,7 @@ func (s *Session) line(ctx context.Context, lines []string, i int, text string, 
 	}
 	said, err := s.enter(ctx)
 	if err != nil {
-		return fmt.Errorf("line %d, %q: %w", i+1, s.secrets.clean(text), err)
+		return fmt.Errorf("line %d, %q: %w", i+1, s.clean(text), err)
 	}
 	if status := s.status(); status > 0 || len(s.dialog.refusals(said)) > 0 {
 		e := s.refused(i+1, text, said)

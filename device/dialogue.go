@@ -127,7 +127,7 @@ func (s *Session) typeLine(ctx context.Context, line string) error {
 		s.tr.note("the echo of %q is wrong: typing it again", line)
 		if try >= s.target.Limits.repairs() {
 			return fmt.Errorf("shows %q when %q is typed, %d times: characters are lost, or its echo is unlike others'; give it a slower pace: %w",
-				s.secrets.clean(shown), s.secrets.clean(s.prompt+line), try+1, fault.Unavailable)
+				s.clean(shown), s.clean(s.prompt+line), try+1, fault.Unavailable)
 		}
 		wait = min(2*wait, max(s.wait(), 2*time.Second))
 		if err := s.settle(ctx, min(wait, leastWait)); err != nil {
@@ -290,14 +290,14 @@ func (s *Session) adapt(well bool) {
 	const many = 16
 	switch {
 	case !well && s.chunk == 0:
-		s.chunk, s.clean = 32, 0
+		s.chunk, s.well = 32, 0
 	case !well:
-		s.chunk, s.clean = max(1, s.chunk/2), 0
+		s.chunk, s.well = max(1, s.chunk/2), 0
 	case s.chunk == s.target.Pace.Chunk:
-	case s.clean < many:
-		s.clean++
+	case s.well < many:
+		s.well++
 	default:
-		s.chunk, s.clean = s.chunk*2, 0
+		s.chunk, s.well = s.chunk*2, 0
 		if most := s.target.Pace.Chunk; most == 0 && s.chunk > 64 || most > 0 && s.chunk > most {
 			s.chunk = most
 		}
@@ -325,7 +325,7 @@ func (s *Session) quote(text string) string {
 func (s *Session) erase(ctx context.Context, wait time.Duration) error {
 	k := s.dialog.Keys
 	if k.Erase == "" {
-		return fmt.Errorf("has a line %q that can't be erased, as its platform has no key for that: %w", s.secrets.clean(s.term.line()), fault.Unavailable)
+		return fmt.Errorf("has a line %q that can't be erased, as its platform has no key for that: %w", s.clean(s.term.line()), fault.Unavailable)
 	}
 	bare := func() bool {
 		return strings.TrimRight(s.term.line(), " ") == strings.TrimRight(s.prompt, " ")
@@ -373,7 +373,7 @@ func (s *Session) erase(ctx context.Context, wait time.Duration) error {
 			}
 		}
 	}
-	return fmt.Errorf("shows %q and does not erase it: %w", s.secrets.clean(s.term.line()), fault.Unavailable)
+	return fmt.Errorf("shows %q and does not erase it: %w", s.clean(s.term.line()), fault.Unavailable)
 }
 
 // enter presses return on a line that was verified, and reads until the next prompt.
@@ -414,7 +414,7 @@ func (s *Session) enter(ctx context.Context) ([]string, error) {
 // explain adds to an error what the device showed last.
 func (s *Session) explain(err error) error {
 	if shown := s.term.shown(); shown != "" {
-		return fmt.Errorf("it showed %q: %w", s.secrets.clean(shown), err)
+		return fmt.Errorf("it showed %q: %w", s.clean(shown), err)
 	}
 	return err
 }

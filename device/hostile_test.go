@@ -48,12 +48,15 @@ type quirks struct {
 	logEvery   int    // characters of echo between log lines in the middle of it
 	pager      int    // lines on a page
 	noRedraw   bool
-	lie        string      // lines with this are accepted and forgotten
-	deaf       string      // after this line it reads nothing more
-	show       []string    // what is in the running configuration besides
-	late       string      // after this line the error comes late, behind the prompt
-	noEcho     bool        // doesn't echo
-	hold       chan string // its lines are told here before they are answered, and wait for a reader
+	lie        string   // lines with this are accepted and forgotten
+	deaf       string   // after this line it reads nothing more
+	show       []string // what is in the running configuration besides
+	late       string   // after this line the error comes late, behind the prompt
+	noEcho     bool     // doesn't echo
+	// respond makes it another platform: it answers a line with what is said and the
+	// next prompt. The first line is empty.
+	respond func(line string) (said, prompt string)
+	hold    chan string // its lines are told here before they are answered, and wait for a reader
 }
 
 // thinking is the pause that \a stands for: longer than what a prompt has to stand.
@@ -220,6 +223,14 @@ func (h *hostile) log() {
 
 func (h *hostile) run() {
 	h.print(h.quirks.banner)
+	if h.quirks.respond != nil {
+		for line, ok := "", true; ok; {
+			said, prompt := h.quirks.respond(line)
+			h.print(said)
+			line, ok = h.readLine(prompt, true)
+		}
+		return
+	}
 	mode := "#"
 	if h.quirks.user != "" && !h.login() {
 		return

@@ -111,7 +111,7 @@ func freePort(t *testing.T) int {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port //nolint:errcheck // TCP has no other
+	return l.Addr().(*net.TCPAddr).Port
 }
 
 // scratch is a directory that other users can enter, with a short name for sockets.

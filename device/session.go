@@ -30,7 +30,7 @@ type Session struct {
 	prompt   string // the line at which commands are awaited, as it stands there
 	marker   string // what no device says by itself
 	chunk    int    // bytes on the way without an echo; 0: a line
-	clean    int    // lines without a repair since chunk was changed
+	well     int    // lines without a repair since chunk was changed
 	latency  time.Duration
 	answered int  // bytes of the answer that is being read
 	loggedIn bool // by a dialog on the line, which outlives the connection
@@ -200,7 +200,7 @@ const politeness = 5 * time.Second
 // limit returns a context for one command's answer.
 func (s *Session) limit(ctx context.Context, what string) (context.Context, context.CancelFunc) {
 	d := s.target.Limits.command() + s.target.line(len(what))
-	return context.WithTimeoutCause(ctx, d, fmt.Errorf("no answer to %q within %v: %w", s.secrets.clean(what), d, fault.Unavailable))
+	return context.WithTimeoutCause(ctx, d, fmt.Errorf("no answer to %q within %v: %w", s.clean(what), d, fault.Unavailable))
 }
 
 // Show runs a command and returns what it says, lines ended by \n, without its echo,
@@ -295,7 +295,14 @@ func (e *LineError) Error() string {
 	return where
 }
 
+// plain is the error of a command that is not the caller's, and so not the caller's
+// fault.
+func (e *LineError) plain() error { return fmt.Errorf("it refused %q: %s", e.Line, e.Said) }
+
 func (e *LineError) Unwrap() error { return fault.Invalid }
+
+// clean masks the secrets of the login, and of the transcript.
+func (s *Session) clean(text string) string { return s.tr.clean(s.secrets.clean(text)) }
 
 // most of what a device said to a refused line is kept.
 const mostSaid = 500
@@ -303,6 +310,6 @@ const mostSaid = 500
 func (s *Session) refused(number int, line string, said []string) *LineError {
 	text := strings.TrimSpace(strings.Join(s.tidy(said), "\n"))
 	return &LineError{
-		Device: s.target.Name, Number: number, Line: s.secrets.clean(line), Said: s.secrets.clean(text[:min(len(text), mostSaid)]),
+		Device: s.target.Name, Number: number, Line: s.clean(line), Said: s.clean(text[:min(len(text), mostSaid)]),
 	}
 }

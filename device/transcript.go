@@ -40,7 +40,8 @@ const (
 // last session that it is given to was closed, and asks Err.
 func NewTranscript(w io.Writer) *Transcript { return &Transcript{w: w} }
 
-// Mask adds secrets, which from now on are shown as ***. Empty ones are ignored.
+// Mask adds secrets, which from now on are shown as ***, in errors too. Empty ones are
+// ignored.
 func (t *Transcript) Mask(secrets ...Secret) {
 	if t == nil {
 		return
@@ -130,6 +131,16 @@ func (t *Transcript) note(format string, args ...any) {
 	defer t.mu.Unlock()
 	t.write()
 	t.line(time.Now(), "- "+t.masks[sent].clean(fmt.Sprintf(format, args...)))
+}
+
+// clean masks a text that goes elsewhere.
+func (t *Transcript) clean(text string) string {
+	if t == nil {
+		return text
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.masks[sent].clean(text)
 }
 
 // flush writes what was held back. What could be the beginning of a secret is masked.
