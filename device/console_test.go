@@ -466,3 +466,44 @@ func TestContextEnds(t *testing.T) {
 	}
 	close(h.quirks.hold)
 }
+
+// TestLineVanishes takes a serial line away under a session, as a pulled adapter does.
+func TestLineVanishes(t *testing.T) {
+	t.Parallel()
+	h := startHostile(t, quirks{})
+	s := open(within(t, time.Minute), t, h.target(t))
+	h.slave.Close()
+	h.master.Close()
+	if _, err := s.Show(within(t, time.Minute), "show clock"); !errors.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "cut") {
+		t.Errorf("Show: %v, want Unavailable: the connection was cut", err)
+	}
+}
+
+// TestBlockedWrite fills a line whose other side reads nothing: the write ends with its
+// context, and nothing of it is left running.
+func TestBlockedWrite(t *testing.T) {
+	t.Parallel()
+	master, slave, path := openPTY(t)
+	defer master.Close()
+	defer slave.Close()
+	w, err := openSerial(path, lineSettings{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLink(w, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := l.write(ctx, make([]byte, 1<<20)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("write: %v, want DeadlineExceeded", err)
+	}
+	closed := make(chan struct{})
+	go func() {
+		l.close() // waits for the writer
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(time.Minute):
+		t.Fatal("the write goes on after the link was closed")
+	}
+}

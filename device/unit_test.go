@@ -336,8 +336,9 @@ func TestBadTargets(t *testing.T) {
 // TestAnswersInVain has a server that accepts and says nothing.
 func TestAnswersInVain(t *testing.T) {
 	t.Parallel()
-	master, _, path := openPTY(t)
+	master, slave, path := openPTY(t)
 	defer master.Close()
+	defer slave.Close()
 	target := Target{Name: "dead", URL: "serial://" + path, Platform: dialogOf(t, "frr").Platform, Limits: Limits{Connect: time.Second}}
 	if _, err := Open(within(t, time.Minute), target, nil); !errors.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "no login within 1s") {
 		t.Errorf("Open: %v, want Unavailable", err)
