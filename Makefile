@@ -12,7 +12,7 @@ FUZZTIME ?= 10s
 PKG      ?= ./...
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-PROGRAMS := activationd atctl atctl-tls atwrap
+PROGRAMS := activationd atctl atctl-lab atctl-tls atwrap
 
 # Whole-program tests and measurements are run by targets of their own.
 UNITS = $(shell go list ./... | grep -vE '/(test|bench)(/|$$)')
@@ -29,7 +29,7 @@ GOTEST    = go run ./scripts/gotest $(NO_SKIPS)
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-12s %s\n' "$$t" "$$d"; done
 
-build: ## the three programs, static, into bin/
+build: ## the programs, static, into bin/
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.buildVersion=$(VERSION)' -o bin/ $(PROGRAMS:%=./cmd/%)
 
 demo: build ## two overlapping reservations on real switches, checked; about a minute

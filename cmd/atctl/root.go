@@ -63,6 +63,9 @@ func groups() []group {
 			"backup": newBackupCommand,
 			"stop":   newStopCommand,
 		}},
+		{"The laboratory:", map[string]func(*app) *cobra.Command{
+			"lab": newLabCommand,
+		}},
 		{"This program:", map[string]func(*app) *cobra.Command{
 			"version": newVersionCommand,
 		}},
