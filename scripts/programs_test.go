@@ -52,7 +52,7 @@ func shortDir(t *testing.T) string {
 func buildPrograms(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	out, err := exec.Command("go", "build", "-o", dir, "../cmd/activationd", "../cmd/atctl", "../cmd/atwrap").CombinedOutput()
+	out, err := exec.Command("go", "build", "-o", dir, "../cmd/...").CombinedOutput()
 	if err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}

@@ -59,7 +59,7 @@ func testMain(m *testing.M) (int, error) {
 		return 0, err
 	}
 	defer func() { _ = os.RemoveAll(bin) }()
-	cmd := exec.Command("go", "build", "-o", bin+"/", "activationd/cmd/activationd", "activationd/cmd/atctl", "activationd/cmd/atwrap")
+	cmd := exec.Command("go", "build", "-o", bin+"/", "activationd/cmd/...")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("go build: %w\n%s", err, out)
