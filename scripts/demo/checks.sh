@@ -150,7 +150,7 @@ different_vlans() {
 }
 
 no_drift() {
-	in_mgmt "$BIN/atctl" --socket "$DIR/run/control.sock" lab drift --inventory "$DIR/inventory.yaml" >"$DIR/drift" 2>&1 || {
+	ACTIVATIOND_SOCKET=$DIR/run/control.sock in_mgmt "$BIN/atctl" lab drift --inventory "$DIR/inventory.yaml" >"$DIR/drift" 2>&1 || {
 		cat "$DIR/drift"
 		return 1
 	}
