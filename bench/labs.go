@@ -52,8 +52,12 @@ func (b *bench) slowLabs() (on, off, queueOn, queueOff time.Duration, err error)
 			s.close()
 		}
 	}()
+	var ports []string // more than enough
+	for i := range 2*slowLabs/slowSwitches + 1 {
+		ports = append(ports, fmt.Sprintf("GigabitEthernet0/%d", i))
+	}
 	for i := range slowSwitches {
-		s, err := newSlowSwitch(fmt.Sprintf("slow%d", i), slowLag)
+		s, err := newSlowSwitch(fmt.Sprintf("slow%d", i), slowLag, ports, []string{"TenGigabitEthernet1/1", "TenGigabitEthernet1/2"})
 		if err != nil {
 			return 0, 0, 0, 0, err
 		}

@@ -28,12 +28,19 @@ type slowSwitch struct {
 	odd    []string            // what it did not understand
 }
 
-func newSlowSwitch(name string, lag time.Duration) (*slowSwitch, error) {
+// newSlowSwitch starts one whose ports are free and whose trunks carry nothing.
+func newSlowSwitch(name string, lag time.Duration, ports, trunks []string) (*slowSwitch, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
 	s := &slowSwitch{name: name, lag: lag, ln: ln, blocks: map[string][]string{}}
+	for _, p := range ports {
+		s.blocks["interface "+p] = []string{"switchport mode access", "shutdown"}
+	}
+	for _, t := range trunks {
+		s.blocks["interface "+t] = []string{"switchport trunk allowed vlan none", "switchport mode trunk"}
+	}
 	s.wg.Go(func() {
 		for {
 			c, err := ln.Accept()
@@ -155,7 +162,7 @@ func (c *console) do(line string) (string, bool) {
 		if _, ok := c.blocks[line]; !ok {
 			c.blocks[line] = []string{}
 		}
-	case word == "no" && c.blocks[rest] != nil:
+	case word == "no" && strings.HasPrefix(rest, "vlan "):
 		delete(c.blocks, rest)
 		c.mode, c.block = "(config)", ""
 	case c.block == "":
@@ -184,9 +191,6 @@ func change(lines []string, line string) []string {
 	if more, ok := strings.CutPrefix(line, allowed); ok {
 		key = strings.TrimSpace(allowed)
 		line = allowed + vlans(lines, more)
-	}
-	if line == allowed+"" {
-		line = allowed + "none"
 	}
 	if i := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, key+" ") || l == key }); i >= 0 {
 		lines[i] = line
