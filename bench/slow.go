@@ -109,7 +109,10 @@ func (s *slowSwitch) serve(conn net.Conn) {
 			if _, err := io.WriteString(conn, strings.ReplaceAll("\n"+said, "\n", "\r\n")); err != nil {
 				return
 			}
-		case 0x15, 0x18: // Ctrl-U and Ctrl-X empty the line
+		case 0x15, 0x18: // Ctrl-U and Ctrl-X empty the line, also on the screen
+			if _, err := io.WriteString(conn, strings.Repeat("\b \b", len(line))); err != nil {
+				return
+			}
 			line = line[:0]
 		case 0x03, 0x1a: // Ctrl-C and Ctrl-Z leave the configuration
 			line, c.mode, c.block = line[:0], "", ""
