@@ -11,6 +11,7 @@ import (
 type block struct {
 	line   string // blanks as single spaces
 	number int    // in the text, from 1
+	mode   bool   // it leads somewhere, and something leads out again, though nothing is in it
 	under  []*block
 }
 
@@ -31,10 +32,20 @@ func parseConfig(text string, skip []*regexp.Regexp) []*block {
 		number++
 		raw = strings.TrimRight(raw, " \t\r\n")
 		words := strings.Join(strings.Fields(raw), " ")
-		if words == "" || words[0] == '!' || words[0] == '#' || leaves.MatchString(words) || matches(skip, words) {
+		if words == "" || words[0] == '!' || words[0] == '#' || matches(skip, words) {
 			continue
 		}
 		indent := len(raw) - len(strings.TrimLeft(raw, " \t"))
+		if leaves.MatchString(words) {
+			for stack[len(stack)-1].indent > indent {
+				stack = stack[:len(stack)-1]
+			}
+			// An indented "exit" may lead out of the block that it stands in.
+			if strings.HasPrefix(words, "exit-") || words == "exit" && indent == 0 {
+				stack[len(stack)-1].of.mode = true
+			}
+			continue
+		}
 		for stack[len(stack)-1].indent >= indent {
 			stack = stack[:len(stack)-1]
 		}
@@ -97,14 +108,14 @@ type inverse struct {
 func (d *dialect) render(bs []*block, depth int) []string {
 	var out []string
 	for _, b := range bs {
-		out = append(out, d.inside(b.line, d.render(b.under, depth+1), depth)...)
+		out = append(out, d.inside(b.line, d.render(b.under, depth+1), depth, b.mode)...)
 	}
 	return out
 }
 
-func (d *dialect) inside(header string, under []string, depth int) []string {
+func (d *dialect) inside(header string, under []string, depth int, mode bool) []string {
 	out := append([]string{strings.Repeat(" ", depth) + header}, under...)
-	if len(under) > 0 && d.exit != "" {
+	if (len(under) > 0 || mode) && d.exit != "" {
 		out = append(out, strings.Repeat(" ", depth+1)+d.exit)
 	}
 	return out
@@ -129,7 +140,7 @@ func (d *dialect) undoOne(b *block, depth int) []string {
 			return nil
 		case rule.keep:
 			if under := d.undo(b.under, depth+1); len(under) > 0 {
-				return d.inside(b.line, under, depth)
+				return d.inside(b.line, under, depth, true)
 			}
 			return nil
 		default:
@@ -155,7 +166,7 @@ func (d *dialect) change(from, to []*block, depth int) []string {
 		if c == nil {
 			out = append(out, d.undoOne(b, depth)...)
 		} else if under := d.change(b.under, c.under, depth+1); len(under) > 0 {
-			out = append(out, d.inside(b.line, under, depth)...)
+			out = append(out, d.inside(b.line, under, depth, true)...)
 		}
 	}
 	for _, c := range to {

@@ -164,7 +164,7 @@ func (e *expectation) words() string {
 // doubt proves nothing.
 func (inv *Inventory) portChecks(d *Device, p *Platform, e *expectation) []Check {
 	one := func(what string, id int) DevicePlan {
-		g := &generator{Input: Input{Inventory: inv, Platforms: map[string]*Platform{d.Platform: p}}, devices: map[string]*DevicePlan{}}
+		g := &generator{Input: Input{Inventory: inv, Platforms: map[string]*Platform{d.Platform: p}}, devices: map[string]*DevicePlan{}, undo: map[string][][]string{}}
 		g.put(what, PlannedLink{VLAN: id, Domain: d.Domain}, e.port)
 		return *g.device(d.Name)
 	}

@@ -67,7 +67,7 @@ type Input struct {
 
 // Generate makes a plan. It is pure. The kind of its error is [fault.Invalid].
 func Generate(in Input) (*Plan, error) {
-	g := &generator{Input: in, devices: map[string]*DevicePlan{}}
+	g := &generator{Input: in, devices: map[string]*DevicePlan{}, undo: map[string][][]string{}}
 	plan := &Plan{Activation: in.Activation, Lab: in.Topology.Name, Mapping: in.Mapping, Links: in.Links, Notices: slices.Clone(in.Topology.Notices)}
 	for _, l := range in.Links {
 		g.link(l)
@@ -86,6 +86,9 @@ func Generate(in Input) (*Plan, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(g.devices)) {
 		d := g.devices[name]
+		for _, lines := range slices.Backward(g.undo[name]) {
+			d.Undo = append(d.Undo, lines...)
+		}
 		d.finish(in.Inventory, in.Platforms[d.Platform])
 		plan.Devices = append(plan.Devices, *d)
 	}
@@ -95,6 +98,7 @@ func Generate(in Input) (*Plan, error) {
 type generator struct {
 	Input
 	devices map[string]*DevicePlan
+	undo    map[string][][]string // what undoes each part, the first one first
 	errs    []error
 }
 
@@ -148,7 +152,7 @@ func (g *generator) put(what string, l PlannedLink, port Port) {
 	f := filler{values: values}
 	d := g.device(port.Device)
 	d.Apply = append(d.Apply, f.fill(one.apply, false)...)
-	d.Undo = append(f.fill(one.undo, false), d.Undo...)
+	g.undo[d.Name] = append(g.undo[d.Name], f.fill(one.undo, false))
 	about := ifElse(port.Name == "", port.Device, port.String())
 	for _, c := range one.checks {
 		show := f.fill([]string{c.show}, false)[0]
@@ -175,16 +179,23 @@ type filler struct {
 func (f *filler) fill(texts []string, pattern bool) []string {
 	var out []string
 	for _, t := range texts {
-		out = append(out, holes.ReplaceAllStringFunc(t, func(hole string) string {
-			v, ok := f.values[hole[1:len(hole)-1]]
+		if !strings.Contains(t, "{") {
+			out = append(out, t)
+			continue
+		}
+		var b strings.Builder
+		end := 0
+		for _, m := range holes.FindAllStringSubmatchIndex(t, -1) {
+			v, ok := f.values[t[m[2]:m[3]]]
 			if !ok {
-				f.err = fmt.Errorf("%s: is nothing that is known; settings of the device are given in the inventory: %w", hole, fault.Invalid)
+				f.err = fmt.Errorf("%s: is nothing that is known; settings of the device are given in the inventory: %w", t[m[0]:m[1]], fault.Invalid)
 			}
-			if pattern {
-				return regexp.QuoteMeta(v)
-			}
-			return v
-		}))
+			b.WriteString(t[end:m[0]])
+			b.WriteString(ifElse(pattern, regexp.QuoteMeta(v), v))
+			end = m[1]
+		}
+		b.WriteString(t[end:])
+		out = append(out, b.String())
 	}
 	return out
 }
