@@ -87,8 +87,8 @@ func FuzzTopology(f *testing.F) {
 }
 
 func FuzzManifest(f *testing.F) {
-	in := goldenInput(f, "openvswitch", "frr")
-	f.Add(planFiles(f, in)[manifestName])
+	f.Add([]byte(`{"format": 1, "devices": [{"name": "a", "platform": "frr", "way": {"connect": "tcp://h:1"}}], "files": {"a.conf": "00", "platforms/frr.yaml": ""}}`))
+	f.Add([]byte(`{"format": 1, "links": [{"name": "a:e -- b:e", "access": ["s:p", "s:q"], "vlan": 3}], "files": {}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := parseManifest("manifest.json", data)
 		if err != nil {
