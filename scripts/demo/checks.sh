@@ -207,6 +207,10 @@ no_leases() {
 	none_match . <<<"$leases"
 }
 
+nothing_kept() {
+	[[ -d $1/runs ]] && find "$1/runs" -name '*.kept.*' | none_match .
+}
+
 empty_dir() {
 	[[ -d $1 ]] && find "$1" -mindepth 1 | none_match .
 }

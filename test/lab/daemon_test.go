@@ -150,7 +150,7 @@ func (d *daemon) cleanUp() {
 // logs is what the newest attempts of an activation have said.
 func (d *daemon) logs(id string) string {
 	var all strings.Builder
-	names, _ := filepath.Glob(d.dir + "/state/runs/" + id + ".*")
+	names, _ := filepath.Glob(d.dir + "/state/runs/" + id + ".*activate.*")
 	slices.SortFunc(names, func(a, b string) int { // by age
 		x, errX := os.Stat(a)
 		y, errY := os.Stat(b)

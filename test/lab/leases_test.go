@@ -5,9 +5,11 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"activationd/control"
 )
 
-// A lease is one that `atctl vlan list` tells of.
+// A lease is a VLAN that is not free, as the daemon tells of it.
 type lease struct {
 	Domain string    `json:"domain"`
 	ID     int       `json:"id"`
@@ -20,7 +22,11 @@ type lease struct {
 
 func (d *daemon) leases() []lease {
 	d.t.Helper()
-	return list[lease](d.t, d.atctl("--json", "vlan", "list"))
+	_, all, err := control.Call[lease](d.t.Context(), &d.Client, "vlan list", nil)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return all
 }
 
 // of returns those of a holder.
