@@ -101,12 +101,14 @@ switch_start() {
 	END
 	chmod 755 "$dir/login"
 	ssh-keygen -q -t ed25519 -N '' -C "$name" -f "$dir/host_key"
+	# As its home has no .bashrc, the machine's own has no part in it.
 	cat >"$dir/sshd_config" <<-END
 		ListenAddress 127.0.0.1:$(ssh_port_of "$name")
 		HostKey $dir/host_key
 		PidFile $dir/sshd.pid
 		AuthorizedKeysFile $LAB_DIR/id_ed25519.pub
 		ForceCommand $dir/login
+		SetEnv HOME=$dir
 		StrictModes no
 		UsePAM no
 		PasswordAuthentication no

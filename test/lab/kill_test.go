@@ -76,10 +76,10 @@ func (d *daemon) strike(whom, id string) {
 	}
 	switch whom {
 	case "script": // the shell, which leaves its child behind
-		scripts = slices.DeleteFunc(scripts, func(p proc) bool { return p.name == "atctl" })
+		scripts = slices.DeleteFunc(scripts, func(p proc) bool { return strings.HasPrefix(p.name, "atctl") })
 		kill(scripts)
 	case "upload": // the child
-		scripts = slices.DeleteFunc(scripts, func(p proc) bool { return p.name != "atctl" })
+		scripts = slices.DeleteFunc(scripts, func(p proc) bool { return !strings.HasPrefix(p.name, "atctl") })
 		kill(scripts)
 	case "wrapper":
 		kill(wrappers)
@@ -163,7 +163,7 @@ func (w *wired) has(mine []lease, state string) bool {
 // on. What comes of each must be what the switches have.
 func TestKilled(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, 6, "LAB_PACE=line: 30ms")
+	l := newLab(t, 6, "LAB_PACE=line: 150ms")
 	empty := l.configuration()
 	d := l.newDaemon(l.do("lab_inventory"), "deactivate_retries: 0")
 	seed := *seedFlag
