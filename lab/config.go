@@ -284,7 +284,7 @@ func openBanner(text string) int {
 	for l := range strings.Lines(text) {
 		number++
 		m := banner.FindStringSubmatch(strings.TrimRight(l, "\r\n"))
-		if m != nil && !strings.Contains(m[3], m[2]) {
+		if len(m) == 4 && !strings.Contains(m[3], m[2]) {
 			return number
 		}
 	}

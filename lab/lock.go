@@ -52,10 +52,7 @@ func (w *Work) lockDevice(ctx context.Context, name string) (unlock func(), err 
 		case <-slow.C:
 			w.say(name, "waits for %s", holder(f))
 		case <-ctx.Done():
-			go func() { // a lock that comes too late is let go
-				<-got
-				_ = f.Close()
-			}()
+			go func() { _ = errors.Join(<-got, f.Close()) }() // one that comes too late is let go
 			return nil, fmt.Errorf("%s: is in use by %s: %w: %w", name, holder(f), context.Cause(ctx), fault.Unavailable)
 		}
 	}

@@ -209,7 +209,7 @@ func (w *Work) eraseOne(ctx context.Context, s *device.Session, d *DevicePlan, p
 		}
 		repair = p.dialect.between(now, before)
 		for _, l := range repair {
-			failed = append(failed, fmt.Sprintf("its configuration is not what it was: %q lacks", strings.TrimSpace(l)))
+			failed = append(failed, fmt.Sprintf("its configuration is not what it was; it would need %q", strings.TrimSpace(l)))
 		}
 		return repair, failed, nil
 	}

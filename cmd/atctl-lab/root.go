@@ -33,13 +33,13 @@ By hand, plan shows what would be sent, and drift what is not as it should be.`
 
 // An app is what the commands share.
 type app struct {
-	socket, connect, tokenFile  string
-	tls                         bool
-	tlsCA, tlsCert, tlsKey      string
-	json                        bool
-	activation, inventory       string
-	topology, config, keep, out string
-	devices                     []string
+	socket, connect, tokenFile string
+	tls                        bool
+	tlsCA, tlsCert, tlsKey     string
+	json                       bool
+	activation, inventory      string
+	topology, config, keep     string
+	devices                    []string
 
 	mu sync.Mutex // of the output
 }
