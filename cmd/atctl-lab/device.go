@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -33,6 +35,9 @@ the first byte is sent. If another plan is kept already, it is taken off first.`
 			if err := need(a.keep, "keep", "ACTIVATION_KEEP_DIR"); err != nil {
 				return err
 			}
+			if err := a.inTime(os.Getenv("ACTIVATION_DEADLINE")); err != nil {
+				return err
+			}
 			return a.work().Upload(cmd.Context(), a.config, a.keep)
 		},
 	}
@@ -41,6 +46,24 @@ the first byte is sent. If another plan is kept already, it is taken off first.`
 	a.activationFlag(cmd)
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "send nothing; show what would be sent")
 	return cmd
+}
+
+// inTime is an error if the slowest device needs longer than there is until the deadline:
+// then it is better to begin with nothing.
+func (a *app) inTime(deadline string) error {
+	end, err := time.Parse(time.RFC3339Nano, deadline)
+	if deadline == "" || err != nil { // by hand, or no limit
+		return nil //nolint:nilerr // what the daemon writes, it writes right
+	}
+	p, _, err := lab.ReadPlan(a.config)
+	if err != nil {
+		return err
+	}
+	if needs, left := p.Duration(), time.Until(end); needs > left {
+		return fmt.Errorf("the slowest device needs at least %v by its pace, and the timeout ends it in %v; raise the reservation's timeout: %w",
+			needs.Round(time.Second), left.Round(time.Second), fault.Invalid)
+	}
+	return nil
 }
 
 func newVerifyCommand(a *app) *cobra.Command {
