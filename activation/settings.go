@@ -29,6 +29,7 @@ type Settings struct {
 	NoNewPrivs  bool
 	Limits      []wrapper.Limit
 	Umask       int
+	Inventory   string          // ACTIVATION_INVENTORY, unless empty
 	Pools       vlanstore.Pools // of VLANs, by domain
 	SwitchUsers bool            // the daemon may run as other users: it is root
 }

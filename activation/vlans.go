@@ -54,22 +54,37 @@ func (t *txn) mayHold(by By, holder string) error {
 	case r.State == Finished || r.State == Stuck:
 		return fmt.Errorf("%s is %s and cannot have VLANs any more: %w", holder, r.State, fault.Conflict)
 	}
+	if u := t.set.userOf(r); u != nil && by.UID > 0 && by.UID == u.UID {
+		return nil // a script of r's, or one of the same user's
+	}
 	return by.check(r)
 }
 
-// An EditVLAN is one of [vlanstore.Release], [vlanstore.Free] and the like: it
-// changes one id's lease and returns what was changed.
-type EditVLAN func(tx store.Tx) (vlanstore.Lease, error)
+// ReleaseVLAN gives back one id on the word of by. See [vlanstore.Release].
+func (e *Engine) ReleaseVLAN(ctx context.Context, by By, domain string, id int) (vlanstore.Lease, error) {
+	return e.editVLAN(ctx, "released", by, func(t *txn) (vlanstore.Lease, error) { return vlanstore.Release(t, domain, id) })
+}
 
-// EditVLAN changes one lease on the word of by, an admin.
-func (e *Engine) EditVLAN(ctx context.Context, what string, by By, edit EditVLAN) (l vlanstore.Lease, err error) {
-	err = e.update(ctx, func(t *txn) error {
-		if l, err = edit(t); err != nil {
-			return err
-		}
-		t.log.Info("VLAN "+what, "domain", l.Domain, "vlan", l.ID, "holder", l.Holder, "by", by.Name)
-		return nil
+// QuarantineVLAN lets nobody have an id. See [vlanstore.Quarantine].
+func (e *Engine) QuarantineVLAN(ctx context.Context, by By, domain string, id int, reason string) (vlanstore.Lease, error) {
+	return e.editVLAN(ctx, "put into quarantine", by, func(t *txn) (vlanstore.Lease, error) {
+		return vlanstore.Quarantine(t, domain, id, fmt.Sprintf("%s (%s)", reason, by.Name), t.now)
 	})
+}
+
+// FreeVLAN takes an id out of quarantine. See [vlanstore.Free].
+func (e *Engine) FreeVLAN(ctx context.Context, by By, domain string, id int) (vlanstore.Lease, error) {
+	return e.editVLAN(ctx, "taken out of quarantine", by, func(t *txn) (vlanstore.Lease, error) { return vlanstore.Free(t, domain, id) })
+}
+
+func (e *Engine) editVLAN(ctx context.Context, what string, by By, edit func(*txn) (vlanstore.Lease, error)) (l vlanstore.Lease, err error) {
+	err = e.update(ctx, func(t *txn) (err error) {
+		l, err = edit(t)
+		return err
+	})
+	if err == nil {
+		e.parts.Log.Info("VLAN "+what, "domain", l.Domain, "vlan", l.ID, "holder", l.Holder, "by", by.Name)
+	}
 	return l, err
 }
 
@@ -112,8 +127,10 @@ func (e *Engine) ReleaseVLANs(ctx context.Context, by By, holder, link string) (
 		if len(freed) == 0 {
 			return fmt.Errorf("%s: %w", strings.TrimSpace(holder+" has no VLAN "+link), fault.NotFound)
 		}
-		t.log.Info("VLANs released", "holder", holder, "link", link, "number", len(freed), "by", by.Name)
 		return nil
 	})
+	if err == nil {
+		e.parts.Log.Info("VLANs released", "holder", holder, "link", link, "number", len(freed), "by", by.Name)
+	}
 	return freed, err
 }

@@ -42,22 +42,23 @@ func (p Pool) Has(id int) bool {
 
 // String is the pool as an inventory has it: "100-199,300 but 150".
 func (p Pool) String() string {
-	text := func(rs []Range) string {
-		var parts []string
-		for _, r := range rs {
-			if r.First == r.Last {
-				parts = append(parts, strconv.Itoa(r.First))
-				continue
-			}
-			parts = append(parts, fmt.Sprintf("%d-%d", r.First, r.Last))
-		}
-		return strings.Join(parts, ",")
-	}
-	s := text(p.Ranges)
 	if len(p.Exclude) > 0 {
-		s += " but " + text(p.Exclude)
+		return Text(p.Ranges) + " but " + Text(p.Exclude)
 	}
-	return s
+	return Text(p.Ranges)
+}
+
+// Text is ranges as an inventory has them: "100-199,300".
+func Text(rs []Range) string {
+	var parts []string
+	for _, r := range rs {
+		if r.First == r.Last {
+			parts = append(parts, strconv.Itoa(r.First))
+			continue
+		}
+		parts = append(parts, fmt.Sprintf("%d-%d", r.First, r.Last))
+	}
+	return strings.Join(parts, ",")
 }
 
 // Check returns what is wrong with the pool, of kind fault.Invalid.
@@ -73,33 +74,21 @@ func (p Pool) Check() error {
 	return nil
 }
 
-// ParseRange reads "100-199" or "300".
-func ParseRange(text string) (Range, error) {
-	first, last, ok := strings.Cut(strings.TrimSpace(text), "-")
-	if !ok {
-		last = first
-	}
-	a, err := strconv.Atoi(strings.TrimSpace(first))
-	b, err2 := strconv.Atoi(strings.TrimSpace(last))
-	if err != nil || err2 != nil || a < FirstID || b > LastID || a > b {
-		return Range{}, fmt.Errorf("%q is no VLAN id or range of them, as 150 or 100-199, from %d to %d: %w", text, FirstID, LastID, fault.Invalid)
-	}
-	return Range{a, b}, nil
-}
-
 // CheckDomain tells whether name can be a domain's: letters, digits, and . _ -
 // after the first; at most 64 of them. The error is of kind fault.Invalid.
-func CheckDomain(name string) error {
+func CheckDomain(name string) error { return checkName("domain", name) }
+
+func checkName(what, name string) error {
 	for i, c := range name {
 		switch {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
 		case i > 0 && strings.ContainsRune("._-", c):
 		default:
-			return fmt.Errorf("%q is no domain's name: letters, digits, and after the first also . _ -: %w", name, fault.Invalid)
+			return fmt.Errorf("%.80q is no %s's name: letters, digits, and after the first also . _ -: %w", name, what, fault.Invalid)
 		}
 	}
 	if name == "" || len(name) > 64 {
-		return fmt.Errorf("%q is no domain's name: it has 1 to 64 characters: %w", name, fault.Invalid)
+		return fmt.Errorf("%.80q is no %s's name: it has 1 to 64 characters: %w", name, what, fault.Invalid)
 	}
 	return nil
 }

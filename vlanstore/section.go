@@ -15,8 +15,9 @@ import (
 // one is whoever holds a connection to the daemon, so a dead script holds none;
 // they are not kept anywhere, and a daemon that is started anew has none.
 type Sections struct {
-	mu sync.Mutex
-	m  map[string]*section
+	mu     sync.Mutex
+	m      map[string]*section
+	visits int
 }
 
 type section struct {
@@ -26,7 +27,7 @@ type section struct {
 type visitor struct {
 	who   string
 	since time.Time
-	turn  chan struct{} // closed when he may enter
+	turn  chan struct{} // closed when he may enter, if he had to wait
 }
 
 // A Visit is somebody in a section, or in its line.
@@ -37,12 +38,58 @@ type Visit struct {
 	Since   time.Time // inside or in line
 }
 
+// maxVisits is how many may be in sections, or wait for one.
+const maxVisits = 256
+
 // Enter waits until who may enter the section name, and returns what ends his
-// visit, which may be called more than once. If ctx is done before, it returns
-// an error of kind fault.Unavailable which says who is inside.
-func (s *Sections) Enter(ctx context.Context, name, who string) (leave func(), err error) {
+// visit, which may be called more than once. If he has to wait, it first calls
+// waits, unless that is nil, with the name of who is inside; an error of waits
+// ends the waiting. If ctx is done before he may enter, the error is of kind
+// fault.Unavailable and says who is inside. It is of kind fault.Invalid for a
+// name that is none.
+func (s *Sections) Enter(ctx context.Context, name, who string, waits func(inside string) error) (leave func(), err error) {
+	if err := checkName("section", name); err != nil {
+		return nil, err
+	}
 	v := &visitor{who: who, since: time.Now(), turn: make(chan struct{})}
+	inside, err := s.join(name, v)
+	if err != nil {
+		return nil, err
+	}
+	leave = sync.OnceFunc(func() { s.leave(name, v) })
+	if inside == "" {
+		return leave, nil
+	}
+	if waits != nil {
+		if err := waits(inside); err != nil {
+			leave()
+			return nil, err
+		}
+	}
+	select {
+	case <-v.turn:
+		return leave, nil
+	case <-ctx.Done():
+	}
 	s.mu.Lock()
+	first := s.m[name].line[0]
+	s.mu.Unlock()
+	leave()
+	if first == v { // his turn came at the same moment; he is too late all the same
+		return nil, fmt.Errorf("section %s became free too late: %w", name, fault.Unavailable)
+	}
+	return nil, fmt.Errorf("section %s is not free: %s is in it since %s: %w", name, first.who, first.since.Format(time.DateTime), fault.Unavailable)
+}
+
+// join puts v into the section's line, and returns who is inside, or nobody if
+// v is.
+func (s *Sections) join(name string, v *visitor) (inside string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.visits == maxVisits {
+		return "", fmt.Errorf("%d are in sections or wait for one, which is the limit; try again later: %w", maxVisits, fault.Unavailable)
+	}
+	s.visits++
 	if s.m == nil {
 		s.m = map[string]*section{}
 	}
@@ -52,29 +99,16 @@ func (s *Sections) Enter(ctx context.Context, name, who string) (leave func(), e
 		s.m[name] = sec
 	}
 	sec.line = append(sec.line, v)
-	if len(sec.line) == 1 {
-		close(v.turn)
+	if sec.line[0] != v {
+		return sec.line[0].who, nil
 	}
-	s.mu.Unlock()
-	leave = sync.OnceFunc(func() { s.leave(name, v) })
-	select {
-	case <-v.turn:
-		return leave, nil
-	case <-ctx.Done():
-	}
-	s.mu.Lock()
-	inside := sec.line[0]
-	s.mu.Unlock()
-	leave()
-	if inside == v { // his turn came at the same moment; he is too late all the same
-		return nil, fmt.Errorf("section %s became free too late: %w", name, fault.Unavailable)
-	}
-	return nil, fmt.Errorf("section %s is not free: %s is in it since %s: %w", name, inside.who, inside.since.Format(time.TimeOnly), fault.Unavailable)
+	return "", nil
 }
 
 func (s *Sections) leave(name string, v *visitor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.visits--
 	sec := s.m[name]
 	first := sec.line[0] == v
 	sec.line = slices.DeleteFunc(sec.line, func(w *visitor) bool { return w == v })

@@ -17,7 +17,7 @@ import (
 func TestSection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s vlanstore.Sections
-		leave, err := s.Enter(t.Context(), "vlan", "first")
+		leave, err := s.Enter(t.Context(), "vlan", "first", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -26,7 +26,7 @@ func TestSection(t *testing.T) {
 		for i := range 5 {
 			who := fmt.Sprint("waiter ", i)
 			go func() {
-				out, err := s.Enter(t.Context(), "vlan", who)
+				out, err := s.Enter(t.Context(), "vlan", who, nil)
 				if err != nil {
 					t.Error(err)
 					return
@@ -46,10 +46,10 @@ func TestSection(t *testing.T) {
 		// their places.
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := s.Enter(ctx, "vlan", "hasty"); !errors.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "first is in it") {
+		if _, err := s.Enter(ctx, "vlan", "hasty", nil); !errors.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "first is in it") {
 			t.Errorf("hasty: %v", err)
 		}
-		if _, err := s.Enter(t.Context(), "another", "first"); err != nil {
+		if _, err := s.Enter(t.Context(), "another", "first", nil); err != nil {
 			t.Errorf("another section: %v", err)
 		}
 		leave()
@@ -71,16 +71,16 @@ func TestSection(t *testing.T) {
 func TestSectionGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s vlanstore.Sections
-		leave, err := s.Enter(t.Context(), "x", "a")
+		leave, err := s.Enter(t.Context(), "x", "a", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		result := make(chan error, 2)
-		go func() { _, err := s.Enter(ctx, "x", "b"); result <- err }()
+		go func() { _, err := s.Enter(ctx, "x", "b", nil); result <- err }()
 		synctest.Wait()
 		go func() {
-			out, err := s.Enter(t.Context(), "x", "c")
+			out, err := s.Enter(t.Context(), "x", "c", nil)
 			if err == nil {
 				out()
 			}

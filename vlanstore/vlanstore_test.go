@@ -317,18 +317,3 @@ func BenchmarkPairs(b *testing.B) {
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "pairs/s")
 }
-
-func FuzzParseRange(f *testing.F) {
-	for _, s := range []string{"100-199", "300", " 1 - 4094", "0", "5-4", "-", "1-2-3", ""} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		r, err := vlanstore.ParseRange(s)
-		if err == nil && (r.First < vlanstore.FirstID || r.Last > vlanstore.LastID || r.First > r.Last) {
-			t.Errorf("%q = %+v", s, r)
-		}
-		if err != nil && !errors.Is(err, fault.Invalid) {
-			t.Errorf("%q: %v is of another kind", s, err)
-		}
-	})
-}
