@@ -208,7 +208,8 @@ no_leases() {
 }
 
 nothing_kept() {
-	[[ -d $1/runs ]] && find "$1/runs" -name '*.kept.*' | none_match .
+	local kept=("$1"/runs/*.kept.*)
+	[[ ${#kept[@]} -eq 2 ]] && find "${kept[@]}" -mindepth 1 | none_match .
 }
 
 empty_dir() {

@@ -5,11 +5,9 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"activationd/control"
 )
 
-// A lease is a VLAN that is not free, as the daemon tells of it.
+// A lease is a VLAN that is not free, as `atctl vlan list` tells of it.
 type lease struct {
 	Domain string    `json:"domain"`
 	ID     int       `json:"id"`
@@ -22,11 +20,7 @@ type lease struct {
 
 func (d *daemon) leases() []lease {
 	d.t.Helper()
-	_, all, err := control.Call[lease](d.t.Context(), &d.Client, "vlan list", nil)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	return all
+	return list[lease](d.t, d.atctl("--json", "vlan", "list"))
 }
 
 // of returns those of a holder.
