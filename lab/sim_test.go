@@ -23,6 +23,7 @@ type sim struct {
 	left  int  // configuration lines until the connection is cut, and it is away; < 0: never
 	away  bool // it accepts nobody
 	onCut func()
+	lines int    // of configuration that came
 	lie   string // a line that is taken with an OK, and forgotten
 }
 
@@ -130,6 +131,7 @@ func (s *sim) answer(line string, mode *string, copying *bool) (string, bool) {
 			return "", false
 		}
 		s.left--
+		s.lines++
 		if line == s.lie && s.lie != "" {
 			return "", true
 		}

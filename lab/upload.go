@@ -51,8 +51,10 @@ func (w *Work) Upload(ctx context.Context, dir, keep string) error {
 		if err != nil {
 			return err
 		}
-		err = w.before(ctx, t, d, all[d.Platform], filepath.Join(keep, keptPlan, keptBefore))
-		if err == nil {
+		before := filepath.Join(keep, keptPlan, keptBefore, d.Name)
+		if len(d.Apply) <= few {
+			err = w.send(ctx, t, d, all[d.Platform], before)
+		} else if err = w.before(ctx, t, d, all[d.Platform], before); err == nil {
 			err = device.Send(ctx, t.Target, d.Apply, t.tr, device.SendOptions{})
 		}
 		if err == nil {
@@ -98,22 +100,41 @@ func (w *Work) keep(ctx context.Context, keep string, files map[string][]byte) e
 	return durable(err)
 }
 
-// before keeps what a device is, unless that was done already: then it may have been
-// touched since.
-func (w *Work) before(ctx context.Context, t *talker, d *DevicePlan, p *Platform, dir string) error {
-	file := filepath.Join(dir, d.Name)
+// few lines are sent in the session in which the device was looked at, and all of them
+// again after a cut; more go on from where they were.
+const few = 40
+
+func (w *Work) send(ctx context.Context, t *talker, d *DevicePlan, p *Platform, before string) error {
+	return t.session(ctx, func(s *device.Session) error {
+		if err := w.keepBefore(ctx, s, d, p, before); err != nil {
+			return err
+		}
+		if err := s.Configure(ctx, d.Apply); err != nil {
+			return err
+		}
+		return s.Save(ctx)
+	})
+}
+
+// before keeps what a device is, in a session of its own.
+func (w *Work) before(ctx context.Context, t *talker, d *DevicePlan, p *Platform, file string) error {
 	if _, err := os.Stat(file); err == nil {
 		return nil
 	}
-	var state string
-	err := t.session(ctx, func(s *device.Session) (err error) {
-		state, err = w.look(ctx, s, d, p)
-		return err
-	})
+	return t.session(ctx, func(s *device.Session) error { return w.keepBefore(ctx, s, d, p, file) })
+}
+
+// keepBefore keeps what a device is, unless that was done already: then it may have
+// been touched since.
+func (w *Work) keepBefore(ctx context.Context, s *device.Session, d *DevicePlan, p *Platform, file string) error {
+	if _, err := os.Stat(file); err == nil {
+		return nil
+	}
+	state, err := w.look(ctx, s, d, p)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(writeDurable(file, []byte(state)), syncDir(dir)); err != nil {
+	if err := errors.Join(writeDurable(file, []byte(state)), syncDir(filepath.Dir(file))); err != nil {
 		return fmt.Errorf("%s: keeping what it was: %w: %w", d.Name, err, fault.Unavailable)
 	}
 	return nil

@@ -18,6 +18,7 @@ import (
 type bench struct {
 	*testing.T
 	sims      map[string]*sim
+	topology  string
 	was       map[string]string
 	dir, keep string
 	inv       *Inventory
@@ -43,7 +44,7 @@ topology:
 `
 
 func newBench(t *testing.T) *bench {
-	b := &bench{T: t, sims: map[string]*sim{}, was: map[string]string{}, dir: t.TempDir(), keep: t.TempDir()}
+	b := &bench{T: t, sims: map[string]*sim{}, topology: benchTopology, was: map[string]string{}, dir: t.TempDir(), keep: t.TempDir()}
 	var s strings.Builder
 	s.WriteString("pools: {lab: {ranges: [100-199]}}\ndevices:\n  h1: {platform: linux}\n")
 	for _, name := range []string{"sw1", "sw2", "r1"} {
@@ -76,7 +77,7 @@ func newBench(t *testing.T) *bench {
 // generate writes the plan with a VLAN.
 func (b *bench) generate(id int) {
 	b.Helper()
-	topo, err := ParseTopology("topology", []byte(benchTopology), nil)
+	topo, err := ParseTopology("topology", []byte(b.topology), nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -376,4 +377,35 @@ func TestDrift(t *testing.T) {
 	b.sims["sw1"].model.blocks["interface p1"] = []string{"switchport access vlan 101", "switchport mode access"}
 	b.sims["sw2"].model.blocks["interface t0"] = []string{"switchport mode trunk", "switchport trunk allowed vlan 90,100,150-151"}
 	drift("sw1:p1 sw2:t0", lease)
+}
+
+// TestLongConfig: a configuration of many lines goes on after a cut from where it was, and
+// is erased as a whole.
+func TestLongConfig(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	var routes strings.Builder
+	for i := range 60 {
+		fmt.Fprintf(&routes, "         network 10.%d.0.0 0.0.255.255 area %d\n", i, i)
+	}
+	b.topology = strings.Replace(benchTopology, "         network 10.0.0.0 0.255.255.255 area 0\n", routes.String(), 1)
+	b.generate(100)
+	sim, cuts := b.sims["r1"], 0
+	sim.cutAfter(40, func() { // the device has its lock
+		sim.away, sim.left = false, -1
+		cuts++
+	})
+	if err := b.upload(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.verify(); err != nil {
+		t.Fatal(err)
+	}
+	if sim.lines > 64+10 || cuts != 1 {
+		t.Errorf("it was cut %d times, and given %d lines: from the beginning again", cuts, sim.lines)
+	}
+	if err := b.erase(); err != nil {
+		t.Fatal(err)
+	}
+	b.blank("erased")
 }
