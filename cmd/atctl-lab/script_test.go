@@ -63,20 +63,20 @@ func serve(t *testing.T) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var leases []lease
+	var leases []control.VLANLease
 	s := &line.Server{Log: slog.New(slog.DiscardHandler), Registry: control.NewRegistry(
-		control.Declare("vlan alloc", control.Submitter, "", func(_ context.Context, _ control.Caller, in allocIn) (r control.Reply[lease], err error) {
+		control.Declare("vlan alloc", control.Submitter, "", func(_ context.Context, _ control.Caller, in control.VLANAllocIn) (r control.Reply[control.VLANLease], err error) {
 			if in.Holder == "2@lab" {
 				return r, fmt.Errorf("the pool d is 2 short; 1@lab has 100: %w", fault.Unavailable)
 			}
 			leases = nil
 			for i, l := range in.Link {
-				leases = append(leases, lease{Domain: in.Domain[i], ID: 100 + i, State: "leased", Holder: in.Holder, Link: l})
+				leases = append(leases, control.VLANLease{Domain: in.Domain[min(i, len(in.Domain)-1)], ID: 100 + i, State: "leased", Holder: in.Holder, Link: l})
 			}
 			r.Lines = leases
 			return r, nil
 		}),
-		control.Declare("vlan list", control.Viewer, "", func(context.Context, control.Caller, control.Nothing) (r control.Reply[lease], err error) {
+		control.Declare("vlan list", control.Viewer, "", func(context.Context, control.Caller, control.Nothing) (r control.Reply[control.VLANLease], err error) {
 			r.Lines = leases
 			return r, nil
 		}),

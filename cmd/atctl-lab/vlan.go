@@ -3,42 +3,30 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"activationd/control"
 	"activationd/internal/fault"
 	"activationd/lab"
 )
 
-// A lease is what the daemon says of a VLAN id that is not free.
-type lease struct {
-	Domain string `json:"domain"`
-	ID     int    `json:"id"`
-	State  string `json:"state"`
-	Holder string `json:"holder"`
-	Link   string `json:"link"`
-}
-
-// allocIn asks for ids for links, all or none.
-type allocIn struct {
-	Holder string   `arg:"holder,required"`
-	Link   []string `arg:"link,required"`
-	Domain []string `arg:"domain,required"` // of each link
-}
-
 // lend has the daemon lend the activation an id for each link.
 func (a *app) lend(ctx context.Context, links []lab.PlannedLink) error {
 	if len(links) == 0 {
 		return nil
 	}
-	in := allocIn{Holder: a.activation}
+	in := control.VLANAllocIn{Holder: a.activation}
 	for _, l := range links {
 		in.Link, in.Domain = append(in.Link, l.Name), append(in.Domain, l.Domain)
+	}
+	if len(slices.Compact(slices.Clone(in.Domain))) == 1 {
+		in.Domain = in.Domain[:1] // stands for all
 	}
 	c, err := a.client()
 	if err != nil {
 		return err
 	}
-	_, leases, err := control.Call[lease](ctx, c, "vlan alloc", in)
+	_, leases, err := control.Call[control.VLANLease](ctx, c, "vlan alloc", in)
 	if err != nil {
 		return err
 	}
@@ -55,11 +43,11 @@ func (a *app) lend(ctx context.Context, links []lab.PlannedLink) error {
 }
 
 // leases asks for all ids that are not free.
-func (a *app) leases(ctx context.Context) ([]lease, error) {
+func (a *app) leases(ctx context.Context) ([]control.VLANLease, error) {
 	c, err := a.client()
 	if err != nil {
 		return nil, err
 	}
-	_, leases, err := control.Call[lease](ctx, c, "vlan list", nil)
+	_, leases, err := control.Call[control.VLANLease](ctx, c, "vlan list", nil)
 	return leases, err
 }
