@@ -130,10 +130,6 @@ func (t *turn) claim(r *Record, phase string) error {
 	return nil
 }
 
-// keptKey names the directory beside those of an activation's attempts that all
-// of them share. It goes with the last of them.
-func keptKey(id string) supervisor.Key { return supervisor.Key{ID: id, Phase: "kept", N: 1} }
-
 // open notes a new attempt. Of many only the newest are kept.
 func (t *turn) open(r *Record, a Attempt) error {
 	if len(r.Attempts) >= keepAttempts {
@@ -165,11 +161,12 @@ func (e *Engine) start(starts []start) (failed []supervisor.Exit) {
 	each(len(starts), func(i int) {
 		key, spec := starts[i].key, starts[i].spec
 		if starts[i].kept {
-			kept := keptKey(key.ID)
-			if errs[i] = e.parts.Runs.Keep(kept, spec.UID, spec.GID); errs[i] != nil {
+			dir, err := e.keep(key.ID, spec.UID, spec.GID)
+			if err != nil {
+				errs[i] = err
 				return
 			}
-			spec.Env = append(spec.Env, "ACTIVATION_KEEP_DIR="+e.parts.Runs.RunDir(kept))
+			spec.Env = append(spec.Env, "ACTIVATION_KEEP_DIR="+dir)
 		}
 		errs[i] = e.parts.Runs.Start(key, spec)
 	})

@@ -93,6 +93,7 @@ func (e *Engine) turn(ctx context.Context, w *work) (more bool, err error) {
 	e.open += t.opened
 	e.sleepUntil(next, t.set.ArmAhead)
 	e.hub.publish(t.news)
+	e.unkeep(t.over)
 	for _, k := range t.stops {
 		e.stop(k)
 	}
@@ -287,11 +288,6 @@ func (t *turn) advance(r *Record) (changed bool, err error) {
 func (t *turn) prune(r *Record) error {
 	for _, a := range r.Attempts {
 		if err := t.discard(supervisor.Key{ID: r.ID, Phase: a.Phase, N: a.N}); err != nil {
-			return err
-		}
-	}
-	if r.slot() && len(r.Attempts) > 0 {
-		if err := t.discard(keptKey(r.ID)); err != nil {
 			return err
 		}
 	}

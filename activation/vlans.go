@@ -2,6 +2,7 @@ package activation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -10,12 +11,15 @@ import (
 	"activationd/vlanstore"
 )
 
-// settle does to r's VLANs what follows from its new state. They are given back
-// in the transaction that says that its deactivation is proved, and never
+// giveBack does to r's VLANs what follows from its new state. They are given
+// back in the transaction that says that its deactivation is proved, and never
 // before; what nobody has proved goes to quarantine.
-func (t *txn) settle(r *Record, from State) error {
+func (t *txn) giveBack(r *Record, from State) error {
+	if r.State == Finished && r.slot() {
+		t.over = append(t.over, r.ID)
+	}
 	switch {
-	case r.State == Stuck, r.State == Finished && !r.slot() && r.Outcome != Succeeded:
+	case r.State == Stuck, r.State == Finished && !r.slot() && r.Outcome != Succeeded && r.Ns[0] > 0:
 		_, err := vlanstore.QuarantineAll(t, r.ID, orElse(r.Reason, string(r.Outcome)), t.now)
 		return err
 	case from == Stuck: // forgiven, or tried again: there they stay until there is a proof
@@ -45,12 +49,12 @@ func (e *Engine) Lease(ctx context.Context, by By, holder string, wants []vlanst
 func (t *txn) mayHold(by By, holder string) error {
 	r, err := t.get(holder)
 	switch {
-	case err != nil && t.Get(key(holder)) != nil:
-		return err
-	case err != nil && (by.OnlyOwn || isJob(holder)):
+	case errors.Is(err, fault.NotFound) && (by.OnlyOwn || isJob(holder)):
 		return fmt.Errorf("there is no activation %s: %w", holder, fault.NotFound)
-	case err != nil:
+	case errors.Is(err, fault.NotFound):
 		return nil
+	case err != nil:
+		return err
 	case r.State == Finished || r.State == Stuck:
 		return fmt.Errorf("%s is %s and cannot have VLANs any more: %w", holder, r.State, fault.Conflict)
 	}

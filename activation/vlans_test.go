@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"activationd/internal/fault"
@@ -169,25 +170,87 @@ func TestWhoMayHoldVLANs(t *testing.T) {
 	})
 }
 
-// TestKeptDirectory is made before the first attempt, and goes with the history.
+// TestKeptDirectory is there from the first attempt on until the reservation
+// is finished, and no longer, whatever becomes of the daemon meanwhile.
 func TestKeptDirectory(t *testing.T) {
-	announced(t, nil, one(0, hour, "sw1"), func(l *lab, src *fakeSource) {
-		job := l.add(NewJob{})
-		l.sleep(2 * hour)
-		l.is("r1", "succeeded")
-		l.is(job, "succeeded")
-		if l.w.kept["r1"] != 2 || l.w.kept[job] != 0 {
-			l.t.Errorf("asked for %v, want r1's for both attempts, and no job's", l.w.kept)
+	kept := func(l *lab, want bool) {
+		l.t.Helper()
+		synctest.Wait()
+		l.w.mu.Lock()
+		defer l.w.mu.Unlock()
+		if l.w.kept["r1"] != want {
+			l.t.Errorf("kept: %v, want r1's: %v", l.w.kept, want)
 		}
-		src.says()
-		l.load(LoadOptions{Force: true})
-		l.sleep(l.set.Keep + 24*hour)
-		gone := false
-		for _, k := range l.w.removed {
-			gone = gone || k == keptKey("r1")
+	}
+	dirs := func(l *lab) (all []string) {
+		for _, k := range l.w.order {
+			for _, kv := range l.w.runs[k].spec.Env {
+				if dir, ok := strings.CutPrefix(kv, "ACTIVATION_KEEP_DIR="); ok {
+					all = append(all, k.ID+" "+dir)
+				}
+			}
 		}
-		if !gone {
-			l.t.Errorf("removed %v, want the kept directory too", l.w.removed)
-		}
+		return all
+	}
+	for _, end := range []Event{Retry, Forgive, Cancel} {
+		t.Run(string(end), func(t *testing.T) {
+			announced(t, nil, one(0, hour, "sw1"), func(l *lab, _ *fakeSource) {
+				l.add(NewJob{}) // has none
+				kept(l, true)
+				l.script("r1", Activate, fails, quick)
+				if end != Cancel {
+					l.script("r1", Deactivate, fails, fails, fails, quick)
+				}
+				l.sleep(30 * minute)
+				kept(l, true)
+				l.restart()
+				kept(l, true)
+				if end == Cancel {
+					l.do(Cancel, "r1")
+				}
+				l.sleep(2 * hour)
+				if end != Cancel {
+					l.is("r1", "stuck")
+					kept(l, true)
+					l.do(end, "r1")
+					l.sleep(minute)
+				}
+				kept(l, false)
+				for _, d := range dirs(l) {
+					if d != "r1 /kept/r1" {
+						l.t.Errorf("a script is given %s", d)
+					}
+				}
+				if len(dirs(l)) < 2 {
+					l.t.Errorf("only these attempts are given it: %v", dirs(l))
+				}
+			})
+		})
+	}
+	t.Run("served again", func(t *testing.T) {
+		announced(t, nil, one(0, hour, "sw1"), func(l *lab, _ *fakeSource) {
+			l.sleep(minute)
+			l.do(Cancel, "r1")
+			l.sleep(minute)
+			kept(l, false)
+			l.do(Retry, "r1")
+			l.sleep(minute)
+			l.is("r1", "active")
+			kept(l, true)
+		})
 	})
+	// Whatever call the daemon dies in at the end of the slot.
+	for calls := range 12 {
+		t.Run("dies after "+itoa(calls)+" calls", func(t *testing.T) {
+			announced(t, nil, one(0, hour, "sw1"), func(l *lab, _ *fakeSource) {
+				l.sleep(30 * minute)
+				l.m.dieAfter(calls)
+				l.sleep(hour)
+				l.restart()
+				l.sleep(hour)
+				l.is("r1", "succeeded")
+				kept(l, false)
+			})
+		})
+	}
 }

@@ -3,7 +3,6 @@ package supervisor
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -28,9 +27,11 @@ type Key struct {
 // String returns "<id>.<phase>.<n>", the name of the run's directory.
 func (k Key) String() string { return k.ID + "." + k.Phase + "." + strconv.Itoa(k.N) }
 
-func (k Key) check() error {
-	if name := k.String(); name[0] == '.' || len(name) > 200 || strings.ContainsAny(name, "/\x00\n") {
-		return fmt.Errorf("%q cannot be the name of a run's directory: %w", name, fault.Invalid)
+func (k Key) check() error { return checkName(k.String()) }
+
+func checkName(name string) error {
+	if name == "" || name[0] == '.' || len(name) > 200 || strings.ContainsAny(name, "/\x00\n") {
+		return fmt.Errorf("%q cannot be the name of a directory: %w", name, fault.Invalid)
 	}
 	return nil
 }
@@ -40,6 +41,7 @@ type Config struct {
 	Atwrap     string // the wrapper's program
 	RunsDir    string // the runs' directories are made in it; it must exist
 	ConfigRoot string // the configuration directories are made in it; it must exist
+	KeptDir    string // the activations' directories are made in it; it must exist when one is; empty: there are none
 	Guard      string // wrapper.GuardSubreaper: do not use cgroups; empty: the best there is
 	Log        *slog.Logger
 }
@@ -71,7 +73,10 @@ type Exit struct {
 // New finds out whether runs can be started here and how they can be
 // contained. It starts no run. The caller closes the Supervisor.
 func New(c Config) (*Supervisor, error) {
-	for _, dir := range []*string{&c.Atwrap, &c.RunsDir, &c.ConfigRoot} {
+	for _, dir := range []*string{&c.Atwrap, &c.RunsDir, &c.ConfigRoot, &c.KeptDir} {
+		if *dir == "" {
+			continue
+		}
 		abs, err := filepath.Abs(*dir)
 		if err != nil {
 			return nil, err
@@ -201,27 +206,6 @@ func (s *Supervisor) Started(k Key) (pid int, at time.Time, ok bool) {
 
 // RunDir returns the path of the run's directory.
 func (s *Supervisor) RunDir(k Key) string { return filepath.Join(s.config.RunsDir, k.String()) }
-
-// Keep makes a directory beside the runs' own, named as k, if it is not there
-// yet, which is the user's alone; -1 is the daemon's own. [Supervisor.Remove]
-// removes it.
-func (s *Supervisor) Keep(k Key, uid, gid int) error {
-	if err := k.check(); err != nil {
-		return err
-	}
-	dir := s.RunDir(k)
-	err := os.Mkdir(dir, 0o700)
-	if errors.Is(err, fs.ErrExist) {
-		err = nil
-	}
-	if err == nil && (uid >= 0 || gid >= 0) { // an earlier daemon may not have come so far
-		err = os.Lchown(dir, uid, gid)
-	}
-	if err != nil {
-		return fmt.Errorf("directory to keep: %w: %w", err, fault.Unavailable)
-	}
-	return nil
-}
 
 // Remove removes the directory of a run that has ended. One that is not there
 // is no error; one that is followed is one of kind Conflict.

@@ -3,7 +3,6 @@ package vlanstore
 import (
 	"encoding/json"
 	"fmt"
-	"math/bits"
 	"net/url"
 	"slices"
 	"strconv"
@@ -95,13 +94,6 @@ func (u *used) lowest(p Pool, from int) int {
 		}
 	}
 	return 0
-}
-
-func (u *used) count() (n int) {
-	for _, b := range u {
-		n += bits.OnesCount8(b)
-	}
-	return n
 }
 
 func write(tx store.Tx, l Lease) error {

@@ -114,7 +114,7 @@ func newCore(d *daemon, db *bolt.DB) (*core, error) {
 		guard = ""
 	}
 	c.runs, err = supervisor.New(supervisor.Config{
-		Atwrap: d.Atwrap, RunsDir: d.Dirs.Runs, ConfigRoot: d.Dirs.ConfigRoot, Guard: guard, Log: d.log,
+		Atwrap: d.Atwrap, RunsDir: d.Dirs.Runs, ConfigRoot: d.Dirs.ConfigRoot, KeptDir: d.Dirs.Kept, Guard: guard, Log: d.log,
 	})
 	if err != nil {
 		return nil, err

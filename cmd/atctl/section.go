@@ -159,8 +159,11 @@ func guarded(path string, argv []string, hold time.Duration, lost <-chan error) 
 	if err := cmd.Start(); err != nil {
 		return cannotRun(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // how it ended is in its state
+		close(ended)
+	}()
 	send := func(s syscall.Signal) {
 		pid := cmd.Process.Pid
 		if cmd.SysProcAttr.Setpgid {
