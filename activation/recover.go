@@ -21,6 +21,7 @@ func (e *Engine) recover(ctx context.Context, w *work) error {
 			return fmt.Errorf("taking up what an earlier daemon left: %w", err)
 		}
 		w.recovered = true
+		e.findKept(ctx)
 		token(e.evidence)
 	}
 	// Some at a time, that Run may answer and start what is due between them;

@@ -95,6 +95,7 @@ func run(only string, runs int, quick bool) (err error) {
 		{"reload", reload},
 		{"idle", idle},
 		{"tree", tree},
+		{"slow", slow},
 	} {
 		if !match.MatchString(s.name) {
 			continue
