@@ -207,11 +207,6 @@ no_leases() {
 	none_match . <<<"$leases"
 }
 
-nothing_kept() {
-	local kept=("$1"/runs/*.kept.*)
-	[[ ${#kept[@]} -eq 2 ]] && find "${kept[@]}" -mindepth 1 | none_match .
-}
-
 empty_dir() {
 	[[ -d $1 ]] && find "$1" -mindepth 1 | none_match .
 }

@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	kills    = flag.Int("kills", 10, "how many reservations TestKilled disturbs")
+	kills    = flag.Int("kills", 20, "how many reservations TestKilled disturbs")
 	seedFlag = flag.Uint64("seed", 0, "begin TestKilled with this number; 0: another one each time")
 )
 
