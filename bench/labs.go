@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -15,33 +16,87 @@ import (
 const (
 	slowSwitches = 10
 	slowLabs     = 50
-	slowLag      = 100 * time.Millisecond // for each line
+	slowLag      = 200 * time.Millisecond // for each line; saving takes ten times as long
 )
 
 // slow has 50 labs activated at once on 10 slow switches. Each lab has one wire
 // between two switches, so each switch is configured for ten of them; it can do no
 // better than its own queue, which is the time that its commands cost it.
 func slow(b *bench) ([]row, error) {
-	begun := row{what: fmt.Sprintf("%d activations at once on %d slow switches: time until all are active", slowLabs, slowSwitches), unit: "s"}
-	ended := row{what: "  and until all are off again", unit: "s"}
-	up := row{what: "  activation over the slowest switch's own queue", unit: "x"}
-	down := row{what: "  deactivation over the slowest switch's own queue", unit: "x"}
+	on, off, queueOn, queueOff, err := b.slowLabs() // once: it takes two minutes
+	if err != nil {
+		return nil, err
+	}
+	up, down := on.Seconds()/queueOn.Seconds(), off.Seconds()/queueOff.Seconds()
+	begun := row{what: fmt.Sprintf("%d activations at once on %d slow switches: until all are active", slowLabs, slowSwitches), figures: []float64{on.Seconds()}, unit: "s"}
+	ended := row{what: "  and until all are off again", figures: []float64{off.Seconds()}, unit: "s"}
+	ratioUp := row{what: "  activation over the slowest switch's own queue", figures: []float64{up}, unit: "x", note: fmt.Sprintf("queue %.1f s", queueOn.Seconds())}
+	ratioDown := row{what: "  deactivation over the slowest switch's own queue", figures: []float64{down}, unit: "x", note: fmt.Sprintf("queue %.1f s", queueOff.Seconds())}
+	return []row{begun, ratioUp.than("1.1 x", up < 1.1), ended, ratioDown.than("1.1 x", down < 1.1)}, nil
+}
+
+// generate measures how long `atctl lab generate` takes for a topology of 500
+// links, with what the daemon does to lend as many VLANs.
+func generate(b *bench) ([]row, error) {
+	const links = 500
+	var switches []labSwitch
+	for i := range slowSwitches {
+		switches = append(switches, labSwitch{fmt.Sprintf("slow%d", i), "192.0.2.1:23"})
+	}
+	var topology strings.Builder
+	topology.WriteString("name: big\ntopology:\n  nodes:\n")
+	for i := range 2 * links {
+		fmt.Fprintf(&topology, "    h%d: {kind: linux}\n", i)
+	}
+	topology.WriteString("  links:\n")
+	for i := range links {
+		fmt.Fprintf(&topology, "    - endpoints: ['h%d:eth1', 'h%d:eth1']\n", 2*i, 2*i+1)
+	}
+	dir, err := files(b, map[string]string{"inventory.yaml": inventory(switches, links), "big.clab.yml": topology.String()})
+	if err != nil {
+		return nil, err
+	}
+	d, err := b.start("lab: {inventory: " + dir + "/inventory.yaml}\n")
+	if err != nil {
+		return nil, err
+	}
+	defer d.end()
+	first := row{what: fmt.Sprintf("atctl lab generate, %d links, none of them known to the daemon", links), unit: "ms"}
+	again := row{what: "  again for the same activation", unit: "ms"}
 	for range b.runs {
-		on, off, queueOn, queueOff, err := b.slowLabs()
+		id, err := d.add(control.AddIn{In: "20d", Arg: []string{"true"}})
 		if err != nil {
 			return nil, err
 		}
-		begun.figures = append(begun.figures, on.Seconds())
-		ended.figures = append(ended.figures, off.Seconds())
-		up.figures = append(up.figures, on.Seconds()/queueOn.Seconds())
-		down.figures = append(down.figures, off.Seconds()/queueOff.Seconds())
-		up.note = fmt.Sprintf("queue %.1f s", queueOn.Seconds())
-		down.note = fmt.Sprintf("queue %.1f s", queueOff.Seconds())
+		for _, r := range []*row{&first, &again} {
+			out, err := os.MkdirTemp(dir, "out")
+			if err != nil {
+				return nil, err
+			}
+			cmd := exec.Command(filepath.Join(b.bin, "atctl"), "lab", "generate", "--activation", id,
+				"--inventory", filepath.Join(dir, "inventory.yaml"), "--topology", filepath.Join(dir, "big.clab.yml"), "--out", out)
+			cmd.Env = append(os.Environ(), "ACTIVATIOND_SOCKET="+d.client.Address)
+			begin := time.Now()
+			if said, err := cmd.CombinedOutput(); err != nil {
+				return nil, fmt.Errorf("atctl lab generate: %w\n%s", err, said)
+			}
+			r.figures = append(r.figures, time.Since(begin).Seconds()*1000)
+		}
 	}
-	return []row{
-		begun, up.than("1.1 x", median(up.figures) < 1.1),
-		ended, down.than("1.1 x", median(down.figures) < 1.1),
-	}, nil
+	return []row{first.than("100 ms", median(first.figures) < 100), again.than("100 ms", median(again.figures) < 100)}, nil
+}
+
+// files writes files into a directory of their own.
+func files(b *bench, texts map[string]string) (dir string, err error) {
+	if dir, err = os.MkdirTemp(b.dir, "labs"); err != nil {
+		return "", err
+	}
+	for name, text := range texts {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			return "", err
+		}
+	}
+	return dir, nil
 }
 
 // slowLabs does it once.
@@ -67,16 +122,15 @@ func (b *bench) slowLabs() (on, off, queueOn, queueOff time.Duration, err error)
 	if err != nil {
 		return 0, 0, 0, 0, err
 	}
-	dir, err := os.MkdirTemp(b.dir, "labs")
+	var all []labSwitch
+	for _, s := range switches {
+		all = append(all, labSwitch{s.name, s.ln.Addr().String()})
+	}
+	dir, err := files(b, map[string]string{"inventory.yaml": inventory(all, slowLabs), "reservations.yaml": "reservations: []\n"})
 	if err != nil {
 		return 0, 0, 0, 0, err
 	}
 	book := filepath.Join(dir, "reservations.yaml")
-	for name, text := range map[string]string{filepath.Join(dir, "inventory.yaml"): inventory(switches), book: "reservations: []\n"} {
-		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-			return 0, 0, 0, 0, err
-		}
-	}
 	d, err := b.start(fmt.Sprintf(`
 lab: {inventory: %s/inventory.yaml}
 sources: [{files: %s}]
@@ -111,25 +165,30 @@ reservations: {activate: [%s/activate], deactivate: [%s/deactivate], timeout: 10
 	return on, off, queueOn, queueOff - queueOn, err
 }
 
-// inventory is that of the switches in a ring, with two hosts a lab.
-func inventory(switches []*slowSwitch) string {
+// A labSwitch is one as the inventory has it.
+type labSwitch struct{ name, address string }
+
+// inventory is that of switches in a ring, with two hosts for each lab, which are
+// on two switches that are neighbours.
+func inventory(switches []labSwitch, labs int) string {
 	var s strings.Builder
-	s.WriteString("pools: {lab: {ranges: [100-199]}}\ndevices:\n")
+	s.WriteString("pools: {lab: {ranges: [100-4000]}}\ndevices:\n")
 	for _, sw := range switches {
-		fmt.Fprintf(&s, "  %s: {platform: cisco_ios, domain: lab, connect: 'tcp://%s'}\n", sw.name, sw.ln.Addr())
+		fmt.Fprintf(&s, "  %s: {platform: cisco_ios, domain: lab, connect: 'tcp://%s'}\n", sw.name, sw.address)
 	}
-	for i := range 2 * slowLabs {
+	for i := range 2 * labs {
 		fmt.Fprintf(&s, "  h%d: {platform: linux}\n", i)
 	}
 	s.WriteString("wiring:\n")
-	for i := range slowLabs {
+	n := len(switches)
+	for i := range labs {
 		for k := range 2 {
-			fmt.Fprintf(&s, "  - h%d:eth1 -- %s:GigabitEthernet0/%d\n", 2*i+k, switches[(i+k)%slowSwitches].name, 2*(i/slowSwitches)+k+1)
+			fmt.Fprintf(&s, "  - h%d:eth1 -- %s:GigabitEthernet0/%d\n", 2*i+k, switches[(i+k)%n].name, 2*(i/n)+k+1)
 		}
 	}
 	s.WriteString("trunks:\n")
 	for i := range switches {
-		fmt.Fprintf(&s, "  - %s:TenGigabitEthernet1/1 -- %s:TenGigabitEthernet1/2\n", switches[i].name, switches[(i+1)%slowSwitches].name)
+		fmt.Fprintf(&s, "  - %s:TenGigabitEthernet1/1 -- %s:TenGigabitEthernet1/2\n", switches[i].name, switches[(i+1)%n].name)
 	}
 	return s.String()
 }

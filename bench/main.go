@@ -95,6 +95,7 @@ func run(only string, runs int, quick bool) (err error) {
 		{"reload", reload},
 		{"idle", idle},
 		{"tree", tree},
+		{"generate", generate},
 		{"slow", slow},
 	} {
 		if !match.MatchString(s.name) {

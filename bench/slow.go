@@ -132,7 +132,7 @@ func (c *console) do(line string) (string, bool) {
 	word, rest, _ := strings.Cut(line, " ")
 	switch {
 	case c.copying:
-		c.work(3)
+		c.work(10)
 		c.copying = false
 		return "Building configuration...\n[OK]\n", true
 	case line == "" || line[0] == '!':

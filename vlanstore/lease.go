@@ -180,3 +180,45 @@ func Of(tx store.Tx, holder string) ([]Lease, error) {
 	}
 	return ls, nil
 }
+
+// Verify returns what of what the store has of VLANs is at odds with the rest of
+// it: nothing ever should be.
+func Verify(tx store.Tx) error {
+	sets := map[string]*used{}
+	ofHolders := 0
+	for key, val := range tx.Scan(idKeys, "") {
+		l, err := decode(key, val)
+		switch {
+		case err != nil:
+			return err
+		case key != idKey(l.Domain, l.ID) || l.State != Leased && l.State != Quarantined || l.State == Leased && l.Holder == "":
+			return fmt.Errorf("the state's entry %s is of %+v: %w", key, l, fault.Internal)
+		case l.Holder != "" && string(tx.Get(holderKey(l))) != strconv.Itoa(l.ID):
+			return fmt.Errorf("VLAN %d of %s is %s's, who has %q for %s: %w", l.ID, l.Domain, l.Holder, tx.Get(holderKey(l)), l.Link, fault.Internal)
+		case l.Holder != "":
+			ofHolders++
+		}
+		if sets[l.Domain] == nil {
+			sets[l.Domain] = new(used)
+		}
+		sets[l.Domain].set(l.ID, true)
+	}
+	for range tx.Scan(holderKeys, "") {
+		ofHolders--
+	}
+	if ofHolders != 0 {
+		return fmt.Errorf("%d of the holders' entries for VLANs have no lease: %w", -ofHolders, fault.Internal)
+	}
+	for key := range tx.Scan(usedKeys, "") {
+		domain := strings.TrimPrefix(key, usedKeys)
+		if sets[domain] == nil {
+			sets[domain] = new(used)
+		}
+	}
+	for domain, u := range sets {
+		if *u != readUsed(tx, domain) {
+			return fmt.Errorf("the set of VLANs of %s that are not free is another than that of those which are lent: %w", domain, fault.Internal)
+		}
+	}
+	return nil
+}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"activationd/internal/fault"
 	"activationd/store"
@@ -98,6 +100,8 @@ func checkRequest(holder, reason string, wants []Want) error {
 	switch {
 	case holder == "" || len(holder) > maxHolder:
 		return invalid("a holder has 1 to %d bytes; this one has %d", maxHolder, len(holder))
+	case !isLine(holder), !isLine(reason):
+		return invalid("%.80q, %.80q: must be a line of text each", holder, reason)
 	case len(reason) > maxReason:
 		return invalid("a reason has at most %d bytes; this one has %d", maxReason, len(reason))
 	case len(wants) == 0:
@@ -113,6 +117,9 @@ func checkRequest(holder, reason string, wants []Want) error {
 		if w.Link == "" || len(w.Link) > maxLink {
 			return invalid("a link has 1 to %d bytes; %.40q has %d", maxLink, w.Link, len(w.Link))
 		}
+		if !isLine(w.Link) {
+			return invalid("the link %.80q is not a line of text", w.Link)
+		}
 		if w.ID != 0 && (w.ID < FirstID || w.ID > LastID) {
 			return invalid("%d is no VLAN id; they go from %d to %d", w.ID, FirstID, LastID)
 		}
@@ -124,6 +131,11 @@ func checkRequest(holder, reason string, wants []Want) error {
 		}
 	}
 	return nil
+}
+
+// isLine tells whether s is text in UTF-8, without a line's end or the like.
+func isLine(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
 // hadBefore returns the lease that l's holder has for the same link and

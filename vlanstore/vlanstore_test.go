@@ -85,6 +85,8 @@ func TestAlloc(t *testing.T) {
 		{"twice", "e", []want{{"ostrava", "l1", 0}, {"ostrava", "l1", 0}}, nil, fault.Invalid, "l1 is asked for twice"},
 		{"one id twice", "e", []want{{"ostrava", "l1", 101}, {"ostrava", "l2", 101}}, nil, fault.Invalid, "101 is asked for twice"},
 		{"nothing", "e", nil, nil, fault.Invalid, "no VLAN is asked for"},
+		{"a link of two lines", "e", []want{{"ostrava", "l1\nl2", 0}}, nil, fault.Invalid, "not a line of text"},
+		{"a holder who is no text", "\xff", []want{{"ostrava", "l1", 0}}, nil, fault.Invalid, "must be a line of text"},
 		{"nobody", "", []want{{"ostrava", "l1", 0}}, nil, fault.Invalid, "a holder has 1 to"},
 	} {
 		got, err := alloc(tt.holder, tt.wants...)
@@ -128,13 +130,13 @@ func TestQuarantine(t *testing.T) {
 		if err := do(t, db, s.do); !errors.Is(err, s.kind) {
 			t.Errorf("%s: %v, want %v", s.name, err, s.kind)
 		}
-		if got := left(t, db); got != s.left {
+		if got := leftOf(t, db); got != s.left {
 			t.Errorf("%s: left %q, want %q", s.name, got, s.left)
 		}
 	}
 }
 
-func left(t testing.TB, db store.Store) string {
+func leftOf(t testing.TB, db store.Store) string {
 	t.Helper()
 	var parts []string
 	err := db.View(context.Background(), func(tx store.Tx) error {
@@ -228,6 +230,9 @@ func TestInvariants(t *testing.T) {
 			}
 			is := map[string]string{}
 			err := db.View(context.Background(), func(tx store.Tx) error {
+				if err := vlanstore.Verify(tx); err != nil {
+					return err
+				}
 				ls, err := vlanstore.List(tx, vlanstore.Filter{})
 				for _, l := range ls {
 					v := l.Holder + "\x00" + l.Link
@@ -316,4 +321,109 @@ func BenchmarkPairs(b *testing.B) {
 		}
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "pairs/s")
+}
+
+// A failing is a transaction in which the n-th write fails.
+type failing struct {
+	store.Tx
+	n *int
+}
+
+var errFull = fmt.Errorf("the disk is full: %w", fault.Unavailable)
+
+func (f failing) Put(key string, val []byte) error {
+	if *f.n--; *f.n == 0 {
+		return errFull
+	}
+	return f.Tx.Put(key, val)
+}
+
+func (f failing) Delete(key string) error {
+	if *f.n--; *f.n == 0 {
+		return errFull
+	}
+	return f.Tx.Delete(key)
+}
+
+// TestFailedWrites has each write of each change fail in turn: the error comes
+// out, and nothing has changed.
+func TestFailedWrites(t *testing.T) {
+	db := newStore(t)
+	pools := vlanstore.Pools{"x": pool("x", 1, 9), "y": pool("y", 1, 9)}
+	three := []vlanstore.Want{{Domain: "x", Link: "l"}, {Domain: "y", Link: "l"}, {Domain: "x", Link: "m"}}
+	for _, c := range []struct {
+		name string
+		do   func(store.Tx) error
+	}{
+		{"Alloc", func(tx store.Tx) error { _, err := vlanstore.Alloc(tx, pools, "a", "", three, now); return err }},
+		{"QuarantineAll", func(tx store.Tx) error { _, err := vlanstore.QuarantineAll(tx, "a", "", now); return err }},
+		{"Free", func(tx store.Tx) error { _, err := vlanstore.Free(tx, "x", 1); return err }},
+		{"Quarantine", func(tx store.Tx) error { _, err := vlanstore.Quarantine(tx, "x", 9, "", now); return err }},
+		{"ReleaseAll", func(tx store.Tx) error { _, err := vlanstore.ReleaseAll(tx, "a"); return err }},
+	} {
+		for n := 1; ; n++ {
+			before, left := leftOf(t, db), n
+			err := do(t, db, func(tx store.Tx) error {
+				left = n // it may run again
+				return c.do(failing{tx, &left})
+			})
+			if err == nil && left > 0 { // there are fewer writes
+				if n < 3 {
+					t.Errorf("%s writes only %d times", c.name, n-1)
+				}
+				break
+			}
+			if !errors.Is(err, errFull) {
+				t.Fatalf("%s, write %d: %v", c.name, n, err)
+			}
+			if after := leftOf(t, db); after != before {
+				t.Fatalf("%s, write %d: has %q after it, %q before", c.name, n, after, before)
+			}
+			if err := db.View(context.Background(), vlanstore.Verify); err != nil {
+				t.Fatalf("%s, write %d: %v", c.name, n, err)
+			}
+		}
+	}
+}
+
+// FuzzHolders leases under any names: each holder finds what is his, and
+// nothing else.
+func FuzzHolders(f *testing.F) {
+	for _, names := range [][3]string{
+		{"1042@ostrava", "1042@ostrava/x", "r1:eth1 -- r2:eth1"}, {"a", "a%2F", "/"}, {"x/a", "x", "a/"}, {"\xff", "\xfe", "\x00"}, {"", "b", "l"}, {"..", ".", ".."},
+	} {
+		f.Add(names[0], names[1], names[2])
+	}
+	db := newStore(f)
+	f.Fuzz(func(t *testing.T, a, b, link string) {
+		pools := vlanstore.Pools{"x": pool("x", 1, 4)}
+		errUndo := errors.New("undo")
+		err := do(t, db, func(tx store.Tx) error {
+			for _, holder := range []string{a, b} {
+				ls, err := vlanstore.Alloc(tx, pools, holder, "", []vlanstore.Want{{Domain: "x", Link: link}, {Domain: "x", Link: link + "'"}}, now)
+				if err != nil {
+					if !errors.Is(err, fault.Invalid) {
+						t.Errorf("Alloc for %q, %q: %v", holder, link, err)
+					}
+					return errUndo
+				}
+				if got, err := vlanstore.Of(tx, holder); err != nil || len(got) != 2 || got[0].Holder != holder || got[0].ID != ls[0].ID && got[0].ID != ls[1].ID {
+					t.Errorf("Of(%q) = %+v, %v, want %+v", holder, got, err, ls)
+				}
+			}
+			if err := vlanstore.Verify(tx); err != nil {
+				t.Error(err)
+			}
+			if _, err := vlanstore.ReleaseAll(tx, a); err != nil {
+				t.Error(err)
+			}
+			if got, err := vlanstore.Of(tx, b); a != b && (err != nil || len(got) != 2) {
+				t.Errorf("%q gives back his, and %q has %+v, %v", a, b, got, err)
+			}
+			return errUndo
+		})
+		if !errors.Is(err, errUndo) {
+			t.Error(err)
+		}
+	})
 }

@@ -32,6 +32,7 @@ var policy = map[string]string{
 	"store/bolt":         "store internal/fault",
 	"store/storetest":    "store",
 	"vlanstore":          "store internal/fault",
+	"vlanstore/vlantest": "control internal/fault", // it looks from outside
 	"supervisor":         "supervisor/wrapper internal/fault",
 	"supervisor/wrapper": "", // it must outlive every bug and upgrade of the daemon
 	"reservation":        "internal/fault",
@@ -73,16 +74,17 @@ var policy = map[string]string{
 // foreign says which packages may import what is not in the standard library,
 // or in a module that begins with it. Tests may import what they need.
 var foreign = map[string]string{
-	"go.etcd.io/bbolt":               "store/bolt",
-	"golang.org/x/sys/unix":          "supervisor/wrapper supervisor schedule control/ops cmd/activationd device",
-	"golang.org/x/crypto/ssh":        "device",
-	"github.com/fsnotify/fsnotify":   "reservation/file",
-	"go.yaml.in/yaml/v3":             "reservation/file cmd/activationd device lab",
-	"github.com/jackc/pgx/v5":        "reservation/sql",
-	"github.com/go-sql-driver/mysql": "reservation/sql",
-	"github.com/coreos/go-systemd":   "cmd/activationd",
-	"github.com/spf13/cobra":         "cmd/atctl cmd/atctl-lab",
-	"pgregory.net/rapid":             "store/storetest", // a test that others call
+	"go.etcd.io/bbolt":                  "store/bolt",
+	"golang.org/x/sys/unix":             "supervisor/wrapper supervisor schedule control/ops cmd/activationd device",
+	"golang.org/x/crypto/ssh":           "device",
+	"github.com/fsnotify/fsnotify":      "reservation/file",
+	"go.yaml.in/yaml/v3":                "reservation/file cmd/activationd device lab",
+	"github.com/jackc/pgx/v5":           "reservation/sql",
+	"github.com/go-sql-driver/mysql":    "reservation/sql",
+	"github.com/coreos/go-systemd":      "cmd/activationd",
+	"github.com/spf13/cobra":            "cmd/atctl cmd/atctl-lab",
+	"pgregory.net/rapid":                "store/storetest", // tests that others call
+	"github.com/anishathalye/porcupine": "vlanstore/vlantest",
 }
 
 // heavy is what atwrap must not contain, however it would come in: hundreds of

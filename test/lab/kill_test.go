@@ -19,7 +19,7 @@ import (
 
 var (
 	kills    = flag.Int("kills", 20, "how many reservations TestKilled disturbs")
-	seedFlag = flag.Uint64("seed", 0, "begin TestKilled with this number; 0: another one each time")
+	seedFlag = flag.Uint64("seed", 0, "begin the random tests with this number; 0: another one each time")
 )
 
 // A proc is a process of a run.
@@ -166,12 +166,7 @@ func TestKilled(t *testing.T) {
 	l := newLab(t, 6, "LAB_PACE=line: 150ms")
 	empty := l.configuration()
 	d := l.newDaemon(l.do("lab_inventory"), "deactivate_retries: 0")
-	seed := *seedFlag
-	if seed == 0 {
-		seed = uint64(time.Now().UnixNano())
-	}
-	t.Logf("-seed=%d", seed)
-	rng := rand.New(rand.NewPCG(seed, 0))
+	rng := d.random()
 
 	bystander := d.wire("bystander@kill", "", "h5", "h6")
 	d.announce()
@@ -225,6 +220,16 @@ func TestKilled(t *testing.T) {
 	d.change([]*resv{bystander.resv}, nil)
 	d.inState(bystander.id, "finished")
 	l.unchanged("at last", empty)
+}
+
+// random prints its seed, and takes one from the flag.
+func (d *daemon) random() *rand.Rand {
+	seed := *seedFlag
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	d.t.Logf("-seed=%d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
 }
 
 // pause waits for any part of a time: the instant that follows shall be none that

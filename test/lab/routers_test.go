@@ -2,6 +2,7 @@ package lab
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -51,22 +52,11 @@ func (l *lab) eventually(what string, so func() bool) {
 // containerlab's format, over their serial consoles.
 func TestRouters(t *testing.T) {
 	t.Parallel()
-	topology, err := os.ReadFile("../../examples/labs/ospf-chain.clab.yml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := newLab(t, 0, "LAB_ROUTERS=r1 r2 r3", "CONSOLE_PACE=character: 1ms, chunk: 16, chunk_delay: 2ms, line: 5ms")
-	l.do("routers_start")
+	l := newLab(t, 0, "LAB_ROUTERS=r1 r2 r3", gently)
+	blank := l.blankRouters()
 	was := l.configuration()
-	names := []string{"r1", "r2", "r3"}
-	blank := map[string]string{}
-	for _, r := range names {
-		blank[r] = l.routerConfig(r)
-	}
 	d := l.newDaemon(l.do("lab_inventory"))
-	l.write("ospf-chain.clab.yml", string(topology))
-	r := d.book("ospf@routers", "ospf-chain.clab.yml", "")
-	d.announce()
+	r := d.chain("ospf@routers", "")
 	d.change(nil, []*resv{r})
 	if a := d.inState(r.id, "active", "finished", "stuck"); a.State != "active" {
 		t.Fatalf("it is %s, %s (%s)\n%s", a.State, a.Outcome, a.Reason, d.logs(r.id))
@@ -82,19 +72,104 @@ func TestRouters(t *testing.T) {
 	if a := d.inState(r.id, "finished", "stuck"); a.Outcome != "succeeded" {
 		t.Fatalf("it is %s, %s (%s)\n%s", a.State, a.Outcome, a.Reason, d.logs(r.id))
 	}
-	for _, name := range names {
-		if got := l.routerConfig(name); got != blank[name] {
-			t.Errorf("%s has\n%s\nblank it was\n%s", name, got, blank[name])
-		}
-		for _, program := range []string{"zebra", "ospfd"} {
-			saved, err := os.ReadFile(l.dir + "/" + name + "/" + program + ".conf")
-			if err != nil || strings.Contains(string(saved), "10.") || strings.Contains(string(saved), "router ospf") {
-				t.Errorf("%s: the saved configuration of %s is\n%s%v", name, program, saved, err)
-			}
-		}
-	}
+	d.areBlank("after the slot", blank)
 	l.unchanged("after the slot", was)
 	if got := d.leases(); len(got) != 0 {
 		t.Errorf("VLANs are lent: %+v", got)
 	}
+}
+
+// gently is the pace of the consoles.
+const gently = "CONSOLE_PACE=character: 1ms, chunk: 16, chunk_delay: 2ms, line: 5ms"
+
+var routers = []string{"r1", "r2", "r3"}
+
+// blankRouters starts them and returns their configurations.
+func (l *lab) blankRouters() map[string]string {
+	l.t.Helper()
+	l.do("routers_start")
+	blank := map[string]string{}
+	for _, r := range routers {
+		blank[r] = l.routerConfig(r)
+	}
+	return blank
+}
+
+// chain books the example's topology.
+func (d *daemon) chain(id, settings string) *resv {
+	d.t.Helper()
+	topology, err := os.ReadFile("../../examples/labs/ospf-chain.clab.yml")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.write("ospf-chain.clab.yml", string(topology))
+	r := d.book(id, "ospf-chain.clab.yml", settings)
+	d.announce()
+	return r
+}
+
+// areBlank wants the routers' configurations to be what they were, and nothing of a
+// lab to come back with their next start.
+func (d *daemon) areBlank(when string, blank map[string]string) {
+	d.t.Helper()
+	for _, name := range routers {
+		if got := d.routerConfig(name); got != blank[name] {
+			d.t.Errorf("%s, %s has\n%s\nblank it was\n%s", when, name, got, blank[name])
+		}
+		for _, program := range []string{"zebra", "ospfd"} {
+			saved, err := os.ReadFile(d.dir + "/" + name + "/" + program + ".conf")
+			if err != nil || strings.Contains(string(saved), "10.") || strings.Contains(string(saved), "router ospf") {
+				d.t.Errorf("%s, the saved configuration of %s, %s, is\n%s%v", when, name, program, saved, err)
+			}
+		}
+	}
+}
+
+// TestRoutersKilled kills who uploads to consoles, and the daemon: a console stays
+// where it was, in the middle of a line and of a mode, for whoever comes next.
+func TestRoutersKilled(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 0, "LAB_ROUTERS=r1 r2 r3", gently)
+	blank := l.blankRouters()
+	was := l.configuration()
+	d := l.newDaemon(l.do("lab_inventory"), "deactivate_retries: 0")
+	rng := d.random()
+	outcomes := map[string]int{}
+	for i, whom := range []string{"upload", "wrapper", "all", "script"} {
+		r := d.chain(fmt.Sprintf("%d@console", i), fmt.Sprintf("retries: %d", i%2))
+		story := fmt.Sprintf("%s (%s)", r.id, whom)
+		d.change(nil, []*resv{r})
+		d.inState(r.id, "activating", "active")
+		pause(rng, 3*time.Second)
+		d.strike(whom, r.id)
+		a := d.inState(r.id, "active", "finished", "stuck")
+		outcomes[outcomeOf(a)]++
+		if a.State == "active" {
+			d.change([]*resv{r}, nil)
+			d.inState(r.id, "deactivating", "finished", "stuck")
+			pause(rng, 3*time.Second)
+			d.strike(whom, r.id)
+			a = d.inState(r.id, "finished", "stuck")
+			outcomes[outcomeOf(a)]++
+		}
+		if a.State == "stuck" {
+			if mine := of(d.leases(), r.id); len(mine) != 2 || mine[0].State != "quarantined" || mine[0].Reason == "" {
+				t.Errorf("%s is stuck, and has %+v; want two VLANs in quarantine, with reasons", story, mine)
+			}
+			d.atctl("retry", r.id)
+			a = d.inState(r.id, "finished", "stuck")
+		}
+		if a.State != "finished" {
+			t.Errorf("%s is %s (%s)", story, a.State, a.Reason)
+		}
+		d.areBlank(story, blank)
+		l.unchanged(story, was)
+		if got := d.leases(); len(got) != 0 {
+			t.Errorf("%s: VLANs are lent: %+v", story, got)
+		}
+		if t.Failed() {
+			t.Fatalf("%s:\n%s", story, d.logs(r.id))
+		}
+	}
+	t.Logf("%v", outcomes)
 }
