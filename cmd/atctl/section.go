@@ -19,8 +19,8 @@ import (
 	"activationd/internal/fault"
 )
 
-// sectionGrace is what a command has between TERM and KILL. The daemon lets
-// nobody else in before.
+// sectionGrace is what a command has between TERM and KILL. The daemon, whose
+// clock began earlier, lets nobody else in for as long again.
 const sectionGrace = 5 * time.Second
 
 // A sectionOptions is what the section command is told.
@@ -98,7 +98,7 @@ func runSection(ctx context.Context, a *app, opts sectionOptions, argv []string)
 		return notKnown(err)
 	}
 	r, err := c.Do(ctx, "vlan section", control.SectionIn{
-		Name: opts.name, Wait: wireTime(opts.wait), Hold: wireTime(opts.hold + sectionGrace),
+		Name: opts.name, Wait: wireTime(opts.wait), Hold: wireTime(opts.hold + 2*sectionGrace),
 	})
 	if err != nil {
 		return notKnown(err)

@@ -75,7 +75,7 @@ var policy = map[string]string{
 // or in a module that begins with it. Tests may import what they need.
 var foreign = map[string]string{
 	"go.etcd.io/bbolt":                  "store/bolt",
-	"golang.org/x/sys/unix":             "supervisor/wrapper supervisor schedule control/ops cmd/activationd device",
+	"golang.org/x/sys/unix":             "supervisor/wrapper supervisor schedule control/line control/ops cmd/activationd device",
 	"golang.org/x/crypto/ssh":           "device",
 	"github.com/fsnotify/fsnotify":      "reservation/file",
 	"go.yaml.in/yaml/v3":                "reservation/file cmd/activationd device lab",
