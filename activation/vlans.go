@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"activationd/internal/fault"
 	"activationd/store"
@@ -113,25 +112,9 @@ func (e *Engine) Pools(ctx context.Context) (us []vlanstore.Use, err error) {
 // ReleaseVLANs gives back all that holder has, or what he has for one link, on
 // the word of by. It returns what was given back.
 func (e *Engine) ReleaseVLANs(ctx context.Context, by By, holder, link string) (freed []vlanstore.Lease, err error) {
-	err = e.update(ctx, func(t *txn) error {
-		freed = nil
-		ls, err := vlanstore.Of(t, holder)
-		if err != nil {
-			return err
-		}
-		for _, l := range ls {
-			if l.State != vlanstore.Leased || link != "" && l.Link != link {
-				continue
-			}
-			if _, err := vlanstore.Release(t, l.Domain, l.ID); err != nil {
-				return err
-			}
-			freed = append(freed, l)
-		}
-		if len(freed) == 0 {
-			return fmt.Errorf("%s: %w", strings.TrimSpace(holder+" has no VLAN "+link), fault.NotFound)
-		}
-		return nil
+	err = e.update(ctx, func(t *txn) (err error) {
+		freed, err = vlanstore.ReleaseLeased(t, holder, link)
+		return err
 	})
 	if err == nil {
 		e.parts.Log.Info("VLANs released", "holder", holder, "link", link, "number", len(freed), "by", by.Name)

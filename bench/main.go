@@ -97,6 +97,7 @@ func run(only string, runs int, quick bool) (err error) {
 		{"tree", tree},
 		{"generate", generate},
 		{"slow", slow},
+		{"vlans", vlanSpeed},
 	} {
 		if !match.MatchString(s.name) {
 			continue

@@ -57,7 +57,11 @@ const (
 	usedKeys   = "vlan/used/"
 )
 
-func idKey(domain string, id int) string { return fmt.Sprintf("%s%s/%04d", idKeys, domain, id) }
+// idKey has four digits, so that the keys are in the order of the ids.
+func idKey(domain string, id int) string {
+	digits := strconv.Itoa(10_000 + id)
+	return idKeys + domain + "/" + digits[1:]
+}
 
 func holderPrefix(holder string) string { return holderKeys + url.PathEscape(holder) + "/" }
 

@@ -223,6 +223,21 @@ func ReleaseAll(tx store.Tx, holder string) ([]Lease, error) {
 	return ls, erase(tx, ls...)
 }
 
+// ReleaseLeased frees what holder has for a link, or for any if that is empty,
+// and that is not in quarantine. It returns what it freed, or an error of kind
+// fault.NotFound if that is nothing.
+func ReleaseLeased(tx store.Tx, holder, link string) ([]Lease, error) {
+	ls, err := Of(tx, holder)
+	if err != nil {
+		return nil, err
+	}
+	ls = slices.DeleteFunc(ls, func(l Lease) bool { return l.State != Leased || link != "" && l.Link != link })
+	if len(ls) == 0 {
+		return nil, fmt.Errorf("%s: %w", strings.TrimSpace(holder+" has no VLAN "+link), fault.NotFound)
+	}
+	return ls, erase(tx, ls...)
+}
+
 // QuarantineAll puts what holder has into quarantine, and returns it. What is
 // there already stays as it is.
 func QuarantineAll(tx store.Tx, holder, reason string, now time.Time) ([]Lease, error) {

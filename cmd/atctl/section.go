@@ -97,16 +97,26 @@ func runSection(ctx context.Context, a *app, opts sectionOptions, argv []string)
 	if err != nil {
 		return notKnown(err)
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	r, err := c.Do(ctx, "vlan section", control.SectionIn{
 		Name: opts.name, Wait: wireTime(opts.wait), Hold: wireTime(opts.hold + 2*sectionGrace),
 	})
 	if err != nil {
 		return notKnown(err)
 	}
-	defer func() { _ = r.Close() }()
 	inside := make(chan struct{})
 	lost := make(chan error, 1)
-	go func() { lost <- watchSection(r, inside) }()
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		lost <- watchSection(r, inside)
+	}()
+	defer func() { // a reply is for one goroutine at a time
+		cancel()
+		<-watched
+		_ = r.Close()
+	}()
 	select {
 	case err := <-lost:
 		return notKnown(err)

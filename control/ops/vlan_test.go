@@ -28,13 +28,13 @@ import (
 
 // serve serves the operations of an engine that runs nothing, and returns a
 // client for each caller of whom as says who he is.
-func serve(t *testing.T, pools vlanstore.Pools, as control.Caller) func() *control.Client {
+func serve(t testing.TB, pools vlanstore.Pools, as control.Caller) func() *control.Client {
 	t.Helper()
 	db, err := bolt.Open(filepath.Join(t.TempDir(), "state.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	log := slog.New(slog.DiscardHandler)
 	engine := activation.New(activation.Parts{DB: db, Log: log}, activation.Settings{Pools: pools})
 	s := &line.Server{Registry: ops.Registry(ops.Daemon{Engine: engine, Sections: new(vlanstore.Sections)}), Log: log}
 	dir, err := os.MkdirTemp("", "ops-") // a socket's path must be short
@@ -311,4 +311,29 @@ func TestSectionLimits(t *testing.T) {
 			<-again.end
 		})
 	})
+}
+
+// BenchmarkVLANs is 64 callers who each lease and give back 8 ids, each by a
+// connection of his own.
+func BenchmarkVLANs(b *testing.B) {
+	client := serve(b, pools(map[string]string{"a": "1-4000"}), admin)
+	var links []string
+	for i := range 8 {
+		links = append(links, fmt.Sprint("link ", i))
+	}
+	b.SetParallelism(32)
+	b.RunParallel(func(pb *testing.PB) {
+		c := client()
+		holder := fmt.Sprintf("%p", c)
+		for pb.Next() {
+			_, lines, err := control.Call[control.VLANLease](context.Background(), c, "vlan alloc", control.VLANAllocIn{Holder: holder, Link: links, Domain: []string{"a"}})
+			if err != nil || len(lines) != len(links) {
+				b.Errorf("%d, %v", len(lines), err)
+			}
+			if _, _, err := control.Call[control.VLANLease](context.Background(), c, "vlan release", control.VLANReleaseIn{Holder: holder}); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "pairs/s")
 }

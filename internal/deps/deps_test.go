@@ -79,7 +79,7 @@ var foreign = map[string]string{
 	"golang.org/x/crypto/ssh":           "device",
 	"github.com/fsnotify/fsnotify":      "reservation/file",
 	"go.yaml.in/yaml/v3":                "reservation/file cmd/activationd device lab",
-	"github.com/jackc/pgx/v5":           "reservation/sql",
+	"github.com/jackc/pgx/v5":           "reservation/sql bench",
 	"github.com/go-sql-driver/mysql":    "reservation/sql",
 	"github.com/coreos/go-systemd":      "cmd/activationd",
 	"github.com/spf13/cobra":            "cmd/atctl cmd/atctl-lab",
