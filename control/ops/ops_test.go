@@ -3,6 +3,8 @@ package ops
 import (
 	"encoding/base64"
 	"errors"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -127,6 +129,19 @@ func TestRegistryIsComplete(t *testing.T) {
 	for _, op := range Registry(Daemon{}).Ops() {
 		if op.Help == "" || op.Role < control.Viewer || op.Role > control.Admin {
 			t.Errorf("operation %s: role %v, help %q", op.Name, op.Role, op.Help)
+		}
+	}
+}
+
+// TestProtocolIsWhole wants each operation in the protocol's page.
+func TestProtocolIsWhole(t *testing.T) {
+	page, err := os.ReadFile("../../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, op := range Registry(Daemon{}).Ops() {
+		if !regexp.MustCompile("`([a-z ]+ )?" + op.Name + "[` :]").Match(page) {
+			t.Errorf("docs/protocol.md does not name %s", op.Name)
 		}
 	}
 }
