@@ -63,6 +63,7 @@ func buildPrograms(t *testing.T) string {
 type demo struct {
 	cmd   *exec.Cmd
 	tmp   string
+	out   *os.File // what it says comes out here
 	lines chan string
 	said  strings.Builder
 }
@@ -81,6 +82,7 @@ func startDemo(t *testing.T, bin string) *demo {
 		t.Fatal(err)
 	}
 	_ = w.Close()
+	d.out = r
 	go func() {
 		defer close(d.lines)
 		for in := bufio.NewScanner(r); in.Scan(); {
@@ -166,6 +168,24 @@ func TestDemoInterrupted(t *testing.T) {
 			d.nothingLeft(t)
 		})
 	}
+}
+
+// TestDemoUnheard goes away while the demo speaks: a pipe that nobody reads ends it.
+func TestDemoUnheard(t *testing.T) {
+	needRoot(t, "ovs-vswitchd", "/usr/sbin/sshd", "ip", "jq", "nc", "nsenter", "ping")
+	t.Parallel()
+	d := startDemo(t, buildPrograms(t))
+	if !d.until("two reservations are announced") {
+		t.Errorf("the demo never came so far:\n%s", &d.said)
+	}
+	if err := d.out.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := d.cmd.Wait(); err == nil {
+		t.Error("the demo ended well, and nobody heard of it")
+	}
+	d.until("")
+	d.nothingLeft(t)
 }
 
 // bootScript becomes an init in namespaces of its own. Systemd cleans /tmp at
