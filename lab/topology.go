@@ -8,8 +8,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"go.yaml.in/yaml/v3"
+
+	"activationd/internal/fault"
 )
 
 // A Topology is what somebody wants of the laboratory, in containerlab's file format.
@@ -64,11 +67,15 @@ func ReadTopology(file string) (*Topology, error) {
 	}
 	defer func() { _ = dir.Close() }() // only read from
 	return ParseTopology(file, data, func(name string) ([]byte, error) {
-		f, err := dir.Open(name)
+		// Not blocking: whoever opens a FIFO would wait for ever.
+		f, err := dir.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 		if err != nil {
 			return nil, err
 		}
 		defer func() { _ = f.Close() }() // only read from
+		if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() > maxFile {
+			return nil, fmt.Errorf("is not a file of at most %d bytes: %w", maxFile, fault.Invalid)
+		}
 		return io.ReadAll(io.LimitReader(f, maxFile))
 	})
 }
@@ -253,7 +260,7 @@ func (r *topologyReader) config(node *Node, n *yaml.Node) {
 	if !strings.Contains(text, "\n") {
 		data, err := r.read(text)
 		if err != nil {
-			r.fault(n, "%s: %.200s is not in the topology's directory (%v); put the configuration itself here, or that file there", what, text, err)
+			r.fault(n, "%s: %.200s cannot be read from the topology's directory (%v); put the configuration itself here, or that file there", what, text, err)
 			return
 		}
 		node.Config, node.ConfigLine = string(data), 0
