@@ -27,7 +27,8 @@ type Topology struct {
 // A Node is a device that somebody wants: of this name, or any of the kind.
 type Node struct {
 	Name, Kind, Image string
-	// Config is its startup-config, whole; ConfigLine is the line on which it begins.
+	// Config is its startup-config, whole; ConfigLine is the line on which it begins, or
+	// 0 if its lines are not lines of the file.
 	Config     string
 	ConfigLine int
 	Line       int
@@ -253,9 +254,9 @@ func (r *topologyReader) config(node *Node, n *yaml.Node) {
 	if r.found > known {
 		return
 	}
-	node.Config, node.ConfigLine = text, n.Line
+	node.Config = text
 	if v := r.visit(n); v.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
-		node.ConfigLine++ // after the | or >
+		node.ConfigLine = n.Line + 1 // after the | or >
 	}
 	if !strings.Contains(text, "\n") {
 		data, err := r.read(text)
