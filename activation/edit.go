@@ -4,16 +4,17 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"activationd/internal/fault"
 )
 
 // Edit changes a job that has not begun: one that is scheduled, held or waiting.
-// Change gets the job as it was asked for, and says what is wrong by an error,
+// Change gets the job as it was asked for and its start, and says what is wrong by an error,
 // after which nothing is changed. It may be called again. Whether the result is
 // sound is checked as with [Engine.Add]. A job whose time or locks are changed
 // loses its place in line. What a job comes after cannot be changed.
-func (e *Engine) Edit(ctx context.Context, by By, id string, change func(*NewJob) error) (*Record, error) {
+func (e *Engine) Edit(ctx context.Context, by By, id string, change func(j *NewJob, start time.Time) error) (*Record, error) {
 	var r *Record
 	err := e.update(ctx, func(t *txn) (err error) {
 		if r, err = t.get(id); err != nil {
@@ -30,7 +31,7 @@ func (e *Engine) Edit(ctx context.Context, by By, id string, change func(*NewJob
 		}
 		old := r.clone()
 		j := r.asked()
-		if err := change(&j); err != nil {
+		if err := change(&j, r.Start); err != nil {
 			return err
 		}
 		moved := !j.At.IsZero() && !j.At.Equal(r.Start)

@@ -233,7 +233,7 @@ type Grip struct {
 	ID      string
 	Want    string // as the job asked for it: NAME, NAME:shared, NAME=1/4
 	Waiting bool
-	For     []string // the ids of those who keep it waiting for this lock; none: it waits for something else
+	For     []string // the ids of those who hold it, or of the one before in line; none: it waits for something else
 }
 
 // Locks lists all locks that somebody holds or is in line for, by name: first
@@ -263,7 +263,7 @@ func (e *Engine) Locks(ctx context.Context) (grips []Grip, err error) {
 
 // grips lists who holds a lock, and who waits for it.
 func (t *txn) grips(lock string) (gs []Grip) {
-	var first []string // in line so far
+	first := "" // the one before, in line
 	for _, h := range t.holders(lock, "") {
 		gs = append(gs, Grip{Lock: lock, ID: h.id, Want: h.want.String()})
 	}
@@ -278,15 +278,16 @@ func (t *txn) grips(lock string) (gs []Grip) {
 			if w.name != lock || slices.Contains(r.Held, w.String()) {
 				continue
 			}
-			g := Grip{Lock: lock, ID: id, Want: w.String(), Waiting: true, For: slices.Clone(first)}
+			g := Grip{Lock: lock, ID: id, Want: w.String(), Waiting: true}
 			if others := t.holders(lock, id); !w.fits(wantsHeld(others)) {
 				for _, h := range others {
 					g.For = append(g.For, h.id)
 				}
+			} else if first != "" {
+				g.For = []string{first}
 			}
-			slices.Sort(g.For)
 			gs = append(gs, g)
-			first = append(first, id)
+			first = id
 		}
 	}
 	return gs

@@ -50,7 +50,7 @@ func (m *machine) verb(rt *rapid.T) {
 
 func (m *machine) edit(rt *rapid.T) {
 	id := rapid.SampledFrom(m.ids()).Draw(rt, "id")
-	_, err := m.l.e.Edit(context.Background(), admin, id, func(j *NewJob) error {
+	_, err := m.l.e.Edit(context.Background(), admin, id, func(j *NewJob, _ time.Time) error {
 		j.Priority = rapid.IntRange(-3, 3).Draw(rt, "priority")
 		if rapid.Bool().Draw(rt, "move") {
 			j.At = time.Now().Add(rapid.SampledFrom([]time.Duration{0, time.Second, 10 * minute}).Draw(rt, "in"))

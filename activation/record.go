@@ -140,6 +140,9 @@ func (r *Record) open() *Attempt {
 	return nil
 }
 
+// Running tells whether an attempt is open: its script runs, or is about to.
+func (r *Record) Running() bool { return r.open() != nil }
+
 // slot tells whether the activation has an end of its own: a reservation.
 func (r *Record) slot() bool { return r.Kind == Reservation }
 
