@@ -29,8 +29,9 @@ const sharedSuffix = ":shared"
 
 // parseWant reads a lock as a job names it: NAME, NAME:shared or NAME=UNITS/CAPACITY.
 func parseWant(s string) (want, error) {
-	w, counted, isCounted := want{name: s}, "", false
-	if w.name, counted, isCounted = strings.Cut(s, "="); isCounted {
+	var w want
+	name, counted, isCounted := strings.Cut(s, "=")
+	if w.name = name; isCounted {
 		units, capacity, _ := strings.Cut(counted, "/")
 		var err1, err2 error
 		w.units, err1 = strconv.Atoi(units)

@@ -103,7 +103,6 @@ type AddIn struct {
 	Grace   string   `arg:"grace"`
 	Lock    []string `arg:"lock"` // NAME, NAME:shared, NAME=UNITS/CAPACITY
 	Retries int      `arg:"retries"`
-	Backoff string   `arg:"backoff"` // the pause before the second attempt; it doubles
 	Label   string   `arg:"label"`
 	Missed  string   `arg:"missed"` // run | skip
 	Umask   string   `arg:"umask"`  // octal
@@ -113,6 +112,7 @@ type AddIn struct {
 	After    []string `arg:"after"`    // ID, ID:success, ID:failure, ID:any
 	Deadline string   `arg:"deadline"` // a time as in at, or a duration after the start
 	Tag      []string `arg:"tag"`
+	Backoff  string   `arg:"backoff"` // the pause before the second attempt; it doubles
 }
 
 // EditIn changes a job that has not begun. What is not given stays as it is.

@@ -233,10 +233,10 @@ func (s *Supervisor) Size(k Key) (n int64) {
 		return 0
 	}
 	_ = filepath.WalkDir(s.RunDir(k), func(_ string, e fs.DirEntry, err error) error {
-		if err != nil {
+		if e == nil {
 			return nil // what cannot be seen is not counted
 		}
-		if info, err := e.Info(); err == nil {
+		if info, infoErr := e.Info(); infoErr == nil && err == nil {
 			if st, ok := info.Sys().(*syscall.Stat_t); ok {
 				n += st.Blocks * 512 // stat(2): whatever the file system's block is
 			}

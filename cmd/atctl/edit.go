@@ -64,9 +64,9 @@ reservation is changed where it is booked.`,
 }
 
 // edits tells whether a flag of the command's own was given.
-func edits(cmd *cobra.Command) (any bool) {
-	cmd.Flags().Visit(func(f *pflag.Flag) { any = any || cmd.InheritedFlags().Lookup(f.Name) == nil })
-	return any
+func edits(cmd *cobra.Command) (yes bool) {
+	cmd.Flags().Visit(func(f *pflag.Flag) { yes = yes || cmd.InheritedFlags().Lookup(f.Name) == nil })
+	return yes
 }
 
 func runEdit(ctx context.Context, a *app, in control.EditIn, file string) error {
