@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"reflect"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"activationd/control"
 	"activationd/internal/fault"
@@ -37,7 +37,7 @@ reservation is changed where it is booked.`,
 			if at := cmd.ArgsLenAtDash(); len(in.Arg) > 0 && at != 1 {
 				return fmt.Errorf("edit takes one ID; a new command comes after --: %w", fault.Invalid)
 			}
-			if !edits(cmd) && len(in.Arg) == 0 {
+			if !edits(in, file) && len(in.Arg) == 0 {
 				return usage(cmd, "nothing is to be changed; say what by a flag, such as --at, or give a command after --")
 			}
 			return runEdit(cmd.Context(), a, in, file)
@@ -63,10 +63,10 @@ reservation is changed where it is booked.`,
 	return cmd
 }
 
-// edits tells whether a flag of the command's own was given.
-func edits(cmd *cobra.Command) (yes bool) {
-	cmd.Flags().Visit(func(f *pflag.Flag) { yes = yes || cmd.InheritedFlags().Lookup(f.Name) == nil })
-	return yes
+// edits tells whether a flag asks for a change.
+func edits(in control.EditIn, file string) bool {
+	in.ID, in.Arg = "", nil
+	return file != "" || !reflect.DeepEqual(in, control.EditIn{})
 }
 
 func runEdit(ctx context.Context, a *app, in control.EditIn, file string) error {
