@@ -72,6 +72,8 @@ type Filter struct {
 	Owner    string
 	Kind     Kind
 	Label    string
+	// Recurrence is whose activations are asked for.
+	Recurrence string
 }
 
 func (f *Filter) match(r *Record) bool {
@@ -81,6 +83,7 @@ func (f *Filter) match(r *Record) bool {
 	case f.Owner != "" && f.Owner != r.Owner:
 	case f.Kind != "" && f.Kind != r.Kind:
 	case f.Label != "" && f.Label != r.Label:
+	case f.Recurrence != "" && f.Recurrence != r.Recurrence:
 	default:
 		return true
 	}

@@ -71,7 +71,9 @@ type Record struct {
 	Grace        *time.Duration    `json:"grace,omitempty"`
 	Retries      *int              `json:"retries,omitempty"`
 	Missed       string            `json:"missed,omitempty"`
-	TopologyName string            `json:"topology,omitempty"` // "inline", or the file's name
+	TopologyName string            `json:"topology,omitempty"`   // "inline", or the file's name
+	Recurrence   string            `json:"recurrence,omitempty"` // whose occurrence a job is
+	Occurrence   time.Time         `json:"occurrence,omitzero"`  // which; none if it was run beside them
 
 	// What has become of it.
 	Held     []string  `json:"held,omitempty"`     // the locks that it holds

@@ -212,6 +212,9 @@ func (t *turn) inLineForSlot() []string {
 // that cannot be read, or does not come to rest, is left alone and told of: the
 // others go on.
 func (t *turn) look(id string) (changed bool, err error) {
+	if name, ok := strings.CutPrefix(id, recurrenceMark); ok {
+		return t.recurs(name)
+	}
 	r, err := t.get(id)
 	if err != nil {
 		if !errors.Is(err, fault.NotFound) { // one that is gone was touched before it went
@@ -233,7 +236,7 @@ func (t *turn) look(id string) (changed bool, err error) {
 
 // unschedule removes what the indexes of instants hold of an id that has no
 // usable record, or the engine would find it due for ever.
-func (t *turn) unschedule(id string) error {
+func (t *txn) unschedule(id string) error {
 	for _, prefix := range []string{instantKey, startKey} {
 		for k := range t.Scan(prefix, "") {
 			at, other, err := parseInstant(strings.TrimPrefix(k, prefix))

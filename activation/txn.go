@@ -66,6 +66,9 @@ func (r *Record) index() []entry {
 			es = append(es, entry{queueEntry(slotQueue, r.Line, r.ID), []byte{}})
 		}
 	}
+	if r.Recurrence != "" && r.State != Finished {
+		es = append(es, entry{member(r.Recurrence, r.ID), []byte{}})
+	}
 	if r.Source != "" {
 		es = append(es, entry{sourceKey + r.Source + "/" + r.ID, sourceMark(r.Hash, r.State != Finished)})
 	}
@@ -85,6 +88,11 @@ func (t *txn) save(old, r *Record) error {
 	}
 	if err := t.tally(old, r); err != nil {
 		return err
+	}
+	if r.Recurrence != "" {
+		if err := t.tallyEnd(old, r); err != nil {
+			return err
+		}
 	}
 	if err := t.reindex(was, r.index()); err != nil {
 		return err
