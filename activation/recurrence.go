@@ -29,16 +29,18 @@ type Rule struct {
 	Zone     string        `json:"zone,omitempty"`     // of Cron and Calendar; empty: the daemon's
 	Overlap  string        `json:"overlap"`            // empty in a request: skip
 	Jitter   time.Duration `json:"jitter,omitempty"`   // each occurrence is late by less than this, and always by the same
-	CatchUp  int           `json:"catch_up,omitempty"` // so many of the newest that were missed run late; at most maxCatchUp
+	CatchUp  int           `json:"catch_up,omitempty"` // so many of the newest that were missed run late; at most MaxCatchUp
 	Start    time.Time     `json:"start,omitzero"`     // none occurs before
 	End      time.Time     `json:"end,omitzero"`       // none occurs then, or later
 	Job      NewJob        `json:"job"`                // what runs; its At and Hold are not used
 }
 
-// Bounds of a rule.
+// MaxCatchUp is how many missed occurrences a rule may have run late.
+const MaxCatchUp = 1000
+
+// Other bounds of a rule.
 const (
-	maxCatchUp = 1000
-	maxJitter  = 7 * 24 * time.Hour
+	maxJitter = 7 * 24 * time.Hour
 	// maxMembers is how many activations of one recurrence may be unfinished.
 	maxMembers = 1000
 )
@@ -59,8 +61,8 @@ func (r *Rule) check(now time.Time) error {
 		return invalid("overlap: want skip, queue, parallel or replace, have %q", r.Overlap)
 	case r.Jitter < 0 || r.Jitter > maxJitter:
 		return invalid("jitter: want a duration of at most 7 days, have %v", r.Jitter)
-	case r.CatchUp < 0 || r.CatchUp > maxCatchUp:
-		return invalid("catch-up: want none, last, or all up to %d, have %d", maxCatchUp, r.CatchUp)
+	case r.CatchUp < 0 || r.CatchUp > MaxCatchUp:
+		return invalid("catch-up: want none, last, or all up to %d, have %d", MaxCatchUp, r.CatchUp)
 	case !r.End.IsZero() && (!r.End.After(r.Start) || !r.End.After(now)):
 		return invalid("end: %s is past, or not after the start", stamp(r.End))
 	case !r.Job.At.IsZero() || r.Job.Hold:

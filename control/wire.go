@@ -18,6 +18,9 @@ type Activation struct {
 	Label   string    `json:"label"`
 	Reason  string    `json:"reason"`            // why it is in this state, in words
 	Command string    `json:"command,omitempty"` // the beginning of a job's command
+
+	Every      string    `json:"every,omitempty"`     // the recurrence that made it
+	Occurrence time.Time `json:"occurrence,omitzero"` // which one of its occurrences it is
 }
 
 // An Instant is a time that may not have come: then it is the zero time, and
@@ -112,6 +115,7 @@ type ListIn struct {
 	Owner string   `arg:"owner"`
 	Kind  string   `arg:"kind"`
 	Label string   `arg:"label"`
+	Every string   `arg:"every"` // only a recurrence's
 	Limit int      `arg:"limit"` // 0: no limit
 }
 

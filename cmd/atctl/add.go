@@ -54,15 +54,8 @@ func newAddCommand(a *app) *cobra.Command {
   echo 'cd /srv && ./nightly | mail -s nightly root' | atctl add --in 8h
   atctl wait $(atctl add --file experiment.py)`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !cmd.Flags().Changed("dir") && a.connect == "" {
-				dir, err := os.Getwd()
-				if err != nil {
-					return fmt.Errorf("current directory: %w; name another with --dir: %w", err, fault.Invalid)
-				}
-				opts.Dir = dir
-			}
-			if !cmd.Flags().Changed("umask") && a.connect == "" {
-				opts.Umask = currentUmask()
+			if err := opts.takePlace(cmd, a); err != nil {
+				return err
 			}
 			return runAdd(cmd.Context(), a, opts, args)
 		},
@@ -71,6 +64,29 @@ func newAddCommand(a *app) *cobra.Command {
 	f.SetInterspersed(false) // what follows the command's name is the command's
 	f.StringVar(&opts.At, "at", "", "start then: `WHEN`")
 	f.StringVar(&opts.In, "in", "", "start that much later: `DURATION`")
+	jobFlags(cmd, &opts)
+	f.BoolVar(&opts.Hold, "hold", false, "do not start it before it is released")
+	return cmd
+}
+
+// takePlace has the job start where we are, unless flags say otherwise.
+func (opts *addOptions) takePlace(cmd *cobra.Command, a *app) error {
+	if !cmd.Flags().Changed("dir") && a.connect == "" {
+		dir, err := os.Getwd()
+		if err != nil {
+			return fmt.Errorf("current directory: %w; name another with --dir: %w", err, fault.Invalid)
+		}
+		opts.Dir = dir
+	}
+	if !cmd.Flags().Changed("umask") && a.connect == "" {
+		opts.Umask = currentUmask()
+	}
+	return nil
+}
+
+// jobFlags are the flags that say what runs and how.
+func jobFlags(cmd *cobra.Command, opts *addOptions) {
+	f := cmd.Flags()
 	f.StringVar(&opts.file, "file", "", "run the script in `FILE`; - is standard input")
 	f.StringVar(&opts.stdin, "stdin", "", "give the command `FILE` as its standard input; - is ours")
 	f.StringVar(&opts.Timeout, "timeout", "", "stop it after `DURATION`")
@@ -83,8 +99,6 @@ func newAddCommand(a *app) *cobra.Command {
 	f.StringVar(&opts.Dir, "dir", "", "start it in `DIR`, not in the current one")
 	f.StringVar(&opts.Umask, "umask", "", "start it with the octal umask `MODE`, not with the current one")
 	f.StringVar(&opts.Missed, "missed", "", "if its time passes while the daemon is down: `run|skip`")
-	f.BoolVar(&opts.Hold, "hold", false, "do not start it before it is released")
-	return cmd
 }
 
 func runAdd(ctx context.Context, a *app, opts addOptions, args []string) error {

@@ -29,6 +29,7 @@ func wire(v *activation.View) control.Activation {
 	if v.Kind == activation.Job && v.State == activation.Finished {
 		a.End.Time = v.Since
 	}
+	a.Every, a.Occurrence = v.Recurrence, v.Occurrence
 	if v.Kind == activation.Job {
 		a.Command = beginning(strings.Join(v.Argv, " "))
 	}
