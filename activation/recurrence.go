@@ -45,9 +45,9 @@ const (
 	maxMembers = 1000
 )
 
-// check settles what the rule leaves open, and returns what is wrong with it,
+// Check settles what the rule leaves open, and returns what is wrong with it,
 // of kind fault.Invalid.
-func (r *Rule) check(now time.Time) error {
+func (r *Rule) Check(now time.Time) error {
 	invalid := func(format string, args ...any) error {
 		return fmt.Errorf(format+": %w", append(args, fault.Invalid)...)
 	}

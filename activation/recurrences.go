@@ -38,7 +38,7 @@ func (e *Engine) AddRecurrence(ctx context.Context, rule Rule) (*Recurrence, err
 		if e.Draining() {
 			return fmt.Errorf("the daemon is being drained and takes no new work: %w", fault.Unavailable)
 		}
-		if err := rule.check(t.now); err != nil {
+		if err := rule.Check(t.now); err != nil {
 			return err
 		}
 		if old, err := t.recurrence(rule.Name); err == nil {
@@ -343,7 +343,7 @@ func (e *Engine) declare(t *txn) (rep Report, err error) {
 // how that counts.
 func (t *txn) declareOne(rule Rule) (what string, err error) {
 	r, err := t.recurrence(rule.Name)
-	if bad := rule.check(time.Time{}); bad != nil { // one that is over may stay in the file
+	if bad := rule.Check(time.Time{}); bad != nil { // one that is over may stay in the file
 		return "", fmt.Errorf("recurrence %s: %w", rule.Name, bad)
 	}
 	switch {

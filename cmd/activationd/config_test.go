@@ -229,13 +229,15 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// uncommented returns the example with all that it comments out.
+// uncommented returns the example with all that it comments out, but for those
+// keys of a recurrence that exclude others.
 func uncommented(t *testing.T) []byte {
 	t.Helper()
 	data, err := os.ReadFile(example)
 	if err != nil {
 		t.Fatal(err)
 	}
+	data = regexp.MustCompile(`(?m)^# +(calendar|every|script):.*$`).ReplaceAll(data, []byte("# $0"))
 	return regexp.MustCompile(`(?m)^#((?:  )+\S|[a-z])`).ReplaceAll(data, []byte("$1"))
 }
 
@@ -263,7 +265,7 @@ func TestExampleHasEveryKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	have := []string{"sources[].sql.dsn_file"}
+	have := []string{"sources[].sql.dsn_file", "recurrences[].calendar", "recurrences[].every", "recurrences[].script"}
 	for _, at := range c.where {
 		key := regexp.MustCompile(`\[\d+\]`).ReplaceAllString(at.key, "[]")
 		key = regexp.MustCompile(`^(runs\.limits|(?:.*\.)?environment)\.\w+$`).ReplaceAllString(key, "$1.*")
@@ -285,7 +287,7 @@ func TestExampleHasEveryKey(t *testing.T) {
 		if !slices.Contains([]string{ // these are called examples
 			"listen", "sources", "tokens", "socket.path", "socket.mode", "access.admins", "access.operators",
 			"access.viewers", "access.others", "topology_directory", "reservations.user", "reservations.environment",
-			"jobs.environment", "runs.limits", "lab.inventory",
+			"jobs.environment", "runs.limits", "lab.inventory", "recurrences",
 		}, key) {
 			t.Errorf("the example shows a value for %s that is not the default", key)
 		}
