@@ -155,7 +155,7 @@ func (m cronModel) runs(from, until time.Time) (at []time.Time) {
 	virtual := local(from) // the local minute that it has come to
 	for t := from.Add(time.Minute); !t.After(until); t = t.Add(time.Minute) {
 		now := local(t)
-		run := false
+		var run bool
 		switch ahead := now.Sub(virtual); {
 		case ahead == time.Minute:
 			virtual = now

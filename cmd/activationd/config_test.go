@@ -214,6 +214,16 @@ func TestFaults(t *testing.T) {
 		{"no DSN", "sources: [{sql: {driver: mysql}}]\n", "d:1: sources[0].sql: want either dsn or dsn_file"},
 		{"no zone", "sources: [{sql: {driver: mysql, dsn: d, time_zone: Mars}}]\n",
 			`d:1: sources[0].sql.time_zone: no such zone: "Mars"; write one such as Europe/Prague`},
+		{"recurs never", "recurrences: [{name: a, command: [x]}]\n", "d:1: recurrences[0]: when: want one of cron, calendar and every"},
+		{"recurs nothing", "recurrences: [{name: a, every: 5m}]\n", "d:1: recurrences[0]: want either command or script"},
+		{"recurs twice", "recurrences:\n- {name: a, every: 5m, script: x}\n- {name: a, every: 5m, script: x}\n",
+			"d:3: recurrences[1]: name: a is already there on line 2"},
+		{"not cron", "recurrences: [{name: a, cron: '0 24 * * *', script: x}]\n",
+			`d:1: recurrences[0]: cron: "0 24 * * *": hour: want 0 to 23, have "24"`},
+		{"recurs from no day", "recurrences: [{name: a, every: 5m, start: '10:00', script: x}]\n",
+			"d:1: recurrences[0]: start, end: want a date and a time, such as 2026-11-21 10:00"},
+		{"a recurrence's key", "recurrences: [{name: a, every: 5m, scirpt: x}]\n",
+			"d:1: recurrences[0]: unknown key \"scirpt\"; did you mean script?\nd:1: recurrences[0]: want either command or script"},
 		{"one source twice", "sources:\n- files: x\n- files: x\n", "d:3: sources[1]: x is already there on line 2"},
 	}
 	for _, tt := range tests {

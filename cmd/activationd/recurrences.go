@@ -68,7 +68,8 @@ func (r *Recurrence) rule() (activation.Rule, error) {
 	case r.Script != "":
 		rule.Job.Argv, rule.Job.Stdin = []string{"/bin/sh"}, []byte(r.Script)
 	}
-	return rule, rule.Check(time.Time{})
+	err = rule.Check(time.Time{})
+	return rule, err
 }
 
 func (p *parser) checkRecurrences() {

@@ -139,6 +139,9 @@ func explain(v *activation.View) []control.WhyLine {
 	if v.Kind == activation.Reservation {
 		what = fmt.Sprintf("reservation %s, slot %s to %s", v.ID, rfc3339(v.Start), rfc3339(v.End))
 	}
+	if !v.Occurrence.IsZero() {
+		what += fmt.Sprintf(", which is the occurrence of %s at %s,", v.Recurrence, rfc3339(v.Occurrence))
+	}
 	lines := []control.WhyLine{{Time: v.Created, Text: fmt.Sprintf("%s of %s became known, due at %s", what, owner(v), rfc3339(v.Start))}}
 	for _, a := range v.Attempts {
 		at := a.Result.Started
