@@ -191,9 +191,10 @@ type Tally struct {
 	Outcomes map[Outcome]uint64 `json:"outcomes,omitempty"` // of those that have finished
 
 	// The newest that became an activation, and the newest that finished.
-	LastID, EndedID string    `json:",omitempty"`
-	LastOutcome     Outcome   `json:"last_outcome,omitempty"`
-	LastEnd         time.Time `json:"last_end,omitzero"`
+	LastID      string    `json:"last,omitempty"`
+	EndedID     string    `json:"ended,omitempty"`
+	LastOutcome Outcome   `json:"last_outcome,omitempty"`
+	LastEnd     time.Time `json:"last_end,omitzero"`
 
 	// The records of what was skipped.
 	Spans int       `json:"spans,omitempty"` // how many there are
@@ -231,7 +232,7 @@ const (
 
 // recurrenceLock is held by what runs of a recurrence whose activations do not
 // run side by side.
-func recurrenceLock(name string) string { return "every:" + name }
+func recurrenceLock(name string) string { return "every." + name }
 
 func (r *Recurrence) index() []entry {
 	if r.Held != "" || r.Due.IsZero() {

@@ -222,8 +222,8 @@ func TestFaults(t *testing.T) {
 			`d:1: recurrences[0]: cron: "0 24 * * *": hour: want 0 to 23, have "24"`},
 		{"recurs from no day", "recurrences: [{name: a, every: 5m, start: '10:00', script: x}]\n",
 			"d:1: recurrences[0]: start, end: want a date and a time, such as 2026-11-21 10:00"},
-		{"a recurrence's key", "recurrences: [{name: a, every: 5m, scirpt: x}]\n",
-			"d:1: recurrences[0]: unknown key \"scirpt\"; did you mean script?\nd:1: recurrences[0]: want either command or script"},
+		{"a recurrence's key", "recurrences: [{name: a, every: 5m, script: x, jittr: 1s}]\n",
+			`d:1: recurrences[0]: unknown key "jittr"; did you mean jitter?`},
 		{"one source twice", "sources:\n- files: x\n- files: x\n", "d:3: sources[1]: x is already there on line 2"},
 	}
 	for _, tt := range tests {
