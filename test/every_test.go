@@ -16,6 +16,9 @@ const recurring = `printf '%s %s %s %s\n' "$ACTIVATION_RECURRENCE" "$ACTIVATION_
 exec sleep "$1"
 `
 
+// jitter is one recurrence's.
+const jitter = 300 * time.Millisecond
+
 // An everyRule is a recurrence under test, and what may come of its occurrences.
 type everyRule struct {
 	name     string
@@ -45,7 +48,7 @@ recurrences:
 	d.start()
 	rules := []everyRule{
 		{"declared", nil, time.Second, "succeeded", false},
-		{"parallel", []string{"--every", "1s", "--overlap", "parallel", "--jitter", "300ms", "--", script, "1.7"}, time.Second, "succeeded", false},
+		{"parallel", []string{"--every", "1s", "--overlap", "parallel", "--jitter", jitter.String(), "--", script, "1.7"}, time.Second, "succeeded", false},
 		{"skip", []string{"--cron", "* * * * * *", "--overlap", "skip", "--", script, "1.3"}, time.Second, "succeeded", true},
 		{"queue", []string{"--calendar", "*:*:00/2", "--overlap", "queue", "--", script, "1"}, 2 * time.Second, "succeeded", false},
 		{"replace", []string{"--every", "1s", "--overlap", "replace", "--", script, "0.95"}, time.Second, "succeeded cancelled", false},
@@ -68,12 +71,13 @@ recurrences:
 			t.Fatalf("after %d kills: %v", n+1, err)
 		}
 	}
+	held := time.Now()
 	for _, r := range rules {
 		d.must("every", "hold", r.name)
 	}
 	marks := d.marks()
 	for _, r := range rules {
-		d.judgeRecurrence(&r, marks)
+		d.judgeRecurrence(&r, marks, held)
 	}
 }
 
@@ -109,9 +113,9 @@ func (d *daemon) listed(args ...string) (all []control.Activation) {
 	return all
 }
 
-// judgeRecurrence compares what the daemon says of a recurrence's occurrences
-// with the marks.
-func (d *daemon) judgeRecurrence(r *everyRule, marks map[string]int) {
+// judgeRecurrence compares what the daemon says of a recurrence's occurrences,
+// which was held then, with the marks.
+func (d *daemon) judgeRecurrence(r *everyRule, marks map[string]int, held time.Time) {
 	d.t.Helper()
 	v := parse[control.RecurrenceDetail](d.t, d.must("every", "show", r.name, "--json"))
 	records := make(map[time.Time]int)
@@ -156,6 +160,9 @@ func (d *daemon) judgeRecurrence(r *everyRule, marks map[string]int) {
 		if n != s.Count {
 			d.t.Errorf("%s: %+v has %d occurrences", r.name, s, n)
 		}
+	}
+	if first.Sub(v.Created) > r.period || held.Sub(last) > r.period+jitter {
+		d.t.Errorf("%s: added at %v and held at %v, it has records from %v to %v", r.name, v.Created, held, first, last)
 	}
 	for at := first; !at.After(last); at = at.Add(r.period) {
 		if records[at] != 1 {
