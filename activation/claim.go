@@ -45,6 +45,11 @@ func (t *turn) grant(r *Record) (claimed, changed bool, err error) {
 	if r.State == Deactivating {
 		return true, true, t.claim(r, Deactivate)
 	}
+	if lacks := t.awaited(r); lacks != "" {
+		changed = !r.Awaits || r.Line > 0
+		r.Line, r.ForSlot, r.Awaits, r.Reason = 0, false, true, waitsFor+lacks
+		return false, changed, nil
+	}
 	lacks := t.blocker(r)
 	forSlot := false
 	switch {
@@ -72,7 +77,7 @@ func (t *turn) grant(r *Record) (claimed, changed bool, err error) {
 			r.Until = t.now.Add(limit)
 		}
 	}
-	r.ForSlot, r.Reason = forSlot, waitsFor+lacks
+	r.ForSlot, r.Awaits, r.Reason = forSlot, false, waitsFor+lacks
 	return false, true, nil
 }
 
@@ -82,8 +87,8 @@ func (t *turn) ahead(r *Record) int {
 	n := 0
 	prefix := queueKey + slotQueue + "/"
 	for k := range t.Scan(prefix, "") {
-		_, id, _ := strings.Cut(strings.TrimPrefix(k, prefix), "/")
-		if id == r.ID || n == t.free {
+		place, id, _ := strings.Cut(strings.TrimPrefix(k, prefix), "/")
+		if id == r.ID || place > r.position() || n == t.free {
 			break
 		}
 		n++
@@ -108,11 +113,12 @@ func (t *turn) claim(r *Record, phase string) error {
 			if err := t.fixTopology(r.ID); err != nil {
 				return err
 			}
-			r.Held, r.Dirty = slices.Clone(r.wants()), r.slot()
+			r.Held, r.Dirty = slices.Clone(r.needs()), r.slot()
 		}
 		if at := r.activateAt(); !r.Late && at.After(t.now) {
 			a.NotBefore = at
 		}
+		r.Progress = nil
 		t.free--
 		t.started++
 	}

@@ -23,7 +23,7 @@ func (t *turn) ended(x supervisor.Exit) error {
 		t.log.Warn("the end of a run that has been recorded already", "run", x.Key)
 		return nil
 	}
-	a.Open, a.Result = false, x.Result
+	a.Open, a.Result, a.Bytes = false, x.Result, t.sizes[x.Key]
 	t.opened--
 	if a.Phase == Activate {
 		t.started--
@@ -99,6 +99,9 @@ func (t *turn) verdict(r *Record, a *Attempt) Event {
 	if r.Tries > t.set.retries(r, Activate) {
 		r.Ending = outcomeOf(res.Reason)
 		return Spent
+	}
+	if r.Backoff != nil {
+		d.BackoffFirst = *r.Backoff
 	}
 	r.RetryAt = t.now.Add(d.backoff(r.Tries))
 	return Again

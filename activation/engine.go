@@ -30,6 +30,7 @@ type Runs interface {
 	Unkeep(id string) error
 	Kept() (ids []string, err error)
 	Remove(supervisor.Key) error
+	Size(supervisor.Key) int64 // bytes that the evidence of a run that has ended takes
 	Guard() (guard, why string)
 }
 

@@ -57,6 +57,7 @@ func history(t *testing.T, rt *rapid.T) {
 			"add":       m.add,
 			"verb":      m.verb,
 			"verb2":     m.verb,
+			"edit":      m.edit,
 			"load":      m.load,
 			"link":      m.link,
 			"lease":     m.lease,
@@ -182,10 +183,24 @@ func (m *machine) mayStart(k supervisor.Key) error {
 		if k.Phase == Activate && r.over(time.Now()) {
 			m.l.w.fault("%v starts after its slot", k)
 		}
-		for _, lock := range r.wants() {
-			if k.Phase == Activate && t.holder(lock) != r.ID {
-				m.l.w.fault("%v starts without %s", k, lock)
+		for _, w := range r.wants() {
+			if k.Phase == Activate && !slices.Contains(r.Held, w.String()) {
+				m.l.w.fault("%v starts without %s", k, w)
 			}
+		}
+		first := *r
+		first.Ns = [2]int{}
+		for _, a := range first.after() {
+			other, err := t.get(a.id)
+			if k.N > 1 || errors.Is(err, fault.NotFound) { // it may have been run again, or forgotten, since
+				break
+			}
+			if err != nil || other.State != Finished || a.how != afterAny && (other.Outcome == Succeeded) != (a.how == afterSuccess) {
+				m.l.w.fault("%v starts, after %v: %+v, %v", k, a, other, err)
+			}
+		}
+		if r.tooLate(time.Now()) {
+			m.l.w.fault("%v starts after its deadline", k)
 		}
 		return nil
 	})

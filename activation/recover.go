@@ -114,6 +114,7 @@ func (e *Engine) survey(ctx context.Context, w *work) error {
 		e.running.Store(int64(running))
 		e.open = len(w.adopt)
 		w.ids = append(w.ids, t.firstInLine()...)
+		w.ids = append(w.ids, t.awaitedNoMore()...)
 		return nil
 	})
 }

@@ -32,7 +32,7 @@ type Rule struct {
 	CatchUp  int           `json:"catch_up,omitempty"` // so many of the newest that were missed run late; at most MaxCatchUp
 	Start    time.Time     `json:"start,omitzero"`     // none occurs before
 	End      time.Time     `json:"end,omitzero"`       // none occurs then, or later
-	Job      NewJob        `json:"job"`                // what runs; its At and Hold are not used
+	Job      NewJob        `json:"job"`                // what runs; its At, After, Deadline and Hold are not used
 }
 
 // MaxCatchUp is how many missed occurrences a rule may have run late.
@@ -65,8 +65,8 @@ func (r *Rule) Check(now time.Time) error {
 		return invalid("catch-up: want none, last, or all up to %d, have %d", MaxCatchUp, r.CatchUp)
 	case !r.End.IsZero() && (!r.End.After(r.Start) || !r.End.After(now)):
 		return invalid("end: %s is past, or not after the start", stamp(r.End))
-	case !r.Job.At.IsZero() || r.Job.Hold:
-		return invalid("a recurrence has no time of its own and cannot be added on hold")
+	case !r.Job.At.IsZero() || r.Job.Hold || len(r.Job.After) > 0 || !r.Job.Deadline.IsZero():
+		return invalid("a time, a deadline, other jobs to come after and a hold are for one job, not for what recurs")
 	}
 	if _, err := r.times(now); err != nil {
 		return invalid("%w", err)
@@ -217,14 +217,14 @@ const maxSpans = 10_000
 // Keys, in the manner of keys.go:
 //
 //	e/NAME           the recurrence
-//	o/NAME           its tally
+//	y/NAME           its tally
 //	m/NAME/ID        its activations that are not finished
 //	k/NAME/INSTANT   what was skipped, by the first occurrence
 //
 // In the index of instants it has the id =NAME.
 const (
 	recurrenceKey  = "e/"
-	tallyKey       = "o/"
+	tallyKey       = "y/"
 	memberKey      = "m/"
 	skipKey        = "k/"
 	recurrenceMark = "="

@@ -15,8 +15,8 @@ type RuleIn struct {
 	End      string `arg:"end"`
 }
 
-// EveryAddIn asks for a recurrence. What runs is given as to add; at, in and
-// hold are not for it.
+// EveryAddIn asks for a recurrence. What runs is given as to add; at, in,
+// after, deadline and hold are not for it.
 type EveryAddIn struct {
 	Name string `arg:"name,required"`
 	RuleIn
@@ -74,6 +74,8 @@ type RecurrenceDetail struct {
 	Argv     []string `json:"argv"`
 	Dir      string   `json:"dir,omitempty"`
 	Locks    []string `json:"locks,omitempty"`
+	Priority int      `json:"priority,omitempty"`
+	Tags     []string `json:"tags,omitempty"`
 	Timeout  string   `json:"timeout,omitempty"`
 	Retries  int      `json:"retries,omitempty"`
 	// Skips is what was skipped, the newest last.

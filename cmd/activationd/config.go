@@ -179,9 +179,11 @@ type Output struct {
 	Tail Size `yaml:"tail"`
 }
 
-// A History says how long what is over is remembered.
+// A History says how long, and how much of, what is over is remembered.
 type History struct {
-	Keep time.Duration `yaml:"keep"`
+	Keep  time.Duration `yaml:"keep"`
+	Count int           `yaml:"count"` // 0: any number
+	Size  Size          `yaml:"size"`  // 0: any
 }
 
 // Logging says what the daemon tells of itself on standard error.

@@ -108,6 +108,7 @@ func (p *parser) check() {
 	within(p, &p.Control.Connections, 1, 100_000)
 	within(p, &p.Control.Line, 1<<10, 64<<20)
 	positive(p, &p.Control.Idle, &p.History.Keep)
+	within(p, &p.History.Count, 0, 1_000_000_000)
 
 	p.checkReservations(&p.Reservations)
 	p.checkSources()

@@ -34,6 +34,9 @@ type Recurrence struct {
 	Timeout     *time.Duration    `yaml:"timeout"` // 0: none
 	Grace       *time.Duration    `yaml:"grace"`
 	Retries     *int              `yaml:"retries"`
+	Backoff     *time.Duration    `yaml:"backoff"`
+	Priority    int               `yaml:"priority"`
+	Tags        []string          `yaml:"tags"`
 	Locks       []string          `yaml:"locks"`
 	Label       string            `yaml:"label"`
 	Missed      string            `yaml:"missed"` // run, skip
@@ -56,7 +59,7 @@ func (r *Recurrence) rule() (activation.Rule, error) {
 	}
 	rule.Job = activation.NewJob{
 		Argv: r.Command, Dir: r.Directory, Env: r.Environment, Timeout: r.Timeout, Grace: r.Grace, Retries: r.Retries,
-		Locks: r.Locks, Label: r.Label, Missed: r.Missed,
+		Backoff: r.Backoff, Locks: r.Locks, Priority: r.Priority, Label: r.Label, Tags: r.Tags, Missed: r.Missed,
 	}
 	if r.Umask != nil {
 		umask := int(*r.Umask)

@@ -344,6 +344,13 @@ func (c *core) topology(name string) ([]byte, error) {
 			continue // said below
 		}
 		data, err := root.ReadFile(name)
+		if err == nil {
+			var filled string
+			filled, err = file.Fill(string(data), func(config string) ([]byte, error) {
+				return root.ReadFile(filepath.Join(filepath.Dir(name), config))
+			})
+			data = []byte(filled)
+		}
 		_ = root.Close()
 		if err == nil {
 			return data, nil

@@ -240,6 +240,8 @@ func showRecurrence(r *control.RecurrenceDetail) error {
 		[2]string{"command", shellWords(r.Argv)},
 		[2]string{"directory", r.Dir},
 		[2]string{"locks", strings.Join(r.Locks, " ")},
+		[2]string{"priority", nonzero(r.Priority)},
+		[2]string{"tags", strings.Join(r.Tags, " ")},
 		[2]string{"timeout", r.Timeout},
 		[2]string{"retries", nonzero(r.Retries)},
 		[2]string{"created", instant(r.Created, now)},

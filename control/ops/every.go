@@ -34,8 +34,8 @@ func (d Daemon) everyAdd(ctx context.Context, c control.Caller, in control.Every
 		return reply, err
 	}
 	now := time.Now()
-	if in.At != "" || in.In != "" || in.AddIn.Hold {
-		return reply, fmt.Errorf("at, in and hold are not for what recurs: give cron, calendar or every, and hold it once it is added: %w", fault.Invalid)
+	if in.At != "" || in.In != "" || in.Deadline != "" || len(in.After) > 0 || in.AddIn.Hold {
+		return reply, fmt.Errorf("at, in, after, deadline and hold are not for what recurs: give cron, calendar or every, and hold it once it is added: %w", fault.Invalid)
 	}
 	rule, err := ParseRule(in.Name, in.RuleIn, now)
 	if err != nil {
@@ -156,7 +156,7 @@ func (d Daemon) everyShow(ctx context.Context, _ control.Caller, in control.Name
 	out := control.RecurrenceDetail{
 		Recurrence: recurrence(&v), Cron: v.Cron, Calendar: v.Calendar, TZ: v.Zone, Overlap: v.Overlap, CatchUp: v.CatchUp,
 		Start: control.Instant{Time: v.Start}, End: control.Instant{Time: v.End},
-		Argv: v.Job.Argv, Dir: v.Job.Dir, Locks: v.Job.Locks, Created: v.Created, Skips: []control.Skip{},
+		Argv: v.Job.Argv, Dir: v.Job.Dir, Locks: v.Job.Locks, Priority: v.Job.Priority, Tags: v.Job.Tags, Created: v.Created, Skips: []control.Skip{},
 	}
 	if v.Every > 0 {
 		out.Every = v.Every.String()

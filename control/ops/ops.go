@@ -55,6 +55,9 @@ func Registry(d Daemon) *control.Registry {
 		control.DeclareStream("why", control.Viewer, "explain why an activation is in its state", d.why),
 		control.DeclareStream("log", control.Viewer, "the output of an attempt; your own jobs', or all as operator", d.logs),
 		control.DeclareStream("wait", control.Viewer, "wait for an activation's end", d.wait),
+		control.Declare("edit", control.Submitter, "change a job that has not begun", d.edit),
+		control.Declare("progress", control.Submitter, "tell how far a script has come", d.progress),
+		control.Declare("locks", control.Viewer, "who holds each lock, and who waits for it", d.locks),
 		control.Declare("cancel", control.Submitter, "cancel an activation: what runs is stopped and undone", d.cancel),
 		verb("hold", control.Submitter, activation.Hold, "keep an activation from starting"),
 		verb("release", control.Submitter, activation.Release, "let a held activation go on"),
@@ -106,7 +109,7 @@ func (d Daemon) show(ctx context.Context, _ control.Caller, in control.IDIn) (co
 }
 
 func (d Daemon) list(ctx context.Context, _ control.Caller, in control.ListIn) (control.Reply[control.Activation], error) {
-	f := activation.Filter{Owner: in.Owner, Label: in.Label, Kind: activation.Kind(in.Kind), Recurrence: in.Every}
+	f := activation.Filter{Owner: in.Owner, Label: in.Label, Tags: in.Tag, Kind: activation.Kind(in.Kind), Recurrence: in.Every}
 	switch f.Kind {
 	case "", activation.Job, activation.Reservation:
 	default:
