@@ -259,6 +259,49 @@ func (s Skip) String() string {
 	return fmt.Sprintf("%s%d occurrences from %s to %s were skipped: %s", more, s.Count, stamp(s.From), stamp(s.To), s.Reason)
 }
 
+// wrongClock is how far ahead of the clock a recurrence must have come to show
+// that the clock was wrong then. Nobody sets a clock that is right back so far.
+const wrongClock = 24 * time.Hour
+
+// correct has recurrences begin anew that came far ahead under a clock that was
+// wrong, and would wait for years. What occurred then, and is to come now, are
+// different occurrences.
+func (t *txn) correct() error {
+	var ahead []*Recurrence
+	for k, data := range t.Scan(recurrenceKey, "") {
+		r, err := decodeRecurrence(strings.TrimPrefix(k, recurrenceKey), data)
+		if err == nil && r.Held == "" && r.Last.Sub(t.now) > wrongClock {
+			ahead = append(ahead, r)
+		}
+	}
+	for _, r := range ahead {
+		why := "the clock was set back: it had come to " + stamp(r.Last)
+		t.log.Warn("a recurrence is reckoned anew", "name", r.Name, "why", why)
+		t.news = append(t.news, Happening{Time: t.now, What: "recurrence.changed", ID: r.Name, Reason: why})
+		old := *r
+		if err := t.beginAnew(r); err != nil {
+			return err
+		}
+		if err := t.saveRecurrence(&old, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// beginAnew reckons the next occurrence from now, whatever has been.
+func (t *txn) beginAnew(r *Recurrence) error {
+	if r.Last.After(t.now) {
+		r.Last = t.now
+		y := t.tallyOf(r.Name)
+		y.Span = time.Time{}
+		if err := t.putJSON(tallyKey+r.Name, y); err != nil {
+			return err
+		}
+	}
+	return t.reckon(r)
+}
+
 // atBoot has those occur that do when the machine has been started.
 func (t *txn) atBoot() error {
 	var names []string

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"activationd/schedule"
 	"activationd/store"
 	"activationd/supervisor"
 )
@@ -416,4 +417,47 @@ func TestClockSteps(t *testing.T) {
 	look(start.Add(2*hour), 4, 116)
 	look(start.Add(2*hour+minute), 5, 116)
 	look(start.Add(24*hour), 7, 1440-7) // over the change of the clocks in that night
+
+	// A clock that is far ahead for a moment is one that was wrong.
+	correct := func(now, next time.Time) {
+		t.Helper()
+		at(now, func(x *txn) error {
+			if err := x.correct(); err != nil {
+				return err
+			}
+			if r, err := x.recurrence("m"); err != nil || !r.Next.Equal(next) {
+				t.Errorf("at %v: the next is %v, %v, want %v", now, r.Next, err, next)
+			}
+			return nil
+		})
+	}
+	correct(start.Add(12*hour), start.Add(24*hour+minute)) // it may have been right
+	at(start.AddDate(70, 0, 0), func(x *txn) error { _, err := x.recurs("m"); return err })
+	correct(start.Add(25*hour), start.Add(25*hour+minute))
+	at(start.Add(25*hour+minute), func(x *txn) error { _, err := x.recurs("m"); return err })
+	correct(start.Add(25*hour+minute), start.Add(25*hour+2*minute))
+}
+
+// When the clock is set, and when a daemon starts, it is seen to that none is
+// far ahead.
+func TestRecurrenceFarAhead(t *testing.T) {
+	for name, look := range map[string]func(*lab){
+		"step":  func(l *lab) { l.alarm.c <- schedule.Wake{Stepped: true} },
+		"start": func(l *lab) { l.restart() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, nil, func(l *lab) {
+				r := l.every(Rule{Name: "h", Every: hour})
+				ahead := *r
+				ahead.Last, ahead.Next, ahead.Due = r.Last.AddDate(2098, 0, 0), r.Next.AddDate(98, 0, 0), r.Due.AddDate(98, 0, 0)
+				err := l.e.update(context.Background(), func(t *txn) error { return t.saveRecurrence(r, &ahead) })
+				if err != nil {
+					t.Fatal(err)
+				}
+				look(l)
+				l.sleep(hour)
+				l.tallied("h", 1, 0)
+			})
+		})
+	}
 }

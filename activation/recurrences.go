@@ -127,12 +127,9 @@ func (e *Engine) ReleaseRecurrence(ctx context.Context, by By, name string) (*Re
 		if err := t.skipHeld(r); err != nil {
 			return err
 		}
-		if r.Last.After(t.now) { // the clock was set back since
-			r.Last = t.now
-		}
 		r.Held, r.HeldAt = "", time.Time{}
 		t.news = append(t.news, Happening{Time: t.now, What: "recurrence.released", ID: name, Reason: "released by " + by.Name})
-		return t.reckon(r)
+		return t.beginAnew(r)
 	})
 }
 
