@@ -196,7 +196,8 @@ func (e *Engine) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-retry.C:
-		case <-e.parts.Alarm.C():
+		case wake := <-e.parts.Alarm.C():
+			w.steady = w.steady && !wake.Stepped
 		case <-e.poked:
 		case pong := <-e.alive:
 			close(pong)

@@ -28,6 +28,7 @@ import (
 //	t/ID/source|link|applied topologies: announced, by linkconf, in force
 //	p/RUN                    evidence that is to be removed
 //	n/NAME                   numbers: see the constants
+//	e/ y/ m/ k/              recurrences: see recurrence.go
 //
 // Holders and queues are an index: they follow from the records' states, and
 // are written in the transaction that changes these.

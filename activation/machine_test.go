@@ -62,6 +62,8 @@ func history(t *testing.T, rt *rapid.T) {
 			"link":      m.link,
 			"lease":     m.lease,
 			"lease2":    m.lease,
+			"recur":     m.recur,
+			"recur2":    m.recur,
 			"sleep":     m.sleep,
 			"sleep2":    m.sleep,
 			"die":       m.die,
@@ -85,6 +87,7 @@ type machine struct {
 	rt      *rapid.T
 
 	promises []promise
+	occurred map[string]string // which activation an occurrence became
 }
 
 var (
@@ -104,7 +107,7 @@ func subset(t *rapid.T, all []string, label string) (some []string) {
 }
 
 func newMachine(t *testing.T, rt *rapid.T) *machine {
-	m := &machine{rt: rt}
+	m := &machine{rt: rt, occurred: make(map[string]string)}
 	draw := rapid.Custom(func(t *rapid.T) script {
 		s := script{
 			lasts:   rapid.SampledFrom([]time.Duration{0, time.Second, 20 * time.Second, 10 * minute}).Draw(t, "lasts"),
@@ -210,7 +213,7 @@ func (m *machine) check(rt *rapid.T) {
 	if l.err != nil && !l.m.isDead() && !errors.Is(l.err, context.Canceled) {
 		rt.Fatalf("the engine has failed: %v", l.err)
 	}
-	if faults := append(l.unsound(), m.broken()...); len(faults) > 0 {
+	if faults := append(append(l.unsound(), m.broken()...), m.recurred()...); len(faults) > 0 {
 		rt.Fatalf("%s\n%s", strings.Join(faults, "\n"), m.dump())
 	}
 }
@@ -265,6 +268,7 @@ func (m *machine) finish(rt *rapid.T) {
 	l.restart()
 	time.Sleep(2 * retryPause)
 	synctest.Wait()
+	m.endRecurrences(rt)
 	for _, id := range m.ids() {
 		if _, err := l.e.Do(context.Background(), admin, id, Release, ""); err == nil {
 			synctest.Wait()

@@ -76,7 +76,9 @@ type Record struct {
 	After        []string          `json:"after,omitempty"`    // a job's: see parseAfter
 	Deadline     time.Time         `json:"deadline,omitzero"`  // a job's: not later
 	Tags         []string          `json:"tags,omitempty"`
-	TopologyName string            `json:"topology,omitempty"` // "inline", or the file's name
+	TopologyName string            `json:"topology,omitempty"`   // "inline", or the file's name
+	Recurrence   string            `json:"recurrence,omitempty"` // whose occurrence a job is
+	Occurrence   time.Time         `json:"occurrence,omitzero"`  // which; none if it was run beside them
 
 	// What has become of it.
 	Held     []string  `json:"held,omitempty"`     // the locks that it holds

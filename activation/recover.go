@@ -142,6 +142,9 @@ func (t *turn) boot(id string) error {
 	if err := t.Put(bootID, []byte(id)); err != nil || !t.rebooted {
 		return err
 	}
+	if err := t.atBoot(); err != nil {
+		return err
+	}
 	var ids []string
 	for k := range t.Scan(activeKey, "") {
 		ids = append(ids, strings.TrimPrefix(k, activeKey))

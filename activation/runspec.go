@@ -90,6 +90,12 @@ func environment(set *Settings, d Defaults, r *Record, phase string, n int, numb
 		"ACTIVATION_DEVICES="+strings.Join(devices, " "),
 		"ACTIVATIOND_SOCKET="+set.Socket,
 	)
+	if r.Recurrence != "" {
+		env = append(env, "ACTIVATION_RECURRENCE="+r.Recurrence)
+		if !r.Occurrence.IsZero() {
+			env = append(env, "ACTIVATION_OCCURRENCE="+r.Occurrence.Format(time.RFC3339Nano))
+		}
+	}
 	if set.Inventory != "" {
 		env = append(env, "ACTIVATION_INVENTORY="+set.Inventory)
 	}

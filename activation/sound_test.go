@@ -83,7 +83,17 @@ func checkStore(tx store.Tx) (faults []string) {
 			fault("%s is in line and %s", r.ID, r.State)
 		}
 	}
-	for _, prefix := range []string{startKey, instantKey, runKey, activeKey, holderKey, queueKey, afterKey, oldKey, sourceKey} {
+	for k, data := range tx.Scan(recurrenceKey, "") {
+		r, err := decodeRecurrence(k, data)
+		if err != nil {
+			fault("%v", err)
+			continue
+		}
+		for _, en := range r.index() {
+			entries[en.key] = string(en.val)
+		}
+	}
+	for _, prefix := range []string{startKey, instantKey, runKey, activeKey, holderKey, queueKey, afterKey, oldKey, sourceKey, memberKey} {
 		for k, v := range tx.Scan(prefix, "") {
 			if val, ok := entries[k]; !ok || val != string(v) {
 				fault("index: %s=%q is of no record", k, v)
@@ -128,6 +138,11 @@ func (l *lab) checkRest(tx store.Tx) (faults []string) {
 			at = at.Add(-t.set.ArmAhead)
 		}
 		next = earliest(next, at)
+	}
+	for k, data := range tx.Scan(recurrenceKey, "") {
+		if r, err := decodeRecurrence(k, data); err == nil && r.Held == "" && !r.Due.IsZero() {
+			next = earliest(next, r.Due.Add(-t.set.ArmAhead))
+		}
 	}
 	if at := l.alarm.wanted(); !at.Equal(next) && !(at.IsZero() && next.IsZero()) {
 		fault("the alarm is set for %v, the next instant is %v", at, next)

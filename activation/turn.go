@@ -21,6 +21,7 @@ const maxTurn = 256
 // A work is what Run has to do: what is not done stays in it.
 type work struct {
 	recovered bool             // what an earlier daemon left has been found
+	steady    bool             // it has been seen to since the clock was set, or the daemon started, that no recurrence is far ahead
 	adopt     []supervisor.Key // attempts of which it is not known whether they run
 	exits     []supervisor.Exit
 	ids       []string
@@ -80,6 +81,11 @@ func (e *Engine) turn(ctx context.Context, w *work) (more bool, err error) {
 				return err
 			}
 		}
+		if !w.steady {
+			if err := t.correct(); err != nil {
+				return err
+			}
+		}
 		var due int
 		if due, err = t.all(w.exits, ids); err != nil {
 			return err
@@ -92,7 +98,7 @@ func (e *Engine) turn(ctx context.Context, w *work) (more bool, err error) {
 		return false, err
 	}
 	w.exits, w.ids = nil, w.ids[len(ids):]
-	e.newBoot, e.rebooted = false, false
+	e.newBoot, e.rebooted, w.steady = false, false, true
 	e.running.Add(int64(t.started))
 	e.open += t.opened
 	e.sleepUntil(next, t.set.ArmAhead)
@@ -225,6 +231,9 @@ func (t *turn) inLineForSlot() []string {
 // that cannot be read, or does not come to rest, is left alone and told of: the
 // others go on.
 func (t *turn) look(id string) (changed bool, err error) {
+	if name, ok := strings.CutPrefix(id, recurrenceMark); ok {
+		return t.recurs(name)
+	}
 	r, err := t.get(id)
 	if err != nil {
 		if !errors.Is(err, fault.NotFound) { // one that is gone was touched before it went
@@ -246,7 +255,7 @@ func (t *turn) look(id string) (changed bool, err error) {
 
 // unschedule removes what the indexes of instants hold of an id that has no
 // usable record, or the engine would find it due for ever.
-func (t *turn) unschedule(id string) error {
+func (t *txn) unschedule(id string) error {
 	for _, prefix := range []string{instantKey, startKey} {
 		for k := range t.Scan(prefix, "") {
 			at, other, err := parseInstant(strings.TrimPrefix(k, prefix))

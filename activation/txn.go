@@ -66,6 +66,9 @@ func (r *Record) index() []entry {
 			es = append(es, r.queueEntry(slotQueue))
 		}
 	}
+	if r.Recurrence != "" && r.State != Finished {
+		es = append(es, entry{member(r.Recurrence, r.ID), []byte{}})
+	}
 	if len(r.After) > 0 && (r.State == Scheduled || r.State == Held || r.State == Waiting) {
 		for _, a := range r.after() {
 			es = append(es, entry{afterKey + a.id + "/" + r.ID, []byte{}})
@@ -93,6 +96,11 @@ func (t *txn) save(old, r *Record) error {
 	}
 	if err := t.tally(old, r); err != nil {
 		return err
+	}
+	if r.Recurrence != "" {
+		if err := t.tallyEnd(old, r); err != nil {
+			return err
+		}
 	}
 	if err := t.weigh(old, r); err != nil {
 		return err

@@ -129,7 +129,7 @@ func local(y int, m time.Month, d, hour, minute, sec, ns int, loc *time.Location
 	t := wall.Add(-most).In(loc)
 	for {
 		_, offset := t.Zone()
-		_, end := t.ZoneBounds()
+		_, end := zoneBounds(t)
 		at := wall.Add(-time.Duration(offset) * time.Second).In(loc)
 		// It is the first offset under which it comes before the offset ends.
 		// If it also comes before the offset begins, it is in the gap, and what

@@ -30,6 +30,7 @@ type Config struct {
 	TopologyDirectory string       `yaml:"topology_directory,path"`
 	Lab               Lab          `yaml:"lab"`
 	Jobs              Jobs         `yaml:"jobs"`
+	Recurrences       []Recurrence `yaml:"recurrences"`
 	Runs              Runs         `yaml:"runs"`
 	History           History      `yaml:"history"`
 	Logging           Logging      `yaml:"logging"`

@@ -118,6 +118,8 @@ func (p *parser) check() {
 	p.oneOf(&p.Jobs.Missed, "run", "skip")
 	p.checkEnvironment(p.Jobs.Environment)
 
+	p.checkRecurrences()
+
 	r := &p.Runs
 	within(p, &r.MaxParallel, 1, 100_000)
 	within(p, &r.ArmAhead, 0, 10*time.Second)

@@ -135,6 +135,11 @@ func newCore(d *daemon, db *bolt.DB) (*core, error) {
 		DB: db, Runs: c.runs, Alarm: c.timer, Boot: strings.TrimSpace(string(boot)), Nodes: file.Nodes, Log: d.log,
 	}, set)
 	c.engine.SetSources(sources)
+	rules, err := c.recurrences(d.Config)
+	if err != nil {
+		return nil, err
+	}
+	c.engine.SetRecurrences(rules)
 	c.engine.BeforeLoad(c.reconfigure)
 	if err := c.tokens.Load(d.Config.Tokens); err != nil {
 		return nil, err
@@ -281,6 +286,11 @@ func (c *core) reconfigure(context.Context) error {
 	if err := c.tokens.Load(conf.Tokens); err != nil {
 		return err
 	}
+	rules, err := c.recurrences(conf)
+	if err != nil {
+		return err
+	}
+	c.engine.SetRecurrences(rules) // also if the file says the same: a user's groups may be others
 	changed := changedKeys(c.config, conf)
 	if !reflect.DeepEqual(c.config.Lab.pools, conf.Lab.pools) { // the file's name may be the same
 		changed = append(changed, "lab.inventory (pools)")

@@ -56,6 +56,8 @@ func groups() []group {
 			"run":         newRunCommand,
 			"retry":       newRetryCommand,
 			"forgive":     newForgiveCommand,
+			"every":       newEveryCommand,
+			"next":        newNextCommand,
 			"linkconf":    newLinkconfCommand,
 			"dellinkconf": newDellinkconfCommand,
 		}},

@@ -72,7 +72,7 @@ func Registry(d Daemon) *control.Registry {
 		control.DeclareStream("events", control.Viewer, "follow what happens", d.events),
 		control.DeclareStream("backup", control.Admin, "a copy of the state, in pieces of base64", d.backup),
 		control.Declare("stop", control.Admin, "stop the daemon; what runs goes on", d.stop),
-	}, d.vlanOps()...)...)
+	}, append(d.vlanOps(), d.everyOps()...)...)...)
 }
 
 // by is who asks, for the engine: below operator one has only one's own jobs.
@@ -109,7 +109,7 @@ func (d Daemon) show(ctx context.Context, _ control.Caller, in control.IDIn) (co
 }
 
 func (d Daemon) list(ctx context.Context, _ control.Caller, in control.ListIn) (control.Reply[control.Activation], error) {
-	f := activation.Filter{Owner: in.Owner, Label: in.Label, Tags: in.Tag, Kind: activation.Kind(in.Kind)}
+	f := activation.Filter{Owner: in.Owner, Label: in.Label, Tags: in.Tag, Kind: activation.Kind(in.Kind), Recurrence: in.Every}
 	switch f.Kind {
 	case "", activation.Job, activation.Reservation:
 	default:
