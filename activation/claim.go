@@ -132,7 +132,7 @@ func (t *turn) claim(r *Record, phase string) error {
 	key := supervisor.Key{ID: r.ID, Phase: phase, N: a.N}
 	t.starts = append(t.starts, start{key, t.spec(r, &a, n), r.slot()})
 	t.news = append(t.news, Happening{Time: t.now, What: "attempt.started", ID: r.ID, State: string(r.State),
-		Reason: fmt.Sprintf("%s attempt %d", phase, a.N)})
+		Reason: fmt.Sprintf("%s attempt %d", phase, a.N), Phase: phase, N: a.N})
 	return nil
 }
 

@@ -224,7 +224,7 @@ func (t *txn) apply(r *Record, e Event, why string) error {
 		r.RetryAt, r.Late = time.Time{}, true
 	}
 	if to != from || why != "" { // the next attempt of a phase is told as an attempt
-		t.news = append(t.news, Happening{Time: t.now, What: "state", ID: r.ID, State: string(r.State), Reason: r.Reason})
+		t.news = append(t.news, Happening{Time: t.now, What: "state", ID: r.ID, State: string(r.State), Reason: r.Reason, Outcome: r.Outcome})
 	}
 	return nil
 }

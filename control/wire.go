@@ -252,6 +252,10 @@ type Event struct {
 	ID     string    `json:"id,omitempty"`
 	State  string    `json:"state,omitempty"`
 	Reason string    `json:"reason,omitempty"`
+
+	Outcome string `json:"outcome,omitempty"` // of what has finished
+	Phase   string `json:"phase,omitempty"`   // of an attempt
+	Attempt int    `json:"attempt,omitempty"` // its number
 }
 
 // BackupOut is a piece of a backup.

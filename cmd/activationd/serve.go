@@ -64,6 +64,7 @@ func serve(ctx context.Context, d *daemon) error {
 		c.watchStore,
 		c.watchRequests,
 		c.watchReloads,
+		c.logHappenings(c.engine.Newest()),
 		func(ctx context.Context) error { return d.Notify.Watchdog(ctx, c.engine.Alive) },
 	}
 	for _, door := range doors {

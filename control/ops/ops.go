@@ -263,7 +263,8 @@ func (d Daemon) events(ctx context.Context, _ control.Caller, in control.EventsI
 		if in.ID != "" && in.ID != h.ID {
 			return nil
 		}
-		return send(control.Event{Seq: h.Seq, Time: h.Time, What: h.What, ID: h.ID, State: h.State, Reason: h.Reason})
+		return send(control.Event{Seq: h.Seq, Time: h.Time, What: h.What, ID: h.ID, State: h.State, Reason: h.Reason,
+			Outcome: string(h.Outcome), Phase: h.Phase, Attempt: h.N})
 	})
 }
 
