@@ -115,14 +115,16 @@ func (d difference) another() string {
 	y, m, dd := d.now.Date()
 	today := time.Date(y, m, dd, d.ours.Hour(), d.ours.Minute(), 0, 0, d.now.Location())
 	switch zone := d.now.Location().String(); {
-	case elapsing.MatchString(d.text) && d.changes(from.Add(-day), to.Add(day)):
+	case elapsing.MatchString(d.text) && d.changes(from.Add(-90*day), to.Add(90*day)): // the base may be elsewhere
 		return "minutes or hours over a change of the clocks"
-	case (zone == "Europe/Dublin" || zone == "Australia/Lord_Howe") && moving.MatchString(d.text) && d.changes(from.Add(-day), to):
+	case (zone == "Europe/Dublin" || zone == "Australia/Lord_Howe") && moving.MatchString(d.text) && d.changes(from.Add(-365*day), to): // so may this one's
 		return "days over a change of the clocks that is special"
 	case d.changes(d.ours.Add(-slack), d.ours.Add(slack)), d.changes(at.Add(-slack), at.Add(slack)):
 		return "skipped or doubled"
 	case d.changes(today.Add(-slack), today.Add(slack)):
 		return "skipped or doubled today"
+	case moving.MatchString(d.text) && strings.ContainsAny(d.text, "+-") && d.onTheWay():
+		return "skipped or doubled on the way"
 	case otherYear && strings.ContainsAny(d.text, "+-"):
 		return "another year's summer time"
 	}
@@ -133,4 +135,16 @@ func (d difference) another() string {
 func (d difference) changes(a, b time.Time) bool {
 	_, end := a.In(d.now.Location()).ZoneBounds()
 	return !end.IsZero() && !end.After(b)
+}
+
+// onTheWay says whether ours is a time of day at about which clocks change in
+// the week from now: where "tomorrow + 9 days" comes by.
+func (d difference) onTheWay() bool {
+	_, end := d.now.In(d.now.Location()).ZoneBounds()
+	if end.IsZero() || end.Sub(d.now) > 8*24*time.Hour {
+		return false
+	}
+	y, m, dd := end.Date()
+	at := time.Date(y, m, dd, d.ours.Hour(), d.ours.Minute(), 0, 0, d.now.Location())
+	return at.Sub(end).Abs() <= 2*time.Hour
 }

@@ -166,11 +166,11 @@ func (s *timespec) choose() (time.Time, error) {
 		if s.utc {
 			s.y, s.m, s.d = s.now.In(s.loc).Date()
 		}
-		t := s.end(s.on(s.y, s.d))
-		if n := s.now.In(s.loc); sameDay(t, n) && t.Hour()*60+t.Minute() <= n.Hour()*60+n.Minute() {
-			t = s.end(s.on(s.y, s.d+1))
+		w := s.reach(s.on(s.y, s.d))
+		if now := s.wallOf(s.now).clock; sameDay(w.clock, now) && !w.clock.After(now) {
+			return s.end(s.on(s.y, s.d+1)), nil
 		}
-		return t, nil
+		return s.means(w), nil
 	case s.monthy && !s.yearly:
 		return s.nextYear()
 	case s.monthy:
@@ -236,7 +236,9 @@ func (s *timespec) wallOf(t time.Time) wall {
 }
 
 // end returns the instant that is reached from w by all shifts.
-func (s *timespec) end(w wall) time.Time {
+func (s *timespec) end(w wall) time.Time { return s.means(s.reach(w)) }
+
+func (s *timespec) reach(w wall) wall {
 	for _, sh := range s.shifts {
 		switch y, m, d := w.clock.Date(); sh.unit {
 		case minuteWord:
@@ -253,7 +255,7 @@ func (s *timespec) end(w wall) time.Time {
 			w = wall{clock: time.Date(y+sh.n, m, d, w.clock.Hour(), w.clock.Minute(), 0, 0, time.UTC)}
 		}
 	}
-	return s.means(w)
+	return w
 }
 
 // means returns the instant of w: of two, the first, or the second if that is over.
@@ -262,6 +264,9 @@ func (s *timespec) means(w wall) time.Time {
 		return w.exact
 	}
 	y, m, d := w.clock.Date()
+	if y < first.Year()-1 || y > last.Year() {
+		return w.clock // it will be refused, and zones have no rules for any year
+	}
 	t := local(y, m, d, w.clock.Hour(), w.clock.Minute(), w.clock.Second(), 0, s.loc)
 	if _, end := t.ZoneBounds(); t.Before(s.now) && !end.IsZero() {
 		_, before := t.Zone()
