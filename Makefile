@@ -12,7 +12,7 @@ FUZZTIME ?= 10s
 PKG      ?= ./...
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-PROGRAMS := activationd atctl atctl-tls atwrap
+PROGRAMS := activationd atctl atctl-lab atctl-tls atwrap
 
 # Whole-program tests and measurements are run by targets of their own.
 UNITS = $(shell go list ./... | grep -vE '/(test|bench)(/|$$)')
@@ -24,15 +24,15 @@ NO_SKIPS := $(if $(CI),$(if $(filter 0,$(shell id -u)),-no-skips))
 ROOT     := $(filter 0,$(shell id -u))
 GOTEST    = go run ./scripts/gotest $(NO_SKIPS)
 
-.PHONY: help build demo test test-short unit whole bench torture lint vet shellcheck fuzz clean install install-deps
+.PHONY: help build demo test test-short test-lab unit whole bench torture lint vet shellcheck fuzz clean install install-deps
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-12s %s\n' "$$t" "$$d"; done
 
-build: ## the three programs, static, into bin/
+build: ## the programs, static, into bin/
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.buildVersion=$(VERSION)' -o bin/ $(PROGRAMS:%=./cmd/%)
 
-demo: build ## two overlapping reservations on a real switch, checked, in under a minute
+demo: build ## two overlapping reservations on real switches, checked; about a minute
 	@scripts/install-deps demo
 	@scripts/demo/run
 
@@ -40,6 +40,12 @@ test: install-deps lint build unit whole ## everything; a summary of what was sk
 
 test-short: vet ## what needs no root and little time
 	go run ./scripts/gotest -short -timeout 5m ./...
+
+test-lab: ## the laboratory's work on real switches and routers
+ifneq ($(ROOT),)
+	@scripts/install-deps lab
+endif
+	$(GOTEST) -race -timeout 10m -count=1 ./test/lab
 
 install-deps:
 ifneq ($(ROOT),)
@@ -84,10 +90,9 @@ fuzz: ## each fuzz target for FUZZTIME (10s)
 	scripts/fuzz $(FUZZTIME) $(PKG)
 
 install: build ## into $(DESTDIR)$(PREFIX)
-	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/activationd/scripts/lib' '$(DESTDIR)$(PREFIX)/lib/systemd/system'
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/activationd/scripts' '$(DESTDIR)$(PREFIX)/lib/systemd/system'
 	install $(PROGRAMS:%=bin/%) '$(DESTDIR)$(PREFIX)/bin'
 	install scripts/activate scripts/deactivate '$(DESTDIR)$(PREFIX)/share/activationd/scripts'
-	install -m 644 scripts/lib/vlan.sh '$(DESTDIR)$(PREFIX)/share/activationd/scripts/lib'
 	for unit in activationd.service activationd.socket; do \
 		sed 's|/usr/bin/|$(PREFIX)/bin/|' scripts/units/$$unit >'$(DESTDIR)$(PREFIX)/lib/systemd/system/'$$unit; \
 	done

@@ -124,7 +124,7 @@ func (t *turn) claim(r *Record, phase string) error {
 		return err
 	}
 	key := supervisor.Key{ID: r.ID, Phase: phase, N: a.N}
-	t.starts = append(t.starts, start{key, t.spec(r, &a, n)})
+	t.starts = append(t.starts, start{key, t.spec(r, &a, n), r.slot()})
 	t.news = append(t.news, Happening{Time: t.now, What: "attempt.started", ID: r.ID, State: string(r.State),
 		Reason: fmt.Sprintf("%s attempt %d", phase, a.N)})
 	return nil
@@ -158,7 +158,18 @@ func (e *Engine) start(starts []start) (failed []supervisor.Exit) {
 		return nil
 	}
 	errs := make([]error, len(starts))
-	each(len(starts), func(i int) { errs[i] = e.parts.Runs.Start(starts[i].key, starts[i].spec) })
+	each(len(starts), func(i int) {
+		key, spec := starts[i].key, starts[i].spec
+		if starts[i].kept {
+			dir, err := e.keep(key.ID, spec.UID, spec.GID)
+			if err != nil {
+				errs[i] = err
+				return
+			}
+			spec.Env = append(spec.Env, "ACTIVATION_KEEP_DIR="+dir)
+		}
+		errs[i] = e.parts.Runs.Start(key, spec)
+	})
 	now := time.Now().Round(0)
 	for i, err := range errs {
 		if err == nil {

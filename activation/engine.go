@@ -24,6 +24,11 @@ type Runs interface {
 	Exits() <-chan supervisor.Exit // one for each Start that succeeded and each Adopt that said Running
 	Started(supervisor.Key) (pid int, at time.Time, ok bool)
 	RunDir(supervisor.Key) string
+	// Keep makes an activation's directory, if it is not there, for a user (-1 is
+	// the daemon's own), Unkeep removes it, and Kept lists those there are.
+	Keep(id string, uid, gid int) (dir string, err error)
+	Unkeep(id string) error
+	Kept() (ids []string, err error)
 	Remove(supervisor.Key) error
 	Guard() (guard, why string)
 }
@@ -68,7 +73,8 @@ type Engine struct {
 	open     int           // open attempts of both phases; Run's own
 	newBoot  bool          // the machine was started anew, and the store does not know; Run's own, until its first turn
 	rebooted bool          // the same, and there was a daemon before; Run's own, until its first turn
-	evidence chan struct{} // capacity one: there is evidence to be removed
+	evidence chan struct{} // capacity one: there is evidence to be removed, or something in kept.over
+	kept     keeper
 
 	loader loader
 }
@@ -159,6 +165,7 @@ func (e *Engine) update(ctx context.Context, fn func(*txn) error) error {
 		return err
 	}
 	e.hub.publish(t.news)
+	e.unkeep(t.over)
 	if len(heads) > 0 {
 		e.touch(heads...)
 	}

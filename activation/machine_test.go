@@ -59,6 +59,8 @@ func history(t *testing.T, rt *rapid.T) {
 			"verb2":     m.verb,
 			"load":      m.load,
 			"link":      m.link,
+			"lease":     m.lease,
+			"lease2":    m.lease,
 			"sleep":     m.sleep,
 			"sleep2":    m.sleep,
 			"die":       m.die,
@@ -80,6 +82,8 @@ type machine struct {
 	calm    bool // scripts end from now on
 	sources []*fakeSource
 	rt      *rapid.T
+
+	promises []promise
 }
 
 var (
@@ -124,6 +128,7 @@ func newMachine(t *testing.T, rt *rapid.T) *machine {
 	m.scripts = rapid.SliceOfN(draw, 1, 6).Draw(rt, "scripts")
 	m.l = &lab{t: t, mem: newMemStore(), w: newWorld(), boot: "boot0", set: testSettings()}
 	m.l.db = m.l.mem
+	withPool(&m.l.set)
 	m.l.set.Jobs.Timeout = hour
 	m.l.set.Jobs.BackoffMax, m.l.set.Reservations.BackoffMax = hour, hour
 	m.l.set.Keep = rapid.SampledFrom([]time.Duration{0, minute, 100 * hour}).Draw(rt, "keep")
@@ -190,7 +195,7 @@ func (m *machine) check(rt *rapid.T) {
 	if l.err != nil && !l.m.isDead() && !errors.Is(l.err, context.Canceled) {
 		rt.Fatalf("the engine has failed: %v", l.err)
 	}
-	if faults := l.unsound(); len(faults) > 0 {
+	if faults := append(l.unsound(), m.broken()...); len(faults) > 0 {
 		rt.Fatalf("%s\n%s", strings.Join(faults, "\n"), m.dump())
 	}
 }
@@ -266,8 +271,9 @@ func (m *machine) finish(rt *rapid.T) {
 	}
 	time.Sleep(5000 * hour)
 	m.check(rt)
+	m.freeVLANs(rt)
 	for _, k := range l.mem.sorted("") {
-		if !strings.HasPrefix(k, "n/") && !strings.HasPrefix(k, loadKey) && !strings.HasPrefix(k, topologyKey) {
+		if !strings.HasPrefix(k, "n/") && !strings.HasPrefix(k, "vlan/used/") && !strings.HasPrefix(k, loadKey) && !strings.HasPrefix(k, topologyKey) {
 			rt.Fatalf("%s is left for ever", k)
 		}
 	}

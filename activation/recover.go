@@ -9,6 +9,7 @@ import (
 	"activationd/store"
 	"activationd/supervisor"
 	"activationd/supervisor/wrapper"
+	"activationd/vlanstore"
 )
 
 // recover takes up what an earlier daemon left: it adopts what runs, collects
@@ -21,6 +22,10 @@ func (e *Engine) recover(ctx context.Context, w *work) error {
 			return fmt.Errorf("taking up what an earlier daemon left: %w", err)
 		}
 		w.recovered = true
+		if err := e.parts.DB.View(ctx, vlanstore.Verify); err != nil && ctx.Err() == nil {
+			e.parts.Log.Error("what the state has of VLANs is not sound; see that nobody has one twice, and restore a backup", "err", err)
+		}
+		e.findKept(ctx)
 		token(e.evidence)
 	}
 	// Some at a time, that Run may answer and start what is due between them;

@@ -38,16 +38,21 @@ func (t *turn) spec(r *Record, a *Attempt, number uint64) wrapper.Spec {
 	if r.Umask != nil {
 		s.Umask = *r.Umask
 	}
-	user := r.User
-	if user == nil {
-		user = d.User
-	}
+	user := t.set.userOf(r)
 	if user != nil && t.set.SwitchUsers {
 		s.UID, s.GID, s.Groups = user.UID, user.GID, user.Groups
 	}
 	s.Topology = slices.Clone(t.topology(r.ID, "applied"))
 	s.Env = environment(t.set, d, r, phase, s.Attempt, number, user)
 	return s
+}
+
+// userOf is the user as whom r's scripts run; nil: the daemon's own.
+func (s *Settings) userOf(r *Record) *Identity {
+	if r.User != nil {
+		return r.User
+	}
+	return s.Of(r).User
 }
 
 // environment is the script's, but for what only its wrapper knows.
@@ -71,6 +76,9 @@ func environment(set *Settings, d Defaults, r *Record, phase string, n int, numb
 		"ACTIVATION_DEVICES="+strings.Join(r.Held, " "),
 		"ACTIVATIOND_SOCKET="+set.Socket,
 	)
+	if set.Inventory != "" {
+		env = append(env, "ACTIVATION_INVENTORY="+set.Inventory)
+	}
 	if r.slot() {
 		env = append(env, "ACTIVATION_END="+r.End.Format(time.RFC3339Nano))
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"activationd/supervisor/wrapper"
+	"activationd/vlanstore"
 )
 
 // Settings are what the configuration says of activations. They may be replaced
@@ -28,7 +29,9 @@ type Settings struct {
 	NoNewPrivs  bool
 	Limits      []wrapper.Limit
 	Umask       int
-	SwitchUsers bool // the daemon may run as other users: it is root
+	Inventory   string          // ACTIVATION_INVENTORY, unless empty
+	Pools       vlanstore.Pools // of VLANs, by domain
+	SwitchUsers bool            // the daemon may run as other users: it is root
 }
 
 // Defaults are what holds where a job or a reservation says nothing itself.

@@ -26,8 +26,10 @@ func (l *lab) unsound() (faults []string) {
 	l.w.mu.Unlock()
 	_ = l.db.View(context.Background(), func(tx store.Tx) error {
 		faults = append(faults, checkStore(tx)...)
+		faults = append(faults, checkVLANs(tx)...)
 		if l.stop != nil && !l.m.isDead() && (l.mem == nil || !l.mem.full.Load()) {
 			faults = append(faults, l.checkRest(tx)...)
+			faults = append(faults, l.checkKept(tx)...)
 		}
 		return nil
 	})

@@ -12,7 +12,8 @@ import (
 // sweepAtOnce is how many runs' evidence is removed before that is written down.
 const sweepAtOnce = 64
 
-// sweep removes evidence that has been kept long enough, beside Run, until ctx
+// sweep removes evidence that has been kept long enough, and the directories of
+// reservations that have finished, beside Run, until ctx
 // is done. What is to be removed is in the store, so that none of it is
 // forgotten.
 func (e *Engine) sweep(ctx context.Context) {
@@ -22,6 +23,7 @@ func (e *Engine) sweep(ctx context.Context) {
 			return
 		case <-e.evidence:
 		}
+		e.sweepKept()
 		for from := evidenceKey; from != "" && ctx.Err() == nil; {
 			var err error
 			if from, err = e.sweepSome(ctx, from); err != nil && ctx.Err() == nil {

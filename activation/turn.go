@@ -42,6 +42,7 @@ type turn struct {
 type start struct {
 	key  supervisor.Key
 	spec wrapper.Spec
+	kept bool // it has a directory that is kept from attempt to attempt
 }
 
 // turns takes turns until nothing is left to do now.
@@ -92,6 +93,7 @@ func (e *Engine) turn(ctx context.Context, w *work) (more bool, err error) {
 	e.open += t.opened
 	e.sleepUntil(next, t.set.ArmAhead)
 	e.hub.publish(t.news)
+	e.unkeep(t.over)
 	for _, k := range t.stops {
 		e.stop(k)
 	}

@@ -23,7 +23,9 @@ type txn struct {
 	// turn is to look at.
 	freed []string
 	later []string
-	news  []Happening
+	// over are reservations that have finished.
+	over []string
+	news []Happening
 }
 
 // get reads a record. Its error is of kind fault.NotFound when there is none.
@@ -212,6 +214,9 @@ func (t *txn) apply(r *Record, e Event, why string) error {
 	if to != from {
 		r.State, r.Since = to, t.now
 		t.enter(r, from, e)
+		if err := t.giveBack(r, from); err != nil {
+			return err
+		}
 	} else if e == RunNow {
 		r.RetryAt, r.Late = time.Time{}, true
 	}

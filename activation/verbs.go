@@ -16,6 +16,7 @@ import (
 // to touch.
 type By struct {
 	Name    string
+	UID     int // -1: not known
 	OnlyOwn bool
 }
 

@@ -3,6 +3,8 @@ package activation
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,7 +34,8 @@ type world struct {
 	began   func(*worldRun)              // called when a script begins, with mu held
 	starts  func(k supervisor.Key) error // called for each Start
 	removed []supervisor.Key
-	unclear int // so many calls of Adopt fail
+	kept    map[string]bool // the directories that there are
+	unclear int             // so many calls of Adopt fail
 	faults  []string
 }
 
@@ -51,6 +54,7 @@ type worldRun struct {
 func newWorld() *world {
 	return &world{
 		runs:    make(map[supervisor.Key]*worldRun),
+		kept:    make(map[string]bool),
 		scripts: func(supervisor.Key) script { return script{lasts: time.Second} },
 	}
 }
@@ -279,6 +283,35 @@ func (f *fakeRuns) Exits() <-chan supervisor.Exit { return f.exits }
 func (f *fakeRuns) Started(k supervisor.Key) (int, time.Time, bool) { return 0, time.Time{}, false }
 
 func (f *fakeRuns) RunDir(k supervisor.Key) string { return "/runs/" + k.String() }
+
+func (f *fakeRuns) Keep(id string, _, _ int) (string, error) {
+	if f.mortal.lives() {
+		f.w.mu.Lock()
+		defer f.w.mu.Unlock()
+		f.w.kept[id] = true
+	}
+	return "/kept/" + id, nil
+}
+
+func (f *fakeRuns) Unkeep(id string) error {
+	if f.mortal.lives() {
+		f.w.mu.Lock()
+		defer f.w.mu.Unlock()
+		for k, r := range f.w.runs {
+			if k.ID == id && !r.over() {
+				f.w.fault("the directory of %s is removed while %v runs", id, k)
+			}
+		}
+		delete(f.w.kept, id)
+	}
+	return nil
+}
+
+func (f *fakeRuns) Kept() ([]string, error) {
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	return slices.Sorted(maps.Keys(f.w.kept)), nil
+}
 
 func (f *fakeRuns) Remove(k supervisor.Key) error {
 	if f.mortal.lives() {

@@ -95,6 +95,9 @@ func run(only string, runs int, quick bool) (err error) {
 		{"reload", reload},
 		{"idle", idle},
 		{"tree", tree},
+		{"generate", generate},
+		{"slow", slow},
+		{"vlans", vlanSpeed},
 	} {
 		if !match.MatchString(s.name) {
 			continue

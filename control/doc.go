@@ -6,7 +6,8 @@
 //
 // # The line protocol
 //
-// A request is a command and its arguments, each on a line, and an empty line:
+// A request is a command of one word or two, its arguments, each on a line, and
+// an empty line:
 //
 //	show
 //	id:1042@ostrava

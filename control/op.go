@@ -11,7 +11,7 @@ import (
 // An Op is one operation, declared once: every face of the daemon (the line
 // protocol, HTTP, help, the access rights) comes out of it.
 type Op struct {
-	Name string
+	Name string // a word, or two with a blank between them: "vlan list"
 	Role Role   // the least that may
 	Help string // one line
 	In   reflect.Type
@@ -125,7 +125,8 @@ func newOp[In, Out any](name string, role Role, help string) Op {
 	if err != nil {
 		panic(fmt.Sprintf("operation %s: %v", name, err))
 	}
-	if name == "" || name != strings.ToLower(name) || strings.ContainsAny(name, ": \t\r\n\"") {
+	if words := strings.Fields(name); len(words) < 1 || len(words) > 2 || name != strings.Join(words, " ") ||
+		name != strings.ToLower(name) || strings.ContainsAny(name, ":\"") {
 		panic(fmt.Sprintf("operation %q: not a name", name))
 	}
 	return Op{Name: name, Role: role, Help: help, In: in, Out: out, plan: p}

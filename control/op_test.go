@@ -36,7 +36,8 @@ func TestDeclareNonsense(t *testing.T) {
 	for name, declare := range map[string]func(){
 		"no name":           func() { declared[control.Nothing]("") },
 		"upper case":        func() { declared[control.Nothing]("Reload") },
-		"a blank":           func() { declared[control.Nothing]("re load") },
+		"two blanks":        func() { declared[control.Nothing]("re  load") },
+		"three words":       func() { declared[control.Nothing]("re load it") },
 		"no struct":         func() { declared[string]("x") },
 		"no tag":            func() { declared[untagged]("x") },
 		"an unknown option": func() { declared[optioned]("x") },

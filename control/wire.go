@@ -230,3 +230,85 @@ type WhyLine struct {
 	Time time.Time `json:"time,omitzero"` // when it happened
 	Text string    `json:"text"`
 }
+
+// A VLANLease is a VLAN id that is not free.
+type VLANLease struct {
+	Domain string    `json:"domain"`
+	ID     int       `json:"id"`
+	State  string    `json:"state"`            // leased | quarantined
+	Holder string    `json:"holder,omitempty"` // who has it, or had it last
+	Link   string    `json:"link,omitempty"`   // what for
+	Since  time.Time `json:"since"`
+	Reason string    `json:"reason,omitempty"`
+}
+
+// A VLANPool is a pool and what has become of its ids.
+type VLANPool struct {
+	Domain      string `json:"domain"`
+	Ranges      string `json:"ranges"`            // "100-199,300"; empty: the inventory has the domain no more
+	Exclude     string `json:"exclude,omitempty"` // "150"
+	Size        int    `json:"size"`
+	Free        int    `json:"free"`
+	Leased      int    `json:"leased"`
+	Quarantined int    `json:"quarantined"`
+	Outside     int    `json:"outside,omitempty"` // not free, and not of the pool any more
+}
+
+// VLANListIn narrows a list of leases.
+type VLANListIn struct {
+	Domain string `arg:"domain"`
+	Holder string `arg:"holder"`
+	State  string `arg:"state"`
+}
+
+// VLANAllocIn asks for ids for a holder's links, all or none. The first domain
+// and the first id are the first link's, and so on; one domain may be all links'.
+type VLANAllocIn struct {
+	Holder string   `arg:"holder,required"`
+	Link   []string `arg:"link,required"`
+	Domain []string `arg:"domain,required"`
+	ID     []string `arg:"id"` // this one; 0: the lowest that is free. None means 0 for all
+}
+
+// VLANReleaseIn names one lease, or a holder's: all, or that for one link.
+type VLANReleaseIn struct {
+	Domain string `arg:"domain"`
+	ID     int    `arg:"id"`
+	Holder string `arg:"holder"`
+	Link   string `arg:"link"`
+}
+
+// VLANIn names one id.
+type VLANIn struct {
+	Domain string `arg:"domain,required"`
+	ID     int    `arg:"id,required"`
+}
+
+// VLANQuarantineIn names one id, and says why nobody may have it.
+type VLANQuarantineIn struct {
+	Domain string `arg:"domain,required"`
+	ID     int    `arg:"id,required"`
+	Reason string `arg:"reason,required"`
+}
+
+// SectionIn asks for a section, for as long as the reply is read.
+type SectionIn struct {
+	Name string `arg:"name"` // "vlan" if there is none
+	Wait string `arg:"wait"` // for it to be free: 30s; 0 not at all
+	Hold string `arg:"hold"` // at most: 60s
+}
+
+// A SectionLine tells how an entry goes: it may have to wait; once it is inside,
+// it is that until the caller hangs up, or the time to hold it is over.
+type SectionLine struct {
+	What string `json:"what"`          // waiting | inside
+	For  string `json:"for,omitempty"` // while waiting: who is inside
+}
+
+// A SectionVisit is somebody in a section, or in line for it.
+type SectionVisit struct {
+	Name  string    `json:"name"`
+	Who   string    `json:"who"`
+	What  string    `json:"what"` // inside | waiting
+	Since time.Time `json:"since"`
+}

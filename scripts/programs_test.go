@@ -1,3 +1,5 @@
+// Package scripts tests the demo and the units whole. The lab scripts are tested in
+// test/lab, on real switches.
 package scripts
 
 import (
@@ -50,7 +52,7 @@ func shortDir(t *testing.T) string {
 func buildPrograms(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	out, err := exec.Command("go", "build", "-o", dir, "../cmd/activationd", "../cmd/atctl", "../cmd/atwrap").CombinedOutput()
+	out, err := exec.Command("go", "build", "-o", dir, "../cmd/...").CombinedOutput()
 	if err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
@@ -61,6 +63,7 @@ func buildPrograms(t *testing.T) string {
 type demo struct {
 	cmd   *exec.Cmd
 	tmp   string
+	out   *os.File // what it says comes out here
 	lines chan string
 	said  strings.Builder
 }
@@ -79,6 +82,7 @@ func startDemo(t *testing.T, bin string) *demo {
 		t.Fatal(err)
 	}
 	_ = w.Close()
+	d.out = r
 	go func() {
 		defer close(d.lines)
 		for in := bufio.NewScanner(r); in.Scan(); {
@@ -124,10 +128,10 @@ func (d *demo) nothingLeft(t *testing.T) {
 }
 
 func TestDemo(t *testing.T) {
-	needRoot(t, "ovs-vswitchd", "ip", "jq", "nc", "ping", "ss")
+	needRoot(t, "ovs-vswitchd", "/usr/sbin/sshd", "ip", "jq", "nc", "nsenter", "ping")
 	t.Parallel()
 	d := startDemo(t, buildPrograms(t))
-	passed := d.until("26 of 26 checks passed")
+	passed := d.until("28 of 28 checks passed")
 	d.until("")
 	if err := d.cmd.Wait(); err != nil || !passed {
 		t.Errorf("the demo ended with %v:\n%s", err, &d.said)
@@ -137,11 +141,11 @@ func TestDemo(t *testing.T) {
 
 // TestDemoInterrupted presses Ctrl-C at several instants.
 func TestDemoInterrupted(t *testing.T) {
-	needRoot(t, "ovs-vswitchd", "ip", "jq", "nc", "ping", "ss")
+	needRoot(t, "ovs-vswitchd", "/usr/sbin/sshd", "ip", "jq", "nc", "nsenter", "ping")
 	t.Parallel()
 	bin := buildPrograms(t)
 	for _, when := range []string{
-		"an Open vSwitch", "  the daemon", "version ", "before any slot", "nc -N", "1042@demo  activating", "both slots are running",
+		"two Open vSwitches", "the inventory says", "version ", "before any slot", "nc -N", "1042@demo  activating", "both slots are running",
 	} {
 		t.Run(when, func(t *testing.T) {
 			t.Parallel()
@@ -164,6 +168,24 @@ func TestDemoInterrupted(t *testing.T) {
 			d.nothingLeft(t)
 		})
 	}
+}
+
+// TestDemoUnheard goes away while the demo speaks: a pipe that nobody reads ends it.
+func TestDemoUnheard(t *testing.T) {
+	needRoot(t, "ovs-vswitchd", "/usr/sbin/sshd", "ip", "jq", "nc", "nsenter", "ping")
+	t.Parallel()
+	d := startDemo(t, buildPrograms(t))
+	if !d.until("two reservations are announced") {
+		t.Errorf("the demo never came so far:\n%s", &d.said)
+	}
+	if err := d.out.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := d.cmd.Wait(); err == nil {
+		t.Error("the demo ended well, and nobody heard of it")
+	}
+	d.until("")
+	d.nothingLeft(t)
 }
 
 // bootScript becomes an init in namespaces of its own. Systemd cleans /tmp at

@@ -48,10 +48,10 @@ func newBench(t testing.TB, guard string) *bench {
 	t.Helper()
 	dir := t.TempDir()
 	b := &bench{t: t, config: supervisor.Config{
-		Atwrap: atwrap, RunsDir: filepath.Join(dir, "runs"), ConfigRoot: filepath.Join(dir, "config"), Guard: guard,
+		Atwrap: atwrap, RunsDir: filepath.Join(dir, "runs"), ConfigRoot: filepath.Join(dir, "config"), KeptDir: filepath.Join(dir, "kept"), Guard: guard,
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}}
-	for _, d := range []string{b.config.RunsDir, b.config.ConfigRoot} {
+	for _, d := range []string{b.config.RunsDir, b.config.ConfigRoot, b.config.KeptDir} {
 		if err := os.Mkdir(d, 0o755); err != nil {
 			t.Fatal(err)
 		}

@@ -58,13 +58,14 @@ const (
 	huntPause    = 10 * time.Millisecond
 )
 
-// kill kills what belongs to the run until a pass over /proc finds nothing:
+// kill kills what belongs to the run until two passes over /proc find nothing:
 // what was in its cgroup, its session or its process group, carries its mark,
-// or descends from such.
+// or descends from such. One pass is not enough: a process that is just becoming
+// another program (execve) shows no environment, and so no mark.
 func (r *remains) kill() (int, error) {
 	killed := map[wrapper.Process]bool{}
 	patience := time.Now().Add(huntPatience)
-	for {
+	for empty := 0; ; {
 		if c := r.cgroup(); c != "" {
 			for _, pid := range cgroupProcs(c) {
 				if p, ok := wrapper.Stat(pid); ok {
@@ -74,7 +75,9 @@ func (r *remains) kill() (int, error) {
 			_ = os.WriteFile(filepath.Join(c, "cgroup.kill"), []byte("1"), 0) // may be gone, may have no such file
 		}
 		found := r.find()
-		if len(found) == 0 {
+		if len(found) > 0 {
+			empty = 0
+		} else if empty++; empty == 2 {
 			break
 		}
 		// What is stopped cannot fork while the others are being killed.

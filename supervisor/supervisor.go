@@ -27,9 +27,11 @@ type Key struct {
 // String returns "<id>.<phase>.<n>", the name of the run's directory.
 func (k Key) String() string { return k.ID + "." + k.Phase + "." + strconv.Itoa(k.N) }
 
-func (k Key) check() error {
-	if name := k.String(); name[0] == '.' || len(name) > 200 || strings.ContainsAny(name, "/\x00\n") {
-		return fmt.Errorf("%q cannot be the name of a run's directory: %w", name, fault.Invalid)
+func (k Key) check() error { return checkName(k.String()) }
+
+func checkName(name string) error {
+	if name == "" || name[0] == '.' || len(name) > 200 || strings.ContainsAny(name, "/\x00\n") {
+		return fmt.Errorf("%q cannot be the name of a directory: %w", name, fault.Invalid)
 	}
 	return nil
 }
@@ -39,6 +41,7 @@ type Config struct {
 	Atwrap     string // the wrapper's program
 	RunsDir    string // the runs' directories are made in it; it must exist
 	ConfigRoot string // the configuration directories are made in it; it must exist
+	KeptDir    string // the activations' directories are made in it; it must exist when one is; empty: there are none
 	Guard      string // wrapper.GuardSubreaper: do not use cgroups; empty: the best there is
 	Log        *slog.Logger
 }
@@ -70,7 +73,10 @@ type Exit struct {
 // New finds out whether runs can be started here and how they can be
 // contained. It starts no run. The caller closes the Supervisor.
 func New(c Config) (*Supervisor, error) {
-	for _, dir := range []*string{&c.Atwrap, &c.RunsDir, &c.ConfigRoot} {
+	for _, dir := range []*string{&c.Atwrap, &c.RunsDir, &c.ConfigRoot, &c.KeptDir} {
+		if *dir == "" {
+			continue
+		}
 		abs, err := filepath.Abs(*dir)
 		if err != nil {
 			return nil, err

@@ -191,6 +191,15 @@ func alive(pid int) bool {
 	return ok && p.State != 'Z' && p.State != 'X'
 }
 
+// aliveSince reports whether a process is there that was there before t. Another
+// one may have got its id since: fork bombs make the ids come round again.
+func aliveSince(pid int, t time.Time) bool {
+	p, ok := wrapper.Stat(pid)
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) // cannot fail
+	return ok && alive(pid) && p.Born < time.Duration(now.Nano())-time.Since(t)
+}
+
 // awaitGone waits until a process that need not be ours has ended.
 func awaitGone(t *testing.T, pid int) {
 	t.Helper()

@@ -94,13 +94,13 @@ func TestNothingIsLeftBehind(t *testing.T) {
 				if text == "" && !strings.Contains(o.name, "timeout") { // it may not have come so far
 					t.Errorf("%s: no process was started", o.name)
 				}
-				for _, pid := range pidsIn(t, text) {
-					if alive(pid) {
-						t.Errorf("%s: process %d lives on after the end", o.name, pid)
-					}
-				}
 				if len(a.Attempts) != 1 {
 					t.Fatalf("%s: attempts %+v, want one", o.name, a.Attempts)
+				}
+				for _, pid := range pidsIn(t, text) {
+					if aliveSince(pid, a.Attempts[0].Ended) {
+						t.Errorf("%s: process %d lives on after the end", o.name, pid)
+					}
 				}
 				if c := a.Attempts[0].Contained; c != d.status().Guard {
 					t.Errorf("%s: contained by %q, want %q", o.name, c, d.status().Guard)

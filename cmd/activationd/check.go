@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // check is --check-config: it says all that is wrong, or what was understood.
@@ -46,6 +48,9 @@ func (p *program) check(w io.Writer) error {
 			continue
 		}
 		line("source", "%s", s.Files)
+	}
+	if c.Lab.Inventory != "" {
+		line("lab", "%s, VLANs for %s", c.Lab.Inventory, cmp.Or(strings.Join(c.Lab.pools.Domains(), ", "), "nobody"))
 	}
 	line("atwrap", "%s", atwrap)
 	for _, n := range notices {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"activationd/control"
+	"activationd/vlanstore"
 )
 
 // A Config is the daemon's settings: what stands in the configuration file,
@@ -27,6 +28,7 @@ type Config struct {
 	Sources           []Source     `yaml:"sources"`
 	MaxRemoval        Share        `yaml:"max_removal"` // a load that removes more of the live ones needs force
 	TopologyDirectory string       `yaml:"topology_directory,path"`
+	Lab               Lab          `yaml:"lab"`
 	Jobs              Jobs         `yaml:"jobs"`
 	Runs              Runs         `yaml:"runs"`
 	History           History      `yaml:"history"`
@@ -104,6 +106,13 @@ func (s *SQL) Location() *time.Location {
 		return nil // the parse has seen it, so its file has gone since
 	}
 	return loc
+}
+
+// A Lab is a laboratory whose devices the scripts configure.
+type Lab struct {
+	Inventory string `yaml:"inventory,path"` // a file; empty: none
+
+	pools vlanstore.Pools // of the inventory, as loadConfig has read it
 }
 
 // Reservations has what a reservation does not say itself.

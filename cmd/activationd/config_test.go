@@ -285,7 +285,7 @@ func TestExampleHasEveryKey(t *testing.T) {
 		if !slices.Contains([]string{ // these are called examples
 			"listen", "sources", "tokens", "socket.path", "socket.mode", "access.admins", "access.operators",
 			"access.viewers", "access.others", "topology_directory", "reservations.user", "reservations.environment",
-			"jobs.environment", "runs.limits",
+			"jobs.environment", "runs.limits", "lab.inventory",
 		}, key) {
 			t.Errorf("the example shows a value for %s that is not the default", key)
 		}

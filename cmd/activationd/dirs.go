@@ -47,8 +47,9 @@ func (s *surroundings) base(variable, inHome string) string {
 
 // directories are the daemon's places on the disk.
 type directories struct {
-	State      string // 0700; what must survive
+	State      string // what must survive
 	Runs       string // in State: a directory for each attempt
+	Kept       string // in State: a directory for each reservation that is begun
 	Topologies string // in State: where linkconf looks, unless the configuration says where
 	Runtime    string // the control socket; gone after a boot
 	ConfigRoot string // in Runtime: configuration directories of what runs
@@ -85,6 +86,7 @@ func chooseDirs(o *options, s *surroundings) (*directories, error) {
 		d.Runtime, d.trust = "/tmp/activationd-"+strconv.Itoa(s.uid), false
 	}
 	d.Runs = filepath.Join(d.State, "runs")
+	d.Kept = filepath.Join(d.State, "kept")
 	d.Topologies = filepath.Join(d.State, "topologies")
 	d.ConfigRoot = filepath.Join(d.Runtime, "config")
 	return &d, nil
@@ -100,10 +102,10 @@ func firstOf(list string) string {
 // make makes the directories that are not there and refuses those in which
 // others could put something in our way.
 func (d *directories) make(uid int) error {
-	runtime, configRoot := fs.FileMode(0o700), fs.FileMode(0o700)
+	runtime, own := fs.FileMode(0o700), fs.FileMode(0o700)
 	if uid == 0 {
-		// Others reach the socket, and a run's user his own directory.
-		runtime, configRoot = 0o755, 0o711
+		// Others reach the socket, and a run's user his own directories.
+		runtime, own = 0o755, 0o711
 	}
 	if !d.trust {
 		if err := ownDirectory(d.Runtime, uid); err != nil {
@@ -114,11 +116,12 @@ func (d *directories) make(uid int) error {
 		path, flag string
 		mode       fs.FileMode
 	}{
-		{d.State, "--state-dir", 0o700},
+		{d.State, "--state-dir", own},
 		{d.Runs, "--state-dir", 0o700},
+		{d.Kept, "--state-dir", own},
 		{d.Topologies, "--state-dir", 0o700},
 		{d.Runtime, "--runtime-dir", runtime},
-		{d.ConfigRoot, "--runtime-dir", configRoot},
+		{d.ConfigRoot, "--runtime-dir", own},
 	} {
 		if err := makeDirectory(dir.path, dir.mode); err != nil {
 			return fmt.Errorf("%w; %s names another place: %w", err, dir.flag, fault.Invalid)

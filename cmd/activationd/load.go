@@ -16,6 +16,8 @@ import (
 	"activationd/control/line"
 	"activationd/internal/diag"
 	"activationd/internal/fault"
+	"activationd/lab"
+	"activationd/vlanstore"
 )
 
 // maxConfig is the size beyond which a file is no configuration.
@@ -51,7 +53,7 @@ func loadConfig(o *options, s *surroundings) (c *Config, notices []string, err e
 	}
 	l := looker{config: c, surroundings: s, faults: faults}
 	l.look()
-	return c, l.notices, errors.Join(faults.Err(), listenErr, l.tokens)
+	return c, l.notices, errors.Join(faults.Err(), listenErr, l.tokens, l.lab)
 }
 
 // readConfig returns the configuration's file as it is to be called in
@@ -136,6 +138,7 @@ type looker struct {
 	config  *Config
 	faults  *diag.List
 	tokens  error
+	lab     error
 	notices []string
 }
 
@@ -171,10 +174,41 @@ func (l *looker) look() {
 			l.tokens = err // has that file's name, and its lines
 		}
 	}
+	if c.Lab.Inventory != "" {
+		c.Lab.pools, l.lab = readPools(c.Lab.Inventory) // its faults have that file's name, and its lines
+	}
 	l.user(&c.Reservations.User)
 	for i := range c.Sources {
 		l.source(&c.Sources[i])
 	}
+}
+
+// readPools reads the VLAN ids that may be lent out of an inventory. The daemon
+// looks at nothing else in it; that is for the scripts.
+func readPools(inventory string) (vlanstore.Pools, error) {
+	inv, err := lab.ReadInventory(inventory)
+	if err != nil {
+		if !errors.Is(err, fault.Invalid) { // the file cannot be read
+			err = fmt.Errorf("lab: inventory: %v: %w", err, fault.Invalid)
+		}
+		return nil, err
+	}
+	pools := vlanstore.Pools{}
+	for domain, p := range inv.Pools {
+		pool := vlanstore.Pool{Domain: domain, Ranges: ranges(p.Ranges), Exclude: ranges(p.Exclude)}
+		if err := pool.Check(); err != nil {
+			return nil, fmt.Errorf("%s: %w", inventory, err)
+		}
+		pools[domain] = pool
+	}
+	return pools, nil
+}
+
+func ranges(rs []lab.Range) (all []vlanstore.Range) {
+	for _, r := range rs {
+		all = append(all, vlanstore.Range(r))
+	}
+	return all
 }
 
 func (l *looker) source(s *Source) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 
@@ -18,6 +19,7 @@ import (
 	"activationd/schedule"
 	"activationd/store/bolt"
 	"activationd/supervisor"
+	"activationd/vlanstore"
 )
 
 // A daemon is everything that was settled before the daemon proper starts.
@@ -112,7 +114,7 @@ func newCore(d *daemon, db *bolt.DB) (*core, error) {
 		guard = ""
 	}
 	c.runs, err = supervisor.New(supervisor.Config{
-		Atwrap: d.Atwrap, RunsDir: d.Dirs.Runs, ConfigRoot: d.Dirs.ConfigRoot, Guard: guard, Log: d.log,
+		Atwrap: d.Atwrap, RunsDir: d.Dirs.Runs, ConfigRoot: d.Dirs.ConfigRoot, KeptDir: d.Dirs.Kept, Guard: guard, Log: d.log,
 	})
 	if err != nil {
 		return nil, err
@@ -140,7 +142,7 @@ func newCore(d *daemon, db *bolt.DB) (*core, error) {
 	c.server = &line.Server{
 		Registry: ops.Registry(ops.Daemon{
 			Engine: c.engine, Identity: c.users.of, Topology: c.topology, Backup: db.Backup,
-			Stop: c.askStop, Status: c.status, Reload: c.reload,
+			Stop: c.askStop, Status: c.status, Reload: c.reload, Sections: new(vlanstore.Sections),
 		}),
 		Log: d.log,
 		Limits: line.Limits{
@@ -280,6 +282,9 @@ func (c *core) reconfigure(context.Context) error {
 		return err
 	}
 	changed := changedKeys(c.config, conf)
+	if !reflect.DeepEqual(c.config.Lab.pools, conf.Lab.pools) { // the file's name may be the same
+		changed = append(changed, "lab.inventory (pools)")
+	}
 	if len(changed) == 0 {
 		return nil
 	}

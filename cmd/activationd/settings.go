@@ -37,6 +37,8 @@ func (c *core) settings(conf *Config) (activation.Settings, error) {
 		Nice:        conf.Runs.Nice,
 		NoNewPrivs:  conf.Runs.NoNewPrivileges,
 		Umask:       int(conf.Runs.Umask),
+		Inventory:   conf.Lab.Inventory,
+		Pools:       conf.Lab.pools,
 		SwitchUsers: c.users.uid == 0,
 	}
 	for name, l := range conf.Runs.Limits {

@@ -17,9 +17,13 @@ import (
 	"syscall"
 	"time"
 
+	"activationd/activation"
 	"activationd/control"
 	"activationd/control/line"
+	"activationd/control/ops"
 	"activationd/internal/fault"
+	"activationd/store/bolt"
+	"activationd/vlanstore"
 )
 
 // A fake answers like a daemon whose history is always the same, so that what
@@ -196,7 +200,7 @@ type (
 )
 
 func (f *fake) registry() *control.Registry {
-	ops := []control.Op{
+	all := []control.Op{
 		control.Declare("add", control.Submitter, "", f.add),
 		control.Declare("list", control.Viewer, "", f.list),
 		control.Declare("show", control.Viewer, "",
@@ -253,12 +257,36 @@ func (f *fake) registry() *control.Registry {
 	for verb, states := range map[string][]string{
 		"hold": {"scheduled"}, "release": {"held"}, "run": {"scheduled", "held"}, "retry": {"stuck"}, "forgive": {"stuck"},
 	} {
-		ops = append(ops, control.Declare(verb, control.Operator, "",
+		all = append(all, control.Declare(verb, control.Operator, "",
 			func(_ context.Context, _ caller, in control.IDIn) (control.Reply[control.Activation], error) {
 				return f.turn(verb, in.ID, "", states...)
 			}))
 	}
-	return control.NewRegistry(ops...)
+	return control.NewRegistry(append(all, vlanOps()...)...)
+}
+
+// vlanOps are the real ones, on a store of their own.
+func vlanOps() (all []control.Op) {
+	dir, err := os.MkdirTemp(".", "vlans-")
+	if err != nil {
+		panic(err)
+	}
+	db, err := bolt.Open(dir + "/state.db")
+	if err != nil {
+		panic(err)
+	}
+	pool := func(domain string, first, last int) vlanstore.Pool {
+		return vlanstore.Pool{Domain: domain, Ranges: []vlanstore.Range{{First: first, Last: last}}, Exclude: []vlanstore.Range{{First: last, Last: last}}}
+	}
+	engine := activation.New(activation.Parts{DB: db, Log: slog.New(slog.DiscardHandler)}, activation.Settings{
+		Pools: vlanstore.Pools{"ostrava": pool("ostrava", 100, 104), "praha": pool("praha", 7, 9)},
+	})
+	for _, op := range ops.Registry(ops.Daemon{Engine: engine, Sections: new(vlanstore.Sections)}).Ops() {
+		if strings.HasPrefix(op.Name, "vlan ") {
+			all = append(all, *op)
+		}
+	}
+	return all
 }
 
 // told notes what the fake was told in the file "told", and returns a note's

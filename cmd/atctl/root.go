@@ -29,8 +29,8 @@ Its exit status is
   4  it is at odds with what is there now
   5  you may not do this
   6  the daemon cannot be reached, or says: try later
-but "atctl wait" exits as the job did; see its help. When several things fail,
-the first one counts.`
+but "atctl wait" and "atctl vlan section" exit as the job did; see their help. When
+several things fail, the first one counts.`
 
 // A group is a heading of the root command's help, with its commands.
 type group struct {
@@ -62,6 +62,10 @@ func groups() []group {
 			"reload": newReloadCommand,
 			"backup": newBackupCommand,
 			"stop":   newStopCommand,
+		}},
+		{"The laboratory:", map[string]func(*app) *cobra.Command{
+			"lab":  newLabCommand,
+			"vlan": newVLANCommand,
 		}},
 		{"This program:", map[string]func(*app) *cobra.Command{
 			"version": newVersionCommand,

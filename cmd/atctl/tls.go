@@ -61,23 +61,28 @@ func (a *app) checkTLS() error {
 	return nil
 }
 
-// findCarrier finds the carrier as activationd finds its wrapper: beside this
-// program, where packages put it, or in PATH.
+// findCarrier finds the carrier.
 func findCarrier() (string, error) {
+	path, err := findHelper(carrierName)
+	if err != nil {
+		return "", fmt.Errorf("TLS needs the program %s; put it beside atctl or into PATH: %w", carrierName, fault.Invalid)
+	}
+	return path, nil
+}
+
+// findHelper finds a program that does something for atctl, as activationd finds its
+// wrapper: beside this program, where packages put it, or in PATH.
+func findHelper(name string) (string, error) {
 	dirs := []string{"/usr/local/libexec/activationd", "/usr/lib/activationd"}
 	if self, err := os.Executable(); err == nil {
 		dirs = append([]string{filepath.Dir(self)}, dirs...)
 	}
 	for _, dir := range dirs {
-		if path := filepath.Join(dir, carrierName); isProgram(path) {
+		if path := filepath.Join(dir, name); isProgram(path) {
 			return path, nil
 		}
 	}
-	path, err := exec.LookPath(carrierName)
-	if err != nil {
-		return "", fmt.Errorf("TLS needs the program %s; put it beside atctl or into PATH: %w", carrierName, fault.Invalid)
-	}
-	return path, nil
+	return exec.LookPath(name)
 }
 
 func isProgram(path string) bool {

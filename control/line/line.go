@@ -21,7 +21,7 @@ import (
 // Limits bound what clients can take. A zero field means its default.
 type Limits struct {
 	Line      int           // bytes of a line; 1 MiB
-	Arguments int           // of a request; 1000
+	Arguments int           // of a request; 10,000
 	Request   int           // bytes of a request; 4 MiB
 	Memory    int64         // bytes of all large requests of a listener together; 64 MiB
 	Conns     int           // connections of a listener; 1024
@@ -34,7 +34,7 @@ type Limits struct {
 func (l Limits) orDefaults() Limits {
 	return Limits{
 		Line:      cmp.Or(l.Line, 1<<20),
-		Arguments: cmp.Or(l.Arguments, 1000),
+		Arguments: cmp.Or(l.Arguments, 10_000),
 		Request:   cmp.Or(l.Request, 4<<20),
 		Memory:    cmp.Or(l.Memory, 64<<20),
 		Conns:     cmp.Or(l.Conns, 1024),

@@ -130,8 +130,10 @@ func (r *reader) whole() (*request, error) {
 		}
 		colon := bytes.IndexByte(line, ':')
 		if colon < 0 || bytes.ContainsAny(line[:colon], " \t") {
-			if r.lines == 0 && r.cur.args.Complete() && r.lookup(r.lower(firstWord(line))) != nil {
-				return r.finish(), nil // and the line is looked at again, as a command
+			if r.lines == 0 && r.cur.args.Complete() {
+				if op, _ := r.operation(line); op != nil {
+					return r.finish(), nil // and the line is looked at again, as a command
+				}
 			}
 			return nil, bad("%.40q is no argument; arguments are name:value, an empty line ends a request", line)
 		}
@@ -150,14 +152,13 @@ func (r *reader) command(line []byte) (bool, error) {
 		r.consume()
 		return false, nil
 	}
-	word := firstWord(line)
-	op := r.lookup(r.lower(word))
+	op, n := r.operation(line)
 	if op == nil {
-		return false, bad(`no command %.40q; "help" lists them`, word)
+		return false, bad(`no command %.40q; "help" lists them`, line[:n])
 	}
 	r.cur = &request{op: op, args: op.Decoder()}
 	r.args, r.size, r.lines = 0, 0, 0
-	for rest := line[len(word):]; ; {
+	for rest := line[n:]; ; {
 		rest = bytes.TrimLeft(rest, " \t")
 		if len(rest) == 0 {
 			break
@@ -175,6 +176,19 @@ func (r *reader) command(line []byte) (bool, error) {
 	}
 	r.consume()
 	return len(op.Args()) == 0 && (r.cur.token != "" || r.mayNow(op)), nil
+}
+
+// operation returns the operation that a line begins with, whose name has one
+// word or two, or nil; and the length of its name.
+func (r *reader) operation(line []byte) (*control.Op, int) {
+	first := firstWord(line)
+	rest := bytes.TrimLeft(line[len(first):], " \t")
+	if second := firstWord(rest); len(second) > 0 && bytes.IndexByte(second, ':') < 0 {
+		if op := r.lookup(r.lower(first, second)); op != nil {
+			return op, len(line) - len(rest) + len(second)
+		}
+	}
+	return r.lookup(r.lower(first)), len(first)
 }
 
 // argument sets one argument of the request. Its error is a nonsense.
@@ -346,13 +360,16 @@ func (r *reader) deadline(short bool) time.Time {
 	}
 }
 
-// lower returns name in lower case, in a scratch buffer. ASCII is enough: no
-// name has other letters.
-func (r *reader) lower(name []byte) []byte {
-	if len(name) > 64 {
-		name = name[:64] // longer than any name
+// lower returns the words of a name in lower case, in a scratch buffer, with a
+// blank between them. ASCII is enough: no name has other letters.
+func (r *reader) lower(words ...[]byte) []byte {
+	r.name = r.name[:0]
+	for i, w := range words {
+		if i > 0 {
+			r.name = append(r.name, ' ')
+		}
+		r.name = append(r.name, w[:min(len(w), 64)]...) // 64: longer than any
 	}
-	r.name = append(r.name[:0], name...)
 	for i, c := range r.name {
 		if 'A' <= c && c <= 'Z' {
 			r.name[i] = c + ('a' - 'A')

@@ -43,6 +43,7 @@ func fuzzRegistry() *control.Registry {
 		control.Declare[none, none]("ping", control.Viewer, "", nil),
 		control.Declare[control.ReloadIn, none]("reload", control.Viewer, "", nil),
 		control.Declare[fuzzIn, none]("echo", control.Viewer, "", nil),
+		control.Declare[control.ReloadIn, none]("echo twice", control.Viewer, "", nil),
 	)
 }
 
@@ -90,6 +91,7 @@ func FuzzReader(f *testing.F) {
 		"ping\n", "reload\nforce:yes\n\nping\n", "echo text:\"a b\" n:1\nreload\nping", "echo\ntext:\"\\u00e4\\n\"\nlist:\nlist:x\n\n",
 		"\r\n \t\nPING\r\n", "foo\n", "reload\nping\nreload force:maybe\n\n", "echo\n", "ping\x00\n", "echo text:a token:b\n\n",
 		"echo\n" + strings.Repeat("list:x\n", 40) + "\n", strings.Repeat("x", 600), "echo\ntext:" + strings.Repeat("x", 500) + "\n\n",
+		"echo twice\nforce:yes\n\necho\ttwice dry-run:yes\nreload\nECHO  Twice\n", "reload\necho twice now\n",
 	} {
 		f.Add([]byte(s), 7)
 	}

@@ -70,6 +70,9 @@ func (l *lab) registry() *control.Registry {
 		control.Declare("ping", control.Viewer, "answer", func(_ context.Context, c control.Caller, _ none) (reply, error) {
 			return reply{Summary: "name=" + c.Name}, nil
 		}),
+		control.Declare("ping twice", control.Viewer, "answer", func(_ context.Context, _ control.Caller, in control.ReloadIn) (reply, error) {
+			return reply{Summary: fmt.Sprintf("force=%v", in.Force)}, nil
+		}),
 		control.Declare("stop", control.Admin, "stop", func(context.Context, control.Caller, none) (reply, error) {
 			return reply{}, nil
 		}),

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A flow is the reply of a stream. Its lock is for what comes beside the lines:
@@ -124,6 +128,9 @@ func (s *session) watch(ctx context.Context, probe func() error, gone func()) {
 	for s.in.w-s.in.r < pipeBuffer {
 		switch err := s.in.fill(time.Time{}); {
 		case err == nil:
+		case errors.Is(err, io.EOF) && hungUp(s.conn):
+			gone()
+			return
 		case errors.Is(err, io.EOF):
 			s.listen(ctx, probe)
 			return
@@ -134,6 +141,27 @@ func (s *session) watch(ctx context.Context, probe func() error, gone func()) {
 			return
 		}
 	}
+}
+
+// hungUp tells whether the kernel knows that the peer is gone, and has not only
+// closed his sending side. Of a Unix socket's peer it knows at once, of another
+// when something was sent to him.
+func hungUp(conn net.Conn) bool {
+	c, ok := conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	up := true
+	err = raw.Control(func(fd uintptr) {
+		p := []unix.PollFd{{Fd: int32(fd)}}
+		n, err := unix.Poll(p, 0)
+		up = err != nil || n == 0 || p[0].Revents&(unix.POLLHUP|unix.POLLERR) == 0
+	})
+	return err == nil && !up
 }
 
 // listen probes a peer of whom no more comes until ctx is done. A probe to one

@@ -18,6 +18,7 @@ import (
 	"activationd/activation"
 	"activationd/control"
 	"activationd/internal/fault"
+	"activationd/vlanstore"
 )
 
 // A Daemon is what the operations need beside the engine.
@@ -29,6 +30,8 @@ type Daemon struct {
 	// Topology reads a topology's file, by its name.
 	Topology func(name string) ([]byte, error)
 	Backup   func(context.Context, io.Writer) error
+	// Sections are the scripts' mutexes.
+	Sections *vlanstore.Sections
 	// Stop asks the daemon to end, at once or when nothing runs any more. It does
 	// not wait.
 	Stop func(drain bool)
@@ -45,7 +48,7 @@ func Registry(d Daemon) *control.Registry {
 			return d.do(ctx, c, in.ID, ev, "")
 		})
 	}
-	return control.NewRegistry(
+	return control.NewRegistry(append([]control.Op{
 		control.DeclareBatch("add", control.Submitter, "add a job", d.add),
 		control.Declare("list", control.Viewer, "list activations", d.list),
 		control.Declare("show", control.Viewer, "show one activation with its attempts", d.show),
@@ -66,12 +69,12 @@ func Registry(d Daemon) *control.Registry {
 		control.DeclareStream("events", control.Viewer, "follow what happens", d.events),
 		control.DeclareStream("backup", control.Admin, "a copy of the state, in pieces of base64", d.backup),
 		control.Declare("stop", control.Admin, "stop the daemon; what runs goes on", d.stop),
-	)
+	}, d.vlanOps()...)...)
 }
 
 // by is who asks, for the engine: below operator one has only one's own jobs.
 func by(c control.Caller) activation.By {
-	return activation.By{Name: c.Name, OnlyOwn: c.Role < control.Operator}
+	return activation.By{Name: c.Name, UID: c.UID, OnlyOwn: c.Role < control.Operator}
 }
 
 func (d Daemon) do(ctx context.Context, c control.Caller, id string, ev activation.Event, why string) (control.Reply[control.Activation], error) {

@@ -3,6 +3,8 @@ package ops
 import (
 	"encoding/base64"
 	"errors"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -149,5 +151,18 @@ func TestConcerns(t *testing.T) {
 	}
 	if want := []uint64{12, 20}; !slices.Equal(got, want) {
 		t.Errorf("called for %v, want %v", got, want)
+	}
+}
+
+// TestProtocolIsWhole wants each operation in the protocol's page.
+func TestProtocolIsWhole(t *testing.T) {
+	page, err := os.ReadFile("../../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, op := range Registry(Daemon{}).Ops() {
+		if !regexp.MustCompile("`([a-z ]+ )?" + op.Name + "[` :]").Match(page) {
+			t.Errorf("docs/protocol.md does not name %s", op.Name)
+		}
 	}
 }

@@ -127,14 +127,33 @@ succeeded() {
 	}
 }
 
-tag_of() { vsctl get Port "port-$1" tag; }
+tag_of() { vsctl "$(switch_of "$1")" get Port "p$(number_of "$1")" tag; }
+
+# lease_of ID: its VLAN, of which it has one.
+lease_of() {
+	atctl --json vlan list | jq -ser --arg id "$1" '[.[] | select(.holder == $id and .state == "leased") | .id] | if length == 1 then .[0] else error(tostring) end'
+}
 
 different_vlans() {
-	local a b
-	a=$(tag_of "${A_HOSTS[0]}") b=$(tag_of "${B_HOSTS[0]}")
+	local a b switch
+	a=$(lease_of "$A") || return
+	b=$(lease_of "$B") || return
 	echo "$a and $b"
-	[[ $a =~ ^[0-9]+$ && $b =~ ^[0-9]+$ && $a != "$b" &&
-		$(tag_of "${A_HOSTS[1]}") == "$a" && $(tag_of "${B_HOSTS[1]}") == "$b" ]]
+	[[ $a != "$b" && $(tag_of "${A_HOSTS[0]}") == "$a" && $(tag_of "${A_HOSTS[1]}") == "$a" &&
+		$(tag_of "${B_HOSTS[0]}") == "$b" && $(tag_of "${B_HOSTS[1]}") == "$b" ]] || return
+	for switch in "${SWITCHES[@]}"; do
+		[[ $(vsctl "$switch" get Port t0 trunks) == "[$(printf '%s\n' "$a" "$b" | sort -n | paste -s -d , | sed 's/,/, /g'), 4095]" ]] || {
+			vsctl "$switch" get Port t0 trunks
+			return 1
+		}
+	done
+}
+
+no_drift() {
+	ACTIVATIOND_SOCKET=$DIR/run/control.sock in_mgmt "$BIN/atctl" lab drift --inventory "$DIR/inventory.yaml" >"$DIR/drift" 2>&1 || {
+		cat "$DIR/drift"
+		return 1
+	}
 }
 
 leftover_counted() {
@@ -171,17 +190,23 @@ no_processes() {
 	}
 }
 
-no_tags() {
-	local ports
-	ports=$(vsctl --bare --columns=tag,external_ids list Port) || return
-	[[ $(grep -c device= <<<"$ports") -eq ${#HOSTS[@]} ]] &&
-		none_match -e '^[0-9]' -e activation= <<<"$ports"
+# switches prints their configuration: the ports with all that says where frames go.
+switches() {
+	local switch
+	for switch in "${SWITCHES[@]}"; do
+		vsctl "$switch" --columns=_uuid,name,interfaces,tag,trunks,vlan_mode,protected,external_ids,other_config,qos list Port
+		vsctl "$switch" --columns=_uuid,name,ports,mirrors,flood_vlans,external_ids,other_config list Bridge
+	done
 }
+
+switches_are() { switches | diff "$1" -; }
 
 no_leases() {
-	[[ -d $1 ]] && find "$1" -type f -name '[0-9]*' | none_match .
+	local leases
+	leases=$(atctl --json vlan list) || return
+	none_match . <<<"$leases"
 }
 
-no_config_dirs() {
+empty_dir() {
 	[[ -d $1 ]] && find "$1" -mindepth 1 | none_match .
 }

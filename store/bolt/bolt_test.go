@@ -18,6 +18,7 @@ var roles = map[string]func(path string) error{
 	"open":    func(path string) error { _, err := bolt.Open(path); return err },
 	"refused": refused,
 	"scan":    scan,
+	"vlans":   vlans,
 	"writer":  writer,
 }
 

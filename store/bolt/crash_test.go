@@ -88,6 +88,15 @@ func step(seed uint64, c, i int, put func(string, []byte) error, del func(string
 // Whatever they are, the file opens, is sound, has all that was acknowledged
 // and each transaction whole or not at all.
 func TestCrash(t *testing.T) {
+	crash(t, "writer", func(h *history) {
+		h.compare, h.grows = h.steps, true
+		h.more = func(at int, tx store.Tx) error { return step(h.seed, 99, at, tx.Put, tx.Delete) }
+	})
+}
+
+// crash is such a test, with the history of a child in a role, and what is to be
+// looked at in each image.
+func crash(t *testing.T, role string, looks func(*history)) {
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv(seedVar); text != "" {
 		var err error
@@ -113,12 +122,13 @@ func TestCrash(t *testing.T) {
 	if err := os.Truncate(path, int64(len(base))); err != nil { // so that it grows meanwhile
 		t.Fatal(err)
 	}
-	cmd := inChild(t, "writer", path)
+	cmd := inChild(t, role, path)
 	cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", seedVar, seed))
 	ops := record(t, cmd, path)
 
 	h := &history{t: t, seed: seed, path: filepath.Join(t.TempDir(), "image.db"), synced: image{base, int64(len(base))}, acked: make([]int, crashCallers)}
 	h.rnd = rand.New(rand.NewPCG(seed, 0))
+	looks(h)
 	var count [4]int
 	deadline := time.Now().Add(10 * time.Second)
 	for i, o := range ops {
@@ -139,7 +149,7 @@ func TestCrash(t *testing.T) {
 		}
 	}
 	t.Logf("%d writes, %d resizes, %d syncs, %d told; %d images", count[opWrite], count[opResize], count[opSync], count[opTold], h.images)
-	if count[opSync] == 0 || count[opTold] == 0 || count[opResize] == 0 {
+	if count[opSync] == 0 || count[opTold] == 0 || count[opResize] == 0 && h.grows {
 		t.Error("the recording lacks what it should have seen")
 	}
 }
@@ -160,6 +170,9 @@ type history struct {
 	pending []op  // since then
 	acked   []int // of each caller, the last transaction that was acknowledged
 	images  int
+	grows   bool // the file does meanwhile
+	compare func(at int, got map[string]string)
+	more    func(at int, tx store.Tx) error // writes on top of an image
 }
 
 func (h *history) add(o op) {
@@ -239,7 +252,7 @@ func (h *history) try(at int, img image) {
 	}
 	h.compare(at, got)
 	if h.rnd.IntN(16) == 0 { // what is written on top of it is sound, too
-		err := db.Update(context.Background(), func(tx store.Tx) error { return step(h.seed, 99, at, tx.Put, tx.Delete) })
+		err := db.Update(context.Background(), func(tx store.Tx) error { return h.more(at, tx) })
 		if err != nil {
 			h.t.Errorf("operation %d: Update: %v", at, err)
 		}
@@ -254,8 +267,8 @@ func (h *history) try(at int, img image) {
 	}
 }
 
-// compare rebuilds what the file must have from how far each caller came.
-func (h *history) compare(at int, got map[string]string) {
+// steps rebuilds what the file must have from how far each caller came.
+func (h *history) steps(at int, got map[string]string) {
 	want := map[string]string{}
 	for c, acked := range h.acked {
 		last, _ := strconv.Atoi(got[fmt.Sprintf("last/%d", c)])

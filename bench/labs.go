@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"activationd/control"
+)
+
+const (
+	slowSwitches = 10
+	slowLabs     = 50
+	slowLag      = 200 * time.Millisecond // for each line; saving takes ten times as long
+)
+
+// slow has 50 labs activated at once on 10 slow switches. Each lab has one wire
+// between two switches, so each switch is configured for ten of them; it can do no
+// better than its own queue, which is the time that its commands cost it.
+func slow(b *bench) ([]row, error) {
+	on, off, queueOn, queueOff, err := b.slowLabs() // once: it takes two minutes
+	if err != nil {
+		return nil, err
+	}
+	up, down := on.Seconds()/queueOn.Seconds(), off.Seconds()/queueOff.Seconds()
+	begun := row{what: fmt.Sprintf("%d activations at once on %d slow switches: until all are active", slowLabs, slowSwitches), figures: []float64{on.Seconds()}, unit: "s"}
+	ended := row{what: "  and until all are off again", figures: []float64{off.Seconds()}, unit: "s"}
+	ratioUp := row{what: "  activation over the slowest switch's own queue", figures: []float64{up}, unit: "x", note: fmt.Sprintf("queue %.1f s", queueOn.Seconds())}
+	ratioDown := row{what: "  deactivation over the slowest switch's own queue", figures: []float64{down}, unit: "x", note: fmt.Sprintf("queue %.1f s", queueOff.Seconds())}
+	return []row{begun, ratioUp.than("1.1 x", up < 1.1), ended, ratioDown.than("1.1 x", down < 1.1)}, nil
+}
+
+// generate measures how long `atctl lab generate` takes for a topology of 500
+// links, with what the daemon does to lend as many VLANs.
+func generate(b *bench) ([]row, error) {
+	const links = 500
+	var switches []labSwitch
+	for i := range slowSwitches {
+		switches = append(switches, labSwitch{fmt.Sprintf("slow%d", i), "192.0.2.1:23"})
+	}
+	var topology strings.Builder
+	topology.WriteString("name: big\ntopology:\n  nodes:\n")
+	for i := range 2 * links {
+		fmt.Fprintf(&topology, "    h%d: {kind: linux}\n", i)
+	}
+	topology.WriteString("  links:\n")
+	for i := range links {
+		fmt.Fprintf(&topology, "    - endpoints: ['h%d:eth1', 'h%d:eth1']\n", 2*i, 2*i+1)
+	}
+	dir, err := files(b, map[string]string{"inventory.yaml": inventory(switches, links), "big.clab.yml": topology.String()})
+	if err != nil {
+		return nil, err
+	}
+	d, err := b.start("lab: {inventory: " + dir + "/inventory.yaml}\n")
+	if err != nil {
+		return nil, err
+	}
+	defer d.end()
+	first := row{what: fmt.Sprintf("atctl lab generate, %d links, none of them known to the daemon", links), unit: "ms"}
+	again := row{what: "  again for the same activation", unit: "ms"}
+	for range b.runs {
+		id, err := d.add(control.AddIn{In: "20d", Arg: []string{"true"}})
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range []*row{&first, &again} {
+			out, err := os.MkdirTemp(dir, "out")
+			if err != nil {
+				return nil, err
+			}
+			cmd := exec.Command(filepath.Join(b.bin, "atctl"), "lab", "generate", "--activation", id,
+				"--inventory", filepath.Join(dir, "inventory.yaml"), "--topology", filepath.Join(dir, "big.clab.yml"), "--out", out)
+			cmd.Env = append(os.Environ(), "ACTIVATIOND_SOCKET="+d.client.Address)
+			begin := time.Now()
+			if said, err := cmd.CombinedOutput(); err != nil {
+				return nil, fmt.Errorf("atctl lab generate: %w\n%s", err, said)
+			}
+			r.figures = append(r.figures, time.Since(begin).Seconds()*1000)
+		}
+	}
+	return []row{first.than("100 ms", median(first.figures) < 100), again.than("100 ms", median(again.figures) < 100)}, nil
+}
+
+// files writes files into a directory of their own.
+func files(b *bench, texts map[string]string) (dir string, err error) {
+	if dir, err = os.MkdirTemp(b.dir, "labs"); err != nil {
+		return "", err
+	}
+	for name, text := range texts {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			return "", err
+		}
+	}
+	return dir, nil
+}
+
+// slowLabs does it once.
+func (b *bench) slowLabs() (on, off, queueOn, queueOff time.Duration, err error) {
+	var switches []*slowSwitch
+	defer func() {
+		for _, s := range switches {
+			s.close()
+		}
+	}()
+	var ports []string // more than enough
+	for i := range 2*slowLabs/slowSwitches + 1 {
+		ports = append(ports, fmt.Sprintf("GigabitEthernet0/%d", i))
+	}
+	for i := range slowSwitches {
+		s, err := newSlowSwitch(fmt.Sprintf("slow%d", i), slowLag, ports, []string{"TenGigabitEthernet1/1", "TenGigabitEthernet1/2"})
+		if err != nil {
+			return 0, 0, 0, 0, err
+		}
+		switches = append(switches, s)
+	}
+	scripts, err := filepath.Abs("scripts")
+	if err != nil {
+		return 0, 0, 0, 0, err
+	}
+	var all []labSwitch
+	for _, s := range switches {
+		all = append(all, labSwitch{s.name, s.ln.Addr().String()})
+	}
+	dir, err := files(b, map[string]string{"inventory.yaml": inventory(all, slowLabs), "reservations.yaml": "reservations: []\n"})
+	if err != nil {
+		return 0, 0, 0, 0, err
+	}
+	book := filepath.Join(dir, "reservations.yaml")
+	d, err := b.start(fmt.Sprintf(`
+lab: {inventory: %s/inventory.yaml}
+sources: [{files: %s}]
+reservations: {activate: [%s/activate], deactivate: [%s/deactivate], timeout: 10m, environment: {PATH: '%s:%s'}}
+`, dir, book, scripts, scripts, b.bin, os.Getenv("PATH")))
+	if err != nil {
+		return 0, 0, 0, 0, err
+	}
+	defer d.end()
+
+	queues := func() (longest time.Duration, err error) {
+		for _, s := range switches {
+			took, odd := s.took()
+			longest = max(longest, took)
+			if odd != nil {
+				err = fmt.Errorf("%s was told %q", s.name, odd)
+			}
+		}
+		return longest, err
+	}
+	on, err = d.all(book, "active", time.Now(), time.Now().Add(24*time.Hour))
+	if err == nil {
+		queueOn, err = queues()
+	}
+	if err != nil {
+		return 0, 0, 0, 0, err
+	}
+	off, err = d.all(book, "finished", time.Now(), time.Now().Truncate(time.Second).Add(time.Second))
+	if err == nil {
+		queueOff, err = queues()
+	}
+	return on, off, queueOn, queueOff - queueOn, err
+}
+
+// A labSwitch is one as the inventory has it.
+type labSwitch struct{ name, address string }
+
+// inventory is that of switches in a ring, with two hosts for each lab, which are
+// on two switches that are neighbours.
+func inventory(switches []labSwitch, labs int) string {
+	var s strings.Builder
+	s.WriteString("pools: {lab: {ranges: [100-4000]}}\ndevices:\n")
+	for _, sw := range switches {
+		fmt.Fprintf(&s, "  %s: {platform: cisco_ios, domain: lab, connect: 'tcp://%s'}\n", sw.name, sw.address)
+	}
+	for i := range 2 * labs {
+		fmt.Fprintf(&s, "  h%d: {platform: linux}\n", i)
+	}
+	s.WriteString("wiring:\n")
+	n := len(switches)
+	for i := range labs {
+		for k := range 2 {
+			fmt.Fprintf(&s, "  - h%d:eth1 -- %s:GigabitEthernet0/%d\n", 2*i+k, switches[(i+k)%n].name, 2*(i/n)+k+1)
+		}
+	}
+	s.WriteString("trunks:\n")
+	for i := range switches {
+		fmt.Fprintf(&s, "  - %s:TenGigabitEthernet1/1 -- %s:TenGigabitEthernet1/2\n", switches[i].name, switches[(i+1)%n].name)
+	}
+	return s.String()
+}
+
+// all writes the reservations with these slots and waits until every one is in a
+// state; it returns how long after the instant concerned that was.
+func (d *daemon) all(book, state string, start, end time.Time) (time.Duration, error) {
+	instant := start
+	if state == "finished" {
+		start, instant = start.Add(-time.Minute), end
+	}
+	var s strings.Builder
+	s.WriteString("reservations:\n")
+	for i := range slowLabs {
+		fmt.Fprintf(&s, "- {id: %d@slow, start: %s, end: %s, topology: {name: wire, topology: {nodes: {h%d: {kind: linux}, h%d: {kind: linux}}, links: [{endpoints: ['h%d:eth1', 'h%d:eth1']}]}}}\n",
+			i, start.Format(time.RFC3339), end.Format(time.RFC3339), 2*i, 2*i+1, 2*i, 2*i+1)
+	}
+	if err := os.WriteFile(book+".new", []byte(s.String()), 0o600); err != nil {
+		return 0, err
+	}
+	if err := os.Rename(book+".new", book); err != nil {
+		return 0, err
+	}
+	begin := time.Now()
+	if _, _, err := control.Call[control.ReloadLine](context.Background(), d.client, "reload", control.ReloadIn{}); err != nil {
+		return 0, err
+	}
+	for time.Since(begin) < 5*time.Minute {
+		n := len(d.list(state))
+		if stuck := d.list("stuck"); len(stuck) > 0 {
+			return 0, errors.New("stuck: " + stuck[0].ID + ": " + stuck[0].Reason)
+		}
+		if n == slowLabs {
+			if instant.After(begin) {
+				begin = instant
+			}
+			return time.Since(begin), nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return 0, fmt.Errorf("not all are %s: %v", state, d.list("activating"))
+}

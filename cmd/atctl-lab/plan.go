@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"activationd/internal/fault"
+	"activationd/lab"
+)
+
+func newPlanCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "plan",
+		Short: "Show what would be sent to which device, and how long it would take",
+		Long: `Plan shows which node would be which device, which way each link would take over the
+switches, the exact lines for each device and those that undo them, and the least time
+that they take by the devices' pace. It asks nobody: the VLAN ids are the first of the
+pools, while generate gets those that are free.`,
+		Args: none,
+		RunE: func(*cobra.Command, []string) error {
+			p, _, err := a.plan(guess)
+			if err != nil {
+				return err
+			}
+			a.show(p)
+			return nil
+		},
+	}
+	a.inputFlags(cmd)
+	return cmd
+}
+
+func newGenerateCommand(a *app) *cobra.Command {
+	var dry bool
+	cmd := &cobra.Command{
+		Use:   "generate",
+		Short: "Get VLANs and write the devices' configurations",
+		Long: `Generate reads the topology and the inventory, has the daemon lend the activation a VLAN
+id for each link (the same ones when it asks again), and writes into the directory for
+each device DEVICE.conf, DEVICE.undo and DEVICE.checks.json, and manifest.json.`,
+		Args: none,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if dry {
+				return a.dryGenerate()
+			}
+			return a.generate(cmd.Context())
+		},
+	}
+	a.inputFlags(cmd)
+	a.configFlag(cmd, "out", "write the files into `DIR`")
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "write nothing and ask nobody; the same as plan")
+	return cmd
+}
+
+func (a *app) dryGenerate() error {
+	p, _, err := a.plan(guess)
+	if err == nil {
+		a.show(p)
+	}
+	return err
+}
+
+func (a *app) generate(ctx context.Context) error {
+	if err := need(a.activation, "activation", "ACTIVATION_ID", a.config, "out", "ACTIVATION_CONFIG_DIR"); err != nil {
+		return err
+	}
+	p, platforms, err := a.plan(func(_ *lab.Inventory, links []lab.PlannedLink) error { return a.lend(ctx, links) })
+	if err != nil {
+		return err
+	}
+	if err := lab.WritePlan(a.config, p, platforms); err != nil {
+		return err
+	}
+	for _, n := range p.Notices {
+		a.say("", n)
+	}
+	for _, m := range p.Mapping {
+		if m.Node != m.Device {
+			a.say(m.Device, "is the node "+m.Node)
+		}
+	}
+	for _, l := range p.Links {
+		a.say("", fmt.Sprintf("%s: VLAN %d of %s", l.Name, l.VLAN, l.Domain))
+	}
+	for _, d := range p.Devices {
+		a.say(d.Name, fmt.Sprintf("%d lines to send, %v at least", len(d.Apply), d.Duration.Round(time.Millisecond)))
+	}
+	return nil
+}
+
+// plan makes a plan; vlans gives the links theirs.
+func (a *app) plan(vlans func(*lab.Inventory, []lab.PlannedLink) error) (*lab.Plan, map[string]*lab.Platform, error) {
+	if a.topology == "" && a.activation != "" { // a reservation without one
+		a.say("", "there is no topology, so there is nothing to configure")
+		return &lab.Plan{Activation: a.activation}, nil, nil
+	}
+	if err := need(a.topology, "topology", "ACTIVATION_TOPOLOGY", a.inventory, "inventory", "lab: {inventory: FILE} in the daemon's configuration"); err != nil {
+		return nil, nil, err
+	}
+	inv, err := lab.ReadInventory(a.inventory)
+	if err != nil {
+		return nil, nil, err
+	}
+	topo, err := lab.ReadTopology(a.topology)
+	if err != nil {
+		return nil, nil, err
+	}
+	devices := a.devices
+	if len(devices) == 0 {
+		devices = nil // all
+	}
+	mapping, err := lab.Map(inv, topo, devices)
+	if err != nil {
+		return nil, nil, err
+	}
+	links, err := lab.Route(inv, topo, mapping)
+	if err != nil {
+		return nil, nil, err
+	}
+	platforms, err := inv.Platforms()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := vlans(inv, links); err != nil {
+		return nil, nil, err
+	}
+	p, err := lab.Generate(lab.Input{
+		Activation: a.activation, Inventory: inv, Platforms: platforms, Topology: topo, Mapping: mapping, Links: links,
+	})
+	return p, platforms, err
+}
+
+// guess gives each link the lowest id of its pool that no other link has.
+func guess(inv *lab.Inventory, links []lab.PlannedLink) error {
+	next := map[string]int{}
+	for i := range links {
+		l := &links[i]
+		for id := next[l.Domain] + 1; id <= 4094 && l.VLAN == 0; id++ {
+			if inv.Pools[l.Domain].Has(id) {
+				l.VLAN, next[l.Domain] = id, id
+			}
+		}
+		if l.VLAN == 0 {
+			return fmt.Errorf("the pool %s has too few VLANs for %s: %w", l.Domain, l.Name, fault.Unavailable)
+		}
+	}
+	return nil
+}
+
+// show prints a plan.
+func (a *app) show(p *lab.Plan) {
+	if a.json {
+		a.showJSON(p)
+		return
+	}
+	for _, n := range p.Notices {
+		fmt.Println("#", n)
+	}
+	for _, m := range p.Mapping {
+		fmt.Printf("node %s is %s (%s)\n", m.Node, m.Device, m.Platform)
+	}
+	for _, l := range p.Links {
+		way := []string{l.Access[0].String()}
+		for _, t := range l.Trunks {
+			way = append(way, t.String())
+		}
+		way = append(way, l.Access[1].String())
+		fmt.Printf("link %s: VLAN %d of %s, by %s\n", l.Name, l.VLAN, l.Domain, strings.Join(way, " "))
+	}
+	for _, d := range p.Devices {
+		fmt.Printf("\n%s (%s, %s): %d lines, %v at least\n", d.Name, d.Platform, d.Way.Connect, len(d.Apply), d.Duration.Round(time.Millisecond))
+		for _, l := range d.Apply {
+			fmt.Println("  +", l)
+		}
+		for _, l := range d.Undo {
+			fmt.Println("  -", l)
+		}
+	}
+	fmt.Printf("\n%d lines to %d devices at once, %v at least\n", p.Lines(), len(p.Devices), p.Duration().Round(time.Millisecond))
+}
+
+// planLine is a line of plan --json.
+type planLine struct {
+	Notice   string           `json:"notice,omitempty"`
+	Node     *lab.Mapped      `json:"node,omitempty"`
+	Link     *lab.PlannedLink `json:"link,omitempty"`
+	Device   string           `json:"device,omitempty"`
+	Platform string           `json:"platform,omitempty"`
+	Connect  string           `json:"connect,omitempty"`
+	Seconds  float64          `json:"seconds,omitempty"`
+	Apply    []string         `json:"apply,omitempty"`
+	Undo     []string         `json:"undo,omitempty"`
+}
+
+func (a *app) showJSON(p *lab.Plan) {
+	for _, n := range p.Notices {
+		a.printJSON(planLine{Notice: n})
+	}
+	for _, m := range p.Mapping {
+		a.printJSON(planLine{Node: &m})
+	}
+	for _, l := range p.Links {
+		a.printJSON(planLine{Link: &l})
+	}
+	for _, d := range p.Devices {
+		a.printJSON(planLine{
+			Device: d.Name, Platform: d.Platform, Connect: d.Way.Connect, Seconds: d.Duration.Seconds(), Apply: d.Apply, Undo: d.Undo,
+		})
+	}
+}

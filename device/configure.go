@@ -1,0 +1,204 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"activationd/internal/fault"
+)
+
+// Configure sends lines: the configuration mode is entered before and left after, and
+// where there is a commit it is done, and all is thrown away after a refusal. Elsewhere
+// the lines before a refused one stay. A refusal is a [LineError]. Empty lines are left
+// out; indentation, but in a shell, is not sent.
+func (s *Session) Configure(ctx context.Context, lines []string) error {
+	return s.configure(ctx, lines, func(int, bool) {})
+}
+
+// configure calls verified after each line, with its number from 1 and whether it left
+// the device at the configuration's top level.
+func (s *Session) configure(ctx context.Context, lines []string, verified func(number int, top bool)) error {
+	if s.broken != nil {
+		return s.fail(s.broken)
+	}
+	for i, l := range lines {
+		if err := printable(l); err != nil {
+			return fmt.Errorf("%s: line %d %w", s.target.Name, i+1, err)
+		}
+	}
+	err := s.modes(ctx, s.dialog.Configure.Enter, configure)
+	if err != nil {
+		return s.fail(err)
+	}
+	err = s.lines(ctx, lines, verified)
+	if err == nil {
+		err = s.commit(ctx)
+	}
+	if _, refused := errors.AsType[*LineError](err); err != nil && !refused {
+		return s.fail(err)
+	}
+	if err == nil {
+		return s.fail(s.modes(ctx, s.dialog.Configure.Leave, privileged))
+	}
+	for _, c := range s.dialog.Configure.Abort {
+		if _, abort := s.command(ctx, c); abort != nil {
+			return s.fail(fmt.Errorf("%w; and it did not throw away what went before: %v: %w", fault.Unavailable, err, abort))
+		}
+	}
+	if leave := s.modes(ctx, s.dialog.Configure.Leave, privileged); leave != nil {
+		return s.fail(fmt.Errorf("%w; and it did not leave its configuration mode: %v: %w", fault.Unavailable, err, leave))
+	}
+	return err
+}
+
+// modes gives the commands that lead to another mode, and checks that it is that one.
+func (s *Session) modes(ctx context.Context, commands []string, to mode) error {
+	for _, c := range commands {
+		lines, err := s.command(ctx, c)
+		if err != nil {
+			return err
+		}
+		if s.mode != to && len(s.dialog.refusals(lines)) > 0 {
+			// Nobody sent it but us, so it can be sent: another may be configuring.
+			return fmt.Errorf("%w: %w", s.refused(0, c, lines).plain(), fault.Unavailable)
+		}
+	}
+	if len(commands) > 0 && s.mode != to {
+		return fmt.Errorf("is in its %s mode after %q, not in its %s mode: %w",
+			names[s.mode], commands[len(commands)-1], names[to], fault.Unavailable)
+	}
+	return s.learnAgain(ctx)
+}
+
+// learnAgain takes the host that the prompt shows after a change of its name for the
+// right one, when it was proved to be a prompt.
+func (s *Session) learnAgain(ctx context.Context) error {
+	if !s.renamed {
+		return nil
+	}
+	if _, err := s.confirm(ctx); err != nil {
+		return err
+	}
+	if m, host := s.dialog.candidate(s.prompt); m != noMode {
+		s.dialog.learn(host)
+		s.mode = m
+	}
+	// Where there is a commit, the name in the prompt changes then.
+	s.renamed = len(s.dialog.Configure.Commit) > 0 && s.mode == configure
+	return nil
+}
+
+// lines sends the lines of a configuration.
+func (s *Session) lines(ctx context.Context, lines []string, verified func(int, bool)) error {
+	top, last := s.prompt, 0
+	for i, l := range lines {
+		text := strings.TrimRight(l, " ")
+		if !s.dialog.Shell {
+			text = strings.TrimLeft(text, " ")
+		}
+		if text == "" {
+			continue
+		}
+		wasTop := s.prompt == top
+		if err := s.line(ctx, lines, i, text, last); err != nil {
+			return err
+		}
+		if is(s.dialog.rename, text) {
+			if err := s.learnAgain(ctx); err != nil {
+				return err
+			}
+			if wasTop {
+				top = s.prompt
+			}
+		}
+		last = i + 1
+		verified(last, s.prompt == top)
+	}
+	switch {
+	case s.client != nil || last == 0:
+		return nil
+	case s.mode == unfinished:
+		return s.interrupt(ctx, last, lines[last-1])
+	}
+	late, err := s.confirm(ctx)
+	if err == nil && len(s.dialog.refusals(late)) > 0 {
+		return s.refused(last, lines[last-1], late)
+	}
+	return err
+}
+
+// line sends one line. What the device says while it is typed, before return is
+// pressed, belongs to the one before, which is lines[before-1].
+func (s *Session) line(ctx context.Context, lines []string, i int, text string, before int) error {
+	if is(s.dialog.rename, text) {
+		s.renamed = true
+	}
+	if s.client != nil {
+		_, err := s.command(ctx, text)
+		if e, ok := errors.AsType[*LineError](err); ok {
+			e.Number = i + 1
+		}
+		if err != nil {
+			return err
+		}
+		return s.pauseSSH(ctx)
+	}
+	ctx, cancel := s.limit(ctx, text)
+	defer cancel()
+	if err := s.typeLine(ctx, text); err != nil {
+		return s.explain(err)
+	}
+	if late := s.term.take(); before > 0 && len(s.dialog.refusals(late)) > 0 {
+		if err := s.erase(ctx, s.wait()); err != nil {
+			return err
+		}
+		return s.refused(before, lines[before-1], late)
+	}
+	said, err := s.enter(ctx)
+	if err != nil {
+		return fmt.Errorf("line %d, %q: %w", i+1, s.clean(text), err)
+	}
+	if status := s.status(); status > 0 || len(s.dialog.refusals(said)) > 0 {
+		e := s.refused(i+1, text, said)
+		e.Status = status
+		return e
+	}
+	return nil
+}
+
+// commit makes the lines valid where there is a command for that.
+func (s *Session) commit(ctx context.Context) error {
+	for _, c := range s.dialog.Configure.Commit {
+		said, err := s.command(ctx, c)
+		if err != nil {
+			return err
+		}
+		done := s.dialog.ok == nil
+		for _, l := range said {
+			done = done || is(s.dialog.ok, l)
+		}
+		if !done || len(s.dialog.refusals(said)) > 0 {
+			return s.refused(0, c, said)
+		}
+	}
+	return nil
+}
+
+// interrupt ends a shell's command that goes on after its last line.
+func (s *Session) interrupt(ctx context.Context, number int, line string) error {
+	ctx, cancel := s.limit(ctx, line)
+	defer cancel()
+	if err := s.send(ctx, "\x03"); err != nil {
+		return err
+	}
+	if _, err := s.until(ctx, mostWait, func() bool { return s.atPrompt() && s.mode == privileged }); err != nil {
+		return s.explain(err)
+	}
+	s.prompt = s.term.line()
+	if _, err := s.confirm(ctx); err != nil {
+		return err
+	}
+	return s.refused(number, line, []string{"the command is not complete"})
+}

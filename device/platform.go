@@ -1,0 +1,94 @@
+package device
+
+// A Platform is a dialog as data: what a kind of device says, and what to answer.
+// Patterns are regular expressions (RE2), each matched against one whole line.
+// BuiltIn has those that come with the program; [ParsePlatform] reads others.
+type Platform struct {
+	Name string `yaml:"-"`
+
+	// Shell says that it is a POSIX shell: over SSH each command has a channel and an
+	// exit status of its own, elsewhere the prompt is replaced by one that tells the
+	// status. Only Login, Host, Prompts (of before that), More, Save, Keys and Logout
+	// matter then.
+	Shell bool `yaml:"shell"`
+	// Host matches the part of the prompt that is the same in all modes. It is learned
+	// at login; {host} in Prompts stands for it.
+	Host string `yaml:"host"`
+	// Prompts match the whole line that the cursor is on when a command is awaited.
+	Prompts Prompts `yaml:"prompts"`
+	// Login is what it says when somebody is to log in.
+	Login LoginDialog `yaml:"login"`
+	// Enable is the command that leads from the user's to the privileged mode.
+	Enable string `yaml:"enable"`
+	// Setup are commands for after the login: no paging, no wrapping of lines.
+	Setup []string `yaml:"setup"`
+	// More matches the line at which a pager waits; a space goes on.
+	More []string `yaml:"more"`
+	// Configure leads into the configuration mode and out of it.
+	Configure ConfigureDialog `yaml:"configure"`
+	// Save are the commands that make the configuration survive a restart.
+	Save []string `yaml:"save"`
+	// Answers are given to questions that commands ask.
+	Answers []Answer `yaml:"answers"`
+	// Errors match the lines by which it refuses a command; Harmless, which of them
+	// are none.
+	Errors   []string `yaml:"errors"`
+	Harmless []string `yaml:"harmless"`
+	// Logs match lines that come at any time and belong to no command.
+	Logs []string `yaml:"logs"`
+	// Strip match lines which are part of a prompt of several lines.
+	Strip []string `yaml:"strip"`
+	// Rename matches commands after which the prompt has another host.
+	Rename string `yaml:"rename"`
+	// Keys are what the line editor knows.
+	Keys Keys `yaml:"keys"`
+	// Logout are the commands that end a session on a console, if we had to log in.
+	Logout []string `yaml:"logout"`
+	// Blind says that it doesn't echo, so that nothing can be checked.
+	Blind bool `yaml:"blind"`
+}
+
+// Prompts are a platform's, by mode. Empty ones don't exist.
+type Prompts struct {
+	User       string `yaml:"user"`
+	Privileged string `yaml:"privileged"`
+	Configure  string `yaml:"configure"`
+}
+
+// LoginDialog matches what is said at the login.
+type LoginDialog struct {
+	User     string `yaml:"user"`
+	Password string `yaml:"password"`
+	Failed   string `yaml:"failed"`
+}
+
+// ConfigureDialog are the commands around a configuration's lines.
+type ConfigureDialog struct {
+	Enter []string `yaml:"enter"`
+	// Commit makes the lines valid, and Abort throws them away after an error. With
+	// Commit empty every line is valid at once.
+	Commit []string `yaml:"commit"`
+	// Committed matches a line of Commit's answer without which it has failed.
+	Committed string   `yaml:"committed"`
+	Abort     []string `yaml:"abort"`
+	Leave     []string `yaml:"leave"`
+}
+
+// An Answer is given when a question matches.
+type Answer struct {
+	Question string `yaml:"question"`
+	Answer   string `yaml:"answer"`
+}
+
+// Keys are control characters, written as in "\x15". Empty ones don't exist.
+type Keys struct {
+	// Erase empties the line that is being typed.
+	Erase string `yaml:"erase"`
+	// Back takes back the last character.
+	Back string `yaml:"back"`
+	// Redraw shows it once more.
+	Redraw string `yaml:"redraw"`
+	// Quote precedes each of Special, which would else act when typed.
+	Quote   string `yaml:"quote"`
+	Special string `yaml:"special"`
+}

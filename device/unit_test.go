@@ -1,0 +1,346 @@
+package device
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"activationd/internal/fault"
+)
+
+func TestCheckURL(t *testing.T) {
+	for _, u := range []string{
+		"ssh://10.0.0.1", "ssh://[::1]:2201", "telnet://sw1", "telnet://sw1:2323/", "tcp://127.0.0.1:7001",
+		"rfc2217://converter:7001", "rfc2217://converter:7001?baud=9600&bits=7&parity=even&stop=2&flow=rtscts",
+		"serial:///dev/ttyS0", "serial:///dev/serial/by-id/usb-1?baud=115200&flow=xonxoff",
+	} {
+		if err := CheckURL(u); err != nil {
+			t.Errorf("CheckURL(%q): %v", u, err)
+		}
+	}
+	for _, tt := range []struct{ url, says string }{
+		{"", "begins with none of"},
+		{"http://sw1", "begins with none of"},
+		{"ssh://root@sw1", "credentials"},
+		{"ssh://root:secret@sw1", "credentials"},
+		{"ssh://", "host and a port"},
+		{"tcp://sw1", "host and a port"},
+		{"rfc2217://sw1:0", "host and a port"},
+		{"telnet://sw1:99999", "host and a port"},
+		{"telnet://sw1/console", "no path"},
+		{"telnet://sw1?baud=9600", "only serial lines"},
+		{"serial://ttyS0", "whole path"},
+		{"serial:///dev/../etc/passwd", "whole path"},
+		{"serial:///dev/ttyS0?baud=fast", "can't be that"},
+		{"serial:///dev/ttyS0?bits=9&baud=9600", "can't be that"},
+		{"serial:///dev/ttyS0?flow=none", "need a baud"},
+		{"serial:///dev/ttyS0?speed=9600", "the settings are"},
+		{"serial:///dev/ttyS0?baud=1200&baud=9600", "each once"},
+		{"serial:///dev/ttyS0#x", "is more than"},
+		{"ssh://sw1:%zz", "invalid"},
+	} {
+		err := CheckURL(tt.url)
+		if !errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("CheckURL(%q): %v, want Invalid and %q", tt.url, err, tt.says)
+		}
+	}
+}
+
+func TestBuiltIn(t *testing.T) {
+	for _, name := range BuiltInNames() {
+		p, err := BuiltIn(name)
+		if err != nil || p.Name != name {
+			t.Errorf("BuiltIn(%s): %q, %v", name, p.Name, err)
+		}
+	}
+	want := []string{"arista_eos", "cisco_ios", "embedded", "frr", "juniper_junos", "linux", "openvswitch"}
+	if got := BuiltInNames(); !slices.Equal(got, want) {
+		t.Errorf("BuiltInNames() = %v, want %v", got, want)
+	}
+	for _, name := range []string{"", "cisco", "../platforms/frr", "x/y"} {
+		if _, err := BuiltIn(name); !errors.Is(err, fault.NotFound) || !strings.Contains(err.Error(), "frr") {
+			t.Errorf("BuiltIn(%q): %v, want NotFound and the names", name, err)
+		}
+	}
+}
+
+func TestParsePlatform(t *testing.T) {
+	for _, tt := range []struct {
+		name, yaml string
+		want       []string
+	}{
+		{"good", "prompts: {privileged: '{host}#'}\n", nil},
+		{"empty", "", []string{"f:1: prompts.privileged: must be there"}},
+		{"unknown key", "prompts: {privileged: '#'}\nprompt: x\nmoer: []\n", []string{"f:2: field prompt", "f:3: field moer"}},
+		{"bad patterns", "prompts:\n  privileged: '#'\n  user: '('\nerrors: ['ok', '[']\n", []string{"f:3: prompts.user: ", "f:4: errors: "}},
+		{"half a configuration mode", "prompts: {privileged: '#', configure: 'c#'}\n", []string{"f:1: configure.enter: "}},
+		{"no way out", "prompts: {privileged: '#', configure: 'c#'}\nconfigure: {enter: [c]}\n", []string{"f:2: configure.leave: "}},
+		{"not YAML", "prompts: {\n", []string{"f:"}},
+		{"two documents", "prompts: {privileged: '#'}\n---\n{}\n", []string{"more than one document"}},
+	} {
+		_, err := ParsePlatform("f", []byte(tt.yaml))
+		text := fmt.Sprint(err)
+		if (err == nil) != (len(tt.want) == 0) || err != nil && !errors.Is(err, fault.Invalid) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
+		for _, w := range tt.want {
+			if !strings.Contains(text, w) {
+				t.Errorf("%s: %v, want %q in it", tt.name, err, w)
+			}
+		}
+	}
+}
+
+// TestPrompts checks what the platforms take for a prompt, and what they don't.
+func TestPrompts(t *testing.T) {
+	for _, tt := range []struct {
+		platform, host, line string
+		want                 mode
+	}{
+		{"cisco_ios", "sw1", "sw1#", privileged},
+		{"cisco_ios", "sw1", "sw1>", userMode},
+		{"cisco_ios", "sw1", "sw1(config)#", configure},
+		{"cisco_ios", "sw1", "sw1(config-if-range)#  ", configure},
+		{"cisco_ios", "sw1", "sw2#", noMode},
+		{"cisco_ios", "sw1", "#", noMode},
+		{"cisco_ios", "sw1", " sw1#", noMode},
+		{"cisco_ios", "sw1", "description sw1#", noMode},
+		{"cisco_ios", "sw1", "sw1#show clock", noMode},
+		{"cisco_ios", "s.1", "sx1#", noMode},
+		{"arista_eos", "leaf1", "leaf1(config-if-Et1)#", configure},
+		{"juniper_junos", "lab@r1", "lab@r1> ", privileged},
+		{"juniper_junos", "lab@r1", "lab@r1# ", configure},
+		{"juniper_junos", "lab@r1", "[edit]", noMode},
+		{"frr", "r1", "r1(config-router)# ", configure},
+		{"embedded", "=>", "=>", noMode},
+	} {
+		d := dialogOf(t, tt.platform)
+		d.learn(tt.host)
+		if got := d.prompt(tt.line); got != tt.want {
+			t.Errorf("%s: prompt(%q) of %s = %s, want %s", tt.platform, tt.line, tt.host, names[got], names[tt.want])
+		}
+	}
+}
+
+func dialogOf(t testing.TB, platform string) *dialog {
+	t.Helper()
+	p, err := BuiltIn(platform)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, bad := compile(p)
+	if len(bad) > 0 {
+		t.Fatal(bad)
+	}
+	return d
+}
+
+// TestRefusals checks which lines are an error, on which platform.
+func TestRefusals(t *testing.T) {
+	for _, tt := range []struct {
+		platform, line string
+		want           bool
+	}{
+		{"cisco_ios", "% Invalid input detected at '^' marker.", true},
+		{"cisco_ios", "% 10.0.0.0 overlaps with Vlan1", true},
+		{"cisco_ios", "Command rejected: Bad VLAN list", true},
+		{"cisco_ios", "%Warning: portfast should only be enabled on ports", false},
+		{"cisco_ios", "*Mar  1 00:01:02.003: %SYS-5-CONFIG_I: Configured from console", false},
+		{"cisco_ios", "%LINEPROTO-5-UPDOWN: Line protocol on Interface Vlan1, changed state to up", false},
+		{"cisco_ios", "Building configuration...", false},
+		{"arista_eos", "% Invalid input", true},
+		{"frr", "% Unknown command: x", true},
+		{"juniper_junos", "error: configuration check-out failed", true},
+		{"juniper_junos", "syntax error, expecting <command>.", true},
+		{"juniper_junos", "            ^", true},
+		{"juniper_junos", "commit complete", false},
+	} {
+		if got := len(dialogOf(t, tt.platform).refusals([]string{tt.line})) > 0; got != tt.want {
+			t.Errorf("%s: %q is an error: %t, want %t", tt.platform, tt.line, got, tt.want)
+		}
+	}
+}
+
+func TestTerminal(t *testing.T) {
+	for _, tt := range []struct{ in, rows, line string }{
+		{"a\r\nb\r\n", "a|b", ""},
+		{"r1#", "", "r1#"},
+		{"abc\b\b  \b\b\bxy", "", "xy"},
+		{" --More-- \b\b\b\b\b\b\b\b\b\b          \b\b\b\b\b\b\b\b\b\bnext\n", "next", ""},
+		{"--More--\r        \rnext\n", "next", ""},
+		{"\x1b[?2004hr1# \x1b[Kx\x1b[1mbold\x1b[0m", "", "r1# xbold"},
+		{"\x1b]0;title\x07$ ", "", "$ "},
+		{"old\x1b[H\x1b[Jnew", "old", "new"},
+		{"abcdef\x1b[3D\x1b[Kx", "", "abcx"},
+		{"abcdef\r\x1b[2Px", "", "xdef"},
+		{"abc\x1b[2K\rx", "", "x"},
+		{"a\tb", "", "a       b"},
+		{"\x1b(B\x0fx\x00\x07", "", "\x7fx"},
+		{"x\x0fy\n", "xy", ""},
+	} {
+		var term terminal
+		term.feed([]byte(tt.in))
+		if got := strings.Join(term.rows, "|"); got != tt.rows || term.line() != tt.line {
+			t.Errorf("%q: rows %q and line %q, want %q and %q", tt.in, got, term.line(), tt.rows, tt.line)
+		}
+	}
+}
+
+func TestTranscript(t *testing.T) {
+	var buf bytes.Buffer
+	tr := NewTranscript(&buf)
+	tr.Mask("", "pass#word", "enable", "enabled")
+	for _, c := range []byte("login pass#word\r") {
+		tr.add(sent, []byte{c})
+	}
+	tr.add(received, []byte("echo pass"))
+	tr.add(sent, []byte("ena"))
+	tr.add(received, []byte("#w\r\nord\r\nenabl"))
+	tr.note("it says %s", "enable")
+	tr.add(received, []byte("er\n"))
+	tr.add(received, []byte("the end: pass#wo"))
+	tr.flush()
+	text := buf.String()
+	for _, secret := range []string{"pass", "#w", "enable"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("%q is in the transcript:\n%s", secret, text)
+		}
+	}
+	for _, want := range []string{`> "login ***\r`, `< "echo ***\r\n"`, `< "***r\n"`, "- it says ***\n", "the end: \"\n", `< "***"`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s is not in the transcript:\n%s", want, text)
+		}
+	}
+	for line := range strings.Lines(text) {
+		if _, err := time.Parse("2006-01-02T15:04:05.000000Z", strings.Fields(line)[0]); err != nil {
+			t.Errorf("%q: %v", line, err)
+		}
+	}
+	if tr.Err() != nil {
+		t.Errorf("Err: %v", tr.Err())
+	}
+	full := NewTranscript(noSpace{})
+	full.note("x")
+	if !errors.Is(full.Err(), errNoSpace) {
+		t.Errorf("Err of a full disk: %v", full.Err())
+	}
+	var none *Transcript
+	none.Mask("x")
+	none.add(sent, []byte("x"))
+	none.note("x")
+	none.flush()
+}
+
+var errNoSpace = errors.New("no space")
+
+type noSpace struct{}
+
+func (noSpace) Write([]byte) (int, error) { return 0, errNoSpace }
+
+func TestSecretsAreNotPrinted(t *testing.T) {
+	target := Target{Login: Login{User: "lab", Password: "p4ss", Enable: "p4ss", Key: "p4ss"}}
+	js, err := json.Marshal(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{string(js), fmt.Sprint(target), fmt.Sprintf("%+v %#v %s", target, target, target.Login.Password)} {
+		if strings.Contains(text, "p4ss") {
+			t.Errorf("the secret is in %s", text)
+		}
+	}
+}
+
+func TestDuration(t *testing.T) {
+	p := Platform{Setup: []string{"1234"}, Configure: ConfigureDialog{Enter: []string{"conf"}, Leave: []string{"end"}}}
+	lines := []string{"interface a", " description 12345678", ""}
+	for _, tt := range []struct {
+		name   string
+		target Target
+		want   time.Duration
+	}{
+		{"no pace", Target{URL: "telnet://x", Platform: p}, 0},
+		{"characters", Target{URL: "telnet://x", Platform: p, Pace: Pace{Character: time.Millisecond}}, (5 + 5 + 12 + 21 + 4) * time.Millisecond},
+		{"lines", Target{URL: "telnet://x", Platform: p, Pace: Pace{Line: time.Second}}, 5 * time.Second},
+		{"chunks", Target{URL: "telnet://x", Platform: p, Pace: Pace{Chunk: 10, ChunkDelay: time.Second}}, 2 * time.Second},
+		{"a line's speed", Target{URL: "serial:///dev/ttyS0?baud=1000", Platform: p}, 47 * 10 * time.Millisecond},
+		{"the slower of both", Target{URL: "serial:///dev/ttyS0?baud=1000", Platform: p, Pace: Pace{Character: time.Second}}, 47 * time.Second},
+		{"a channel for each", Target{URL: "ssh://x", Platform: Platform{Shell: true}, Pace: Pace{Line: time.Second, Character: time.Hour}}, 3 * time.Second},
+	} {
+		if got := tt.target.Duration(lines); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestResume(t *testing.T) {
+	indented := []string{"router bgp 1", " address-family", "  neighbor a", "", "  neighbor b", " exit", "interface x", " up"}
+	flat := []string{"interface a", "up", "exit", "interface b", "up"}
+	for _, tt := range []struct {
+		name            string
+		lines           []string
+		verified, block int
+		shell           bool
+		want            []int
+	}{
+		{"all", indented, 0, 0, false, []int{1, 2, 3, 4, 5, 6, 7, 8}},
+		{"inside", indented, 3, 0, false, []int{1, 2, 4, 5, 6, 7, 8}},
+		{"one less", indented, 5, 0, false, []int{1, 6, 7, 8}},
+		{"top", indented, 6, 6, false, []int{7, 8}},
+		{"below the header", indented, 7, 6, false, []int{7, 8}},
+		{"done", indented, 8, 8, false, nil},
+		{"flat", flat, 4, 3, false, []int{4, 5}},
+		{"flat, no top seen", flat, 2, 0, false, []int{1, 2, 3, 4, 5}},
+		{"shell", flat, 2, 0, true, []int{3, 4, 5}},
+	} {
+		if got := resume(tt.lines, tt.verified, tt.block, tt.shell); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestBadTargets(t *testing.T) {
+	p := dialogOf(t, "cisco_ios").Platform
+	missing := filepath.Join(t.TempDir(), "tty")
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name   string
+		target Target
+		kind   error
+	}{
+		{"no URL", Target{Platform: p}, fault.Invalid},
+		{"no platform", Target{URL: "ssh://127.0.0.1"}, fault.Invalid},
+		{"a pace that nobody means", Target{URL: "ssh://127.0.0.1", Platform: p, Pace: Pace{Line: time.Hour}}, fault.Invalid},
+		{"nobody listens", Target{URL: "tcp://127.0.0.1:1", Platform: p}, fault.Unavailable},
+		{"nobody listens to ssh", Target{URL: "ssh://127.0.0.1:1", Platform: p}, fault.Unavailable},
+		{"no such line", Target{URL: "serial://" + missing, Platform: p}, fault.Unavailable},
+		{"not a line", Target{URL: "serial://" + file, Platform: p}, fault.Invalid},
+	} {
+		tt.target.Name = "sw1"
+		_, err := Open(within(t, time.Minute), tt.target, nil)
+		if !errors.Is(err, tt.kind) || !strings.HasPrefix(fmt.Sprint(err), "sw1: ") {
+			t.Errorf("%s: %v, want %v", tt.name, err, tt.kind)
+		}
+	}
+}
+
+// TestAnswersInVain has a server that accepts and says nothing.
+func TestAnswersInVain(t *testing.T) {
+	t.Parallel()
+	master, slave, path := openPTY(t)
+	defer master.Close()
+	defer slave.Close()
+	target := Target{Name: "dead", URL: "serial://" + path, Platform: dialogOf(t, "frr").Platform, Limits: Limits{Connect: time.Second}}
+	if _, err := Open(within(t, time.Minute), target, nil); !errors.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "no login within 1s") {
+		t.Errorf("Open: %v, want Unavailable", err)
+	}
+}

@@ -1,0 +1,147 @@
+package device
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"path"
+	"strconv"
+	"time"
+
+	"activationd/internal/fault"
+)
+
+// An address is a device's URL, read.
+type address struct {
+	scheme string
+	host   string // and port, or the path of a serial line
+	line   lineSettings
+}
+
+// lineSettings are a serial line's: ours, or a converter's by RFC 2217.
+type lineSettings struct {
+	baud   int // 0: as it is set already
+	bits   int
+	parity string
+	stop   int
+	flow   string
+}
+
+var defaultPorts = map[string]string{"ssh": "22", "telnet": "23", "tcp": "", "rfc2217": "", "serial": ""}
+
+// The words for a line's settings, and what RFC 2217 calls them.
+var (
+	parities = map[string]byte{"none": 1, "odd": 2, "even": 3}
+	flows    = map[string]byte{"none": 1, "xonxoff": 2, "rtscts": 3}
+)
+
+// CheckURL says what is wrong with a device's URL, if anything is; the kind is
+// [fault.Invalid]. What is right:
+//
+//	ssh://HOST[:22]      telnet://HOST[:23]      tcp://HOST:PORT
+//	rfc2217://HOST:PORT[?baud=9600&bits=8&parity=none&stop=1&flow=none]
+//	serial:///dev/ttyS0[?the same]
+//
+// with parity none, odd or even, and flow none, xonxoff or rtscts. A line whose baud
+// is not given is left as it is set.
+func CheckURL(u string) error {
+	_, err := parseURL(u)
+	return err
+}
+
+func parseURL(text string) (address, error) {
+	bad := func(format string, args ...any) (address, error) {
+		return address{}, fmt.Errorf("%q: %s: %w", text, fmt.Sprintf(format, args...), fault.Invalid)
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return address{}, fmt.Errorf("%w: %w", err, fault.Invalid)
+	}
+	port, known := defaultPorts[u.Scheme]
+	switch {
+	case !known:
+		return bad("begins with none of ssh://, telnet://, tcp://, rfc2217:// and serial://")
+	case u.User != nil:
+		return bad("must have no user and no password: they are credentials")
+	case u.Fragment != "" || u.Opaque != "":
+		return bad("is more than scheme, address and settings")
+	}
+	a := address{scheme: u.Scheme}
+	if a.scheme == "serial" {
+		if u.Host != "" || !path.IsAbs(u.Path) || path.Clean(u.Path) != u.Path {
+			return bad("must be serial:// and the whole path of a device, as in serial:///dev/ttyS0")
+		}
+		a.host = u.Path
+	} else {
+		if u.Path != "" && u.Path != "/" {
+			return bad("must have no path")
+		}
+		if u.Port() != "" {
+			port = u.Port()
+		}
+		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 || u.Hostname() == "" {
+			return bad("needs a host and a port between 1 and 65535")
+		}
+		a.host = net.JoinHostPort(u.Hostname(), port)
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return bad("%v", err)
+	}
+	a.line, err = parseLine(query, a.scheme == "serial" || a.scheme == "rfc2217")
+	if err != nil {
+		return bad("%v", err)
+	}
+	return a, nil
+}
+
+func parseLine(query url.Values, serial bool) (lineSettings, error) {
+	l := lineSettings{bits: 8, parity: "none", stop: 1, flow: "none"}
+	for key, values := range query {
+		if !serial || len(values) != 1 {
+			return l, fmt.Errorf("?%s: only serial lines have settings, each once", key)
+		}
+		value := values[0]
+		var ok bool
+		switch key {
+		case "baud":
+			l.baud, ok = number(value, 50, 4_000_000)
+		case "bits":
+			l.bits, ok = number(value, 5, 8)
+		case "stop":
+			l.stop, ok = number(value, 1, 2)
+		case "parity":
+			l.parity = value
+			_, ok = parities[value]
+		case "flow":
+			l.flow = value
+			_, ok = flows[value]
+		default:
+			return l, fmt.Errorf("?%s: the settings are baud, bits, parity, stop and flow", key)
+		}
+		if !ok {
+			return l, fmt.Errorf("?%s=%s: can't be that", key, value)
+		}
+	}
+	if l.baud == 0 && len(query) > 0 {
+		return l, fmt.Errorf("the line's settings need a baud")
+	}
+	return l, nil
+}
+
+func number(text string, low, high int) (int, bool) {
+	n, err := strconv.Atoi(text)
+	return n, err == nil && n >= low && n <= high
+}
+
+// byteTime is how long a byte is on the line: with its start and stop bits.
+func (l lineSettings) byteTime() time.Duration {
+	if l.baud == 0 {
+		return 0
+	}
+	bits := 1 + l.bits + l.stop
+	if l.parity != "none" {
+		bits++
+	}
+	return time.Duration(bits) * time.Second / time.Duration(l.baud)
+}

@@ -1,0 +1,60 @@
+package lab
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestDocumented holds docs/lab.md and docs/lab.example.yaml to the code: every key that
+// is read and every platform is there, and the example is right.
+func TestDocumented(t *testing.T) {
+	inv, err := ReadInventory("../docs/lab.example.yaml")
+	if err != nil {
+		// It has telnet and a console without a host key, but what is wrong is wrong.
+		t.Fatal(err)
+	}
+	if len(inv.Devices) < 5 || inv.Pools["ostrava"].Has(150) || !inv.Pools["ostrava"].Has(300) {
+		t.Errorf("the example is %+v", inv)
+	}
+	example, err := os.ReadFile("../docs/lab.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	guide, err := os.ReadFile("../docs/lab.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := regexp.MustCompile(`case "([a-z_-]+)":`)
+	for file, in := range map[string][][]byte{"inventory_parse.go": {example}, "platforms.go": {guide}, "topology.go": {guide}} {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range keys.FindAllStringSubmatch(string(source), -1) {
+			known := slices.ContainsFunc(in, func(text []byte) bool {
+				return regexp.MustCompile(`\b` + regexp.QuoteMeta(m[1]) + `\b`).Match(text)
+			})
+			// The parts of a link are containerlab's own affair.
+			if !known && !slices.Contains([]string{"endpoints", "node", "interface"}, m[1]) {
+				t.Errorf("%s reads %s, of which the documentation says nothing", file, m[1])
+			}
+		}
+	}
+	for _, name := range BuiltInPlatforms() {
+		if !strings.Contains(string(guide), "`"+name+"`") {
+			t.Errorf("docs/lab.md says nothing of %s", name)
+		}
+	}
+	for _, name := range []string{manifestName, keptPlan, keptBefore, ".conf", ".undo", ".checks.json", ".transcript", ".lock"} {
+		if !strings.Contains(string(guide), name) {
+			t.Errorf("docs/lab.md says nothing of %s", name)
+		}
+	}
+	if names, _ := filepath.Glob("platforms/*.yaml"); len(names) != len(BuiltInPlatforms()) {
+		t.Errorf("there are %v", names)
+	}
+}

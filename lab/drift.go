@@ -1,0 +1,192 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"activationd/device"
+	"activationd/internal/fault"
+)
+
+// A Lease is a VLAN id that is not free.
+type Lease struct {
+	Domain, Link, Holder string
+	ID                   int
+	// Doubtful is one in quarantine: it may be on its ports, or not.
+	Doubtful bool
+}
+
+// A Drift is a port that is not as it should be.
+type Drift struct {
+	Port Port   `json:"port"`
+	Want string `json:"want"` // what should be there, in words
+	Is   string `json:"is"`   // what is there instead
+}
+
+// Drift compares every port of every switch with what should be there, by the leases:
+// ports that are wired to devices, and trunks. Only ids of the pools are looked at. The
+// switches that can't be asked are in the error.
+func (w *Work) Drift(ctx context.Context, inv *Inventory, platforms map[string]*Platform, leases []Lease) ([]Drift, error) {
+	want, err := inv.expected(leases)
+	if err != nil {
+		return nil, err
+	}
+	plan := &Plan{}
+	for _, d := range inv.Devices {
+		if d.IsSwitch() && len(want[d.Name]) > 0 {
+			plan.Devices = append(plan.Devices, DevicePlan{Name: d.Name, Platform: d.Platform, Way: inv.way(d)})
+		}
+	}
+	slices.SortFunc(plan.Devices, func(a, b DevicePlan) int { return strings.Compare(a.Name, b.Name) })
+	var mu sync.Mutex
+	found := map[string][]Drift{}
+	err = w.each(ctx, plan, func(ctx context.Context, d *DevicePlan) error {
+		t, err := w.talker(d, platforms)
+		if err != nil {
+			return err
+		}
+		err = t.session(ctx, func(s *device.Session) error {
+			some, err := inv.drifts(ctx, s, inv.Devices[d.Name], platforms[d.Platform], want[d.Name])
+			mu.Lock()
+			defer mu.Unlock()
+			found[d.Name] = some
+			return err
+		})
+		return errors.Join(err, t.close())
+	})
+	var all []Drift
+	for _, d := range plan.Devices {
+		all = append(all, found[d.Name]...)
+	}
+	return all, err
+}
+
+// An expectation is what a switch's port should have.
+type expectation struct {
+	port  Port
+	trunk bool
+	ids   map[int]Lease
+}
+
+// expected returns the ports of each switch, sorted.
+func (inv *Inventory) expected(leases []Lease) (map[string][]*expectation, error) {
+	ports := map[Port]*expectation{}
+	for _, w := range inv.Wiring {
+		ports[w.B] = &expectation{port: w.B, ids: map[int]Lease{}}
+	}
+	for _, t := range inv.Trunks {
+		for _, p := range []Port{t.A, t.B} {
+			ports[p] = &expectation{port: p, trunk: true, ids: map[int]Lease{}}
+		}
+	}
+	var errs []error
+	neighbours := inv.neighbours()
+	for _, l := range leases {
+		if err := inv.expect(l, neighbours, ports); err != nil {
+			errs = append(errs, fmt.Errorf("VLAN %d of %s, lent to %s for %q: %w", l.ID, l.Domain, l.Holder, l.Link, err))
+		}
+	}
+	all := map[string][]*expectation{}
+	for _, e := range ports {
+		all[e.port.Device] = append(all[e.port.Device], e)
+	}
+	for _, es := range all {
+		slices.SortFunc(es, func(a, b *expectation) int { return strings.Compare(a.port.Name, b.port.Name) })
+	}
+	return all, errors.Join(errs...)
+}
+
+func (inv *Inventory) expect(l Lease, neighbours map[string][]hop, ports map[Port]*expectation) error {
+	w, err := parseWire(l.Link)
+	if err != nil { // somebody lent it by hand, for something else
+		return nil //nolint:nilerr // which is no port of ours
+	}
+	a, okA := inv.wired[w.A]
+	b, okB := inv.wired[w.B]
+	if !okA || !okB {
+		return fmt.Errorf("is on interfaces that are not in the inventory any more: %w", fault.Conflict)
+	}
+	way, ok := shortest(neighbours, a.B.Device, b.B.Device)
+	if !ok {
+		return fmt.Errorf("no trunks lead there any more: %w", fault.Conflict)
+	}
+	for _, p := range append([]Port{a.B, b.B}, way...) {
+		ports[p].ids[l.ID] = l
+	}
+	return nil
+}
+
+// drifts looks at all ports of one switch.
+func (inv *Inventory) drifts(ctx context.Context, s *device.Session, d *Device, p *Platform, want []*expectation) ([]Drift, error) {
+	var all []Drift
+	said := map[string]string{}
+	for _, e := range want {
+		for _, c := range inv.portChecks(d, p, e) {
+			answer, ok := said[c.Show]
+			if !ok {
+				var err error
+				answer, err = s.Show(ctx, c.Show)
+				if refused, isLine := errors.AsType[*device.LineError](err); isLine {
+					answer = refused.Said
+				} else if err != nil {
+					return all, err
+				}
+				said[c.Show] = answer
+			}
+			if why := c.Failed(answer); why != "" {
+				all = append(all, Drift{e.port, e.words(), why})
+				break
+			}
+		}
+	}
+	return all, nil
+}
+
+// words say what should be there.
+func (e *expectation) words() string {
+	var ids []string
+	for id, l := range e.ids {
+		ids = append(ids, fmt.Sprintf("VLAN %d of %s", id, l.Holder))
+	}
+	slices.Sort(ids)
+	if len(ids) == 0 {
+		return ifElse(e.trunk, "none of the pool's VLANs", "free")
+	}
+	return strings.Join(ids, ", ")
+}
+
+// portChecks are a port's: of an access port that it has its VLAN or is free, and of a
+// trunk that it has those of the pool that it should have, and no others. A lease in
+// doubt proves nothing.
+func (inv *Inventory) portChecks(d *Device, p *Platform, e *expectation) []Check {
+	one := func(what string, id int) DevicePlan {
+		g := &generator{Input: Input{Inventory: inv, Platforms: map[string]*Platform{d.Platform: p}}, devices: map[string]*DevicePlan{}, undo: map[string][][]string{}}
+		g.put(what, PlannedLink{VLAN: id, Domain: d.Domain}, e.port)
+		return *g.device(d.Name)
+	}
+	if !e.trunk {
+		for id, l := range e.ids {
+			if l.Doubtful {
+				return nil
+			}
+			return one("access", id).Applied
+		}
+		return one("access", 1).Clean
+	}
+	var checks []Check
+	for id := 1; id <= 4094; id++ {
+		l, leased := e.ids[id]
+		switch {
+		case leased && l.Doubtful || !leased && !inv.Pools[d.Domain].Has(id):
+		case leased:
+			checks = append(checks, one("trunk", id).Applied...)
+		default:
+			checks = append(checks, one("trunk", id).Clean...)
+		}
+	}
+	return checks
+}

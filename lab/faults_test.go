@@ -1,0 +1,282 @@
+package lab
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"activationd/internal/fault"
+)
+
+// inventoryBase is right; each row of the table adds or changes something.
+const inventoryBase = `pools: {d: {ranges: [100-199]}}
+credentials: {c: {user: lab, password: {env: PW}}}
+devices:
+  sw1: {platform: openvswitch, domain: d, connect: 'ssh://192.0.2.1', host_key: 'ssh-ed25519 AAAA', credentials: c}
+  sw2: {platform: cisco_ios, domain: d, connect: 'telnet://192.0.2.2'}
+  r1: {platform: frr, connect: 'rfc2217://192.0.2.3:7001', pace: {character: 1ms, chunk: 16, chunk_delay: 2ms, line: 5ms}}
+  h1: {platform: linux}
+wiring: ['r1:eth1 -- sw1:p1', 'sw2:Gi0/1 -- h1:eth1']
+trunks: ['sw1:t0 -- sw2:t0']
+`
+
+func TestInventoryFaults(t *testing.T) {
+	if _, err := ParseInventory("i", []byte(inventoryBase)); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ name, old, replacement, want string }{
+		{"empty", inventoryBase, "", "i:1: is empty"},
+		{"not YAML", "pools: {d", "pools: {{d", "i:"},
+		{"two documents", "trunks:", "---\ntrunks:", "i:9: a second document begins"},
+		{"not UTF-8", "trunks:", "# \xff\ntrunks:", "i:1: is not UTF-8"},
+		{"unknown key", "trunks:", "trunk:", "i:9: trunk: unknown key; there are pools"},
+		{"key twice", "trunks:", "wiring: []\ntrunks:", "i:9: the inventory: wiring is there twice"},
+		{"merge", "trunks:", "<<: {}\ntrunks:", "i:9: the inventory: << is not read here"},
+		{"pools a list", "pools: {d: {ranges: [100-199]}}", "pools: [d]", "i:1: pools: is not a mapping"},
+		{"pool without ranges", "{ranges: [100-199]}", "{}", "i:1: pools: d: has no ranges"},
+		{"range of words", "[100-199]", "[a-b]", `i:1: pools: d: ranges: "a-b": must be a VLAN id`},
+		{"range too high", "[100-199]", "[100-4095]", "i:1: pools: d: ranges: 100-4095: VLAN ids are from 1 to 4094"},
+		{"range from 0", "[100-199]", "[0]", "i:1: pools: d: ranges: 0: VLAN ids"},
+		{"range backwards", "[100-199]", "[199-100]", "i:1: pools: d: ranges: 199-100: begins after its end"},
+		{"ranges overlap", "[100-199]", "[100-199, 150]", "i:1: pools: d: ranges: 100-199 and 150-150 have ids in common"},
+		{"unknown key of a pool", "ranges: [100-199]", "ranges: [1], size: 3", "i:1: pools: d: size: unknown key; there are ranges and exclude"},
+		{"a pool's name", "pools: {d:", "pools: {'d/e':", `i:1: pools: "d/e": a name has letters`},
+		{"a secret in the file", "password: {env: PW}", "password: geheim", "i:2: credentials: c: password: a secret is not written here"},
+		{"a secret of both kinds", "{env: PW}", "{env: PW, file: x}", "i:2: credentials: c: password: must have either file or env"},
+		{"unknown key of a secret", "{env: PW}", "{value: PW}", "i:2: credentials: c: password: a secret is {file: PATH} or {env: NAME}"},
+		{"unknown key of credentials", "user: lab", "login: lab", "i:2: credentials: c: login: unknown key"},
+		{"device without platform", "{platform: linux}", "{}", "i:7: h1: has no platform"},
+		{"unknown platform", "{platform: linux}", "{platform: vms}", "i:7: h1: platform vms: there are arista_eos, cisco_ios"},
+		{"unknown key of a device", "{platform: linux}", "{platform: linux, port: 3}", "i:7: h1: port: unknown key"},
+		{"unknown domain", "platform: cisco_ios, domain: d", "platform: cisco_ios, domain: e", "i:5: sw2: domain e: has no pool"},
+		{"unknown credentials", "credentials: c}", "credentials: e}", "i:4: sw1: credentials e: are not there"},
+		{"a switch out of reach", ", connect: 'telnet://192.0.2.2'", "", "i:5: sw2: is a switch, and has no connect"},
+		{"a URL", "telnet://192.0.2.2", "http://192.0.2.2", `i:5: sw2: connect: "http://192.0.2.2": begins with none`},
+		{"a URL with a password", "telnet://192.0.2.2", "telnet://a:b@192.0.2.2", "must have no user and no password"},
+		{"SSH to anybody", "host_key: 'ssh-ed25519 AAAA', ", "", "i:4: sw1: has no host_key"},
+		{"a host key", "ssh-ed25519 AAAA", "AAAA", "i:4: sw1: host_key: must be a public key"},
+		{"a pace", "character: 1ms", "character: 1", "i:6: r1: pace: character: must be a time from 0s to 1m0s"},
+		{"a chunk", "chunk: 16", "chunk: -1", "i:6: r1: pace: chunk: must be a number from 0"},
+		{"unknown key of a pace", "chunk: 16", "chunks: 16", "i:6: r1: pace: chunks: unknown key"},
+		{"old algorithms", "credentials: c}", "old_algorithms: perhaps}", "i:4: sw1: old_algorithms: must be true or false"},
+		{"a wire", "r1:eth1 -- sw1:p1", "r1:eth1 - sw1:p1", `i:8: wiring: "r1:eth1 - sw1:p1": must be as in`},
+		{"a wire to nowhere", "r1:eth1 -- sw1:p1", "r1:eth1 -- sw3:p1", `i:8: "r1:eth1 -- sw3:p1": there is no device sw3`},
+		{"a wire between devices", "r1:eth1 -- sw1:p1", "r1:eth1 -- h1:p1", `i:8: "r1:eth1 -- h1:p1": wiring joins a device's interface to a port of a switch`},
+		{"a wire between switches", "r1:eth1 -- sw1:p1", "sw1:eth1 -- sw2:p1", "i:8: \"sw1:eth1 -- sw2:p1\": wiring joins"},
+		{"a port's name", "sw1:p1", "sw1:p1;reboot", `i:8: wiring: "p1;reboot": an interface's name`},
+		{"a port twice", "sw2:Gi0/1 -- h1", "sw1:p1 -- h1", `i:8: sw1:p1: is in use by "r1:eth1 -- sw1:p1", on line 8`},
+		{"a trunk's port is an access port", "sw1:t0 -- sw2:t0", "sw1:p1 -- sw2:t0", "i:9: sw1:p1: is in use"},
+		{"a trunk to a device", "sw1:t0 -- sw2:t0", "sw1:t0 -- h1:t0", `i:9: "sw1:t0 -- h1:t0": a trunk joins two switches`},
+		{"a trunk to itself", "sw1:t0 -- sw2:t0", "sw1:t0 -- sw1:t1", "not one with itself"},
+		{"a setting of two lines", "{platform: linux}", `{platform: linux, settings: {a: "b\nc"}}`, "i:7: h1: settings: a: must be a line of text"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if !strings.Contains(inventoryBase, tt.old) {
+				t.Fatalf("the inventory has no %q", tt.old)
+			}
+			_, err := ParseInventory("i", []byte(strings.Replace(inventoryBase, tt.old, tt.replacement, 1)))
+			if !errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("the error is %v, want %q", err, tt.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "geheim") {
+				t.Error("the error tells the secret")
+			}
+		})
+	}
+	t.Run("all at once", func(t *testing.T) {
+		_, err := ParseInventory("i", []byte("pools: {d: {}}\ndevices: {a: {}, b: {platform: x}}\nwiring: [a]\n"))
+		if err == nil || strings.Count(err.Error(), "\n") != 3 {
+			t.Errorf("the errors are %v, want 4", err)
+		}
+	})
+	t.Run("domains", func(t *testing.T) {
+		text := strings.Replace(strings.Replace(inventoryBase, "pools: {", "pools: {e: {ranges: [1]}, ", 1), "cisco_ios, domain: d", "cisco_ios, domain: e", 1)
+		_, err := ParseInventory("i", []byte(text))
+		if err == nil || !strings.Contains(err.Error(), `i:9: "sw1:t0 -- sw2:t0": joins the domains d and e`) {
+			t.Errorf("the error is %v", err)
+		}
+	})
+}
+
+const topologyBase = `name: t
+topology:
+  kinds: {frr: {image: x}}
+  nodes:
+    a: {kind: frr}
+    b: {kind: linux}
+  links:
+    - endpoints: ["a:eth1", "b:eth1"]
+`
+
+func TestTopologyFaults(t *testing.T) {
+	if topo, err := ParseTopology("t", []byte(topologyBase), nil); err != nil || len(topo.Notices) != 0 {
+		t.Fatal(topo, err)
+	}
+	missing := func(string) ([]byte, error) { return nil, fs.ErrNotExist }
+	for _, tt := range []struct{ name, old, replacement, want string }{
+		{"empty", topologyBase, "# nothing", "t:1: is empty"},
+		{"no topology", topologyBase, "name: t\n", "t:1: has no topology"},
+		{"no nodes", "    a: {kind: frr}\n    b: {kind: linux}\n", "    {}\n", "t:1: nodes: there are none"},
+		{"unknown key", "name: t", "names: t", "t:1: names: is not supported"},
+		{"unknown key of the topology", "  links:", "  wires: []\n  links:", "t:7: topology: wires: is not supported"},
+		{"unknown key of a node", "b: {kind: linux}", "b: {kind: linux, power: 3}", "t:6: nodes: b: power: is not supported"},
+		{"a bridge", "b: {kind: linux}", "b: {kind: bridge}", "t:6: b: kind bridge: is not supported; a link joins two devices"},
+		{"an OVS bridge by its default", "  nodes:", "  defaults: {kind: ovs-bridge}\n  nodes:\n    c: {}", "t:6: c: kind ovs-bridge: is not supported"},
+		{"a link to the host", `"b:eth1"`, `"host:eth9"`, "t:8: links: endpoints: host:eth9: is not supported"},
+		{"a link to macvlan", `"b:eth1"`, `"macvlan:eth9"`, "macvlan:eth9: is not supported"},
+		{"a link to mgmt-net", `"b:eth1"`, `"mgmt-net:eth9"`, "mgmt-net:eth9: is not supported"},
+		{"a link of a type", "- endpoints: [", "- type: vxlan\n      endpoints: [", "t:8: links: type vxlan: is not supported"},
+		{"unknown key of a link", "- endpoints: [", "- speed: 3\n      endpoints: [", "t:8: links: speed: is not supported"},
+		{"a link with three ends", `"b:eth1"]`, `"b:eth1", "b:eth2"]`, "t:8: links: one has 3 endpoints"},
+		{"an end without an interface", `"b:eth1"`, `"b"`, `t:8: links: endpoints: "b": must be a device and its interface`},
+		{"an end in the long form", `"b:eth1"`, `{node: b}`, "t:8: links: endpoints: must have a node and an interface"},
+		{"an unknown node", `"b:eth1"`, `"c:eth1"`, "t:8: links: endpoints: there is no node c"},
+		{"an interface twice", `"b:eth1"]`, "\"b:eth1\"]\n    - endpoints: [\"b:eth1\", \"a:eth2\"]", "t:9: links: b:eth1 has a link already, on line 8"},
+		{"an interface's name", `"b:eth1"`, `"b:eth1 x"`, "an interface's name has letters"},
+		{"a node's name", "b: {kind", "'b c': {kind", "a name has letters"},
+		{"a configuration that is not there", "b: {kind: linux}", "b: {kind: linux, startup-config: b.cfg}", "t:6: b: startup-config: b.cfg is not in the topology's directory"},
+		{"a configuration that is a list", "b: {kind: linux}", "b: {kind: linux, startup-config: [a]}", "t:6: b: startup-config: is not a plain text"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if !strings.Contains(topologyBase, tt.old) {
+				t.Fatalf("the topology has no %q", tt.old)
+			}
+			_, err := ParseTopology("t", []byte(strings.Replace(topologyBase, tt.old, tt.replacement, 1)), missing)
+			if !errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("the error is %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// TestNotices: what has no meaning here is told by its name and line.
+func TestNotices(t *testing.T) {
+	topo, err := ParseTopology("t", []byte(`name: t
+mgmt: {network: x}
+topology:
+  nodes:
+    a: {kind: linux, exec: [reboot], binds: [/a:/b]}
+    b: {kind: linux, mgmt-ipv4: 192.0.2.1}
+  links:
+    - {endpoints: ["a:eth1", "b:eth1"], mtu: 1500}
+`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Join(topo.Notices, "\n")
+	for _, want := range []string{"line 2: mgmt:", "line 5: nodes: a: exec:", "line 5: nodes: a: binds:", "line 6: nodes: b: mgmt-ipv4:", "line 8: links: mtu:"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no notice %q in\n%s", want, got)
+		}
+	}
+}
+
+// TestInheritance: a node has what its group, its kind and the defaults have.
+func TestInheritance(t *testing.T) {
+	dir := t.TempDir()
+	put := func(name, text string) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	put("own.cfg", "interface eth1\n")
+	topo, err := ReadTopology(put("t.clab.yml", `
+topology:
+  defaults: {kind: linux, image: "frrouting/frr"}
+  kinds: {arista_ceos: {startup-config: own.cfg}}
+  groups: {spine: {kind: arista_ceos}}
+  nodes: {a: , b: {group: spine}, c: {kind: cisco_iol, image: x}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []struct{ platform, config string }{{"frr", ""}, {"arista_eos", "interface eth1\n"}, {"cisco_ios", ""}} {
+		if n := topo.Nodes[i]; n.platform() != want.platform || n.Config != want.config {
+			t.Errorf("%+v (%s), want %v", n, n.platform(), want)
+		}
+	}
+	_, err = ReadTopology(put("evil.clab.yml", "topology: {nodes: {a: {startup-config: ../../../../etc/hostname}}}\n"))
+	if !errors.Is(err, fault.Invalid) {
+		t.Errorf("a configuration outside the directory: %v", err)
+	}
+}
+
+const mapInventory = `
+pools: {d: {ranges: [100-199]}, e: {ranges: [100-199]}}
+devices:
+  sw1: {platform: openvswitch, domain: d, connect: 'tcp://192.0.2.1:1'}
+  sw2: {platform: openvswitch, domain: d, connect: 'tcp://192.0.2.1:2'}
+  sw3: {platform: openvswitch, domain: e, connect: 'tcp://192.0.2.1:3'}
+  r1: {platform: frr}
+  r2: {platform: frr}
+  r3: {platform: frr}
+  e1: {platform: arista_eos}
+wiring: ['r1:eth1 -- sw1:p1', 'r1:eth2 -- sw1:p2', 'r2:eth1 -- sw2:p1', 'r3:eth1 -- sw3:p1', 'e1:eth1 -- sw2:p2']
+`
+
+func TestMap(t *testing.T) {
+	inv, err := ParseInventory("i", []byte(mapInventory))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ name, topology, devices, want string }{
+		{"by name", "nodes: {r2: , e1: }", "", "e1=e1 r2=r2"},
+		{"of a kind", "nodes: {x: {kind: frr}, y: {kind: arista_ceos}}", "", "x=r1 y=e1"},
+		{"who needs two interfaces gets them", "nodes: {x: {kind: frr}, y: {kind: frr}}\n  links: [{endpoints: ['x:eth1', 'y:eth2']}]", "", "x=r2 y=r1"},
+		{"of the reserved ones", "nodes: {x: {kind: frr}}", "r3 r2", "x=r2"},
+		{"any", "nodes: {x: }", "", "x=e1"},
+		{"a name is not taken", "nodes: {r1: , x: {kind: frr}}", "", "r1=r1 x=r2"},
+		{"too few", "nodes: {x: {kind: arista_ceos}, y: {kind: arista_ceos}}", "", "the node y (line 2): is no device of the inventory"},
+		{"no such interface", "nodes: {x: {kind: arista_ceos}, y: }\n  links: [{endpoints: ['x:eth7', 'y:eth1']}]", "", "(e1 has no eth7)"},
+		{"not reserved", "nodes: {r1: }", "r2", "the node r1 (line 2): is not one of the reserved devices (r2)"},
+		{"a switch", "nodes: {sw1: }", "", "the node sw1 (line 2): is a switch, which all labs share"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			topo, err := ParseTopology("t", []byte("topology:\n  "+tt.topology+"\n"), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var devices []string
+			if tt.devices != "" {
+				devices = strings.Fields(tt.devices)
+			}
+			m, err := Map(inv, topo, devices)
+			var got []string
+			for _, one := range m {
+				got = append(got, one.Node+"="+one.Device)
+			}
+			if s := strings.Join(got, " "); s != tt.want && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("it is %q, %v, want %q", s, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestRouteFaults(t *testing.T) {
+	inv, err := ParseInventory("i", []byte(mapInventory))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ ends, want string }{
+		{"'r1:eth1', 'r2:eth1'", "the link r1:eth1 -- r2:eth1 (line 3): no trunks lead from sw1 to sw2"},
+		{"'r1:eth1', 'r3:eth1'", "its ends are on sw1 and sw3, in the domains d and e"},
+		{"'r1:eth7', 'r2:eth1'", "r1:eth7 is plugged into no switch; its wired interfaces are: eth1, eth2"},
+	} {
+		topo, err := ParseTopology("t", []byte("topology:\n  nodes: {r1: , r2: , r3: }\n  links: [{endpoints: ["+tt.ends+"]}]\n"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := Map(inv, topo, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Route(inv, topo, m); !errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", tt.ends, err, tt.want)
+		}
+	}
+}

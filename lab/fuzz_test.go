@@ -1,0 +1,106 @@
+package lab
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// seed adds files that are right.
+func seed(f *testing.F, patterns ...string) {
+	for _, p := range patterns {
+		names, _ := filepath.Glob(p)
+		for _, name := range names {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(data)
+		}
+	}
+}
+
+func FuzzInventory(f *testing.F) {
+	f.Add([]byte(inventoryBase))
+	f.Add([]byte(mapInventory))
+	seed(f, "../examples/labs/inventory.yaml")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		inv, err := ParseInventory("i", data)
+		if (inv == nil) != (err != nil) {
+			t.Fatalf("%v and %v", inv, err)
+		}
+		if err != nil {
+			return
+		}
+		for _, w := range append(inv.Wiring, inv.Trunks...) {
+			if inv.Devices[w.A.Device] == nil || inv.Devices[w.B.Device] == nil {
+				t.Errorf("%s leads nowhere", w)
+			}
+		}
+		if _, err := inv.expected(nil); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func FuzzTopology(f *testing.F) {
+	f.Add([]byte(topologyBase))
+	f.Add([]byte(benchTopology))
+	seed(f, "../examples/labs/*.clab.yml")
+	inv, err := ParseInventory("i", []byte(mapInventory))
+	if err != nil {
+		f.Fatal(err)
+	}
+	platforms, err := inv.Platforms()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		topo, err := ParseTopology("t", data, func(string) ([]byte, error) { return nil, fs.ErrNotExist })
+		if err != nil {
+			return
+		}
+		m, err := Map(inv, topo, nil)
+		if err != nil {
+			return
+		}
+		links, err := Route(inv, topo, m)
+		if err != nil {
+			return
+		}
+		for i := range links {
+			links[i].VLAN = 100
+		}
+		p, err := Generate(Input{Inventory: inv, Platforms: platforms, Topology: topo, Mapping: m, Links: links})
+		if err != nil {
+			return
+		}
+		for _, d := range p.Devices {
+			for _, l := range append(d.Apply, d.Undo...) {
+				if odd(l) {
+					t.Errorf("%s is sent %q", d.Name, l)
+				}
+			}
+		}
+	})
+}
+
+func FuzzManifest(f *testing.F) {
+	f.Add([]byte(`{"format": 1, "devices": [{"name": "a", "platform": "frr", "way": {"connect": "tcp://h:1"}}], "files": {"a.conf": "00", "platforms/frr.yaml": ""}}`))
+	f.Add([]byte(`{"format": 1, "links": [{"name": "a:e -- b:e", "access": ["s:p", "s:q"], "vlan": 3}], "files": {}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, err := parseManifest("manifest.json", data)
+		if err != nil {
+			return
+		}
+		for name := range m.Files {
+			if !filepath.IsLocal(name) {
+				t.Errorf("%q leads out of the directory", name)
+			}
+		}
+		if _, err := parsePlan("dir", map[string][]byte{manifestName: data}); err == nil && len(m.Files) > 0 {
+			t.Error("files that are not there are as the manifest says")
+		}
+	})
+}

@@ -1,0 +1,362 @@
+package lab
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"activationd/device"
+)
+
+// ParseInventory is ReadInventory of what was read already.
+func ParseInventory(file string, data []byte) (*Inventory, error) {
+	r := &reader{}
+	r.faults.File = file
+	inv := &Inventory{
+		File: file, Pools: map[string]Pool{}, Credentials: map[string]Credential{}, Devices: map[string]*Device{},
+		wired: map[Port]Wire{},
+	}
+	if root := r.root(data); root != nil {
+		r.mapping(root, "the inventory", func(k, v *yaml.Node) {
+			switch k.Value {
+			case "pools":
+				r.named(v, "pools", func(k, v *yaml.Node) { inv.Pools[k.Value] = r.pool(v, "pools: "+k.Value+": ") })
+			case "credentials":
+				r.named(v, "credentials", func(k, v *yaml.Node) {
+					inv.Credentials[k.Value] = r.credential(v, "credentials: "+k.Value+": ", filepath.Dir(file))
+				})
+			case "devices":
+				r.named(v, "devices", func(k, v *yaml.Node) {
+					d := r.device(v, k.Value, filepath.Dir(file))
+					d.Line = k.Line
+					inv.Devices[k.Value] = d
+				})
+			case "wiring":
+				inv.Wiring = r.wires(v, "wiring")
+			case "trunks":
+				inv.Trunks = r.wires(v, "trunks")
+			case "templates":
+				inv.Templates = beside(filepath.Dir(file), r.text(v, "templates"))
+			default:
+				r.unknown(k, "", "pools, credentials, devices, wiring, trunks and templates")
+			}
+		})
+		inv.check(r)
+	}
+	if err := r.faults.Err(); err != nil {
+		return nil, err
+	}
+	return inv, nil
+}
+
+func beside(dir, path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
+}
+
+// named is a mapping whose keys are names.
+func (r *reader) named(n *yaml.Node, what string, each func(key, value *yaml.Node)) {
+	r.mapping(n, what, func(k, v *yaml.Node) {
+		if err := checkName(k.Value); err != nil {
+			r.fault(k, "%s: %v", what, err)
+			return
+		}
+		each(k, v)
+	})
+}
+
+func (r *reader) pool(n *yaml.Node, what string) (p Pool) {
+	ranges := func(v *yaml.Node, what string) (all []Range) {
+		for _, e := range r.list(v, what) {
+			known := r.found
+			text := r.text(e, what)
+			if r.found > known {
+				continue
+			}
+			one, err := parseRange(text)
+			if err != nil {
+				r.fault(e, "%s: %v", what, err)
+				continue
+			}
+			all = append(all, one)
+		}
+		return all
+	}
+	r.mapping(n, strings.TrimSuffix(what, ": "), func(k, v *yaml.Node) {
+		switch k.Value {
+		case "ranges":
+			p.Ranges = ranges(v, what+"ranges")
+			for i, a := range p.Ranges {
+				for _, b := range p.Ranges[:i] {
+					if a.First <= b.Last && b.First <= a.Last {
+						r.fault(v, "%sranges: %d-%d and %d-%d have ids in common", what, b.First, b.Last, a.First, a.Last)
+					}
+				}
+			}
+		case "exclude":
+			p.Exclude = ranges(v, what+"exclude")
+		default:
+			r.unknown(k, what, "ranges and exclude")
+		}
+	})
+	if len(p.Ranges) == 0 {
+		r.fault(n, "%shas no ranges", what)
+	}
+	return p
+}
+
+func (r *reader) credential(n *yaml.Node, what, dir string) (c Credential) {
+	r.mapping(n, strings.TrimSuffix(what, ": "), func(k, v *yaml.Node) {
+		switch k.Value {
+		case "user":
+			c.User = r.word(v, what+"user", checkLine)
+		case "password":
+			c.Password = r.reference(v, what+"password", dir)
+		case "enable":
+			c.Enable = r.reference(v, what+"enable", dir)
+		case "key":
+			c.Key = r.reference(v, what+"key", dir)
+		default:
+			r.unknown(k, what, "user, password, enable and key")
+		}
+	})
+	return c
+}
+
+// reference never repeats what it doesn't understand: it may be a secret.
+func (r *reader) reference(n *yaml.Node, what, dir string) (ref Reference) {
+	if v := r.visit(n); v.Kind != yaml.MappingNode {
+		r.fault(n, "%s: a secret is not written here, but {file: PATH} or {env: NAME} of it", what)
+		return ref
+	}
+	r.mapping(n, what, func(k, v *yaml.Node) {
+		switch k.Value {
+		case "file":
+			ref.File = beside(dir, r.word(v, what+": file", checkLine))
+		case "env":
+			ref.Env = r.word(v, what+": env", checkLine)
+		default:
+			r.fault(k, "%s: a secret is {file: PATH} or {env: NAME}, and nothing else", what)
+		}
+	})
+	if (ref.File == "") == (ref.Env == "") {
+		r.fault(n, "%s: must have either file or env", what)
+	}
+	return ref
+}
+
+// checkLine wants one line of text.
+func checkLine(s string) error {
+	if s == "" || strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c == 0x7f }) {
+		return fmt.Errorf("must be a line of text")
+	}
+	return nil
+}
+
+func (r *reader) device(n *yaml.Node, name, dir string) *Device {
+	d := &Device{Name: name}
+	what := name + ": "
+	r.mapping(n, name, func(k, v *yaml.Node) {
+		in := what + k.Value
+		switch k.Value {
+		case "platform":
+			d.Platform = r.word(v, in, checkName)
+		case "domain":
+			d.Domain = r.word(v, in, checkName)
+		case "connect":
+			d.Connect = r.word(v, in, device.CheckURL)
+		case "credentials":
+			d.Credentials = r.word(v, in, checkName)
+		case "host_key":
+			d.HostKeys = r.hostKey(v, in, dir)
+		case "old_algorithms":
+			d.OldAlgorithms = r.boolean(v, in)
+		case "pace":
+			d.Pace = r.pace(v, in)
+		case "limits":
+			d.Limits = r.limits(v, in)
+		case "settings":
+			d.Settings = map[string]string{}
+			r.named(v, in, func(k, v *yaml.Node) { d.Settings[k.Value] = r.word(v, in+": "+k.Value, checkLine) })
+		default:
+			r.unknown(k, what, "platform, domain, connect, credentials, host_key, old_algorithms, pace, limits and settings")
+		}
+	})
+	if d.Platform == "" {
+		r.fault(n, "%shas no platform", what)
+	}
+	return d
+}
+
+func (r *reader) hostKey(n *yaml.Node, what, dir string) (h device.HostKeys) {
+	if r.visit(n).Kind != yaml.MappingNode {
+		h.Lines = r.word(n, what, func(s string) error {
+			if f := strings.Fields(s); len(f) < 2 {
+				return fmt.Errorf("must be a public key, as in ssh-ed25519 AAAA..., or {file: PATH} of a known_hosts file")
+			}
+			return nil
+		})
+		return h
+	}
+	r.mapping(n, what, func(k, v *yaml.Node) {
+		if k.Value != "file" {
+			r.unknown(k, what+": ", "file, or the key itself")
+			return
+		}
+		h.File = beside(dir, r.word(v, what+": file", checkLine))
+	})
+	return h
+}
+
+const slowest = time.Minute // a pause that nobody means is longer
+
+func (r *reader) pace(n *yaml.Node, what string) (p device.Pace) {
+	r.mapping(n, what, func(k, v *yaml.Node) {
+		in := what + ": " + k.Value
+		switch k.Value {
+		case "character":
+			p.Character = r.duration(v, in, slowest)
+		case "chunk":
+			p.Chunk = r.number(v, in, 0, 1<<20)
+		case "chunk_delay":
+			p.ChunkDelay = r.duration(v, in, slowest)
+		case "line":
+			p.Line = r.duration(v, in, slowest)
+		default:
+			r.unknown(k, what+": ", "character, chunk, chunk_delay and line")
+		}
+	})
+	return p
+}
+
+func (r *reader) limits(n *yaml.Node, what string) (l device.Limits) {
+	r.mapping(n, what, func(k, v *yaml.Node) {
+		in := what + ": " + k.Value
+		switch k.Value {
+		case "connect":
+			l.Connect = r.duration(v, in, time.Hour)
+		case "command":
+			l.Command = r.duration(v, in, time.Hour)
+		default:
+			r.unknown(k, what+": ", "connect and command")
+		}
+	})
+	return l
+}
+
+func (r *reader) wires(n *yaml.Node, what string) (all []Wire) {
+	for _, e := range r.list(n, what) {
+		known := r.found
+		text := r.text(e, what)
+		if r.found > known {
+			continue
+		}
+		w, err := parseWire(text)
+		if err != nil {
+			r.fault(e, "%s: %v", what, err)
+			continue
+		}
+		w.Line = e.Line
+		all = append(all, w)
+	}
+	return all
+}
+
+// hasPlatform tells whether a platform is known, without reading it.
+func (inv *Inventory) hasPlatform(name string) bool {
+	if inv.Templates != "" {
+		if _, err := os.Stat(filepath.Join(inv.Templates, name+".yaml")); err == nil {
+			return true
+		}
+	}
+	return slices.Contains(BuiltInPlatforms(), name)
+}
+
+// check notes what is wrong between the parts.
+func (inv *Inventory) check(r *reader) {
+	platforms := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(inv.Devices)) {
+		d := inv.Devices[name]
+		if _, asked := platforms[d.Platform]; !asked {
+			platforms[d.Platform] = inv.hasPlatform(d.Platform)
+		}
+		if d.Platform != "" && !platforms[d.Platform] {
+			r.add(d.Line, "%s: platform %s: there are %s%s", name, d.Platform, strings.Join(BuiltInPlatforms(), ", "),
+				ifElse(inv.Templates != "", ", and those in "+inv.Templates, ""))
+		}
+		if _, ok := inv.Pools[d.Domain]; d.Domain != "" && !ok {
+			r.add(d.Line, "%s: domain %s: has no pool", name, d.Domain)
+		}
+		if _, ok := inv.Credentials[d.Credentials]; d.Credentials != "" && !ok {
+			r.add(d.Line, "%s: credentials %s: are not there", name, d.Credentials)
+		}
+		if d.IsSwitch() && d.Connect == "" {
+			r.add(d.Line, "%s: is a switch, and has no connect", name)
+		}
+		if strings.HasPrefix(d.Connect, "ssh:") && d.HostKeys == (device.HostKeys{}) {
+			r.add(d.Line, "%s: has no host_key; without it nobody knows who answers", name)
+		}
+	}
+	used := map[Port]Wire{}
+	use := func(p Port, w Wire) {
+		if before, ok := used[p]; ok {
+			r.add(w.Line, "%s: is in use by %q, on line %d", p, before, before.Line)
+		}
+		used[p] = w
+	}
+	for i, w := range inv.Wiring {
+		a, b := inv.Devices[w.A.Device], inv.Devices[w.B.Device]
+		if inv.there(r, w) && a.IsSwitch() && !b.IsSwitch() { // written the other way round
+			w.A, w.B, a, b = w.B, w.A, b, a
+			inv.Wiring[i] = w
+		}
+		if a != nil && b != nil && (a.IsSwitch() || !b.IsSwitch()) {
+			r.add(w.Line, "%q: wiring joins a device's interface to a port of a switch, which is what has a domain", w)
+		}
+		use(w.A, w)
+		use(w.B, w)
+		inv.wired[w.A] = w
+	}
+	for _, w := range inv.Trunks {
+		if inv.there(r, w) {
+			a, b := inv.Devices[w.A.Device], inv.Devices[w.B.Device]
+			switch {
+			case !a.IsSwitch() || !b.IsSwitch():
+				r.add(w.Line, "%q: a trunk joins two switches, which are what has a domain", w)
+			case a == b:
+				r.add(w.Line, "%q: a trunk joins two switches, not one with itself", w)
+			case a.Domain != b.Domain:
+				r.add(w.Line, "%q: joins the domains %s and %s; an id of the one means nothing in the other", w, a.Domain, b.Domain)
+			}
+		}
+		use(w.A, w)
+		use(w.B, w)
+	}
+}
+
+// there notes ends that are no device.
+func (inv *Inventory) there(r *reader, w Wire) bool {
+	ok := true
+	for _, p := range []Port{w.A, w.B} {
+		if inv.Devices[p.Device] == nil {
+			r.add(w.Line, "%q: there is no device %s", w, p.Device)
+			ok = false
+		}
+	}
+	return ok
+}
+
+func ifElse[T any](cond bool, yes, no T) T {
+	if cond {
+		return yes
+	}
+	return no
+}

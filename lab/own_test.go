@@ -1,0 +1,180 @@
+package lab
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"activationd/internal/fault"
+)
+
+// ownSwitch is the platform that docs/lab.md shows.
+func ownSwitch(t *testing.T) string {
+	t.Helper()
+	guide, err := os.ReadFile("../docs/lab.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := strings.Index(string(guide), "    dialog: cisco_ios\n")
+	end := strings.Index(string(guide), "`{vlan}`, `{port}`")
+	if begin < 0 || end < begin {
+		t.Fatal("docs/lab.md shows no platform")
+	}
+	text := regexp.MustCompile(`(?m)^    `).ReplaceAllString(string(guide[begin:end]), "")
+	return strings.Replace(text, "vlan: {apply: [...], undo: [...], checks: [...]}", "vlan: {}", 1)
+}
+
+// TestOwnPlatform: a platform of the user's own makes plans, and goes with them, so that
+// undoing needs no template of that day.
+func TestOwnPlatform(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		file := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	own := ownSwitch(t)
+	write("own/mine.yaml", strings.Replace(own, "untagged {vlan}", "untagged {vlan} by {owner}", 1))
+	write("own/odd.yaml", "dialog: cisco_ios\n")
+	write("own/odd.dialog.yaml", "host: '\\w+'\nprompts: {privileged: '{host}!'}\n")
+	write("inventory.yaml", `
+pools: {d: {ranges: [100-199]}}
+templates: own
+devices:
+  sw: {platform: mine, domain: d, connect: 'tcp://192.0.2.1:1', settings: {owner: lab}}
+  a: {platform: linux}
+  b: {platform: odd}
+wiring: ['a:eth1 -- sw:p.1', 'b:eth1 -- sw:p2']
+`)
+	inv, err := ReadInventory(filepath.Join(dir, "inventory.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	platforms, err := inv.Platforms()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := platforms["odd"].Dialog.Prompts.Privileged; got != "{host}!" {
+		t.Errorf("the dialog's prompt is %q", got)
+	}
+	if got := platforms["mine"].Dialog.Prompts.Configure; got == "" {
+		t.Error("the dialog is not that of cisco_ios")
+	}
+	topo, err := ParseTopology("t", []byte("topology: {nodes: {a: , b: }, links: [{endpoints: ['a:eth1', 'b:eth1']}]}"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := Map(inv, topo, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	links, err := Route(inv, topo, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	links[0].VLAN = 117
+	p, err := Generate(Input{Inventory: inv, Platforms: platforms, Topology: topo, Mapping: m, Links: links})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := strings.Join(p.Devices[0].Apply, "/"), "interface p.1/ untagged 117 by lab/interface p2/ untagged 117 by lab"; got != want {
+		t.Errorf("it applies %q, want %q", got, want)
+	}
+	out := t.TempDir()
+	if err := WritePlan(out, p, platforms); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(dir, "own")); err != nil {
+		t.Fatal(err)
+	}
+	if _, again, err := ReadPlan(out); err != nil || len(again["mine"].access.apply) != 2 {
+		t.Errorf("without the directory the plan's platforms are %+v, %v", again, err)
+	}
+	delete(inv.Devices["sw"].Settings, "owner")
+	if _, err := Generate(Input{Inventory: inv, Platforms: platforms, Topology: topo, Mapping: m, Links: links}); err == nil || !strings.Contains(err.Error(), "{owner}: is nothing that is known") {
+		t.Errorf("without the setting the error is %v", err)
+	}
+}
+
+func TestPlatformFaults(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		{"colour: red", "mine.yaml:1: colour: unknown key"},
+		{"style: free", "mine.yaml:1: style: must be indented, set or commands"},
+		{"style: indented", "mine.yaml:1: has no running"},
+		{"access: {apply: [a]}", "mine.yaml:1: access: must have undo and checks, too"},
+		{"access:\n  apply: [a]\n  undo: [b]\n  checks: [{show: x, applied: ['(']}]", "mine.yaml:4: access: checks: applied:"},
+		{"trunk:\n  checks: [{show: x, ids: 'a'}]", "mine.yaml:2: trunk: checks: ids: must have one group"},
+		{"trunk:\n  checks: [{ids: '(a)'}]", "mine.yaml:2: trunk: checks: has no show"},
+		{"inverse: [{keep: true}]", "mine.yaml:1: inverse: has no line"},
+		{"commands: [{line: '('}]", "mine.yaml:1: commands: line:"},
+		{"volatile: ['[']", "mine.yaml:1: volatile:"},
+		{"vlan: {apply: [\"a\\nb\"]}", "mine.yaml:1: vlan: apply: must be a line of text"},
+		{"dialog: none_such", "none_such"},
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "mine.yaml"), []byte(tt.text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := LoadPlatform(dir, "mine"); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%q: %v, want %q", tt.text, err, tt.want)
+		}
+	}
+	for _, name := range BuiltInPlatforms() {
+		if _, err := LoadPlatform("", name); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestSecrets(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.WriteFile(path, []byte(text), 0o600), os.Chmod(path, mode)); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	env := func(name string) string { return map[string]string{"PW": "geheim"}[name] }
+	for _, tt := range []struct {
+		name string
+		ref  Reference
+		want string
+		kind error
+	}{
+		{"none", Reference{}, "", nil},
+		{"a file", Reference{File: file("good", "geheim\n", 0o600)}, "geheim", nil},
+		{"a file for reading only", Reference{File: file("ro", "geheim", 0o400)}, "geheim", nil},
+		{"a file that others can read", Reference{File: file("open", "geheim", 0o640)}, "", fault.Denied},
+		{"an empty file", Reference{File: file("empty", "\n", 0o600)}, "", fault.Invalid},
+		{"a directory", Reference{File: dir}, "", fault.Invalid},
+		{"no file", Reference{File: dir + "/none"}, "", fault.Invalid},
+		{"a variable", Reference{Env: "PW"}, "geheim", nil},
+		{"no variable", Reference{Env: "NONE"}, "", fault.Invalid},
+	} {
+		got, err := tt.ref.read(env, true)
+		if got != tt.want || !errors.Is(err, tt.kind) || err != nil && strings.Contains(err.Error(), "geheim") {
+			t.Errorf("%s: %q, %v, want %q, %v", tt.name, got, err, tt.want, tt.kind)
+		}
+	}
+}
+
+// TestShellCommands: a host's shell is given nothing but what is known.
+func TestShellCommands(t *testing.T) {
+	p, err := LoadPlatform("", "linux")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		"reboot", "ip address add 10.0.0.1/24 dev eth1; reboot", "ip address add $(reboot)/24 dev eth1", "ip address add 10.0.0.1/24 dev eth1 &",
+		"ip link set eth1 up || reboot", "ip route add default via `reboot`", "ip address add 10.0.0.1/24 dev -x",
+	} {
+		if made, err := p.dialect.plan(&Node{Name: "h1", Config: "# one\n" + line + "\n", ConfigLine: 7}); err == nil || !strings.Contains(err.Error(), "h1: startup-config, line 8") {
+			t.Errorf("%q becomes %q, %v", line, made.apply, err)
+		}
+	}
+}

@@ -1,0 +1,327 @@
+package lab
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"activationd/internal/fault"
+)
+
+// A Plan is all that a lab needs of its devices.
+type Plan struct {
+	Activation string
+	Lab        string // the topology's name
+	Mapping    Mapping
+	Links      []PlannedLink
+	Devices    []DevicePlan // sorted by name
+	Notices    []string     // what was ignored
+}
+
+// A DevicePlan is what one device is sent, and what it has to say then.
+type DevicePlan struct {
+	Name, Platform string
+	// Apply is sent to configure it, and Undo to make it what it was.
+	Apply, Undo []string
+	// Applied and Clean are what is to be seen after each.
+	Applied, Clean []Check
+	// Whole says that the device is lent as a whole: all of Apply is to be seen in its
+	// configuration, and after Undo that is what it was before.
+	Whole bool
+	// Duration is the least time that Apply takes, by the pace of the device.
+	Duration time.Duration
+	// Way is how the device is reached.
+	Way Way
+}
+
+// A Check is a command to a device and what its answer must be like. Patterns are
+// regular expressions for whole lines, without the blanks around them.
+type Check struct {
+	About string   `json:"about"` // what it proves: a port, a node
+	Show  string   `json:"show"`
+	Lines []string `json:"lines,omitempty"` // each has to match a line
+	None  []string `json:"none,omitempty"`  // none may match a line
+	// IDs has a group, which lists VLAN ids. Some line has to match; Has is one of the
+	// ids, or Not is none of them.
+	IDs string `json:"ids,omitempty"`
+	Has int    `json:"has,omitempty"`
+	Not int    `json:"not,omitempty"`
+}
+
+// An Input is all that a plan is made of.
+type Input struct {
+	Activation string
+	Inventory  *Inventory
+	Platforms  map[string]*Platform
+	Topology   *Topology
+	Mapping    Mapping
+	Links      []PlannedLink // of Route, with their VLANs
+}
+
+// Generate makes a plan. It is pure. The kind of its error is [fault.Invalid].
+func Generate(in Input) (*Plan, error) {
+	g := &generator{Input: in, devices: map[string]*DevicePlan{}, undo: map[string][][]string{}}
+	plan := &Plan{Activation: in.Activation, Lab: in.Topology.Name, Mapping: in.Mapping, Links: in.Links, Notices: slices.Clone(in.Topology.Notices)}
+	for _, l := range in.Links {
+		g.link(l)
+	}
+	names := in.Mapping.devices()
+	for _, n := range in.Topology.Nodes {
+		if n.Config == "" {
+			continue
+		}
+		name := names[n.Name]
+		if in.Inventory.Devices[name].Connect == "" {
+			plan.Notices = append(plan.Notices, fmt.Sprintf("%s: has a startup-config, but the inventory has no way to reach %s; it is ignored", n.Name, name))
+			continue
+		}
+		g.node(n, name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(g.devices)) {
+		d := g.devices[name]
+		for _, lines := range slices.Backward(g.undo[name]) {
+			d.Undo = append(d.Undo, lines...)
+		}
+		d.finish(in.Inventory, in.Platforms[d.Platform])
+		plan.Devices = append(plan.Devices, *d)
+	}
+	return plan, errors.Join(g.errs...)
+}
+
+type generator struct {
+	Input
+	devices map[string]*DevicePlan
+	undo    map[string][][]string // what undoes each part, the first one first
+	errs    []error
+}
+
+func (g *generator) device(name string) *DevicePlan {
+	if g.devices[name] == nil {
+		g.devices[name] = &DevicePlan{Name: name, Platform: g.Inventory.Devices[name].Platform}
+	}
+	return g.devices[name]
+}
+
+// link puts a VLAN on all switches on its way: it is defined first, then led over the
+// trunks, then given to the devices' ports; and undone in the other order.
+func (g *generator) link(l PlannedLink) {
+	if l.VLAN < 1 || l.VLAN > 4094 {
+		g.errs = append(g.errs, fmt.Errorf("the link %s has no VLAN: %w", l.Name, fault.Invalid))
+		return
+	}
+	defined := map[string]bool{}
+	define := func(port Port) {
+		if !defined[port.Device] {
+			defined[port.Device] = true
+			g.put("vlan", l, Port{Device: port.Device})
+		}
+	}
+	for _, p := range l.Trunks {
+		define(p)
+		g.put("trunk", l, p)
+	}
+	for _, p := range l.Access {
+		define(p)
+		g.put("access", l, p)
+	}
+}
+
+func (g *generator) put(what string, l PlannedLink, port Port) {
+	dev := g.Inventory.Devices[port.Device]
+	p := g.Platforms[dev.Platform]
+	if p == nil {
+		g.errs = append(g.errs, fmt.Errorf("platform %s: is not loaded: %w", dev.Platform, fault.Invalid))
+		return
+	}
+	one := map[string]part{"vlan": p.vlan, "trunk": p.trunk, "access": p.access}[what]
+	if len(one.apply) == 0 {
+		if what != "vlan" { // on some switches one needs no definition
+			g.errs = append(g.errs, fmt.Errorf("%s: the platform %s has no template for %s ports: %w", port, dev.Platform, what, fault.Invalid))
+		}
+		return
+	}
+	values := map[string]string{"vlan": strconv.Itoa(l.VLAN), "port": port.Name, "link": l.Name, "domain": l.Domain}
+	maps.Copy(values, dev.Settings)
+	f := filler{values: values}
+	d := g.device(port.Device)
+	d.Apply = append(d.Apply, f.fill(one.apply, false)...)
+	g.undo[d.Name] = append(g.undo[d.Name], f.fill(one.undo, false))
+	about := ifElse(port.Name == "", port.Device, port.String())
+	for _, c := range one.checks {
+		show := f.fill([]string{c.show}, false)[0]
+		applied := Check{About: about, Show: show, Lines: f.fill(c.applied, true), None: f.fill(c.appliedNot, true)}
+		clean := Check{About: about, Show: show, Lines: f.fill(c.clean, true), None: f.fill(c.cleanNot, true)}
+		if len(c.ids) > 0 {
+			ids := f.fill(c.ids, true)[0]
+			applied.IDs, applied.Has = ids, l.VLAN
+			clean.IDs, clean.Not = ids, l.VLAN
+		}
+		d.Applied, d.Clean = append(d.Applied, applied), append(d.Clean, clean)
+	}
+	if f.err != nil {
+		g.errs = append(g.errs, fmt.Errorf("%s: platform %s: %s: %w", port.Device, dev.Platform, what, f.err))
+	}
+}
+
+// A filler puts values in the holes of templates.
+type filler struct {
+	values map[string]string
+	err    error
+}
+
+func (f *filler) fill(texts []string, pattern bool) []string {
+	var out []string
+	for _, t := range texts {
+		if !strings.Contains(t, "{") {
+			out = append(out, t)
+			continue
+		}
+		var b strings.Builder
+		end := 0
+		for _, m := range holes.FindAllStringSubmatchIndex(t, -1) {
+			v, ok := f.values[t[m[2]:m[3]]]
+			if !ok {
+				f.err = fmt.Errorf("%s: is nothing that is known; settings of the device are given in the inventory: %w", t[m[0]:m[1]], fault.Invalid)
+			}
+			b.WriteString(t[end:m[0]])
+			b.WriteString(ifElse(pattern, regexp.QuoteMeta(v), v))
+			end = m[1]
+		}
+		b.WriteString(t[end:])
+		out = append(out, b.String())
+	}
+	return out
+}
+
+// node plans a startup-config.
+func (g *generator) node(n *Node, name string) {
+	dev := g.Inventory.Devices[name]
+	p := g.Platforms[dev.Platform]
+	if p == nil {
+		g.errs = append(g.errs, fmt.Errorf("platform %s: is not loaded: %w", dev.Platform, fault.Invalid))
+		return
+	}
+	made, err := p.dialect.plan(n)
+	if err != nil {
+		g.errs = append(g.errs, fmt.Errorf("%w: %w", err, fault.Invalid))
+		return
+	}
+	if len(made.apply) == 0 {
+		return
+	}
+	d := g.device(name)
+	d.Apply, d.Undo, d.Applied, d.Clean = made.apply, made.undo, made.applied, made.clean
+	d.Whole = p.dialect.running != ""
+}
+
+func (d *DevicePlan) finish(inv *Inventory, p *Platform) {
+	d.Way = inv.way(inv.Devices[d.Name])
+	t := d.Way.target(d.Name)
+	if p != nil {
+		t.Platform = p.Dialog
+	}
+	d.Duration = t.Duration(d.Apply)
+}
+
+// Lines returns how many lines are sent to all devices.
+func (p *Plan) Lines() (n int) {
+	for _, d := range p.Devices {
+		n += len(d.Apply)
+	}
+	return n
+}
+
+// Duration returns the time of the slowest device: all are done at once.
+func (p *Plan) Duration() time.Duration {
+	if len(p.Devices) == 0 {
+		return 0
+	}
+	return slices.MaxFunc(p.Devices, func(a, b DevicePlan) int { return cmp.Compare(a.Duration, b.Duration) }).Duration
+}
+
+// Failed says what of an answer is not as it must be, or "".
+func (c Check) Failed(answer string) string {
+	var lines []string
+	for l := range strings.Lines(answer) {
+		lines = append(lines, strings.TrimSpace(l))
+	}
+	some := func(expr string) (string, bool) {
+		re, err := wholeLine(expr)
+		if err != nil {
+			return err.Error(), false
+		}
+		i := slices.IndexFunc(lines, re.MatchString)
+		if i < 0 {
+			return "", false
+		}
+		return lines[i], true
+	}
+	for _, expr := range c.Lines {
+		if _, ok := some(expr); !ok {
+			return fmt.Sprintf("%q shows no line %q", c.Show, plainPattern(expr))
+		}
+	}
+	for _, expr := range c.None {
+		if line, ok := some(expr); ok {
+			return fmt.Sprintf("%q shows %q", c.Show, line)
+		}
+	}
+	return c.failedIDs(lines)
+}
+
+func (c Check) failedIDs(lines []string) string {
+	re, err := wholeLine(c.IDs)
+	if c.IDs == "" {
+		return ""
+	}
+	if err != nil || re.NumSubexp() < 1 {
+		return fmt.Sprintf("%q: is no pattern with a group", c.IDs)
+	}
+	found, has := false, map[int]bool{}
+	for _, l := range lines {
+		if m := re.FindStringSubmatch(l); m != nil {
+			found = true
+			for _, part := range strings.FieldsFunc(m[1], func(c rune) bool { return c == ',' || c == ' ' }) {
+				if r, err := parseRange(part); err == nil {
+					for id := r.First; id <= r.Last; id++ {
+						has[id] = true
+					}
+				}
+			}
+		}
+	}
+	switch {
+	case !found:
+		return fmt.Sprintf("%q shows no list of VLANs, so it carries every one", c.Show)
+	case c.Has > 0 && !has[c.Has]:
+		return fmt.Sprintf("%q shows no VLAN %d", c.Show, c.Has)
+	case c.Not > 0 && has[c.Not]:
+		return fmt.Sprintf("%q shows VLAN %d", c.Show, c.Not)
+	}
+	return ""
+}
+
+// plainPattern takes the quoting out of a pattern, to be read.
+func plainPattern(expr string) string { return strings.ReplaceAll(expr, `\`, "") }
+
+// JSON of a duration is text.
+type jsonDuration time.Duration
+
+func (d jsonDuration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }
+
+func (d *jsonDuration) UnmarshalJSON(data []byte) error {
+	var s string
+	if err := json.Unmarshal(data, &s); err != nil {
+		return err
+	}
+	v, err := time.ParseDuration(s)
+	*d = jsonDuration(v)
+	return err
+}

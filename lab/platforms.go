@@ -1,0 +1,325 @@
+package lab
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"activationd/device"
+	"activationd/internal/fault"
+)
+
+//go:embed platforms/*.yaml
+var builtIn embed.FS
+
+// BuiltInPlatforms returns the names of the platforms that come with the program,
+// sorted.
+func BuiltInPlatforms() []string {
+	entries, _ := builtIn.ReadDir("platforms") // it is there, or this would not compile
+	var names []string
+	for _, e := range entries {
+		names = append(names, strings.TrimSuffix(e.Name(), ".yaml"))
+	}
+	return names
+}
+
+// A Platform is how a kind of device is configured for links, and how configurations
+// are undone on it.
+type Platform struct {
+	Name   string
+	Dialog device.Platform
+	// Files are the user's own that it was read from, by name, or none.
+	Files map[string][]byte
+
+	vlan, access, trunk part
+	dialect             dialect
+}
+
+// A part of a switch's work: what defines a VLAN, or puts it on a port. {vlan},
+// {port}, {link} and {NAME} of a setting stand for what they name.
+type part struct {
+	apply, undo []string
+	checks      []check
+}
+
+// A check is a command and what must be seen when a part is applied, and when it is
+// undone: patterns for whole lines that must or must not be there, or one whose first
+// group lists the VLAN ids of a trunk.
+type check struct {
+	show                      string
+	applied, clean            []string
+	appliedNot, cleanNot, ids []string
+}
+
+// LoadPlatform reads a platform: the user's own NAME.yaml in dir, if there is one, or
+// else the one that comes with the program. Its dialog is NAME.dialog.yaml beside it,
+// or the one that its key dialog names. Faults are told as by [ReadInventory].
+func LoadPlatform(dir, name string) (*Platform, error) {
+	p := &Platform{Name: name, Files: map[string][]byte{}}
+	if err := checkName(name); err != nil {
+		return nil, fmt.Errorf("platform: %w: %w", err, fault.Invalid)
+	}
+	own := func(file string) ([]byte, error) {
+		if dir == "" {
+			return nil, fs.ErrNotExist
+		}
+		data, err := os.ReadFile(filepath.Join(dir, file))
+		if err == nil {
+			p.Files[file] = data
+		}
+		return data, err
+	}
+	file := filepath.Join(dir, name+".yaml")
+	data, err := own(name + ".yaml")
+	if errors.Is(err, fs.ErrNotExist) {
+		file = "platforms/" + name + ".yaml"
+		if data, err = builtIn.ReadFile(file); err != nil {
+			return nil, fmt.Errorf("platform %s: there are %s: %w", name, strings.Join(BuiltInPlatforms(), ", "), fault.NotFound)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, fault.Unavailable)
+	}
+	r := &reader{}
+	r.faults.File = file
+	dialog := name
+	if root := r.root(data); root != nil {
+		dialog = p.parse(r, root)
+	}
+	if err := r.faults.Err(); err != nil {
+		return nil, err
+	}
+	switch data, err := own(name + ".dialog.yaml"); {
+	case err == nil:
+		p.Dialog, err = device.ParsePlatform(filepath.Join(dir, name+".dialog.yaml"), data)
+		p.Dialog.Name = name
+		return p, err
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%w: %w", err, fault.Unavailable)
+	}
+	p.Dialog, err = device.BuiltIn(dialog)
+	return p, err
+}
+
+// parse reads the file, and returns the name of its dialog.
+func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
+	dialog = p.Name
+	d := &p.dialect
+	d.style = commands
+	r.mapping(root, "the platform", func(k, v *yaml.Node) {
+		switch k.Value {
+		case "dialog":
+			dialog = r.word(v, "dialog", checkName)
+		case "vlan":
+			p.vlan = r.part(v, "vlan: ")
+		case "access":
+			p.access = r.part(v, "access: ")
+		case "trunk":
+			p.trunk = r.part(v, "trunk: ")
+		case "style":
+			d.style = style(r.text(v, "style"))
+			if !slices.Contains([]style{indented, setStyle, commands}, d.style) {
+				r.fault(v, "style: must be %s, %s or %s", indented, setStyle, commands)
+			}
+		case "running":
+			d.running = r.word(v, "running", checkLine)
+		case "exit":
+			d.exit = r.word(v, "exit", checkLine)
+		case "volatile":
+			d.volatile = r.patterns(v, "volatile")
+		case "unshown":
+			d.unshown = r.patterns(v, "unshown")
+		case "inverse":
+			for _, e := range r.list(v, "inverse") {
+				d.inverse = append(d.inverse, r.inverse(e))
+			}
+		case "commands":
+			for _, e := range r.list(v, "commands") {
+				d.commands = append(d.commands, r.command(e))
+			}
+		default:
+			r.unknown(k, "", "dialog, vlan, access, trunk, style, running, exit, volatile, unshown, inverse and commands")
+		}
+	})
+	if d.style != commands && d.running == "" {
+		r.fault(root, "has no running, the command that shows the configuration")
+	}
+	return dialog
+}
+
+func (r *reader) texts(n *yaml.Node, what string) (all []string) {
+	for _, e := range r.list(n, what) {
+		all = append(all, r.word(e, what, checkLine))
+	}
+	return all
+}
+
+// wholeLine compiles a pattern that has to match all of a line.
+func wholeLine(expr string) (*regexp.Regexp, error) { return regexp.Compile(`^(?:` + expr + `)$`) }
+
+func (r *reader) patterns(n *yaml.Node, what string) (all []*regexp.Regexp) {
+	for _, e := range r.list(n, what) {
+		if re := r.pattern(e, what); re != nil {
+			all = append(all, re)
+		}
+	}
+	return all
+}
+
+func (r *reader) pattern(n *yaml.Node, what string) *regexp.Regexp {
+	re, err := wholeLine(r.text(n, what))
+	if err != nil {
+		r.fault(n, "%s: %v", what, err)
+		return nil
+	}
+	return re
+}
+
+// holes are the {names} in a template.
+var holes = regexp.MustCompile(`\{([A-Za-z][A-Za-z0-9._-]*)\}`)
+
+// lines are patterns that may have holes, as they are in the file.
+func (r *reader) lines(n *yaml.Node, what string) (all []string) {
+	for _, t := range r.texts(n, what) {
+		if _, err := wholeLine(holes.ReplaceAllString(t, "1")); err != nil {
+			r.fault(n, "%s: %v", what, err)
+		}
+		all = append(all, t)
+	}
+	return all
+}
+
+func (r *reader) part(n *yaml.Node, what string) (p part) {
+	r.mapping(n, strings.TrimSuffix(what, ": "), func(k, v *yaml.Node) {
+		switch k.Value {
+		case "apply":
+			p.apply = r.texts(v, what+"apply")
+		case "undo":
+			p.undo = r.texts(v, what+"undo")
+		case "checks":
+			for _, e := range r.list(v, what+"checks") {
+				p.checks = append(p.checks, r.check(e, what+"checks: "))
+			}
+		default:
+			r.unknown(k, what, "apply, undo and checks")
+		}
+	})
+	if len(p.apply) > 0 && (len(p.undo) == 0 || len(p.checks) == 0) {
+		r.fault(n, "%smust have undo and checks, too: what can't be undone and proved isn't applied", what)
+	}
+	return p
+}
+
+func (r *reader) check(n *yaml.Node, what string) (c check) {
+	r.mapping(n, strings.TrimSuffix(what, ": "), func(k, v *yaml.Node) {
+		in := what + k.Value
+		switch k.Value {
+		case "show":
+			c.show = r.word(v, in, checkLine)
+		case "applied":
+			c.applied = r.lines(v, in)
+		case "clean":
+			c.clean = r.lines(v, in)
+		case "applied_not":
+			c.appliedNot = r.lines(v, in)
+		case "clean_not":
+			c.cleanNot = r.lines(v, in)
+		case "ids":
+			c.ids = r.lines(&yaml.Node{Kind: yaml.SequenceNode, Content: []*yaml.Node{v}, Line: v.Line}, in)
+			if re, err := wholeLine(holes.ReplaceAllString(c.ids[0], "1")); err == nil && re.NumSubexp() != 1 {
+				r.fault(v, "%s: must have one group, around the list of ids", in)
+			}
+		default:
+			r.unknown(k, what, "show, applied, applied_not, clean, clean_not and ids")
+		}
+	})
+	if c.show == "" {
+		r.fault(n, "%shas no show", what)
+	}
+	return c
+}
+
+func (r *reader) inverse(n *yaml.Node) (i inverse) {
+	r.mapping(n, "inverse", func(k, v *yaml.Node) {
+		switch k.Value {
+		case "line":
+			i.line = r.pattern(v, "inverse: line")
+		case "keep":
+			i.keep = r.boolean(v, "inverse: keep")
+		case "undo":
+			i.undo = r.texts(v, "inverse: undo")
+		default:
+			r.unknown(k, "inverse: ", "line, keep and undo")
+		}
+	})
+	if i.line == nil {
+		r.fault(n, "inverse: has no line")
+		i.line = regexp.MustCompile(`^$`)
+	}
+	return i
+}
+
+func (r *reader) command(n *yaml.Node) (c command) {
+	r.mapping(n, "commands", func(k, v *yaml.Node) {
+		in := "commands: " + k.Value
+		switch k.Value {
+		case "line":
+			c.line = r.pattern(v, in)
+		case "apply":
+			c.apply = r.texts(v, in)
+		case "undo":
+			c.undo = r.texts(v, in)
+		case "show":
+			c.show = r.word(v, in, checkLine)
+		case "applied":
+			c.applied = r.texts(v, in)
+		case "clean":
+			c.clean = r.texts(v, in)
+		case "clean_not":
+			c.cleanNot = r.texts(v, in)
+		default:
+			r.unknown(k, "commands: ", "line, apply, undo, show, applied, clean and clean_not")
+		}
+	})
+	if c.line == nil {
+		r.fault(n, "commands: has no line")
+		c.line = regexp.MustCompile(`^$`)
+	}
+	return c
+}
+
+// platforms loads each once.
+func platforms(dir string, names []string) (map[string]*Platform, error) {
+	all := map[string]*Platform{}
+	var errs []error
+	for _, name := range names {
+		if all[name] != nil {
+			continue
+		}
+		p, err := LoadPlatform(dir, name)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		all[name] = p
+	}
+	return all, errors.Join(errs...)
+}
+
+// Platforms loads those that the inventory's devices have.
+func (inv *Inventory) Platforms() (map[string]*Platform, error) {
+	names := map[string]bool{}
+	for _, d := range inv.Devices {
+		names[d.Platform] = true
+	}
+	return platforms(inv.Templates, slices.Sorted(maps.Keys(names)))
+}

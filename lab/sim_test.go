@@ -1,0 +1,156 @@
+package lab
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A sim is a device with an IOS-like command line on a TCP port, with a model behind.
+type sim struct {
+	name string
+	ln   net.Listener
+	wg   sync.WaitGroup
+
+	mu    sync.Mutex
+	model *iosModel
+	saved string
+	left  int  // configuration lines until the connection is cut, and it is away; < 0: never
+	away  bool // it accepts nobody
+	onCut func()
+	lines int    // of configuration that came
+	lie   string // a line that is taken with an OK, and forgotten
+}
+
+func newSim(t *testing.T, name string) *sim {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &sim{name: name, ln: ln, left: -1, model: &iosModel{blocks: map[string][]string{}}}
+	s.wg.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			s.wg.Go(func() { s.serve(c) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = ln.Close()
+		s.wg.Wait()
+	})
+	return s
+}
+
+func (s *sim) state() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.model.String()
+}
+
+// cutAfter has the device go away after so many lines of configuration, and call onCut
+// then; < 0: come back.
+func (s *sim) cutAfter(lines int, onCut func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left, s.away, s.onCut = lines, false, onCut
+}
+
+func (s *sim) serve(conn net.Conn) {
+	defer func() { _ = conn.Close() }()
+	s.mu.Lock()
+	away := s.away
+	s.mu.Unlock()
+	if away {
+		return
+	}
+	mode, copying := "", false
+	in := bufio.NewReader(conn)
+	fmt.Fprintf(conn, "\r\n%s#", s.name)
+	var line []byte
+	for {
+		_ = conn.SetDeadline(time.Now().Add(time.Minute))
+		b, err := in.ReadByte()
+		if err != nil {
+			return
+		}
+		switch b {
+		case '\n', 0:
+		case '\r':
+			said, ok := s.answer(strings.TrimSpace(string(line)), &mode, &copying)
+			if !ok {
+				return
+			}
+			line = line[:0]
+			if !copying {
+				said += s.name + mode + "#"
+			}
+			if _, err := io.WriteString(conn, strings.ReplaceAll("\n"+said, "\n", "\r\n")); err != nil {
+				return
+			}
+		case 0x15: // and the screen shows it
+			fmt.Fprint(conn, strings.Repeat("\b \b", len(line)))
+			line = line[:0]
+		case 0x12:
+			fmt.Fprintf(conn, "\r\n%s%s#%s", s.name, mode, line)
+		case '\b':
+			line = line[:max(0, len(line)-1)]
+			fmt.Fprint(conn, "\b \b")
+		default:
+			line = append(line, b)
+			if _, err := conn.Write([]byte{b}); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// answer carries out a command. It is false when the connection is to be cut.
+func (s *sim) answer(line string, mode *string, copying *bool) (string, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case *copying:
+		*copying = false
+		s.saved = s.model.String()
+		return "Building configuration...\n[OK]\n", true
+	case line == "":
+		return "", true
+	case *mode != "":
+		if s.left == 0 {
+			s.away = true
+			s.onCut()
+			return "", false
+		}
+		s.left--
+		s.lines++
+		if line == s.lie && s.lie != "" {
+			return "", true
+		}
+		said := s.model.do(line)
+		*mode = ifElse(s.model.in == "", "(config)", "(config-if)")
+		if line == "end" {
+			*mode = ""
+		}
+		return ifElse(said == "", "", said+"\n"), true
+	case strings.HasPrefix(line, "terminal"):
+		return "", true
+	case strings.HasPrefix(line, "configure"):
+		s.model.in, *mode = "", "(config)"
+		return "Enter configuration commands, one per line.  End with CNTL/Z.\n", true
+	case strings.HasPrefix(line, "copy run"):
+		*copying = true
+		return "Destination filename [startup-config]? ", true
+	case strings.HasPrefix(line, "show run"):
+		return s.model.show(line), true
+	}
+	return "% Invalid input detected at '^' marker.\n", true
+}

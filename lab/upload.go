@@ -1,0 +1,278 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"activationd/device"
+	"activationd/internal/fault"
+)
+
+// What a directory to keep has.
+const (
+	keptPlan   = "plan"   // the plan that is applied, whole or in part
+	keptBefore = "before" // in it: of each device that may have been touched, what it was
+	keptNew    = "new"    // a plan that is being written
+	keptGone   = "gone"   // one that is taken off, of which files are being removed
+)
+
+// ReadKept reads the plan that was kept in a directory, as [ReadPlan] does.
+func ReadKept(keep string) (*Plan, map[string]*Platform, error) {
+	return ReadPlan(filepath.Join(keep, keptPlan))
+}
+
+// Upload keeps the plan in dir in the directory keep, then has each device keep what it
+// was, and sends. A plan of another kind that keep has is taken off first.
+func (w *Work) Upload(ctx context.Context, dir, keep string) error {
+	files, err := readPlanFiles(dir)
+	if err != nil {
+		return err
+	}
+	if _, err := parsePlan(dir, files); err != nil {
+		return err
+	}
+	if err := w.keep(ctx, keep, files); err != nil {
+		return err
+	}
+	p, all, err := ReadKept(keep)
+	if err != nil {
+		return err
+	}
+	return w.each(ctx, p, func(ctx context.Context, d *DevicePlan) error {
+		t, err := w.talker(d, all)
+		if err != nil {
+			return err
+		}
+		before := filepath.Join(keep, keptPlan, keptBefore, d.Name)
+		if len(d.Apply) <= few {
+			err = w.send(ctx, t, d, all[d.Platform], before)
+		} else if err = w.before(ctx, t, d, all[d.Platform], before); err == nil {
+			err = device.Send(ctx, t.Target, d.Apply, t.tr, device.SendOptions{})
+		}
+		if err == nil {
+			w.say(d.Name, "sent: %d lines", len(d.Apply))
+		}
+		return errors.Join(err, t.close())
+	})
+}
+
+// keep makes the plan of files the kept one.
+func (w *Work) keep(ctx context.Context, keep string, files map[string][]byte) error {
+	durable := func(err error) error {
+		if err != nil {
+			return fmt.Errorf("keeping the plan: %w: %w", err, fault.Unavailable)
+		}
+		return nil
+	}
+	switch old, err := os.ReadFile(filepath.Join(keep, keptPlan, manifestName)); {
+	case err == nil && bytes.Equal(old, files[manifestName]):
+		return nil
+	case err == nil:
+		w.say("", "another plan was applied before; it is taken off first")
+		if err := w.Erase(ctx, keep); err != nil {
+			return err
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return durable(err)
+	}
+	fresh := filepath.Join(keep, keptNew)
+	err := os.RemoveAll(fresh)
+	if err == nil {
+		err = os.MkdirAll(filepath.Join(fresh, keptBefore), 0o700)
+	}
+	if err == nil {
+		err = writeFiles(fresh, files)
+	}
+	if err == nil {
+		err = os.Rename(fresh, filepath.Join(keep, keptPlan))
+	}
+	if err == nil {
+		err = syncDir(keep)
+	}
+	return durable(err)
+}
+
+// few lines are sent in the session in which the device was looked at, and all of them
+// again after a cut; more go on from where they were.
+const few = 40
+
+func (w *Work) send(ctx context.Context, t *talker, d *DevicePlan, p *Platform, before string) error {
+	return t.session(ctx, func(s *device.Session) error {
+		if err := w.keepBefore(ctx, s, d, p, before); err != nil {
+			return err
+		}
+		if err := s.Configure(ctx, d.Apply); err != nil {
+			return err
+		}
+		return s.Save(ctx)
+	})
+}
+
+// before keeps what a device is, in a session of its own.
+func (w *Work) before(ctx context.Context, t *talker, d *DevicePlan, p *Platform, file string) error {
+	if _, err := os.Stat(file); err == nil {
+		return nil
+	}
+	return t.session(ctx, func(s *device.Session) error { return w.keepBefore(ctx, s, d, p, file) })
+}
+
+// keepBefore keeps what a device is, unless that was done already: then it may have
+// been touched since.
+func (w *Work) keepBefore(ctx context.Context, s *device.Session, d *DevicePlan, p *Platform, file string) error {
+	if _, err := os.Stat(file); err == nil {
+		return nil
+	}
+	state, err := w.look(ctx, s, d, p)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(writeDurable(file, []byte(state)), syncDir(filepath.Dir(file))); err != nil {
+		return fmt.Errorf("%s: keeping what it was: %w: %w", d.Name, err, fault.Unavailable)
+	}
+	return nil
+}
+
+// look returns what a device is, as far as the plan changes it.
+func (w *Work) look(ctx context.Context, s *device.Session, d *DevicePlan, p *Platform) (string, error) {
+	if d.Whole {
+		return s.Show(ctx, p.dialect.running)
+	}
+	failed, said, err := failures(ctx, s, d.Clean)
+	if err != nil {
+		return "", err
+	}
+	for _, f := range failed {
+		w.say(d.Name, "was not clean before: %s", f)
+	}
+	var b strings.Builder
+	for _, show := range slices.Sorted(maps.Keys(said)) {
+		fmt.Fprintf(&b, "%s\n%s\n", show, said[show])
+	}
+	return b.String(), nil
+}
+
+// Erase takes off what the directory keep says was applied, whole or in part, and
+// removes it from there when every device has proved that it is clean. Nothing kept is
+// nothing to do.
+func (w *Work) Erase(ctx context.Context, keep string) error {
+	for _, name := range []string{keptNew, keptGone} { // of those who were killed
+		if err := os.RemoveAll(filepath.Join(keep, name)); err != nil {
+			return fmt.Errorf("%w: %w", err, fault.Unavailable)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(keep, keptPlan)); errors.Is(err, fs.ErrNotExist) {
+		w.say("", "nothing was applied")
+		return nil
+	}
+	p, all, err := ReadKept(keep)
+	if err != nil {
+		return err
+	}
+	touched := *p
+	touched.Devices = nil
+	before := map[string]string{}
+	for _, d := range p.Devices {
+		state, err := os.ReadFile(filepath.Join(keep, keptPlan, keptBefore, d.Name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // not a byte was sent to it
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %w", err, fault.Unavailable)
+		}
+		touched.Devices = append(touched.Devices, d)
+		before[d.Name] = string(state)
+	}
+	err = w.each(ctx, &touched, func(ctx context.Context, d *DevicePlan) error {
+		t, err := w.talker(d, all)
+		if err != nil {
+			return err
+		}
+		err = t.session(ctx, func(s *device.Session) error { return w.eraseOne(ctx, s, d, all[d.Platform], before[d.Name]) })
+		if err == nil {
+			w.say(d.Name, "is clean")
+		}
+		return errors.Join(err, t.close())
+	})
+	if err != nil {
+		return err
+	}
+	gone := filepath.Join(keep, keptGone)
+	err = os.Rename(filepath.Join(keep, keptPlan), gone)
+	if err == nil {
+		err = errors.Join(syncDir(keep), os.RemoveAll(gone))
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, fault.Unavailable)
+	}
+	return nil
+}
+
+// eraseOne undoes a device's plan and proves that it is what it was. What the undoing
+// lines leave of a device that was lent as a whole is found by comparing.
+func (w *Work) eraseOne(ctx context.Context, s *device.Session, d *DevicePlan, p *Platform, before string) error {
+	atOnce := len(p.Dialog.Configure.Commit) > 0
+	dirt := func() (repair, failed []string, err error) {
+		failed, _, err = failures(ctx, s, d.Clean)
+		if err != nil || !d.Whole {
+			return nil, failed, err
+		}
+		now, err := s.Show(ctx, p.dialect.running)
+		if err != nil {
+			return nil, nil, err
+		}
+		repair = p.dialect.between(now, before)
+		for _, l := range repair {
+			failed = append(failed, fmt.Sprintf("its configuration is not what it was; it would need %q", strings.TrimSpace(l)))
+		}
+		return repair, failed, nil
+	}
+	give := func(lines []string) error {
+		refused, err := tolerant(ctx, s, lines, atOnce)
+		for _, r := range refused {
+			w.say(d.Name, "while undoing: %s", r)
+		}
+		return err
+	}
+	var failed []string
+	if d.Whole {
+		var err error
+		if _, failed, err = dirt(); err != nil {
+			return err
+		}
+	}
+	if !d.Whole || len(failed) > 0 {
+		if err := give(d.Undo); err != nil {
+			return err
+		}
+		for range 2 {
+			repair, left, err := dirt()
+			if failed = left; err != nil {
+				return err
+			}
+			if len(repair) == 0 {
+				break
+			}
+			if err := give(repair); err != nil {
+				return err
+			}
+		}
+	}
+	if len(failed) > 0 {
+		_, left, err := dirt()
+		if err != nil {
+			return err
+		}
+		if len(left) > 0 {
+			return fmt.Errorf("%s: is not clean: %s: %w", d.Name, strings.Join(left[:min(len(left), 10)], "; "), fault.Conflict)
+		}
+	}
+	return s.Save(ctx)
+}

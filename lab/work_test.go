@@ -1,0 +1,411 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"activationd/internal/fault"
+)
+
+// A bench is two switches and a router as devices on TCP ports, with a plan for them.
+type bench struct {
+	*testing.T
+	sims      map[string]*sim
+	topology  string
+	was       map[string]string
+	dir, keep string
+	inv       *Inventory
+	work      *Work
+	mu        sync.Mutex
+	said      []string
+}
+
+const benchTopology = `
+name: bench
+topology:
+  nodes:
+    h1: {kind: linux}
+    r1:
+      kind: cisco_iol
+      startup-config: |
+        interface Ethernet0/1
+         description to h1
+         ip address 10.0.0.1 255.255.255.0
+        router ospf 1
+         network 10.0.0.0 0.255.255.255 area 0
+  links: [{endpoints: ["h1:eth1", "r1:Ethernet0/1"]}]
+`
+
+func newBench(t *testing.T) *bench {
+	b := &bench{T: t, sims: map[string]*sim{}, topology: benchTopology, was: map[string]string{}, dir: t.TempDir(), keep: t.TempDir()}
+	var s strings.Builder
+	s.WriteString("pools: {lab: {ranges: [100-199]}}\ndevices:\n  h1: {platform: linux}\n")
+	for _, name := range []string{"sw1", "sw2", "r1"} {
+		sim := newSim(t, name)
+		b.sims[name] = sim
+		fmt.Fprintf(&s, "  %s: {platform: cisco_ios, connect: 'tcp://%s'%s}\n", name, sim.ln.Addr(), ifElse(name == "r1", "", ", domain: lab"))
+	}
+	s.WriteString("wiring: ['h1:eth1 -- sw1:p1', 'r1:Ethernet0/1 -- sw2:p2']\ntrunks: ['sw1:t0 -- sw2:t0']\n")
+	for sw, port := range map[string]string{"sw1": "p1", "sw2": "p2"} {
+		prepare(b.sims[sw].model, port, false)
+		prepare(b.sims[sw].model, "t0", true)
+	}
+	b.sims["r1"].model.blocks["interface Ethernet0/1"] = []string{"description spare", "no keepalive"}
+	var err error
+	if b.inv, err = ParseInventory("inventory.yaml", []byte(s.String())); err != nil {
+		t.Fatal(err)
+	}
+	b.work = &Work{Activation: "1@bench", Locks: t.TempDir(), Getenv: os.Getenv, Say: func(device, text string) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.said = append(b.said, device+": "+text)
+	}}
+	for name, sim := range b.sims {
+		b.was[name] = sim.state()
+	}
+	b.generate(100)
+	return b
+}
+
+// generate writes the plan with a VLAN.
+func (b *bench) generate(id int) {
+	b.Helper()
+	topo, err := ParseTopology("topology", []byte(b.topology), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	m, err := Map(b.inv, topo, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	links, err := Route(b.inv, topo, m)
+	if err != nil {
+		b.Fatal(err)
+	}
+	links[0].VLAN = id
+	platforms, err := b.inv.Platforms()
+	if err != nil {
+		b.Fatal(err)
+	}
+	p, err := Generate(Input{Activation: "1@bench", Inventory: b.inv, Platforms: platforms, Topology: topo, Mapping: m, Links: links})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := WritePlan(b.dir, p, platforms); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// blank wants all devices to be what they were, and nothing to be kept.
+func (b *bench) blank(when string) {
+	b.Helper()
+	for name, sim := range b.sims {
+		if got := sim.state(); got != b.was[name] {
+			b.Errorf("%s: %s has\n%s\nwas\n%s", when, name, got, b.was[name])
+		}
+	}
+	if left, _ := filepath.Glob(b.keep + "/*"); left != nil {
+		b.Errorf("%s: kept is %v", when, left)
+	}
+}
+
+func (b *bench) upload() error { return b.work.Upload(b.Context(), b.dir, b.keep) }
+func (b *bench) erase() error  { return b.work.Erase(b.Context(), b.keep) }
+
+func (b *bench) verify() error {
+	p, all, err := ReadKept(b.keep)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return b.work.Verify(b.Context(), p, all)
+}
+
+func TestUploadVerifyErase(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	for range 2 { // the second finds all as it should be
+		if err := b.upload(); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.verify(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := b.sims["sw1"].state(); !strings.Contains(got, "switchport access vlan 100") {
+		t.Errorf("sw1 has\n%s", got)
+	}
+	b.generate(117) // another plan takes the first off
+	if err := b.upload(); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.sims["sw1"].state(); strings.Contains(got, "vlan 100") || !strings.Contains(got, "switchport access vlan 117") {
+		t.Errorf("sw1 has\n%s", got)
+	}
+	for range 2 {
+		if err := b.erase(); err != nil {
+			t.Fatal(err)
+		}
+		b.blank("erased")
+	}
+	if sim := b.sims["r1"]; sim.saved != b.was["r1"] {
+		t.Errorf("r1 has saved\n%s", sim.saved)
+	}
+}
+
+// TestEraseAfterEveryPrefix cuts the upload to each device after each of its lines, for
+// good, and then erases.
+func TestEraseAfterEveryPrefix(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"sw1", "sw2", "r1"} {
+		b := newBench(t)
+		lines := 0
+		for ; lines < 30; lines++ {
+			ctx, cancel := context.WithCancel(t.Context())
+			b.sims[name].cutAfter(lines, cancel)
+			err := b.work.Upload(ctx, b.dir, b.keep)
+			cancel()
+			whole := err == nil
+			b.sims[name].cutAfter(-1, nil)
+			if err := b.erase(); err != nil {
+				t.Fatalf("%s, %d lines: %v", name, lines, err)
+			}
+			b.blank(fmt.Sprintf("%s, %d lines", name, lines))
+			if whole {
+				break
+			}
+		}
+		if lines < 5 || lines == 30 {
+			t.Errorf("%s was cut %d times", name, lines)
+		}
+	}
+}
+
+// TestEraseIsCut cuts the erasing of each device after each line; done again, it ends well.
+func TestEraseIsCut(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"sw1", "r1"} {
+		b := newBench(t)
+		if err := b.upload(); err != nil {
+			t.Fatal(err)
+		}
+		lines := 0
+		for ; lines < 30; lines++ {
+			ctx, cancel := context.WithCancel(t.Context())
+			b.sims[name].cutAfter(lines, cancel)
+			err := b.work.Erase(ctx, b.keep)
+			cancel()
+			b.sims[name].cutAfter(-1, nil)
+			if err == nil {
+				break
+			}
+			if _, _, err := ReadKept(b.keep); err != nil {
+				t.Fatalf("%s, %d lines: what was applied is not kept: %v", name, lines, err)
+			}
+		}
+		if lines < 2 || lines == 30 {
+			t.Errorf("%s was cut %d times", name, lines)
+		}
+		if err := b.erase(); err != nil {
+			t.Fatal(err)
+		}
+		b.blank(name)
+	}
+}
+
+// TestKilledWhileKeeping has what is kept as an upload leaves it that is killed between
+// its steps.
+func TestKilledWhileKeeping(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		make func(b *bench)
+	}{
+		{"nothing", func(*bench) {}},
+		{"a plan half written", func(b *bench) {
+			put(b, "new/sw1.conf", "interface p1\n")
+		}},
+		{"a plan, and no device asked", func(b *bench) { b.kept() }},
+		{"a plan half removed", func(b *bench) {
+			put(b, "gone/sw1.conf", "interface p1\n")
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t)
+			tt.make(b)
+			for _, sim := range b.sims {
+				sim.cutAfter(0, func() { t.Errorf("a line was sent to %s", sim.name) }) // no line may come
+			}
+			if err := b.erase(); err != nil {
+				t.Fatal(err)
+			}
+			b.blank("erased")
+			for _, sim := range b.sims {
+				sim.cutAfter(-1, nil)
+			}
+			tt.make(b)
+			if err := b.upload(); err != nil {
+				t.Fatal(err)
+			}
+			if err := b.verify(); err != nil {
+				t.Fatal(err)
+			}
+			if err := b.erase(); err != nil {
+				t.Fatal(err)
+			}
+			b.blank("uploaded and erased")
+		})
+	}
+}
+
+// kept has the plan kept, without anything sent.
+func (b *bench) kept() {
+	b.Helper()
+	files, err := readPlanFiles(b.dir)
+	if err == nil {
+		err = b.work.keep(b.Context(), b.keep, files)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+func put(b *bench, name, text string) {
+	b.Helper()
+	file := filepath.Join(b.keep, name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// TestLies: an OK is not believed.
+func TestLies(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ device, line, in string }{
+		{"sw1", "switchport access vlan 100", "upload"},
+		{"sw2", "switchport trunk allowed vlan add 100", "upload"},
+		{"r1", "ip address 10.0.0.1 255.255.255.0", "upload"},
+		{"sw1", "shutdown", "erase"},
+		{"sw2", "switchport trunk allowed vlan remove 100", "erase"},
+		{"r1", "no router ospf 1", "erase"},
+	} {
+		t.Run(tt.device+" "+tt.in, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			if tt.in == "upload" {
+				b.sims[tt.device].lie = tt.line
+			}
+			if err := b.upload(); err != nil {
+				t.Fatal(err)
+			}
+			err := b.verify()
+			if tt.in == "erase" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				b.sims[tt.device].lie = tt.line
+				err = b.erase()
+				if _, _, kept := ReadKept(b.keep); kept != nil {
+					t.Errorf("what was applied is forgotten: %v", kept)
+				}
+			}
+			if !errors.Is(err, fault.Conflict) || !strings.Contains(err.Error(), tt.device) {
+				t.Errorf("the error is %v, want one about %s", err, tt.device)
+			}
+		})
+	}
+}
+
+// TestOneWriter: two who write to a device do so one after the other.
+func TestOneWriter(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	unlock, err := b.work.lockDevice(t.Context(), "sw1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	err = b.work.Upload(ctx, b.dir, b.keep)
+	if !errors.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "sw1: is in use by 1@bench (process ") {
+		t.Errorf("the error is %v", err)
+	}
+	if got := b.sims["sw1"].state(); got != b.was["sw1"] {
+		t.Errorf("sw1 has\n%s", got)
+	}
+	unlock()
+	if err := b.upload(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDrift finds what was changed by hand.
+func TestDrift(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	platforms, err := b.inv.Platforms()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lease := Lease{Domain: "lab", Link: "h1:eth1 -- r1:Ethernet0/1", Holder: "1@bench", ID: 100}
+	drift := func(want string, leases ...Lease) {
+		t.Helper()
+		found, err := b.work.Drift(t.Context(), b.inv, platforms, leases)
+		var got []string
+		for _, d := range found {
+			got = append(got, d.Port.String())
+		}
+		if strings.Join(got, " ") != want || err != nil {
+			t.Errorf("drift is %q (%+v), %v, want %q", got, found, err, want)
+		}
+	}
+	drift("")
+	if err := b.upload(); err != nil {
+		t.Fatal(err)
+	}
+	drift("", lease)
+	drift("sw1:p1 sw1:t0 sw2:p2 sw2:t0")
+	doubt := lease
+	doubt.Doubtful = true
+	drift("", doubt)
+	b.sims["sw1"].model.blocks["interface p1"] = []string{"switchport access vlan 101", "switchport mode access"}
+	b.sims["sw2"].model.blocks["interface t0"] = []string{"switchport mode trunk", "switchport trunk allowed vlan 90,100,150-151"}
+	drift("sw1:p1 sw2:t0", lease)
+}
+
+// TestLongConfig: a configuration of many lines goes on after a cut from where it was, and
+// is erased as a whole.
+func TestLongConfig(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	var routes strings.Builder
+	for i := range 60 {
+		fmt.Fprintf(&routes, "         network 10.%d.0.0 0.0.255.255 area %d\n", i, i)
+	}
+	b.topology = strings.Replace(benchTopology, "         network 10.0.0.0 0.255.255.255 area 0\n", routes.String(), 1)
+	b.generate(100)
+	sim, cuts := b.sims["r1"], 0
+	sim.cutAfter(40, func() { // the device has its lock
+		sim.away, sim.left = false, -1
+		cuts++
+	})
+	if err := b.upload(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.verify(); err != nil {
+		t.Fatal(err)
+	}
+	if sim.lines > 64+10 || cuts != 1 {
+		t.Errorf("it was cut %d times, and given %d lines: from the beginning again", cuts, sim.lines)
+	}
+	if err := b.erase(); err != nil {
+		t.Fatal(err)
+	}
+	b.blank("erased")
+}

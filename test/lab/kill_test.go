@@ -1,0 +1,290 @@
+package lab
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"activationd/control"
+)
+
+var (
+	kills    = flag.Int("kills", 20, "how many reservations TestKilled disturbs")
+	seedFlag = flag.Uint64("seed", 0, "begin the random tests with this number; 0: another one each time")
+)
+
+// A proc is a process of a run.
+type proc struct {
+	pid, parent int
+	name        string
+}
+
+// processes returns those of an activation's runs: its scripts and what they
+// started, and their wrappers.
+func (d *daemon) processes(id string) (scripts, wrappers []proc) {
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	var all []proc
+	for _, dir := range dirs {
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if err != nil {
+			continue
+		}
+		stat, err := os.ReadFile(dir + "/stat") // gone is as good as not there, here and below
+		_, rest, ok := strings.Cut(string(stat), ") ")
+		if err != nil || !ok {
+			continue
+		}
+		f := strings.Fields(rest)
+		parent, err := strconv.Atoi(f[1])
+		if err != nil || f[0] == "Z" {
+			continue
+		}
+		name, _ := os.ReadFile(dir + "/comm")
+		p := proc{pid, parent, strings.TrimSpace(string(name))}
+		all = append(all, p)
+		env, _ := os.ReadFile(dir + "/environ")
+		env = append(append([]byte{0}, env...), 0)
+		if bytes.Contains(env, []byte("\x00ACTIVATION_ID="+id+"\x00")) && bytes.Contains(env, []byte("\x00ACTIVATIOND_SOCKET="+d.Address+"\x00")) {
+			scripts = append(scripts, p)
+		}
+	}
+	for _, p := range all {
+		if p.name == "atwrap" && slices.ContainsFunc(scripts, func(s proc) bool { return s.parent == p.pid }) {
+			wrappers = append(wrappers, p)
+		}
+	}
+	return scripts, wrappers
+}
+
+// strike kills some of what works on an activation.
+func (d *daemon) strike(whom, id string) {
+	d.t.Helper()
+	scripts, wrappers := d.processes(id)
+	kill := func(ps []proc) {
+		for _, p := range ps {
+			_ = syscall.Kill(p.pid, syscall.SIGKILL) // it may have ended by itself
+		}
+	}
+	switch whom {
+	case "script": // the shell, which leaves its child behind
+		scripts = slices.DeleteFunc(scripts, func(p proc) bool { return strings.HasPrefix(p.name, "atctl") })
+		kill(scripts)
+	case "upload": // the child
+		scripts = slices.DeleteFunc(scripts, func(p proc) bool { return !strings.HasPrefix(p.name, "atctl") })
+		kill(scripts)
+	case "wrapper":
+		kill(wrappers)
+	case "daemon":
+		d.kill()
+	case "all":
+		_ = d.cmd.Process.Kill()
+		kill(wrappers)
+		kill(scripts)
+		d.kill()
+	}
+}
+
+var everybody = []string{"script", "upload", "wrapper", "daemon", "all"}
+
+// agree wants the switches to be what the daemon says of its activations: an
+// active one has its VLANs on its ports; a stuck one's are in quarantine, with a
+// reason, and are on its own ports or nowhere; one that is finished has none, and
+// nothing else has any.
+func (d *daemon) agree(when string, ws ...*wired) {
+	d.t.Helper()
+	var certain, doubtful []*wired
+	leases := d.leases()
+	tags := d.tags()
+	left := len(leases)
+	for _, w := range ws {
+		a, mine := d.show(w.id), of(leases, w.id)
+		left -= len(mine)
+		switch {
+		case a.State == "finished" && len(mine) == 0:
+		case a.State == "active" && len(mine) == len(w.links) && w.has(mine, "leased"):
+			certain = append(certain, w)
+		case a.State == "stuck" && w.has(mine, "quarantined"):
+			doubtful = append(doubtful, w)
+		default:
+			d.t.Errorf("%s: %s is %s (%s), and has %+v", when, w.id, a.State, a.Reason, mine)
+		}
+	}
+	if left != 0 {
+		d.t.Errorf("%s: VLANs of others are lent: %+v", when, leases)
+	}
+	must, may := tagsOf(certain...), tagsOf(append(slices.Clone(certain), doubtful...)...)
+	for _, tag := range must {
+		if !covers(tags, tag) {
+			d.t.Errorf("%s: the switches have\n%q, and lack %q", when, tags, tag)
+		}
+	}
+	for _, tag := range tags {
+		if !covers(may, tag) {
+			d.t.Errorf("%s: the switches have\n%q, of which nobody knows %q: %+v", when, tags, tag, leases)
+		}
+	}
+}
+
+// covers says whether tags have the port and all the VLANs of one.
+func covers(tags []string, one string) bool {
+	f := strings.Fields(one)
+	return slices.ContainsFunc(tags, func(tag string) bool {
+		g := strings.Fields(tag)
+		return f[0] == g[0] && !slices.ContainsFunc(f[1:], func(v string) bool { return !slices.Contains(g[1:], v) })
+	})
+}
+
+// has says whether all leases are in a state, with a reason, and notes whose they are.
+func (w *wired) has(mine []lease, state string) bool {
+	for _, m := range mine {
+		if m.State != state || m.Reason == "" {
+			return false
+		}
+		for _, l := range w.links {
+			if strings.Contains(m.Link, l.a+":eth1") && strings.Contains(m.Link, l.b+":eth1") {
+				l.vlan = m.ID
+			}
+		}
+	}
+	return true
+}
+
+// TestKilled kills the script, the upload, the wrapper and the daemon at any point
+// of activations and deactivations, while another lab on the same switches goes
+// on. What comes of each must be what the switches have.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 6, "LAB_PACE=line: 150ms")
+	empty := l.configuration()
+	d := l.newDaemon(l.do("lab_inventory"), "deactivate_retries: 0")
+	rng := d.random()
+
+	bystander := d.wire("bystander@kill", "", "h5", "h6")
+	d.announce()
+	began := time.Now()
+	d.change(nil, []*resv{bystander.resv})
+	d.inState(bystander.id, "active")
+	takes := time.Since(began) // with what it takes to load and to ask, too
+	d.running("at first", bystander)
+	was := l.configuration()
+	outcomes := map[string]int{}
+
+	for i := range *kills {
+		w := d.wire(fmt.Sprintf("%d@kill", i), fmt.Sprintf("retries: %d", rng.IntN(3)), "h1", "h2", "h3", "h4")
+		whom := everybody[i%len(everybody)]
+		story := fmt.Sprintf("%d (%s, %s)", i, whom, w.settings)
+
+		d.change(nil, []*resv{w.resv})
+		d.inState(w.id, "activating", "active")
+		pause(rng, takes)
+		d.strike(whom, w.id)
+		if rng.IntN(3) == 0 { // and once more, at what came then
+			pause(rng, takes)
+			d.strike(everybody[rng.IntN(len(everybody))], w.id)
+		}
+		a := d.inState(w.id, "active", "stuck", "finished")
+		outcomes[outcomeOf(a)]++
+		d.agree(story+", struck in its activation", bystander, w)
+
+		if a.State == "active" {
+			d.change([]*resv{w.resv}, nil)
+			d.inState(w.id, "deactivating", "stuck", "finished")
+			if rng.IntN(2) == 0 {
+				pause(rng, takes)
+				d.strike(everybody[rng.IntN(len(everybody))], w.id)
+			}
+			a = d.inState(w.id, "stuck", "finished")
+			outcomes[outcomeOf(a)]++
+			d.agree(story+", struck in its deactivation", bystander, w)
+		}
+		if a.State == "stuck" {
+			d.atctl("retry", w.id)
+			d.inState(w.id, "finished")
+			d.agree(story+", tried again", bystander, w)
+		}
+		l.unchanged(story, was)
+		if t.Failed() {
+			t.Fatalf("%s:\n%s", story, d.logs(w.id))
+		}
+	}
+	t.Logf("%d disturbed: %v", *kills, outcomes)
+	d.change([]*resv{bystander.resv}, nil)
+	d.inState(bystander.id, "finished")
+	l.unchanged("at last", empty)
+}
+
+// random prints its seed, and takes one from the flag.
+func (d *daemon) random() *rand.Rand {
+	seed := *seedFlag
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	d.t.Logf("-seed=%d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// pause waits for any part of a time: the instant that follows shall be none that
+// something tells of.
+func pause(rng *rand.Rand, upTo time.Duration) { time.Sleep(time.Duration(rng.Int64N(int64(upTo)))) }
+
+func outcomeOf(a control.Detail) string {
+	switch {
+	case a.State == "active":
+		return "activated"
+	case a.State == "stuck":
+		return "in quarantine"
+	case a.Outcome == "succeeded":
+		return "ended"
+	}
+	return "undone"
+}
+
+// TestUnreachable takes a switch away in the middle of a slot: its deactivation
+// cannot be proved, so the VLANs are lent to nobody else until it can be.
+func TestUnreachable(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 4)
+	was := l.configuration()
+	d := l.newDaemon(l.do("lab_inventory"), "deactivate_retries: 1")
+	w := d.wire("1@gone", "", "h1", "h2")
+	next := d.wire("2@gone", "", "h3", "h4")
+	d.announce()
+	d.change(nil, []*resv{w.resv})
+	d.inState(w.id, "active")
+	d.running("while both switches are there", w)
+	vlan := w.links[0].vlan
+
+	l.do("sshd_stop sw2")
+	d.change([]*resv{w.resv}, nil)
+	a := d.inState(w.id, "stuck", "finished")
+	if a.State != "stuck" {
+		t.Fatalf("it is %s, %s (%s), and no switch has proved that\n%s", a.State, a.Outcome, a.Reason, d.logs(w.id))
+	}
+	if mine := of(d.leases(), w.id); len(mine) != 1 || mine[0].ID != vlan || mine[0].State != "quarantined" || mine[0].Reason == "" {
+		t.Errorf("its VLAN is %+v, want %d in quarantine, with a reason", mine, vlan)
+	}
+	if said := d.logs(w.id); !strings.Contains(said, "sw2") {
+		t.Errorf("its log does not name the switch that does not answer:\n%s", said)
+	}
+	l.do("sshd_start sw2")
+	d.change(nil, []*resv{next.resv})
+	d.inState(next.id, "active")
+	if other := of(d.leases(), next.id); len(other) != 1 || other[0].ID == vlan {
+		t.Errorf("the next got %+v; want another than %d, which is in quarantine", other, vlan)
+	}
+	d.atctl("retry", w.id)
+	d.inState(w.id, "finished")
+	d.running("when the switch has answered", next)
+	d.change([]*resv{next.resv}, nil)
+	d.inState(next.id, "finished")
+	l.unchanged("at last", was)
+}

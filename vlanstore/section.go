@@ -1,0 +1,135 @@
+package vlanstore
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"activationd/internal/fault"
+)
+
+// Sections are mutexes by name, for scripts: first come, first served. Who is in
+// one is whoever holds a connection to the daemon, so a dead script holds none;
+// they are not kept anywhere, and a daemon that is started anew has none.
+type Sections struct {
+	mu     sync.Mutex
+	m      map[string]*section
+	visits int
+}
+
+type section struct {
+	line []*visitor // the first one is inside
+}
+
+type visitor struct {
+	who   string
+	since time.Time
+	turn  chan struct{} // closed when he may enter, if he had to wait
+}
+
+// A Visit is somebody in a section, or in its line.
+type Visit struct {
+	Section string
+	Who     string
+	Inside  bool
+	Since   time.Time // inside or in line
+}
+
+// maxVisits is how many may be in sections, or wait for one.
+const maxVisits = 256
+
+// Enter waits until who may enter the section name, and returns what ends his
+// visit, which may be called more than once. If he has to wait, it first calls
+// waits, unless that is nil, with the name of who is inside; an error of waits
+// ends the waiting. If ctx is done before he may enter, the error is of kind
+// fault.Unavailable and says who is inside. It is of kind fault.Invalid for a
+// name that is none.
+func (s *Sections) Enter(ctx context.Context, name, who string, waits func(inside string) error) (leave func(), err error) {
+	if err := checkName("section", name); err != nil {
+		return nil, err
+	}
+	v := &visitor{who: who, since: time.Now(), turn: make(chan struct{})}
+	inside, err := s.join(name, v)
+	if err != nil {
+		return nil, err
+	}
+	leave = sync.OnceFunc(func() { s.leave(name, v) })
+	if inside == "" {
+		return leave, nil
+	}
+	if waits != nil {
+		if err := waits(inside); err != nil {
+			leave()
+			return nil, err
+		}
+	}
+	select {
+	case <-v.turn:
+		return leave, nil
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	first := s.m[name].line[0]
+	s.mu.Unlock()
+	leave()
+	if first == v { // his turn came at the same moment; he is too late all the same
+		return nil, fmt.Errorf("section %s became free too late: %w", name, fault.Unavailable)
+	}
+	return nil, fmt.Errorf("section %s is not free: %s is in it since %s: %w", name, first.who, first.since.Format(time.DateTime), fault.Unavailable)
+}
+
+// join puts v into the section's line, and returns who is inside, or nobody if
+// v is.
+func (s *Sections) join(name string, v *visitor) (inside string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.visits == maxVisits {
+		return "", fmt.Errorf("%d are in sections or wait for one, which is the limit; try again later: %w", maxVisits, fault.Unavailable)
+	}
+	s.visits++
+	if s.m == nil {
+		s.m = map[string]*section{}
+	}
+	sec := s.m[name]
+	if sec == nil {
+		sec = &section{}
+		s.m[name] = sec
+	}
+	sec.line = append(sec.line, v)
+	if sec.line[0] != v {
+		return sec.line[0].who, nil
+	}
+	return "", nil
+}
+
+func (s *Sections) leave(name string, v *visitor) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.visits--
+	sec := s.m[name]
+	first := sec.line[0] == v
+	sec.line = slices.DeleteFunc(sec.line, func(w *visitor) bool { return w == v })
+	switch {
+	case len(sec.line) == 0:
+		delete(s.m, name)
+	case first:
+		sec.line[0].since = time.Now()
+		close(sec.line[0].turn)
+	}
+}
+
+// List returns who is in which section, and who waits, in their order.
+func (s *Sections) List() []Visit {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var vs []Visit
+	for _, name := range slices.Sorted(maps.Keys(s.m)) {
+		for i, v := range s.m[name].line {
+			vs = append(vs, Visit{Section: name, Who: v.who, Inside: i == 0, Since: v.since})
+		}
+	}
+	return vs
+}
