@@ -130,6 +130,9 @@ func local(y int, m time.Month, d, hour, minute, sec, ns int, loc *time.Location
 	for {
 		_, offset := t.Zone()
 		_, end := t.ZoneBounds()
+		if !end.IsZero() && !end.After(t) { // on December 31 of a leap year after 2037 it is that day's beginning
+			end = t.Add(time.Hour)
+		}
 		at := wall.Add(-time.Duration(offset) * time.Second).In(loc)
 		// It is the first offset under which it comes before the offset ends.
 		// If it also comes before the offset begins, it is in the gap, and what
