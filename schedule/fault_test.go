@@ -82,6 +82,8 @@ func (d difference) refusedByAt() string {
 		return "utc"
 	case past && d.ours.Sub(d.now) < 3*time.Hour && d.changes(d.now.Add(-24*time.Hour), d.ours.Add(3*time.Hour)):
 		return "change of the clocks close to now"
+	case past && elapsing.MatchString(d.text) && d.ours.Sub(d.now) <= 24*time.Hour && d.changes(d.now, d.ours):
+		return "over today, with hours and a change of the clocks"
 	}
 	return ""
 }

@@ -239,8 +239,10 @@ func (s *timespec) wallOf(t time.Time) wall {
 func (s *timespec) end(w wall) time.Time { return s.means(s.reach(w)) }
 
 func (s *timespec) reach(w wall) wall {
+	beyond := max(0, s.hour-23) // "24:45" belongs to the day before
 	for _, sh := range s.shifts {
-		switch y, m, d := w.clock.Date(); sh.unit {
+		y, m, d := w.clock.AddDate(0, 0, -beyond).Date()
+		switch sh.unit {
 		case minuteWord:
 			w = s.wallOf(time.Unix(s.means(w).Unix()+60*int64(sh.n), 0))
 		case hourWord:
@@ -250,9 +252,9 @@ func (s *timespec) reach(w wall) wall {
 		case weekWord:
 			w = wall{clock: w.clock.AddDate(0, 0, 7*sh.n)}
 		case monthWord:
-			w = wall{clock: time.Date(y, m+time.Month(sh.n), d, w.clock.Hour(), w.clock.Minute(), 0, 0, time.UTC)}
+			w = wall{clock: time.Date(y, m+time.Month(sh.n), d+beyond, w.clock.Hour(), w.clock.Minute(), 0, 0, time.UTC)}
 		case yearWord:
-			w = wall{clock: time.Date(y+sh.n, m, d, w.clock.Hour(), w.clock.Minute(), 0, 0, time.UTC)}
+			w = wall{clock: time.Date(y+sh.n, m, d+beyond, w.clock.Hour(), w.clock.Minute(), 0, 0, time.UTC)}
 		}
 	}
 	return w
