@@ -72,6 +72,8 @@ type Record struct {
 	Retries      *int              `json:"retries,omitempty"`
 	Missed       string            `json:"missed,omitempty"`
 	TopologyName string            `json:"topology,omitempty"` // "inline", or the file's name
+	AtJob        *AtJob            `json:"at_job,omitempty"`   // a job of at(1)'s
+	MailOf       string            `json:"mail_of,omitempty"`  // it sends the output of that run
 
 	// What has become of it.
 	Held     []string  `json:"held,omitempty"`     // the locks that it holds
@@ -88,6 +90,8 @@ type Record struct {
 	Until    time.Time `json:"until,omitzero"`     // waiting: may do so until; finished: is kept until
 	Line     uint64    `json:"line,omitempty"`     // its place among those who wait; 0: not in line
 	ForSlot  bool      `json:"for_slot,omitempty"` // in line for a free slot; all its locks are free
+	ForLoad  bool      `json:"for_load,omitempty"` // in line for a low load average; all else is free
+	Forced   bool      `json:"forced,omitempty"`   // somebody wants it now, whatever the load average is
 	Stopped  bool      `json:"stopped,omitempty"`  // the open attempt was asked to stop
 	Ns       [2]int    `json:"ns,omitzero"`        // numbers of the newest attempts of the phases
 	Attempts []Attempt `json:"attempts,omitempty"`

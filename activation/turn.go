@@ -33,7 +33,8 @@ type turn struct {
 	opened   int // the same of both phases
 	starts   []start
 	stops    []supervisor.Key
-	swept    bool // there is evidence to be removed
+	swept    bool      // there is evidence to be removed
+	looked   time.Time // when the load average was looked at for a batch job
 	draining bool
 	rebooted bool // the machine was started anew since the last daemon's last turn
 }
@@ -42,7 +43,8 @@ type turn struct {
 type start struct {
 	key  supervisor.Key
 	spec wrapper.Spec
-	kept bool // it has a directory that is kept from attempt to attempt
+	kept bool   // it has a directory that is kept from attempt to attempt
+	mail string // the run whose output is to be added to what it reads
 }
 
 // turns takes turns until nothing is left to do now.
@@ -69,7 +71,7 @@ func (e *Engine) turn(ctx context.Context, w *work) (more bool, err error) {
 	var t *turn
 	var next time.Time
 	err = e.parts.DB.Update(ctx, func(tx store.Tx) error {
-		t = &turn{txn: e.begin(tx), draining: e.Draining(), rebooted: e.rebooted}
+		t = &turn{txn: e.begin(tx), draining: e.Draining(), rebooted: e.rebooted, looked: e.looked}
 		t.free = t.set.MaxParallel - int(e.running.Load())
 		if e.newBoot {
 			if err := t.boot(e.parts.Boot); err != nil {
@@ -81,7 +83,7 @@ func (e *Engine) turn(ctx context.Context, w *work) (more bool, err error) {
 			return err
 		}
 		more = due >= maxTurn
-		next = t.nextInstant()
+		next = earliest(t.nextInstant(), t.nextLook())
 		return nil
 	})
 	if err != nil {
@@ -91,6 +93,7 @@ func (e *Engine) turn(ctx context.Context, w *work) (more bool, err error) {
 	e.newBoot, e.rebooted = false, false
 	e.running.Add(int64(t.started))
 	e.open += t.opened
+	e.looked = t.looked
 	e.sleepUntil(next, t.set.ArmAhead)
 	e.hub.publish(t.news)
 	e.unkeep(t.over)
@@ -144,7 +147,7 @@ func (t *turn) all(exits []supervisor.Exit, ids []string) (due int, err error) {
 // nobody moves any more: that may free more.
 func (t *turn) settle() error {
 	for {
-		ids := append(t.heads(), t.inLineForSlot()...)
+		ids := append(append(t.heads(), t.inLineForSlot()...), t.inLineForLoad()...)
 		moved := false
 		for _, id := range ids {
 			changed, err := t.look(id)

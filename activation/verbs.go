@@ -44,6 +44,7 @@ type NewJob struct {
 	Label   string
 	Missed  string // MissedRun, MissedSkip or empty
 	Hold    bool
+	AtJob   *AtJob // nil: it is none of at's
 }
 
 // What a job may have at most.
@@ -103,7 +104,7 @@ func (j *NewJob) check(now time.Time) error {
 		return invalid("timeout, grace: want a duration that is not negative")
 	case len(j.Locks) > maxLocks:
 		return invalid("lock: at most %d are possible", maxLocks)
-	case !j.At.IsZero() && j.At.Before(now.Add(-missedAfter)):
+	case j.AtJob == nil && !j.At.IsZero() && j.At.Before(now.Add(-missedAfter)):
 		return invalid("%s is in the past; give a time to come, or none to run at once", stamp(j.At))
 	case j.At.Year() > 2200:
 		return invalid("%s is too far away: want a time before 2200", stamp(j.At))
@@ -112,6 +113,9 @@ func (j *NewJob) check(now time.Time) error {
 		if !validName(l) {
 			return invalid("lock: %q is not a name: want up to 64 letters, digits and ._@:+- that begin with a letter, a digit or _", l)
 		}
+	}
+	if j.AtJob != nil {
+		return j.AtJob.check()
 	}
 	return nil
 }
@@ -148,9 +152,16 @@ func (e *Engine) Add(ctx context.Context, jobs []NewJob) ([]Added, error) {
 				added[i] = Added{Err: err}
 				continue
 			}
+			if id := t.imported(j); id != "" {
+				added[i] = Added{ID: id, Due: j.At}
+				continue
+			}
 			n++
 			r := j.record(strconv.FormatUint(n, 10), t.now, t.set)
 			if err := t.save(nil, r); err != nil {
+				return err
+			}
+			if err := t.noteImport(r); err != nil {
 				return err
 			}
 			added[i] = Added{ID: r.ID, Due: r.Start}
@@ -179,13 +190,14 @@ func (e *Engine) nudge(added []Added) {
 
 func (j *NewJob) record(id string, now time.Time, set *Settings) *Record {
 	at := j.At
-	if at.IsZero() || at.Before(now) {
+	if at.IsZero() || at.Before(now) && j.AtJob == nil {
 		at = now
 	}
 	r := &Record{
 		ID: id, Kind: Job, Owner: j.Owner, Label: j.Label, State: Scheduled, Created: now, Since: now,
 		Start: at, Locks: slices.Compact(slices.Sorted(slices.Values(j.Locks))), Argv: j.Argv, Stdin: j.Stdin, Dir: j.Dir, Env: j.Env,
 		Umask: j.Umask, User: j.User, Timeout: j.Timeout, Grace: j.Grace, Retries: j.Retries, Missed: j.Missed,
+		AtJob: j.AtJob,
 	}
 	if r.Missed == "" {
 		r.Missed = set.Jobs.Missed
