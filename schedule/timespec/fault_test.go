@@ -1,4 +1,4 @@
-package schedule_test
+package timespec_test
 
 import (
 	"errors"
@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"activationd/schedule"
+	"activationd/schedule/timespec"
 )
 
 // A difference is a timespec of which at and ours do not think the same.
@@ -40,7 +40,7 @@ func (d difference) fault() string {
 
 func (d difference) refusedByUs() string {
 	at, why := time.Unix(d.at.At, 0).In(d.now.Location()), d.err.Error()
-	past := errors.Is(d.err, schedule.ErrPast)
+	past := errors.Is(d.err, timespec.ErrPast)
 	switch {
 	case strings.Contains(why, "days; name one of these"):
 		return "no such day"
@@ -72,7 +72,7 @@ func (d difference) addsTo(year int) bool {
 }
 
 func (d difference) refusedByAt() string {
-	past := strings.Contains(d.at.Stderr, schedule.ErrPast.Error())
+	past := strings.Contains(d.at.Stderr, timespec.ErrPast.Error())
 	switch {
 	case strings.Contains(strings.ToLower(d.text), "from now"), strings.Contains(strings.ToLower(d.text), "fromnow"):
 		return "from now"

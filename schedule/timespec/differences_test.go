@@ -1,12 +1,13 @@
-package schedule_test
+package timespec_test
 
 import (
 	"os"
 	"strings"
 	"testing"
 	"time"
+	_ "time/tzdata" // the tests' zones are there wherever they run
 
-	"activationd/schedule"
+	"activationd/schedule/timespec"
 )
 
 // A row is an example of a difference from at.
@@ -46,7 +47,7 @@ func differences(t *testing.T) (rows []row) {
 	return rows
 }
 
-// TestDifferences checks what the list says of ours, and that ParseTimespec's
+// TestDifferences checks what the list says of ours, and that Parse's
 // comment has the same list.
 func TestDifferences(t *testing.T) {
 	source, err := os.ReadFile("timespec.go")
@@ -59,7 +60,7 @@ func TestDifferences(t *testing.T) {
 	for _, r := range differences(t) {
 		headings[r.heading] = true
 		got := "refused"
-		if at, err := schedule.ParseTimespec(strings.Fields(r.text), r.now, zone(t, r.zone)); err == nil {
+		if at, err := timespec.Parse(strings.Fields(r.text), r.now, zone(t, r.zone)); err == nil {
 			got = at.Format(time.RFC3339)
 		}
 		if got != r.ours {
@@ -92,4 +93,15 @@ func TestAtFaults(t *testing.T) {
 			t.Errorf("TZ=%s, now %s: at %s = %s, want %s", r.zone, r.now.Format(time.RFC3339), r.text, got, r.at)
 		}
 	}
+}
+
+const layout = "2006-01-02 15:04:05.999999999 -07:00"
+
+func zone(t testing.TB, name string) *time.Location {
+	t.Helper()
+	loc, err := time.LoadLocation(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return loc
 }

@@ -1,4 +1,4 @@
-package schedule_test
+package timespec_test
 
 import (
 	"flag"
@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"activationd/schedule"
+	"activationd/schedule/timespec"
 )
 
 var (
@@ -17,7 +17,7 @@ var (
 
 // TestAtDifferential gives the same words, now and zone to the real at and to
 // ours: the same instant, or both an error. Where they differ, it must be one of
-// at's faults that ParseTimespec's comment lists.
+// at's faults that Parse's comment lists.
 func TestAtDifferential(t *testing.T) {
 	o := newOracle(t)
 	seed := *atSeed
@@ -34,7 +34,7 @@ func TestAtDifferential(t *testing.T) {
 		text := g.timespec(now.In(loc))
 		words := g.words(text)
 		want := o.ask(t, atQuestion{now.Unix(), name, append([]string{"--"}, words...)})
-		got, err := schedule.ParseTimespec(words, now, loc)
+		got, err := timespec.Parse(words, now, loc)
 		switch {
 		case err != nil && !want.OK:
 			refused++

@@ -1,4 +1,7 @@
-package schedule
+// Package timespec reads the times that at(1) takes. It is a package of its own,
+// without a regular expression or a timer, because a client reads them too, and
+// a shell loop starts that often.
+package timespec
 
 import (
 	"errors"
@@ -81,7 +84,7 @@ type timespec struct {
 	shifts []shift
 }
 
-// ParseTimespec reads the arguments of at(1) that say when: words, the way the
+// Parse reads the arguments of at(1) that say when: words, the way the
 // shell made them, in the grammar of Debian's at 3.2. It returns the instant that
 // at would choose, to the minute; now and loc, the caller's zone, are what it is
 // relative to. A time that is over is an error that wraps [ErrPast], but for the
@@ -124,7 +127,7 @@ type timespec struct {
 //   - A comma may touch the year after it. at takes day and century for a time of day.
 //   - What is not ASCII is refused. at takes it for the end.
 //   - "5 minutes from now" is understood.
-func ParseTimespec(words []string, now time.Time, loc *time.Location) (time.Time, error) {
+func Parse(words []string, now time.Time, loc *time.Location) (time.Time, error) {
 	text := strings.Join(words, " ")
 	now = now.In(loc)
 	now = now.Add(-time.Duration(now.Second())*time.Second - time.Duration(now.Nanosecond())).Round(0)
@@ -269,7 +272,7 @@ func (s *timespec) means(w wall) time.Time {
 	if y < first.Year()-1 || y > last.Year() {
 		return w.clock // it will be refused, and zones have no rules for any year
 	}
-	t := local(y, m, d, w.clock.Hour(), w.clock.Minute(), w.clock.Second(), 0, s.loc)
+	t := Local(y, m, d, w.clock.Hour(), w.clock.Minute(), w.clock.Second(), 0, s.loc)
 	if _, end := t.ZoneBounds(); t.Before(s.now) && !end.IsZero() {
 		_, before := t.Zone()
 		_, after := end.Zone()

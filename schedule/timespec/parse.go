@@ -1,4 +1,4 @@
-package schedule
+package timespec
 
 import (
 	"fmt"
