@@ -30,6 +30,7 @@ type Config struct {
 	TopologyDirectory string       `yaml:"topology_directory,path"`
 	Lab               Lab          `yaml:"lab"`
 	Jobs              Jobs         `yaml:"jobs"`
+	At                At           `yaml:"at"`
 	Runs              Runs         `yaml:"runs"`
 	History           History      `yaml:"history"`
 	Logging           Logging      `yaml:"logging"`
@@ -214,6 +215,10 @@ func defaultConfig() *Config {
 			Missed:      "run",
 			MissedGrace: 24 * time.Hour,
 			Environment: map[string]string{},
+		},
+		At: At{
+			Allow: "/etc/at.allow", Deny: "/etc/at.deny", Sendmail: "/usr/sbin/sendmail",
+			Load: 1.5, Interval: time.Minute,
 		},
 		Runs: Runs{
 			MaxParallel: 64,
