@@ -9,10 +9,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 
 	"activationd/control"
 	"activationd/internal/fault"
@@ -21,17 +24,22 @@ import (
 
 // submit is at and batch.
 func (p *atProgram) submit(o *atOptions) error {
-	now := time.Now()
-	due, err := dueTime(o, now)
+	c, err := p.app.client()
+	if err != nil {
+		return p.failure(err)
+	}
+	// The daemon finds out who this is while the rest is made ready. Why it
+	// cannot be reached is said when it is to be asked.
+	conn, connErr := dialFD(c.Address)
+	due, err := dueTime(o, time.Now())
 	if err != nil {
 		return err
 	}
 	in := control.AtIn{When: int(due.Unix()), Queue: o.queue, Mail: o.mail, Mailto: o.mailTo}
-	const form = "%a %b %e %T %Y"
-	when := string(timeFormat(form).append(nil, due))
+	when := due.Format("Mon Jan _2 15:04:05 2006")
 	said := &bytes.Buffer{} // what at says before it knows that all is well
 	if o.verify {
-		fmt.Fprintf(said, "%s\n\n", when)
+		said.WriteString(when + "\n\n")
 	}
 	switch {
 	case o.task == submitBatch && o.queue == "":
@@ -51,11 +59,12 @@ func (p *atProgram) submit(o *atOptions) error {
 	}
 	script.WriteByte('\n')
 	setScript(&in, script.Bytes())
-	c, err := p.app.client()
-	if err != nil {
-		return p.failure(err)
+	var summary string
+	if connErr == nil {
+		summary, err = askAt(conn, &in)
+	} else {
+		summary, _, err = control.Call[control.AddOut](context.Background(), c, "at", in)
 	}
-	summary, _, err := control.Call[control.AddOut](context.Background(), c, "at", in)
 	if err != nil {
 		if errors.Is(err, fault.NotFound) && o.mailTo != "" {
 			_, _ = said.WriteTo(p.err)
@@ -63,7 +72,7 @@ func (p *atProgram) submit(o *atOptions) error {
 		}
 		return p.failure(err)
 	}
-	fmt.Fprintf(said, "job %s at %s\n", strings.TrimPrefix(summary, "id="), when)
+	said.WriteString("job " + strings.TrimPrefix(summary, "id=") + " at " + when + "\n")
 	_, err = said.WriteTo(p.err)
 	return err
 }
@@ -101,22 +110,44 @@ func posixTime(text string) (time.Time, error) {
 
 // readScript adds what is to be run. A person at a terminal is prompted for it.
 func (p *atProgram) readScript(script *bytes.Buffer, file string, said *bytes.Buffer, when string) error {
-	in := os.Stdin
+	in := 0
 	if file != "" {
-		f, err := os.Open(file)
+		fd, err := syscall.Open(file, syscall.O_RDONLY|syscall.O_CLOEXEC, 0) // os.Open would start a poller
 		if err != nil {
 			return atError(fmt.Sprintf("Cannot open input file %.500s: %s", file, reason(err)))
 		}
-		defer func() { _ = f.Close() }()
-		in = f
-	}
-	if in == os.Stdin && isTerminal(in) {
+		in = fd
+	} else if isTerminal(os.Stdin) {
 		return p.prompt(script, said, when)
 	}
-	if _, err := script.ReadFrom(in); err != nil {
-		return atError("Input error: " + reason(err))
+	for {
+		script.Grow(4096)
+		b := script.AvailableBuffer()
+		n, err := rawRead(in, b[:cap(b)])
+		if err != nil {
+			return atError("Input error: " + reason(err))
+		}
+		if n == 0 {
+			return nil
+		}
+		script.Write(b[:n])
 	}
-	return nil
+}
+
+// rawRead reads without a word to Go's scheduler, which would wake up threads to
+// go on with other work that there is not. A read that took its time would cost
+// a dozen context switches.
+func rawRead(fd int, b []byte) (int, error) {
+	for {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+		switch errno {
+		case 0:
+			return int(n), nil
+		case syscall.EINTR:
+		default:
+			return 0, errno
+		}
+	}
 }
 
 // reason is why a system call failed, as C's strerror has it.
@@ -159,20 +190,53 @@ func (p *atProgram) prompt(script, said *bytes.Buffer, when string) error {
 
 // setScript puts a script into a request, in pieces that fit into lines.
 func setScript(in *control.AtIn, script []byte) {
-	const piece = 256 << 10
-	in.Base64 = !utf8.Valid(script) || bytes.IndexByte(script, 0) >= 0
-	for len(script) > 0 {
-		n := min(len(script), piece)
-		for !in.Base64 && n < len(script) && !utf8.RuneStart(script[n]) {
-			n--
-		}
-		if in.Base64 {
-			in.Script = append(in.Script, base64.StdEncoding.EncodeToString(script[:n]))
-		} else {
-			in.Script = append(in.Script, string(script[:n]))
-		}
-		script = script[n:]
+	const most = 256 << 10
+	in.Base64 = true // it need not be text
+	for piece := range slices.Chunk(script, most) {
+		in.Script = append(in.Script, base64.StdEncoding.EncodeToString(piece))
 	}
+}
+
+// askAt asks for a job on a connection of its own, as control.Client would. A
+// shell loop notices what reflection and JSON take. It returns the summary.
+func askAt(conn int, in *control.AtIn) (summary string, err error) {
+	b := append(strconv.AppendInt([]byte("at\nwhen:"), int64(in.When), 10), '\n')
+	for _, arg := range [...]struct{ name, value string }{
+		{"queue:", in.Queue}, {"mail:", in.Mail}, {"mailto:", strconv.Quote(in.Mailto)}, {"base64:", "yes"},
+	} {
+		if arg.value != "" && arg.value != `""` {
+			b = append(append(append(b, arg.name...), arg.value...), '\n')
+		}
+	}
+	for _, piece := range in.Script {
+		b = append(append(append(b, "script:"...), piece...), '\n')
+	}
+	b = append(b, '\n')
+	for len(b) > 0 {
+		n, err := syscall.Write(conn, b)
+		if err != nil && err != syscall.EINTR && n <= 0 {
+			break // what it says to that can be read
+		}
+		b = b[max(n, 0):]
+	}
+	reply := make([]byte, 0, 4096)
+	for bytes.IndexByte(reply, '\n') < 0 {
+		n, err := rawRead(conn, reply[len(reply):cap(reply)])
+		if n == 0 || err != nil {
+			return "", fmt.Errorf("activationd went away before it answered; whether there is a job now, atq tells: %w", fault.Unavailable)
+		}
+		reply = reply[:len(reply)+n]
+	}
+	line, _, _ := strings.Cut(string(reply), "\n")
+	code, text, _ := strings.Cut(line, " ")
+	if code != "200" {
+		n, err := strconv.Atoi(code)
+		if err != nil {
+			n = 500
+		}
+		return "", &control.ReplyError{Code: n, Description: text}
+	}
+	return strings.TrimPrefix(text, "OK "), nil
 }
 
 // writeHead writes what a job of at's begins with, but for the first three
@@ -185,7 +249,7 @@ func writeHead(w *bytes.Buffer, environ []string) error {
 	}
 	mask := syscall.Umask(0o077) // it can be read only by setting it
 	syscall.Umask(mask)
-	fmt.Fprintf(w, "umask %o\n", mask)
+	w.WriteString("umask " + strconv.FormatInt(int64(mask), 8) + "\n")
 	for _, kv := range environ {
 		name, value, ok := strings.Cut(kv, "=")
 		if !ok || !exported(name) {
