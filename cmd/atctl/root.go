@@ -55,6 +55,7 @@ func groups() []group {
 			"forgive":     newForgiveCommand,
 			"linkconf":    newLinkconfCommand,
 			"dellinkconf": newDellinkconfCommand,
+			"import-at":   newImportAtCommand,
 		}},
 		{"The daemon:", map[string]func(*app) *cobra.Command{
 			"status": newStatusCommand,
