@@ -251,7 +251,10 @@ func jobIDs(args []string) ([]string, error) {
 func (p *atProgram) list(o *atOptions) error {
 	in := control.AtqIn{Queue: o.queue}
 	for _, a := range o.rest {
-		in.ID = append(in.ID, atoi(a))
+		if a == "" || strings.Trim(a, "0123456789") != "" {
+			return atError(p.name + ": invalid job number")
+		}
+		in.ID = append(in.ID, strings.TrimLeft(a, "0"))
 	}
 	format := timeFormat(o.format)
 	out := make([]byte, 0, 64<<10)
@@ -267,18 +270,6 @@ func (p *atProgram) list(o *atOptions) error {
 		return err
 	})
 	return p.failure(err)
-}
-
-// atoi reads a number as C's does: what is none is 0, the number of no job.
-func atoi(s string) string {
-	digits := 0
-	for digits < len(s) && s[digits] >= '0' && s[digits] <= '9' {
-		digits++
-	}
-	if s = strings.TrimLeft(s[:digits], "0"); s == "" {
-		return "0"
-	}
-	return s
 }
 
 // remove is atrm.

@@ -99,13 +99,13 @@ func dueTime(o *atOptions, now time.Time) (time.Time, error) {
 	return now, atError("Garbled time")
 }
 
-// posixTime reads -t's argument. The seconds do not count.
+// posixTime reads -t's argument.
 func posixTime(text string) (time.Time, error) {
 	t, err := timespec.ParsePOSIX(text, time.Now(), time.Local)
 	if err != nil {
 		return t, atError("invalid date format: " + text)
 	}
-	return t.Add(-time.Duration(t.Second()) * time.Second), nil
+	return t, nil
 }
 
 // readScript adds what is to be run. A person at a terminal is prompted for it.
@@ -269,10 +269,14 @@ func writeHead(w *bytes.Buffer, environ []string) error {
 }
 
 // exported tells whether a job gets a variable: one that shells can set, and
-// that does not belong to this terminal or this shell.
+// that does not belong to this terminal, this shell or this run: by the last,
+// what is left of a run is found.
 func exported(name string) bool {
 	switch name {
 	case "", "TERM", "DISPLAY", "_", "SHELLOPTS", "BASH_VERSINFO", "EUID", "GROUPS", "PPID", "UID":
+		return false
+	}
+	if strings.HasPrefix(name, "ACTIVATION_") {
 		return false
 	}
 	for i := range len(name) {
