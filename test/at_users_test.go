@@ -16,7 +16,7 @@ func (d *daemon) as(uid int, stdin string, argv ...string) output {
 	return d.run(stdin, slices.Concat([]string{"setpriv", "--reuid=" + id, "--regid=" + id, "--clear-groups"}, argv)...)
 }
 
-// Two users that every Debian has, whose groups have their numbers.
+// Two users that every Debian has.
 const (
 	games = 5
 	mail  = 8
@@ -97,8 +97,8 @@ func TestAtUsers(t *testing.T) {
 		{mail, "atrm " + id, 1, "", id + ": Not owner\n"},
 		{mail, "at -c " + id, 1, "", id + ": Not owner\n"},
 		{games, "atrm " + roots, 1, "", roots + ": Not owner\n"},
-		{games, "at -c " + id, 0, "# atrun uid=5 gid=5\n# mail games 0\n", ""},
-		{0, "at -c " + id, 0, "# atrun uid=5 gid=5\n# mail games 0\n", ""},
+		{games, "at -c " + id, 0, "# atrun uid=5 gid=60\n# mail games 0\n", ""},
+		{0, "at -c " + id, 0, "# atrun uid=5 gid=60\n# mail games 0\n", ""},
 	} {
 		f := strings.Fields(tt.args)
 		f[0] = bin + "/" + f[0]
@@ -116,7 +116,7 @@ func TestAtUsers(t *testing.T) {
 	if lines[1] != "told" || !strings.HasPrefix(lines[0], "mail ") {
 		t.Fatalf("told %q, want a job and a mail", lines)
 	}
-	want := fmt.Sprintf("-i games\n5\nSubject: Output from your job %8s\nTo: games\n\ngames\n5\n%s\n", id, d.dir)
+	want := fmt.Sprintf("-i games\n5\nSubject: Output from your job %8s\nTo: games\n\ngames\n60\n%s\n", id, d.dir)
 	if got := d.read(strings.TrimPrefix(lines[0], "mail ")); got != want {
 		t.Errorf("the mail is %q, want %q", got, want)
 	}
