@@ -2,10 +2,10 @@ package control
 
 // AtIn asks for a job as at(1) does.
 type AtIn struct {
-	When   int      `arg:"when,required"` // seconds since 1970; past ones run at once
-	Queue  string   `arg:"queue"`         // a letter; none: a
-	Mail   string   `arg:"mail"`          // always | never; none: when there is output
-	Mailto string   `arg:"mailto"`        // a user, who must exist; none: who submits
+	When   int      `arg:"when"`   // seconds since 1970; what is past runs at once
+	Queue  string   `arg:"queue"`  // a letter; none: a
+	Mail   string   `arg:"mail"`   // always | never; none: when there is output
+	Mailto string   `arg:"mailto"` // a user, who must exist; none: who submits
 	Script []string `arg:"script,required"`
 	Base64 bool     `arg:"base64"` // the script's pieces are in base64; they are put together
 }
@@ -53,7 +53,6 @@ type AtResult struct {
 // ImportAtIn asks for a job as it was found in atd's spool.
 type ImportAtIn struct {
 	AtIn
-	UID   int    `arg:"uid,required"`
-	GID   int    `arg:"gid,required"`
+	User  string `arg:"user,required"`  // UID:GID
 	Spool string `arg:"spool,required"` // tells the file from all others that ever were
 }

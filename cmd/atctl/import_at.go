@@ -191,14 +191,14 @@ func startedByAtd(root *os.Root, name string) error {
 // head reads the lines that at puts before a script. Their uid must be the
 // file's owner's, as atd has it.
 func (s *spoolFile) head(script []byte, owner int) error {
-	var mail int
+	var mail, uid, gid int
 	_, err := fmt.Sscanf(string(script[:min(len(script), 512)]), "#!/bin/sh\n# atrun uid=%d gid=%d\n# mail %s %d\n",
-		&s.in.UID, &s.in.GID, &s.in.Mailto, &mail)
+		&uid, &gid, &s.in.Mailto, &mail)
 	switch {
 	case err != nil:
 		return fmt.Errorf("is not a job of at's: %w; it is left alone: %w", err, fault.Conflict)
-	case s.in.UID != owner:
-		return fmt.Errorf("belongs to uid %d and says that it is uid %d's; it is left alone: %w", owner, s.in.UID, fault.Conflict)
+	case uid != owner:
+		return fmt.Errorf("belongs to uid %d and says that it is uid %d's; it is left alone: %w", owner, uid, fault.Conflict)
 	case strings.HasPrefix(s.in.Mailto, "-"):
 		return fmt.Errorf("has the mail name %q; it is left alone: %w", s.in.Mailto, fault.Conflict)
 	case mail == 1:
@@ -206,6 +206,7 @@ func (s *spoolFile) head(script []byte, owner int) error {
 	case mail == -1:
 		s.in.Mail = "never"
 	}
+	s.in.User = fmt.Sprintf("%d:%d", uid, gid)
 	return nil
 }
 

@@ -236,7 +236,11 @@ func (d Daemon) atcat(ctx context.Context, c control.Caller, in control.AtIDsIn)
 // often it is asked for.
 func (d Daemon) importAt(ctx context.Context, c control.Caller, in control.ImportAtIn) (control.Reply[control.AddOut], error) {
 	var none control.Reply[control.AddOut]
-	if in.UID != c.UID {
+	var uid, gid int
+	if n, err := fmt.Sscanf(in.User, "%d:%d", &uid, &gid); n != 2 || err != nil || uid < 0 || gid < 0 {
+		return none, fmt.Errorf("user: want UID:GID, have %q: %w", in.User, fault.Invalid)
+	}
+	if uid != c.UID {
 		if err := c.May("import-at of others' jobs", control.Admin); err != nil {
 			return none, err
 		}
@@ -244,11 +248,11 @@ func (d Daemon) importAt(ctx context.Context, c control.Caller, in control.Impor
 	if in.Spool == "" || len(in.Spool) > 200 || strings.ContainsAny(in.Spool, "/ \n") {
 		return none, fmt.Errorf("spool: %q does not tell a file: %w", in.Spool, fault.Invalid)
 	}
-	name, ok := d.User(strconv.Itoa(in.UID))
+	name, ok := d.User(strconv.Itoa(uid))
 	if !ok {
-		return none, fmt.Errorf("there is no user with the uid %d any more: %w", in.UID, fault.Conflict)
+		return none, fmt.Errorf("there is no user with the uid %d any more: %w", uid, fault.Conflict)
 	}
-	owner := control.Caller{Role: control.Submitter, Name: name, UID: in.UID, GID: in.GID, Via: c.Via}
+	owner := control.Caller{Role: control.Submitter, Name: name, UID: uid, GID: gid, Via: c.Via}
 	user, err := d.Identity(owner)
 	if err != nil {
 		return none, err
@@ -257,7 +261,7 @@ func (d Daemon) importAt(ctx context.Context, c control.Caller, in control.Impor
 	if err != nil {
 		return none, err
 	}
-	j := atJob(&in.AtIn, name, inGroup(user, in.GID), script)
+	j := atJob(&in.AtIn, name, inGroup(user, gid), script)
 	j.AtJob.MailTo, j.AtJob.Spool = in.Mailto, in.Spool
 	added, err := d.Engine.Add(ctx, []activation.NewJob{j})
 	res := addReply(added, 0, err)
