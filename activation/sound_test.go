@@ -76,7 +76,7 @@ func checkStore(tx store.Tx) (faults []string) {
 			fault("%s is in line and %s", r.ID, r.State)
 		}
 	}
-	for _, prefix := range []string{startKey, instantKey, runKey, activeKey, holderKey, queueKey, sourceKey} {
+	for _, prefix := range []string{startKey, instantKey, runKey, activeKey, holderKey, queueKey, sourceKey, atKey} {
 		for k, v := range tx.Scan(prefix, "") {
 			if val, ok := want[k]; !ok || val != string(v) {
 				fault("index: %s=%q is of no record", k, v)
@@ -119,6 +119,7 @@ func (l *lab) checkRest(tx store.Tx) (faults []string) {
 		}
 		next = earliest(next, at)
 	}
+	next = earliest(next, (&turn{txn: t, looked: l.e.looked}).nextLook())
 	if at := l.alarm.wanted(); !at.Equal(next) && !(at.IsZero() && next.IsZero()) {
 		fault("the alarm is set for %v, the next instant is %v", at, next)
 	}
@@ -135,7 +136,7 @@ func (l *lab) checkRest(tx store.Tx) (faults []string) {
 			continue
 		}
 		ev := r.decide(t.set.look(r, t.now))
-		waits := r.Line > 0 && (t.blocker(r) != "" || free <= 0 || l.e.Draining())
+		waits := r.Line > 0 && (t.blocker(r) != "" || free <= 0 || r.ForLoad || l.e.Draining())
 		if ev != noEvent && (ev != Grant || !waits) {
 			fault("%s is %s at rest, but %s is due; %q", r.ID, r.State, ev, r.Reason)
 		}

@@ -96,9 +96,7 @@ func openKind(err error) error {
 // here on until the function that it returns is called: it takes the lock of
 // atd's own.
 func lockOutAtd(spool string) (unlock func(), err error) {
-	ours, err1 := os.Stat(spool)
-	theirs, err2 := os.Stat(atSpool)
-	if err1 != nil || err2 != nil || !os.SameFile(ours, theirs) {
+	if !sameFile(spool, atSpool) {
 		return func() {}, nil
 	}
 	f, err := os.OpenFile(atdPID, os.O_RDWR|os.O_CREATE, 0o644)
@@ -117,6 +115,12 @@ func lockOutAtd(spool string) (unlock func(), err error) {
 		_ = os.Remove(atdPID)
 		_ = f.Close()
 	}, nil
+}
+
+func sameFile(a, b string) bool {
+	ours, err1 := os.Stat(a)
+	theirs, err2 := os.Stat(b)
+	return err1 == nil && err2 == nil && os.SameFile(ours, theirs)
 }
 
 // A spoolFile is a job in atd's spool.
@@ -180,7 +184,7 @@ func readSpoolFile(root *os.Root, name string) (*spoolFile, error) {
 func startedByAtd(root *os.Root, name string) error {
 	info, err := root.Lstat(name)
 	if err != nil {
-		return nil // gone
+		return err
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Nlink > 1 {
 		return nil

@@ -87,11 +87,11 @@ func newOracle(t *testing.T) *oracle {
 		}
 	}
 	dir := t.TempDir()
-	real, err := exec.LookPath("at")
+	program, err := exec.LookPath("at")
 	if err != nil {
 		t.Fatal(err)
 	}
-	binary, err := os.ReadFile(real)
+	binary, err := os.ReadFile(program)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func runAt(at, lib string, q atQuestion) (atAnswer, error) {
 	if (err == nil) != (len(jobs) == 1) {
 		return a, fmt.Errorf("exit %v, but jobs are %v; stderr %q", err, jobs, a.Stderr)
 	}
-	if err != nil {
+	if len(jobs) == 0 {
 		return a, nil
 	}
 	minutes, err := strconv.ParseInt(filepath.Base(jobs[0])[6:], 16, 64)

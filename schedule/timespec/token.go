@@ -97,7 +97,7 @@ func lex(text string, pos int) lexeme {
 		return l
 	}
 	rest := text[pos:]
-	n := 1
+	var n int
 	if s := spelled(rest); s.word != "" {
 		l.kind, l.value, n = s.kind, s.value, len(s.word)
 	} else if l.kind, n = number10(rest); n == 0 {
