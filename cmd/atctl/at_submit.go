@@ -190,8 +190,8 @@ func (p *atProgram) prompt(script, said *bytes.Buffer, when string) error {
 
 // setScript puts a script into a request, in pieces that fit into lines.
 func setScript(in *control.AtIn, script []byte) {
-	const most = 256 << 10
-	in.Base64 = true // it need not be text
+	const most = 3 << 16 // a multiple of 3, so that only the last is padded
+	in.Base64 = true     // it need not be text
 	for piece := range slices.Chunk(script, most) {
 		in.Script = append(in.Script, base64.StdEncoding.EncodeToString(piece))
 	}
