@@ -56,6 +56,10 @@ func TestDifferences(t *testing.T) {
 	}
 	_, list, _ := strings.Cut(string(source), "# Where it differs from at")
 	list, _, _ = strings.Cut(list, "func ")
+	page, err := os.ReadFile("../../docs/at.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	headings := map[string]bool{}
 	for _, r := range differences(t) {
 		headings[r.heading] = true
@@ -70,6 +74,9 @@ func TestDifferences(t *testing.T) {
 	for h := range headings {
 		if !strings.Contains(list, "//   - "+h+"\n") {
 			t.Errorf("the comment does not say: %s", h)
+		}
+		if !strings.Contains(string(page), "\n- "+h+"\n") {
+			t.Errorf("docs/at.md does not say: %s", h)
 		}
 	}
 	if n := strings.Count(list, "//   - "); n != len(headings) {
