@@ -11,14 +11,23 @@ import (
 	"time"
 )
 
-// installAt makes the names under which atctl is at, and returns their directory.
+// installAt installs atctl and the names under which it is at, and returns their
+// directory. Its pages are those of a file that was copied, as make install
+// leaves it: one that the linker has just written starts 0.1 ms slower.
 func (b *bench) installAt() (string, error) {
 	dir, err := os.MkdirTemp(b.dir, "at")
 	if err != nil {
 		return "", err
 	}
+	program, err := os.ReadFile(filepath.Join(b.bin, "atctl"))
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "atctl"), program, 0o755); err != nil {
+		return "", err
+	}
 	for _, name := range []string{"at", "atq"} {
-		if err := os.Symlink(filepath.Join(b.bin, "atctl"), filepath.Join(dir, name)); err != nil {
+		if err := os.Symlink("atctl", filepath.Join(dir, name)); err != nil {
 			return "", err
 		}
 	}

@@ -32,7 +32,7 @@ func (d *daemon) fakeLoad() func(load string) {
 // their time has come, to wait for a low load average, one after the other.
 func TestBatch(t *testing.T) {
 	t.Parallel()
-	d := newDaemon(t, "at: {load: 1.5, interval: 1s, deny: /dev/null}\n")
+	d := newDaemon(t, "at: {load: 1.5, interval: 1s, deny: /dev/null, sendmail: DIR/none}\n")
 	bin, b, load := d.installAt(), d.beacon(), d.fakeLoad()
 	d.start()
 	tell := func(word string) string { return fmt.Sprintf("echo %s >%s\n", word, b.path) }

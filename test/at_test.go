@@ -115,7 +115,7 @@ func TestAtIsAt(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
 	needProgram(t, "/usr/bin/at", "unshare")
-	d := newDaemon(t, "")
+	d := newDaemon(t, "at: {sendmail: DIR/none}\n")
 	bin := d.installAt()
 	d.start()
 	work := d.dir + "/work"
