@@ -292,3 +292,52 @@ func parseAll[T any](t *testing.T, text string) (all []T) {
 	}
 	return all
 }
+
+// TestAtRuns wants a job that runs to be listed so and ended by atrm, with all
+// that it started; and what a job leaves in the background, when it ends by
+// itself, to live on, as with atd.
+func TestAtRuns(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t, "at: {sendmail: DIR/none, deny: /dev/null}\n")
+	bin, b := d.installAt(), d.beacon()
+	d.start()
+	id := d.at(bin, "sleep 1000 & echo $! $$ >"+b.path+"; wait", "-q", "d", "now")
+	var pids []int
+	for f := range strings.FieldsSeq(b.next()) {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pids = append(pids, n)
+	}
+	waiting := d.at(bin, "true", "noon", "tomorrow")
+	for args, want := range map[string]string{"": "= ", "-q =": "= ", "-q d": "", "-q a": "a ", waiting: "a "} {
+		out := d.run("", append([]string{bin + "/atq"}, strings.Fields(args)...)...).out
+		if strings.Contains(out, id+"\t") != (args == "" || args == "-q =") || want != "" && !strings.Contains(out, " "+want) {
+			t.Errorf("atq %s says %q", args, out)
+		}
+	}
+	o := d.run("", bin+"/atrm", id, waiting)
+	if o.status != 0 || o.out != "" || o.err != "Warning: deleting running job\n" {
+		t.Errorf("atrm: %+v", o)
+	}
+	for _, pid := range pids {
+		awaitGone(t, pid)
+	}
+	d.ended(id, "cancelled", 125)
+	if out := d.run("", bin+"/atq").out; out != "" {
+		t.Errorf("atq says %q, want nothing", out)
+	}
+
+	id = d.at(bin, "sleep 1000 & echo $! >"+b.path, "now")
+	pid, err := strconv.Atoi(b.next())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.ended(id, "succeeded", 0)
+	if !alive(pid) {
+		t.Errorf("the process %d that the job left in the background is gone", pid)
+	}
+	killPID(t, pid)
+	awaitGone(t, pid)
+}
