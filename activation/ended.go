@@ -47,6 +47,11 @@ func (t *turn) ended(x supervisor.Exit) error {
 	if err != nil {
 		return err
 	}
+	if r.State == Finished && r.AtJob != nil {
+		if err := t.mail(r, a); err != nil {
+			return err
+		}
+	}
 	if _, err := t.advance(r); err != nil {
 		return err
 	}

@@ -27,6 +27,9 @@ import (
 //	f/SOURCE                 fingerprint and rejects of the source's last load
 //	t/ID/source|link|applied topologies: announced, by linkconf, in force
 //	p/RUN                    evidence that is to be removed
+//	at/q/ID                  at's jobs that have not ended: a line of atq
+//	at/i/SPOOLFILE           files of atd's spool that were imported: the job's id
+//	q/=load/LINE/ID          who waits for a low load average
 //	n/NAME                   numbers: see the constants
 //	e/ y/ m/ k/              recurrences: see recurrence.go
 //
@@ -47,6 +50,9 @@ const (
 	loadKey     = "f/"
 	topologyKey = "t/"
 	evidenceKey = "p/"
+	atKey       = "at/q/"
+	spoolKey    = "at/i/"
+	loadQueue   = "=load"
 
 	jobNumber   = "n/job"        // the newest job's
 	generation  = "n/generation" // the newest load's

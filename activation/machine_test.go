@@ -73,6 +73,7 @@ func history(t *testing.T, rt *rapid.T) {
 			"full":      m.full,
 			"configure": m.configure,
 			"drain":     m.drain,
+			"busy":      m.busy,
 		})
 		m.finish(rt)
 	})
@@ -140,6 +141,7 @@ func newMachine(t *testing.T, rt *rapid.T) *machine {
 	m.l.set.ArmAhead = rapid.SampledFrom([]time.Duration{0, 50 * time.Millisecond}).Draw(rt, "arm")
 	m.l.set.Jobs.WaitLimit = rapid.SampledFrom([]time.Duration{0, 5 * minute}).Draw(rt, "limit")
 	m.l.set.Reservations.WaitLimit = m.l.set.Jobs.WaitLimit
+	m.l.set.BatchLoad = 1.5
 	m.l.w.scripts = func(k supervisor.Key) script {
 		h := fnv.New32()
 		_, _ = h.Write([]byte(k.String()))
@@ -261,6 +263,7 @@ func (m *machine) mind(rt *rapid.T, err error) {
 func (m *machine) finish(rt *rapid.T) {
 	l := m.l
 	m.calm = true
+	l.loadAvg.Store(0.0)
 	for _, k := range l.w.live() {
 		l.w.kill(k)
 	}

@@ -66,6 +66,9 @@ func (t *txn) view(r *Record) View {
 			v.Reason = waitsFor + b // as it is now, not as it was when it came into line
 		} else if r.ForSlot {
 			v.WaitsFor = append(v.WaitsFor, "a free slot")
+		} else if r.ForLoad {
+			w := t.waitsForLoad()
+			v.WaitsFor, v.Reason = append(v.WaitsFor, w), waitsFor+w
 		}
 	}
 	return v

@@ -38,6 +38,7 @@ type turn struct {
 	swept    bool                     // there is evidence to be removed
 	sizes    map[supervisor.Key]int64 // of the evidence of the runs that have ended
 	pruneAt  time.Time                // when more of the history may go than may now; zero: none has to
+	looked   time.Time                // when the load average was looked at for a batch job
 	draining bool
 	rebooted bool // the machine was started anew since the last daemon's last turn
 }
@@ -46,7 +47,8 @@ type turn struct {
 type start struct {
 	key  supervisor.Key
 	spec wrapper.Spec
-	kept bool // it has a directory that is kept from attempt to attempt
+	kept bool   // it has a directory that is kept from attempt to attempt
+	mail string // the run whose output is to be added to what it reads
 }
 
 // turns takes turns until nothing is left to do now.
@@ -74,7 +76,7 @@ func (e *Engine) turn(ctx context.Context, w *work) (more bool, err error) {
 	var next time.Time
 	sizes := e.sizes(w.exits)
 	err = e.parts.DB.Update(ctx, func(tx store.Tx) error {
-		t = &turn{txn: e.begin(tx), draining: e.Draining(), rebooted: e.rebooted, sizes: sizes}
+		t = &turn{txn: e.begin(tx), draining: e.Draining(), rebooted: e.rebooted, sizes: sizes, looked: e.looked}
 		t.free = t.set.MaxParallel - int(e.running.Load())
 		if e.newBoot {
 			if err := t.boot(e.parts.Boot); err != nil {
@@ -91,7 +93,7 @@ func (e *Engine) turn(ctx context.Context, w *work) (more bool, err error) {
 			return err
 		}
 		more = due >= maxTurn
-		next = t.nextInstant()
+		next = earliest(t.nextInstant(), t.nextLook())
 		return nil
 	})
 	if err != nil {
@@ -101,6 +103,7 @@ func (e *Engine) turn(ctx context.Context, w *work) (more bool, err error) {
 	e.newBoot, e.rebooted, w.steady = false, false, true
 	e.running.Add(int64(t.started))
 	e.open += t.opened
+	e.looked = t.looked
 	e.sleepUntil(next, t.set.ArmAhead)
 	e.hub.publish(t.news)
 	e.unkeep(t.over)
@@ -157,7 +160,7 @@ func (t *turn) all(exits []supervisor.Exit, ids []string) (due int, err error) {
 // nobody moves any more: that may free more.
 func (t *turn) settle() error {
 	for {
-		ids := append(t.heads(), t.inLineForSlot()...)
+		ids := append(append(t.heads(), t.inLineForSlot()...), t.inLineForLoad()...)
 		moved := false
 		for _, id := range ids {
 			changed, err := t.look(id)

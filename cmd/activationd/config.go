@@ -31,6 +31,7 @@ type Config struct {
 	Lab               Lab          `yaml:"lab"`
 	Jobs              Jobs         `yaml:"jobs"`
 	Recurrences       []Recurrence `yaml:"recurrences"`
+	At                At           `yaml:"at"`
 	Runs              Runs         `yaml:"runs"`
 	History           History      `yaml:"history"`
 	Logging           Logging      `yaml:"logging"`
@@ -217,6 +218,10 @@ func defaultConfig() *Config {
 			Missed:      "run",
 			MissedGrace: 24 * time.Hour,
 			Environment: map[string]string{},
+		},
+		At: At{
+			Allow: "/etc/at.allow", Deny: "/etc/at.deny", Sendmail: "/usr/sbin/sendmail",
+			Load: 1.5, Interval: time.Minute,
 		},
 		Runs: Runs{
 			MaxParallel: 64,

@@ -133,7 +133,7 @@ func newCore(d *daemon, db *bolt.DB) (*core, error) {
 		return nil, err
 	}
 	c.engine = activation.New(activation.Parts{
-		DB: db, Runs: c.runs, Alarm: c.timer, Boot: strings.TrimSpace(string(boot)), Nodes: file.Nodes, Log: d.log,
+		DB: db, Runs: c.runs, Alarm: c.timer, Boot: strings.TrimSpace(string(boot)), Nodes: file.Nodes, Load: loadAverage, Log: d.log,
 	}, set)
 	c.engine.SetSources(sources)
 	rules, err := c.recurrences(d.Config)
@@ -148,7 +148,7 @@ func newCore(d *daemon, db *bolt.DB) (*core, error) {
 	c.server = &line.Server{
 		Registry: ops.Registry(ops.Daemon{
 			Engine: c.engine, Identity: c.users.of, Topology: c.topology, Backup: db.Backup,
-			Stop: c.askStop, Status: c.status, Reload: c.reload, Sections: new(vlanstore.Sections),
+			MayAt: c.mayAt, User: userName, Stop: c.askStop, Status: c.status, Reload: c.reload, Sections: new(vlanstore.Sections),
 		}),
 		Log: d.log,
 		Limits: line.Limits{

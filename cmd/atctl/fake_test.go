@@ -199,9 +199,28 @@ type (
 	caller  = control.Caller
 )
 
+// fakeAt takes a job and writes its script, without the environment, into a file.
+func fakeAt(_ context.Context, _ caller, in control.AtIn) (r control.Reply[control.AddOut], err error) {
+	script, err := base64.StdEncoding.DecodeString(strings.Join(in.Script, ""))
+	if err != nil {
+		return r, err
+	}
+	if in.Mailto == "nosuch" {
+		return r, fmt.Errorf("there is no user nosuch to send mail to: %w", fault.NotFound)
+	}
+	if in.Queue == "z" {
+		return r, fmt.Errorf("at.allow and at.deny do not let this user use at: %w", fault.Denied)
+	}
+	r.Summary = "id=7"
+	_, body, _ := strings.Cut(string(script), "\n}\n")
+	text := fmt.Sprintf("queue=%s mail=%s mailto=%s\n%s", in.Queue, in.Mail, in.Mailto, body)
+	return r, os.WriteFile("at-job", []byte(text), 0o600)
+}
+
 func (f *fake) registry() *control.Registry {
 	all := []control.Op{
 		control.Declare("add", control.Submitter, "", f.add),
+		control.Declare("at", control.Submitter, "", fakeAt),
 		control.Declare("list", control.Viewer, "", f.list),
 		control.Declare("show", control.Viewer, "",
 			func(_ context.Context, _ caller, in control.IDIn) (r control.Reply[control.Detail], err error) {

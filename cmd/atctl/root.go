@@ -60,6 +60,7 @@ func groups() []group {
 			"next":        newNextCommand,
 			"linkconf":    newLinkconfCommand,
 			"dellinkconf": newDellinkconfCommand,
+			"import-at":   newImportAtCommand,
 		}},
 		{"The daemon:", map[string]func(*app) *cobra.Command{
 			"status": newStatusCommand,

@@ -22,7 +22,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"atctl": main, "fakedaemon": fakeDaemon})
+	testscript.Main(m, map[string]func(){
+		"atctl": main, "at": main, "atq": main, "atrm": main, "batch": main, "fakedaemon": fakeDaemon,
+	})
 }
 
 // TestScript runs testdata/script/*.txtar: atctl's face, against a daemon that

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +30,11 @@ type Daemon struct {
 	Identity func(control.Caller) (*activation.Identity, error)
 	// Topology reads a topology's file, by its name.
 	Topology func(name string) ([]byte, error)
-	Backup   func(context.Context, io.Writer) error
+	// MayAt refuses callers who may not use at(1), with fault.Denied.
+	MayAt func(control.Caller) error
+	// User returns the name of a user, who is named or numbered, if there is one.
+	User   func(nameOrNumber string) (string, bool)
+	Backup func(context.Context, io.Writer) error
 	// Sections are the scripts' mutexes.
 	Sections *vlanstore.Sections
 	// Stop asks the daemon to end, at once or when nothing runs any more. It does
@@ -72,7 +77,7 @@ func Registry(d Daemon) *control.Registry {
 		control.DeclareStream("events", control.Viewer, "follow what happens", d.events),
 		control.DeclareStream("backup", control.Admin, "a copy of the state, in pieces of base64", d.backup),
 		control.Declare("stop", control.Admin, "stop the daemon; what runs goes on", d.stop),
-	}, append(d.vlanOps(), d.everyOps()...)...)...)
+	}, slices.Concat(d.vlanOps(), d.everyOps(), d.atOps())...)...)
 }
 
 // by is who asks, for the engine: below operator one has only one's own jobs.
