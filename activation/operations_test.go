@@ -163,6 +163,7 @@ func (m *machine) power(rt *rapid.T) {
 	m.l.shutDown()
 	m.l.w.powerLoss()
 	m.l.boot += "'"
+	time.Sleep(time.Second) // no two boots are at one instant, which is what tells their occurrences apart
 	if rapid.Bool().Draw(rt, "died again") {
 		m.l.dieAtOnce = rapid.IntRange(0, 6).Draw(rt, "calls")
 	}
