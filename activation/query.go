@@ -20,6 +20,7 @@ type View struct {
 	Record
 	WaitsFor []string // what keeps it from running: "lock sw1, held by 1042@ostrava"
 	Topology string   // of what runs, or else of what would run
+	Hidden   bool     // what is not for whoever asked has been left out, see [View.For]
 }
 
 // Get returns one activation. It is fault.NotFound when there is none.
@@ -79,6 +80,7 @@ type Filter struct {
 	Kind     Kind
 	Label    string
 	Tags     []string // all of them
+	By       By       // what is not for him to see is left out, and does not match
 }
 
 func (f *Filter) match(r *Record) bool {
@@ -122,8 +124,11 @@ func (e *Engine) List(ctx context.Context, f Filter, fn func(View) error) error 
 					e.parts.Log.Error("a record cannot be read", "key", k, "err", err)
 					continue
 				}
-				if f.match(r) {
-					page = append(page, t.view(r))
+				if !f.match(r) {
+					continue
+				}
+				if v := t.view(r).For(f.By); !v.Hidden || f.match(&v.Record) {
+					page = append(page, v)
 				}
 			}
 			return nil

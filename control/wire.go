@@ -22,6 +22,7 @@ type Activation struct {
 	Priority int       `json:"priority,omitempty"`
 	Tags     []string  `json:"tags,omitempty"`
 	Progress *Progress `json:"progress,omitempty"` // of the attempt that runs
+	Hidden   bool      `json:"hidden,omitempty"`   // what is not for the caller to see has been left out
 }
 
 // A Progress is how far a script says that it has come.
