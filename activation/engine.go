@@ -49,7 +49,11 @@ type Parts struct {
 	Boot  string // an id of this boot of the machine, such as /proc/sys/kernel/random/boot_id
 	// Nodes names the nodes of a topology, or says what is wrong with it.
 	Nodes func(topology string) ([]string, error)
-	Log   *slog.Logger
+	// User says as whom a run is to run now that was asked for as a user was then:
+	// his groups may be others, and he may be gone, which is fault.Denied. It is
+	// asked before each start, if the daemon may switch users; nil: nothing changes.
+	User func(then Identity) (*Identity, error)
+	Log  *slog.Logger
 }
 
 // An Engine makes so what the records say. Make it with [New]; [Engine.Run] is

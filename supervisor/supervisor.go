@@ -56,6 +56,7 @@ type Supervisor struct {
 	guard, why string
 	cgroup     string        // parent of the runs' cgroups; empty: none
 	files      wrapper.Limit // of a run that has no limit of its own
+	oomReset   bool          // the daemon's runs shall not be spared as it is
 	null       *os.File
 	dir        *os.File // RunsDir, locked
 	exits      chan Exit
@@ -108,6 +109,9 @@ func New(c Config) (*Supervisor, error) {
 	if s.files, err = s.fileLimit(); err != nil {
 		s.Close()
 		return nil, err
+	}
+	if score, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil {
+		s.oomReset = strings.HasPrefix(string(score), "-")
 	}
 	s.sweepNamesakes()
 	return s, nil
@@ -177,6 +181,23 @@ func (s *Supervisor) fill(k Key, spec *wrapper.Spec) {
 	if !slices.ContainsFunc(spec.Limits, func(l wrapper.Limit) bool { return l.Name == s.files.Name }) {
 		spec.Limits = append(slices.Clone(spec.Limits), s.files)
 	}
+	spec.Limits = lower(spec.Limits, spec.AtMost)
+	spec.OOMReset = s.oomReset
+}
+
+// lower returns limits with none higher than in most, which has no unlimited
+// hard ones.
+func lower(limits, most []wrapper.Limit) []wrapper.Limit {
+	limits = slices.Clone(limits)
+	for _, m := range most {
+		i := slices.IndexFunc(limits, func(l wrapper.Limit) bool { return l.Name == m.Name })
+		if i < 0 {
+			limits = append(limits, m)
+			continue
+		}
+		limits[i].Soft, limits[i].Hard = min(limits[i].Soft, m.Soft, m.Hard), min(limits[i].Hard, m.Hard)
+	}
+	return limits
 }
 
 // Stop asks for the run's end: TERM, the grace, KILL. It does not wait for it.

@@ -132,7 +132,7 @@ func newCore(d *daemon, db *bolt.DB) (*core, error) {
 		return nil, err
 	}
 	c.engine = activation.New(activation.Parts{
-		DB: db, Runs: c.runs, Alarm: c.timer, Boot: strings.TrimSpace(string(boot)), Nodes: file.Nodes, Log: d.log,
+		DB: db, Runs: c.runs, Alarm: c.timer, Boot: strings.TrimSpace(string(boot)), Nodes: file.Nodes, User: c.users.now, Log: d.log,
 	}, set)
 	c.engine.SetSources(sources)
 	c.engine.BeforeLoad(c.reconfigure)
