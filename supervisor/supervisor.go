@@ -3,7 +3,6 @@ package supervisor
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -11,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -246,25 +244,6 @@ func (s *Supervisor) Remove(k Key) error {
 		_ = os.Remove(filepath.Join(s.cgroup, k.String()))
 	}
 	return os.RemoveAll(s.RunDir(k))
-}
-
-// Size returns how many bytes the directory of a run takes on disk.
-func (s *Supervisor) Size(k Key) (n int64) {
-	if k.check() != nil {
-		return 0
-	}
-	_ = filepath.WalkDir(s.RunDir(k), func(_ string, e fs.DirEntry, err error) error {
-		if e == nil {
-			return nil // what cannot be seen is not counted
-		}
-		if info, infoErr := e.Info(); infoErr == nil && err == nil {
-			if st, ok := info.Sys().(*syscall.Stat_t); ok {
-				n += st.Blocks * 512 // stat(2): whatever the file system's block is
-			}
-		}
-		return nil
-	})
-	return n
 }
 
 // Close lets go of all runs and stops none. It returns when all goroutines of

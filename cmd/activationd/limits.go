@@ -38,8 +38,11 @@ func limitsOf(pid, uid int) (lower []wrapper.Limit, err error) {
 		return nil, err
 	}
 	for n, l := range his {
-		// The soft limit of open files says nothing: Go's programs raise it.
-		if l.Hard < own[n].Hard || l.Soft < own[n].Soft && n != unix.RLIMIT_NOFILE {
+		if n == unix.RLIMIT_NOFILE {
+			l.Soft = l.Hard // what atctl has says nothing: Go's programs raise it
+			own[n].Soft = own[n].Hard
+		}
+		if l.Hard < own[n].Hard || l.Soft < own[n].Soft {
 			lower = append(lower, wrapper.Limit{Name: limitNames[n], Soft: min(l.Soft, own[n].Soft), Hard: min(l.Hard, own[n].Hard)})
 		}
 	}

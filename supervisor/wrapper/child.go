@@ -312,6 +312,9 @@ func (c *child) exec() (err syscall.Errno) {
 	for i := 0; i < len(ignored); i++ {
 		syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, ignored[i], uintptr(unsafe.Pointer(&dfl)), 0, 8, 0, 0)
 	}
+	for i := 0; i < len(inherited); i++ {
+		syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, inherited[i], uintptr(unsafe.Pointer(&dfl)), 0, 8, 0, 0)
+	}
 	var empty uint64
 	syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&empty)), 0, 8, 0, 0)
 	denied := false

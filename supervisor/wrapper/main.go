@@ -141,6 +141,10 @@ type sigaction struct {
 	rest    [15]uintptr
 }
 
+// inherited are signals that Go's runtime leaves as it finds them. Whoever
+// started the daemon may have ignored them, which a script would inherit.
+var inherited = [...]uintptr{uintptr(syscall.SIGCONT), uintptr(syscall.SIGTSTP), uintptr(syscall.SIGTTIN), uintptr(syscall.SIGTTOU), 32, 33, 34}
+
 func ignoreSignals() {
 	ign := sigaction{handler: 1}
 	for _, sig := range ignored {
