@@ -19,7 +19,7 @@ func full() *Spec {
 		ID: "1042@ostrava", Phase: "activate", Attempt: 3,
 		Argv: []string{"/bin/sh", "-c", "echo \"a\nb\"", ""}, Env: []string{"A=b c", "B=", "C=\xff\u00e9\n"},
 		Dir: "/tmp/x y", UID: 1000, GID: 100, Groups: []int{4, 24}, Umask: 0o27, Nice: -5,
-		Limits: []Limit{{"nofile", 1024, 4096}, {"core", 0, Unlimited}}, NoNewPrivs: true, NoCaps: true, OOMReset: true,
+		Limits: []Limit{{"nofile", 1024, 4096}, {"core", 0, Unlimited}}, NoNewPrivs: true,
 		Timeout: 90 * time.Minute, Grace: 10 * time.Second, LogHead: 1 << 20, LogTail: 2 << 20, Keep: true,
 		Cgroup: "/sys/fs/cgroup/runs", ConfigRoot: "/run/activationd/config",
 		NotBefore: time.Unix(1795257600, 123456789), Boot: "5ed3", Mark: "1042@ostrava.activate.3-X", hasTopology: true,
@@ -154,5 +154,21 @@ func TestDeadline(t *testing.T) {
 	}
 	if got := (&Spec{Timeout: math.MaxInt64}).deadline(at); !strings.HasPrefix(got, "2319-") {
 		t.Errorf("deadline of the longest timeout = %q", got)
+	}
+}
+
+// What is rarely asked for is only written when it is.
+func TestRareKeys(t *testing.T) {
+	plain := Spec{Argv: []string{"true"}, UID: -1, GID: -1}
+	for _, key := range []string{"no-caps", "oom-reset"} {
+		if strings.Contains(string(plain.Encode()), key) {
+			t.Errorf("%s is written though nobody asks for it: an older wrapper would refuse it", key)
+		}
+	}
+	rare := plain
+	rare.NoCaps, rare.OOMReset = true, true
+	got, err := ParseSpec(string(rare.Encode()))
+	if err != nil || !got.NoCaps || !got.OOMReset {
+		t.Errorf("ParseSpec = %+v, %v", got, err)
 	}
 }
