@@ -13,6 +13,7 @@ import (
 	"activationd/internal/fault"
 	"activationd/store"
 	"activationd/supervisor"
+	"activationd/supervisor/wrapper"
 )
 
 // A View is a record with what is not kept in it but follows from others.
@@ -45,7 +46,7 @@ func (e *Engine) Get(ctx context.Context, id string) (View, error) {
 		return nil
 	})
 	if a := v.open(); err == nil && a != nil {
-		a.Result.PID, a.Result.Started, _ = e.parts.Runs.Started(supervisor.Key{ID: id, Phase: a.Phase, N: a.N})
+		a.Result.PID, a.Result.Started, _ = e.parts.Runs.Started(supervisor.Key{ID: v.ID, Phase: a.Phase, N: a.N})
 	}
 	return v, err
 }
@@ -185,8 +186,11 @@ func (e *Engine) LogFile(ctx context.Context, by By, id, phase string, n int) (p
 		return "", err
 	}
 	for _, a := range slices.Backward(v.Attempts) {
+		if a.Result.Reason == wrapper.NotStarted {
+			continue // what is there under its name may be another's, from before a backup was restored
+		}
 		if (phase == "" || phase == a.Phase) && (n == 0 || n == a.N) {
-			return filepath.Join(e.RunDir(id, a), "log"), nil
+			return filepath.Join(e.RunDir(v.ID, a), "log"), nil // a job's number may have been given as 07
 		}
 	}
 	return "", fmt.Errorf("%s: %w", id, ErrNoAttempt)
@@ -204,7 +208,7 @@ func (e *Engine) Writes(ctx context.Context, id, run string) (bool, error) {
 		return false, err
 	}
 	a := v.open()
-	return a != nil && supervisor.Key{ID: id, Phase: a.Phase, N: a.N}.String() == run, nil
+	return a != nil && supervisor.Key{ID: v.ID, Phase: a.Phase, N: a.N}.String() == run, nil
 }
 
 // Newest returns the number of the newest happening, to be followed from.

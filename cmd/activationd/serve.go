@@ -75,7 +75,11 @@ func serve(ctx context.Context, d *daemon) error {
 		d.log.Info("listening", "address", door.Addr().String())
 	}
 	guard, why := c.runs.Guard()
-	d.log.Info("ready", "state", d.Dirs.State, "guard", guard, "why", why)
+	runAs := "who submits them"
+	if d.surroundings.uid != 0 {
+		runAs = c.users.own().Name + ", who is the only one to submit any"
+	}
+	d.log.Info("ready", "state", d.Dirs.State, "guard", guard, "why", why, "jobs_run_as", runAs)
 	d.Notify.Ready("Ready; runs are contained by " + guard)
 	c.engine.AskLoad()
 	err = together(ctx, tasks...)
