@@ -483,8 +483,10 @@ func TestNamesLeadNowhere(t *testing.T) {
 
 	first := d.addAs(games, gamesGroup, "--", "echo", "mine")
 	d.wait(first)
-	if o := d.as(games, gamesGroup, "log", first); strings.Contains(o.out, secret) {
-		t.Errorf("a new job's log is an old one's: %+v", o)
+	for _, args := range [][]string{{"log", first}, {"log", "--attempt", "1", first}, {"log", "--phase", "activate", "--attempt", "1", first}} {
+		if o := d.as(games, gamesGroup, args...); strings.Contains(o.out, secret) {
+			t.Errorf("a new job's log is an old one's: atctl %q: %+v", args, o)
+		}
 	}
 	held := d.add("--hold", "--", "echo", secret)
 	ran := d.add("--", "echo", secret)
