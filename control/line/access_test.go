@@ -158,10 +158,10 @@ func TestTCPPeers(t *testing.T) {
 		want  control.Caller
 		err   string
 	}{
-		{"127.0.0.1:4711", peers, control.Caller{Role: control.Operator, Name: "loopback", UID: -1, GID: -1, Via: "tcp 127.0.0.1:4711"}, ""},
-		{"[::1]:1", peers, control.Caller{Role: control.Operator, Name: "loopback", UID: -1, GID: -1, Via: "tcp [::1]:1"}, ""},
-		{"[::ffff:127.8.8.8]:1", peers, control.Caller{Role: control.Operator, Name: "loopback", UID: -1, GID: -1, Via: "tcp 127.8.8.8:1"}, ""},
-		{"127.0.0.1:1", mapped, control.Caller{Role: control.Submitter, Name: "lab", UID: 1000, GID: 100, Via: "tcp 127.0.0.1:1"}, ""},
+		{"127.0.0.1:4711", peers, control.Caller{Role: control.Operator, Name: "loopback", UID: -1, GID: -1, Via: "tcp 127.0.0.1:4711", Anonymous: true}, ""},
+		{"[::1]:1", peers, control.Caller{Role: control.Operator, Name: "loopback", UID: -1, GID: -1, Via: "tcp [::1]:1", Anonymous: true}, ""},
+		{"[::ffff:127.8.8.8]:1", peers, control.Caller{Role: control.Operator, Name: "loopback", UID: -1, GID: -1, Via: "tcp 127.8.8.8:1", Anonymous: true}, ""},
+		{"127.0.0.1:1", mapped, control.Caller{Role: control.Submitter, Name: "lab", UID: 1000, GID: 100, Via: "tcp 127.0.0.1:1", Anonymous: true}, ""},
 		{"192.0.2.1:1", peers, control.Caller{}, "from 192.0.2.1 only TLS is accepted, with a certificate or a token: denied"},
 		{"[2001:db8::1]:1", mapped, control.Caller{}, "from 2001:db8::1 only TLS is accepted, with a certificate or a token: denied"},
 	}
