@@ -134,7 +134,7 @@ func (t *turn) claim(r *Record, phase string) error {
 		return err
 	}
 	key := supervisor.Key{ID: r.ID, Phase: phase, N: a.N}
-	t.starts = append(t.starts, start{key, t.spec(r, &a, n), r.slot(), r.MailOf})
+	t.starts = append(t.starts, start{key: key, spec: t.spec(r, &a, n), kept: r.slot(), mail: r.MailOf, user: t.set.switchTo(r)})
 	t.news = append(t.news, Happening{Time: t.now, What: "attempt.started", ID: r.ID, State: string(r.State),
 		Reason: fmt.Sprintf("%s attempt %d", phase, a.N), Phase: phase, N: a.N})
 	return nil
@@ -170,6 +170,9 @@ func (e *Engine) start(starts []start) (failed []supervisor.Exit) {
 	errs := make([]error, len(starts))
 	each(len(starts), func(i int) {
 		key, spec := starts[i].key, starts[i].spec
+		if errs[i] = e.become(&spec, starts[i].user); errs[i] != nil {
+			return
+		}
 		if starts[i].kept {
 			dir, err := e.keep(key.ID, spec.UID, spec.GID)
 			if err != nil {
@@ -194,7 +197,7 @@ func (e *Engine) start(starts []start) (failed []supervisor.Exit) {
 		}
 		e.parts.Log.Error("cannot start a run", "run", starts[i].key, "err", err)
 		res := wrapper.Result{Reason: wrapper.NotStarted, Text: fault.Text(err), Exit: -1, Ended: now}
-		if errors.Is(err, fault.Invalid) { // it will not be better the next time
+		if errors.Is(err, fault.Invalid) || errors.Is(err, fault.Denied) { // it will not be better the next time
 			res.Reason, res.Exit = wrapper.Failed, exitNoExec
 		}
 		failed = append(failed, supervisor.Exit{Key: starts[i].key, Result: res})

@@ -42,6 +42,9 @@ func (e *Engine) Edit(ctx context.Context, by By, id string, change func(j *NewJ
 			return fmt.Errorf("deadline: %s is not after the job's start: %w", stamp(j.Deadline), fault.Invalid)
 		}
 		n := j.record(id, t.now, t.set)
+		if !by.runsAs(r) && !sameRun(r, n) {
+			return fmt.Errorf("%s runs as %s: what it runs, and with what, only he himself or root may change: %w", id, r.Owner, fault.Denied)
+		}
 		if moved {
 			r.Start, r.Late = n.Start, false
 		}

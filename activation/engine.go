@@ -51,6 +51,10 @@ type Parts struct {
 	Nodes func(topology string) ([]string, error)
 	// Load is the load average of the last minute; nil: batch jobs do not wait.
 	Load func() (float64, error)
+	// User says as whom a run is to run now that was asked for as a user was then:
+	// his groups may be others, and he may be gone, which is fault.Denied. It is
+	// asked before each start, if the daemon may switch users; nil: nothing changes.
+	User func(then Identity) (*Identity, error)
 	Log  *slog.Logger
 }
 

@@ -13,6 +13,7 @@ import (
 	"activationd/internal/fault"
 	"activationd/store"
 	"activationd/supervisor"
+	"activationd/supervisor/wrapper"
 )
 
 // A View is a record with what is not kept in it but follows from others.
@@ -20,6 +21,7 @@ type View struct {
 	Record
 	WaitsFor []string // what keeps it from running: "lock sw1, held by 1042@ostrava"
 	Topology string   // of what runs, or else of what would run
+	Hidden   bool     // what is not for whoever asked has been left out, see [View.For]
 }
 
 // Get returns one activation. It is fault.NotFound when there is none.
@@ -44,7 +46,7 @@ func (e *Engine) Get(ctx context.Context, id string) (View, error) {
 		return nil
 	})
 	if a := v.open(); err == nil && a != nil {
-		a.Result.PID, a.Result.Started, _ = e.parts.Runs.Started(supervisor.Key{ID: id, Phase: a.Phase, N: a.N})
+		a.Result.PID, a.Result.Started, _ = e.parts.Runs.Started(supervisor.Key{ID: v.ID, Phase: a.Phase, N: a.N})
 	}
 	return v, err
 }
@@ -84,6 +86,7 @@ type Filter struct {
 	// Recurrence is whose activations are asked for.
 	Recurrence string
 	Tags       []string // all of them
+	By         By       // what is not for him to see is left out, and does not match
 }
 
 func (f *Filter) match(r *Record) bool {
@@ -128,8 +131,11 @@ func (e *Engine) List(ctx context.Context, f Filter, fn func(View) error) error 
 					e.parts.Log.Error("a record cannot be read", "key", k, "err", err)
 					continue
 				}
-				if f.match(r) {
-					page = append(page, t.view(r))
+				if !f.match(r) {
+					continue
+				}
+				if v := t.view(r).For(f.By); !v.Hidden || f.match(&v.Record) {
+					page = append(page, v)
 				}
 			}
 			return nil
@@ -186,8 +192,11 @@ func (e *Engine) LogFile(ctx context.Context, by By, id, phase string, n int) (p
 		return "", err
 	}
 	for _, a := range slices.Backward(v.Attempts) {
+		if a.Result.Reason == wrapper.NotStarted {
+			continue // what is there under its name may be another's, from before a backup was restored
+		}
 		if (phase == "" || phase == a.Phase) && (n == 0 || n == a.N) {
-			return filepath.Join(e.RunDir(id, a), "log"), nil
+			return filepath.Join(e.RunDir(v.ID, a), "log"), nil // a job's number may have been given as 07
 		}
 	}
 	return "", fmt.Errorf("%s: %w", id, ErrNoAttempt)
@@ -205,7 +214,7 @@ func (e *Engine) Writes(ctx context.Context, id, run string) (bool, error) {
 		return false, err
 	}
 	a := v.open()
-	return a != nil && supervisor.Key{ID: id, Phase: a.Phase, N: a.N}.String() == run, nil
+	return a != nil && supervisor.Key{ID: v.ID, Phase: a.Phase, N: a.N}.String() == run, nil
 }
 
 // Newest returns the number of the newest happening, to be followed from.

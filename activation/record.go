@@ -114,6 +114,10 @@ type Identity struct {
 	Name   string `json:"name,omitempty"`
 	Home   string `json:"home,omitempty"`
 	Shell  string `json:"shell,omitempty"`
+
+	// Limits are those of the process that submitted, where they are lower than the
+	// daemon's own. What runs gets no higher ones.
+	Limits []wrapper.Limit `json:"limits,omitempty"`
 }
 
 // An Attempt is one run of one phase.

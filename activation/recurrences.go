@@ -24,10 +24,20 @@ type RecurrenceView struct {
 
 // checkRecurrence is of kind fault.Denied if r is not by's to touch.
 func (b By) checkRecurrence(r *Recurrence) error {
-	if b.OnlyOwn && r.Owner != b.Name {
+	own := r.Owner == b.Name && (r.Job.User == nil || r.Job.User.UID == b.UID)
+	if (b.OnlyOwn || b.NoJobs) && !own {
 		return fmt.Errorf("the recurrence %s belongs to %s, not to %s: %w", r.Name, r.Owner, b.Name, fault.Denied)
 	}
 	return nil
+}
+
+// For returns of v what by may see of it, as [View.For] does.
+func (v RecurrenceView) For(by By) RecurrenceView {
+	if by.checkRecurrence(&v.Recurrence) == nil {
+		return v
+	}
+	v.Job = NewJob{Owner: v.Job.Owner, Locks: v.Job.Locks, Priority: v.Job.Priority, Timeout: v.Job.Timeout, Retries: v.Job.Retries}
+	return v
 }
 
 // AddRecurrence puts a rule of an owner's in force. When it returns nil that is

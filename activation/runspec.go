@@ -52,9 +52,12 @@ func (t *turn) spec(r *Record, a *Attempt, number uint64) wrapper.Spec {
 		s.Nice, s.Keep = s.Nice+r.AtJob.Nice(), true
 	}
 	user := t.set.userOf(r)
-	if user != nil && t.set.SwitchUsers {
-		s.UID, s.GID, s.Groups = user.UID, user.GID, user.Groups
+	if to := t.set.switchTo(r); to != nil {
+		s.UID, s.GID, s.Groups, s.AtMost = to.UID, to.GID, to.Groups, to.Limits
 	}
+	// A job of the daemon's own user shall have no more than he has himself; a
+	// reservation's script may need what the daemon was given for it.
+	s.NoCaps = !r.slot() && !t.set.SwitchUsers
 	s.Topology = slices.Clone(t.topology(r.ID, "applied"))
 	s.Env = environment(t.set, d, r, phase, s.Attempt, number, user)
 	return s
@@ -66,6 +69,33 @@ func (s *Settings) userOf(r *Record) *Identity {
 		return r.User
 	}
 	return s.Of(r).User
+}
+
+// switchTo is the user who r's scripts are to become; nil: they stay the daemon's own.
+func (s *Settings) switchTo(r *Record) *Identity {
+	if !s.SwitchUsers {
+		return nil
+	}
+	return s.userOf(r)
+}
+
+// become makes a run of a user one of that user as he is now.
+func (e *Engine) become(spec *wrapper.Spec, then *Identity) error {
+	if then == nil || e.parts.User == nil {
+		return nil
+	}
+	now, err := e.parts.User(*then)
+	if err != nil {
+		return err
+	}
+	spec.UID, spec.GID, spec.Groups = now.UID, now.GID, now.Groups
+	spec.Env = slices.Clone(spec.Env)
+	for _, v := range [][2]string{{"HOME=" + then.Home, "HOME=" + now.Home}, {"SHELL=" + then.Shell, "SHELL=" + now.Shell}} {
+		if i := slices.Index(spec.Env, v[0]); i >= 0 { // the job does not say otherwise
+			spec.Env[i] = v[1]
+		}
+	}
+	return nil
 }
 
 // environment is the script's, but for what only its wrapper knows.

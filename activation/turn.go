@@ -47,8 +47,9 @@ type turn struct {
 type start struct {
 	key  supervisor.Key
 	spec wrapper.Spec
-	kept bool   // it has a directory that is kept from attempt to attempt
-	mail string // the run whose output is to be added to what it reads
+	kept bool      // it has a directory that is kept from attempt to attempt
+	mail string    // the run whose output is to be added to what it reads
+	user *Identity // as whom it runs, as far as is known yet; nil: the daemon's own
 }
 
 // turns takes turns until nothing is left to do now.

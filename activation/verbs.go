@@ -12,21 +12,6 @@ import (
 	"activationd/internal/fault"
 )
 
-// A By says who asks for something, and whether only what is their own is theirs
-// to touch.
-type By struct {
-	Name    string
-	UID     int // -1: not known
-	OnlyOwn bool
-}
-
-func (b By) check(r *Record) error {
-	if b.OnlyOwn && (r.Kind != Job || r.Owner != b.Name) {
-		return fmt.Errorf("%s belongs to %s, not to %s: %w", r.ID, r.Owner, b.Name, fault.Denied)
-	}
-	return nil
-}
-
 // A NewJob is what is asked for with a job.
 type NewJob struct {
 	Owner   string

@@ -43,7 +43,12 @@ type Caller struct {
 	Name string // for owners and the log: a user's, a token's, a certificate's
 	UID  int    // -1 when not known, as over TCP without a user for the token
 	GID  int    // -1 when not known
+	PID  int    // of the process that connected over a Unix socket; 0 when not known
 	Via  string // how he came: "unix", "tcp 127.0.0.1:4711", "tls ...", "token ops"
+
+	// Anonymous is who is known by where he comes from only: neither by a uid, nor
+	// by a certificate or a token.
+	Anonymous bool
 }
 
 // May returns nil if c's role is at least r, and otherwise an error of kind

@@ -22,6 +22,7 @@ type Activation struct {
 	Priority int       `json:"priority,omitempty"`
 	Tags     []string  `json:"tags,omitempty"`
 	Progress *Progress `json:"progress,omitempty"` // of the attempt that runs
+	Hidden   bool      `json:"hidden,omitempty"`   // what is not for the caller to see has been left out
 
 	Every      string    `json:"every,omitempty"`     // the recurrence that made it
 	Occurrence time.Time `json:"occurrence,omitzero"` // which one of its occurrences it is

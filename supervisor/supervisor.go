@@ -3,7 +3,6 @@ package supervisor
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -11,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -59,6 +57,7 @@ type Supervisor struct {
 	guard, why string
 	cgroup     string        // parent of the runs' cgroups; empty: none
 	files      wrapper.Limit // of a run that has no limit of its own
+	oomReset   bool          // the daemon's runs shall not be spared as it is
 	null       *os.File
 	dir        *os.File // RunsDir, locked
 	exits      chan Exit
@@ -114,6 +113,9 @@ func New(c Config) (*Supervisor, error) {
 	if s.files, err = s.fileLimit(); err != nil {
 		s.Close()
 		return nil, err
+	}
+	if score, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil {
+		s.oomReset = strings.HasPrefix(string(score), "-")
 	}
 	s.sweepNamesakes()
 	return s, nil
@@ -183,6 +185,23 @@ func (s *Supervisor) fill(k Key, spec *wrapper.Spec) {
 	if !slices.ContainsFunc(spec.Limits, func(l wrapper.Limit) bool { return l.Name == s.files.Name }) {
 		spec.Limits = append(slices.Clone(spec.Limits), s.files)
 	}
+	spec.Limits = lower(spec.Limits, spec.AtMost)
+	spec.OOMReset = s.oomReset
+}
+
+// lower returns limits with none higher than in most, which has no unlimited
+// hard ones.
+func lower(limits, most []wrapper.Limit) []wrapper.Limit {
+	limits = slices.Clone(limits)
+	for _, m := range most {
+		i := slices.IndexFunc(limits, func(l wrapper.Limit) bool { return l.Name == m.Name })
+		if i < 0 {
+			limits = append(limits, m)
+			continue
+		}
+		limits[i].Soft, limits[i].Hard = min(limits[i].Soft, m.Soft, m.Hard), min(limits[i].Hard, m.Hard)
+	}
+	return limits
 }
 
 // Stop asks for the run's end: TERM, the grace, KILL. It does not wait for it.
@@ -232,25 +251,6 @@ func (s *Supervisor) Remove(k Key) error {
 		_ = os.Remove(filepath.Join(s.cgroup, k.String()))
 	}
 	return os.RemoveAll(s.RunDir(k))
-}
-
-// Size returns how many bytes the directory of a run takes on disk.
-func (s *Supervisor) Size(k Key) (n int64) {
-	if k.check() != nil {
-		return 0
-	}
-	_ = filepath.WalkDir(s.RunDir(k), func(_ string, e fs.DirEntry, err error) error {
-		if e == nil {
-			return nil // what cannot be seen is not counted
-		}
-		if info, infoErr := e.Info(); infoErr == nil && err == nil {
-			if st, ok := info.Sys().(*syscall.Stat_t); ok {
-				n += st.Blocks * 512 // stat(2): whatever the file system's block is
-			}
-		}
-		return nil
-	})
-	return n
 }
 
 // Close lets go of all runs and stops none. It returns when all goroutines of

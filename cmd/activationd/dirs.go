@@ -123,7 +123,7 @@ func (d *directories) make(uid int) error {
 		{d.Runtime, "--runtime-dir", runtime},
 		{d.ConfigRoot, "--runtime-dir", own},
 	} {
-		if err := makeDirectory(dir.path, dir.mode); err != nil {
+		if err := makeDirectory(dir.path, dir.mode, uid); err != nil {
 			return fmt.Errorf("%w; %s names another place: %w", err, dir.flag, fault.Invalid)
 		}
 	}
@@ -131,14 +131,25 @@ func (d *directories) make(uid int) error {
 }
 
 // makeDirectory makes a directory with this mode, whatever the umask. One that
-// is there keeps its mode, but must not be everybody's.
-func makeDirectory(path string, mode fs.FileMode) error {
+// is there keeps its mode, but nobody else may be able to put something else in
+// the place of what is in it: root's only root, a user's only he and root.
+func makeDirectory(path string, mode fs.FileMode, uid int) error {
 	info, err := os.Stat(path)
+	var owner syscall.Stat_t
+	if err == nil {
+		if st, ok := info.Sys().(*syscall.Stat_t); ok {
+			owner = *st
+		}
+	}
 	switch {
 	case err == nil && !info.IsDir():
 		return fmt.Errorf("%s is not a directory", path)
 	case err == nil && info.Mode().Perm()&0o002 != 0:
 		return fmt.Errorf("everybody may write into %s (mode %04o)", path, info.Mode().Perm())
+	case err == nil && owner.Uid != 0 && int(owner.Uid) != uid:
+		return fmt.Errorf("%s belongs to another user (number %d)", path, owner.Uid)
+	case err == nil && uid == 0 && owner.Gid != 0 && info.Mode().Perm()&0o020 != 0:
+		return fmt.Errorf("the group %d may write into %s (mode %04o)", owner.Gid, path, info.Mode().Perm())
 	case err == nil:
 		return nil
 	case !errors.Is(err, fs.ErrNotExist):

@@ -99,6 +99,43 @@ func TestOwnDirectory(t *testing.T) {
 	}
 }
 
+// A directory that is there already must not be one in which somebody else could
+// change what is in it.
+func TestMakeDirectory(t *testing.T) {
+	uid := os.Getuid()
+	tests := []struct {
+		name, want string // want is in the error; empty: none
+		mode       fs.FileMode
+		owner, gid int // of the directory; -1: as it comes
+		uid        int // the daemon's
+	}{
+		{"ours", "", 0o700, -1, -1, uid},
+		{"ours, and our group's", "", 0o770, -1, -1, max(uid, 1)},
+		{"everybody's", "everybody may write", 0o777, -1, -1, uid},
+		{"another's", "belongs to another user (number 64123)", 0o700, 64123, -1, 0},
+		{"root's, and a group's", "the group 64123 may write", 0o775, -1, 64123, 0},
+		{"root's, which a group reads", "", 0o750, -1, 64123, 0},
+		{"root's, for a user", "", 0o700, -1, -1, 64123},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if uid != 0 && (tt.owner >= 0 || tt.gid >= 0 || tt.uid != uid) {
+				t.Skip("needs root, to give a directory away")
+			}
+			path := filepath.Join(t.TempDir(), "d")
+			for _, err := range []error{os.Mkdir(path, 0o700), os.Lchown(path, tt.owner, tt.gid), os.Chmod(path, tt.mode)} {
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			err := makeDirectory(path, 0o700, tt.uid)
+			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("makeDirectory = %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
 func TestFindAtwrap(t *testing.T) {
 	own, path := t.TempDir(), t.TempDir()
 	s := &surroundings{executable: filepath.Join(own, "activationd"), getenv: func(k string) string {

@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"activationd/activation"
@@ -25,6 +27,25 @@ type identities struct {
 type knownIdentity struct {
 	id    *activation.Identity
 	until time.Time
+	files userFiles // as they were when it was looked up
+}
+
+// userFiles are the versions of the files that say who is who.
+type userFiles [2]struct {
+	inode             uint64
+	size              int64
+	modified, changed syscall.Timespec
+}
+
+// userFilesNow returns them as they are.
+func userFilesNow() (v userFiles) {
+	for i, name := range []string{"/etc/passwd", "/etc/group"} {
+		var st syscall.Stat_t
+		if syscall.Stat(name, &st) == nil {
+			v[i].inode, v[i].size, v[i].modified, v[i].changed = st.Ino, st.Size, st.Mtim, st.Ctim
+		}
+	}
+	return v
 }
 
 // of returns as whom a caller's jobs run: as himself if the daemon is root, and
@@ -40,7 +61,38 @@ func (i *identities) of(c control.Caller) (*activation.Identity, error) {
 	case i.uid != 0:
 		return i.own(), nil
 	}
-	return i.lookup(c.UID)
+	known, err := i.lookup(c.UID)
+	if err != nil {
+		return nil, err
+	}
+	id := *known
+	if slices.Contains(id.Groups, c.GID) { // as after newgrp(1), but none that a set-gid program lends
+		id.GID = c.GID
+	}
+	if id.Limits, err = limitsOf(c.PID, c.UID); err != nil {
+		return nil, err
+	}
+	return &id, nil
+}
+
+// now returns as whom a run of a user is to run, who asked for it when he was
+// then: with the groups that he has by now. It is fault.Denied when he is gone,
+// when his number is another's, or when he has left the group that he asked as.
+func (i *identities) now(then activation.Identity) (*activation.Identity, error) {
+	known, err := i.lookup(then.UID)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("the user %s, number %d, whose run this was to be, is no more: %w", then.Name, then.UID, err)
+	case known.Name != then.Name:
+		return nil, fmt.Errorf("the user of number %d was %s when this was asked for, and is %s now: submit it again: %w",
+			then.UID, then.Name, known.Name, fault.Denied)
+	case then.GID != known.GID && !slices.Contains(known.Groups, then.GID):
+		return nil, fmt.Errorf("the user %s asked for this as a member of group %d, and is none any more: submit it again: %w",
+			then.Name, then.GID, fault.Denied)
+	}
+	id := *known
+	id.GID, id.Limits = then.GID, then.Limits
+	return &id, nil
 }
 
 // own is the daemon's own user.
@@ -55,17 +107,21 @@ func (i *identities) own() *activation.Identity {
 func (i *identities) lookup(uid int) (*activation.Identity, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if k, ok := i.known[uid]; ok && time.Now().Before(k.until) {
+	files := userFilesNow()
+	if k, ok := i.known[uid]; ok && time.Now().Before(k.until) && k.files == files {
 		return k.id, nil
 	}
 	id, err := lookupIdentity(strconv.Itoa(uid))
+	if err == nil && id.UID != uid { // of somebody whose name is that number
+		err = fmt.Errorf("there is no user %d", uid)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, fault.Denied)
 	}
 	if i.known == nil || len(i.known) > 1000 {
 		i.known = make(map[int]knownIdentity)
 	}
-	i.known[uid] = knownIdentity{id, time.Now().Add(userMemory)}
+	i.known[uid] = knownIdentity{id, time.Now().Add(userMemory), files}
 	return id, nil
 }
 

@@ -76,7 +76,11 @@ func serve(ctx context.Context, d *daemon) error {
 		d.log.Info("listening", "address", door.Addr().String())
 	}
 	guard, why := c.runs.Guard()
-	d.log.Info("ready", "state", d.Dirs.State, "guard", guard, "why", why)
+	runAs := "who submits them"
+	if d.surroundings.uid != 0 {
+		runAs = c.users.own().Name + ", who is the only one to submit any"
+	}
+	d.log.Info("ready", "state", d.Dirs.State, "guard", guard, "why", why, "jobs_run_as", runAs)
 	d.Notify.Ready("Ready; runs are contained by " + guard)
 	c.engine.AskLoad()
 	err = together(ctx, tasks...)
@@ -133,7 +137,7 @@ func newCore(d *daemon, db *bolt.DB) (*core, error) {
 		return nil, err
 	}
 	c.engine = activation.New(activation.Parts{
-		DB: db, Runs: c.runs, Alarm: c.timer, Boot: strings.TrimSpace(string(boot)), Nodes: file.Nodes, Load: loadAverage, Log: d.log,
+		DB: db, Runs: c.runs, Alarm: c.timer, Boot: strings.TrimSpace(string(boot)), Nodes: file.Nodes, User: c.users.now, Load: loadAverage, Log: d.log,
 	}, set)
 	c.engine.SetSources(sources)
 	rules, err := c.recurrences(d.Config)

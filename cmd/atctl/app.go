@@ -42,7 +42,7 @@ func (a *app) client() (*control.Client, error) {
 		c.Address = os.Getenv("ACTIVATIOND_SOCKET")
 	}
 	if c.Address == "" {
-		c.Address = defaultSocket(os.Getuid(), os.Getenv("XDG_RUNTIME_DIR"))
+		c.Address, c.Dial = defaultSocket(os.Getuid(), os.Getenv("XDG_RUNTIME_DIR")), dialTrusted
 	}
 	if a.tokenFile != "" {
 		token, err := os.ReadFile(a.tokenFile)

@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"syscall"
 	"time"
+
+	"activationd/internal/fault"
 )
 
 // A fileConn is a stream socket that is read and written by system calls that
@@ -43,6 +46,30 @@ func dialFD(address string) (int, error) {
 		return -1, os.NewSyscallError("connect", err)
 	}
 	return fd, nil
+}
+
+// dialTrusted is dialUnix for a socket that nobody has named: who answers there
+// is told what the user wants to run, so he has to be root or the user himself,
+// whoever can make files where it is looked for.
+func dialTrusted(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := dialUnix(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	c, ok := conn.(*fileConn)
+	if !ok {
+		return conn, nil
+	}
+	cred, err := syscall.GetsockoptUcred(c.fd, syscall.SOL_SOCKET, syscall.SO_PEERCRED)
+	if err == nil && cred.Uid != 0 && int(cred.Uid) != os.Getuid() {
+		err = fmt.Errorf("user %d listens on %s, who is neither root nor you; name the socket with --socket if you trust him: %w",
+			cred.Uid, address, fault.Denied)
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
 }
 
 func (c *fileConn) LocalAddr() net.Addr  { return nil }

@@ -28,8 +28,8 @@ func UnixPeers(role func(uid uint32) control.Role) func(net.Conn) (control.Calle
 		}
 		caller := control.Caller{
 			Role: role(cred.Uid), UID: int(cred.Uid), GID: int(cred.Gid),
-			Name: "#" + strconv.Itoa(int(cred.Uid)),
-			Via:  fmt.Sprintf("unix pid %d", cred.Pid),
+			Name: "#" + strconv.Itoa(int(cred.Uid)), PID: int(cred.Pid),
+			Via: fmt.Sprintf("unix pid %d", cred.Pid),
 		}
 		if u, err := user.LookupId(strconv.Itoa(caller.UID)); err == nil {
 			caller.Name = u.Username
@@ -72,7 +72,7 @@ func (p TCPPeers) Authenticate(conn net.Conn) (control.Caller, error) {
 	if err != nil {
 		return control.Caller{}, fmt.Errorf("a peer at %v: has no address to know him by: %w", conn.RemoteAddr(), fault.Denied)
 	}
-	c := control.Caller{Name: "nobody", UID: p.UID, GID: p.GID, Via: "tcp " + remote.String()}
+	c := control.Caller{Name: "nobody", UID: p.UID, GID: p.GID, Via: "tcp " + remote.String(), Anonymous: true}
 	loopback := remote.Addr().Unmap().IsLoopback()
 	if loopback {
 		c.Name, c.Role = "loopback", p.Role
@@ -84,7 +84,7 @@ func (p TCPPeers) Authenticate(conn net.Conn) (control.Caller, error) {
 		c.Via = "tls " + remote.String()
 		if chains := secure.ConnectionState().VerifiedChains; len(chains) > 0 {
 			name := chains[0][0].Subject.CommonName
-			c.Name, c.Role = name, p.Role
+			c.Name, c.Role, c.Anonymous = name, p.Role, false
 			if p.Certs != nil {
 				c.Role = p.Certs[name]
 			}

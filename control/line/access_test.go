@@ -52,7 +52,7 @@ func TestUnixPeer(t *testing.T) {
 	if got, want := talk(t, ln, "ping\n"), "200 OK name="+name+"\n.\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	want := control.Caller{Role: control.Viewer, Name: name, UID: me, GID: os.Getgid(), Via: fmt.Sprintf("unix pid %d", os.Getpid())}
+	want := control.Caller{Role: control.Viewer, Name: name, UID: me, GID: os.Getgid(), PID: os.Getpid(), Via: fmt.Sprintf("unix pid %d", os.Getpid())}
 	if got := <-callers; got != want {
 		t.Errorf("the caller is %+v, want %+v", got, want)
 	}
@@ -158,10 +158,10 @@ func TestTCPPeers(t *testing.T) {
 		want  control.Caller
 		err   string
 	}{
-		{"127.0.0.1:4711", peers, control.Caller{Role: control.Operator, Name: "loopback", UID: -1, GID: -1, Via: "tcp 127.0.0.1:4711"}, ""},
-		{"[::1]:1", peers, control.Caller{Role: control.Operator, Name: "loopback", UID: -1, GID: -1, Via: "tcp [::1]:1"}, ""},
-		{"[::ffff:127.8.8.8]:1", peers, control.Caller{Role: control.Operator, Name: "loopback", UID: -1, GID: -1, Via: "tcp 127.8.8.8:1"}, ""},
-		{"127.0.0.1:1", mapped, control.Caller{Role: control.Submitter, Name: "lab", UID: 1000, GID: 100, Via: "tcp 127.0.0.1:1"}, ""},
+		{"127.0.0.1:4711", peers, control.Caller{Role: control.Operator, Name: "loopback", UID: -1, GID: -1, Via: "tcp 127.0.0.1:4711", Anonymous: true}, ""},
+		{"[::1]:1", peers, control.Caller{Role: control.Operator, Name: "loopback", UID: -1, GID: -1, Via: "tcp [::1]:1", Anonymous: true}, ""},
+		{"[::ffff:127.8.8.8]:1", peers, control.Caller{Role: control.Operator, Name: "loopback", UID: -1, GID: -1, Via: "tcp 127.8.8.8:1", Anonymous: true}, ""},
+		{"127.0.0.1:1", mapped, control.Caller{Role: control.Submitter, Name: "lab", UID: 1000, GID: 100, Via: "tcp 127.0.0.1:1", Anonymous: true}, ""},
 		{"192.0.2.1:1", peers, control.Caller{}, "from 192.0.2.1 only TLS is accepted, with a certificate or a token: denied"},
 		{"[2001:db8::1]:1", mapped, control.Caller{}, "from 2001:db8::1 only TLS is accepted, with a certificate or a token: denied"},
 	}

@@ -137,10 +137,11 @@ func recurrence(v *activation.RecurrenceView) control.Recurrence {
 	return r
 }
 
-func (d Daemon) everyList(ctx context.Context, _ control.Caller, in control.EveryListIn) (reply control.Reply[control.Recurrence], err error) {
+func (d Daemon) everyList(ctx context.Context, c control.Caller, in control.EveryListIn) (reply control.Reply[control.Recurrence], err error) {
 	all, err := d.Engine.Recurrences(ctx, in.Owner)
-	for i := range all {
-		reply.Lines = append(reply.Lines, recurrence(&all[i]))
+	for _, v := range all {
+		v = v.For(by(c))
+		reply.Lines = append(reply.Lines, recurrence(&v))
 	}
 	return reply, err
 }
@@ -148,11 +149,12 @@ func (d Daemon) everyList(ctx context.Context, _ control.Caller, in control.Ever
 // showSkips is how many rows of what was skipped are shown.
 const showSkips = 100
 
-func (d Daemon) everyShow(ctx context.Context, _ control.Caller, in control.NameIn) (reply control.Reply[control.RecurrenceDetail], err error) {
+func (d Daemon) everyShow(ctx context.Context, c control.Caller, in control.NameIn) (reply control.Reply[control.RecurrenceDetail], err error) {
 	v, err := d.Engine.Recurrence(ctx, in.Name, showSkips)
 	if err != nil {
 		return reply, err
 	}
+	v = v.For(by(c))
 	out := control.RecurrenceDetail{
 		Recurrence: recurrence(&v), Cron: v.Cron, Calendar: v.Calendar, TZ: v.Zone, Overlap: v.Overlap, CatchUp: v.CatchUp,
 		Start: control.Instant{Time: v.Start}, End: control.Instant{Time: v.End},

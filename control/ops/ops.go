@@ -80,9 +80,19 @@ func Registry(d Daemon) *control.Registry {
 	}, slices.Concat(d.vlanOps(), d.everyOps(), d.atOps())...)...)
 }
 
-// by is who asks, for the engine: below operator one has only one's own jobs.
+// by is who asks, for the engine: below operator one has only one's own jobs, and
+// who is known by his address only has nobody's.
 func by(c control.Caller) activation.By {
-	return activation.By{Name: c.Name, UID: c.UID, OnlyOwn: c.Role < control.Operator}
+	return activation.By{
+		Name: c.Name, UID: c.UID, OnlyOwn: c.Role < control.Operator,
+		NoJobs: c.Anonymous && c.Role < control.Admin,
+	}
+}
+
+// get returns as much of an activation as the caller may see.
+func (d Daemon) get(ctx context.Context, c control.Caller, id string) (activation.View, error) {
+	v, err := d.Engine.Get(ctx, id)
+	return v.For(by(c)), err
 }
 
 func (d Daemon) do(ctx context.Context, c control.Caller, id string, ev activation.Event, why string) (control.Reply[control.Activation], error) {
@@ -105,16 +115,16 @@ func (d Daemon) cancel(ctx context.Context, c control.Caller, in control.CancelI
 	return d.do(ctx, c, in.ID, activation.Cancel, why)
 }
 
-func (d Daemon) show(ctx context.Context, _ control.Caller, in control.IDIn) (control.Reply[control.Detail], error) {
-	v, err := d.Engine.Get(ctx, in.ID)
+func (d Daemon) show(ctx context.Context, c control.Caller, in control.IDIn) (control.Reply[control.Detail], error) {
+	v, err := d.get(ctx, c, in.ID)
 	if err != nil {
 		return control.Reply[control.Detail]{}, err
 	}
 	return control.Reply[control.Detail]{Lines: []control.Detail{d.detail(&v)}}, nil
 }
 
-func (d Daemon) list(ctx context.Context, _ control.Caller, in control.ListIn) (control.Reply[control.Activation], error) {
-	f := activation.Filter{Owner: in.Owner, Label: in.Label, Tags: in.Tag, Kind: activation.Kind(in.Kind), Recurrence: in.Every}
+func (d Daemon) list(ctx context.Context, c control.Caller, in control.ListIn) (control.Reply[control.Activation], error) {
+	f := activation.Filter{Owner: in.Owner, Label: in.Label, Tags: in.Tag, Kind: activation.Kind(in.Kind), Recurrence: in.Every, By: by(c)}
 	switch f.Kind {
 	case "", activation.Job, activation.Reservation:
 	default:
@@ -160,16 +170,17 @@ func knownState(s string) error {
 	return fmt.Errorf("state: want all or one of %v, have %q: %w", activation.States, s, fault.Invalid)
 }
 
-func (d Daemon) wait(ctx context.Context, _ control.Caller, in control.IDIn, send func(control.WaitOut) error) error {
+func (d Daemon) wait(ctx context.Context, c control.Caller, in control.IDIn, send func(control.WaitOut) error) error {
 	v, err := d.Engine.Wait(ctx, in.ID)
 	if err != nil {
 		return err
 	}
+	v = v.For(by(c))
 	return send(control.WaitOut{Activation: wire(&v), Exit: exitStatus(&v)})
 }
 
-func (d Daemon) why(ctx context.Context, _ control.Caller, in control.IDIn, send func(control.WhyLine) error) error {
-	v, err := d.Engine.Get(ctx, in.ID)
+func (d Daemon) why(ctx context.Context, c control.Caller, in control.IDIn, send func(control.WhyLine) error) error {
+	v, err := d.get(ctx, c, in.ID)
 	if err != nil {
 		return err
 	}
@@ -263,8 +274,8 @@ func (d Daemon) status(ctx context.Context, _ control.Caller, _ control.Nothing)
 	}, nil
 }
 
-func (d Daemon) events(ctx context.Context, _ control.Caller, in control.EventsIn, send func(control.Event) error) error {
-	return d.Engine.Follow(ctx, in.Since, func(h activation.Happening) error {
+func (d Daemon) events(ctx context.Context, c control.Caller, in control.EventsIn, send func(control.Event) error) error {
+	return d.Engine.FollowFor(ctx, by(c), in.Since, func(h activation.Happening) error {
 		if in.ID != "" && in.ID != h.ID {
 			return nil
 		}

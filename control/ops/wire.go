@@ -30,7 +30,7 @@ func wire(v *activation.View) control.Activation {
 		a.End.Time = v.Since
 	}
 	a.Every, a.Occurrence = v.Recurrence, v.Occurrence
-	a.Priority, a.Tags = v.Priority, v.Tags
+	a.Priority, a.Tags, a.Hidden = v.Priority, v.Tags, v.Hidden
 	if p := v.Progress; p != nil && v.Running() {
 		a.Progress = &control.Progress{Text: p.Text, At: p.At}
 		if p.Percent >= 0 {
@@ -64,7 +64,7 @@ func (d Daemon) detail(v *activation.View) control.Detail {
 		Timeout: set.Timeout.String(), Grace: set.Grace.String(), Backoff: set.BackoffFirst.String(),
 		After: v.Record.After, Deadline: v.Deadline,
 	}
-	if v.Kind == activation.Reservation {
+	if v.Kind == activation.Reservation && !v.Hidden {
 		if out.Activate == nil {
 			out.Activate = set.Activate
 		}
@@ -87,7 +87,9 @@ func (d Daemon) detail(v *activation.View) control.Detail {
 	for _, a := range v.Attempts {
 		out.Attempts = append(out.Attempts, attempt(a))
 		out.Phase = a.Phase
-		out.RunDirectory = d.Engine.RunDir(v.ID, a)
+		if !v.Hidden {
+			out.RunDirectory = d.Engine.RunDir(v.ID, a)
+		}
 	}
 	return out
 }

@@ -28,7 +28,10 @@ type child struct {
 	addNice    bool
 	limits     []rlimit
 	noNewPrivs bool
-	report     report // by the child: it has the parent's memory
+	noCaps     bool
+	caps       capabilities // none
+	oomScore   *byte        // the file in which to write 0; nil: leave it
+	report     report       // by the child: it has the parent's memory
 	clone      cloneArgs
 	pidfd      int32 // of the child, for the parent
 }
@@ -38,25 +41,33 @@ type rlimit struct {
 	val      syscall.Rlimit
 }
 
+// capabilities are what capset(2) takes, in the version of all kernels since 2.6.26.
+type capabilities struct {
+	header unix.CapUserHeader
+	sets   [2]unix.CapUserData
+}
+
 // A report is where the child says which step failed, and how.
 type report struct{ step, errno int32 }
 
 // What the child does, in this order.
 const (
 	stepGroup = 1 + iota
+	stepOOM
 	stepNice
 	stepLimits
 	stepGroups
 	stepGID
 	stepUID
+	stepCaps
 	stepPrivs
 	stepDir
 	stepOutput
 	stepExec
 )
 
-var stepNames = [...]string{stepGroup: "process group", stepNice: "nice", stepLimits: "limits",
-	stepGroups: "groups", stepGID: "group", stepUID: "user", stepPrivs: "no-new-privs",
+var stepNames = [...]string{stepGroup: "process group", stepOOM: "oom_score_adj", stepNice: "nice", stepLimits: "limits",
+	stepGroups: "groups", stepGID: "group", stepUID: "user", stepCaps: "capabilities", stepPrivs: "no-new-privs",
 	stepDir: "working directory", stepOutput: "output", stepExec: "exec"}
 
 // cloneArgs is what clone3(2) takes.
@@ -67,6 +78,10 @@ type cloneArgs struct {
 // newChild prepares a script. Its environment must be set yet.
 func newChild(s *Spec) (*child, error) {
 	c := &child{out: -1, cgroup: -1, uid: s.UID, gid: s.GID, umask: s.Umask, noNewPrivs: s.NoNewPrivs}
+	// Becoming another user empties the effective and the permitted set, unless a
+	// securebit says otherwise, but never the inheritable one.
+	c.noCaps = s.NoCaps || s.UID > 0
+	c.caps.header.Version = unix.LINUX_CAPABILITY_VERSION_3
 	var err error
 	if c.argv, err = syscall.SlicePtrFromStrings(s.Argv); err != nil {
 		return nil, err
@@ -82,6 +97,11 @@ func newChild(s *Spec) (*child, error) {
 	}
 	if c.dir, err = syscall.BytePtrFromString(dir); err != nil {
 		return nil, err
+	}
+	if s.OOMReset {
+		if c.oomScore, err = syscall.BytePtrFromString("/proc/self/oom_score_adj"); err != nil {
+			return nil, err
+		}
 	}
 	if s.Nice != 0 {
 		old, err := syscall.Getpriority(syscall.PRIO_PROCESS, 0) // 20 less the niceness
@@ -191,6 +211,11 @@ func (c *child) prepare() (step int, err syscall.Errno) {
 	if _, _, err = syscall.RawSyscall(syscall.SYS_SETPGID, 0, 0, 0); err != 0 {
 		return stepGroup, err
 	}
+	if c.oomScore != nil {
+		if err = c.resetOOM(); err != 0 {
+			return stepOOM, err
+		}
+	}
 	if c.addNice {
 		if _, _, err = syscall.RawSyscall(syscall.SYS_SETPRIORITY, syscall.PRIO_PROCESS, 0, uintptr(c.nice)); err != 0 {
 			return stepNice, err
@@ -248,8 +273,32 @@ func (c *child) user() (step int, err syscall.Errno) {
 			return stepUID, err
 		}
 	}
+	if c.noCaps { // the ambient set goes with the others
+		if _, _, err = syscall.RawSyscall(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&c.caps.header)), uintptr(unsafe.Pointer(&c.caps.sets)), 0); err != 0 {
+			return stepCaps, err
+		}
+	}
 	return 0, 0
 }
+
+// resetOOM makes this process as likely as others to be killed for memory. The
+// wrapper stays as the daemon is: who is being vforked has a score of his own.
+//
+//go:norace
+//go:nosplit
+func (c *child) resetOOM() syscall.Errno {
+	fd, _, err := syscall.RawSyscall6(syscall.SYS_OPENAT, atCWD, uintptr(unsafe.Pointer(c.oomScore)), syscall.O_WRONLY|syscall.O_CLOEXEC, 0, 0, 0)
+	if err != 0 {
+		return err
+	}
+	zero := byte('0')
+	_, _, err = syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(&zero)), 1)
+	syscall.RawSyscall(syscall.SYS_CLOSE, fd, 0, 0)
+	return err
+}
+
+// atCWD is AT_FDCWD as a system call's argument.
+const atCWD = ^uintptr(0) - 99
 
 // exec executes the first candidate that can be, and returns if none can.
 //
@@ -262,6 +311,9 @@ func (c *child) exec() (err syscall.Errno) {
 	var dfl sigaction
 	for i := 0; i < len(ignored); i++ {
 		syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, ignored[i], uintptr(unsafe.Pointer(&dfl)), 0, 8, 0, 0)
+	}
+	for i := 0; i < len(inherited); i++ {
+		syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, inherited[i], uintptr(unsafe.Pointer(&dfl)), 0, 8, 0, 0)
 	}
 	var empty uint64
 	syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&empty)), 0, 8, 0, 0)

@@ -141,6 +141,10 @@ type sigaction struct {
 	rest    [15]uintptr
 }
 
+// inherited are signals that Go's runtime leaves as it finds them. Whoever
+// started the daemon may have ignored them, which a script would inherit.
+var inherited = [...]uintptr{uintptr(syscall.SIGCONT), uintptr(syscall.SIGTSTP), uintptr(syscall.SIGTTIN), uintptr(syscall.SIGTTOU), 32, 33, 34}
+
 func ignoreSignals() {
 	ign := sigaction{handler: 1}
 	for _, sig := range ignored {
@@ -153,6 +157,9 @@ func (w *run) prepare() (c *child, failure string) {
 	c, err := newChild(w.spec)
 	if err != nil {
 		return nil, errnoText("script", err)
+	}
+	if w.spec.UID >= 0 {
+		newKeyring()
 	}
 	if err := w.makeConfigDir(); err != nil {
 		return nil, errnoText("configuration directory", err)

@@ -45,6 +45,8 @@ func (s *Spec) Encode() []byte {
 		t.b = append(strconv.AppendUint(append(t.b, ' '), l.Hard, 10), '\n')
 	}
 	t.bool("no-new-privs", s.NoNewPrivs)
+	t.bool("no-caps", s.NoCaps)
+	t.bool("oom-reset", s.OOMReset)
 	t.int("timeout", int64(s.Timeout))
 	t.int("grace", int64(s.Grace))
 	t.int("log-head", s.LogHead)
@@ -101,6 +103,10 @@ func (s *Spec) set(l line) bool {
 		s.Limits = append(s.Limits, l.limit())
 	case "no-new-privs":
 		s.NoNewPrivs = l.bool()
+	case "no-caps":
+		s.NoCaps = l.bool()
+	case "oom-reset":
+		s.OOMReset = l.bool()
 	case "timeout":
 		s.Timeout = l.duration()
 	case "grace":

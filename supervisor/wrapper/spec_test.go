@@ -156,3 +156,19 @@ func TestDeadline(t *testing.T) {
 		t.Errorf("deadline of the longest timeout = %q", got)
 	}
 }
+
+// What is rarely asked for is only written when it is.
+func TestRareKeys(t *testing.T) {
+	plain := Spec{Argv: []string{"true"}, UID: -1, GID: -1}
+	for _, key := range []string{"no-caps", "oom-reset"} {
+		if strings.Contains(string(plain.Encode()), key) {
+			t.Errorf("%s is written though nobody asks for it: an older wrapper would refuse it", key)
+		}
+	}
+	rare := plain
+	rare.NoCaps, rare.OOMReset = true, true
+	got, err := ParseSpec(string(rare.Encode()))
+	if err != nil || !got.NoCaps || !got.OOMReset {
+		t.Errorf("ParseSpec = %+v, %v", got, err)
+	}
+}

@@ -27,6 +27,11 @@ type Spec struct {
 	Nice       int // added to the daemon's
 	Limits     []Limit
 	NoNewPrivs bool
+	NoCaps     bool // no capabilities, though UID is the daemon's own; another user than root has none in any case
+	OOMReset   bool // the daemon is less likely to be killed for memory than others; its scripts are as others
+	// AtMost lowers Limits, or the daemon's own, where they are higher. It is for
+	// the supervisor: the wrapper gets what comes of it.
+	AtMost []Limit
 
 	Timeout time.Duration // from the script's start to TERM; 0: none
 	Grace   time.Duration // from TERM to KILL

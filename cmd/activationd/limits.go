@@ -1,0 +1,102 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"activationd/internal/fault"
+	"activationd/supervisor/wrapper"
+)
+
+// limitNames are the resource limits by their numbers.
+var limitNames = [...]string{"cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile",
+	"memlock", "as", "locks", "sigpending", "msgqueue", "nice", "rtprio", "rttime"}
+
+// limitsOf returns the limits of a user's process where they are lower than this
+// one's: a job must not be the way around the limits of who submits it. It is
+// fault.Denied when there is no such process of his. Pid 0 is one in a place
+// that cannot be seen from here, of which nothing is known.
+func limitsOf(pid, uid int) (lower []wrapper.Limit, err error) {
+	if pid == 0 {
+		return nil, nil
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, gone(pid)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	his, err := readLimits(pid)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", gone(pid), err)
+	}
+	own, err := readLimits(os.Getpid())
+	if err != nil {
+		return nil, err
+	}
+	for n, l := range his {
+		if n == unix.RLIMIT_NOFILE {
+			l.Soft = l.Hard // what atctl has says nothing: Go's programs raise it
+			own[n].Soft = own[n].Hard
+		}
+		if l.Hard < own[n].Hard || l.Soft < own[n].Soft {
+			lower = append(lower, wrapper.Limit{Name: limitNames[n], Soft: min(l.Soft, own[n].Soft), Hard: min(l.Hard, own[n].Hard)})
+		}
+	}
+	// The number may have become another's after he connected. If that is his too,
+	// the limits are.
+	if !isUser(pid, uid) || unix.PidfdSendSignal(fd, 0, nil, 0) != nil {
+		return nil, gone(pid)
+	}
+	return lower, nil
+}
+
+func gone(pid int) error {
+	return fmt.Errorf("the process %d that connected has gone, and with it the limits that the job would get; "+
+		"it has to wait for the reply: %w", pid, fault.Denied)
+}
+
+// readLimits reads what /proc/PID/limits has of a process, which anybody may:
+// prlimit(2) wants a capability. A line for each limit, in their numbers' order,
+// begins with a name of 26 columns; the soft and the hard limit follow.
+func readLimits(pid int) (ls [len(limitNames)]Rlimit, err error) {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/limits")
+	if err != nil {
+		return ls, err
+	}
+	lines := strings.Split(string(data), "\n")
+	for n := range ls {
+		var fields []string
+		if n+1 < len(lines) && len(lines[n+1]) > 26 {
+			fields = strings.Fields(lines[n+1][26:])
+		}
+		if len(fields) < 2 {
+			return ls, fmt.Errorf("/proc/%d/limits: there is no limit %s", pid, limitNames[n])
+		}
+		for i, to := range []*uint64{&ls[n].Soft, &ls[n].Hard} {
+			if *to, err = strconv.ParseUint(fields[i], 10, 64); fields[i] == "unlimited" {
+				*to, err = Unlimited, nil
+			}
+			if err != nil {
+				return ls, fmt.Errorf("/proc/%d/limits: %s: %w", pid, limitNames[n], err)
+			}
+		}
+	}
+	return ls, nil
+}
+
+// isUser tells whether a process is a user's: by its real uid, or its effective
+// one, which the kernel has told of who connected.
+func isUser(pid, uid int) bool {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return false
+	}
+	_, rest, _ := strings.Cut(string(data), "\nUid:\t")
+	line, _, _ := strings.Cut(rest, "\n")
+	ids := strings.Fields(line)
+	return len(ids) == 4 && (ids[0] == strconv.Itoa(uid) || ids[1] == strconv.Itoa(uid))
+}

@@ -1,0 +1,4 @@
+package supervisor
+
+// ResetOOM makes runs as if the daemon were spared when memory is short.
+func (s *Supervisor) ResetOOM() { s.oomReset = true }
