@@ -169,6 +169,7 @@ func TestMail(t *testing.T) {
 			j := inQueue("a")
 			j.AtJob.Mail = mail
 			l.add(j)
+			l.sleep(time.Millisecond) // so that they end in this order
 		}
 		l.sleep(time.Second)
 		l.is("1", "failed")

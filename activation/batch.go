@@ -59,7 +59,7 @@ func (t *turn) inLineForLoad() []string {
 	if t.now.Before(t.nextBatch()) {
 		return nil
 	}
-	if id := t.head(loadQueue); id != "" {
+	if _, id := t.head(loadQueue); id != "" {
 		return []string{id}
 	}
 	return nil
@@ -68,7 +68,7 @@ func (t *turn) inLineForLoad() []string {
 // nextLook is when the load average is to be looked at next; zero: nobody waits
 // for it.
 func (t *turn) nextLook() time.Time {
-	if t.head(loadQueue) == "" {
+	if _, id := t.head(loadQueue); id == "" {
 		return time.Time{}
 	}
 	at := t.nextBatch()

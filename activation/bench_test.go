@@ -34,6 +34,7 @@ func (r *instantRuns) Adopt(supervisor.Key) (supervisor.Found, error) { return s
 func (r *instantRuns) Stop(supervisor.Key) error                      { return nil }
 func (r *instantRuns) Exits() <-chan supervisor.Exit                  { return r.exits }
 func (r *instantRuns) RunDir(supervisor.Key) string                   { return "" }
+func (r *instantRuns) Size(supervisor.Key) int64                      { return 0 }
 func (r *instantRuns) Keep(string, int, int) (string, error)          { return "", nil }
 func (r *instantRuns) Unkeep(string) error                            { return nil }
 func (r *instantRuns) Kept() ([]string, error)                        { return nil, nil }

@@ -45,6 +45,11 @@ func (t *turn) grant(r *Record) (claimed, changed bool, err error) {
 	if r.State == Deactivating {
 		return true, true, t.claim(r, Deactivate)
 	}
+	if lacks := t.awaited(r); lacks != "" {
+		changed = !r.Awaits || r.Line > 0
+		r.Line, r.ForSlot, r.ForLoad, r.Awaits, r.Reason = 0, false, false, true, waitsFor+lacks
+		return false, changed, nil
+	}
 	lacks := t.blocker(r)
 	forSlot, forLoad := false, false
 	switch {
@@ -76,7 +81,7 @@ func (t *turn) grant(r *Record) (claimed, changed bool, err error) {
 			r.Until = t.now.Add(limit)
 		}
 	}
-	r.ForSlot, r.ForLoad, r.Reason = forSlot, forLoad, waitsFor+lacks
+	r.ForSlot, r.ForLoad, r.Awaits, r.Reason = forSlot, forLoad, false, waitsFor+lacks
 	return false, true, nil
 }
 
@@ -86,8 +91,8 @@ func (t *turn) ahead(r *Record) int {
 	n := 0
 	prefix := queueKey + slotQueue + "/"
 	for k := range t.Scan(prefix, "") {
-		_, id, _ := strings.Cut(strings.TrimPrefix(k, prefix), "/")
-		if id == r.ID || n == t.free {
+		place, id, _ := strings.Cut(strings.TrimPrefix(k, prefix), "/")
+		if id == r.ID || place > r.position() || n == t.free {
 			break
 		}
 		n++
@@ -112,11 +117,12 @@ func (t *turn) claim(r *Record, phase string) error {
 			if err := t.fixTopology(r.ID); err != nil {
 				return err
 			}
-			r.Held, r.Dirty = slices.Clone(r.wants()), r.slot()
+			r.Held, r.Dirty = slices.Clone(r.needs()), r.slot()
 		}
 		if at := r.activateAt(); !r.Late && at.After(t.now) {
 			a.NotBefore = at
 		}
+		r.Progress = nil
 		t.free--
 		t.started++
 	}
@@ -130,7 +136,7 @@ func (t *turn) claim(r *Record, phase string) error {
 	key := supervisor.Key{ID: r.ID, Phase: phase, N: a.N}
 	t.starts = append(t.starts, start{key, t.spec(r, &a, n), r.slot(), r.MailOf})
 	t.news = append(t.news, Happening{Time: t.now, What: "attempt.started", ID: r.ID, State: string(r.State),
-		Reason: fmt.Sprintf("%s attempt %d", phase, a.N)})
+		Reason: fmt.Sprintf("%s attempt %d", phase, a.N), Phase: phase, N: a.N})
 	return nil
 }
 

@@ -35,6 +35,8 @@ func (r *Record) decide(l look) Event {
 		switch {
 		case r.over(l.now):
 			return Over
+		case r.tooLate(l.now):
+			return Miss
 		case late < -l.arm:
 			return noEvent
 		case r.Late: // the policy was asked before, or somebody wants it
@@ -46,13 +48,20 @@ func (r *Record) decide(l look) Event {
 		}
 		return Due
 	case Held:
-		if r.over(l.now) {
+		switch {
+		case r.over(l.now):
 			return Over
+		case r.tooLate(l.now):
+			return Miss
 		}
 	case Waiting:
 		switch {
 		case r.over(l.now):
 			return Over
+		case r.tooLate(l.now) && r.Ns[0] == 0:
+			return Miss
+		case r.tooLate(l.now):
+			return Expire
 		case !r.Until.IsZero() && !l.now.Before(r.Until):
 			return Expire
 		case l.now.Before(r.RetryAt):
@@ -87,10 +96,10 @@ func (r *Record) due() (at time.Time, armable bool) {
 	case Scheduled:
 		return r.activateAt(), true
 	case Held, Active:
-		return end, false
+		return earliest(end, r.Deadline), false
 	case Waiting:
-		at = earliest(end, r.Until)
-		if r.Line == 0 { // not in line yet: it waits for its next try
+		at = earliest(earliest(end, r.Deadline), r.Until)
+		if r.Line == 0 && !r.Awaits { // not in line yet: it waits for its next try
 			retry := r.RetryAt
 			if retry.IsZero() {
 				retry = r.Since

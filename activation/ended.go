@@ -23,14 +23,15 @@ func (t *turn) ended(x supervisor.Exit) error {
 		t.log.Warn("the end of a run that has been recorded already", "run", x.Key)
 		return nil
 	}
-	a.Open, a.Result = false, x.Result
+	a.Open, a.Result, a.Bytes = false, x.Result, t.sizes[x.Key]
 	t.opened--
 	if a.Phase == Activate {
 		t.started--
 		t.free++
 	}
 	said := Describe(a)
-	t.news = append(t.news, Happening{Time: t.now, What: "attempt.ended", ID: r.ID, State: string(r.State), Reason: said})
+	t.news = append(t.news, Happening{Time: t.now, What: "attempt.ended", ID: r.ID, State: string(r.State), Reason: said,
+		Phase: a.Phase, N: a.N, Failed: a.Result.Exit != 0 && a.Result.Reason != wrapper.Disarmed})
 	ev := t.verdict(r, a)
 	r.Stopped = false
 	if err := t.apply(r, ev, said); err != nil {
@@ -104,6 +105,9 @@ func (t *turn) verdict(r *Record, a *Attempt) Event {
 	if r.Tries > t.set.retries(r, Activate) {
 		r.Ending = outcomeOf(res.Reason)
 		return Spent
+	}
+	if r.Backoff != nil {
+		d.BackoffFirst = *r.Backoff
 	}
 	r.RetryAt = t.now.Add(d.backoff(r.Tries))
 	return Again

@@ -30,6 +30,7 @@ type Runs interface {
 	Unkeep(id string) error
 	Kept() (ids []string, err error)
 	Remove(supervisor.Key) error
+	Size(supervisor.Key) int64 // bytes that the evidence of a run that has ended takes
 	Guard() (guard, why string)
 }
 
@@ -199,7 +200,8 @@ func (e *Engine) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-retry.C:
-		case <-e.parts.Alarm.C():
+		case wake := <-e.parts.Alarm.C():
+			w.steady = w.steady && !wake.Stepped
 		case <-e.poked:
 		case pong := <-e.alive:
 			close(pong)

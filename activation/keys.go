@@ -17,9 +17,12 @@ import (
 //	d/x/INSTANT/ID           all other instants at which a record is due for a look
 //	r/ID                     open attempts
 //	l/ID                     reservations that are active
-//	h/LOCK                   the lock's holder's id
-//	q/LOCK/LINE/ID           who waits for it, in order of arrival
-//	q/=slot/LINE/ID          who waits for a free slot
+//	h/LOCK                   the lock's holder's id, if that has it for itself alone
+//	h/LOCK/ID                how one of several holds it: see want
+//	q/LOCK/PLACE/ID          who waits for it, by priority and in order of arrival: see position
+//	q/=slot/PLACE/ID         who waits for a free slot
+//	w/ID/ID                  who waits for the end of the first, as the second
+//	o/INSTANT/ID             what is finished, in the order in which it may go
 //	s/SOURCE/ID              what a source announced: see sourceMark
 //	f/SOURCE                 fingerprint and rejects of the source's last load
 //	t/ID/source|link|applied topologies: announced, by linkconf, in force
@@ -28,6 +31,7 @@ import (
 //	at/i/SPOOLFILE           files of atd's spool that were imported: the job's id
 //	q/=load/LINE/ID          who waits for a low load average
 //	n/NAME                   numbers: see the constants
+//	e/ y/ m/ k/              recurrences: see recurrence.go
 //
 // Holders and queues are an index: they follow from the records' states, and
 // are written in the transaction that changes these.
@@ -39,6 +43,8 @@ const (
 	activeKey   = "l/"
 	holderKey   = "h/"
 	queueKey    = "q/"
+	afterKey    = "w/"
+	oldKey      = "o/"
 	slotQueue   = "=slot" // no lock's name: they begin with a letter or a digit
 	sourceKey   = "s/"
 	loadKey     = "f/"
@@ -53,6 +59,7 @@ const (
 	lineNumber  = "n/line"       // the newest place in line
 	fence       = "n/fence"      // the newest claim's
 	bootID      = "n/boot"       // of the machine when this daemon last started
+	oldBytes    = "n/old-bytes"  // how many bytes the evidence of what is finished has
 	stateNumber = "n/state/"     // how many records are in the state
 )
 
@@ -88,8 +95,8 @@ func parseInstant(rest string) (time.Time, string, error) {
 	return time.Unix(0, int64(binary.BigEndian.Uint64(b))), id, nil
 }
 
-func queueEntry(lock string, line uint64, id string) string {
-	return fmt.Sprintf("%s%s/%016x/%s", queueKey, lock, line, id)
+func (r *Record) queueEntry(lock string) entry {
+	return entry{queueKey + lock + "/" + r.position() + "/" + r.ID, []byte{}}
 }
 
 // number reads the number at k, 0 if there is none.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -262,13 +263,30 @@ func (l *lab) ran(want string) {
 	l.t.Helper()
 	l.w.mu.Lock()
 	defer l.w.mu.Unlock()
-	names := make([]string, 0, len(l.w.order))
-	for _, k := range l.w.order {
-		names = append(names, k.String())
+	if got := strings.Join(l.w.names(), " "); got != want {
+		l.t.Errorf("began: %q, want %q", got, want)
 	}
+}
+
+// ranInAnyOrder checks which scripts have begun, where several begin at once.
+func (l *lab) ranInAnyOrder(want string) {
+	l.t.Helper()
+	l.w.mu.Lock()
+	defer l.w.mu.Unlock()
+	names := l.w.names()
+	slices.Sort(names)
 	if got := strings.Join(names, " "); got != want {
 		l.t.Errorf("began: %q, want %q", got, want)
 	}
+}
+
+// names lists which scripts have begun, in order. The caller holds mu.
+func (w *world) names() []string {
+	names := make([]string, 0, len(w.order))
+	for _, k := range w.order {
+		names = append(names, k.String())
+	}
+	return names
 }
 
 // beganAt returns when a script began.

@@ -57,10 +57,13 @@ func history(t *testing.T, rt *rapid.T) {
 			"add":       m.add,
 			"verb":      m.verb,
 			"verb2":     m.verb,
+			"edit":      m.edit,
 			"load":      m.load,
 			"link":      m.link,
 			"lease":     m.lease,
 			"lease2":    m.lease,
+			"recur":     m.recur,
+			"recur2":    m.recur,
 			"sleep":     m.sleep,
 			"sleep2":    m.sleep,
 			"die":       m.die,
@@ -85,6 +88,7 @@ type machine struct {
 	rt      *rapid.T
 
 	promises []promise
+	occurred map[string]string // which activation an occurrence became
 }
 
 var (
@@ -104,7 +108,7 @@ func subset(t *rapid.T, all []string, label string) (some []string) {
 }
 
 func newMachine(t *testing.T, rt *rapid.T) *machine {
-	m := &machine{rt: rt}
+	m := &machine{rt: rt, occurred: make(map[string]string)}
 	draw := rapid.Custom(func(t *rapid.T) script {
 		s := script{
 			lasts:   rapid.SampledFrom([]time.Duration{0, time.Second, 20 * time.Second, 10 * minute}).Draw(t, "lasts"),
@@ -181,10 +185,24 @@ func (m *machine) mayStart(k supervisor.Key) error {
 		if k.Phase == Activate && r.over(time.Now()) {
 			m.l.w.fault("%v starts after its slot", k)
 		}
-		for _, lock := range r.wants() {
-			if k.Phase == Activate && t.holder(lock) != r.ID {
-				m.l.w.fault("%v starts without %s", k, lock)
+		for _, w := range r.wants() {
+			if k.Phase == Activate && !slices.Contains(r.Held, w.String()) {
+				m.l.w.fault("%v starts without %s", k, w)
 			}
+		}
+		first := *r
+		first.Ns = [2]int{}
+		for _, a := range first.after() {
+			other, err := t.get(a.id)
+			if k.N > 1 || errors.Is(err, fault.NotFound) { // it may have been run again, or forgotten, since
+				break
+			}
+			if err != nil || other.State != Finished || a.how != afterAny && (other.Outcome == Succeeded) != (a.how == afterSuccess) {
+				m.l.w.fault("%v starts, after %v: %+v, %v", k, a, other, err)
+			}
+		}
+		if r.tooLate(time.Now()) {
+			m.l.w.fault("%v starts after its deadline", k)
 		}
 		return nil
 	})
@@ -197,7 +215,7 @@ func (m *machine) check(rt *rapid.T) {
 	if l.err != nil && !l.m.isDead() && !errors.Is(l.err, context.Canceled) {
 		rt.Fatalf("the engine has failed: %v", l.err)
 	}
-	if faults := append(l.unsound(), m.broken()...); len(faults) > 0 {
+	if faults := append(append(l.unsound(), m.broken()...), m.recurred()...); len(faults) > 0 {
 		rt.Fatalf("%s\n%s", strings.Join(faults, "\n"), m.dump())
 	}
 }
@@ -253,6 +271,7 @@ func (m *machine) finish(rt *rapid.T) {
 	l.restart()
 	time.Sleep(2 * retryPause)
 	synctest.Wait()
+	m.endRecurrences(rt)
 	for _, id := range m.ids() {
 		if _, err := l.e.Do(context.Background(), admin, id, Release, ""); err == nil {
 			synctest.Wait()

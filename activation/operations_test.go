@@ -19,7 +19,16 @@ import (
 func (m *machine) add(rt *rapid.T) {
 	j := NewJob{Owner: "ada", Argv: []string{"true"}}
 	j.At = time.Now().Add(rapid.SampledFrom([]time.Duration{0, 20 * time.Millisecond, time.Second, 10 * minute, 3 * hour}).Draw(rt, "in"))
-	j.Locks = subset(rt, testLocks, "locks")
+	for _, lock := range subset(rt, testLocks, "locks") {
+		j.Locks = append(j.Locks, lock+rapid.SampledFrom([]string{"", "", ":shared", "=1/2", "=2/3"}).Draw(rt, "how"))
+	}
+	j.Priority = rapid.SampledFrom([]int{0, 0, -5, 7, MaxPriority}).Draw(rt, "priority")
+	if rapid.IntRange(0, 3).Draw(rt, "deadline") == 0 {
+		j.Deadline = j.At.Add(rapid.SampledFrom([]time.Duration{10 * time.Millisecond, minute, hour}).Draw(rt, "deadline in"))
+	}
+	if rapid.IntRange(0, 3).Draw(rt, "after") == 0 {
+		j.After = []string{rapid.SampledFrom(m.ids()).Draw(rt, "after") + rapid.SampledFrom([]string{"", ":failure", ":any"}).Draw(rt, "end")}
+	}
 	if rapid.Bool().Draw(rt, "retry") {
 		j.Retries = new(rapid.IntRange(0, 2).Draw(rt, "retries"))
 	}
@@ -41,6 +50,23 @@ func (m *machine) verb(rt *rapid.T) {
 	ev := rapid.SampledFrom([]Event{Cancel, Hold, Release, RunNow, Retry, Forgive}).Draw(rt, "verb")
 	_, err := m.l.e.Do(context.Background(), admin, id, ev, "")
 	m.mind(rt, err)
+}
+
+func (m *machine) edit(rt *rapid.T) {
+	id := rapid.SampledFrom(m.ids()).Draw(rt, "id")
+	_, err := m.l.e.Edit(context.Background(), admin, id, func(j *NewJob, _ time.Time) error {
+		j.Priority = rapid.IntRange(-3, 3).Draw(rt, "priority")
+		if rapid.Bool().Draw(rt, "move") {
+			j.At = time.Now().Add(rapid.SampledFrom([]time.Duration{0, time.Second, 10 * minute}).Draw(rt, "in"))
+		}
+		if rapid.Bool().Draw(rt, "relock") {
+			j.Locks = subset(rt, testLocks, "locks")
+		}
+		return nil
+	})
+	if !errors.Is(err, fault.Invalid) { // its deadline may be over, or before its new start
+		m.mind(rt, err)
+	}
 }
 
 func (m *machine) load(rt *rapid.T) {

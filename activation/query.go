@@ -54,6 +54,12 @@ func (t *txn) view(r *Record) View {
 	if r.RetryAt.After(t.now) && r.open() == nil {
 		v.Reason += "; the next try is due at " + stamp(r.RetryAt)
 	}
+	if r.State == Waiting && r.Awaits {
+		if a := t.awaited(r); a != "" {
+			v.WaitsFor = append(v.WaitsFor, a)
+			v.Reason = waitsFor + a
+		}
+	}
 	if r.State == Waiting && r.Line > 0 {
 		if b := t.blocker(r); b != "" {
 			v.WaitsFor = append(v.WaitsFor, b)
@@ -75,6 +81,9 @@ type Filter struct {
 	Owner    string
 	Kind     Kind
 	Label    string
+	// Recurrence is whose activations are asked for.
+	Recurrence string
+	Tags       []string // all of them
 }
 
 func (f *Filter) match(r *Record) bool {
@@ -84,6 +93,8 @@ func (f *Filter) match(r *Record) bool {
 	case f.Owner != "" && f.Owner != r.Owner:
 	case f.Kind != "" && f.Kind != r.Kind:
 	case f.Label != "" && f.Label != r.Label:
+	case f.Recurrence != "" && f.Recurrence != r.Recurrence:
+	case slices.ContainsFunc(f.Tags, func(tag string) bool { return !slices.Contains(r.Tags, tag) }):
 	default:
 		return true
 	}

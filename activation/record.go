@@ -70,10 +70,17 @@ type Record struct {
 	Timeout      *time.Duration    `json:"timeout,omitempty"` // the rest: its own, else the configuration's
 	Grace        *time.Duration    `json:"grace,omitempty"`
 	Retries      *int              `json:"retries,omitempty"`
+	Backoff      *time.Duration    `json:"backoff,omitempty"`
 	Missed       string            `json:"missed,omitempty"`
-	TopologyName string            `json:"topology,omitempty"` // "inline", or the file's name
-	AtJob        *AtJob            `json:"at_job,omitempty"`   // a job of at(1)'s
-	MailOf       string            `json:"mail_of,omitempty"`  // it sends the output of that run
+	Priority     int               `json:"priority,omitempty"` // a job's, from -MaxPriority to MaxPriority
+	After        []string          `json:"after,omitempty"`    // a job's: see parseAfter
+	Deadline     time.Time         `json:"deadline,omitzero"`  // a job's: not later
+	Tags         []string          `json:"tags,omitempty"`
+	TopologyName string            `json:"topology,omitempty"`   // "inline", or the file's name
+	Recurrence   string            `json:"recurrence,omitempty"` // whose occurrence a job is
+	Occurrence   time.Time         `json:"occurrence,omitzero"`  // which; none if it was run beside them
+	AtJob        *AtJob            `json:"at_job,omitempty"`     // a job of at(1)'s
+	MailOf       string            `json:"mail_of,omitempty"`    // it sends the output of that run
 
 	// What has become of it.
 	Held     []string  `json:"held,omitempty"`     // the locks that it holds
@@ -90,9 +97,11 @@ type Record struct {
 	Until    time.Time `json:"until,omitzero"`     // waiting: may do so until; finished: is kept until
 	Line     uint64    `json:"line,omitempty"`     // its place among those who wait; 0: not in line
 	ForSlot  bool      `json:"for_slot,omitempty"` // in line for a free slot; all its locks are free
+	Awaits   bool      `json:"awaits,omitempty"`   // waiting for the end of others, and in no line yet
 	ForLoad  bool      `json:"for_load,omitempty"` // in line for a low load average; all else is free
 	Forced   bool      `json:"forced,omitempty"`   // somebody wants it now, whatever the load average is
 	Stopped  bool      `json:"stopped,omitempty"`  // the open attempt was asked to stop
+	Progress *Progress `json:"progress,omitempty"` // as the script told it last
 	Ns       [2]int    `json:"ns,omitzero"`        // numbers of the newest attempts of the phases
 	Attempts []Attempt `json:"attempts,omitempty"`
 }
@@ -116,6 +125,14 @@ type Attempt struct {
 	Result    wrapper.Result `json:"result,omitzero"`     // once it has ended
 	Open      bool           `json:"open,omitempty"`      // its end is not known yet
 	First     bool           `json:"first,omitempty"`     // before it there was nothing to undo
+	Bytes     int64          `json:"bytes,omitempty"`     // of its evidence, once it has ended
+}
+
+// A Progress is how far a script says that it has come.
+type Progress struct {
+	Percent int       `json:"percent"` // 0 to 100; -1: it does not say
+	Text    string    `json:"text,omitempty"`
+	At      time.Time `json:"at"`
 }
 
 // keepAttempts bounds how many attempts a record keeps; older ones are dropped.
@@ -128,6 +145,9 @@ func (r *Record) open() *Attempt {
 	}
 	return nil
 }
+
+// Running tells whether an attempt is open: its script runs, or is about to.
+func (r *Record) Running() bool { return r.open() != nil }
 
 // slot tells whether the activation has an end of its own: a reservation.
 func (r *Record) slot() bool { return r.Kind == Reservation }
@@ -147,18 +167,8 @@ func (r *Record) deactivateAt() time.Time {
 // over tells whether the slot has ended.
 func (r *Record) over(now time.Time) bool { return r.slot() && !now.Before(r.deactivateAt()) }
 
-// wants lists the locks that the activation needs while it runs. As long as
-// something is to be undone these are the ones that it was begun with, whatever
-// its source says now.
-func (r *Record) wants() []string {
-	switch {
-	case !r.slot():
-		return r.Locks
-	case r.Dirty:
-		return r.Held
-	}
-	return r.Devices
-}
+// tooLate tells whether a job's deadline has passed.
+func (r *Record) tooLate(now time.Time) bool { return !r.Deadline.IsZero() && !now.Before(r.Deadline) }
 
 // armed tells whether an attempt has been claimed ahead of its instant.
 func (r *Record) armed(now time.Time) bool {

@@ -32,6 +32,16 @@ func (t *turn) spec(r *Record, a *Attempt, number uint64) wrapper.Spec {
 	if r.Timeout != nil && phase == Activate {
 		s.Timeout = *r.Timeout
 	}
+	if !r.Deadline.IsZero() {
+		begins := t.now
+		if a.NotBefore.After(begins) {
+			begins = a.NotBefore
+		}
+		left := max(time.Millisecond, r.Deadline.Sub(begins)) // none at all would mean no limit
+		if s.Timeout == 0 || left < s.Timeout {
+			s.Timeout = left
+		}
+	}
 	if r.Grace != nil {
 		s.Grace = *r.Grace
 	}
@@ -75,6 +85,10 @@ func environment(set *Settings, d Defaults, r *Record, phase string, n int, numb
 			env = append(env, k+"="+more[k])
 		}
 	}
+	var devices []string
+	for _, w := range r.wantsOf(r.Held) {
+		devices = append(devices, w.name)
+	}
 	env = append(env,
 		"ACTIVATION_ID="+r.ID,
 		"ACTIVATION_PHASE="+phase,
@@ -82,9 +96,15 @@ func environment(set *Settings, d Defaults, r *Record, phase string, n int, numb
 		"ACTIVATION_FENCE="+strconv.FormatUint(number, 10),
 		"ACTIVATION_OWNER="+r.Owner,
 		"ACTIVATION_START="+r.Start.Format(time.RFC3339Nano),
-		"ACTIVATION_DEVICES="+strings.Join(r.Held, " "),
+		"ACTIVATION_DEVICES="+strings.Join(devices, " "),
 		"ACTIVATIOND_SOCKET="+set.Socket,
 	)
+	if r.Recurrence != "" {
+		env = append(env, "ACTIVATION_RECURRENCE="+r.Recurrence)
+		if !r.Occurrence.IsZero() {
+			env = append(env, "ACTIVATION_OCCURRENCE="+r.Occurrence.Format(time.RFC3339Nano))
+		}
+	}
 	if set.Inventory != "" {
 		env = append(env, "ACTIVATION_INVENTORY="+set.Inventory)
 	}

@@ -15,6 +15,8 @@ type Settings struct {
 	MissedGrace time.Duration // how late a job may still start
 	MaxRemoval  float64       // share of what is live that a load may remove without force, 0 to 1
 	Keep        time.Duration // how long what is finished is kept, with its evidence
+	KeepCount   int           // how many of what is finished are kept; 0: any number
+	KeepBytes   int64         // how many bytes of their evidence are kept; 0: any number
 
 	Jobs         Defaults
 	Reservations Defaults

@@ -40,9 +40,10 @@ func (l *lab) unsound() (faults []string) {
 // time, also when no daemon runs.
 func checkStore(tx store.Tx) (faults []string) {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
-	want := make(map[string]string)
+	entries := make(map[string]string)
 	states := make(map[State]uint64)
-	holders := make(map[string]string)
+	holders := make(map[string][]want)
+	bytes := int64(0)
 	for k, data := range tx.Scan(recordKey, "") {
 		r, err := decode(k, data)
 		if err != nil {
@@ -51,13 +52,19 @@ func checkStore(tx store.Tx) (faults []string) {
 		}
 		states[r.State]++
 		for _, en := range r.index() {
-			want[en.key] = string(en.val)
+			entries[en.key] = string(en.val)
 		}
-		for _, lock := range r.Held {
-			if other := holders[lock]; other != "" {
-				fault("%s is held by %s and %s", lock, other, r.ID)
+		for _, w := range r.wantsOf(r.Held) {
+			if others := holders[w.name]; !w.fits(others) {
+				fault("%s is held as %v, and by %s as %s", w.name, others, r.ID, w)
 			}
-			holders[lock] = r.ID
+			holders[w.name] = append(holders[w.name], w)
+		}
+		if r.State == Finished {
+			bytes += r.evidence()
+		}
+		if r.Awaits && (r.State != Waiting || r.Line > 0) {
+			fault("%s is %s in place %d of the line, and awaits others", r.ID, r.State, r.Line)
 		}
 		busy := slices.Contains([]State{Activating, Active, Deactivating, Stuck}, r.State)
 		if len(r.Held) > 0 && !busy && !r.Dirty {
@@ -76,16 +83,29 @@ func checkStore(tx store.Tx) (faults []string) {
 			fault("%s is in line and %s", r.ID, r.State)
 		}
 	}
-	for _, prefix := range []string{startKey, instantKey, runKey, activeKey, holderKey, queueKey, sourceKey, atKey} {
-		for k, v := range tx.Scan(prefix, "") {
-			if val, ok := want[k]; !ok || val != string(v) {
-				fault("index: %s=%q is of no record", k, v)
-			}
-			delete(want, k)
+	for k, data := range tx.Scan(recurrenceKey, "") {
+		r, err := decodeRecurrence(k, data)
+		if err != nil {
+			fault("%v", err)
+			continue
+		}
+		for _, en := range r.index() {
+			entries[en.key] = string(en.val)
 		}
 	}
-	for _, k := range slices.Sorted(maps.Keys(want)) {
+	for _, prefix := range []string{startKey, instantKey, runKey, activeKey, holderKey, queueKey, afterKey, oldKey, sourceKey, memberKey, atKey} {
+		for k, v := range tx.Scan(prefix, "") {
+			if val, ok := entries[k]; !ok || val != string(v) {
+				fault("index: %s=%q is of no record", k, v)
+			}
+			delete(entries, k)
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(entries)) {
 		fault("index: %s is missing", k)
+	}
+	if n := number(tx, oldBytes); n != uint64(bytes) {
+		fault("what is finished has left %d bytes, counted %d", bytes, n)
 	}
 	for _, s := range States {
 		if n := number(tx, stateNumber+string(s)); n != states[s] {
@@ -119,6 +139,11 @@ func (l *lab) checkRest(tx store.Tx) (faults []string) {
 		}
 		next = earliest(next, at)
 	}
+	for k, data := range tx.Scan(recurrenceKey, "") {
+		if r, err := decodeRecurrence(k, data); err == nil && r.Held == "" && !r.Due.IsZero() {
+			next = earliest(next, r.Due.Add(-t.set.ArmAhead))
+		}
+	}
 	next = earliest(next, (&turn{txn: t, looked: l.e.looked}).nextLook())
 	if at := l.alarm.wanted(); !at.Equal(next) && !(at.IsZero() && next.IsZero()) {
 		fault("the alarm is set for %v, the next instant is %v", at, next)
@@ -136,7 +161,7 @@ func (l *lab) checkRest(tx store.Tx) (faults []string) {
 			continue
 		}
 		ev := r.decide(t.set.look(r, t.now))
-		waits := r.Line > 0 && (t.blocker(r) != "" || free <= 0 || r.ForLoad || l.e.Draining())
+		waits := r.Line > 0 && (t.blocker(r) != "" || free <= 0 || r.ForLoad || l.e.Draining()) || r.Awaits && t.awaited(r) != "" && t.unmet(r) == ""
 		if ev != noEvent && (ev != Grant || !waits) {
 			fault("%s is %s at rest, but %s is due; %q", r.ID, r.State, ev, r.Reason)
 		}

@@ -42,6 +42,7 @@ const (
 	Miss      Event = "missed"  // its instant passed while nothing could run, and its policy says skip
 	Grant     Event = "granted" // its locks and a slot are free: an attempt is claimed
 	Expire    Event = "expired" // it waited longer than it may
+	Unmet     Event = "unmet"   // what it was to come after did not end as it should have
 	OK        Event = "ok"      // the attempt succeeded
 	Again     Event = "again"   // the attempt failed, and tries are left
 	Spent     Event = "spent"   // the attempt failed, and no try is left
@@ -62,7 +63,7 @@ const (
 )
 
 // Events lists all that the table knows.
-var Events = [...]Event{Due, Miss, Grant, Expire, OK, Again, Spent, Void, Over, Cancel, Remove, Reboot, Hold, Release, RunNow, Retry, Forgive, Move}
+var Events = [...]Event{Due, Miss, Grant, Expire, Unmet, OK, Again, Spent, Void, Over, Cancel, Remove, Reboot, Hold, Release, RunNow, Retry, Forgive, Move}
 
 // facts are what a transition may depend on beside state and event.
 type facts struct {
@@ -95,7 +96,7 @@ func next(s State, e Event, f facts) (State, bool) {
 			return Scheduled, true
 		case RunNow:
 			return Waiting, true
-		case Cancel, Remove, Over:
+		case Cancel, Remove, Over, Miss:
 			return undo(f), true
 		case Move:
 			return Held, true
@@ -108,7 +109,7 @@ func next(s State, e Event, f facts) (State, bool) {
 			return Held, true
 		case RunNow: // do not wait for the next try's instant
 			return Waiting, true
-		case Cancel, Remove, Over, Expire:
+		case Cancel, Remove, Over, Expire, Miss, Unmet:
 			return undo(f), true
 		case Move:
 			if f.dirty { // what was half done belongs to the slot as it was

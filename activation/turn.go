@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ const maxTurn = 256
 // A work is what Run has to do: what is not done stays in it.
 type work struct {
 	recovered bool             // what an earlier daemon left has been found
+	steady    bool             // it has been seen to since the clock was set, or the daemon started, that no recurrence is far ahead
 	adopt     []supervisor.Key // attempts of which it is not known whether they run
 	exits     []supervisor.Exit
 	ids       []string
@@ -33,8 +35,10 @@ type turn struct {
 	opened   int // the same of both phases
 	starts   []start
 	stops    []supervisor.Key
-	swept    bool      // there is evidence to be removed
-	looked   time.Time // when the load average was looked at for a batch job
+	swept    bool                     // there is evidence to be removed
+	sizes    map[supervisor.Key]int64 // of the evidence of the runs that have ended
+	pruneAt  time.Time                // when more of the history may go than may now; zero: none has to
+	looked   time.Time                // when the load average was looked at for a batch job
 	draining bool
 	rebooted bool // the machine was started anew since the last daemon's last turn
 }
@@ -70,11 +74,17 @@ func (e *Engine) turn(ctx context.Context, w *work) (more bool, err error) {
 	ids := w.ids[:min(len(w.ids), maxTurn)]
 	var t *turn
 	var next time.Time
+	sizes := e.sizes(w.exits)
 	err = e.parts.DB.Update(ctx, func(tx store.Tx) error {
-		t = &turn{txn: e.begin(tx), draining: e.Draining(), rebooted: e.rebooted, looked: e.looked}
+		t = &turn{txn: e.begin(tx), draining: e.Draining(), rebooted: e.rebooted, sizes: sizes, looked: e.looked}
 		t.free = t.set.MaxParallel - int(e.running.Load())
 		if e.newBoot {
 			if err := t.boot(e.parts.Boot); err != nil {
+				return err
+			}
+		}
+		if !w.steady {
+			if err := t.correct(); err != nil {
 				return err
 			}
 		}
@@ -90,7 +100,7 @@ func (e *Engine) turn(ctx context.Context, w *work) (more bool, err error) {
 		return false, err
 	}
 	w.exits, w.ids = nil, w.ids[len(ids):]
-	e.newBoot, e.rebooted = false, false
+	e.newBoot, e.rebooted, w.steady = false, false, true
 	e.running.Add(int64(t.started))
 	e.open += t.opened
 	e.looked = t.looked
@@ -140,7 +150,10 @@ func (t *turn) all(exits []supervisor.Exit, ids []string) (due int, err error) {
 			}
 		}
 	}
-	return len(now), t.settle()
+	if err := t.settle(); err != nil {
+		return 0, err
+	}
+	return len(now), t.pruneOld()
 }
 
 // settle hands what was freed to those who are first in line for it, until
@@ -165,21 +178,27 @@ func (t *turn) settle() error {
 // dueNow lists records whose instant has come, at most maxTurn: those that a
 // run may be armed for a little ahead of it.
 func (t *turn) dueNow() ([]string, error) {
-	var ids []string
+	type one struct{ place, id string }
+	var due []one
 	for _, index := range []struct {
 		prefix string
 		until  time.Time
 	}{{instantKey, t.now}, {startKey, t.now.Add(t.set.ArmAhead)}} {
-		for k := range t.Scan(index.prefix, "") {
+		for k, place := range t.Scan(index.prefix, "") {
 			at, id, err := parseInstant(strings.TrimPrefix(k, index.prefix))
 			if err != nil {
 				return nil, err
 			}
-			if at.After(index.until) || len(ids) == maxTurn {
+			if at.After(index.until) || len(due) == maxTurn {
 				break
 			}
-			ids = append(ids, id)
+			due = append(due, one{string(place) + notInLine, id})
 		}
+	}
+	slices.SortStableFunc(due, func(a, b one) int { return strings.Compare(a.place, b.place) })
+	ids := make([]string, len(due))
+	for i, d := range due {
+		ids[i] = d.id
 	}
 	return ids, nil
 }
@@ -190,7 +209,7 @@ func (t *turn) nextInstant() time.Time {
 	if !starts.IsZero() {
 		starts = starts.Add(-t.set.ArmAhead)
 	}
-	return earliest(starts, first(t, instantKey))
+	return earliest(earliest(starts, first(t, instantKey)), t.pruneAt)
 }
 
 // inLineForSlot lists as many of those who wait for nothing but a slot as there
@@ -215,6 +234,9 @@ func (t *turn) inLineForSlot() []string {
 // that cannot be read, or does not come to rest, is left alone and told of: the
 // others go on.
 func (t *turn) look(id string) (changed bool, err error) {
+	if name, ok := strings.CutPrefix(id, recurrenceMark); ok {
+		return t.recurs(name)
+	}
 	r, err := t.get(id)
 	if err != nil {
 		if !errors.Is(err, fault.NotFound) { // one that is gone was touched before it went
@@ -236,7 +258,7 @@ func (t *turn) look(id string) (changed bool, err error) {
 
 // unschedule removes what the indexes of instants hold of an id that has no
 // usable record, or the engine would find it due for ever.
-func (t *turn) unschedule(id string) error {
+func (t *txn) unschedule(id string) error {
 	for _, prefix := range []string{instantKey, startKey} {
 		for k := range t.Scan(prefix, "") {
 			at, other, err := parseInstant(strings.TrimPrefix(k, prefix))
@@ -267,6 +289,12 @@ func (t *turn) advance(r *Record) (changed bool, err error) {
 		case noEvent:
 			return changed, nil
 		case Grant:
+			if why := t.unmet(r); why != "" {
+				if err := t.apply(r, Unmet, why); err != nil {
+					return changed, err
+				}
+				break
+			}
 			claimed, moved, err := t.grant(r)
 			if err != nil || !claimed {
 				return changed || moved, err
@@ -287,8 +315,16 @@ func (t *turn) advance(r *Record) (changed bool, err error) {
 	return changed, fmt.Errorf("state %s: %w", r.State, errRestless)
 }
 
-// prune ends a record's history.
+// keepForOthers is how much longer what is finished is kept while somebody is to
+// come after it, before that is looked at again.
+const keepForOthers = 24 * time.Hour
+
+// prune ends a record's history, unless somebody has yet to be told of it.
 func (t *turn) prune(r *Record) error {
+	if t.awaitedBy(r.ID) {
+		r.Until = t.now.Add(keepForOthers)
+		return nil
+	}
 	for _, a := range r.Attempts {
 		if err := t.discard(supervisor.Key{ID: r.ID, Phase: a.Phase, N: a.N}); err != nil {
 			return err
@@ -316,8 +352,14 @@ func because(r *Record, e Event, now time.Time) string {
 		}
 		return "the slot ended before it was active"
 	case Miss:
+		if r.State != Scheduled || r.tooLate(now) {
+			return fmt.Sprintf("its deadline passed at %s, and it had not begun: it was %s%s", stamp(r.Deadline), r.State, reasonAfter(r.Reason))
+		}
 		return fmt.Sprintf("due at %s, but nothing could run until %s", stamp(r.activateAt()), stamp(now))
 	case Expire:
+		if r.tooLate(now) {
+			return "its deadline passed before its next attempt: " + r.Reason
+		}
 		return "it waited longer than it may: " + r.Reason
 	case OK: // nothing to deactivate with
 		return orElse(r.Cause, "there is no command to deactivate it with")
@@ -325,6 +367,13 @@ func because(r *Record, e Event, now time.Time) string {
 		return ""
 	}
 	return r.Reason
+}
+
+func reasonAfter(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
 }
 
 // stamp writes an instant for people.

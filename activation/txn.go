@@ -48,7 +48,7 @@ func (r *Record) index() []entry {
 		if armable {
 			prefix = startKey
 		}
-		es = append(es, entry{prefix + instant(at) + "/" + r.ID, []byte{}})
+		es = append(es, entry{prefix + instant(at) + "/" + r.ID, []byte(place(r.Priority))})
 	}
 	if r.open() != nil {
 		es = append(es, entry{runKey + r.ID, []byte{}})
@@ -56,22 +56,33 @@ func (r *Record) index() []entry {
 	if r.State == Active {
 		es = append(es, entry{activeKey + r.ID, []byte{}})
 	}
-	for _, lock := range r.Held {
-		es = append(es, entry{holderKey + lock, []byte(r.ID)})
+	for _, w := range r.wantsOf(r.Held) {
+		es = append(es, r.holding(w))
 	}
 	if r.Line > 0 {
-		for _, lock := range r.wants() {
-			es = append(es, entry{queueEntry(lock, r.Line, r.ID), []byte{}})
+		for _, w := range r.wants() {
+			es = append(es, r.queueEntry(w.name))
 		}
 		if r.ForSlot {
-			es = append(es, entry{queueEntry(slotQueue, r.Line, r.ID), []byte{}})
+			es = append(es, r.queueEntry(slotQueue))
 		}
 		if r.ForLoad {
-			es = append(es, entry{queueEntry(loadQueue, r.Line, r.ID), []byte{}})
+			es = append(es, r.queueEntry(loadQueue))
 		}
 	}
 	if r.AtJob != nil && r.State != Finished {
 		es = append(es, r.atEntry())
+	}
+	if r.Recurrence != "" && r.State != Finished {
+		es = append(es, entry{member(r.Recurrence, r.ID), []byte{}})
+	}
+	if len(r.After) > 0 && (r.State == Scheduled || r.State == Held || r.State == Waiting) {
+		for _, a := range r.after() {
+			es = append(es, entry{afterKey + a.id + "/" + r.ID, []byte{}})
+		}
+	}
+	if r.State == Finished {
+		es = append(es, entry{oldKey + instant(r.mayGo()) + "/" + r.ID, []byte{}})
 	}
 	if r.Source != "" {
 		es = append(es, entry{sourceKey + r.Source + "/" + r.ID, sourceMark(r.Hash, r.State != Finished)})
@@ -91,6 +102,14 @@ func (t *txn) save(old, r *Record) error {
 		t.leave(old, r)
 	}
 	if err := t.tally(old, r); err != nil {
+		return err
+	}
+	if r.Recurrence != "" {
+		if err := t.tallyEnd(old, r); err != nil {
+			return err
+		}
+	}
+	if err := t.weigh(old, r); err != nil {
 		return err
 	}
 	if err := t.reindex(was, r.index()); err != nil {
@@ -141,17 +160,18 @@ func (t *txn) reindex(was, is []entry) error {
 
 // leave notes what old had and r has no more: a lock, or a place in line.
 func (t *txn) leave(old, r *Record) {
-	for _, lock := range old.Held {
-		if !slices.Contains(r.Held, lock) {
-			t.freed = append(t.freed, lock)
+	for i, spec := range old.Held {
+		if !slices.Contains(r.Held, spec) {
+			t.freed = append(t.freed, old.wantsOf(old.Held)[i].name)
 		}
 	}
 	if old.Line == 0 {
 		return
 	}
-	for _, lock := range old.wants() {
-		if r.Line == 0 || !slices.Contains(r.wants(), lock) {
-			t.freed = append(t.freed, lock)
+	is := r.wants()
+	for _, w := range old.wants() {
+		if r.Line == 0 || r.Priority < old.Priority || !slices.Contains(is, w) {
+			t.freed = append(t.freed, w.name)
 		}
 	}
 }
@@ -161,7 +181,7 @@ func (t *txn) leave(old, r *Record) {
 func (t *txn) heads() []string {
 	ids := t.later
 	for _, lock := range t.freed {
-		if id := t.head(lock); id != "" {
+		if _, id := t.head(lock); id != "" {
 			ids = append(ids, id)
 		}
 	}
@@ -169,32 +189,15 @@ func (t *txn) heads() []string {
 	return ids
 }
 
-// head returns who is first in line for a lock, or for a slot.
-func (t *txn) head(lock string) string {
+// head returns who is first in line for a lock, and its place there.
+func (t *txn) head(lock string) (place, id string) {
 	prefix := queueKey + lock + "/"
 	for k := range t.Scan(prefix, "") {
-		if _, id, ok := strings.Cut(strings.TrimPrefix(k, prefix), "/"); ok {
-			return id
+		if place, id, ok := strings.Cut(strings.TrimPrefix(k, prefix), "/"); ok {
+			return place, id
 		}
 	}
-	return ""
-}
-
-// holder returns who holds a lock, or the empty string.
-func (t *txn) holder(lock string) string { return string(t.Get(holderKey + lock)) }
-
-// blocker says what keeps r from running: a lock that another holds, or one
-// that another who came earlier waits for. Empty: no lock does.
-func (t *txn) blocker(r *Record) string {
-	for _, lock := range r.wants() {
-		if h := t.holder(lock); h != "" && h != r.ID {
-			return fmt.Sprintf("lock %s, held by %s", lock, h)
-		}
-		if h := t.head(lock); h != "" && h != r.ID && !slices.Contains(r.Held, lock) {
-			return fmt.Sprintf("lock %s, next for %s", lock, h)
-		}
-	}
-	return ""
+	return "", ""
 }
 
 // apply takes r through the table by e and sets what goes with the new state.
@@ -228,7 +231,7 @@ func (t *txn) apply(r *Record, e Event, why string) error {
 		r.RetryAt, r.Late, r.Forced = time.Time{}, true, true
 	}
 	if to != from || why != "" { // the next attempt of a phase is told as an attempt
-		t.news = append(t.news, Happening{Time: t.now, What: "state", ID: r.ID, State: string(r.State), Reason: r.Reason})
+		t.news = append(t.news, Happening{Time: t.now, What: "state", ID: r.ID, State: string(r.State), Reason: r.Reason, Outcome: r.Outcome})
 	}
 	return nil
 }
@@ -246,6 +249,8 @@ func (r *Record) endingBy(e Event) Outcome {
 		}
 	case Miss:
 		return Missed
+	case Unmet:
+		return Cancelled
 	case Expire:
 		return orElse(r.Ending, Failed)
 	case Over:
@@ -270,7 +275,7 @@ func orElse[T comparable](o, other T) T {
 
 // enter sets what goes with coming from one state into another.
 func (t *txn) enter(r *Record, from State, e Event) {
-	r.Line, r.ForSlot, r.ForLoad, r.Until, r.Pause = 0, false, false, time.Time{}, false
+	r.Line, r.ForSlot, r.ForLoad, r.Awaits, r.Until, r.Pause = 0, false, false, false, time.Time{}, false
 	r.Outcome = ""
 	switch r.State {
 	case Scheduled, Held:
@@ -311,6 +316,7 @@ func (t *txn) enter(r *Record, from State, e Event) {
 		r.Outcome = orElse(r.Ending, Failed)
 		r.Ending, r.Cause, r.Renew, r.Dirty, r.Held = "", "", false, false, nil
 		r.Until = t.now.Add(t.set.Keep)
+		t.later = append(t.later, t.dependents(r.ID)...)
 	}
 }
 
@@ -330,6 +336,9 @@ func (t *txn) forget(old *Record) error {
 		return err
 	}
 	if err := t.tally(old, nil); err != nil {
+		return err
+	}
+	if err := t.weigh(old, nil); err != nil {
 		return err
 	}
 	if err := t.dropTopologies(old.ID); err != nil {

@@ -39,12 +39,18 @@ type NewJob struct {
 	Umask   *int
 	Timeout *time.Duration
 	Grace   *time.Duration
-	Locks   []string
 	Retries *int
 	Label   string
 	Missed  string // MissedRun, MissedSkip or empty
 	Hold    bool
-	AtJob   *AtJob // nil: it is none of at's
+
+	Priority int            // from -MaxPriority to MaxPriority, before others who wait for the same
+	Locks    []string       // NAME, NAME:shared or NAME=UNITS/CAPACITY
+	After    []string       // ID, ID:success, ID:failure or ID:any
+	Deadline time.Time      // it is missed if it has not begun by then, and stopped if it still runs; zero: none
+	Backoff  *time.Duration // the pause before the second attempt; it doubles
+	Tags     []string
+	AtJob    *AtJob // nil: it is none of at's
 }
 
 // What a job may have at most.
@@ -54,6 +60,7 @@ const (
 	maxAllBytes = 1 << 20   // of all of them: what any kernel takes
 	maxStdin    = 3 << 20
 	maxLabel    = 256
+	maxTags     = 32
 )
 
 // check returns what is wrong with the job, of kind fault.Invalid.
@@ -100,24 +107,30 @@ func (j *NewJob) check(now time.Time) error {
 		return invalid("missed: want run or skip, have %q", j.Missed)
 	case j.Retries != nil && (*j.Retries < 0 || *j.Retries > 1000):
 		return invalid("retries: want 0 to 1000, have %d", *j.Retries)
-	case j.Timeout != nil && *j.Timeout < 0, j.Grace != nil && *j.Grace < 0:
-		return invalid("timeout, grace: want a duration that is not negative")
-	case len(j.Locks) > maxLocks:
-		return invalid("lock: at most %d are possible", maxLocks)
+	case j.Timeout != nil && *j.Timeout < 0, j.Grace != nil && *j.Grace < 0, j.Backoff != nil && *j.Backoff < 0:
+		return invalid("timeout, grace, backoff: want a duration that is not negative")
+	case j.Priority < -MaxPriority || j.Priority > MaxPriority:
+		return invalid("priority: want %d to %d, have %d", -MaxPriority, MaxPriority, j.Priority)
+	case len(j.Tags) > maxTags:
+		return invalid("tag: at most %d are possible", maxTags)
+	case !j.Deadline.IsZero() && (!j.Deadline.After(now) || !j.Deadline.After(j.At)):
+		return invalid("deadline: %s is not after the job's start", stamp(j.Deadline))
 	case j.AtJob == nil && !j.At.IsZero() && j.At.Before(now.Add(-missedAfter)):
 		return invalid("%s is in the past; give a time to come, or none to run at once", stamp(j.At))
 	case j.At.Year() > 2200:
 		return invalid("%s is too far away: want a time before 2200", stamp(j.At))
 	}
-	for _, l := range j.Locks {
-		if !validName(l) {
-			return invalid("lock: %q is not a name: want up to 64 letters, digits and ._@:+- that begin with a letter, a digit or _", l)
+	for _, tag := range j.Tags {
+		if !validName(tag) {
+			return invalid("tag: %q: want up to 64 letters, digits and ._@:+- that begin with a letter, a digit or _", tag)
 		}
 	}
 	if j.AtJob != nil {
-		return j.AtJob.check()
+		if err := j.AtJob.check(); err != nil {
+			return err
+		}
 	}
-	return nil
+	return checkWants(j.Locks)
 }
 
 // validName tells whether s can name a lock or a device.
@@ -139,9 +152,9 @@ type Added struct {
 // they are durable.
 func (e *Engine) Add(ctx context.Context, jobs []NewJob) ([]Added, error) {
 	added := make([]Added, len(jobs))
-	soon := false
+	var next time.Time // when the first of them is to be looked at
 	err := e.update(ctx, func(t *txn) error {
-		soon = false
+		next = time.Time{}
 		if e.Draining() {
 			return fmt.Errorf("the daemon is being drained and takes no new work: %w", fault.Unavailable)
 		}
@@ -149,6 +162,10 @@ func (e *Engine) Add(ctx context.Context, jobs []NewJob) ([]Added, error) {
 		for i := range jobs {
 			j := &jobs[i]
 			if err := j.check(t.now); err != nil {
+				added[i] = Added{Err: err}
+				continue
+			}
+			if err := t.checkAfter(j.After); err != nil {
 				added[i] = Added{Err: err}
 				continue
 			}
@@ -165,28 +182,28 @@ func (e *Engine) Add(ctx context.Context, jobs []NewJob) ([]Added, error) {
 				return err
 			}
 			added[i] = Added{ID: r.ID, Due: r.Start}
-			soon = soon || r.State == Scheduled
+			at, _ := r.due()
+			next = earliest(next, at)
 			t.news = append(t.news, Happening{Time: t.now, What: "state", ID: r.ID, State: string(r.State), Reason: r.Reason})
 		}
 		return putNumber(t, jobNumber, n)
 	})
-	if err == nil && soon {
-		e.nudge(added)
+	if err == nil && !next.IsZero() {
+		e.nudge(next)
 	}
 	return added, err
 }
 
 // nudge makes Run look when something was added that is due before it would
 // look anyway. Most of what is added is not, and Run sleeps on.
-func (e *Engine) nudge(added []Added) {
-	next := time.Unix(0, e.wakeAt.Load())
-	for _, a := range added {
-		if a.Err == nil && a.Due.Before(next) {
-			e.poke()
-			return
-		}
+func (e *Engine) nudge(next time.Time) {
+	if next.Before(time.Unix(0, e.wakeAt.Load())) {
+		e.poke()
 	}
 }
+
+// sortedSet returns each of s once, in order.
+func sortedSet(s []string) []string { return slices.Compact(slices.Sorted(slices.Values(s))) }
 
 func (j *NewJob) record(id string, now time.Time, set *Settings) *Record {
 	at := j.At
@@ -195,8 +212,9 @@ func (j *NewJob) record(id string, now time.Time, set *Settings) *Record {
 	}
 	r := &Record{
 		ID: id, Kind: Job, Owner: j.Owner, Label: j.Label, State: Scheduled, Created: now, Since: now,
-		Start: at, Locks: slices.Compact(slices.Sorted(slices.Values(j.Locks))), Argv: j.Argv, Stdin: j.Stdin, Dir: j.Dir, Env: j.Env,
+		Start: at, Locks: sortedSet(j.Locks), Argv: j.Argv, Stdin: j.Stdin, Dir: j.Dir, Env: j.Env,
 		Umask: j.Umask, User: j.User, Timeout: j.Timeout, Grace: j.Grace, Retries: j.Retries, Missed: j.Missed,
+		Priority: j.Priority, After: j.After, Deadline: j.Deadline, Backoff: j.Backoff, Tags: sortedSet(j.Tags),
 		AtJob: j.AtJob,
 	}
 	if r.Missed == "" {

@@ -71,7 +71,7 @@ func (e *Engine) ReleaseVLAN(ctx context.Context, by By, domain string, id int) 
 // QuarantineVLAN lets nobody have an id. See [vlanstore.Quarantine].
 func (e *Engine) QuarantineVLAN(ctx context.Context, by By, domain string, id int, reason string) (vlanstore.Lease, error) {
 	return e.editVLAN(ctx, "put into quarantine", by, func(t *txn) (vlanstore.Lease, error) {
-		return vlanstore.Quarantine(t, domain, id, fmt.Sprintf("%s (%s)", reason, by.Name), t.now)
+		return vlanstore.Quarantine(t, t.set.Pools, domain, id, fmt.Sprintf("%s (%s)", reason, by.Name), t.now)
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"pgregory.net/rapid"
 
@@ -18,6 +19,7 @@ type promise struct {
 	lease  vlanstore.Lease
 	undone int  // attempts of phase deactivate by then
 	begun  bool // its script had begun
+	tries  int  // how often, the last time we looked
 }
 
 // lease has an activation ask for VLANs.
@@ -39,7 +41,7 @@ func (m *machine) lease(rt *rapid.T) {
 		r, err := (&txn{Tx: tx}).get(id)
 		if err == nil {
 			for _, l := range ls {
-				m.promises = append(m.promises, promise{l, r.Ns[1], r.begun()})
+				m.promises = append(m.promises, promise{l, r.Ns[1], r.begun(), r.Ns[0]})
 			}
 		}
 		return nil
@@ -58,7 +60,10 @@ func (m *machine) broken() (faults []string) {
 			if err != nil || r.State == Finished || r.Ns[1] != p.undone || p.begun && r.slot() && !r.begun() {
 				continue
 			}
-			p.begun = r.begun()
+			if p.begun && slices.ContainsFunc(r.Attempts, func(a Attempt) bool { return a.Phase == Activate && a.First && a.N > p.tries }) {
+				continue // it was undone, and has begun anew since we looked
+			}
+			p.begun, p.tries = r.begun(), r.Ns[0]
 			still = append(still, p)
 			ls, err := vlanstore.Of(tx, p.lease.Holder)
 			found := false

@@ -18,6 +18,20 @@ type Activation struct {
 	Label   string    `json:"label"`
 	Reason  string    `json:"reason"`            // why it is in this state, in words
 	Command string    `json:"command,omitempty"` // the beginning of a job's command
+
+	Priority int       `json:"priority,omitempty"`
+	Tags     []string  `json:"tags,omitempty"`
+	Progress *Progress `json:"progress,omitempty"` // of the attempt that runs
+
+	Every      string    `json:"every,omitempty"`     // the recurrence that made it
+	Occurrence time.Time `json:"occurrence,omitzero"` // which one of its occurrences it is
+}
+
+// A Progress is how far a script says that it has come.
+type Progress struct {
+	Percent *int      `json:"percent,omitempty"` // 0 to 100
+	Text    string    `json:"text,omitempty"`
+	At      time.Time `json:"at"` // when it said so
 }
 
 // An Instant is a time that may not have come: then it is the zero time, and
@@ -40,6 +54,8 @@ type Detail struct {
 	Source       string    `json:"source,omitempty"`
 	Devices      []string  `json:"devices,omitempty"`
 	Locks        []string  `json:"locks,omitempty"`
+	After        []string  `json:"after,omitempty"`
+	Deadline     time.Time `json:"deadline,omitzero"`
 	WaitsFor     []string  `json:"waits_for,omitempty"` // "lock sw1, held by 1042@ostrava"
 	Activate     []string  `json:"activate,omitempty"`
 	Deactivate   []string  `json:"deactivate,omitempty"`
@@ -47,6 +63,7 @@ type Detail struct {
 	Timeout      string    `json:"timeout,omitempty"`
 	Grace        string    `json:"grace,omitempty"`
 	Retries      int       `json:"retries"`
+	Backoff      string    `json:"backoff,omitempty"` // the first pause before another attempt
 	Missed       string    `json:"missed,omitempty"`
 	Topology     string    `json:"topology,omitempty"`
 	Created      time.Time `json:"created"`
@@ -87,12 +104,56 @@ type AddIn struct {
 	Env     []string `arg:"env"` // K=V
 	Timeout string   `arg:"timeout"`
 	Grace   string   `arg:"grace"`
-	Lock    []string `arg:"lock"`
+	Lock    []string `arg:"lock"` // NAME, NAME:shared, NAME=UNITS/CAPACITY
 	Retries int      `arg:"retries"`
 	Label   string   `arg:"label"`
 	Missed  string   `arg:"missed"` // run | skip
 	Umask   string   `arg:"umask"`  // octal
 	Hold    bool     `arg:"hold"`
+
+	Priority int      `arg:"priority"` // -99 to 99; the highest first among those who wait for the same
+	After    []string `arg:"after"`    // ID, ID:success, ID:failure, ID:any
+	Deadline string   `arg:"deadline"` // a time as in at, or a duration after the start
+	Tag      []string `arg:"tag"`
+	Backoff  string   `arg:"backoff"` // the pause before the second attempt; it doubles
+}
+
+// EditIn changes a job that has not begun. What is not given stays as it is.
+type EditIn struct {
+	ID       string   `arg:"id,required"`
+	At       string   `arg:"at"`
+	In       string   `arg:"in"`
+	Arg      []string `arg:"arg"` // a new command
+	Script   string   `arg:"script"`
+	Dir      string   `arg:"dir"`
+	Env      []string `arg:"env"` // set these, and leave the others
+	Timeout  string   `arg:"timeout"`
+	Grace    string   `arg:"grace"`
+	Lock     []string `arg:"lock"` // all that it shall have
+	Retries  string   `arg:"retries"`
+	Backoff  string   `arg:"backoff"`
+	Label    string   `arg:"label"`
+	Missed   string   `arg:"missed"`
+	Priority string   `arg:"priority"`
+	Deadline string   `arg:"deadline"`
+	Tag      []string `arg:"tag"`   // all that it shall have
+	Clear    []string `arg:"clear"` // lock, label, tag, deadline, env; timeout, grace, retries, backoff: as the configuration says
+}
+
+// ProgressIn tells how far a script has come.
+type ProgressIn struct {
+	ID      string `arg:"id,required"`
+	Percent string `arg:"percent,either"` // 0 to 100
+	Text    string `arg:"text,either"`
+}
+
+// A Lock is one activation's use of a lock, or its wait for it.
+type Lock struct {
+	Lock string   `json:"lock"`
+	ID   string   `json:"id"`
+	Want string   `json:"want"`          // as it was asked for: NAME, NAME:shared, NAME=UNITS/CAPACITY
+	What string   `json:"what"`          // holds | waits
+	For  []string `json:"for,omitempty"` // who holds it, or else who comes before; none: it waits for something else
 }
 
 // AddOut names the new job.
@@ -112,6 +173,8 @@ type ListIn struct {
 	Owner string   `arg:"owner"`
 	Kind  string   `arg:"kind"`
 	Label string   `arg:"label"`
+	Every string   `arg:"every"` // only a recurrence's
+	Tag   []string `arg:"tag"`   // all of these
 	Limit int      `arg:"limit"` // 0: no limit
 }
 
@@ -189,6 +252,10 @@ type Event struct {
 	ID     string    `json:"id,omitempty"`
 	State  string    `json:"state,omitempty"`
 	Reason string    `json:"reason,omitempty"`
+
+	Outcome string `json:"outcome,omitempty"` // of what has finished
+	Phase   string `json:"phase,omitempty"`   // of an attempt
+	Attempt int    `json:"attempt,omitempty"` // its number
 }
 
 // BackupOut is a piece of a backup.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -29,12 +30,10 @@ type Drift struct {
 
 // Drift compares every port of every switch with what should be there, by the leases:
 // ports that are wired to devices, and trunks. Only ids of the pools are looked at. The
-// switches that can't be asked are in the error.
+// switches that can't be asked are in the error, as are leases for what is not wired any
+// more; the other ports are compared all the same.
 func (w *Work) Drift(ctx context.Context, inv *Inventory, platforms map[string]*Platform, leases []Lease) ([]Drift, error) {
-	want, err := inv.expected(leases)
-	if err != nil {
-		return nil, err
-	}
+	want, unwired := inv.expected(leases)
 	plan := &Plan{}
 	for _, d := range inv.Devices {
 		if d.IsSwitch() && len(want[d.Name]) > 0 {
@@ -44,7 +43,7 @@ func (w *Work) Drift(ctx context.Context, inv *Inventory, platforms map[string]*
 	slices.SortFunc(plan.Devices, func(a, b DevicePlan) int { return strings.Compare(a.Name, b.Name) })
 	var mu sync.Mutex
 	found := map[string][]Drift{}
-	err = w.each(ctx, plan, func(ctx context.Context, d *DevicePlan) error {
+	err := w.each(ctx, plan, func(ctx context.Context, d *DevicePlan) error {
 		t, err := w.talker(d, platforms)
 		if err != nil {
 			return err
@@ -62,7 +61,7 @@ func (w *Work) Drift(ctx context.Context, inv *Inventory, platforms map[string]*
 	for _, d := range plan.Devices {
 		all = append(all, found[d.Name]...)
 	}
-	return all, err
+	return all, errors.Join(unwired, err)
 }
 
 // An expectation is what a switch's port should have.
@@ -72,7 +71,8 @@ type expectation struct {
 	ids   map[int]Lease
 }
 
-// expected returns the ports of each switch, sorted.
+// expected returns the ports of each switch, sorted, and an error of the leases that no
+// ports can be told for.
 func (inv *Inventory) expected(leases []Lease) (map[string][]*expectation, error) {
 	ports := map[Port]*expectation{}
 	for _, w := range inv.Wiring {
@@ -169,11 +169,13 @@ func (inv *Inventory) portChecks(d *Device, p *Platform, e *expectation) []Check
 		return *g.device(d.Name)
 	}
 	if !e.trunk {
-		for id, l := range e.ids {
-			if l.Doubtful {
-				return nil
+		for _, id := range slices.Sorted(maps.Keys(e.ids)) {
+			if !e.ids[id].Doubtful { // whatever is in doubt beside it must be gone
+				return one("access", id).Applied
 			}
-			return one("access", id).Applied
+		}
+		if len(e.ids) > 0 {
+			return nil
 		}
 		return one("access", 1).Clean
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"activationd/internal/fault"
@@ -137,7 +138,7 @@ func TestTopologyFaults(t *testing.T) {
 		{"an interface twice", `"b:eth1"]`, "\"b:eth1\"]\n    - endpoints: [\"b:eth1\", \"a:eth2\"]", "t:9: links: b:eth1 has a link already, on line 8"},
 		{"an interface's name", `"b:eth1"`, `"b:eth1 x"`, "an interface's name has letters"},
 		{"a node's name", "b: {kind", "'b c': {kind", "a name has letters"},
-		{"a configuration that is not there", "b: {kind: linux}", "b: {kind: linux, startup-config: b.cfg}", "t:6: b: startup-config: b.cfg is not in the topology's directory"},
+		{"a configuration that is not there", "b: {kind: linux}", "b: {kind: linux, startup-config: b.cfg}", "t:6: b: startup-config: b.cfg cannot be read from the topology's directory"},
 		{"a configuration that is a list", "b: {kind: linux}", "b: {kind: linux, startup-config: [a]}", "t:6: b: startup-config: is not a plain text"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -204,6 +205,13 @@ topology:
 	if !errors.Is(err, fault.Invalid) {
 		t.Errorf("a configuration outside the directory: %v", err)
 	}
+	if err := syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = ReadTopology(put("fifo.clab.yml", "topology: {nodes: {a: {startup-config: fifo}}}\n"))
+	if !errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "is not a file") {
+		t.Errorf("a configuration that is a FIFO: %v", err)
+	}
 }
 
 const mapInventory = `
@@ -233,6 +241,9 @@ func TestMap(t *testing.T) {
 		{"a name is not taken", "nodes: {r1: , x: {kind: frr}}", "", "r1=r1 x=r2"},
 		{"too few", "nodes: {x: {kind: arista_ceos}, y: {kind: arista_ceos}}", "", "the node y (line 2): is no device of the inventory"},
 		{"no such interface", "nodes: {x: {kind: arista_ceos}, y: }\n  links: [{endpoints: ['x:eth7', 'y:eth1']}]", "", "(e1 has no eth7)"},
+		{"another kind", "nodes: {r1: {kind: arista_ceos}}", "", "the node r1 (line 2): is of kind arista_ceos, and the device of that name is frr"},
+		{"no kind that is known", "nodes: {r1: {kind: nonsense}}", "", "the node r1 (line 2): is of kind nonsense"},
+		{"a container", "nodes: {r1: {kind: linux}}", "", "r1=r1"},
 		{"not reserved", "nodes: {r1: }", "r2", "the node r1 (line 2): is not one of the reserved devices (r2)"},
 		{"a switch", "nodes: {sw1: }", "", "the node sw1 (line 2): is a switch, which all labs share"},
 	} {

@@ -169,6 +169,13 @@ func (n *Node) platform() string {
 	return n.Kind
 }
 
+// mayBe tells whether a device of the platform is what the node's kind asks for. In
+// containerlab a router that is a container of Linux is of kind linux, too.
+func (n *Node) mayBe(platform string) bool {
+	want := n.platform()
+	return want == "" || want == platform || n.Kind == "linux" && platform == "frr"
+}
+
 // Map finds a device for each node: the one of its name, or else a free one of the
 // right kind that has the interfaces which its links name. Devices are those that may
 // be used; nil: all of the inventory. Equal input gives an equal answer: the nodes in
@@ -197,6 +204,9 @@ func Map(inv *Inventory, topo *Topology, devices []string) (Mapping, error) {
 			errs = append(errs, fmt.Errorf("the node %s (line %d): is a switch, which all labs share: %w", n.Name, n.Line, fault.Invalid))
 		case !slices.Contains(devices, n.Name):
 			errs = append(errs, fmt.Errorf("the node %s (line %d): is not one of the reserved devices (%s): %w", n.Name, n.Line, orNone(devices), fault.Invalid))
+		case !n.mayBe(d.Platform):
+			errs = append(errs, fmt.Errorf("the node %s (line %d): is of kind %s, and the device of that name is %s; give the node another name to get any free device of its kind: %w",
+				n.Name, n.Line, n.Kind, d.Platform, fault.Invalid))
 		default:
 			taken[n.Name] = n.Name
 		}

@@ -35,6 +35,9 @@ type DevicePlan struct {
 	// Whole says that the device is lent as a whole: all of Apply is to be seen in its
 	// configuration, and after Undo that is what it was before.
 	Whole bool
+	// Bare says that the device is lent, but has no configuration as a whole that could
+	// be compared: what undoes its lines makes it what it was only if it was clean.
+	Bare bool
 	// Duration is the least time that Apply takes, by the pace of the device.
 	Duration time.Duration
 	// Way is how the device is reached.
@@ -219,6 +222,7 @@ func (g *generator) node(n *Node, name string) {
 	d := g.device(name)
 	d.Apply, d.Undo, d.Applied, d.Clean = made.apply, made.undo, made.applied, made.clean
 	d.Whole = p.dialect.running != ""
+	d.Bare = !d.Whole
 }
 
 func (d *DevicePlan) finish(inv *Inventory, p *Platform) {

@@ -8,8 +8,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"go.yaml.in/yaml/v3"
+
+	"activationd/internal/fault"
 )
 
 // A Topology is what somebody wants of the laboratory, in containerlab's file format.
@@ -24,7 +27,8 @@ type Topology struct {
 // A Node is a device that somebody wants: of this name, or any of the kind.
 type Node struct {
 	Name, Kind, Image string
-	// Config is its startup-config, whole; ConfigLine is the line on which it begins.
+	// Config is its startup-config, whole; ConfigLine is the line on which it begins, or
+	// 0 if its lines are not lines of the file.
 	Config     string
 	ConfigLine int
 	Line       int
@@ -64,11 +68,15 @@ func ReadTopology(file string) (*Topology, error) {
 	}
 	defer func() { _ = dir.Close() }() // only read from
 	return ParseTopology(file, data, func(name string) ([]byte, error) {
-		f, err := dir.Open(name)
+		// Not blocking: whoever opens a FIFO would wait for ever.
+		f, err := dir.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 		if err != nil {
 			return nil, err
 		}
 		defer func() { _ = f.Close() }() // only read from
+		if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() > maxFile {
+			return nil, fmt.Errorf("is not a file of at most %d bytes: %w", maxFile, fault.Invalid)
+		}
 		return io.ReadAll(io.LimitReader(f, maxFile))
 	})
 }
@@ -246,14 +254,14 @@ func (r *topologyReader) config(node *Node, n *yaml.Node) {
 	if r.found > known {
 		return
 	}
-	node.Config, node.ConfigLine = text, n.Line
+	node.Config = text
 	if v := r.visit(n); v.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
-		node.ConfigLine++ // after the | or >
+		node.ConfigLine = n.Line + 1 // after the | or >
 	}
 	if !strings.Contains(text, "\n") {
 		data, err := r.read(text)
 		if err != nil {
-			r.fault(n, "%s: %.200s is not in the topology's directory (%v); put the configuration itself here, or that file there", what, text, err)
+			r.fault(n, "%s: %.200s cannot be read from the topology's directory (%v); put the configuration itself here, or that file there", what, text, err)
 			return
 		}
 		node.Config, node.ConfigLine = string(data), 0

@@ -149,6 +149,10 @@ func (w *Work) look(ctx context.Context, s *device.Session, d *DevicePlan, p *Pl
 	if err != nil {
 		return "", err
 	}
+	if d.Bare && len(failed) > 0 {
+		return "", fmt.Errorf("%s: has something of what it is to get already, and would lose that at the end: %s; take it off first, or leave it out of the startup-config: %w",
+			d.Name, strings.Join(failed, "; "), fault.Conflict)
+	}
 	for _, f := range failed {
 		w.say(d.Name, "was not clean before: %s", f)
 	}

@@ -374,7 +374,18 @@ func TestDrift(t *testing.T) {
 	doubt := lease
 	doubt.Doubtful = true
 	drift("", doubt)
+	// One in doubt and one that is lent, of the same port: that counts, whatever order
+	// they come in.
+	doubt.ID = 101
+	for range 8 {
+		drift("", lease, doubt)
+	}
 	b.sims["sw1"].model.blocks["interface p1"] = []string{"switchport access vlan 101", "switchport mode access"}
+	gone := Lease{Domain: "lab", Link: "h1:eth7 -- r1:Ethernet0/1", Holder: "2@bench", ID: 102}
+	found, err := b.work.Drift(t.Context(), b.inv, platforms, []Lease{gone, lease})
+	if len(found) != 1 || found[0].Port.String() != "sw1:p1" || !errors.Is(err, fault.Conflict) {
+		t.Errorf("with a lease for what is not wired: %+v, %v", found, err)
+	}
 	b.sims["sw2"].model.blocks["interface t0"] = []string{"switchport mode trunk", "switchport trunk allowed vlan 90,100,150-151"}
 	drift("sw1:p1 sw2:t0", lease)
 }

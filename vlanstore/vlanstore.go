@@ -46,7 +46,7 @@ func Alloc(tx store.Tx, pools Pools, holder, reason string, wants []Want, now ti
 		w := wants[i]
 		pool, ok := pools[w.Domain]
 		if !ok {
-			return nil, fmt.Errorf("there is no pool for domain %q; the pools are for: %s: %w", w.Domain, cmp.Or(strings.Join(pools.Domains(), ", "), "none"), fault.NotFound)
+			return nil, pools.missing(w.Domain)
 		}
 		l := Lease{Domain: w.Domain, ID: w.ID, State: Leased, Holder: holder, Link: w.Link, Since: now, Reason: reason}
 		had, err := hadBefore(tx, l, w.ID)
@@ -286,8 +286,14 @@ func Free(tx store.Tx, domain string, id int) (Lease, error) {
 	return l, erase(tx, l)
 }
 
-// Quarantine puts one id into quarantine, whoever has it, or nobody.
-func Quarantine(tx store.Tx, domain string, id int, reason string, now time.Time) (Lease, error) {
+// missing is the error of who names a domain that has no pool.
+func (ps Pools) missing(domain string) error {
+	return fmt.Errorf("there is no pool for domain %q; the pools are for: %s: %w", domain, cmp.Or(strings.Join(ps.Domains(), ", "), "none"), fault.NotFound)
+}
+
+// Quarantine puts one id into quarantine, whoever has it, or nobody. An id that
+// nobody has must be of a pool's domain; else it is fault.NotFound.
+func Quarantine(tx store.Tx, pools Pools, domain string, id int, reason string, now time.Time) (Lease, error) {
 	if err := CheckDomain(domain); err != nil {
 		return Lease{}, err
 	}
@@ -300,6 +306,8 @@ func Quarantine(tx store.Tx, domain string, id int, reason string, now time.Time
 		if l, err = decode(idKey(domain, id), data); err != nil {
 			return l, err
 		}
+	} else if _, ok := pools[domain]; !ok {
+		return l, pools.missing(domain)
 	}
 	l.State, l.Since, l.Reason = Quarantined, now, reason
 	if err := write(tx, l); err != nil {

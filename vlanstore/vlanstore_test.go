@@ -119,11 +119,12 @@ func TestQuarantine(t *testing.T) {
 		{"another gets another", func(tx store.Tx) error { return alloc(tx, "b") }, nil, "1 quarantined a, 2 leased b"},
 		{"a lease is not freed so", func(tx store.Tx) error { _, err := vlanstore.Free(tx, "x", 2); return err }, fault.Conflict, "1 quarantined a, 2 leased b"},
 		{"proved later", func(tx store.Tx) error { _, err := vlanstore.ReleaseAll(tx, "a"); return err }, nil, "2 leased b"},
-		{"out of service", func(tx store.Tx) error { _, err := vlanstore.Quarantine(tx, "x", 1, "broken", now); return err }, nil, "1 quarantined , 2 leased b"},
+		{"out of service", func(tx store.Tx) error { _, err := vlanstore.Quarantine(tx, pools, "x", 1, "broken", now); return err }, nil, "1 quarantined , 2 leased b"},
+		{"of no pool", func(tx store.Tx) error { _, err := vlanstore.Quarantine(tx, pools, "xx", 3, "broken", now); return err }, fault.NotFound, "1 quarantined , 2 leased b"},
 		{"too few", func(tx store.Tx) error { return alloc(tx, "c") }, fault.Conflict, "1 quarantined , 2 leased b"},
 		{"freed by an admin", func(tx store.Tx) error { _, err := vlanstore.Free(tx, "x", 1); return err }, nil, "2 leased b"},
 		{"what is free cannot be", func(tx store.Tx) error { _, err := vlanstore.Free(tx, "x", 1); return err }, fault.NotFound, "2 leased b"},
-		{"taken from its holder", func(tx store.Tx) error { _, err := vlanstore.Quarantine(tx, "x", 2, "odd", now); return err }, nil, "2 quarantined b"},
+		{"taken from its holder", func(tx store.Tx) error { _, err := vlanstore.Quarantine(tx, nil, "x", 2, "odd", now); return err }, nil, "2 quarantined b"},
 		{"who loses it in quarantine only", func(tx store.Tx) error { _, err := vlanstore.ReleaseAll(tx, "b"); return err }, nil, ""},
 	}
 	for _, s := range steps {
@@ -358,7 +359,7 @@ func TestFailedWrites(t *testing.T) {
 		{"Alloc", func(tx store.Tx) error { _, err := vlanstore.Alloc(tx, pools, "a", "", three, now); return err }},
 		{"QuarantineAll", func(tx store.Tx) error { _, err := vlanstore.QuarantineAll(tx, "a", "", now); return err }},
 		{"Free", func(tx store.Tx) error { _, err := vlanstore.Free(tx, "x", 1); return err }},
-		{"Quarantine", func(tx store.Tx) error { _, err := vlanstore.Quarantine(tx, "x", 9, "", now); return err }},
+		{"Quarantine", func(tx store.Tx) error { _, err := vlanstore.Quarantine(tx, pools, "x", 9, "", now); return err }},
 		{"ReleaseAll", func(tx store.Tx) error { _, err := vlanstore.ReleaseAll(tx, "a"); return err }},
 	} {
 		for n := 1; ; n++ {

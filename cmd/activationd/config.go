@@ -30,6 +30,7 @@ type Config struct {
 	TopologyDirectory string       `yaml:"topology_directory,path"`
 	Lab               Lab          `yaml:"lab"`
 	Jobs              Jobs         `yaml:"jobs"`
+	Recurrences       []Recurrence `yaml:"recurrences"`
 	At                At           `yaml:"at"`
 	Runs              Runs         `yaml:"runs"`
 	History           History      `yaml:"history"`
@@ -179,9 +180,11 @@ type Output struct {
 	Tail Size `yaml:"tail"`
 }
 
-// A History says how long what is over is remembered.
+// A History says how long, and how much of, what is over is remembered.
 type History struct {
-	Keep time.Duration `yaml:"keep"`
+	Keep  time.Duration `yaml:"keep"`
+	Count int           `yaml:"count"` // 0: any number
+	Size  Size          `yaml:"size"`  // 0: any
 }
 
 // Logging says what the daemon tells of itself on standard error.

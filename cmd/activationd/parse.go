@@ -108,6 +108,7 @@ func (p *parser) check() {
 	within(p, &p.Control.Connections, 1, 100_000)
 	within(p, &p.Control.Line, 1<<10, 64<<20)
 	positive(p, &p.Control.Idle, &p.History.Keep)
+	within(p, &p.History.Count, 0, 1_000_000_000)
 
 	p.checkReservations(&p.Reservations)
 	p.checkSources()
@@ -117,6 +118,8 @@ func (p *parser) check() {
 	p.oneOf(&p.Jobs.Missed, "run", "skip")
 	p.checkEnvironment(p.Jobs.Environment)
 	within(p, &p.At.Interval, time.Second, 24*time.Hour)
+
+	p.checkRecurrences()
 
 	r := &p.Runs
 	within(p, &r.MaxParallel, 1, 100_000)

@@ -64,6 +64,7 @@ func serve(ctx context.Context, d *daemon) error {
 		c.watchStore,
 		c.watchRequests,
 		c.watchReloads,
+		c.logHappenings(c.engine.Newest()),
 		func(ctx context.Context) error { return d.Notify.Watchdog(ctx, c.engine.Alive) },
 	}
 	for _, door := range doors {
@@ -135,6 +136,11 @@ func newCore(d *daemon, db *bolt.DB) (*core, error) {
 		DB: db, Runs: c.runs, Alarm: c.timer, Boot: strings.TrimSpace(string(boot)), Nodes: file.Nodes, Load: loadAverage, Log: d.log,
 	}, set)
 	c.engine.SetSources(sources)
+	rules, err := c.recurrences(d.Config)
+	if err != nil {
+		return nil, err
+	}
+	c.engine.SetRecurrences(rules)
 	c.engine.BeforeLoad(c.reconfigure)
 	if err := c.tokens.Load(d.Config.Tokens); err != nil {
 		return nil, err
@@ -281,6 +287,11 @@ func (c *core) reconfigure(context.Context) error {
 	if err := c.tokens.Load(conf.Tokens); err != nil {
 		return err
 	}
+	rules, err := c.recurrences(conf)
+	if err != nil {
+		return err
+	}
+	c.engine.SetRecurrences(rules) // also if the file says the same: a user's groups may be others
 	changed := changedKeys(c.config, conf)
 	if !reflect.DeepEqual(c.config.Lab.pools, conf.Lab.pools) { // the file's name may be the same
 		changed = append(changed, "lab.inventory (pools)")
@@ -334,6 +345,13 @@ func (c *core) topology(name string) ([]byte, error) {
 			continue // said below
 		}
 		data, err := root.ReadFile(name)
+		if err == nil {
+			var filled string
+			filled, err = file.Fill(string(data), func(config string) ([]byte, error) {
+				return root.ReadFile(filepath.Join(filepath.Dir(name), config))
+			})
+			data = []byte(filled)
+		}
 		_ = root.Close()
 		if err == nil {
 			return data, nil

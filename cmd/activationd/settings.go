@@ -23,6 +23,8 @@ func (c *core) settings(conf *Config) (activation.Settings, error) {
 		MissedGrace: conf.Jobs.MissedGrace,
 		MaxRemoval:  float64(conf.MaxRemoval),
 		Keep:        conf.History.Keep,
+		KeepCount:   conf.History.Count,
+		KeepBytes:   int64(conf.History.Size),
 		Jobs: activation.Defaults{
 			Timeout: conf.Jobs.Timeout, Grace: conf.Jobs.Grace, Retries: conf.Jobs.Retries,
 			BackoffFirst: conf.Jobs.Backoff.First, BackoffMax: conf.Jobs.Backoff.Max,

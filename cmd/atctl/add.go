@@ -32,6 +32,11 @@ seconds if you like), the next "10:00", "tomorrow 10:00", RFC 3339 with a zone,
 "@" and seconds since 1970, or "now"; --in takes a duration such as 90s, 5m, 1h30m
 or 2d. Without either the job is due now.
 
+Around it: --lock NAME runs it only while nobody else holds NAME; NAME:shared goes
+together with others that share it; NAME=1/4 takes one of four units. Those who wait
+for the same go in the order of --priority, and then of arrival; atctl locks shows
+them. --after 17 waits for the success of 17, and is cancelled if that fails.
+
 What: everything after -- is a command with its arguments. It is not given to a
 shell; say sh -c 'a | b' for one. Without a command, the script is --file FILE, or
 what comes on standard input. A script whose first line is #!INTERPRETER is given
@@ -42,6 +47,8 @@ Where: a job starts in the current directory, with the current umask, as you. (W
 environment is a clean one: HOME, USER, SHELL, PATH, LANG and TZ, and what --env
 adds. --capture-env adds the current environment but what belongs to this login
 (terminal, agents, session buses) and variables whose names look like secrets.`
+
+const lockHelp = "run only while holding the lock `NAME[:shared|=UNITS/CAPACITY]`;\nmay be repeated"
 
 func newAddCommand(a *app) *cobra.Command {
 	var opts addOptions
@@ -54,15 +61,8 @@ func newAddCommand(a *app) *cobra.Command {
   echo 'cd /srv && ./nightly | mail -s nightly root' | atctl add --in 8h
   atctl wait $(atctl add --file experiment.py)`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !cmd.Flags().Changed("dir") && a.connect == "" {
-				dir, err := os.Getwd()
-				if err != nil {
-					return fmt.Errorf("current directory: %w; name another with --dir: %w", err, fault.Invalid)
-				}
-				opts.Dir = dir
-			}
-			if !cmd.Flags().Changed("umask") && a.connect == "" {
-				opts.Umask = currentUmask()
+			if err := opts.takePlace(cmd, a); err != nil {
+				return err
 			}
 			return runAdd(cmd.Context(), a, opts, args)
 		},
@@ -71,27 +71,54 @@ func newAddCommand(a *app) *cobra.Command {
 	f.SetInterspersed(false) // what follows the command's name is the command's
 	f.StringVar(&opts.At, "at", "", "start then: `WHEN`")
 	f.StringVar(&opts.In, "in", "", "start that much later: `DURATION`")
+	f.StringArrayVar(&opts.After, "after", nil, "run after the job or reservation `ID[:success|failure|any]`\nhas ended so; may be repeated")
+	f.StringVar(&opts.Deadline, "deadline", "", "be missed if it has not begun by then, and stop it if it runs:\n`WHEN`, or a duration after its start")
+	jobFlags(cmd, &opts)
+	f.BoolVar(&opts.Hold, "hold", false, "do not start it before it is released")
+	return cmd
+}
+
+// takePlace has the job start where we are, unless flags say otherwise.
+func (opts *addOptions) takePlace(cmd *cobra.Command, a *app) error {
+	if !cmd.Flags().Changed("dir") && a.connect == "" {
+		dir, err := os.Getwd()
+		if err != nil {
+			return fmt.Errorf("current directory: %w; name another with --dir: %w", err, fault.Invalid)
+		}
+		opts.Dir = dir
+	}
+	if !cmd.Flags().Changed("umask") && a.connect == "" {
+		opts.Umask = currentUmask()
+	}
+	return nil
+}
+
+// jobFlags are the flags that say what runs and how.
+func jobFlags(cmd *cobra.Command, opts *addOptions) {
+	f := cmd.Flags()
 	f.StringVar(&opts.file, "file", "", "run the script in `FILE`; - is standard input")
 	f.StringVar(&opts.stdin, "stdin", "", "give the command `FILE` as its standard input; - is ours")
 	f.StringVar(&opts.Timeout, "timeout", "", "stop it after `DURATION`")
 	f.StringVar(&opts.Grace, "grace", "", "between TERM and KILL, leave it `DURATION`")
-	f.StringArrayVar(&opts.Lock, "lock", nil, "run only while holding the lock `NAME`; may be repeated")
+	f.StringArrayVar(&opts.Lock, "lock", nil, lockHelp)
+	f.IntVar(&opts.Priority, "priority", 0, "go before others of less `N` that wait for the same; -99 to 99")
 	f.IntVar(&opts.Retries, "retries", 0, "when it fails, try it `N` times more")
+	f.StringVar(&opts.Backoff, "backoff", "", "pause for `DURATION` before the second try; it doubles")
 	f.StringVar(&opts.Label, "label", "", "`TEXT` that list shows")
+	f.StringSliceVar(&opts.Tag, "tag", nil, "`TAG` that list can ask for; several with commas")
 	f.StringArrayVar(&opts.Env, "env", nil, "set `NAME=VALUE`, or NAME to its current value; may be repeated")
 	f.BoolVar(&opts.captureEnv, "capture-env", false, "start from the current environment")
 	f.StringVar(&opts.Dir, "dir", "", "start it in `DIR`, not in the current one")
 	f.StringVar(&opts.Umask, "umask", "", "start it with the octal umask `MODE`, not with the current one")
 	f.StringVar(&opts.Missed, "missed", "", "if its time passes while the daemon is down: `run|skip`")
-	f.BoolVar(&opts.Hold, "hold", false, "do not start it before it is released")
-	return cmd
 }
 
 func runAdd(ctx context.Context, a *app, opts addOptions, args []string) error {
 	if opts.At != "" && opts.In != "" {
 		return fmt.Errorf("--at and --in exclude each other; give one: %w", fault.Invalid)
 	}
-	opts.At = zoned(opts.At, time.Now())
+	now := time.Now()
+	opts.At, opts.Deadline = zoned(opts.At, now), zoned(opts.Deadline, now)
 	if err := takeWork(&opts, args, os.Stdin); err != nil {
 		return err
 	}

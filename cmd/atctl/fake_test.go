@@ -287,11 +287,11 @@ func (f *fake) registry() *control.Registry {
 				return f.turn(verb, in.ID, "", states...)
 			}))
 	}
-	return control.NewRegistry(append(all, vlanOps()...)...)
+	return control.NewRegistry(append(all, engineOps()...)...)
 }
 
-// vlanOps are the real ones, on a store of their own.
-func vlanOps() (all []control.Op) {
+// engineOps are the real ones on VLANs and recurrences, on a store of their own.
+func engineOps() (all []control.Op) {
 	dir, err := os.MkdirTemp(".", "vlans-")
 	if err != nil {
 		panic(err)
@@ -306,8 +306,9 @@ func vlanOps() (all []control.Op) {
 	engine := activation.New(activation.Parts{DB: db, Log: slog.New(slog.DiscardHandler)}, activation.Settings{
 		Pools: vlanstore.Pools{"ostrava": pool("ostrava", 100, 104), "praha": pool("praha", 7, 9)},
 	})
-	for _, op := range ops.Registry(ops.Daemon{Engine: engine, Sections: new(vlanstore.Sections)}).Ops() {
-		if strings.HasPrefix(op.Name, "vlan ") {
+	nobody := func(control.Caller) (*activation.Identity, error) { return nil, nil }
+	for _, op := range ops.Registry(ops.Daemon{Engine: engine, Identity: nobody, Sections: new(vlanstore.Sections)}).Ops() {
+		if strings.HasPrefix(op.Name, "vlan ") || strings.HasPrefix(op.Name, "every ") || op.Name == "next" {
 			all = append(all, *op)
 		}
 	}

@@ -31,7 +31,8 @@ func newReleaseCommand(a *app) *cobra.Command {
 
 func newRunCommand(a *app) *cobra.Command {
 	return newVerbCommand(a, "run", "Start scheduled ones now",
-		`Run starts a job or a reservation now, before its time. It still waits for its locks.`, "scheduled,held", byID)
+		`Run starts a job or a reservation now, before its time. It still waits for its locks, and
+for those that it is to come after.`, "scheduled,held", byID)
 }
 
 func newRetryCommand(a *app) *cobra.Command {

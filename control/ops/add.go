@@ -60,20 +60,16 @@ func (d Daemon) add(ctx context.Context, c control.Caller, ins []control.AddIn) 
 func newJob(in *control.AddIn, now time.Time) (j activation.NewJob, err error) {
 	j = activation.NewJob{
 		Argv: in.Arg, Stdin: []byte(in.Stdin), Dir: in.Dir, Locks: in.Lock, Label: in.Label, Missed: in.Missed, Hold: in.Hold,
+		Priority: in.Priority, After: in.After, Tags: in.Tag,
 	}
-	switch {
-	case in.At != "" && in.In != "":
-		return j, fmt.Errorf("at and in exclude each other: give one of them: %w", fault.Invalid)
-	case in.At != "":
-		if j.At, err = schedule.ParseInstant(in.At, now, time.Local); err != nil {
-			return j, fmt.Errorf("at: %w: %w", err, fault.Invalid)
-		}
-	case in.In != "":
-		pause, err := schedule.ParseIn(in.In)
-		if err != nil {
-			return j, fmt.Errorf("in: %w: %w", err, fault.Invalid)
-		}
-		j.At = now.Add(pause)
+	if j.At, err = when(in.At, in.In, now); err != nil {
+		return j, err
+	}
+	if j.Deadline, err = deadline(in.Deadline, j.At, now); err != nil {
+		return j, err
+	}
+	if j.Backoff, err = duration("backoff", in.Backoff); err != nil {
+		return j, err
 	}
 	if in.Script != "" {
 		if len(in.Arg) > 0 || in.Stdin != "" {
@@ -84,12 +80,8 @@ func newJob(in *control.AddIn, now time.Time) (j activation.NewJob, err error) {
 	if len(in.Env) > 0 {
 		j.Env = make(map[string]string, len(in.Env))
 	}
-	for _, kv := range in.Env {
-		k, v, ok := strings.Cut(kv, "=")
-		if !ok || k == "" {
-			return j, fmt.Errorf("env: want NAME=VALUE, have %q: %w", kv, fault.Invalid)
-		}
-		j.Env[k] = v
+	if err := setEnv(j.Env, in.Env); err != nil {
+		return j, err
 	}
 	if j.Timeout, err = duration("timeout", in.Timeout); err != nil {
 		return j, err
@@ -109,6 +101,56 @@ func newJob(in *control.AddIn, now time.Time) (j activation.NewJob, err error) {
 		j.Umask = &umask
 	}
 	return j, nil
+}
+
+// when reads a job's start: a time, or a duration from now. Zero: none is given.
+func when(at, in string, now time.Time) (time.Time, error) {
+	switch {
+	case at != "" && in != "":
+		return time.Time{}, fmt.Errorf("at and in exclude each other: give one of them: %w", fault.Invalid)
+	case at != "":
+		t, err := schedule.ParseInstant(at, now, time.Local)
+		if err != nil {
+			return t, fmt.Errorf("at: %w: %w", err, fault.Invalid)
+		}
+		return t, nil
+	case in != "":
+		pause, err := schedule.ParseIn(in)
+		if err != nil {
+			return time.Time{}, fmt.Errorf("in: %w: %w", err, fault.Invalid)
+		}
+		return now.Add(pause), nil
+	}
+	return time.Time{}, nil
+}
+
+// deadline reads a deadline: a duration after the start, or a time.
+func deadline(text string, start, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if start.IsZero() {
+		start = now
+	}
+	if d, err := schedule.ParseIn(text); err == nil {
+		return start.Add(d), nil
+	}
+	t, err := schedule.ParseInstant(text, now, time.Local)
+	if err != nil {
+		return t, fmt.Errorf("deadline: want a duration after the start, or a time: %w: %w", err, fault.Invalid)
+	}
+	return t, nil
+}
+
+func setEnv(env map[string]string, assignments []string) error {
+	for _, kv := range assignments {
+		k, v, ok := strings.Cut(kv, "=")
+		if !ok || k == "" {
+			return fmt.Errorf("env: want NAME=VALUE, have %q: %w", kv, fault.Invalid)
+		}
+		env[k] = v
+	}
+	return nil
 }
 
 // duration reads an optional duration. Zero stands for none: no timeout, no grace.

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,6 +60,9 @@ func Registry(d Daemon) *control.Registry {
 		control.DeclareStream("why", control.Viewer, "explain why an activation is in its state", d.why),
 		control.DeclareStream("log", control.Viewer, "the output of an attempt; your own jobs', or all as operator", d.logs),
 		control.DeclareStream("wait", control.Viewer, "wait for an activation's end", d.wait),
+		control.Declare("edit", control.Submitter, "change a job that has not begun", d.edit),
+		control.Declare("progress", control.Submitter, "tell how far a script has come", d.progress),
+		control.Declare("locks", control.Viewer, "who holds each lock, and who waits for it", d.locks),
 		control.Declare("cancel", control.Submitter, "cancel an activation: what runs is stopped and undone", d.cancel),
 		verb("hold", control.Submitter, activation.Hold, "keep an activation from starting"),
 		verb("release", control.Submitter, activation.Release, "let a held activation go on"),
@@ -73,7 +77,7 @@ func Registry(d Daemon) *control.Registry {
 		control.DeclareStream("events", control.Viewer, "follow what happens", d.events),
 		control.DeclareStream("backup", control.Admin, "a copy of the state, in pieces of base64", d.backup),
 		control.Declare("stop", control.Admin, "stop the daemon; what runs goes on", d.stop),
-	}, append(d.vlanOps(), d.atOps()...)...)...)
+	}, slices.Concat(d.vlanOps(), d.everyOps(), d.atOps())...)...)
 }
 
 // by is who asks, for the engine: below operator one has only one's own jobs.
@@ -110,7 +114,7 @@ func (d Daemon) show(ctx context.Context, _ control.Caller, in control.IDIn) (co
 }
 
 func (d Daemon) list(ctx context.Context, _ control.Caller, in control.ListIn) (control.Reply[control.Activation], error) {
-	f := activation.Filter{Owner: in.Owner, Label: in.Label, Kind: activation.Kind(in.Kind)}
+	f := activation.Filter{Owner: in.Owner, Label: in.Label, Tags: in.Tag, Kind: activation.Kind(in.Kind), Recurrence: in.Every}
 	switch f.Kind {
 	case "", activation.Job, activation.Reservation:
 	default:
@@ -264,7 +268,8 @@ func (d Daemon) events(ctx context.Context, _ control.Caller, in control.EventsI
 		if in.ID != "" && in.ID != h.ID {
 			return nil
 		}
-		return send(control.Event{Seq: h.Seq, Time: h.Time, What: h.What, ID: h.ID, State: h.State, Reason: h.Reason})
+		return send(control.Event{Seq: h.Seq, Time: h.Time, What: h.What, ID: h.ID, State: h.State, Reason: h.Reason,
+			Outcome: string(h.Outcome), Phase: h.Phase, Attempt: h.N})
 	})
 }
 

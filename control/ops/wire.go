@@ -29,6 +29,14 @@ func wire(v *activation.View) control.Activation {
 	if v.Kind == activation.Job && v.State == activation.Finished {
 		a.End.Time = v.Since
 	}
+	a.Every, a.Occurrence = v.Recurrence, v.Occurrence
+	a.Priority, a.Tags = v.Priority, v.Tags
+	if p := v.Progress; p != nil && v.Running() {
+		a.Progress = &control.Progress{Text: p.Text, At: p.At}
+		if p.Percent >= 0 {
+			a.Progress.Percent = &p.Percent
+		}
+	}
 	if v.Kind == activation.Job {
 		a.Command = beginning(strings.Join(v.Argv, " "))
 	}
@@ -53,7 +61,8 @@ func (d Daemon) detail(v *activation.View) control.Detail {
 		Activation: wire(v), Generation: v.Generation, Source: v.SourceName(), Devices: v.Devices, Locks: v.Locks,
 		WaitsFor: v.WaitsFor, Activate: v.Argv, Deactivate: v.Undo, Dir: v.Dir, Retries: set.Retries,
 		Missed: v.Missed, Topology: v.Topology, Created: v.Created, Attempts: []control.Attempt{},
-		Timeout: set.Timeout.String(), Grace: set.Grace.String(),
+		Timeout: set.Timeout.String(), Grace: set.Grace.String(), Backoff: set.BackoffFirst.String(),
+		After: v.Record.After, Deadline: v.Deadline,
 	}
 	if v.Kind == activation.Reservation {
 		if out.Activate == nil {
@@ -68,6 +77,9 @@ func (d Daemon) detail(v *activation.View) control.Detail {
 	}
 	if v.Grace != nil {
 		out.Grace = v.Record.Grace.String()
+	}
+	if v.Backoff != nil {
+		out.Backoff = v.Record.Backoff.String()
 	}
 	if v.Retries != nil {
 		out.Retries = *v.Record.Retries
@@ -137,6 +149,9 @@ func explain(v *activation.View) []control.WhyLine {
 	what := "job " + v.ID
 	if v.Kind == activation.Reservation {
 		what = fmt.Sprintf("reservation %s, slot %s to %s", v.ID, rfc3339(v.Start), rfc3339(v.End))
+	}
+	if !v.Occurrence.IsZero() {
+		what += fmt.Sprintf(", which is the occurrence of %s at %s,", v.Recurrence, rfc3339(v.Occurrence))
 	}
 	lines := []control.WhyLine{{Time: v.Created, Text: fmt.Sprintf("%s of %s became known, due at %s", what, owner(v), rfc3339(v.Start))}}
 	for _, a := range v.Attempts {

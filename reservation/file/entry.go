@@ -247,7 +247,12 @@ func (e *entry) env(v *yaml.Node) {
 }
 
 func (e *entry) inline(v *yaml.Node) {
-	w := inliner{b: e.budget}
+	configs, line, err := readConfigs(configFiles(v), e.beside.config("."))
+	if err != nil {
+		e.add(line, "topology: %v", err)
+		return
+	}
+	w := inliner{b: e.budget, configs: configs}
 	if err := w.write(v, 0); err != nil {
 		e.add(e.at("topology"), "topology: %v", err)
 		return

@@ -89,7 +89,7 @@ func (s *Source) LoadIfChanged(ctx context.Context, fingerprint string) (reserva
 
 	if fingerprint != "" && fingerprint == s.fingerprint {
 		for _, name := range s.topologies() {
-			beside.get(name)
+			beside.look(name)
 		}
 		if stamp(pages, notices, beside) == fingerprint {
 			return reservation.Set{Fingerprint: fingerprint}, true, nil
@@ -173,7 +173,7 @@ func stamp(pages []page, notices []string, b *beside) string {
 		_, _ = h.Write(pages[i].data)
 	}
 	for _, name := range b.names() {
-		t := b.get(name)
+		t := b.look(name)
 		_, _ = fmt.Fprintf(h, "topology %d %s %d %s\n", len(name), name, len(t.text), t.fault)
 		_, _ = h.Write([]byte(t.text))
 	}

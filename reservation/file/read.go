@@ -159,17 +159,24 @@ func unreadable(path string, err error) error {
 // A topology is a topology's file, read once a load however many reservations
 // name it.
 type topology struct {
-	text  string
+	text  string // with its startup-configs
 	nodes []string
 	fault string // why it cannot be used
 }
 
-// A beside reads topologies from a directory and from nowhere else, whatever
-// links lie in it.
+// A text is a file as it was read.
+type text struct {
+	text  string
+	fault string // why it cannot be read
+}
+
+// A beside reads topologies, and the configurations that these name, from a
+// directory and from nowhere else, whatever links lie in it.
 type beside struct {
-	root *os.Root
-	mu   sync.Mutex
-	read map[string]*topology
+	root       *os.Root
+	mu         sync.Mutex
+	texts      map[string]text
+	topologies map[string]*topology
 }
 
 func openBeside(dir string) (*beside, error) {
@@ -177,34 +184,83 @@ func openBeside(dir string) (*beside, error) {
 	if err != nil {
 		return nil, unreadable(dir, err)
 	}
-	return &beside{root: root, read: map[string]*topology{}}, nil
+	return &beside{root: root, texts: map[string]text{}, topologies: map[string]*topology{}}, nil
 }
 
 func (b *beside) close()  { _ = b.root.Close() } // a directory that was only read
-func (b *beside) forget() { clear(b.read) }
+func (b *beside) forget() { clear(b.texts); clear(b.topologies) }
 
-// names are the names of all topologies that were asked for, sorted.
-func (b *beside) names() []string { return slices.Sorted(maps.Keys(b.read)) }
+// names are the names of all files that were asked for, sorted.
+func (b *beside) names() []string { return slices.Sorted(maps.Keys(b.texts)) }
 
+// get returns a topology.
 func (b *beside) get(name string) *topology {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	t, ok := b.read[name]
+	t, ok := b.topologies[name]
 	if !ok {
 		t = &topology{}
-		if text, err := b.text(name); err != nil {
-			t.fault = plain(err)
-		} else if t.nodes, err = Nodes(text); err != nil {
-			t.text, t.fault = text, plain(err)
-		} else {
-			t.text = text
+		b.topologies[name] = t
+		f := b.file(name)
+		if t.fault = f.fault; t.fault != "" {
+			return t
 		}
-		b.read[name] = t
+		filled, err := Fill(f.text, b.configLocked(filepath.Dir(name)))
+		if err == nil {
+			t.text = filled
+			t.nodes, err = Nodes(filled)
+		}
+		if err != nil {
+			t.fault = plain(err)
+		}
 	}
 	return t
 }
 
-func (b *beside) text(name string) (string, error) {
+// config returns what reads a startup-config that is named relative to dir.
+func (b *beside) config(dir string) func(name string) ([]byte, error) {
+	read := b.configLocked(dir)
+	return func(name string) ([]byte, error) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return read(name)
+	}
+}
+
+func (b *beside) configLocked(dir string) func(name string) ([]byte, error) {
+	return func(name string) ([]byte, error) {
+		if !filepath.IsLocal(name) {
+			return nil, errors.New("it is not the name of a file in there")
+		}
+		f := b.file(filepath.Join(dir, name))
+		if f.fault != "" {
+			return nil, errors.New(f.fault)
+		}
+		return []byte(f.text), nil
+	}
+}
+
+// look reads a file for its stamp only.
+func (b *beside) look(name string) text {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.file(name)
+}
+
+// file reads a file once. The caller holds mu.
+func (b *beside) file(name string) text {
+	t, ok := b.texts[name]
+	if !ok {
+		var err error
+		if t.text, err = b.read(name); err != nil {
+			t.fault = plain(err)
+		}
+		b.texts[name] = t
+	}
+	return t
+}
+
+func (b *beside) read(name string) (string, error) {
 	f, err := b.root.OpenFile(filepath.FromSlash(name), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", errors.New("there is no such file in the reservations' directory")

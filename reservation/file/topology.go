@@ -23,28 +23,33 @@ import (
 //	    r1: {kind: linux}
 //
 // A topology that cannot be parsed or has no nodes is an error of kind
-// fault.Invalid that has the line. Nothing but the nodes' names is looked at.
+// fault.Invalid that has the line, and so is a startup-config that is a file's name:
+// see [Fill]. Nothing else is looked at.
 func Nodes(topology string) ([]string, error) {
 	if len(topology) > reservation.MaxTopology {
 		return nil, fmt.Errorf("has %d bytes, more than %d: %w", len(topology), reservation.MaxTopology, fault.Invalid)
 	}
-	data := []byte(topology)
-	var root *yaml.Node
-	if bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) && json.Valid(data) {
-		root = jsonNode(data, 1)
-	} else {
-		p := page{data: data}
-		var line int
-		var err error
-		if root, line, err = p.yamlRoot(); err != nil {
-			return nil, fmt.Errorf("line %d: %w: %w", line, err, fault.Invalid)
-		}
+	root, line, err := parseTopology([]byte(topology))
+	var nodes []string
+	if err == nil {
+		nodes, line, err = nodesOf(root)
 	}
-	nodes, line, err := nodesOf(root)
+	if err == nil {
+		_, line, err = readConfigs(configFiles(root), func(string) ([]byte, error) { return nil, errNoDirectory })
+	}
 	if err != nil {
 		return nil, fmt.Errorf("line %d: %w: %w", line, err, fault.Invalid)
 	}
 	return nodes, nil
+}
+
+// parseTopology parses JSON or YAML, or tells the line of what is wrong.
+func parseTopology(data []byte) (root *yaml.Node, line int, err error) {
+	if bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) && json.Valid(data) {
+		return jsonNode(data, 1), 0, nil
+	}
+	p := page{data: data}
+	return p.yamlRoot()
 }
 
 // nodesOf finds the names in a parsed topology, or the line of what is wrong.
@@ -110,8 +115,9 @@ var number = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?
 // with aliases resolved, because aliases may lead out of it. Its output is
 // bounded, whatever the aliases do.
 type inliner struct {
-	buf bytes.Buffer
-	b   *budget
+	buf     bytes.Buffer
+	b       *budget
+	configs map[*yaml.Node]string // what to write instead of these: see Fill
 }
 
 func (w *inliner) write(n *yaml.Node, depth int) error {
@@ -166,6 +172,10 @@ func (w *inliner) write(n *yaml.Node, depth int) error {
 }
 
 func (w *inliner) scalar(n *yaml.Node) {
+	if text, ok := w.configs[n]; ok {
+		w.text(text)
+		return
+	}
 	switch n.ShortTag() {
 	case "!!null":
 		w.buf.WriteString("null")

@@ -1,0 +1,336 @@
+package activation
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"activationd/internal/fault"
+)
+
+// In a line the highest priority goes first, whoever came before; what runs is
+// not disturbed.
+func TestPriority(t *testing.T) {
+	bubble(t, func(s *Settings) { s.MaxParallel = 1 }, func(l *lab) {
+		l.add(NewJob{})
+		l.sleep(time.Millisecond)
+		l.add(NewJob{Priority: -1})
+		l.add(NewJob{})
+		l.add(NewJob{Priority: 5})
+		l.add(NewJob{Priority: 5})
+		l.add(NewJob{Priority: 6})
+		l.sleep(minute)
+		l.ran("1.activate.1 6.activate.1 4.activate.1 5.activate.1 3.activate.1 2.activate.1")
+	})
+}
+
+// Of those who become due at one instant, the highest priority goes first.
+func TestPriorityAtOneInstant(t *testing.T) {
+	for name, locks := range map[string][]string{"slot": nil, "lock": {"a"}} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(s *Settings) {
+				if locks == nil {
+					s.MaxParallel = 1
+				}
+			}, func(l *lab) {
+				at := time.Now().Add(hour)
+				l.add(NewJob{At: at, Locks: locks})
+				l.add(NewJob{At: at, Locks: locks, Priority: -2})
+				l.add(NewJob{At: at, Locks: locks, Priority: 2})
+				l.sleep(2 * hour)
+				l.ran("3.activate.1 1.activate.1 2.activate.1")
+			})
+		})
+	}
+}
+
+func TestSharedLock(t *testing.T) {
+	bubble(t, nil, func(l *lab) {
+		l.add(NewJob{Locks: []string{"a:shared"}})
+		l.sleep(time.Millisecond)
+		l.add(NewJob{Locks: []string{"a:shared"}})
+		l.sleep(time.Millisecond)
+		l.add(NewJob{Locks: []string{"a"}})
+		l.sleep(time.Millisecond)
+		l.add(NewJob{Locks: []string{"a:shared"}})
+		l.add(NewJob{Locks: []string{"a:shared"}})
+		l.sleep(time.Millisecond)
+		l.is("2", "activating")
+		l.because("3", "waits for lock a, held by 1, 2")
+		l.is("4", "waiting") // or the third would wait for ever
+		l.because("4", "waits for lock a:shared, next for 3")
+		l.sleep(1500 * time.Millisecond)
+		l.is("3", "activating")
+		l.sleep(time.Second)
+		l.is("4", "activating")
+		l.is("5", "activating")
+		l.sleep(minute)
+		l.ranInAnyOrder("1.activate.1 2.activate.1 3.activate.1 4.activate.1 5.activate.1")
+	})
+}
+
+func TestCountedLock(t *testing.T) {
+	bubble(t, nil, func(l *lab) {
+		l.script("1", Activate, long)
+		l.add(NewJob{Locks: []string{"net=1/4"}})
+		l.sleep(time.Millisecond)
+		l.add(NewJob{Locks: []string{"net=3/4"}})
+		l.sleep(time.Millisecond)
+		l.add(NewJob{Locks: []string{"net=2/4"}})
+		l.sleep(time.Millisecond)
+		l.add(NewJob{Locks: []string{"net=1/2"}})
+		l.sleep(time.Millisecond)
+		l.is("2", "activating")
+		l.because("3", "waits for lock net=2/4, held by 1, 2")
+		grips, err := l.e.Locks(context.Background())
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		var lines []string
+		for _, g := range grips {
+			line := g.ID + " " + g.Want
+			if g.Waiting {
+				line += " for " + strings.Join(g.For, "+")
+			}
+			lines = append(lines, line)
+		}
+		if got, want := strings.Join(lines, "; "), "1 net=1/4; 2 net=3/4; 3 net=2/4 for 1+2; 4 net=1/2 for 1+2"; got != want {
+			l.t.Errorf("locks: %s, want %s", got, want)
+		}
+		l.sleep(time.Second) // the second has ended
+		l.is("3", "activating")
+		l.because("4", "waits for lock net=1/2, held by 1, 3") // of whose capacity nothing is left
+		l.sleep(time.Second)
+		l.is("4", "activating")
+	})
+}
+
+func TestAfter(t *testing.T) {
+	bubble(t, nil, func(l *lab) {
+		l.script("2", Activate, script{lasts: 2 * time.Second, exit: 1})
+		l.add(NewJob{})
+		l.add(NewJob{})
+		for _, after := range []string{"1", "1:failure", "1:any", "2:success", "2:failure", "2:any"} {
+			l.add(NewJob{After: []string{after}})
+		}
+		l.add(NewJob{After: []string{"3", "7"}})
+		l.sleep(500 * time.Millisecond)
+		l.is("3", "waiting")
+		l.because("3", "waits for the end of 1, which is activating")
+		l.sleep(minute)
+		l.ranInAnyOrder("1.activate.1 2.activate.1 3.activate.1 5.activate.1 7.activate.1 8.activate.1 9.activate.1")
+		l.is("4", "cancelled")
+		l.because("4", "it was to run after a failure of 1, which has succeeded")
+		l.is("6", "cancelled")
+		l.because("6", "it was to run after the success of 2, which ended as failed: activate attempt 1 exited with status 1")
+
+		added, err := l.e.Add(context.Background(), []NewJob{{Argv: []string{"true"}, After: []string{"77"}}})
+		if err != nil || !errors.Is(added[0].Err, fault.NotFound) {
+			l.t.Errorf("after one that is not there: %+v, %v", added, err)
+		}
+	})
+}
+
+// What somebody is to come after is remembered until he has come.
+func TestAfterIsKept(t *testing.T) {
+	bubble(t, func(s *Settings) { s.Keep = hour; s.KeepCount = 1 }, func(l *lab) {
+		l.add(NewJob{})
+		l.sleep(2 * time.Second)
+		l.add(NewJob{At: time.Now().Add(100 * hour), After: []string{"1"}})
+		l.sleep(101 * hour)
+		l.ran("1.activate.1 2.activate.1")
+		l.sleep(48 * hour)
+		if _, err := l.e.Get(context.Background(), "1"); !errors.Is(err, fault.NotFound) {
+			l.t.Errorf("1 is kept though nobody waits for it: %v", err)
+		}
+	})
+}
+
+// A daemon that dies between the end of one and the beginning of the other
+// begins it when it comes back.
+func TestAfterADeath(t *testing.T) {
+	bubble(t, nil, func(l *lab) {
+		l.add(NewJob{Hold: true})
+		l.add(NewJob{After: []string{"1:any"}})
+		l.sleep(time.Second)
+		l.shutDown()
+		l.do(Cancel, "1")
+		l.restart()
+		l.sleep(minute)
+		l.ran("2.activate.1")
+	})
+}
+
+func TestDeadline(t *testing.T) {
+	t.Run("missed while it waits", func(t *testing.T) {
+		bubble(t, nil, func(l *lab) {
+			l.script("1", Activate, long)
+			l.add(NewJob{Locks: []string{"a"}})
+			l.add(NewJob{Locks: []string{"a"}, Deadline: time.Now().Add(minute)})
+			l.add(NewJob{Hold: true, Deadline: time.Now().Add(minute)})
+			l.sleep(minute)
+			l.is("2", "missed")
+			l.because("2", "its deadline passed at "+stamp(time.Now())+", and it had not begun: it was waiting: waits for lock a, held by 1")
+			l.is("3", "missed")
+			l.because("3", "its deadline passed at "+stamp(time.Now())+", and it had not begun: it was held: added on hold")
+		})
+	})
+	t.Run("stopped by it", func(t *testing.T) {
+		bubble(t, nil, func(l *lab) {
+			l.script("1", Activate, script{hangs: true})
+			l.add(NewJob{At: time.Now().Add(minute), Deadline: time.Now().Add(3 * minute)})
+			l.sleep(3*minute - 1)
+			l.is("1", "activating")
+			l.sleep(minute)
+			l.is("1", "timed_out")
+			if got := l.get("1").Since.Sub(l.beganAt("1", Activate, 1)); got != 2*minute {
+				l.t.Errorf("stopped after %v", got)
+			}
+		})
+	})
+	t.Run("no further try after it", func(t *testing.T) {
+		bubble(t, func(s *Settings) { s.Jobs.Retries = 5 }, func(l *lab) {
+			l.script("1", Activate, fails)
+			l.add(NewJob{Deadline: time.Now().Add(10 * time.Second), Backoff: new(8 * time.Second)})
+			l.sleep(10 * time.Second)
+			l.is("1", "failed")
+			l.ran("1.activate.1 1.activate.2")
+		})
+	})
+}
+
+func TestEdit(t *testing.T) {
+	bubble(t, nil, func(l *lab) {
+		l.script("1", Activate, long)
+		l.add(NewJob{Locks: []string{"a"}})
+		l.sleep(time.Millisecond)
+		l.add(NewJob{Locks: []string{"a"}, Label: "x"})
+		l.add(NewJob{At: time.Now().Add(hour), Retries: new(2)})
+		l.sleep(time.Millisecond)
+		edit := func(by By, id string, change func(*NewJob)) error {
+			_, err := l.e.Edit(context.Background(), by, id, func(j *NewJob, _ time.Time) error {
+				change(j)
+				return nil
+			})
+			return err
+		}
+		if err := edit(admin, "2", func(j *NewJob) { j.Label = "y" }); err != nil {
+			l.t.Error(err)
+		}
+		l.is("2", "waiting") // in its place in line
+		if err := edit(admin, "2", func(j *NewJob) { j.Locks = nil }); err != nil {
+			l.t.Error(err)
+		}
+		l.sleep(time.Millisecond)
+		l.is("2", "activating")
+		if got := l.get("2"); got.Label != "y" {
+			l.t.Errorf("label %q", got.Label)
+		}
+		if err := edit(admin, "3", func(j *NewJob) { j.At = time.Now().Add(minute) }); err != nil {
+			l.t.Error(err)
+		}
+		l.sleep(minute)
+		l.is("3", "activating")
+		if got := l.get("3"); got.Record.Retries == nil || *got.Record.Retries != 2 {
+			l.t.Errorf("retries %v", got.Record.Retries)
+		}
+		for _, tt := range []struct {
+			by   By
+			id   string
+			to   func(*NewJob)
+			want error
+		}{
+			{admin, "1", func(*NewJob) {}, fault.Conflict},
+			{admin, "99", func(*NewJob) {}, fault.NotFound},
+		} {
+			if err := edit(tt.by, tt.id, tt.to); !errors.Is(err, tt.want) {
+				l.t.Errorf("%s: %v, want %v", tt.id, err, tt.want)
+			}
+		}
+		id := l.add(NewJob{Owner: "ada", At: time.Now().Add(hour)})
+		if err := edit(By{Name: "eve", UID: 1001, OnlyOwn: true}, id, func(*NewJob) {}); !errors.Is(err, fault.Denied) {
+			l.t.Errorf("another's: %v", err)
+		}
+		if err := edit(admin, id, func(j *NewJob) { j.At = time.Now().Add(-hour) }); !errors.Is(err, fault.Invalid) {
+			l.t.Errorf("into the past: %v", err)
+		}
+		if err := edit(admin, id, func(j *NewJob) { j.Deadline = time.Now().Add(minute) }); !errors.Is(err, fault.Invalid) {
+			l.t.Errorf("a deadline before its start: %v", err)
+		}
+	})
+}
+
+func TestProgress(t *testing.T) {
+	bubble(t, nil, func(l *lab) {
+		l.script("1", Activate, fails, long)
+		id := l.add(NewJob{Owner: "ada", User: &Identity{UID: 7}, Retries: new(1)})
+		l.sleep(time.Millisecond)
+		tell := func(by By, percent int) error {
+			return l.e.Report(context.Background(), by, id, Progress{Percent: percent, Text: "so far"})
+		}
+		if err := tell(By{Name: "eve", UID: 8, OnlyOwn: true}, 1); !errors.Is(err, fault.Denied) {
+			l.t.Errorf("another's: %v", err)
+		}
+		if err := tell(By{Name: "seven", UID: 7, OnlyOwn: true}, 101); !errors.Is(err, fault.Invalid) {
+			l.t.Errorf("101 %%: %v", err)
+		}
+		if err := tell(By{Name: "seven", UID: 7, OnlyOwn: true}, 40); err != nil {
+			l.t.Error(err)
+		}
+		if p := l.get(id).Progress; p == nil || p.String() != "40 % so far" {
+			l.t.Errorf("progress %v", p)
+		}
+		l.sleep(2 * minute)
+		if p := l.get(id).Progress; p != nil {
+			l.t.Errorf("the second attempt has the first one's progress, %v", p)
+		}
+		l.do(Cancel, id)
+		l.sleep(minute)
+		if err := tell(admin, 50); !errors.Is(err, fault.Conflict) {
+			l.t.Errorf("of what does not run: %v", err)
+		}
+	})
+}
+
+func TestHistoryIsBounded(t *testing.T) {
+	for name, tt := range map[string]struct {
+		set  func(*Settings)
+		want int
+	}{
+		"by count": {func(s *Settings) { s.KeepCount = 3 }, 3},
+		"by bytes": {func(s *Settings) { s.KeepBytes = 4 * 4096 }, 4}, // each run leaves 4096
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, tt.set, func(l *lab) {
+				for range 10 {
+					l.add(NewJob{})
+				}
+				l.sleep(30 * time.Second)
+				l.is("1", "succeeded") // one may look for a minute at least
+				l.sleep(minute)
+				n := 0
+				err := l.e.List(context.Background(), Filter{Finished: true}, func(View) error { n++; return nil })
+				if err != nil || n != tt.want {
+					l.t.Errorf("%d are kept, want %d; %v", n, tt.want, err)
+				}
+			})
+		})
+	}
+}
+
+func TestTags(t *testing.T) {
+	bubble(t, nil, func(l *lab) {
+		l.add(NewJob{Tags: []string{"b", "a", "b"}, Hold: true})
+		l.add(NewJob{Tags: []string{"a"}, Hold: true})
+		var ids []string
+		err := l.e.List(context.Background(), Filter{Tags: []string{"a", "b"}}, func(v View) error {
+			ids = append(ids, v.ID+" "+strings.Join(v.Tags, ","))
+			return nil
+		})
+		if err != nil || strings.Join(ids, "; ") != "1 a,b" {
+			l.t.Errorf("%v, %v", ids, err)
+		}
+	})
+}

@@ -1,0 +1,153 @@
+package ops
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"activationd/activation"
+	"activationd/control"
+	"activationd/internal/fault"
+)
+
+// edit changes a job that has not begun.
+func (d Daemon) edit(ctx context.Context, c control.Caller, in control.EditIn) (control.Reply[control.Activation], error) {
+	now := time.Now()
+	r, err := d.Engine.Edit(ctx, by(c), in.ID, func(j *activation.NewJob, start time.Time) error {
+		if err := clearFields(j, in.Clear); err != nil {
+			return err
+		}
+		return change(j, &in, start, now)
+	})
+	if err != nil {
+		return control.Reply[control.Activation]{}, err
+	}
+	a := wire(&activation.View{Record: *r})
+	return control.Reply[control.Activation]{
+		Summary: fmt.Sprintf("id=%s state=%s", a.ID, a.State),
+		Lines:   []control.Activation{a},
+	}, nil
+}
+
+// clearFields takes away what was asked for, so that there is none, or the
+// configuration's holds again.
+func clearFields(j *activation.NewJob, names []string) error {
+	fields := map[string]func(){
+		"lock": func() { j.Locks = nil }, "label": func() { j.Label = "" }, "tag": func() { j.Tags = nil },
+		"deadline": func() { j.Deadline = time.Time{} }, "env": func() { j.Env = nil },
+		"timeout": func() { j.Timeout = nil }, "grace": func() { j.Grace = nil },
+		"retries": func() { j.Retries = nil }, "backoff": func() { j.Backoff = nil },
+	}
+	for _, list := range names {
+		for name := range strings.SplitSeq(list, ",") {
+			if fields[name] == nil {
+				return fmt.Errorf("clear: want one of %s, have %q: %w",
+					strings.Join(slices.Sorted(maps.Keys(fields)), ", "), name, fault.Invalid)
+			}
+			fields[name]()
+		}
+	}
+	return nil
+}
+
+// change sets what is given.
+func change(j *activation.NewJob, in *control.EditIn, start, now time.Time) (err error) {
+	if j.At, err = when(in.At, in.In, now); err != nil {
+		return err
+	}
+	if !j.At.IsZero() {
+		start = j.At
+	}
+	if in.Deadline != "" {
+		if j.Deadline, err = deadline(in.Deadline, start, now); err != nil {
+			return err
+		}
+	}
+	switch {
+	case in.Script != "" && len(in.Arg) > 0:
+		return fmt.Errorf("script excludes arg: %w", fault.Invalid)
+	case in.Script != "":
+		j.Argv, j.Stdin = []string{shell}, []byte(in.Script)
+	case len(in.Arg) > 0:
+		j.Argv, j.Stdin = in.Arg, nil
+	}
+	if len(in.Env) > 0 {
+		if j.Env = maps.Clone(j.Env); j.Env == nil {
+			j.Env = make(map[string]string)
+		}
+		if err := setEnv(j.Env, in.Env); err != nil {
+			return err
+		}
+	}
+	for _, t := range []struct {
+		name, text string
+		field      **time.Duration
+	}{{"timeout", in.Timeout, &j.Timeout}, {"grace", in.Grace, &j.Grace}, {"backoff", in.Backoff, &j.Backoff}} {
+		d, err := duration(t.name, t.text)
+		if err != nil {
+			return err
+		}
+		if d != nil {
+			*t.field = d
+		}
+	}
+	if in.Retries != "" {
+		n, err := strconv.Atoi(in.Retries)
+		if err != nil {
+			return fmt.Errorf("retries: %q is not a whole number: %w", in.Retries, fault.Invalid)
+		}
+		j.Retries = &n
+	}
+	if in.Priority != "" {
+		if j.Priority, err = strconv.Atoi(in.Priority); err != nil {
+			return fmt.Errorf("priority: %q is not a whole number: %w", in.Priority, fault.Invalid)
+		}
+	}
+	for _, s := range []struct {
+		text  string
+		field *string
+	}{{in.Dir, &j.Dir}, {in.Label, &j.Label}, {in.Missed, &j.Missed}} {
+		if s.text != "" {
+			*s.field = s.text
+		}
+	}
+	if len(in.Lock) > 0 {
+		j.Locks = in.Lock
+	}
+	if len(in.Tag) > 0 {
+		j.Tags = in.Tag
+	}
+	return nil
+}
+
+func (d Daemon) progress(ctx context.Context, c control.Caller, in control.ProgressIn) (control.Reply[control.Nothing], error) {
+	p := activation.Progress{Percent: -1, Text: control.OneLine(in.Text)}
+	if in.Percent != "" {
+		n, err := strconv.Atoi(strings.TrimSuffix(in.Percent, "%"))
+		if err != nil || n < 0 {
+			return control.Reply[control.Nothing]{}, fmt.Errorf("percent: want 0 to 100, have %q: %w", in.Percent, fault.Invalid)
+		}
+		p.Percent = n
+	}
+	if err := d.Engine.Report(ctx, by(c), in.ID, p); err != nil {
+		return control.Reply[control.Nothing]{}, err
+	}
+	return control.Reply[control.Nothing]{Summary: "noted"}, nil
+}
+
+func (d Daemon) locks(ctx context.Context, _ control.Caller, _ control.Nothing) (control.Reply[control.Lock], error) {
+	grips, err := d.Engine.Locks(ctx)
+	reply := control.Reply[control.Lock]{}
+	for _, g := range grips {
+		l := control.Lock{Lock: g.Lock, ID: g.ID, Want: g.Want, What: "holds", For: g.For}
+		if g.Waiting {
+			l.What = "waits"
+		}
+		reply.Lines = append(reply.Lines, l)
+	}
+	return reply, err
+}
