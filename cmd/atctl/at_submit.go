@@ -159,8 +159,14 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// prompt reads lines from a terminal.
+// prompt reads lines from a terminal. Whether the daemon is there and lets this
+// user use at is found out before, and not when all has been typed.
 func (p *atProgram) prompt(script, said *bytes.Buffer, when string) error {
+	noJob := control.AtqIn{ID: []string{"0"}}
+	if err := stream(context.Background(), &p.app, "atq", noJob, func(control.AtLines) error { return nil }); err != nil {
+		said.Reset()
+		return p.failure(err)
+	}
 	interrupted := make(chan os.Signal, 1)
 	signal.Notify(interrupted, os.Interrupt)
 	go func() {

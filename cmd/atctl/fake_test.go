@@ -221,6 +221,12 @@ func (f *fake) registry() *control.Registry {
 	all := []control.Op{
 		control.Declare("add", control.Submitter, "", f.add),
 		control.Declare("at", control.Submitter, "", fakeAt),
+		control.Declare("atq", control.Submitter, "", func(_ context.Context, _ caller, _ control.AtqIn) (r control.Reply[control.AtLines], err error) {
+			if _, err := os.Stat("not-allowed"); err == nil {
+				return r, fmt.Errorf("at.allow and at.deny do not let this user use at: %w", fault.Denied)
+			}
+			return r, nil
+		}),
 		control.Declare("list", control.Viewer, "", f.list),
 		control.Declare("show", control.Viewer, "",
 			func(_ context.Context, _ caller, in control.IDIn) (r control.Reply[control.Detail], err error) {

@@ -144,7 +144,14 @@ func readSpoolFile(root *os.Root, name string) (*spoolFile, error) {
 	if err1 != nil || err2 != nil {
 		return nil, nil
 	}
-	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	named, err := root.Lstat(name) // os.Root follows what is no file
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, openKind(err))
+	}
+	if !named.Mode().IsRegular() {
+		return nil, fmt.Errorf("is not a file; it is left alone: %w", fault.Conflict)
+	}
+	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, openKind(err))
 	}
@@ -155,8 +162,8 @@ func readSpoolFile(root *os.Root, name string) (*spoolFile, error) {
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
 	switch {
-	case !ok || !info.Mode().IsRegular():
-		return nil, fmt.Errorf("is not a file; it is left alone: %w", fault.Conflict)
+	case !ok || !os.SameFile(named, info):
+		return nil, fmt.Errorf("has just become another file; it is left alone: %w", fault.Conflict)
 	case info.Mode()&0o100 == 0:
 		return nil, fmt.Errorf("is not complete: at is writing it, or was killed; it is left alone: %w", fault.Conflict)
 	case st.Nlink > 2:

@@ -13,6 +13,7 @@ import (
 // main leaves SIGINT and SIGPIPE to what they do by themselves: end atctl
 // without a word. Nothing that it does needs to be undone, but a backup.
 func main() {
+	useZone(os.Getenv("TZ"))
 	if name := personality(os.Args[0]); name != "" {
 		os.Exit(runAs(name, os.Args[1:]))
 	}
