@@ -92,7 +92,8 @@ func (s *Supervisor) Adopt(k Key) (Found, error) {
 		}
 		pidfd, err := s.openHolder(k)
 		if err == nil {
-			return Found{State: Running}, s.follow(k, pidfd)
+			spec, _ := readSpec(s.RunDir(k)) // without one it has no limit
+			return Found{State: Running}, s.follow(k, pidfd, s.limit(spec))
 		}
 		if time.Now().After(patience) {
 			s.forget(k)

@@ -42,8 +42,11 @@ type Config struct {
 	RunsDir    string // the runs' directories are made in it; it must exist
 	ConfigRoot string // the configuration directories are made in it; it must exist
 	KeptDir    string // the activations' directories are made in it; it must exist when one is; empty: there are none
-	Guard      string // wrapper.GuardSubreaper: do not use cgroups; empty: the best there is
-	Log        *slog.Logger
+	// Patience is for how long after its timeout and grace, or after a stop and the
+	// grace, a run's wrapper may be there; 0: five minutes.
+	Patience time.Duration
+	Guard    string // wrapper.GuardSubreaper: do not use cgroups; empty: the best there is
+	Log      *slog.Logger
 }
 
 // A Supervisor is the set of the runs of a daemon. Its methods may be called
@@ -83,6 +86,9 @@ func New(c Config) (*Supervisor, error) {
 			return nil, err
 		}
 		*dir = abs
+	}
+	if c.Patience == 0 {
+		c.Patience = standardPatience
 	}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -168,7 +174,7 @@ func (s *Supervisor) Start(k Key, spec wrapper.Spec) error {
 		s.forget(k)
 		return err
 	}
-	return s.follow(k, fd)
+	return s.follow(k, fd, s.limit(&spec))
 }
 
 // fill sets what only the supervisor knows.
@@ -208,6 +214,9 @@ func (s *Supervisor) Stop(k Key) error {
 		return nil
 	}
 	err := control(f, func(fd int) error { return unix.PidfdSendSignal(fd, wrapper.StopSignal, nil, 0) })
+	if spec, specErr := readSpec(s.RunDir(k)); err == nil && specErr == nil {
+		err = f.SetReadDeadline(time.Now().Add(spec.Grace + s.config.Patience))
+	}
 	if err == nil || errors.Is(err, unix.ESRCH) || errors.Is(err, os.ErrClosed) {
 		return nil
 	}
