@@ -58,7 +58,6 @@ func (s *Supervisor) await(k Key, f *os.File) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		s.config.Log.Error("a run's wrapper has not ended long after it had to, and is killed; "+
 			"did its script's directory or program lie on a file system that does not answer?", "run", k)
-		// Its process number is that of the pidfd as long as it has not been reaped.
 		err = control(f, func(fd int) error { return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) })
 		if err == nil || errors.Is(err, unix.ESRCH) {
 			_ = f.SetReadDeadline(time.Time{}) // what it may say, awaitExit says too
