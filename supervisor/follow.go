@@ -15,12 +15,17 @@ type followed struct {
 	pidfd *os.File
 	grace time.Duration
 	due   time.Time // when the wrapper should have ended at the latest; zero: whenever it likes; guarded by mu
-	seen  int       // how often it was found stopped since; the follower's own
+	looks int       // how often it was looked at since; the follower's own, as is
+	seen  int       // how often it was found stopped
 }
 
 // patience is how long a wrapper may take beyond what it was told, before it is
 // looked at, and between two looks.
 const patience = 5 * time.Second
+
+// giveUp is after how many looks a wrapper is killed whatever it does: five minutes.
+// It tries for one to write its result to a full disk.
+const giveUp = 60
 
 // follow has a goroutine wait for the end of the wrapper that pidfd refers to.
 func (s *Supervisor) follow(k Key, pidfd int, spec *wrapper.Spec) error {
@@ -89,9 +94,16 @@ func (s *Supervisor) expectEndLocked(f *followed, at time.Time) {
 // overdue looks after a wrapper that should have ended. A script that runs as the
 // wrapper's user can stop it, and then neither a timeout nor a cancel would have
 // an effect: one that is found stopped is let go on, and killed when that does not
-// help. One that is not stopped is at work on a tree that does not die.
+// help. One that is not stopped is at work on a tree that does not die, or waits in
+// the kernel for a file system that does not answer: in the end it is killed, too.
 func (s *Supervisor) overdue(k Key, f *followed) {
 	_ = f.pidfd.SetReadDeadline(time.Now().Add(s.config.Patience)) // fails only when it is closed
+	if f.looks++; f.looks > giveUp {
+		s.config.Log.Error("a wrapper has not ended long after it had to, and is killed; "+
+			"did its script's directory or program lie on a file system that does not answer?", "run", k)
+		_ = control(f.pidfd, func(fd int) error { return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) }) // it may just have ended
+		return
+	}
 	l, err := readLock(s.RunDir(k))
 	if err != nil {
 		return // it is being started

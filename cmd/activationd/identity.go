@@ -18,7 +18,8 @@ import (
 
 // identities are the users as whom jobs run.
 type identities struct {
-	uid int // the daemon's own
+	uid    int // the daemon's own
+	limits limits
 
 	mu    sync.Mutex
 	known map[int]knownIdentity
@@ -69,7 +70,7 @@ func (i *identities) of(c control.Caller) (*activation.Identity, error) {
 	if slices.Contains(id.Groups, c.GID) { // as after newgrp(1), but none that a set-gid program lends
 		id.GID = c.GID
 	}
-	if id.Limits, err = limitsOf(c.PID, c.UID); err != nil {
+	if id.Limits, err = i.limits.of(c.PID, c.UID); err != nil {
 		return nil, err
 	}
 	return &id, nil

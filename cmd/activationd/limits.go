@@ -5,6 +5,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -16,11 +18,51 @@ import (
 var limitNames = [...]string{"cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile",
 	"memlock", "as", "locks", "sigpending", "msgqueue", "nice", "rtprio", "rttime"}
 
-// limitsOf returns the limits of a user's process where they are lower than this
-// one's: a job must not be the way around the limits of who submits it. It is
+// limits remembers the limits of processes that submit: a busy one does so
+// thousands of times in a second. The zero limits knows none.
+type limits struct {
+	mu    sync.Mutex
+	own   *[len(limitNames)]Rlimit
+	known map[int]knownLimits // by pid
+}
+
+type knownLimits struct {
+	uid   int
+	lower []wrapper.Limit
+	until time.Time
+}
+
+// of is limitsOf, or what that returned within the last seconds. If the number is
+// another process's by now, it is one of the same user's.
+func (l *limits) of(pid, uid int) ([]wrapper.Limit, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if k, ok := l.known[pid]; ok && k.uid == uid && time.Now().Before(k.until) {
+		return k.lower, nil
+	}
+	if l.own == nil {
+		own, err := readLimits(os.Getpid())
+		if err != nil {
+			return nil, err
+		}
+		l.own = &own
+	}
+	lower, err := limitsOf(pid, uid, *l.own)
+	if err != nil {
+		return nil, err
+	}
+	if l.known == nil || len(l.known) > 1000 {
+		l.known = make(map[int]knownLimits)
+	}
+	l.known[pid] = knownLimits{uid, lower, time.Now().Add(userMemory)}
+	return lower, nil
+}
+
+// limitsOf returns the limits of a user's process where they are lower than own, the
+// daemon's: a job must not be the way around the limits of who submits it. It is
 // fault.Denied when there is no such process of his. Pid 0 is one in a place
 // that cannot be seen from here, of which nothing is known.
-func limitsOf(pid, uid int) (lower []wrapper.Limit, err error) {
+func limitsOf(pid, uid int, own [len(limitNames)]Rlimit) (lower []wrapper.Limit, err error) {
 	if pid == 0 {
 		return nil, nil
 	}
@@ -32,10 +74,6 @@ func limitsOf(pid, uid int) (lower []wrapper.Limit, err error) {
 	his, err := readLimits(pid)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", gone(pid), err)
-	}
-	own, err := readLimits(os.Getpid())
-	if err != nil {
-		return nil, err
 	}
 	for n, l := range his {
 		if n == unix.RLIMIT_NOFILE {
