@@ -3,6 +3,7 @@ package supervisor_test
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -15,7 +16,10 @@ func TestStuckWrapper(t *testing.T) {
 	b.Close()
 	b.config.Patience = 20 * time.Millisecond
 	b.config.Atwrap = filepath.Join(t.TempDir(), "atwrap")
-	if err := os.WriteFile(b.config.Atwrap, []byte("#!/bin/sh\n[ -e /proc/$$/fd/3 ] && exec sleep 300\nexec "+atwrap+"\n"), 0o700); err != nil {
+	syscall.ForkLock.RLock() // or a child of another test has it open for writing when it is executed
+	err := os.WriteFile(b.config.Atwrap, []byte("#!/bin/sh\n[ -e /proc/$$/fd/3 ] && exec sleep 300\nexec "+atwrap+"\n"), 0o700)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		t.Fatal(err)
 	}
 	b.open()

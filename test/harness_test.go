@@ -199,13 +199,22 @@ func writeFile(path, text string, mode os.FileMode) error {
 	}
 	// The new file begins with a dot, which a directory of reservations skips.
 	part := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".part")
-	if err := os.WriteFile(part, []byte(text), mode); err != nil {
+	if err := writeAlone(part, []byte(text), mode); err != nil {
 		return err
 	}
 	if err := os.Chmod(part, mode); err != nil {
 		return err
 	}
 	return os.Rename(part, path)
+}
+
+// writeAlone writes a file while nobody else here forks: a child that has not come
+// to its own program yet has the file open for writing, too, and until then it
+// cannot be executed (ETXTBSY).
+func writeAlone(path string, data []byte, mode os.FileMode) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return os.WriteFile(path, data, mode)
 }
 
 // script writes an executable script and returns its path.

@@ -302,7 +302,7 @@ func TestSetUID(t *testing.T) {
 			t.Fatal(err)
 		}
 		program, script := d.dir+"/id", d.script("script", "id -u\n")
-		if err := os.WriteFile(program, text, 0o755); err != nil {
+		if err := writeAlone(program, text, 0o755); err != nil {
 			t.Fatal(err)
 		}
 		for _, file := range []string{program, script} {

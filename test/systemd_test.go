@@ -101,7 +101,7 @@ func (d *daemon) prepareUnits(b *beacon) {
 		if err := os.MkdirAll(d.dir+"/bin", 0o755); err != nil {
 			d.t.Fatal(err)
 		}
-		if err := os.WriteFile(d.dir+"/bin/"+name, data, 0o755); err != nil {
+		if err := writeAlone(d.dir+"/bin/"+name, data, 0o755); err != nil {
 			d.t.Fatal(err)
 		}
 	}
