@@ -63,9 +63,30 @@ func (t *txn) mayHold(by By, holder string) error {
 	return by.check(r)
 }
 
-// ReleaseVLAN gives back one id on the word of by. See [vlanstore.Release].
-func (e *Engine) ReleaseVLAN(ctx context.Context, by By, domain string, id int) (vlanstore.Lease, error) {
-	return e.editVLAN(ctx, "released", by, func(t *txn) (vlanstore.Lease, error) { return vlanstore.Release(t, domain, id) })
+// inUse says why what a holder has is not to be given back: he is an activation
+// that will do so itself when nothing of it is on the switches any more.
+func (t *txn) inUse(holder string) error {
+	r, err := t.get(holder)
+	switch {
+	case errors.Is(err, fault.NotFound):
+		return nil
+	case err != nil:
+		return err
+	case r.State != Finished && (r.Dirty || r.State == Activating):
+		return fmt.Errorf("%s is %s: its VLANs may be on the switches, and come back when it has been deactivated; force takes them all the same: %w", holder, r.State, fault.Conflict)
+	}
+	return nil
+}
+
+// ReleaseVLAN gives back one id on the word of by, but not of who uses it, unless
+// it is forced. See [vlanstore.Release].
+func (e *Engine) ReleaseVLAN(ctx context.Context, by By, domain string, id int, force bool) (vlanstore.Lease, error) {
+	return e.editVLAN(ctx, "released", by, func(t *txn) (l vlanstore.Lease, err error) {
+		if l, err = vlanstore.Release(t, domain, id); err == nil && !force {
+			err = t.inUse(l.Holder)
+		}
+		return l, err
+	})
 }
 
 // QuarantineVLAN lets nobody have an id. See [vlanstore.Quarantine].
@@ -77,7 +98,16 @@ func (e *Engine) QuarantineVLAN(ctx context.Context, by By, domain string, id in
 
 // FreeVLAN takes an id out of quarantine. See [vlanstore.Free].
 func (e *Engine) FreeVLAN(ctx context.Context, by By, domain string, id int) (vlanstore.Lease, error) {
-	return e.editVLAN(ctx, "taken out of quarantine", by, func(t *txn) (vlanstore.Lease, error) { return vlanstore.Free(t, domain, id) })
+	return e.editVLAN(ctx, "taken out of quarantine", by, func(t *txn) (vlanstore.Lease, error) {
+		l, err := vlanstore.Free(t, domain, id)
+		if err != nil {
+			return l, err
+		}
+		if r, err := t.get(l.Holder); err == nil && r.Running() || err == nil && r.State == Active {
+			return l, fmt.Errorf("%s is %s and may have it on the switches; free it when it has ended: %w", l.Holder, r.State, fault.Conflict)
+		}
+		return l, nil
+	})
 }
 
 func (e *Engine) editVLAN(ctx context.Context, what string, by By, edit func(*txn) (vlanstore.Lease, error)) (l vlanstore.Lease, err error) {
@@ -110,9 +140,15 @@ func (e *Engine) Pools(ctx context.Context) (us []vlanstore.Use, err error) {
 }
 
 // ReleaseVLANs gives back all that holder has, or what he has for one link, on
-// the word of by. It returns what was given back.
-func (e *Engine) ReleaseVLANs(ctx context.Context, by By, holder, link string) (freed []vlanstore.Lease, err error) {
+// the word of by, but not of who uses it, unless it is forced. It returns what was
+// given back.
+func (e *Engine) ReleaseVLANs(ctx context.Context, by By, holder, link string, force bool) (freed []vlanstore.Lease, err error) {
 	err = e.update(ctx, func(t *txn) (err error) {
+		if !force {
+			if err := t.inUse(holder); err != nil {
+				return err
+			}
+		}
 		freed, err = vlanstore.ReleaseLeased(t, holder, link)
 		return err
 	})

@@ -160,10 +160,10 @@ func TestWhoMayHoldVLANs(t *testing.T) {
 			}
 		}
 		l.vlans("100 leased maintenance, 101 leased r1")
-		if ls, err := l.e.ReleaseVLANs(context.Background(), admin, "maintenance", ""); err != nil || len(ls) != 1 {
+		if ls, err := l.e.ReleaseVLANs(context.Background(), admin, "maintenance", "", false); err != nil || len(ls) != 1 {
 			l.t.Errorf("release: %v, %v", ls, err)
 		}
-		if _, err := l.e.ReleaseVLANs(context.Background(), admin, "maintenance", ""); !errors.Is(err, fault.NotFound) {
+		if _, err := l.e.ReleaseVLANs(context.Background(), admin, "maintenance", "", false); !errors.Is(err, fault.NotFound) {
 			l.t.Errorf("release again: %v", err)
 		}
 		l.vlans("101 leased r1")
@@ -253,4 +253,39 @@ func TestKeptDirectory(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestVLANsInUse: no word of an admin's that is not forced gives another what is on
+// the switches for a lab that is up.
+func TestVLANsInUse(t *testing.T) {
+	announced(t, withPool, one(0, hour, "sw1"), func(l *lab, _ *fakeSource) {
+		ctx := context.Background()
+		if err := l.lease(admin, "r1", "l1", "l2"); err != nil {
+			l.t.Fatal(err)
+		}
+		refused := func(what string, err error) {
+			l.t.Helper()
+			if !errors.Is(err, fault.Conflict) {
+				l.t.Errorf("%s: %v", what, err)
+			}
+		}
+		l.sleep(minute)
+		l.is("r1", "active")
+		_, err := l.e.ReleaseVLANs(ctx, admin, "r1", "", false)
+		refused("release of all", err)
+		_, err = l.e.ReleaseVLAN(ctx, admin, "x", 100, false)
+		refused("release of one", err)
+		if _, err := l.e.QuarantineVLAN(ctx, admin, "x", 101, "odd"); err != nil {
+			l.t.Error(err)
+		}
+		_, err = l.e.FreeVLAN(ctx, admin, "x", 101)
+		refused("free", err)
+		l.vlans("100 leased r1, 101 quarantined r1: odd (root)")
+		if _, err := l.e.ReleaseVLAN(ctx, admin, "x", 100, true); err != nil {
+			l.t.Errorf("release by force: %v", err)
+		}
+		l.sleep(2 * hour)
+		l.is("r1", "succeeded")
+		l.vlans("")
+	})
 }

@@ -344,6 +344,7 @@ type VLANReleaseIn struct {
 	ID     int    `arg:"id"`
 	Holder string `arg:"holder"`
 	Link   string `arg:"link"`
+	Force  bool   `arg:"force"` // also from an activation that may have it on the switches
 }
 
 // VLANIn names one id.

@@ -145,7 +145,8 @@ func newVLANReleaseCommand(a *app) *cobra.Command {
 		Use:   "release {DOMAIN ID... | --holder HOLDER [--link LINK]}",
 		Short: "Take VLANs back from who has them",
 		Long: `Release takes ids back, though no deactivation has proved that no switch has them any
-more: you say so. It does that with ids of a domain, or with all that a holder has.`,
+more: you say so. It does that with ids of a domain, or with all that a holder has.
+What an activation may have on the switches just now it takes with --force only.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if in.Holder == "" && in.Link == "" {
 				return wants(2, 0, "a domain and ids, or --holder")(cmd, args)
@@ -157,12 +158,13 @@ more: you say so. It does that with ids of a domain, or with all that a holder h
 				return a.tell(cmd.Context(), "vlan release", in)
 			}
 			return a.eachVLAN(cmd.Context(), "vlan release", args, func(domain string, id int) any {
-				return control.VLANReleaseIn{Domain: domain, ID: id}
+				return control.VLANReleaseIn{Domain: domain, ID: id, Force: in.Force}
 			})
 		},
 	}
 	cmd.Flags().StringVar(&in.Holder, "holder", "", "all that `HOLDER` has")
 	cmd.Flags().StringVar(&in.Link, "link", "", "only what the holder has for `LINK`")
+	cmd.Flags().BoolVar(&in.Force, "force", false, "also from an activation that may have it on the switches")
 	return cmd
 }
 

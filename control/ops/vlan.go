@@ -96,10 +96,10 @@ func (d Daemon) vlanRelease(ctx context.Context, c control.Caller, in control.VL
 		return control.Reply[control.VLANLease]{}, fmt.Errorf("give either domain and id, or a holder, and a link of his if it is to be one only: %w", fault.Invalid)
 	}
 	if all {
-		ls, err := d.Engine.ReleaseVLANs(ctx, by(c), in.Holder, in.Link)
+		ls, err := d.Engine.ReleaseVLANs(ctx, by(c), in.Holder, in.Link, in.Force)
 		return leases(ls...), err
 	}
-	return one(d.Engine.ReleaseVLAN(ctx, by(c), in.Domain, in.ID))
+	return one(d.Engine.ReleaseVLAN(ctx, by(c), in.Domain, in.ID, in.Force))
 }
 
 func (d Daemon) vlanQuarantine(ctx context.Context, c control.Caller, in control.VLANQuarantineIn) (control.Reply[control.VLANLease], error) {
