@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,10 +25,16 @@ func (w *Work) lockDevice(ctx context.Context, name string) (unlock func(), err 
 		return nil, fmt.Errorf("%s: where those who write to devices wait for each other: %w: %w", name, err, fault.Denied)
 	}
 	file := filepath.Join(w.Locks, name+".lock")
-	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) { // and only then: of another's file in a directory for all O_CREAT is refused
+		f, err = os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o666)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", name, err, fault.Denied)
 	}
+	// Root by hand and the scripts' user wait for each other. Nobody else comes into the
+	// directory. It is another's file if that fails, who has done it.
+	_ = f.Chmod(0o666)
 	got := make(chan error, 1)
 	go func() {
 		for {

@@ -130,6 +130,32 @@ func (d *directories) make(uid int) error {
 	return nil
 }
 
+// lendDevices makes the directory where those who write to devices wait for each
+// other (see atctl-lab), and gives it to the user as whom reservations' scripts run.
+// To others it is closed, because whoever has one of the locks in it keeps a device;
+// only where there are several such users it is open.
+func (d *directories) lendDevices(uids []int) error {
+	path := filepath.Join(d.Runtime, "devices")
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%w; --runtime-dir names another place: %w", err, fault.Invalid)
+	}
+	if os.Getuid() != 0 { // it is ours already
+		return nil
+	}
+	uid, mode := 0, fs.FileMode(0o700)
+	switch len(uids) {
+	case 0:
+	case 1:
+		uid = uids[0]
+	default:
+		mode = 0o777 | fs.ModeSticky
+	}
+	if err := errors.Join(os.Lchown(path, uid, -1), os.Chmod(path, mode)); err != nil {
+		return fmt.Errorf("%w: %w", err, fault.Internal)
+	}
+	return nil
+}
+
 // makeDirectory makes a directory with this mode, whatever the umask. One that
 // is there keeps its mode, but nobody else may be able to put something else in
 // the place of what is in it: root's only root, a user's only he and root.

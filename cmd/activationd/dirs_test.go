@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -164,5 +165,32 @@ func TestFindAtwrap(t *testing.T) {
 	}
 	if _, err := findAtwrap(own, s); err == nil {
 		t.Error("a directory passes for --atwrap")
+	}
+}
+
+// TestLendDevices gives the directory of the devices' locks to who needs it, and to
+// nobody else.
+func TestLendDevices(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to give a directory away")
+	}
+	d := directories{Runtime: t.TempDir()}
+	for _, tt := range []struct {
+		uids []int
+		uid  uint32
+		mode fs.FileMode
+	}{
+		{[]int{65534}, 65534, 0o700}, {nil, 0, 0o700}, {[]int{5, 65534}, 0, 0o777 | fs.ModeSticky}, {[]int{5}, 5, 0o700},
+	} {
+		if err := d.lendDevices(tt.uids); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(filepath.Join(d.Runtime, "devices"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Uid != tt.uid || info.Mode()&(fs.ModePerm|fs.ModeSticky) != tt.mode {
+			t.Errorf("for %v: %v, of %d", tt.uids, info.Mode(), st.Uid)
+		}
 	}
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"activationd/activation"
@@ -64,7 +66,18 @@ func (c *core) settings(conf *Config) (activation.Settings, error) {
 		}
 		set.Sources[activation.SourceKey(s.Name())] = d
 	}
-	return set, nil
+	return set, c.Dirs.lendDevices(scriptUsers(&set))
+}
+
+// scriptUsers lists as whom reservations' scripts run, but root.
+func scriptUsers(set *activation.Settings) []int {
+	uids := make(map[int]bool)
+	for _, d := range append(slices.Collect(maps.Values(set.Sources)), set.Reservations) {
+		if d.User != nil && d.User.UID != 0 {
+			uids[d.User.UID] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(uids))
 }
 
 func (c *core) defaults(r Reservations) (activation.Defaults, error) {
