@@ -261,6 +261,9 @@ func TestLogin(t *testing.T) {
 			if s != nil {
 				s.Close()
 			}
+			if err != nil && tt.password != "" && strings.Contains(err.Error(), string("got "+tt.password)) {
+				t.Errorf("the error has the password: %v", err)
+			}
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			// The line was flushed when it was opened, and an empty user was one more: who is

@@ -277,7 +277,7 @@ func (h *hostile) login() bool {
 				return true
 			}
 		}
-		h.print("% Login invalid\n")
+		h.print("% Login invalid, got " + password + "\n") // some do
 	}
 }
 

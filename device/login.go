@@ -74,7 +74,7 @@ func (s *Session) loginStep(ctx context.Context, tries *login) (done bool, err e
 	line := s.term.line()
 	for _, l := range s.term.take() {
 		if is(s.dialog.failed, l) {
-			tries.said = strings.TrimSpace(l)
+			tries.said = s.clean(strings.TrimSpace(l)) // some repeat what was typed
 		}
 	}
 	switch {
@@ -85,7 +85,7 @@ func (s *Session) loginStep(ctx context.Context, tries *login) (done bool, err e
 			return false, tries.refused()
 		}
 		if s.target.Login.User == "" {
-			return false, fmt.Errorf("asks %q, and its credentials have no user: %w", line, fault.Denied)
+			return false, fmt.Errorf("asks %q, and its credentials have no user: %w", s.clean(line), fault.Denied)
 		}
 		s.loggedIn = true
 		return false, s.say(ctx, s.target.Login.User)
@@ -98,7 +98,7 @@ func (s *Session) loginStep(ctx context.Context, tries *login) (done bool, err e
 			return false, tries.refused()
 		}
 		if s.target.Login.Password == "" {
-			return false, fmt.Errorf("asks %q, and its credentials have no password: %w", line, fault.Denied)
+			return false, fmt.Errorf("asks %q, and its credentials have no password: %w", s.clean(line), fault.Denied)
 		}
 		s.loggedIn = true
 		return false, s.say(ctx, string(s.target.Login.Password))
