@@ -72,6 +72,8 @@ func TestInventoryFaults(t *testing.T) {
 		{"a trunk's port is an access port", "sw1:t0 -- sw2:t0", "sw1:p1 -- sw2:t0", "i:9: sw1:p1: is in use"},
 		{"a trunk to a device", "sw1:t0 -- sw2:t0", "sw1:t0 -- h1:t0", `i:9: "sw1:t0 -- h1:t0": a trunk joins two switches`},
 		{"a trunk to itself", "sw1:t0 -- sw2:t0", "sw1:t0 -- sw1:t1", "not one with itself"},
+		{"one console for two", "telnet://192.0.2.2", "rfc2217://192.0.2.3:7001", "i:5: sw2: connect: rfc2217://192.0.2.3:7001 is the console of r1, too, on line 6"},
+		{"a setting that the plan has", "{platform: linux}", "{platform: linux, settings: {vlan: '7'}}", "i:7: h1: settings: vlan: is what the plan says"},
 		{"a setting of two lines", "{platform: linux}", `{platform: linux, settings: {a: "b\nc"}}`, "i:7: h1: settings: a: must be a line of text"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

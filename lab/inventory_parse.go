@@ -161,6 +161,9 @@ func checkLine(s string) error {
 	return nil
 }
 
+// planned are the names that a template has from the plan.
+var planned = []string{"vlan", "port", "link", "domain", "device"}
+
 func (r *reader) device(n *yaml.Node, name, dir string) *Device {
 	d := &Device{Name: name}
 	what := name + ": "
@@ -185,7 +188,12 @@ func (r *reader) device(n *yaml.Node, name, dir string) *Device {
 			d.Limits = r.limits(v, in)
 		case "settings":
 			d.Settings = map[string]string{}
-			r.named(v, in, func(k, v *yaml.Node) { d.Settings[k.Value] = r.word(v, in+": "+k.Value, checkLine) })
+			r.named(v, in, func(k, v *yaml.Node) {
+				if slices.Contains(planned, k.Value) {
+					r.fault(k, "%s: %s: is what the plan says, and no setting", in, k.Value)
+				}
+				d.Settings[k.Value] = r.word(v, in+": "+k.Value, checkLine)
+			})
 		default:
 			r.unknown(k, what, "platform, domain, connect, credentials, host_key, old_algorithms, pace, limits and settings")
 		}
@@ -283,6 +291,7 @@ func (inv *Inventory) hasPlatform(name string) bool {
 // check notes what is wrong between the parts.
 func (inv *Inventory) check(r *reader) {
 	platforms := map[string]bool{}
+	consoles := map[string]*Device{}
 	for _, name := range slices.Sorted(maps.Keys(inv.Devices)) {
 		d := inv.Devices[name]
 		if _, asked := platforms[d.Platform]; !asked {
@@ -300,6 +309,12 @@ func (inv *Inventory) check(r *reader) {
 		}
 		if d.IsSwitch() && d.Connect == "" {
 			r.add(d.Line, "%s: is a switch, and has no connect", name)
+		}
+		// A console is one device's. Behind one SSH server there may be several.
+		if other := consoles[d.Connect]; other != nil {
+			r.add(d.Line, "%s: connect: %s is the console of %s, too, on line %d", name, d.Connect, other.Name, other.Line)
+		} else if d.Connect != "" && !strings.HasPrefix(d.Connect, "ssh:") {
+			consoles[d.Connect] = d
 		}
 		if strings.HasPrefix(d.Connect, "ssh:") && d.HostKeys == (device.HostKeys{}) {
 			r.add(d.Line, "%s: has no host_key; without it nobody knows who answers", name)
