@@ -57,7 +57,7 @@ func (t *turn) spec(r *Record, a *Attempt, number uint64) wrapper.Spec {
 	}
 	// A job of the daemon's own user shall have no more than he has himself; a
 	// reservation's script may need what the daemon was given for it.
-	s.NoCaps = !r.slot() && !t.set.SwitchUsers
+	s.NoCaps = !r.slot() && !t.set.SwitchUsers && user != nil && user.UID != 0
 	s.Topology = slices.Clone(t.topology(r.ID, "applied"))
 	s.Env = environment(t.set, d, r, phase, s.Attempt, number, user)
 	return s

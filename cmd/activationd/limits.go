@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -85,8 +86,8 @@ func limitsOf(pid, uid int, own [len(limitNames)]Rlimit) (lower []wrapper.Limit,
 		}
 	}
 	// The number may have become another's after he connected. If that is his too,
-	// the limits are.
-	if !isUser(pid, uid) || unix.PidfdSendSignal(fd, 0, nil, 0) != nil {
+	// the limits are; and root can give himself any.
+	if uid != 0 && !isUser(pid, uid) || unix.PidfdSendSignal(fd, 0, nil, 0) != nil {
 		return nil, gone(pid)
 	}
 	return lower, nil
@@ -97,10 +98,26 @@ func gone(pid int) error {
 		"it has to wait for the reply: %w", pid, fault.Denied)
 }
 
-// readLimits reads what /proc/PID/limits has of a process, which anybody may:
-// prlimit(2) wants a capability. A line for each limit, in their numbers' order,
-// begins with a name of 26 columns; the soft and the hard limit follow.
+// readLimits returns the limits of a process, in their numbers' order. Of other
+// users' prlimit(2) tells with a capability only, which a daemon that was put
+// under restraint may not have; then they stand in /proc, which takes longer.
 func readLimits(pid int) (ls [len(limitNames)]Rlimit, err error) {
+	for n := range ls {
+		var l unix.Rlimit
+		if err := unix.Prlimit(pid, n, nil, &l); errors.Is(err, unix.EPERM) {
+			return readProcLimits(pid)
+		} else if err != nil {
+			return ls, err
+		}
+		ls[n] = Rlimit{Soft: l.Cur, Hard: l.Max}
+	}
+	return ls, nil
+}
+
+// readProcLimits reads /proc/PID/limits, where a line for each limit, in their
+// numbers' order, begins with a name of 26 columns; the soft and the hard limit
+// follow.
+func readProcLimits(pid int) (ls [len(limitNames)]Rlimit, err error) {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/limits")
 	if err != nil {
 		return ls, err
@@ -129,6 +146,10 @@ func readLimits(pid int) (ls [len(limitNames)]Rlimit, err error) {
 // isUser tells whether a process is a user's: by its real uid, or its effective
 // one, which the kernel has told of who connected.
 func isUser(pid, uid int) bool {
+	var st unix.Stat_t // the effective one, of most processes; it is quicker told than the rest
+	if unix.Stat("/proc/"+strconv.Itoa(pid), &st) == nil && int(st.Uid) == uid {
+		return true
+	}
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
 		return false

@@ -253,6 +253,7 @@ func (c *child) prepare() (step int, err syscall.Errno) {
 //go:nosplit
 func (c *child) user() (step int, err syscall.Errno) {
 	if c.uid >= 0 {
+		newKeyring()
 		var p uintptr
 		if len(c.groups) > 0 {
 			p = uintptr(unsafe.Pointer(&c.groups[0]))
@@ -279,6 +280,19 @@ func (c *child) user() (step int, err syscall.Errno) {
 		}
 	}
 	return 0, 0
+}
+
+// newKeyring gives this process a session keyring of its own, see keyrings(7). In
+// the daemon's, which all would share, one user's script would possess the keys
+// that another's put there. It is a thread's, so the wrapper could not have one for
+// it; and it is taken as root, whose quota it counts to. Where there are no
+// keyrings, or a filter forbids them, there is nothing to be shared.
+//
+//go:norace
+//go:nosplit
+func newKeyring() {
+	const anonymous = 0
+	syscall.RawSyscall(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, anonymous, 0)
 }
 
 // resetOOM makes this process as likely as others to be killed for memory. The

@@ -22,7 +22,7 @@ func (w *run) makeConfigDir() error {
 	err := syscall.Mkdir(dir, 0o700)
 	if err == syscall.EEXIST {
 		aside := dir + AsideInfix + strconv.Itoa(int(boottime()))
-		if err := syscall.Rename(dir, aside); err != nil {
+		if err := renameMounted(unix.AT_FDCWD, dir, unix.AT_FDCWD, aside); err != nil {
 			return err
 		}
 		w.note("a dead namesake's configuration directory was moved to " + aside)
@@ -90,7 +90,7 @@ func SaveConfig(path string, runDir int) error {
 	if path == "" {
 		return nil
 	}
-	err := unix.Renameat(unix.AT_FDCWD, path, runDir, ConfigDir)
+	err := renameMounted(unix.AT_FDCWD, path, runDir, ConfigDir)
 	switch {
 	case err == nil || err == syscall.ENOENT:
 		return nil
@@ -110,6 +110,22 @@ func SaveConfig(path string, runDir int) error {
 		m.err = err
 	}
 	return m.err
+}
+
+// renameMounted renames a configuration directory, also if something is mounted
+// on it: its owner may do that where FUSE is to be had, and it would be in the way
+// of who gets its name next. The name itself only the daemon can change.
+func renameMounted(from int, old string, to int, name string) error {
+	const most = 16 // mounts, one on the other
+	for range most {
+		if err := unix.Renameat(from, old, to, name); err != syscall.EBUSY {
+			return err
+		}
+		if err := unix.Unmount(old, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+			return err
+		}
+	}
+	return syscall.EBUSY
 }
 
 // A mover moves a tree to another file system, and remembers its first fault.

@@ -93,6 +93,35 @@ func TestSaveConfig(t *testing.T) {
 	}
 }
 
+// What is mounted on the directory is not in the way of who has its name next.
+func TestSaveConfigUnmounts(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to mount")
+	}
+	dir := t.TempDir()
+	from, run := filepath.Join(dir, "123"), filepath.Join(dir, "run")
+	for _, err := range []error{os.Mkdir(from, 0o700), os.Mkdir(run, 0o700)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if err := syscall.Mount("none", from, "tmpfs", 0, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		for syscall.Unmount(from, syscall.MNT_DETACH) == nil { // what a failure has left
+		}
+	})
+	if err := SaveConfig(from, openDir(t, run)); err != nil {
+		t.Errorf("SaveConfig = %v", err)
+	}
+	if _, err := os.Lstat(from); err == nil {
+		t.Error("the directory is still there")
+	}
+}
+
 // What exceeds the bounds is left out, said, and removed all the same.
 func TestSaveConfigIsBounded(t *testing.T) {
 	from, to := t.TempDir(), t.TempDir()

@@ -158,9 +158,6 @@ func (w *run) prepare() (c *child, failure string) {
 	if err != nil {
 		return nil, errnoText("script", err)
 	}
-	if w.spec.UID >= 0 {
-		newKeyring()
-	}
 	if err := w.makeConfigDir(); err != nil {
 		return nil, errnoText("configuration directory", err)
 	}

@@ -47,15 +47,6 @@ func writeAll(fd int, b []byte) (int, error) {
 // closeFD closes what was only read, or was written and has been checked.
 func closeFD(fd int) { _ = syscall.Close(fd) }
 
-// newKeyring gives this process, and so its script, a session keyring of its
-// own, see keyrings(7). In the daemon's, which all would share, one user's script
-// would possess the keys that another's put there. Where there are no keyrings,
-// or a filter forbids them, there is nothing to be shared.
-func newKeyring() {
-	const joinSessionKeyring, anonymous = unix.KEYCTL_JOIN_SESSION_KEYRING, 0
-	_, _, _ = syscall.RawSyscall(unix.SYS_KEYCTL, joinSessionKeyring, anonymous, 0)
-}
-
 // boottime is the clock of /proc/<pid>/stat: it goes on in suspend and nobody
 // can set it.
 func boottime() time.Duration { return clock(unix.CLOCK_BOOTTIME) }

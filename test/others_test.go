@@ -1,0 +1,160 @@
+package test
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"activationd/control"
+)
+
+// secret is what only the owner of a job, and operators, may get to see.
+const secret = "xyzzy"
+
+// TestOthersJobs asks for everything there is, as everybody there is, and looks
+// for what is not theirs.
+func TestOthersJobs(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	needProgram(t, "setpriv")
+	d := newDaemon(t, "listen: [{address: '127.0.0.1:0'}]\naccess: {operators: [mail], viewers: [games], admins: [bin]}\n"+
+		"sources: [{files: DIR/reservations.yaml}]\n")
+	d.write("reservations.yaml", `reservations:
+- {id: 1@x, owner: group7, start: 2030-01-01T10:00:00Z, end: 2030-01-01T12:00:00Z, devices: [sw9], activate: [/`+secret+`/up], deactivate: [/`+secret+`/down],
+   topology: {name: `+secret+`, topology: {nodes: {r1: {}}}}}
+`, 0o644)
+	d.start()
+	d.must("reload")
+	owner := func(args ...string) string { return d.addAs(nobody, nobody, args...) }
+	jobs := []string{
+		owner("--label", secret, "--tag", secret, "--env", "A="+secret, "--hold", "--lock", "sw1", "--", "echo", secret),
+		owner("--label", secret, "--", "sh", "-c", "echo "+secret+"; exit 3"),
+		owner("--label", secret, "--", "/"+secret),
+	}
+	d.ended(jobs[1], "failed", 3)
+	d.ended(jobs[2], "failed", 127)
+	if o := d.atctlAs(nobody, nobody, "cancel", "--reason", secret, jobs[0]); o.status != 0 {
+		t.Fatalf("%+v", o)
+	}
+	const mail, bin = 8, 2
+	for _, tt := range []struct {
+		name     string
+		uid      int
+		gid      int
+		connect  bool
+		jobs     bool
+		reserved bool
+	}{
+		{"the owner", nobody, nobody, false, true, false},
+		{"another submitter", 1, 1, false, false, false},
+		{"a viewer", games, gamesGroup, false, false, false},
+		{"an operator", mail, mail, false, true, true},
+		{"an admin", bin, bin, false, true, true},
+		{"somebody on the loopback", 1, 1, true, false, true},
+	} {
+		ask := func(args ...string) output {
+			if tt.connect {
+				args = append([]string{"--connect", d.tcp()}, args...)
+			}
+			return d.atctlAs(tt.uid, tt.gid, args...)
+		}
+		for _, id := range append(jobs, "1@x") {
+			sees := tt.jobs
+			if id == "1@x" {
+				sees = tt.reserved
+			}
+			shown := ""
+			for _, args := range [][]string{{"show", id}, {"show", "--json", id}, {"why", id}, {"why", "--json", id}, {"list", "--all", "--json"}, {"list", "--all"}} {
+				o := ask(args...)
+				if o.status != 0 || !strings.Contains(o.out, id) {
+					t.Errorf("%s: atctl %q: %+v", tt.name, args, o)
+				}
+				if args[0] != "list" { // that has everything
+					shown += o.out
+				} else if !tt.jobs && strings.Contains(o.out, secret) {
+					t.Errorf("%s: atctl %q tells\n%s", tt.name, args, o.out)
+				}
+			}
+			if strings.Contains(shown, secret) != sees {
+				t.Errorf("%s: of %s is told\n%s", tt.name, id, shown)
+			}
+			v := parse[control.Detail](t, ask("show", "--json", id).out)
+			if v.ID != id || v.State == "" || v.Owner == "" || v.Hidden == sees || v.RunDirectory != "" && !sees {
+				t.Errorf("%s: of %s is told %+v", tt.name, id, v)
+			}
+		}
+		for _, args := range [][]string{{"list", "--all", "--label", secret}, {"list", "--all", "--tag", secret}} {
+			if o := ask(args...); (o.out != "") != tt.jobs {
+				t.Errorf("%s: atctl %q: %+v", tt.name, args, o)
+			}
+		}
+		if o := ask("log", jobs[1]); (o.status == 0) != tt.jobs || strings.Contains(o.out+o.err, secret) != tt.jobs {
+			t.Errorf("%s: the log: %+v", tt.name, o)
+		}
+		if o := ask("log", "-f", jobs[1]); (o.status == 0) != tt.jobs {
+			t.Errorf("%s: the log, followed: %+v", tt.name, o)
+		}
+		if o := ask("wait", "--json", jobs[1]); o.status != 3 || strings.Contains(o.out, secret) != tt.jobs {
+			t.Errorf("%s: wait: %+v", tt.name, o)
+		}
+	}
+	for uid, told := range map[int]bool{nobody: true, mail: true, 1: false, games: false} {
+		if text := d.eventsUntil(uid, jobs[0], "finished"); strings.Contains(text, secret) != told {
+			t.Errorf("user %d is told\n%s", uid, text)
+		}
+	}
+	// Whoever comes over the loopback is nobody: he has no jobs, and none is his.
+	for _, args := range [][]string{{"add", "--", "true"}, {"cancel", jobs[1]}, {"retry", jobs[1]}} {
+		if o := d.atctl(append([]string{"--connect", d.tcp()}, args...)...); o.status != 5 {
+			t.Errorf("atctl --connect %q: %+v, want status 5", args, o)
+		}
+	}
+	if o := d.atctl("--connect", d.tcp(), "hold", "1@x"); o.status != 0 {
+		t.Errorf("the reservation, held over TCP: %+v", o)
+	}
+	// An operator may do much with root's job, but not say what root runs.
+	roots := d.add("--hold", "--", "true")
+	for _, args := range [][]string{{"--", "id"}, {"--env", "LD_PRELOAD=/tmp/x"}, {"--dir", "/tmp"}} {
+		if o := d.atctlAs(mail, mail, append([]string{"edit", roots}, args...)...); o.status != 5 {
+			t.Errorf("atctl edit %q of root's job by an operator: %+v, want status 5", args, o)
+		}
+	}
+	if o := d.atctlAs(mail, mail, "edit", roots, "--priority", "3"); o.status != 0 {
+		t.Errorf("atctl edit --priority of root's job by an operator: %+v", o)
+	}
+	d.nothingLeft()
+}
+
+// eventsUntil returns what atctl events tells a user, from the first that is
+// known, until an activation is in a state.
+func (d *daemon) eventsUntil(uid int, id, state string) (text string) {
+	d.t.Helper()
+	cmd := exec.Command("setpriv", fmt.Sprintf("--reuid=%d", uid), "--regid=1", "--clear-groups", d.bin+"/atctl", "events", "--json", "--since", "1")
+	cmd.Env = append(os.Environ(), "ACTIVATIOND_SOCKET="+d.socket)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	hang := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+	defer hang.Stop()
+	lines := bufio.NewScanner(out)
+	found := false
+	for !found && lines.Scan() {
+		text += lines.Text() + "\n"
+		e := parse[control.Event](d.t, lines.Text())
+		found = e.ID == id && e.State == state
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if !found {
+		d.t.Fatalf("atctl events as %d does not tell that %s is %s:\n%s", uid, id, state, text)
+	}
+	return text
+}
