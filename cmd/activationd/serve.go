@@ -48,15 +48,16 @@ func serve(ctx context.Context, d *daemon) error {
 			d.log.Error("closing the store", "err", err)
 		}
 	}()
-	c, err := newCore(d, db)
-	if err != nil {
-		return err
-	}
-	defer c.runs.Close()
 	doors, err := openListeners(ctx, d.Config, d.Inherited)
 	if err != nil {
 		return err
 	}
+	defer closeDoors(doors)
+	c, err := newCore(d, db, unixAddress(doors))
+	if err != nil {
+		return err
+	}
+	defer c.runs.Close()
 	tasks := []func(context.Context) error{
 		c.timer.Run,
 		c.engine.Run,
@@ -95,6 +96,7 @@ type core struct {
 	engine *activation.Engine
 	server *line.Server
 	tokens line.Tokens
+	socket string // the Unix socket's path, which may be systemd's choice
 	users  identities
 	stop   chan bool // true: drain; capacity one
 
@@ -102,8 +104,8 @@ type core struct {
 	config *Config    // what is in force
 }
 
-func newCore(d *daemon, db *bolt.DB) (*core, error) {
-	c := &core{daemon: d, db: db, config: d.Config, stop: make(chan bool, 1)}
+func newCore(d *daemon, db *bolt.DB, socket string) (*core, error) {
+	c := &core{daemon: d, db: db, config: d.Config, socket: socket, stop: make(chan bool, 1)}
 	c.users = identities{uid: d.surroundings.uid}
 	var err error
 	if c.timer, err = schedule.NewTimer(); err != nil {
