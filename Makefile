@@ -10,6 +10,7 @@ BIN      := bin
 DESTDIR  ?=
 KILLS    ?= 200
 FUZZTIME ?= 10s
+RUNS     ?= 30000
 PKG      ?= ./...
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -25,7 +26,7 @@ NO_SKIPS := $(if $(CI),$(if $(filter 0,$(shell id -u)),-no-skips))
 ROOT     := $(filter 0,$(shell id -u))
 GOTEST    = go run ./scripts/gotest $(NO_SKIPS)
 
-.PHONY: help build demo test test-short test-lab unit whole bench torture lint vet shellcheck fuzz clean install install-deps
+.PHONY: help build demo test test-short test-lab test-at unit whole bench torture lint vet shellcheck fuzz clean install install-at install-deps
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-12s %s\n' "$$t" "$$d"; done
@@ -47,6 +48,12 @@ ifneq ($(ROOT),)
 	@scripts/install-deps lab
 endif
 	$(GOTEST) -race -timeout 10m -count=1 ./test/lab
+
+test-at: ## at's grammar of times, tried on the real at; RUNS=30000 timespecs
+ifneq ($(ROOT),)
+	@scripts/install-deps at
+endif
+	$(GOTEST) -timeout 30m -count=1 ./schedule/timespec -args -at-runs=$(RUNS)
 
 install-deps:
 ifneq ($(ROOT),)
@@ -97,6 +104,9 @@ install: build ## into $(DESTDIR)$(PREFIX)
 	for unit in activationd.service activationd.socket; do \
 		sed 's|/usr/bin/|$(PREFIX)/bin/|' scripts/units/$$unit >'$(DESTDIR)$(PREFIX)/lib/systemd/system/'$$unit; \
 	done
+
+install-at: install ## at, atq, atrm and batch, too: links to atctl, beside it
+	for name in at atq atrm batch; do ln -sf atctl '$(DESTDIR)$(PREFIX)/bin/'$$name; done
 
 clean: ## what make made
 	rm -rf bin dist

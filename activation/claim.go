@@ -47,11 +47,11 @@ func (t *turn) grant(r *Record) (claimed, changed bool, err error) {
 	}
 	if lacks := t.awaited(r); lacks != "" {
 		changed = !r.Awaits || r.Line > 0
-		r.Line, r.ForSlot, r.Awaits, r.Reason = 0, false, true, waitsFor+lacks
+		r.Line, r.ForSlot, r.ForLoad, r.Awaits, r.Reason = 0, false, false, true, waitsFor+lacks
 		return false, changed, nil
 	}
 	lacks := t.blocker(r)
-	forSlot := false
+	forSlot, forLoad := false, false
 	switch {
 	case lacks != "":
 	case t.draining:
@@ -64,20 +64,24 @@ func (t *turn) grant(r *Record) (claimed, changed bool, err error) {
 		}
 	}
 	if lacks == "" {
+		lacks = t.busy(r)
+		forLoad = lacks != ""
+	}
+	if lacks == "" {
 		return true, true, t.claim(r, Activate)
 	}
-	if r.Line > 0 && r.ForSlot == forSlot && strings.HasPrefix(r.Reason, waitsFor) {
+	if r.Line > 0 && r.ForSlot == forSlot && r.ForLoad == forLoad && strings.HasPrefix(r.Reason, waitsFor) {
 		return false, false, nil // what it waits for now is told to whoever asks: see view
 	}
 	if r.Line == 0 {
 		if r.Line, err = count(t, lineNumber); err != nil {
 			return false, false, err
 		}
-		if limit := t.set.Of(r).WaitLimit; limit > 0 {
+		if limit := t.set.Of(r).WaitLimit; limit > 0 && r.AtJob == nil {
 			r.Until = t.now.Add(limit)
 		}
 	}
-	r.ForSlot, r.Awaits, r.Reason = forSlot, false, waitsFor+lacks
+	r.ForSlot, r.ForLoad, r.Awaits, r.Reason = forSlot, forLoad, false, waitsFor+lacks
 	return false, true, nil
 }
 
@@ -130,9 +134,9 @@ func (t *turn) claim(r *Record, phase string) error {
 		return err
 	}
 	key := supervisor.Key{ID: r.ID, Phase: phase, N: a.N}
-	t.starts = append(t.starts, start{key, t.spec(r, &a, n), r.slot()})
+	t.starts = append(t.starts, start{key, t.spec(r, &a, n), r.slot(), r.MailOf})
 	t.news = append(t.news, Happening{Time: t.now, What: "attempt.started", ID: r.ID, State: string(r.State),
-		Reason: fmt.Sprintf("%s attempt %d", phase, a.N)})
+		Reason: fmt.Sprintf("%s attempt %d", phase, a.N), Phase: phase, N: a.N})
 	return nil
 }
 
@@ -173,6 +177,13 @@ func (e *Engine) start(starts []start) (failed []supervisor.Exit) {
 				return
 			}
 			spec.Env = append(spec.Env, "ACTIVATION_KEEP_DIR="+dir)
+		}
+		if about := starts[i].mail; about != "" {
+			var err error
+			if spec.Stdin, err = letter(e.parts.Runs, spec.Stdin, about); err != nil {
+				errs[i] = fmt.Errorf("output of %s: %w: %w", about, err, fault.Invalid)
+				return
+			}
 		}
 		errs[i] = e.parts.Runs.Start(key, spec)
 	})

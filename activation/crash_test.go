@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"activationd/internal/fault"
+	"activationd/store"
 	"activationd/supervisor"
 )
 
@@ -257,5 +259,29 @@ func TestBrokenRecord(t *testing.T) {
 		l.do(RunNow, broken)
 		l.sleep(minute)
 		l.is(broken, "succeeded")
+	})
+}
+
+// TestMissingRecord: of a store that has fewer records than it should, nothing runs.
+func TestMissingRecord(t *testing.T) {
+	bubble(t, nil, func(l *lab) {
+		id := l.add(NewJob{At: time.Now().Add(hour)})
+		l.shutDown()
+		var record []byte
+		change := func(fn func(store.Tx) error) {
+			if err := l.db.Update(context.Background(), fn); err != nil {
+				l.t.Fatal(err)
+			}
+		}
+		change(func(tx store.Tx) error {
+			record = slices.Clone(tx.Get(key(id)))
+			return tx.Delete(key(id))
+		})
+		e := New(l.e.parts, l.set)
+		if err := e.Run(context.Background()); !errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "has 0 activations, and should have 1") {
+			l.t.Errorf("Run = %v", err)
+		}
+		change(func(tx store.Tx) error { return tx.Put(key(id), record) })
+		l.start()
 	})
 }

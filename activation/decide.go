@@ -43,7 +43,7 @@ func (r *Record) decide(l look) Event {
 			return Due
 		case late > missedAfter && r.Missed == MissedSkip:
 			return Miss
-		case !r.slot() && late > max(missedAfter, l.missedGrace):
+		case !r.slot() && r.AtJob == nil && late > max(missedAfter, l.missedGrace):
 			return Miss
 		}
 		return Due

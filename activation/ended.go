@@ -30,7 +30,8 @@ func (t *turn) ended(x supervisor.Exit) error {
 		t.free++
 	}
 	said := Describe(a)
-	t.news = append(t.news, Happening{Time: t.now, What: "attempt.ended", ID: r.ID, State: string(r.State), Reason: said})
+	t.news = append(t.news, Happening{Time: t.now, What: "attempt.ended", ID: r.ID, State: string(r.State), Reason: said,
+		Phase: a.Phase, N: a.N, Failed: a.Result.Exit != 0 && a.Result.Reason != wrapper.Disarmed})
 	ev := t.verdict(r, a)
 	r.Stopped = false
 	if err := t.apply(r, ev, said); err != nil {
@@ -45,6 +46,11 @@ func (t *turn) ended(x supervisor.Exit) error {
 	}
 	if err != nil {
 		return err
+	}
+	if r.State == Finished && r.AtJob != nil {
+		if err := t.mail(r, a); err != nil {
+			return err
+		}
 	}
 	if _, err := t.advance(r); err != nil {
 		return err

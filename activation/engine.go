@@ -49,7 +49,9 @@ type Parts struct {
 	Boot  string // an id of this boot of the machine, such as /proc/sys/kernel/random/boot_id
 	// Nodes names the nodes of a topology, or says what is wrong with it.
 	Nodes func(topology string) ([]string, error)
-	Log   *slog.Logger
+	// Load is the load average of the last minute; nil: batch jobs do not wait.
+	Load func() (float64, error)
+	Log  *slog.Logger
 }
 
 // An Engine makes so what the records say. Make it with [New]; [Engine.Run] is
@@ -72,6 +74,7 @@ type Engine struct {
 	wakeAt   atomic.Int64  // for when the alarm is set, in Unix nanoseconds; written by Run only
 	running  atomic.Int64  // open attempts of phase activate; written by Run only
 	open     int           // open attempts of both phases; Run's own
+	looked   time.Time     // when the load average was looked at for a batch job; Run's own
 	newBoot  bool          // the machine was started anew, and the store does not know; Run's own, until its first turn
 	rebooted bool          // the same, and there was a daemon before; Run's own, until its first turn
 	evidence chan struct{} // capacity one: there is evidence to be removed, or something in kept.over
@@ -101,6 +104,7 @@ const minKeep = time.Minute
 func (e *Engine) Configure(set Settings) {
 	set.MaxParallel = max(1, set.MaxParallel)
 	set.Keep = max(minKeep, set.Keep)
+	set.BatchInterval = max(minBatchInterval, set.BatchInterval)
 	e.set.Store(&set)
 	e.poke()
 }
@@ -174,7 +178,7 @@ func (e *Engine) update(ctx context.Context, fn func(*txn) error) error {
 }
 
 func (e *Engine) begin(tx store.Tx) *txn {
-	return &txn{Tx: tx, now: time.Now().Round(0), set: e.set.Load(), log: e.parts.Log}
+	return &txn{Tx: tx, now: time.Now().Round(0), set: e.set.Load(), log: e.parts.Log, parts: &e.parts}
 }
 
 // retryPause is how long Run waits before it tries again to write what it could
@@ -196,7 +200,8 @@ func (e *Engine) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-retry.C:
-		case <-e.parts.Alarm.C():
+		case wake := <-e.parts.Alarm.C():
+			w.steady = w.steady && !wake.Stepped
 		case <-e.poked:
 		case pong := <-e.alive:
 			close(pong)

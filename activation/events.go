@@ -16,6 +16,11 @@ type Happening struct {
 	ID     string
 	State  string
 	Reason string
+
+	Outcome Outcome // of what has finished
+	Phase   string  // of an attempt
+	N       int     // which attempt of the phase; 0: it is about none
+	Failed  bool    // the attempt did not do what it should have
 }
 
 // keepHappenings is how many happenings are kept at most, and half of it how many at least,

@@ -27,7 +27,11 @@ import (
 //	f/SOURCE                 fingerprint and rejects of the source's last load
 //	t/ID/source|link|applied topologies: announced, by linkconf, in force
 //	p/RUN                    evidence that is to be removed
+//	at/q/ID                  at's jobs that have not ended: a line of atq
+//	at/i/SPOOLFILE           files of atd's spool that were imported: the job's id
+//	q/=load/LINE/ID          who waits for a low load average
 //	n/NAME                   numbers: see the constants
+//	e/ y/ m/ k/              recurrences: see recurrence.go
 //
 // Holders and queues are an index: they follow from the records' states, and
 // are written in the transaction that changes these.
@@ -46,6 +50,9 @@ const (
 	loadKey     = "f/"
 	topologyKey = "t/"
 	evidenceKey = "p/"
+	atKey       = "at/q/"
+	spoolKey    = "at/i/"
+	loadQueue   = "=load"
 
 	jobNumber   = "n/job"        // the newest job's
 	generation  = "n/generation" // the newest load's

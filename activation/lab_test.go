@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,8 +90,9 @@ type lab struct {
 	runs      *fakeRuns
 	alarm     *fakeAlarm
 	m         *mortal
-	dieAtOnce int    // the next daemon dies after so many calls; 0: it does not
-	after     func() // see mortalStore; for daemons that are started from then on
+	dieAtOnce int          // the next daemon dies after so many calls; 0: it does not
+	loadAvg   atomic.Value // the load average, a float64; none: 0
+	after     func()       // see mortalStore; for daemons that are started from then on
 	stop      func()
 	err       error // Run's
 }
@@ -134,6 +136,10 @@ func (l *lab) prepare() {
 	l.runs, l.alarm = newFakeRuns(l.w, l.m), newFakeAlarm()
 	l.e = New(Parts{
 		DB: mortalStore{l.db, l.m, l.after}, Runs: l.runs, Alarm: l.alarm, Boot: l.boot, Nodes: fakeNodes, Log: slog.New(slog.DiscardHandler),
+		Load: func() (float64, error) {
+			load, _ := l.loadAvg.Load().(float64)
+			return load, nil
+		},
 	}, l.set)
 	l.e.SetSources(l.srcs)
 }

@@ -48,6 +48,8 @@ type LoadOptions struct {
 type loader struct {
 	mu      sync.Mutex
 	sources []Source
+	rules   []Rule // recurrences that the configuration declares
+	ruled   bool   // that was said
 	next    *round
 	failed  map[string]string // by source, of its last load
 	token   chan struct{}     // capacity one

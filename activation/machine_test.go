@@ -62,6 +62,8 @@ func history(t *testing.T, rt *rapid.T) {
 			"link":      m.link,
 			"lease":     m.lease,
 			"lease2":    m.lease,
+			"recur":     m.recur,
+			"recur2":    m.recur,
 			"sleep":     m.sleep,
 			"sleep2":    m.sleep,
 			"die":       m.die,
@@ -71,6 +73,7 @@ func history(t *testing.T, rt *rapid.T) {
 			"full":      m.full,
 			"configure": m.configure,
 			"drain":     m.drain,
+			"busy":      m.busy,
 		})
 		m.finish(rt)
 	})
@@ -85,6 +88,7 @@ type machine struct {
 	rt      *rapid.T
 
 	promises []promise
+	occurred map[string]string // which activation an occurrence became
 }
 
 var (
@@ -104,7 +108,7 @@ func subset(t *rapid.T, all []string, label string) (some []string) {
 }
 
 func newMachine(t *testing.T, rt *rapid.T) *machine {
-	m := &machine{rt: rt}
+	m := &machine{rt: rt, occurred: make(map[string]string)}
 	draw := rapid.Custom(func(t *rapid.T) script {
 		s := script{
 			lasts:   rapid.SampledFrom([]time.Duration{0, time.Second, 20 * time.Second, 10 * minute}).Draw(t, "lasts"),
@@ -137,6 +141,7 @@ func newMachine(t *testing.T, rt *rapid.T) *machine {
 	m.l.set.ArmAhead = rapid.SampledFrom([]time.Duration{0, 50 * time.Millisecond}).Draw(rt, "arm")
 	m.l.set.Jobs.WaitLimit = rapid.SampledFrom([]time.Duration{0, 5 * minute}).Draw(rt, "limit")
 	m.l.set.Reservations.WaitLimit = m.l.set.Jobs.WaitLimit
+	m.l.set.BatchLoad = 1.5
 	m.l.w.scripts = func(k supervisor.Key) script {
 		h := fnv.New32()
 		_, _ = h.Write([]byte(k.String()))
@@ -210,7 +215,7 @@ func (m *machine) check(rt *rapid.T) {
 	if l.err != nil && !l.m.isDead() && !errors.Is(l.err, context.Canceled) {
 		rt.Fatalf("the engine has failed: %v", l.err)
 	}
-	if faults := append(l.unsound(), m.broken()...); len(faults) > 0 {
+	if faults := append(append(l.unsound(), m.broken()...), m.recurred()...); len(faults) > 0 {
 		rt.Fatalf("%s\n%s", strings.Join(faults, "\n"), m.dump())
 	}
 }
@@ -258,6 +263,7 @@ func (m *machine) mind(rt *rapid.T, err error) {
 func (m *machine) finish(rt *rapid.T) {
 	l := m.l
 	m.calm = true
+	l.loadAvg.Store(0.0)
 	for _, k := range l.w.live() {
 		l.w.kill(k)
 	}
@@ -265,6 +271,7 @@ func (m *machine) finish(rt *rapid.T) {
 	l.restart()
 	time.Sleep(2 * retryPause)
 	synctest.Wait()
+	m.endRecurrences(rt)
 	for _, id := range m.ids() {
 		if _, err := l.e.Do(context.Background(), admin, id, Release, ""); err == nil {
 			synctest.Wait()

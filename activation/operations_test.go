@@ -34,6 +34,10 @@ func (m *machine) add(rt *rapid.T) {
 	}
 	j.Missed = rapid.SampledFrom([]string{"", MissedSkip}).Draw(rt, "missed")
 	j.Hold = rapid.IntRange(0, 5).Draw(rt, "hold") == 0
+	if rapid.IntRange(0, 3).Draw(rt, "at") == 0 {
+		j.AtJob = &AtJob{Queue: rapid.SampledFrom([]string{"a", "b", "Z"}).Draw(rt, "queue")}
+		j.At = j.At.Add(-rapid.SampledFrom([]time.Duration{0, 0, 1000 * hour}).Draw(rt, "late"))
+	}
 	added, err := m.l.e.Add(context.Background(), []NewJob{j})
 	m.mind(rt, err)
 	if err == nil {
@@ -159,6 +163,7 @@ func (m *machine) power(rt *rapid.T) {
 	m.l.shutDown()
 	m.l.w.powerLoss()
 	m.l.boot += "'"
+	time.Sleep(time.Second) // no two boots are at one instant, which is what tells their occurrences apart
 	if rapid.Bool().Draw(rt, "died again") {
 		m.l.dieAtOnce = rapid.IntRange(0, 6).Draw(rt, "calls")
 	}
@@ -175,7 +180,13 @@ func (m *machine) full(*rapid.T) {
 func (m *machine) configure(rt *rapid.T) {
 	m.l.set.MaxParallel = rapid.IntRange(1, 3).Draw(rt, "parallel")
 	m.l.set.ArmAhead = rapid.SampledFrom([]time.Duration{0, 50 * time.Millisecond, 2 * time.Second}).Draw(rt, "arm")
+	m.l.set.BatchInterval = rapid.SampledFrom([]time.Duration{0, minute, hour}).Draw(rt, "interval")
 	m.l.e.Configure(m.l.set)
+}
+
+// busy makes the load average high or low.
+func (m *machine) busy(rt *rapid.T) {
+	m.l.loadAvg.Store(rapid.SampledFrom([]float64{0, 1.4, 9}).Draw(rt, "load"))
 }
 
 func (m *machine) drain(rt *rapid.T) {

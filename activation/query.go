@@ -66,6 +66,9 @@ func (t *txn) view(r *Record) View {
 			v.Reason = waitsFor + b // as it is now, not as it was when it came into line
 		} else if r.ForSlot {
 			v.WaitsFor = append(v.WaitsFor, "a free slot")
+		} else if r.ForLoad {
+			w := t.waitsForLoad()
+			v.WaitsFor, v.Reason = append(v.WaitsFor, w), waitsFor+w
 		}
 	}
 	return v
@@ -78,7 +81,9 @@ type Filter struct {
 	Owner    string
 	Kind     Kind
 	Label    string
-	Tags     []string // all of them
+	// Recurrence is whose activations are asked for.
+	Recurrence string
+	Tags       []string // all of them
 }
 
 func (f *Filter) match(r *Record) bool {
@@ -88,6 +93,7 @@ func (f *Filter) match(r *Record) bool {
 	case f.Owner != "" && f.Owner != r.Owner:
 	case f.Kind != "" && f.Kind != r.Kind:
 	case f.Label != "" && f.Label != r.Label:
+	case f.Recurrence != "" && f.Recurrence != r.Recurrence:
 	case slices.ContainsFunc(f.Tags, func(tag string) bool { return !slices.Contains(r.Tags, tag) }):
 	default:
 		return true

@@ -106,6 +106,12 @@ func (e *Engine) load(ctx context.Context, o LoadOptions) (Report, error) {
 			}
 			rep.merge(part)
 		}
+		part, err := e.declare(t)
+		if err != nil {
+			return err
+		}
+		applied = applied || part.Added+part.Changed+part.Removed > 0
+		rep.merge(part)
 		if o.DryRun {
 			return errDryRun
 		}

@@ -76,7 +76,11 @@ type Record struct {
 	After        []string          `json:"after,omitempty"`    // a job's: see parseAfter
 	Deadline     time.Time         `json:"deadline,omitzero"`  // a job's: not later
 	Tags         []string          `json:"tags,omitempty"`
-	TopologyName string            `json:"topology,omitempty"` // "inline", or the file's name
+	TopologyName string            `json:"topology,omitempty"`   // "inline", or the file's name
+	Recurrence   string            `json:"recurrence,omitempty"` // whose occurrence a job is
+	Occurrence   time.Time         `json:"occurrence,omitzero"`  // which; none if it was run beside them
+	AtJob        *AtJob            `json:"at_job,omitempty"`     // a job of at(1)'s
+	MailOf       string            `json:"mail_of,omitempty"`    // it sends the output of that run
 
 	// What has become of it.
 	Held     []string  `json:"held,omitempty"`     // the locks that it holds
@@ -94,6 +98,8 @@ type Record struct {
 	Line     uint64    `json:"line,omitempty"`     // its place among those who wait; 0: not in line
 	ForSlot  bool      `json:"for_slot,omitempty"` // in line for a free slot; all its locks are free
 	Awaits   bool      `json:"awaits,omitempty"`   // waiting for the end of others, and in no line yet
+	ForLoad  bool      `json:"for_load,omitempty"` // in line for a low load average; all else is free
+	Forced   bool      `json:"forced,omitempty"`   // somebody wants it now, whatever the load average is
 	Stopped  bool      `json:"stopped,omitempty"`  // the open attempt was asked to stop
 	Progress *Progress `json:"progress,omitempty"` // as the script told it last
 	Ns       [2]int    `json:"ns,omitzero"`        // numbers of the newest attempts of the phases

@@ -93,6 +93,9 @@ func (e *Engine) stopIfAsked(ctx context.Context, k supervisor.Key) {
 func (e *Engine) survey(ctx context.Context, w *work) error {
 	return e.parts.DB.View(ctx, func(tx store.Tx) error {
 		t := e.begin(tx)
+		if err := t.complete(); err != nil {
+			return err
+		}
 		last := string(tx.Get(bootID))
 		e.newBoot, e.rebooted = last != e.parts.Boot, last != "" && last != e.parts.Boot
 		w.adopt, w.ids = nil, nil
@@ -119,6 +122,29 @@ func (e *Engine) survey(ctx context.Context, w *work) error {
 	})
 }
 
+// countedAtOnce is up to how many records are counted when the daemon starts; of
+// more, that would keep those waiting who are due.
+const countedAtOnce = 100_000
+
+// complete tells whether the records are all there: a page of the file that was
+// damaged so that it is sound, but has fewer, shows nowhere else.
+func (t *txn) complete() error {
+	want, have := 0, 0
+	for _, s := range States {
+		want += int(number(t, stateNumber+string(s)))
+	}
+	if want > countedAtOnce {
+		return nil
+	}
+	for range t.Scan(recordKey, "") {
+		have++
+	}
+	if have != want {
+		return fmt.Errorf("the state has %d activations, and should have %d: it is damaged; stop activationd, move the state file away, and put the newest backup in its place: %w", have, want, fault.Invalid)
+	}
+	return nil
+}
+
 // firstInLine lists who is first in line for any lock.
 func (t *txn) firstInLine() (ids []string) {
 	for from := queueKey; ; {
@@ -140,6 +166,9 @@ func (t *txn) firstInLine() (ids []string) {
 // and activated again while its slot lasts: a lab does not outlive a power loss.
 func (t *turn) boot(id string) error {
 	if err := t.Put(bootID, []byte(id)); err != nil || !t.rebooted {
+		return err
+	}
+	if err := t.atBoot(); err != nil {
 		return err
 	}
 	var ids []string

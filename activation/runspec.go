@@ -48,6 +48,9 @@ func (t *turn) spec(r *Record, a *Attempt, number uint64) wrapper.Spec {
 	if r.Umask != nil {
 		s.Umask = *r.Umask
 	}
+	if r.AtJob != nil {
+		s.Nice, s.Keep = s.Nice+r.AtJob.Nice(), true
+	}
 	user := t.set.userOf(r)
 	if user != nil && t.set.SwitchUsers {
 		s.UID, s.GID, s.Groups = user.UID, user.GID, user.Groups
@@ -68,6 +71,12 @@ func (s *Settings) userOf(r *Record) *Identity {
 // environment is the script's, but for what only its wrapper knows.
 func environment(set *Settings, d Defaults, r *Record, phase string, n int, number uint64, user *Identity) []string {
 	env := slices.Clone(set.BaseEnv)
+	if r.AtJob != nil { // its script sets what its submitter had, and the daemon's own is not to be added
+		env = slices.DeleteFunc(env, func(kv string) bool {
+			k, _, _ := strings.Cut(kv, "=")
+			return k == "LANG" || k == "LC_ALL" || k == "TZ"
+		})
+	}
 	if user != nil && user.Name != "" {
 		env = append(env, "USER="+user.Name, "LOGNAME="+user.Name, "HOME="+user.Home, "SHELL="+user.Shell)
 	}
@@ -90,6 +99,12 @@ func environment(set *Settings, d Defaults, r *Record, phase string, n int, numb
 		"ACTIVATION_DEVICES="+strings.Join(devices, " "),
 		"ACTIVATIOND_SOCKET="+set.Socket,
 	)
+	if r.Recurrence != "" {
+		env = append(env, "ACTIVATION_RECURRENCE="+r.Recurrence)
+		if !r.Occurrence.IsZero() {
+			env = append(env, "ACTIVATION_OCCURRENCE="+r.Occurrence.Format(time.RFC3339Nano))
+		}
+	}
 	if set.Inventory != "" {
 		env = append(env, "ACTIVATION_INVENTORY="+set.Inventory)
 	}

@@ -34,6 +34,10 @@ type Settings struct {
 	Inventory   string          // ACTIVATION_INVENTORY, unless empty
 	Pools       vlanstore.Pools // of VLANs, by domain
 	SwitchUsers bool            // the daemon may run as other users: it is root
+
+	BatchLoad     float64       // batch jobs of at's wait for a load average below it
+	BatchInterval time.Duration // between two looks at the load average; at least 1 s
+	Sendmail      string        // mails the output of at's jobs; where it is not, nothing does
 }
 
 // Defaults are what holds where a job or a reservation says nothing itself.

@@ -83,7 +83,17 @@ func checkStore(tx store.Tx) (faults []string) {
 			fault("%s is in line and %s", r.ID, r.State)
 		}
 	}
-	for _, prefix := range []string{startKey, instantKey, runKey, activeKey, holderKey, queueKey, afterKey, oldKey, sourceKey} {
+	for k, data := range tx.Scan(recurrenceKey, "") {
+		r, err := decodeRecurrence(k, data)
+		if err != nil {
+			fault("%v", err)
+			continue
+		}
+		for _, en := range r.index() {
+			entries[en.key] = string(en.val)
+		}
+	}
+	for _, prefix := range []string{startKey, instantKey, runKey, activeKey, holderKey, queueKey, afterKey, oldKey, sourceKey, memberKey, atKey} {
 		for k, v := range tx.Scan(prefix, "") {
 			if val, ok := entries[k]; !ok || val != string(v) {
 				fault("index: %s=%q is of no record", k, v)
@@ -129,6 +139,12 @@ func (l *lab) checkRest(tx store.Tx) (faults []string) {
 		}
 		next = earliest(next, at)
 	}
+	for k, data := range tx.Scan(recurrenceKey, "") {
+		if r, err := decodeRecurrence(k, data); err == nil && r.Held == "" && !r.Due.IsZero() {
+			next = earliest(next, r.Due.Add(-t.set.ArmAhead))
+		}
+	}
+	next = earliest(next, (&turn{txn: t, looked: l.e.looked}).nextLook())
 	if at := l.alarm.wanted(); !at.Equal(next) && !(at.IsZero() && next.IsZero()) {
 		fault("the alarm is set for %v, the next instant is %v", at, next)
 	}
@@ -145,7 +161,7 @@ func (l *lab) checkRest(tx store.Tx) (faults []string) {
 			continue
 		}
 		ev := r.decide(t.set.look(r, t.now))
-		waits := r.Line > 0 && (t.blocker(r) != "" || free <= 0 || l.e.Draining()) || r.Awaits && t.awaited(r) != "" && t.unmet(r) == ""
+		waits := r.Line > 0 && (t.blocker(r) != "" || free <= 0 || r.ForLoad || l.e.Draining()) || r.Awaits && t.awaited(r) != "" && t.unmet(r) == ""
 		if ev != noEvent && (ev != Grant || !waits) {
 			fault("%s is %s at rest, but %s is due; %q", r.ID, r.State, ev, r.Reason)
 		}

@@ -21,6 +21,7 @@ const maxTurn = 256
 // A work is what Run has to do: what is not done stays in it.
 type work struct {
 	recovered bool             // what an earlier daemon left has been found
+	steady    bool             // it has been seen to since the clock was set, or the daemon started, that no recurrence is far ahead
 	adopt     []supervisor.Key // attempts of which it is not known whether they run
 	exits     []supervisor.Exit
 	ids       []string
@@ -37,6 +38,7 @@ type turn struct {
 	swept    bool                     // there is evidence to be removed
 	sizes    map[supervisor.Key]int64 // of the evidence of the runs that have ended
 	pruneAt  time.Time                // when more of the history may go than may now; zero: none has to
+	looked   time.Time                // when the load average was looked at for a batch job
 	draining bool
 	rebooted bool // the machine was started anew since the last daemon's last turn
 }
@@ -45,7 +47,8 @@ type turn struct {
 type start struct {
 	key  supervisor.Key
 	spec wrapper.Spec
-	kept bool // it has a directory that is kept from attempt to attempt
+	kept bool   // it has a directory that is kept from attempt to attempt
+	mail string // the run whose output is to be added to what it reads
 }
 
 // turns takes turns until nothing is left to do now.
@@ -73,10 +76,15 @@ func (e *Engine) turn(ctx context.Context, w *work) (more bool, err error) {
 	var next time.Time
 	sizes := e.sizes(w.exits)
 	err = e.parts.DB.Update(ctx, func(tx store.Tx) error {
-		t = &turn{txn: e.begin(tx), draining: e.Draining(), rebooted: e.rebooted, sizes: sizes}
+		t = &turn{txn: e.begin(tx), draining: e.Draining(), rebooted: e.rebooted, sizes: sizes, looked: e.looked}
 		t.free = t.set.MaxParallel - int(e.running.Load())
 		if e.newBoot {
 			if err := t.boot(e.parts.Boot); err != nil {
+				return err
+			}
+		}
+		if !w.steady {
+			if err := t.correct(); err != nil {
 				return err
 			}
 		}
@@ -85,16 +93,17 @@ func (e *Engine) turn(ctx context.Context, w *work) (more bool, err error) {
 			return err
 		}
 		more = due >= maxTurn
-		next = t.nextInstant()
+		next = earliest(t.nextInstant(), t.nextLook())
 		return nil
 	})
 	if err != nil {
 		return false, err
 	}
 	w.exits, w.ids = nil, w.ids[len(ids):]
-	e.newBoot, e.rebooted = false, false
+	e.newBoot, e.rebooted, w.steady = false, false, true
 	e.running.Add(int64(t.started))
 	e.open += t.opened
+	e.looked = t.looked
 	e.sleepUntil(next, t.set.ArmAhead)
 	e.hub.publish(t.news)
 	e.unkeep(t.over)
@@ -151,7 +160,7 @@ func (t *turn) all(exits []supervisor.Exit, ids []string) (due int, err error) {
 // nobody moves any more: that may free more.
 func (t *turn) settle() error {
 	for {
-		ids := append(t.heads(), t.inLineForSlot()...)
+		ids := append(append(t.heads(), t.inLineForSlot()...), t.inLineForLoad()...)
 		moved := false
 		for _, id := range ids {
 			changed, err := t.look(id)
@@ -225,6 +234,9 @@ func (t *turn) inLineForSlot() []string {
 // that cannot be read, or does not come to rest, is left alone and told of: the
 // others go on.
 func (t *turn) look(id string) (changed bool, err error) {
+	if name, ok := strings.CutPrefix(id, recurrenceMark); ok {
+		return t.recurs(name)
+	}
 	r, err := t.get(id)
 	if err != nil {
 		if !errors.Is(err, fault.NotFound) { // one that is gone was touched before it went
@@ -246,7 +258,7 @@ func (t *turn) look(id string) (changed bool, err error) {
 
 // unschedule removes what the indexes of instants hold of an id that has no
 // usable record, or the engine would find it due for ever.
-func (t *turn) unschedule(id string) error {
+func (t *txn) unschedule(id string) error {
 	for _, prefix := range []string{instantKey, startKey} {
 		for k := range t.Scan(prefix, "") {
 			at, other, err := parseInstant(strings.TrimPrefix(k, prefix))

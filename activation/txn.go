@@ -16,9 +16,10 @@ import (
 // happenings) is carried out by its maker once it is durable.
 type txn struct {
 	store.Tx
-	now time.Time
-	set *Settings
-	log *slog.Logger
+	now   time.Time
+	set   *Settings
+	log   *slog.Logger
+	parts *Parts
 	// freed are locks that somebody may be waiting for, later are ids that a
 	// turn is to look at.
 	freed []string
@@ -65,6 +66,15 @@ func (r *Record) index() []entry {
 		if r.ForSlot {
 			es = append(es, r.queueEntry(slotQueue))
 		}
+		if r.ForLoad {
+			es = append(es, r.queueEntry(loadQueue))
+		}
+	}
+	if r.AtJob != nil && r.State != Finished {
+		es = append(es, r.atEntry())
+	}
+	if r.Recurrence != "" && r.State != Finished {
+		es = append(es, entry{member(r.Recurrence, r.ID), []byte{}})
 	}
 	if len(r.After) > 0 && (r.State == Scheduled || r.State == Held || r.State == Waiting) {
 		for _, a := range r.after() {
@@ -93,6 +103,11 @@ func (t *txn) save(old, r *Record) error {
 	}
 	if err := t.tally(old, r); err != nil {
 		return err
+	}
+	if r.Recurrence != "" {
+		if err := t.tallyEnd(old, r); err != nil {
+			return err
+		}
 	}
 	if err := t.weigh(old, r); err != nil {
 		return err
@@ -213,10 +228,10 @@ func (t *txn) apply(r *Record, e Event, why string) error {
 			return err
 		}
 	} else if e == RunNow {
-		r.RetryAt, r.Late = time.Time{}, true
+		r.RetryAt, r.Late, r.Forced = time.Time{}, true, true
 	}
 	if to != from || why != "" { // the next attempt of a phase is told as an attempt
-		t.news = append(t.news, Happening{Time: t.now, What: "state", ID: r.ID, State: string(r.State), Reason: r.Reason})
+		t.news = append(t.news, Happening{Time: t.now, What: "state", ID: r.ID, State: string(r.State), Reason: r.Reason, Outcome: r.Outcome})
 	}
 	return nil
 }
@@ -260,7 +275,7 @@ func orElse[T comparable](o, other T) T {
 
 // enter sets what goes with coming from one state into another.
 func (t *txn) enter(r *Record, from State, e Event) {
-	r.Line, r.ForSlot, r.Awaits, r.Until, r.Pause = 0, false, false, time.Time{}, false
+	r.Line, r.ForSlot, r.ForLoad, r.Awaits, r.Until, r.Pause = 0, false, false, false, time.Time{}, false
 	r.Outcome = ""
 	switch r.State {
 	case Scheduled, Held:
@@ -276,9 +291,10 @@ func (t *txn) enter(r *Record, from State, e Event) {
 		// What comes back for any reason but its source's is not missed: it was
 		// somebody who kept it until now.
 		r.Late = e != Move && !r.activateAt().After(t.now)
+		r.Forced = false
 	case Waiting:
 		if e == RunNow {
-			r.Late = true
+			r.Late, r.Forced = true, true
 		}
 		if e != Again && e != Void {
 			r.RetryAt = time.Time{}

@@ -50,6 +50,7 @@ type NewJob struct {
 	Deadline time.Time      // it is missed if it has not begun by then, and stopped if it still runs; zero: none
 	Backoff  *time.Duration // the pause before the second attempt; it doubles
 	Tags     []string
+	AtJob    *AtJob // nil: it is none of at's
 }
 
 // What a job may have at most.
@@ -114,7 +115,7 @@ func (j *NewJob) check(now time.Time) error {
 		return invalid("tag: at most %d are possible", maxTags)
 	case !j.Deadline.IsZero() && (!j.Deadline.After(now) || !j.Deadline.After(j.At)):
 		return invalid("deadline: %s is not after the job's start", stamp(j.Deadline))
-	case !j.At.IsZero() && j.At.Before(now.Add(-missedAfter)):
+	case j.AtJob == nil && !j.At.IsZero() && j.At.Before(now.Add(-missedAfter)):
 		return invalid("%s is in the past; give a time to come, or none to run at once", stamp(j.At))
 	case j.At.Year() > 2200:
 		return invalid("%s is too far away: want a time before 2200", stamp(j.At))
@@ -122,6 +123,11 @@ func (j *NewJob) check(now time.Time) error {
 	for _, tag := range j.Tags {
 		if !validName(tag) {
 			return invalid("tag: %q: want up to 64 letters, digits and ._@:+- that begin with a letter, a digit or _", tag)
+		}
+	}
+	if j.AtJob != nil {
+		if err := j.AtJob.check(); err != nil {
+			return err
 		}
 	}
 	return checkWants(j.Locks)
@@ -163,9 +169,16 @@ func (e *Engine) Add(ctx context.Context, jobs []NewJob) ([]Added, error) {
 				added[i] = Added{Err: err}
 				continue
 			}
+			if id := t.imported(j); id != "" {
+				added[i] = Added{ID: id, Due: j.At}
+				continue
+			}
 			n++
 			r := j.record(strconv.FormatUint(n, 10), t.now, t.set)
 			if err := t.save(nil, r); err != nil {
+				return err
+			}
+			if err := t.noteImport(r); err != nil {
 				return err
 			}
 			added[i] = Added{ID: r.ID, Due: r.Start}
@@ -194,7 +207,7 @@ func sortedSet(s []string) []string { return slices.Compact(slices.Sorted(slices
 
 func (j *NewJob) record(id string, now time.Time, set *Settings) *Record {
 	at := j.At
-	if at.IsZero() || at.Before(now) {
+	if at.IsZero() || at.Before(now) && j.AtJob == nil {
 		at = now
 	}
 	r := &Record{
@@ -202,6 +215,7 @@ func (j *NewJob) record(id string, now time.Time, set *Settings) *Record {
 		Start: at, Locks: sortedSet(j.Locks), Argv: j.Argv, Stdin: j.Stdin, Dir: j.Dir, Env: j.Env,
 		Umask: j.Umask, User: j.User, Timeout: j.Timeout, Grace: j.Grace, Retries: j.Retries, Missed: j.Missed,
 		Priority: j.Priority, After: j.After, Deadline: j.Deadline, Backoff: j.Backoff, Tags: sortedSet(j.Tags),
+		AtJob: j.AtJob,
 	}
 	if r.Missed == "" {
 		r.Missed = set.Jobs.Missed

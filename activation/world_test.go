@@ -37,6 +37,7 @@ type world struct {
 	kept    map[string]bool // the directories that there are
 	unclear int             // so many calls of Adopt fail
 	faults  []string
+	runDir  string // where the runs' directories are; empty: nowhere
 }
 
 // A worldRun is one run.
@@ -282,8 +283,10 @@ func (f *fakeRuns) Exits() <-chan supervisor.Exit { return f.exits }
 
 func (f *fakeRuns) Started(k supervisor.Key) (int, time.Time, bool) { return 0, time.Time{}, false }
 
-func (f *fakeRuns) Size(supervisor.Key) int64      { return 4096 }
-func (f *fakeRuns) RunDir(k supervisor.Key) string { return "/runs/" + k.String() }
+func (f *fakeRuns) Size(supervisor.Key) int64 { return 4096 }
+func (f *fakeRuns) RunDir(k supervisor.Key) string {
+	return orElse(f.w.runDir, "/runs") + "/" + k.String()
+}
 
 func (f *fakeRuns) Keep(id string, _, _ int) (string, error) {
 	if f.mortal.lives() {

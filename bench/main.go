@@ -87,6 +87,8 @@ func run(only string, runs int, quick bool) (err error) {
 	defer func() { _ = t.Flush() }()
 	for _, s := range []section{
 		{"submissions", submissions},
+		{"at submissions", atSubmissions},
+		{"atq", atqSpeed},
 		{"lateness", lateness},
 		{"restart", restart},
 		{"burst", burst},

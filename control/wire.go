@@ -22,6 +22,9 @@ type Activation struct {
 	Priority int       `json:"priority,omitempty"`
 	Tags     []string  `json:"tags,omitempty"`
 	Progress *Progress `json:"progress,omitempty"` // of the attempt that runs
+
+	Every      string    `json:"every,omitempty"`     // the recurrence that made it
+	Occurrence time.Time `json:"occurrence,omitzero"` // which one of its occurrences it is
 }
 
 // A Progress is how far a script says that it has come.
@@ -170,6 +173,7 @@ type ListIn struct {
 	Owner string   `arg:"owner"`
 	Kind  string   `arg:"kind"`
 	Label string   `arg:"label"`
+	Every string   `arg:"every"` // only a recurrence's
 	Tag   []string `arg:"tag"`   // all of these
 	Limit int      `arg:"limit"` // 0: no limit
 }
@@ -248,6 +252,10 @@ type Event struct {
 	ID     string    `json:"id,omitempty"`
 	State  string    `json:"state,omitempty"`
 	Reason string    `json:"reason,omitempty"`
+
+	Outcome string `json:"outcome,omitempty"` // of what has finished
+	Phase   string `json:"phase,omitempty"`   // of an attempt
+	Attempt int    `json:"attempt,omitempty"` // its number
 }
 
 // BackupOut is a piece of a backup.

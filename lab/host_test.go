@@ -70,7 +70,7 @@ func TestHostIsWhatItWas(t *testing.T) {
 	}
 	work := &Work{Activation: "1@host", Locks: t.TempDir(), Getenv: os.Getenv, Say: func(string, string) {}}
 	state := func() string {
-		return strings.Join([]string{in("-o", "address", "show", "dev", "eth1"), in("route", "show"), in("-o", "link", "show", "dev", "eth1")}, "\n")
+		return strings.Join([]string{in("-4", "-o", "address", "show", "dev", "eth1"), in("route", "show"), in("-o", "link", "show", "dev", "eth1")}, "\n")
 	}
 	for _, tt := range []struct {
 		name    string

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"activationd/schedule/timespec"
 )
 
 // instants lie between these, because their readers print years with four
@@ -120,29 +122,9 @@ func checkClock(hour, minute, sec int) error {
 	return nil
 }
 
-// local returns the instant that a local time means. It does not leave the
-// choice in a gap or an overlap to time.Date, which promises neither.
+// local returns the instant that a local time means.
 func local(y int, m time.Month, d, hour, minute, sec, ns int, loc *time.Location) time.Time {
-	wall := time.Date(y, m, d, hour, minute, sec, ns, time.UTC) // as if it were UTC
-	const most = 26 * time.Hour                                 // more than any offset from UTC
-	// Look at the offsets in force around that time, one after the other.
-	t := wall.Add(-most).In(loc)
-	for {
-		_, offset := t.Zone()
-		_, end := t.ZoneBounds()
-		at := wall.Add(-time.Duration(offset) * time.Second).In(loc)
-		// It is the first offset under which it comes before the offset ends.
-		// If it also comes before the offset begins, it is in the gap, and what
-		// it means is reckoned with the offset before.
-		if end.IsZero() || at.Before(end) {
-			return at
-		}
-		_, next := end.Zone()
-		if gap := wall.Add(-time.Duration(next) * time.Second); gap.Before(end) {
-			return at
-		}
-		t = end
-	}
+	return timespec.Local(y, m, d, hour, minute, sec, ns, loc)
 }
 
 // ParseIn reads a duration from now: like Go's durations, but also with days

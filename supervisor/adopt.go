@@ -92,7 +92,12 @@ func (s *Supervisor) Adopt(k Key) (Found, error) {
 		}
 		pidfd, err := s.openHolder(k)
 		if err == nil {
-			return Found{State: Running}, s.follow(k, pidfd)
+			spec, err := readSpec(s.RunDir(k))
+			if err != nil { // then nothing is known of when it should end
+				s.config.Log.Error("a specification cannot be read", "run", k, "err", err)
+				spec = new(wrapper.Spec)
+			}
+			return Found{State: Running}, s.follow(k, pidfd, spec)
 		}
 		if time.Now().After(patience) {
 			s.forget(k)

@@ -313,6 +313,56 @@ func TestWrapperIgnoresSignals(t *testing.T) {
 	b.nothingLeft()
 }
 
+// TestStoppedWrapper: a script that stops its wrapper gains nothing by it. The
+// timeout and a stop end it all the same, also after a restart of the daemon.
+func TestStoppedWrapper(t *testing.T) {
+	t.Parallel()
+	once := `kill -STOP $PPID; sleep 300`
+	forever := `( trap '' TERM; while :; do kill -STOP $PPID 2>/dev/null; done ) & trap '' TERM; while :; do sleep 300; done`
+	for _, tt := range []struct {
+		name, script string
+		reopen, stop bool
+		reason       string
+	}{
+		{"timeout", once, false, false, wrapper.TimedOut},
+		{"timeout, adopted", once, true, false, wrapper.TimedOut},
+		{"stop", once, false, true, wrapper.Stopped},
+		{"stop, adopted", once, true, true, wrapper.Stopped},
+		{"again and again", forever, false, true, wrapper.Lost},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, "")
+			b.Close()
+			b.config.Patience = 200 * time.Millisecond
+			b.open()
+			spec := shell(tt.script)
+			spec.Grace = 100 * time.Millisecond
+			if !tt.stop {
+				spec.Timeout = 3 * time.Second
+			}
+			b.start(spec)
+			b.await("that the wrapper is stopped", func() bool {
+				p, ok := wrapper.Stat(b.wrapperPID())
+				return ok && p.State == 'T'
+			})
+			if tt.reopen {
+				b.reopen()
+				b.adopt(supervisor.Running)
+			}
+			if tt.stop {
+				if err := b.Stop(key); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if r := b.exit(); r.Reason != tt.reason {
+				t.Errorf("%+v, want %s", r, tt.reason)
+			}
+			b.nothingLeft()
+		})
+	}
+}
+
 // Two daemons cannot have the same runs.
 func TestSecondDaemonIsRefused(t *testing.T) {
 	b := newBench(t, "")

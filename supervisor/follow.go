@@ -1,38 +1,68 @@
 package supervisor
 
 import (
+	"errors"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"activationd/supervisor/wrapper"
 )
 
+// A followed is a run whose wrapper's end is waited for.
+type followed struct {
+	pidfd *os.File
+	grace time.Duration
+	due   time.Time // when the wrapper should have ended at the latest; zero: whenever it likes; guarded by mu
+	seen  int       // how often it was found stopped since; the follower's own
+}
+
+// patience is how long a wrapper may take beyond what it was told, before it is
+// looked at, and between two looks.
+const patience = 5 * time.Second
+
 // follow has a goroutine wait for the end of the wrapper that pidfd refers to.
-func (s *Supervisor) follow(k Key, pidfd int) error {
+func (s *Supervisor) follow(k Key, pidfd int, spec *wrapper.Spec) error {
 	if err := unix.SetNonblock(pidfd, true); err != nil { // else the runtime would block a thread on it
 		_ = unix.Close(pidfd)
 		s.forget(k)
 		return err
 	}
-	f := os.NewFile(uintptr(pidfd), "pidfd of "+k.String())
+	f := &followed{pidfd: os.NewFile(uintptr(pidfd), "pidfd of "+k.String()), grace: spec.Grace}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	select {
 	case <-s.closing:
-		_ = f.Close()
+		_ = f.pidfd.Close()
 		delete(s.runs, k)
 		return nil // it runs, for the next daemon to adopt
 	default:
 	}
 	s.runs[k] = f
+	if spec.Timeout > 0 {
+		begins := time.Now()
+		if spec.NotBefore.After(begins) {
+			begins = spec.NotBefore
+		}
+		s.expectEndLocked(f, begins.Add(spec.Timeout+spec.Grace))
+	}
 	s.followers.Go(func() { s.await(k, f) })
 	return nil
 }
 
 // await reports the end of a run.
-func (s *Supervisor) await(k Key, f *os.File) {
-	defer func() { _ = f.Close() }()
-	if awaitExit(f) != nil {
-		return // closed: let go
+func (s *Supervisor) await(k Key, f *followed) {
+	defer func() { _ = f.pidfd.Close() }()
+	for {
+		err := awaitExit(f.pidfd)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return // closed: let go
+		}
+		s.overdue(k, f)
 	}
 	found := s.conclude(k)
 	s.forget(k)
@@ -40,6 +70,42 @@ func (s *Supervisor) await(k Key, f *os.File) {
 	case s.exits <- Exit{k, found.Result}:
 	case <-s.closing:
 	}
+}
+
+// expectEnd notes when a wrapper should have ended.
+func (s *Supervisor) expectEnd(f *followed, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expectEndLocked(f, at)
+}
+
+func (s *Supervisor) expectEndLocked(f *followed, at time.Time) {
+	if at = at.Add(s.config.Patience); f.due.IsZero() || at.Before(f.due) {
+		f.due = at
+		_ = f.pidfd.SetReadDeadline(at) // fails only when it is closed
+	}
+}
+
+// overdue looks after a wrapper that should have ended. A script that runs as the
+// wrapper's user can stop it, and then neither a timeout nor a cancel would have
+// an effect: one that is found stopped is let go on, and killed when that does not
+// help. One that is not stopped is at work on a tree that does not die.
+func (s *Supervisor) overdue(k Key, f *followed) {
+	_ = f.pidfd.SetReadDeadline(time.Now().Add(s.config.Patience)) // fails only when it is closed
+	l, err := readLock(s.RunDir(k))
+	if err != nil {
+		return // it is being started
+	}
+	p, ok := wrapper.Stat(l.PID)
+	if !ok || !p.Same(l.Born) || p.State != 'T' && p.State != 't' {
+		return
+	}
+	sig := unix.SIGCONT
+	if f.seen++; f.seen > 2 {
+		sig = unix.SIGKILL
+	}
+	s.config.Log.Warn("a wrapper that should have ended is stopped; it is made to go on", "run", k, "pid", l.PID, "signal", unix.SignalName(sig))
+	_ = control(f.pidfd, func(fd int) error { return unix.PidfdSendSignal(fd, sig, nil, 0) }) // it may just have ended
 }
 
 // awaitExit waits until the process of a pidfd is gone, and reaps it if it is

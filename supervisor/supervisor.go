@@ -46,6 +46,9 @@ type Config struct {
 	KeptDir    string // the activations' directories are made in it; it must exist when one is; empty: there are none
 	Guard      string // wrapper.GuardSubreaper: do not use cgroups; empty: the best there is
 	Log        *slog.Logger
+	// Patience is how long a wrapper may take beyond its timeout, or a stop, and its
+	// grace, before it is looked after. Zero: five seconds.
+	Patience time.Duration
 }
 
 // A Supervisor is the set of the runs of a daemon. Its methods may be called
@@ -63,7 +66,7 @@ type Supervisor struct {
 	followers  sync.WaitGroup
 
 	mu   sync.Mutex
-	runs map[Key]*os.File // the pidfds of the wrappers that are followed; nil while one is being started
+	runs map[Key]*followed // nil while one is being started
 }
 
 // An Exit tells how a run ended.
@@ -89,9 +92,12 @@ func New(c Config) (*Supervisor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the boot's id: %w; is /proc mounted?", err)
 	}
+	if c.Patience == 0 {
+		c.Patience = patience
+	}
 	s := &Supervisor{
 		config: c, boot: strings.TrimSpace(string(boot)),
-		exits: make(chan Exit), closing: make(chan struct{}), runs: make(map[Key]*os.File),
+		exits: make(chan Exit), closing: make(chan struct{}), runs: make(map[Key]*followed),
 	}
 	if s.null, err = os.Open(os.DevNull); err != nil {
 		return nil, err
@@ -166,7 +172,7 @@ func (s *Supervisor) Start(k Key, spec wrapper.Spec) error {
 		s.forget(k)
 		return err
 	}
-	return s.follow(k, fd)
+	return s.follow(k, fd, &spec)
 }
 
 // fill sets what only the supervisor knows.
@@ -188,7 +194,8 @@ func (s *Supervisor) Stop(k Key) error {
 	if f == nil {
 		return nil
 	}
-	err := control(f, func(fd int) error { return unix.PidfdSendSignal(fd, wrapper.StopSignal, nil, 0) })
+	s.expectEnd(f, time.Now().Add(f.grace))
+	err := control(f.pidfd, func(fd int) error { return unix.PidfdSendSignal(fd, wrapper.StopSignal, nil, 0) })
 	if err == nil || errors.Is(err, unix.ESRCH) || errors.Is(err, os.ErrClosed) {
 		return nil
 	}
@@ -258,7 +265,7 @@ func (s *Supervisor) Close() {
 	}
 	for _, f := range s.runs {
 		if f != nil {
-			_ = f.Close()
+			_ = f.pidfd.Close()
 		}
 	}
 	s.mu.Unlock()

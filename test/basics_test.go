@@ -1,9 +1,12 @@
 package test
 
 import (
+	"encoding/json"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestJob is the shortest way through all three programs.
@@ -26,5 +29,50 @@ func TestJob(t *testing.T) {
 	d.stop()
 	if _, err := os.Stat(d.cgroup()); err == nil {
 		t.Errorf("the daemon has ended, and its cgroup %s is left", d.cgroup())
+	}
+}
+
+// TestLogTellsOfActivations wants the daemon's log to tell what became of each.
+func TestLogTellsOfActivations(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t, "reservations: {activate: ['true'], deactivate: ['false'], deactivate_retries: 0}\nsources: [{files: DIR/res.yaml}]\nlogging: {format: json}\n")
+	d.write("res.yaml", yaml(), 0o644)
+	d.start()
+	good := d.add("--", "true")
+	d.wait(good)
+	bad := d.add("--", "false")
+	d.wait(bad)
+	d.announce(resv{id: "1@x", start: time.Now().Add(-time.Hour), end: time.Now().Add(time.Hour)})
+	d.inState("1@x", "active")
+	d.must("cancel", "1@x")
+	d.inState("1@x", "stuck")
+	type line struct {
+		Level, Msg, ID, State, Outcome, Phase string
+		Attempt                               int
+	}
+	want := []line{
+		{"INFO", "attempt.started", good, "activating", "", "activate", 1},
+		{"INFO", "attempt.ended", good, "activating", "", "activate", 1},
+		{"INFO", "state", good, "finished", "succeeded", "", 0},
+		{"WARN", "attempt.ended", bad, "activating", "", "activate", 1},
+		{"WARN", "state", bad, "finished", "failed", "", 0},
+		{"INFO", "state", "1@x", "active", "", "", 0},
+		{"WARN", "attempt.ended", "1@x", "deactivating", "", "deactivate", 1},
+		{"ERROR", "state", "1@x", "stuck", "", "", 0},
+	}
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		missing := slices.Clone(want)
+		for text := range strings.Lines(d.read(d.dir + "/daemon.log")) {
+			var l line
+			if json.Unmarshal([]byte(text), &l) == nil && len(missing) > 0 && l == missing[0] {
+				missing = missing[1:]
+			}
+		}
+		if len(missing) == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the log does not tell, or not in order: %+v", missing)
+		}
 	}
 }

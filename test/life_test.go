@@ -499,3 +499,72 @@ func TestPowerLoss(t *testing.T) {
 	d.ended("1@x", "cancelled", 125)
 	d.nothingLeft()
 }
+
+// connected counts who has a connection to the control socket.
+func (d *daemon) connected() (n int) {
+	d.t.Helper()
+	data, err := os.ReadFile("/proc/net/unix")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for l := range strings.Lines(string(data)) {
+		// Num RefCount Protocol Flags Type St Inode Path; the client's end has no path
+		if f := strings.Fields(l); len(f) == 8 && f[5] == "03" && f[7] == d.socket {
+			n++
+		}
+	}
+	return n
+}
+
+// TestWaitersOutliveTheDaemon ends the daemon in every way while somebody waits for
+// a job, and others follow its output and the events. Who waits gets the job's exit
+// status from the next daemon; the others are told that the daemon has ended, and not
+// that something is wrong with it.
+func TestWaitersOutliveTheDaemon(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"kill -9", "TERM", "atctl stop"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			d := newDaemon(t, "")
+			b := d.beacon()
+			script, file := d.gate(b)
+			p := d.start()
+			id := d.add("--", script)
+			if got := b.next(); got != " "+id {
+				t.Fatalf("the script says %q", got)
+			}
+			var asked sync.WaitGroup
+			var waiter, follower, listener output
+			asked.Go(func() { waiter = d.atctl("wait", id) })
+			asked.Go(func() { follower = d.atctl("log", "-f", id) })
+			asked.Go(func() { listener = d.atctl("events") })
+			for end := time.Now().Add(patience); d.connected() < 3; time.Sleep(5 * time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatal("they do not ask")
+				}
+			}
+			switch how {
+			case "kill -9":
+				d.kill()
+			case "TERM":
+				d.signal(syscall.SIGTERM)
+			case "atctl stop":
+				d.must("stop")
+			}
+			if how != "kill -9" {
+				d.gone(p)
+			}
+			d.start()
+			d.open(file, "a word")
+			asked.Wait()
+			if waiter.status != 5 {
+				t.Errorf("wait exits with %d: %s", waiter.status, waiter.err)
+			}
+			for name, o := range map[string]output{"log -f": follower, "events": listener} {
+				if o.status != 6 || strings.Contains(o.err, "fault") {
+					t.Errorf("%s exits with %d: %s", name, o.status, o.err)
+				}
+			}
+		})
+	}
+}

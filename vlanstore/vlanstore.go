@@ -287,8 +287,8 @@ func Free(tx store.Tx, domain string, id int) (Lease, error) {
 }
 
 // missing is the error of who names a domain that has no pool.
-func (p Pools) missing(domain string) error {
-	return fmt.Errorf("there is no pool for domain %q; the pools are for: %s: %w", domain, cmp.Or(strings.Join(p.Domains(), ", "), "none"), fault.NotFound)
+func (ps Pools) missing(domain string) error {
+	return fmt.Errorf("there is no pool for domain %q; the pools are for: %s: %w", domain, cmp.Or(strings.Join(ps.Domains(), ", "), "none"), fault.NotFound)
 }
 
 // Quarantine puts one id into quarantine, whoever has it, or nobody. An id that

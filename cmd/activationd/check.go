@@ -49,6 +49,11 @@ func (p *program) check(w io.Writer) error {
 		}
 		line("source", "%s", s.Files)
 	}
+	for i := range c.Recurrences {
+		if r, err := c.Recurrences[i].rule(); err == nil {
+			line("recurs", "%s: %s", r.Name, r.When())
+		}
+	}
 	if c.Lab.Inventory != "" {
 		line("lab", "%s, VLANs for %s", c.Lab.Inventory, cmp.Or(strings.Join(c.Lab.pools.Domains(), ", "), "nobody"))
 	}

@@ -30,6 +30,8 @@ type Config struct {
 	TopologyDirectory string       `yaml:"topology_directory,path"`
 	Lab               Lab          `yaml:"lab"`
 	Jobs              Jobs         `yaml:"jobs"`
+	Recurrences       []Recurrence `yaml:"recurrences"`
+	At                At           `yaml:"at"`
 	Runs              Runs         `yaml:"runs"`
 	History           History      `yaml:"history"`
 	Logging           Logging      `yaml:"logging"`
@@ -216,6 +218,10 @@ func defaultConfig() *Config {
 			Missed:      "run",
 			MissedGrace: 24 * time.Hour,
 			Environment: map[string]string{},
+		},
+		At: At{
+			Allow: "/etc/at.allow", Deny: "/etc/at.deny", Sendmail: "/usr/sbin/sendmail",
+			Load: 1.5, Interval: time.Minute,
 		},
 		Runs: Runs{
 			MaxParallel: 64,

@@ -214,6 +214,16 @@ func TestFaults(t *testing.T) {
 		{"no DSN", "sources: [{sql: {driver: mysql}}]\n", "d:1: sources[0].sql: want either dsn or dsn_file"},
 		{"no zone", "sources: [{sql: {driver: mysql, dsn: d, time_zone: Mars}}]\n",
 			`d:1: sources[0].sql.time_zone: no such zone: "Mars"; write one such as Europe/Prague`},
+		{"recurs never", "recurrences: [{name: a, command: [x]}]\n", "d:1: recurrences[0]: when: want one of cron, calendar and every"},
+		{"recurs nothing", "recurrences: [{name: a, every: 5m}]\n", "d:1: recurrences[0]: want either command or script"},
+		{"recurs twice", "recurrences:\n- {name: a, every: 5m, script: x}\n- {name: a, every: 5m, script: x}\n",
+			"d:3: recurrences[1]: name: a is already there on line 2"},
+		{"not cron", "recurrences: [{name: a, cron: '0 24 * * *', script: x}]\n",
+			`d:1: recurrences[0]: cron: "0 24 * * *": hour: want 0 to 23, have "24"`},
+		{"recurs from no day", "recurrences: [{name: a, every: 5m, start: '10:00', script: x}]\n",
+			"d:1: recurrences[0]: start, end: want a date and a time, such as 2026-11-21 10:00"},
+		{"a recurrence's key", "recurrences: [{name: a, every: 5m, script: x, jittr: 1s}]\n",
+			`d:1: recurrences[0]: unknown key "jittr"; did you mean jitter?`},
 		{"one source twice", "sources:\n- files: x\n- files: x\n", "d:3: sources[1]: x is already there on line 2"},
 	}
 	for _, tt := range tests {
@@ -229,13 +239,15 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// uncommented returns the example with all that it comments out.
+// uncommented returns the example with all that it comments out, but for those
+// keys of a recurrence that exclude others.
 func uncommented(t *testing.T) []byte {
 	t.Helper()
 	data, err := os.ReadFile(example)
 	if err != nil {
 		t.Fatal(err)
 	}
+	data = regexp.MustCompile(`(?m)^# +(calendar|every|script):.*$`).ReplaceAll(data, []byte("# $0"))
 	return regexp.MustCompile(`(?m)^#((?:  )+\S|[a-z])`).ReplaceAll(data, []byte("$1"))
 }
 
@@ -263,7 +275,7 @@ func TestExampleHasEveryKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	have := []string{"sources[].sql.dsn_file"}
+	have := []string{"sources[].sql.dsn_file", "recurrences[].calendar", "recurrences[].every", "recurrences[].script"}
 	for _, at := range c.where {
 		key := regexp.MustCompile(`\[\d+\]`).ReplaceAllString(at.key, "[]")
 		key = regexp.MustCompile(`^(runs\.limits|(?:.*\.)?environment)\.\w+$`).ReplaceAllString(key, "$1.*")
@@ -285,7 +297,7 @@ func TestExampleHasEveryKey(t *testing.T) {
 		if !slices.Contains([]string{ // these are called examples
 			"listen", "sources", "tokens", "socket.path", "socket.mode", "access.admins", "access.operators",
 			"access.viewers", "access.others", "topology_directory", "reservations.user", "reservations.environment",
-			"jobs.environment", "runs.limits", "lab.inventory",
+			"jobs.environment", "runs.limits", "lab.inventory", "recurrences",
 		}, key) {
 			t.Errorf("the example shows a value for %s that is not the default", key)
 		}

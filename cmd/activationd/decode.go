@@ -146,6 +146,9 @@ func (d *decoder) fields(entries []*entry, key string, v reflect.Value) {
 // table lays a mapping over a map from strings to scalars. What the map had
 // before stays where the mapping does not name it.
 func (d *decoder) table(n *yaml.Node, key string, v reflect.Value) {
+	if v.IsNil() {
+		v.Set(reflect.MakeMap(v.Type()))
+	}
 	for _, e := range d.entries(n, key) {
 		elem := reflect.New(v.Type().Elem()).Elem()
 		d.value(e.value, prefix(key, ".")+e.name, elem)

@@ -183,6 +183,9 @@ func (l *looker) look() {
 	for i := range c.Sources {
 		l.source(&c.Sources[i])
 	}
+	for i := range c.Recurrences {
+		l.recurrence(&c.Recurrences[i])
+	}
 }
 
 // readPools reads the VLAN ids that may be lent out of an inventory. The daemon

@@ -117,6 +117,9 @@ func (p *parser) check() {
 	within(p, &p.Jobs.Retries, 0, 1000)
 	p.oneOf(&p.Jobs.Missed, "run", "skip")
 	p.checkEnvironment(p.Jobs.Environment)
+	within(p, &p.At.Interval, time.Second, 24*time.Hour)
+
+	p.checkRecurrences()
 
 	r := &p.Runs
 	within(p, &r.MaxParallel, 1, 100_000)

@@ -65,6 +65,7 @@ func serve(ctx context.Context, d *daemon) error {
 		c.watchStore,
 		c.watchRequests,
 		c.watchReloads,
+		c.logHappenings(c.engine.Newest()),
 		func(ctx context.Context) error { return d.Notify.Watchdog(ctx, c.engine.Alive) },
 	}
 	for _, door := range doors {
@@ -134,9 +135,14 @@ func newCore(d *daemon, db *bolt.DB, socket string) (*core, error) {
 		return nil, err
 	}
 	c.engine = activation.New(activation.Parts{
-		DB: db, Runs: c.runs, Alarm: c.timer, Boot: strings.TrimSpace(string(boot)), Nodes: file.Nodes, Log: d.log,
+		DB: db, Runs: c.runs, Alarm: c.timer, Boot: strings.TrimSpace(string(boot)), Nodes: file.Nodes, Load: loadAverage, Log: d.log,
 	}, set)
 	c.engine.SetSources(sources)
+	rules, err := c.recurrences(d.Config)
+	if err != nil {
+		return nil, err
+	}
+	c.engine.SetRecurrences(rules)
 	c.engine.BeforeLoad(c.reconfigure)
 	if err := c.tokens.Load(d.Config.Tokens); err != nil {
 		return nil, err
@@ -144,7 +150,7 @@ func newCore(d *daemon, db *bolt.DB, socket string) (*core, error) {
 	c.server = &line.Server{
 		Registry: ops.Registry(ops.Daemon{
 			Engine: c.engine, Identity: c.users.of, Topology: c.topology, Backup: db.Backup,
-			Stop: c.askStop, Status: c.status, Reload: c.reload, Sections: new(vlanstore.Sections),
+			MayAt: c.mayAt, User: userName, Stop: c.askStop, Status: c.status, Reload: c.reload, Sections: new(vlanstore.Sections),
 		}),
 		Log: d.log,
 		Limits: line.Limits{
@@ -283,6 +289,11 @@ func (c *core) reconfigure(context.Context) error {
 	if err := c.tokens.Load(conf.Tokens); err != nil {
 		return err
 	}
+	rules, err := c.recurrences(conf)
+	if err != nil {
+		return err
+	}
+	c.engine.SetRecurrences(rules) // also if the file says the same: a user's groups may be others
 	changed := changedKeys(c.config, conf)
 	if !reflect.DeepEqual(c.config.Lab.pools, conf.Lab.pools) { // the file's name may be the same
 		changed = append(changed, "lab.inventory (pools)")

@@ -42,6 +42,8 @@ func (c *core) settings(conf *Config) (activation.Settings, error) {
 		Inventory:   conf.Lab.Inventory,
 		Pools:       conf.Lab.pools,
 		SwitchUsers: c.users.uid == 0,
+
+		BatchLoad: float64(conf.At.Load), BatchInterval: conf.At.Interval, Sendmail: conf.At.Sendmail,
 	}
 	for name, l := range conf.Runs.Limits {
 		set.Limits = append(set.Limits, wrapper.Limit{Name: name, Soft: l.Soft, Hard: l.Hard})

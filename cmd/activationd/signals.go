@@ -2,15 +2,18 @@ package main
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
+
+	"activationd/internal/fault"
 )
 
-// errStopped ends the daemon as it was asked to end.
-var errStopped = errors.New("stopped")
+// errStopped ends the daemon as it was asked to end. It is what requests end with
+// that are under way then.
+var errStopped = fmt.Errorf("the daemon ends; ask again when it is back: %w", fault.Unavailable)
 
 // signals turns the process's signals into what they ask for.
 type signals struct {

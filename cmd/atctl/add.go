@@ -61,15 +61,8 @@ func newAddCommand(a *app) *cobra.Command {
   echo 'cd /srv && ./nightly | mail -s nightly root' | atctl add --in 8h
   atctl wait $(atctl add --file experiment.py)`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !cmd.Flags().Changed("dir") && a.connect == "" {
-				dir, err := os.Getwd()
-				if err != nil {
-					return fmt.Errorf("current directory: %w; name another with --dir: %w", err, fault.Invalid)
-				}
-				opts.Dir = dir
-			}
-			if !cmd.Flags().Changed("umask") && a.connect == "" {
-				opts.Umask = currentUmask()
+			if err := opts.takePlace(cmd, a); err != nil {
+				return err
 			}
 			return runAdd(cmd.Context(), a, opts, args)
 		},
@@ -78,14 +71,37 @@ func newAddCommand(a *app) *cobra.Command {
 	f.SetInterspersed(false) // what follows the command's name is the command's
 	f.StringVar(&opts.At, "at", "", "start then: `WHEN`")
 	f.StringVar(&opts.In, "in", "", "start that much later: `DURATION`")
+	f.StringArrayVar(&opts.After, "after", nil, "run after the job or reservation `ID[:success|failure|any]`\nhas ended so; may be repeated")
+	f.StringVar(&opts.Deadline, "deadline", "", "be missed if it has not begun by then, and stop it if it runs:\n`WHEN`, or a duration after its start")
+	jobFlags(cmd, &opts)
+	f.BoolVar(&opts.Hold, "hold", false, "do not start it before it is released")
+	return cmd
+}
+
+// takePlace has the job start where we are, unless flags say otherwise.
+func (opts *addOptions) takePlace(cmd *cobra.Command, a *app) error {
+	if !cmd.Flags().Changed("dir") && a.connect == "" {
+		dir, err := os.Getwd()
+		if err != nil {
+			return fmt.Errorf("current directory: %w; name another with --dir: %w", err, fault.Invalid)
+		}
+		opts.Dir = dir
+	}
+	if !cmd.Flags().Changed("umask") && a.connect == "" {
+		opts.Umask = currentUmask()
+	}
+	return nil
+}
+
+// jobFlags are the flags that say what runs and how.
+func jobFlags(cmd *cobra.Command, opts *addOptions) {
+	f := cmd.Flags()
 	f.StringVar(&opts.file, "file", "", "run the script in `FILE`; - is standard input")
 	f.StringVar(&opts.stdin, "stdin", "", "give the command `FILE` as its standard input; - is ours")
 	f.StringVar(&opts.Timeout, "timeout", "", "stop it after `DURATION`")
 	f.StringVar(&opts.Grace, "grace", "", "between TERM and KILL, leave it `DURATION`")
 	f.StringArrayVar(&opts.Lock, "lock", nil, lockHelp)
 	f.IntVar(&opts.Priority, "priority", 0, "go before others of less `N` that wait for the same; -99 to 99")
-	f.StringArrayVar(&opts.After, "after", nil, "run after the job or reservation `ID[:success|failure|any]`\nhas ended so; may be repeated")
-	f.StringVar(&opts.Deadline, "deadline", "", "be missed if it has not begun by then, and stop it if it runs:\n`WHEN`, or a duration after its start")
 	f.IntVar(&opts.Retries, "retries", 0, "when it fails, try it `N` times more")
 	f.StringVar(&opts.Backoff, "backoff", "", "pause for `DURATION` before the second try; it doubles")
 	f.StringVar(&opts.Label, "label", "", "`TEXT` that list shows")
@@ -95,8 +111,6 @@ func newAddCommand(a *app) *cobra.Command {
 	f.StringVar(&opts.Dir, "dir", "", "start it in `DIR`, not in the current one")
 	f.StringVar(&opts.Umask, "umask", "", "start it with the octal umask `MODE`, not with the current one")
 	f.StringVar(&opts.Missed, "missed", "", "if its time passes while the daemon is down: `run|skip`")
-	f.BoolVar(&opts.Hold, "hold", false, "do not start it before it is released")
-	return cmd
 }
 
 func runAdd(ctx context.Context, a *app, opts addOptions, args []string) error {

@@ -20,9 +20,17 @@ func newFileConn(fd int) *fileConn { return &fileConn{os.NewFile(uintptr(fd), "c
 
 // dialUnix connects to the Unix socket at address.
 func dialUnix(_ context.Context, _, address string) (net.Conn, error) {
+	fd, err := dialFD(address)
+	if err != nil {
+		return nil, err
+	}
+	return newFileConn(fd), nil
+}
+
+func dialFD(address string) (int, error) {
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
+		return -1, os.NewSyscallError("socket", err)
 	}
 	for {
 		err = syscall.Connect(fd, &syscall.SockaddrUnix{Name: address})
@@ -32,9 +40,9 @@ func dialUnix(_ context.Context, _, address string) (net.Conn, error) {
 	}
 	if err != nil {
 		_ = syscall.Close(fd)
-		return nil, os.NewSyscallError("connect", err)
+		return -1, os.NewSyscallError("connect", err)
 	}
-	return newFileConn(fd), nil
+	return fd, nil
 }
 
 func (c *fileConn) LocalAddr() net.Addr  { return nil }

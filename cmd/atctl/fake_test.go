@@ -199,9 +199,28 @@ type (
 	caller  = control.Caller
 )
 
+// fakeAt takes a job and writes its script, without the environment, into a file.
+func fakeAt(_ context.Context, _ caller, in control.AtIn) (r control.Reply[control.AddOut], err error) {
+	script, err := base64.StdEncoding.DecodeString(strings.Join(in.Script, ""))
+	if err != nil {
+		return r, err
+	}
+	if in.Mailto == "nosuch" {
+		return r, fmt.Errorf("there is no user nosuch to send mail to: %w", fault.NotFound)
+	}
+	if in.Queue == "z" {
+		return r, fmt.Errorf("at.allow and at.deny do not let this user use at: %w", fault.Denied)
+	}
+	r.Summary = "id=7"
+	_, body, _ := strings.Cut(string(script), "\n}\n")
+	text := fmt.Sprintf("queue=%s mail=%s mailto=%s\n%s", in.Queue, in.Mail, in.Mailto, body)
+	return r, os.WriteFile("at-job", []byte(text), 0o600)
+}
+
 func (f *fake) registry() *control.Registry {
 	all := []control.Op{
 		control.Declare("add", control.Submitter, "", f.add),
+		control.Declare("at", control.Submitter, "", fakeAt),
 		control.Declare("list", control.Viewer, "", f.list),
 		control.Declare("show", control.Viewer, "",
 			func(_ context.Context, _ caller, in control.IDIn) (r control.Reply[control.Detail], err error) {
@@ -262,11 +281,11 @@ func (f *fake) registry() *control.Registry {
 				return f.turn(verb, in.ID, "", states...)
 			}))
 	}
-	return control.NewRegistry(append(all, vlanOps()...)...)
+	return control.NewRegistry(append(all, engineOps()...)...)
 }
 
-// vlanOps are the real ones, on a store of their own.
-func vlanOps() (all []control.Op) {
+// engineOps are the real ones on VLANs and recurrences, on a store of their own.
+func engineOps() (all []control.Op) {
 	dir, err := os.MkdirTemp(".", "vlans-")
 	if err != nil {
 		panic(err)
@@ -281,8 +300,9 @@ func vlanOps() (all []control.Op) {
 	engine := activation.New(activation.Parts{DB: db, Log: slog.New(slog.DiscardHandler)}, activation.Settings{
 		Pools: vlanstore.Pools{"ostrava": pool("ostrava", 100, 104), "praha": pool("praha", 7, 9)},
 	})
-	for _, op := range ops.Registry(ops.Daemon{Engine: engine, Sections: new(vlanstore.Sections)}).Ops() {
-		if strings.HasPrefix(op.Name, "vlan ") {
+	nobody := func(control.Caller) (*activation.Identity, error) { return nil, nil }
+	for _, op := range ops.Registry(ops.Daemon{Engine: engine, Identity: nobody, Sections: new(vlanstore.Sections)}).Ops() {
+		if strings.HasPrefix(op.Name, "vlan ") || strings.HasPrefix(op.Name, "every ") || op.Name == "next" {
 			all = append(all, *op)
 		}
 	}

@@ -41,6 +41,7 @@ times are RFC 3339: columns may be added here.`,
 	f.StringVar(&opts.Owner, "owner", "", "only those of `OWNER`")
 	f.StringVar(&opts.Kind, "kind", "", "only `job|reservation`")
 	f.StringVar(&opts.Label, "label", "", "only those with the label `TEXT`")
+	f.StringVar(&opts.Every, "every", "", "only those that the recurrence `NAME` made")
 	f.StringSliceVar(&opts.Tag, "tag", nil, "only those with the `TAG`; of several with commas, all")
 	f.IntVar(&opts.Limit, "limit", 0, "no more than `N`")
 	return cmd
@@ -72,15 +73,15 @@ func runList(ctx context.Context, a *app, opts listOptions) error {
 		if what == "" {
 			what = act.Command
 		}
-		if err := t.row(act.ID, state(act), instant(act.Due, now), act.Owner, what, reason(act)); err != nil {
+		if err := t.row(act.ID, state(act), instant(act.Due, now), act.Owner, what, standing(act)); err != nil {
 			return err
 		}
 	}
 	return errors.Join(t.flush(), err) // what came before a failure is of use
 }
 
-// reason tells how far what runs has come, and else why it is in its state.
-func reason(act control.Activation) string {
+// standing tells how far what runs has come, and else why it is in its state.
+func standing(act control.Activation) string {
 	said := progress(act.Progress)
 	if said == "" || act.Reason == "" {
 		return said + act.Reason

@@ -13,6 +13,9 @@ import (
 // main leaves SIGINT and SIGPIPE to what they do by themselves: end atctl
 // without a word. Nothing that it does needs to be undone, but a backup.
 func main() {
+	if name := personality(os.Args[0]); name != "" {
+		os.Exit(runAs(name, os.Args[1:]))
+	}
 	err := newRootCommand(os.Args[1:]).Execute()
 	if text := message(err); text != "" {
 		fmt.Fprintln(os.Stderr, text)

@@ -56,8 +56,11 @@ func groups() []group {
 			"run":         newRunCommand,
 			"retry":       newRetryCommand,
 			"forgive":     newForgiveCommand,
+			"every":       newEveryCommand,
+			"next":        newNextCommand,
 			"linkconf":    newLinkconfCommand,
 			"dellinkconf": newDellinkconfCommand,
+			"import-at":   newImportAtCommand,
 		}},
 		{"The daemon:", map[string]func(*app) *cobra.Command{
 			"status": newStatusCommand,

@@ -22,7 +22,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"atctl": main, "fakedaemon": fakeDaemon})
+	testscript.Main(m, map[string]func(){
+		"atctl": main, "at": main, "atq": main, "atrm": main, "batch": main, "fakedaemon": fakeDaemon,
+	})
 }
 
 // TestScript runs testdata/script/*.txtar: atctl's face, against a daemon that
@@ -50,7 +52,8 @@ func TestScript(t *testing.T) {
 	})
 }
 
-// await FILE [LINES] waits until FILE is there and has as many lines.
+// await FILE [LINES] waits until FILE is there and has as many lines, or answers
+// if it is a socket: between bind(2) and listen(2) it is there and does not.
 func await(ts *testscript.TestScript, _ bool, args []string) {
 	want := 0
 	if len(args) == 2 {
@@ -60,6 +63,12 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	for range 6000 { // 30 s
 		info, err := os.Stat(ts.MkAbs(args[0]))
+		if err == nil && info.Mode()&os.ModeSocket != 0 {
+			var c net.Conn
+			if c, err = net.Dial("unix", ts.MkAbs(args[0])); err == nil {
+				_ = c.Close() // nothing was said
+			}
+		}
 		if err == nil && (want == 0 || info.Mode().IsRegular() && strings.Count(ts.ReadFile(args[0]), "\n") >= want) {
 			return
 		}

@@ -65,6 +65,8 @@ func runShow(ctx context.Context, a *app, id string) error {
 			[2]string{"start", instant(d.Start, now)},
 			[2]string{"end", instant(d.End.Time, now)},
 			[2]string{"created", instant(d.Created, now)},
+			[2]string{"recurrence", d.Every},
+			[2]string{"occurrence", instant(d.Occurrence, now)},
 			[2]string{"source", d.Source},
 			[2]string{"generation", nonzero(int(d.Generation))},
 			[2]string{"devices", strings.Join(d.Devices, " ")},

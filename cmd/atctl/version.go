@@ -17,12 +17,15 @@ func newVersionCommand(*app) *cobra.Command {
 		Long:  `Version prints the version of atctl. The daemon's own is in "atctl status".`,
 		Args:  none,
 		RunE: func(*cobra.Command, []string) error {
-			version := buildVersion
-			if info, ok := debug.ReadBuildInfo(); ok && version == "" {
-				version = info.Main.Version
-			}
-			_, err := fmt.Println("atctl", version)
+			_, err := fmt.Println("atctl", version())
 			return err
 		},
 	}
+}
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && buildVersion == "" {
+		return info.Main.Version
+	}
+	return buildVersion
 }

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +30,11 @@ type Daemon struct {
 	Identity func(control.Caller) (*activation.Identity, error)
 	// Topology reads a topology's file, by its name.
 	Topology func(name string) ([]byte, error)
-	Backup   func(context.Context, io.Writer) error
+	// MayAt refuses callers who may not use at(1), with fault.Denied.
+	MayAt func(control.Caller) error
+	// User returns the name of a user, who is named or numbered, if there is one.
+	User   func(nameOrNumber string) (string, bool)
+	Backup func(context.Context, io.Writer) error
 	// Sections are the scripts' mutexes.
 	Sections *vlanstore.Sections
 	// Stop asks the daemon to end, at once or when nothing runs any more. It does
@@ -72,7 +77,7 @@ func Registry(d Daemon) *control.Registry {
 		control.DeclareStream("events", control.Viewer, "follow what happens", d.events),
 		control.DeclareStream("backup", control.Admin, "a copy of the state, in pieces of base64", d.backup),
 		control.Declare("stop", control.Admin, "stop the daemon; what runs goes on", d.stop),
-	}, d.vlanOps()...)...)
+	}, slices.Concat(d.vlanOps(), d.everyOps(), d.atOps())...)...)
 }
 
 // by is who asks, for the engine: below operator one has only one's own jobs.
@@ -109,7 +114,7 @@ func (d Daemon) show(ctx context.Context, _ control.Caller, in control.IDIn) (co
 }
 
 func (d Daemon) list(ctx context.Context, _ control.Caller, in control.ListIn) (control.Reply[control.Activation], error) {
-	f := activation.Filter{Owner: in.Owner, Label: in.Label, Tags: in.Tag, Kind: activation.Kind(in.Kind)}
+	f := activation.Filter{Owner: in.Owner, Label: in.Label, Tags: in.Tag, Kind: activation.Kind(in.Kind), Recurrence: in.Every}
 	switch f.Kind {
 	case "", activation.Job, activation.Reservation:
 	default:
@@ -263,7 +268,8 @@ func (d Daemon) events(ctx context.Context, _ control.Caller, in control.EventsI
 		if in.ID != "" && in.ID != h.ID {
 			return nil
 		}
-		return send(control.Event{Seq: h.Seq, Time: h.Time, What: h.What, ID: h.ID, State: h.State, Reason: h.Reason})
+		return send(control.Event{Seq: h.Seq, Time: h.Time, What: h.What, ID: h.ID, State: h.State, Reason: h.Reason,
+			Outcome: string(h.Outcome), Phase: h.Phase, Attempt: h.N})
 	})
 }
 

@@ -29,6 +29,7 @@ func wire(v *activation.View) control.Activation {
 	if v.Kind == activation.Job && v.State == activation.Finished {
 		a.End.Time = v.Since
 	}
+	a.Every, a.Occurrence = v.Recurrence, v.Occurrence
 	a.Priority, a.Tags = v.Priority, v.Tags
 	if p := v.Progress; p != nil && v.Running() {
 		a.Progress = &control.Progress{Text: p.Text, At: p.At}
@@ -148,6 +149,9 @@ func explain(v *activation.View) []control.WhyLine {
 	what := "job " + v.ID
 	if v.Kind == activation.Reservation {
 		what = fmt.Sprintf("reservation %s, slot %s to %s", v.ID, rfc3339(v.Start), rfc3339(v.End))
+	}
+	if !v.Occurrence.IsZero() {
+		what += fmt.Sprintf(", which is the occurrence of %s at %s,", v.Recurrence, rfc3339(v.Occurrence))
 	}
 	lines := []control.WhyLine{{Time: v.Created, Text: fmt.Sprintf("%s of %s became known, due at %s", what, owner(v), rfc3339(v.Start))}}
 	for _, a := range v.Attempts {

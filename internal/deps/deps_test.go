@@ -27,7 +27,8 @@ var policy = map[string]string{
 	"internal/diag":  "internal/fault",
 	"internal/deps":  "",
 
-	"schedule":           "",
+	"schedule":           "schedule/timespec",
+	"schedule/timespec":  "",
 	"store":              "",
 	"store/bolt":         "store internal/fault",
 	"store/storetest":    "store",
@@ -58,8 +59,8 @@ var policy = map[string]string{
 	"lab": "device internal/diag internal/fault",
 
 	"cmd/activationd": "*",
-	"cmd/atctl":       "control internal/fault",
-	"cmd/atctl-lab":   "control lab internal/fault", // beside atctl: SSH would slow its every start
+	"cmd/atctl":       "control schedule/timespec internal/fault", // timespec: at says at once what is wrong with a time
+	"cmd/atctl-lab":   "control lab internal/fault",               // beside atctl: SSH would slow its every start
 	"cmd/atctl-tls":   "internal/fault",
 	"cmd/atwrap":      "supervisor/wrapper",
 

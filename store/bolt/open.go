@@ -54,7 +54,10 @@ const (
 //   - fault.Unavailable if there is no space.
 //
 // It finds damage of what it needs to begin. [Check] looks at the whole file.
-func Open(path string) (*DB, error) {
+func Open(path string) (*DB, error) { return openUpTo(path, wholeAtOnce) }
+
+// openUpTo reads a file of up to so many bytes whole before it uses it.
+func openUpTo(path string, whole uint64) (*DB, error) {
 	f, err := lock(path, os.O_RDWR, syscall.LOCK_EX)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := create(path); err != nil {
@@ -67,7 +70,7 @@ func Open(path string) (*DB, error) {
 	}
 	h, err := readHeader(f)
 	if err == nil {
-		err = h.begin()
+		err = h.begin(whole)
 	}
 	if err != nil {
 		err = damaged(path, err.Error())

@@ -194,6 +194,9 @@ func TestDamagedPages(t *testing.T) {
 			if err := bolt.Check(path); !errors.Is(err, fault.Invalid) {
 				t.Errorf("page %d, damage %d: Check = %v, want %v", page, kind, err, fault.Invalid)
 			}
+			if _, err := bolt.Open(path); !errors.Is(err, fault.Invalid) {
+				t.Errorf("page %d, damage %d: Open = %v, want %v", page, kind, err, fault.Invalid)
+			}
 			useDamaged(t, path, fmt.Sprintf("page %d, damage %d", page, kind))
 		}
 	}
@@ -201,7 +204,7 @@ func TestDamagedPages(t *testing.T) {
 
 func useDamaged(t *testing.T, path, what string) {
 	t.Helper()
-	db, err := bolt.Open(path)
+	db, err := bolt.OpenAsLarge(path)
 	if err == nil {
 		ctx := context.Background()
 		read := db.View(ctx, func(tx store.Tx) error {

@@ -170,8 +170,15 @@ func (h *header) freePages() ([]uint64, error) {
 	return free, nil
 }
 
-// begin looks at the pages that are used first.
-func (h *header) begin() error {
+// wholeAtOnce is up to how many bytes a file is read whole before it is used: of
+// more, that would take longer than those who wait for the daemon should wait.
+const wholeAtOnce = 128 << 20
+
+// begin looks at all pages, or, in a file of more bytes, at those that are used first.
+func (h *header) begin(whole uint64) error {
+	if h.end <= whole/h.pageSize {
+		return h.verify()
+	}
 	if _, err := h.freePages(); err != nil {
 		return err
 	}

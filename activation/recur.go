@@ -1,0 +1,333 @@
+package activation
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"activationd/internal/fault"
+	"activationd/schedule"
+)
+
+// recurs makes of a recurrence's occurrences that are due what is to become of
+// them. The records that say so and the recurrence's next instant are written
+// together: so none is lost and none comes twice, whenever the daemon dies and
+// wherever the clock is set.
+func (t *txn) recurs(name string) (changed bool, err error) {
+	r, err := t.recurrence(name)
+	if err != nil {
+		if !errors.Is(err, fault.NotFound) { // one that is gone was touched before it went
+			t.log.Error("leaving a recurrence alone that cannot be read", "name", name, "err", err)
+		}
+		return false, t.unschedule(recurrenceMark + name)
+	}
+	if r.Held != "" || r.Due.IsZero() || r.Due.After(t.now.Add(t.set.ArmAhead)) {
+		return false, nil
+	}
+	old := *r
+	if err := t.occurrences(r); err != nil {
+		return false, err
+	}
+	return true, t.saveRecurrence(&old, r)
+}
+
+// occurrences decides what becomes of those that are due. It does not save r.
+func (t *txn) occurrences(r *Recurrence) error {
+	s, err := r.times(r.Created)
+	if err != nil { // it was sound when it was added: its zone's file is gone
+		r.Held, r.HeldAt = "it cannot be told when it occurs: "+err.Error(), t.now
+		t.log.Error("a recurrence is held", "name", r.Name, "err", err)
+		return nil
+	}
+	// Those that nothing could be done about at their time come first.
+	if before := t.now.Add(-missedAfter); r.Due.Before(before) {
+		if err := t.catchUp(r, s, before); err != nil {
+			return err
+		}
+	}
+	for !r.Due.IsZero() && !r.Due.After(t.now.Add(t.set.ArmAhead)) {
+		if err := t.occur(r, r.Next, r.Due, false); err != nil {
+			return err
+		}
+		r.advance(s, r.next(s, r.Next))
+	}
+	return nil
+}
+
+// advance says that something has become of all occurrences before next.
+func (r *Recurrence) advance(s schedule.Recurrence, next time.Time) {
+	r.Next, r.Due = next, r.due(s, next)
+}
+
+// countMost is how many missed occurrences are counted one by one.
+const countMost = 10_000
+
+// catchUp decides what becomes of the occurrences that were due before an
+// instant: the newest run late, as many as the rule says, the others are skipped.
+// It looks at few of them, however many they are.
+func (t *txn) catchUp(r *Recurrence, s schedule.Recurrence, before time.Time) error {
+	var newest []time.Time // of the missed, at most one more than are to run
+	var next time.Time     // the first that was not missed
+	for window := time.Minute; ; window *= 4 {
+		from := before.Add(-window)
+		all := !from.After(r.Next)
+		if all {
+			from = r.Next.Add(-1)
+		}
+		newest = newest[:0]
+		for next = r.next(s, from); !next.IsZero() && r.due(s, next).Before(before); next = r.next(s, next) {
+			if len(newest) > r.CatchUp {
+				newest = slices.Delete(newest, 0, 1)
+			}
+			newest = append(newest, next)
+		}
+		if all || len(newest) > r.CatchUp {
+			break
+		}
+	}
+	if len(newest) > r.CatchUp { // there are some beside those that run
+		skip := Skip{From: r.Next, To: newest[0], Reason: "nothing could run at its time: the daemon was down, or the clock was set forward"}
+		skip.Count, skip.More = r.count(s, skip.From, skip.To)
+		if err := t.skip(r, skip); err != nil {
+			return err
+		}
+		newest = newest[1:]
+	}
+	for _, at := range newest {
+		if err := t.occur(r, at, r.due(s, at), true); err != nil {
+			return err
+		}
+	}
+	r.advance(s, next)
+	return nil
+}
+
+// count counts the occurrences from one to another; more than countMost only
+// if that is reckoned.
+func (r *Recurrence) count(s schedule.Recurrence, from, to time.Time) (n uint64, more bool) {
+	if e, ok := s.(schedule.Every); ok {
+		return uint64(to.Sub(from)/e.Interval) + 1, false
+	}
+	for n = 1; from.Before(to); n++ {
+		if n == countMost {
+			return n, true
+		}
+		from = r.next(s, from)
+	}
+	return n, false
+}
+
+// occur makes of one occurrence an activation, or skips it, by what the rule
+// says of those before it that have not ended. One that is late was missed: it
+// waits for them, whatever the rule says.
+func (t *txn) occur(r *Recurrence, at, due time.Time, late bool) error {
+	r.Last = at
+	members := t.members(r.Name)
+	skip := func(format string, args ...any) error {
+		return t.skip(r, Skip{From: at, To: at, Count: 1, Reason: fmt.Sprintf(format, args...)})
+	}
+	switch {
+	case len(members) >= maxMembers:
+		return skip("%d before it have not ended", maxMembers)
+	case late:
+	case r.Overlap == OverlapSkip && len(members) > 0:
+		return skip("%s, which is before it, has not ended", members[0])
+	case r.Overlap == OverlapReplace:
+		if err := t.replace(members, fmt.Sprintf("replaced by the next occurrence of %s", r.Name)); err != nil {
+			return err
+		}
+	}
+	id, err := t.begin(r, func(a *Record) {
+		a.Start, a.Occurrence, a.Late = due, at, late
+	})
+	if err != nil {
+		return err
+	}
+	y := t.tallyOf(r.Name)
+	y.Begun++
+	y.LastID, y.Span = id, time.Time{}
+	return t.putJSON(tallyKey+r.Name, y)
+}
+
+// begin makes an activation of a recurrence, to be looked at in this turn.
+func (t *txn) begin(r *Recurrence, fill func(*Record)) (id string, err error) {
+	n, err := count(t, jobNumber)
+	if err != nil {
+		return "", err
+	}
+	a := r.Job.record(strconv.FormatUint(n, 10), t.now, t.set)
+	a.Owner, a.Recurrence, a.Label = r.Owner, r.Name, orElse(a.Label, r.Name)
+	if r.Overlap != OverlapParallel {
+		a.Locks = append(slices.Clone(a.Locks), recurrenceLock(r.Name))
+		slices.Sort(a.Locks)
+	}
+	fill(a)
+	t.later = append(t.later, a.ID)
+	t.news = append(t.news, Happening{Time: t.now, What: "state", ID: a.ID, State: string(a.State), Reason: "of the recurrence " + r.Name})
+	return a.ID, t.save(nil, a)
+}
+
+// replace cancels activations.
+func (t *txn) replace(ids []string, why string) error {
+	for _, id := range ids {
+		a, err := t.get(id)
+		if err != nil {
+			t.log.Error("leaving a record alone that cannot be read", "id", id, "err", err)
+			continue
+		}
+		if a.Ending != "" { // it is being stopped
+			continue
+		}
+		old := a.clone()
+		a.Quit = true
+		if err := t.apply(a, Cancel, why); err != nil {
+			return err
+		}
+		t.later = append(t.later, id)
+		if err := t.save(old, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// skip records occurrences of which nothing becomes. Those that follow each
+// other for one reason share a record.
+func (t *txn) skip(r *Recurrence, s Skip) error {
+	r.Last = s.To
+	y := t.tallyOf(r.Name)
+	y.Skipped += s.Count
+	y.More = y.More || s.More
+	t.news = append(t.news, Happening{Time: t.now, What: "recurrence.skipped", ID: r.Name, Reason: s.String()})
+	if !y.Span.IsZero() {
+		var open Skip
+		if data := t.Get(skipEntry(r.Name, y.Span)); data != nil && json.Unmarshal(data, &open) == nil && open.Reason == s.Reason {
+			open.To, open.Count, open.More = s.To, open.Count+s.Count, open.More || s.More
+			s = open
+		}
+	}
+	if s.From.After(y.Span) {
+		y.Span = s.From
+		y.Spans++
+	}
+	dropped, err := t.dropSkips(r.Name, y.Spans)
+	if err != nil {
+		return err
+	}
+	y.Spans -= dropped
+	if err := t.putJSON(skipEntry(r.Name, s.From), s); err != nil {
+		return err
+	}
+	return t.putJSON(tallyKey+r.Name, y)
+}
+
+func skipEntry(name string, from time.Time) string { return skipKey + name + "/" + instant(from) }
+
+// dropAtOnce bounds how many records of skipped occurrences go when one comes.
+const dropAtOnce = 16
+
+// dropSkips removes the oldest records of what was skipped, of so many: those
+// whose history has been kept long enough, and those that are too many.
+func (t *txn) dropSkips(name string, spans int) (dropped int, err error) {
+	kept := t.now.Add(-t.set.Keep)
+	for k, data := range t.Scan(skipKey+name+"/", "") {
+		var s Skip
+		if dropped == dropAtOnce || json.Unmarshal(data, &s) == nil && spans-dropped <= maxSpans && !s.To.Before(kept) {
+			break
+		}
+		if err := t.Delete(k); err != nil {
+			return dropped, err
+		}
+		dropped++
+	}
+	return dropped, nil
+}
+
+// String tells what was skipped and why.
+func (s Skip) String() string {
+	if s.Count == 1 {
+		return fmt.Sprintf("the occurrence of %s was skipped: %s", stamp(s.From), s.Reason)
+	}
+	more := ""
+	if s.More {
+		more = "more than "
+	}
+	return fmt.Sprintf("%s%d occurrences from %s to %s were skipped: %s", more, s.Count, stamp(s.From), stamp(s.To), s.Reason)
+}
+
+// wrongClock is how far ahead of the clock a recurrence must have come to show
+// that the clock was wrong then. Nobody sets a clock that is right back so far.
+const wrongClock = 24 * time.Hour
+
+// correct has recurrences begin anew that came far ahead under a clock that was
+// wrong, and would wait for years. What occurred then, and is to come now, are
+// different occurrences.
+func (t *txn) correct() error {
+	var ahead []*Recurrence
+	for k, data := range t.Scan(recurrenceKey, "") {
+		r, err := decodeRecurrence(strings.TrimPrefix(k, recurrenceKey), data)
+		if err == nil && r.Held == "" && r.Last.Sub(t.now) > wrongClock {
+			ahead = append(ahead, r)
+		}
+	}
+	for _, r := range ahead {
+		why := "the clock was set back: it had come to " + stamp(r.Last)
+		t.log.Warn("a recurrence is reckoned anew", "name", r.Name, "why", why)
+		t.news = append(t.news, Happening{Time: t.now, What: "recurrence.changed", ID: r.Name, Reason: why})
+		old := *r
+		if err := t.beginAnew(r); err != nil {
+			return err
+		}
+		if err := t.saveRecurrence(&old, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// beginAnew reckons the next occurrence from now, whatever has been.
+func (t *txn) beginAnew(r *Recurrence) error {
+	if r.Last.After(t.now) {
+		r.Last = t.now
+		y := t.tallyOf(r.Name)
+		y.Span = time.Time{}
+		if err := t.putJSON(tallyKey+r.Name, y); err != nil {
+			return err
+		}
+	}
+	return t.reckon(r)
+}
+
+// atBoot has those occur that do when the machine has been started.
+func (t *txn) atBoot() error {
+	var names []string
+	for k := range t.Scan(recurrenceKey, "") {
+		names = append(names, strings.TrimPrefix(k, recurrenceKey))
+	}
+	for _, name := range names {
+		r, err := t.recurrence(name)
+		if err != nil {
+			t.log.Error("leaving a recurrence alone that cannot be read", "name", name, "err", err)
+			continue
+		}
+		s, err := r.times(r.Created)
+		if _, boots := s.(schedule.AtBoot); err != nil || !boots || r.Held != "" {
+			continue
+		}
+		if t.now.Before(r.Start) || !r.End.IsZero() && !t.now.Before(r.End) {
+			continue
+		}
+		old := *r
+		if err := t.occur(r, t.now, t.now, false); err != nil {
+			return err
+		}
+		if err := t.saveRecurrence(&old, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}

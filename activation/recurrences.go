@@ -1,0 +1,383 @@
+package activation
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"activationd/internal/fault"
+	"activationd/store"
+)
+
+// A RecurrenceView is a recurrence with what has become of its occurrences.
+type RecurrenceView struct {
+	Recurrence
+	Tally   Tally
+	Members []string // its activations that are not finished, the oldest first
+	Skips   []Skip   // what was skipped, the newest last, as many as were asked for
+}
+
+// checkRecurrence is of kind fault.Denied if r is not by's to touch.
+func (b By) checkRecurrence(r *Recurrence) error {
+	if b.OnlyOwn && r.Owner != b.Name {
+		return fmt.Errorf("the recurrence %s belongs to %s, not to %s: %w", r.Name, r.Owner, b.Name, fault.Denied)
+	}
+	return nil
+}
+
+// AddRecurrence puts a rule of an owner's in force. When it returns nil that is
+// durable. A name that is taken is fault.Conflict.
+func (e *Engine) AddRecurrence(ctx context.Context, rule Rule) (*Recurrence, error) {
+	var r *Recurrence
+	err := e.update(ctx, func(t *txn) (err error) {
+		if e.Draining() {
+			return fmt.Errorf("the daemon is being drained and takes no new work: %w", fault.Unavailable)
+		}
+		if err := rule.Check(t.now); err != nil {
+			return err
+		}
+		if old, err := t.recurrence(rule.Name); err == nil {
+			return fmt.Errorf("there is a recurrence %s already, of %s: take another name, or remove it first: %w", rule.Name, old.Owner, fault.Conflict)
+		}
+		r, err = t.addRecurrence(rule, false)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.poke()
+	return r, nil
+}
+
+// addRecurrence makes a recurrence of a rule that is sound.
+func (t *txn) addRecurrence(rule Rule, declared bool) (*Recurrence, error) {
+	r := &Recurrence{Rule: rule, Owner: rule.Job.Owner, Declared: declared, Created: t.now}
+	if err := t.reckon(r); err != nil {
+		return nil, err
+	}
+	t.news = append(t.news, Happening{Time: t.now, What: "recurrence.added", ID: r.Name, Reason: r.When()})
+	return r, t.saveRecurrence(nil, r)
+}
+
+// reckon sets the next occurrence: the first after now that nothing has become of.
+func (t *txn) reckon(r *Recurrence) error {
+	s, err := r.times(r.Created)
+	if err != nil {
+		return fmt.Errorf("%s: %w: %w", r.Name, err, fault.Invalid)
+	}
+	after := t.now
+	if r.Last.After(after) {
+		after = r.Last
+	}
+	r.advance(s, r.next(s, after))
+	return nil
+}
+
+// changeRecurrence has fn change a recurrence that is by's.
+func (e *Engine) changeRecurrence(ctx context.Context, by By, name string, fn func(*txn, *Recurrence) error) (*Recurrence, error) {
+	var r *Recurrence
+	err := e.update(ctx, func(t *txn) (err error) {
+		if r, err = t.recurrence(name); err != nil {
+			return err
+		}
+		if err := by.checkRecurrence(r); err != nil {
+			return err
+		}
+		old := *r
+		if err := fn(t, r); err != nil {
+			return err
+		}
+		return t.saveRecurrence(&old, r)
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.poke()
+	return r, nil
+}
+
+// HoldRecurrence keeps a recurrence from occurring.
+func (e *Engine) HoldRecurrence(ctx context.Context, by By, name string) (*Recurrence, error) {
+	return e.changeRecurrence(ctx, by, name, func(t *txn, r *Recurrence) error {
+		if r.Held != "" {
+			return fmt.Errorf("%s is held already: %s: %w", name, r.Held, fault.Conflict)
+		}
+		if err := t.settleRecurrence(r); err != nil {
+			return err
+		}
+		r.Held, r.HeldAt = "held by "+by.Name, t.now
+		t.news = append(t.news, Happening{Time: t.now, What: "recurrence.held", ID: name, Reason: r.Held})
+		return nil
+	})
+}
+
+// ReleaseRecurrence lets a recurrence that was held occur again. What would have
+// occurred meanwhile is skipped. The next occurrence is reckoned from now, also
+// if the clock had been wrong and was set back.
+func (e *Engine) ReleaseRecurrence(ctx context.Context, by By, name string) (*Recurrence, error) {
+	return e.changeRecurrence(ctx, by, name, func(t *txn, r *Recurrence) error {
+		if r.Held == "" {
+			return fmt.Errorf("%s is not held: %w", name, fault.Conflict)
+		}
+		if err := t.skipHeld(r); err != nil {
+			return err
+		}
+		r.Held, r.HeldAt = "", time.Time{}
+		t.news = append(t.news, Happening{Time: t.now, What: "recurrence.released", ID: name, Reason: "released by " + by.Name})
+		return t.beginAnew(r)
+	})
+}
+
+// skipHeld records that those which would have occurred while r was held do not.
+func (t *txn) skipHeld(r *Recurrence) error {
+	if r.Due.IsZero() || r.Due.After(t.now) {
+		return nil
+	}
+	s, err := r.times(r.Created)
+	if err != nil {
+		return fmt.Errorf("%s: %w: %w", r.Name, err, fault.Invalid)
+	}
+	skip := Skip{From: r.Next, To: r.Next, Reason: r.Held}
+	for window := time.Minute; ; window *= 4 { // the newest that is past
+		from := t.now.Add(-window)
+		all := !from.After(r.Next)
+		if all {
+			from = r.Next.Add(-1)
+		}
+		found := false
+		for at := r.next(s, from); !at.IsZero() && !r.due(s, at).After(t.now); at = r.next(s, at) {
+			skip.To, found = at, true
+		}
+		if all || found {
+			break
+		}
+	}
+	skip.Count, skip.More = r.count(s, skip.From, skip.To)
+	return t.skip(r, skip)
+}
+
+// settleRecurrence makes of what is due already what is to become of it, before
+// the rule is changed.
+func (t *txn) settleRecurrence(r *Recurrence) error {
+	if r.Held != "" || r.Due.IsZero() || r.Due.After(t.now) {
+		return nil
+	}
+	return t.occurrences(r)
+}
+
+// RunRecurrence runs what recurs once, now, beside its occurrences. If it does
+// not run side by side, what runs of it makes that fault.Conflict, or has it
+// wait, or is replaced, as the rule says.
+func (e *Engine) RunRecurrence(ctx context.Context, by By, name string) (id string, err error) {
+	_, err = e.changeRecurrence(ctx, by, name, func(t *txn, r *Recurrence) error {
+		members := t.members(name)
+		switch {
+		case len(members) >= maxMembers:
+			return fmt.Errorf("%d of %s have not ended: %w", maxMembers, name, fault.Conflict)
+		case r.Overlap == OverlapSkip && len(members) > 0:
+			return fmt.Errorf("%s of %s has not ended; cancel it first: %w", members[0], name, fault.Conflict)
+		case r.Overlap == OverlapReplace:
+			if err := t.replace(members, "replaced by "+by.Name); err != nil {
+				return err
+			}
+		}
+		id, err = t.begin(r, func(a *Record) { a.Late = true })
+		return err
+	})
+	if err == nil {
+		e.touch(id)
+	}
+	return id, err
+}
+
+// RemoveRecurrence ends a recurrence. What has become an activation goes on.
+func (e *Engine) RemoveRecurrence(ctx context.Context, by By, name string) error {
+	err := e.update(ctx, func(t *txn) error {
+		r, err := t.recurrence(name)
+		if err != nil {
+			return err
+		}
+		if err := by.checkRecurrence(r); err != nil {
+			return err
+		}
+		if r.Declared {
+			return fmt.Errorf("%s is declared in the configuration: remove it there and reload, or hold it: %w", name, fault.Conflict)
+		}
+		return t.removeRecurrence(r, "removed by "+by.Name)
+	})
+	if err == nil {
+		e.poke()
+	}
+	return err
+}
+
+func (t *txn) removeRecurrence(r *Recurrence, why string) error {
+	if err := t.reindex(r.index(), nil); err != nil {
+		return err
+	}
+	prefix := skipKey + r.Name + "/"
+	for k := range t.Scan(prefix, "") {
+		if err := t.Delete(k); err != nil {
+			return err
+		}
+	}
+	for _, k := range []string{tallyKey + r.Name, recurrenceKey + r.Name} {
+		if err := t.Delete(k); err != nil {
+			return err
+		}
+	}
+	t.news = append(t.news, Happening{Time: t.now, What: "recurrence.removed", ID: r.Name, Reason: why})
+	return nil
+}
+
+// Recurrence returns one recurrence with the newest records of what was skipped,
+// at most so many. It is fault.NotFound when there is none.
+func (e *Engine) Recurrence(ctx context.Context, name string, skips int) (RecurrenceView, error) {
+	var v RecurrenceView
+	err := e.parts.DB.View(ctx, func(tx store.Tx) error {
+		t := e.begin(tx)
+		r, err := t.recurrence(name)
+		if err != nil {
+			return err
+		}
+		v = t.viewRecurrence(r)
+		for _, data := range tx.Scan(skipKey+name+"/", "") {
+			var s Skip
+			if err := json.Unmarshal(data, &s); err != nil {
+				return fmt.Errorf("what was skipped of %s: %w", name, err)
+			}
+			if v.Skips = append(v.Skips, s); len(v.Skips) > skips {
+				v.Skips = slices.Delete(v.Skips, 0, 1)
+			}
+		}
+		return nil
+	})
+	return v, err
+}
+
+func (t *txn) viewRecurrence(r *Recurrence) RecurrenceView {
+	return RecurrenceView{Recurrence: *r, Tally: t.tallyOf(r.Name), Members: t.members(r.Name)}
+}
+
+// Recurrences returns all recurrences, by name; an owner's, or all if that is empty.
+func (e *Engine) Recurrences(ctx context.Context, owner string) ([]RecurrenceView, error) {
+	var all []RecurrenceView
+	err := e.parts.DB.View(ctx, func(tx store.Tx) error {
+		all = nil
+		t := e.begin(tx)
+		for k, data := range tx.Scan(recurrenceKey, "") {
+			r, err := decodeRecurrence(strings.TrimPrefix(k, recurrenceKey), data)
+			if err != nil { // the others are there to be seen
+				e.parts.Log.Error("a recurrence cannot be read", "key", k, "err", err)
+				continue
+			}
+			if owner == "" || r.Owner == owner {
+				all = append(all, t.viewRecurrence(r))
+			}
+		}
+		return nil
+	})
+	return all, err
+}
+
+// SetRecurrences says which recurrences the configuration declares, from the
+// next load on.
+func (e *Engine) SetRecurrences(rules []Rule) {
+	e.loader.mu.Lock()
+	defer e.loader.mu.Unlock()
+	e.loader.rules, e.loader.ruled = rules, true
+}
+
+// configuration is the source, in reports, of what is declared there.
+const configuration = "configuration"
+
+// declare makes so what the configuration declares. Its error is of the store.
+func (e *Engine) declare(t *txn) (rep Report, err error) {
+	e.loader.mu.Lock()
+	rules, ruled := e.loader.rules, e.loader.ruled
+	e.loader.mu.Unlock()
+	if !ruled {
+		return rep, nil
+	}
+	declared := make(map[string]bool)
+	for _, rule := range rules {
+		declared[rule.Name] = true
+		what, err := t.declareOne(rule)
+		switch {
+		case errors.Is(err, fault.Invalid), errors.Is(err, fault.Conflict):
+			rep.Rejected++
+			rep.add(ReportLine{"rejected", rule.Name, configuration, fault.Text(err)})
+		case err != nil:
+			return rep, err
+		case what == "":
+			rep.Unchanged++
+		default:
+			rep.count(what, rule.Name, configuration)
+		}
+	}
+	var gone []*Recurrence
+	for k, data := range t.Scan(recurrenceKey, "") {
+		r, err := decodeRecurrence(strings.TrimPrefix(k, recurrenceKey), data)
+		if err == nil && r.Declared && !declared[r.Name] {
+			gone = append(gone, r)
+		}
+	}
+	for _, r := range gone {
+		if err := t.removeRecurrence(r, "the configuration declares it no more"); err != nil {
+			return rep, err
+		}
+		rep.count("removed", r.Name, configuration)
+	}
+	return rep, nil
+}
+
+// declareOne makes so what the configuration says of one recurrence. It returns
+// how that counts.
+func (t *txn) declareOne(rule Rule) (what string, err error) {
+	r, err := t.recurrence(rule.Name)
+	if bad := rule.Check(time.Time{}); bad != nil { // one that is over may stay in the file
+		return "", fmt.Errorf("recurrence %s: %w", rule.Name, bad)
+	}
+	switch {
+	case errors.Is(err, fault.NotFound):
+		_, err := t.addRecurrence(rule, true)
+		return "added", err
+	case err != nil:
+		return "", err
+	case !r.Declared:
+		return "", fmt.Errorf("the name is taken by a recurrence that %s added: remove that one, or take another name: %w", r.Owner, fault.Conflict)
+	}
+	same, err := r.says(&rule)
+	if err != nil || same {
+		return "", err
+	}
+	old := *r
+	if err := t.settleRecurrence(r); err != nil {
+		return "", err
+	}
+	times := r.Cron != rule.Cron || r.Calendar != rule.Calendar || r.Every != rule.Every || r.Zone != rule.Zone ||
+		!r.Start.Equal(rule.Start) || !r.End.Equal(rule.End) || r.Jitter != rule.Jitter
+	r.Rule, r.Owner = rule, rule.Job.Owner
+	if times {
+		if err := t.reckon(r); err != nil {
+			return "", err
+		}
+	}
+	t.news = append(t.news, Happening{Time: t.now, What: "recurrence.changed", ID: r.Name, Reason: r.When()})
+	return "changed", t.saveRecurrence(&old, r)
+}
+
+// says tells whether r's rule is the one given, as they are kept.
+func (r *Recurrence) says(rule *Rule) (bool, error) {
+	was, err := json.Marshal(&r.Rule)
+	if err != nil {
+		return false, err
+	}
+	is, err := json.Marshal(rule)
+	return bytes.Equal(was, is), err
+}

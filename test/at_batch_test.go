@@ -1,0 +1,85 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"activationd/control"
+)
+
+// fakeLoad has the daemon see a load average of ours, in a mount namespace of
+// its own, and returns how to set it.
+func (d *daemon) fakeLoad() func(load string) {
+	d.t.Helper()
+	needRoot(d.t)
+	needProgram(d.t, "unshare")
+	file := d.dir + "/loadavg"
+	set := func(load string) {
+		d.t.Helper()
+		if err := os.WriteFile(file, []byte(load+" 9.00 9.00 1/1 1\n"), 0o644); err != nil { // in place: it is mounted
+			d.t.Fatal(err)
+		}
+	}
+	set("9.00")
+	d.prefix = []string{"unshare", "-m", "sh", "-c", `mount --bind "$0" /proc/loadavg && exec "$@"`, file}
+	return set
+}
+
+// TestBatch wants batch jobs, also those of queues with an uppercase letter once
+// their time has come, to wait for a low load average, one after the other.
+func TestBatch(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t, "at: {load: 1.5, interval: 1s, deny: /dev/null, sendmail: DIR/none}\n")
+	bin, b, load := d.installAt(), d.beacon(), d.fakeLoad()
+	d.start()
+	tell := func(word string) string { return fmt.Sprintf("echo %s >%s\n", word, b.path) }
+	o := d.run(tell("first"), bin+"/batch")
+	first := jobLine.FindStringSubmatch(o.err)[1]
+	second := d.at(bin, tell("second"), "-q", "C", "now")
+	other := d.at(bin, tell("other"), "now")
+	if got := b.next(); got != "other" {
+		t.Fatalf("%q runs while the load average is high", got)
+	}
+	d.ended(other, "succeeded", 0)
+	d.until(first, "waiting for the load average", func(a control.Detail) bool {
+		return a.State == "waiting" && len(a.WaitsFor) == 1 && strings.Contains(a.WaitsFor[0], "a load average below 1.5 (it is 9.00)")
+	})
+	if why := d.must("why", second); !strings.Contains(why, "a load average below 1.5") {
+		t.Errorf("atctl why says\n%s, want the load average", why)
+	}
+	if list := d.run("", bin+"/atq").out; strings.Count(list, " b ") != 1 || strings.Count(list, " C ") != 1 {
+		t.Errorf("atq says\n%s, want a job in b and one in C", list)
+	}
+	d.kill()
+	d.start()
+	load("1.49")
+	if got := b.next(); got != "first" {
+		t.Errorf("%q is first", got)
+	}
+	if got := b.next(); got != "second" {
+		t.Errorf("%q is second", got)
+	}
+	one, two := d.ended(first, "succeeded", 0), d.ended(second, "succeeded", 0)
+	if pause := two.Attempts[0].Started.Sub(one.Attempts[0].Started); pause < 900*time.Millisecond {
+		t.Errorf("the second began %v after the first, want an interval between them", pause)
+	}
+
+	load("1.50")
+	third := d.at(bin, tell("third"), "-q", "b", "now")
+	fourth := d.at(bin, tell("fourth"), "-b")
+	d.inState(third, "waiting")
+	d.inState(fourth, "waiting")
+	if o := d.run("", bin+"/atrm", third); o.status != 0 || o.err != "" {
+		t.Errorf("atrm of one that waits: %+v", o)
+	}
+	d.must("run", fourth)
+	if got := b.next(); got != "fourth" {
+		t.Errorf("%q runs, want the one that atctl run was told of", got)
+	}
+	d.ended(fourth, "succeeded", 0)
+	d.ended(third, "cancelled", 125)
+	b.quiet()
+}
