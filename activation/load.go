@@ -46,15 +46,16 @@ type LoadOptions struct {
 // A loader merges the requests for a load: whoever asks waits for the load that
 // began after he asked, and all who ask meanwhile share the next one.
 type loader struct {
-	mu      sync.Mutex
-	sources []Source
-	rules   []Rule // recurrences that the configuration declares
-	ruled   bool   // that was said
-	next    *round
-	failed  map[string]string // by source, of its last load
-	token   chan struct{}     // capacity one
-	watch   chan struct{}     // capacity one: the sources are others now
-	before  func(context.Context) error
+	mu       sync.Mutex
+	sources  []Source
+	rules    []Rule // recurrences that the configuration declares
+	ruled    bool   // that was said
+	next     *round
+	failed   map[string]string   // by source, of its last load
+	rejected map[ReportLine]bool // by the last load
+	token    chan struct{}       // capacity one
+	watch    chan struct{}       // capacity one: the sources are others now
+	before   func(context.Context) error
 }
 
 // A round is a load that has not begun.

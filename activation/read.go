@@ -128,6 +128,7 @@ func (e *Engine) load(ctx context.Context, o LoadOptions) (Report, error) {
 	}
 	if !o.DryRun {
 		e.noteFailures(readings, rep)
+		e.tellRejects(rep)
 		e.poke()
 		e.parts.Log.Info("loaded", "generation", rep.Generation, "added", rep.Added, "changed", rep.Changed,
 			"removed", rep.Removed, "rejected", rep.Rejected)
@@ -188,4 +189,37 @@ func (e *Engine) noteFailures(readings []*reading, rep Report) {
 			e.loader.failed[l.Source] = l.Text
 		}
 	}
+}
+
+// maxTold bounds how many rejected reservations of one load are told.
+const maxTold = 20
+
+// tellRejects tells those who follow along which reservations were rejected and
+// why: most loads nobody waits for, so nobody sees their reports. One that is
+// as it was in the load before is not told again.
+func (e *Engine) tellRejects(rep Report) {
+	e.loader.mu.Lock()
+	defer e.loader.mu.Unlock()
+	var news []Happening
+	more := 0
+	all := make(map[ReportLine]bool)
+	for _, l := range rep.Lines {
+		if l.What != "rejected" {
+			continue
+		}
+		all[l] = true
+		switch {
+		case e.loader.rejected[l]:
+		case len(news) == maxTold:
+			more++
+		default:
+			news = append(news, Happening{Time: time.Now(), What: "rejected", ID: l.ID, Reason: l.Source + ": " + l.Text, Failed: true})
+		}
+	}
+	if more > 0 {
+		news = append(news, Happening{Time: time.Now(), What: "rejected", Failed: true,
+			Reason: fmt.Sprintf("and %d more; atctl reload --dry-run tells them all", more)})
+	}
+	e.loader.rejected = all
+	e.hub.publish(news)
 }
