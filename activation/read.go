@@ -74,9 +74,10 @@ func (g goneSource) Name() string { return g.name }
 var errDryRun = errors.New("dry run")
 
 func (e *Engine) load(ctx context.Context, o LoadOptions) (Report, error) {
+	var notices []string
 	var broken error
 	if e.loader.before != nil && !o.DryRun {
-		broken = e.loader.before(ctx)
+		notices, broken = e.loader.before(ctx)
 	}
 	readings, err := e.read(ctx)
 	if err != nil {
@@ -88,6 +89,7 @@ func (e *Engine) load(ctx context.Context, o LoadOptions) (Report, error) {
 		if broken != nil {
 			rep.fail("configuration", broken)
 		}
+		rep.tell("configuration", nil, notices)
 		rep.Generation = number(t, generation)
 		applied := false
 		plans := t.plans(readings, o)
