@@ -6,6 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := build
 
 PREFIX   ?= /usr/local
+BIN      := bin
 DESTDIR  ?=
 KILLS    ?= 200
 FUZZTIME ?= 10s
@@ -31,7 +32,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-12s %s\n' "$$t" "$$d"; done
 
 build: ## the programs, static, into bin/
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.buildVersion=$(VERSION)' -o bin/ $(PROGRAMS:%=./cmd/%)
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.buildVersion=$(VERSION)' -o '$(BIN)/' $(PROGRAMS:%=./cmd/%)
 
 demo: build ## two overlapping reservations on real switches, checked; about a minute
 	@scripts/install-deps demo
@@ -98,7 +99,7 @@ fuzz: ## each fuzz target for FUZZTIME (10s)
 
 install: build ## into $(DESTDIR)$(PREFIX)
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/activationd/scripts' '$(DESTDIR)$(PREFIX)/lib/systemd/system'
-	install $(PROGRAMS:%=bin/%) '$(DESTDIR)$(PREFIX)/bin'
+	install $(PROGRAMS:%='$(BIN)/%') '$(DESTDIR)$(PREFIX)/bin'
 	install scripts/activate scripts/deactivate '$(DESTDIR)$(PREFIX)/share/activationd/scripts'
 	for unit in activationd.service activationd.socket; do \
 		sed 's|/usr/bin/|$(PREFIX)/bin/|' scripts/units/$$unit >'$(DESTDIR)$(PREFIX)/lib/systemd/system/'$$unit; \

@@ -12,7 +12,7 @@ import (
 type Happening struct {
 	Seq    uint64 // rises by one; by more where some were missed, and over a restart
 	Time   time.Time
-	What   string // "state", "attempt.started", "attempt.ended", "load", "pruned"
+	What   string // "state", "attempt.started", "attempt.ended", "load", "rejected", "pruned"
 	ID     string
 	State  string
 	Reason string
@@ -20,7 +20,7 @@ type Happening struct {
 	Outcome Outcome // of what has finished
 	Phase   string  // of an attempt
 	N       int     // which attempt of the phase; 0: it is about none
-	Failed  bool    // the attempt did not do what it should have
+	Failed  bool    // the attempt did not do what it should have, or the reservation is not as it should be
 }
 
 // keepHappenings is how many happenings are kept at most, and half of it how many at least,

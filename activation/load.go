@@ -46,15 +46,16 @@ type LoadOptions struct {
 // A loader merges the requests for a load: whoever asks waits for the load that
 // began after he asked, and all who ask meanwhile share the next one.
 type loader struct {
-	mu      sync.Mutex
-	sources []Source
-	rules   []Rule // recurrences that the configuration declares
-	ruled   bool   // that was said
-	next    *round
-	failed  map[string]string // by source, of its last load
-	token   chan struct{}     // capacity one
-	watch   chan struct{}     // capacity one: the sources are others now
-	before  func(context.Context) error
+	mu       sync.Mutex
+	sources  []Source
+	rules    []Rule // recurrences that the configuration declares
+	ruled    bool   // that was said
+	next     *round
+	failed   map[string]string   // by source, of its last load
+	rejected map[ReportLine]bool // by the last load
+	token    chan struct{}       // capacity one
+	watch    chan struct{}       // capacity one: the sources are others now
+	before   func(context.Context) ([]string, error)
 }
 
 // A round is a load that has not begun.
@@ -84,8 +85,11 @@ func (e *Engine) SetSources(sources []Source) {
 
 // BeforeLoad has fn called at the beginning of each load that was asked for, to
 // read again what else may have changed. If it fails, the load goes on with
-// what was in force, and the report says so. It must be set before RunLoads.
-func (e *Engine) BeforeLoad(fn func(context.Context) error) { e.loader.before = fn }
+// what was in force, and the report says so, as it does what fn has to note. It
+// must be set before RunLoads.
+func (e *Engine) BeforeLoad(fn func(context.Context) (notices []string, err error)) {
+	e.loader.before = fn
+}
 
 // AskLoad asks for a load and does not wait for it.
 func (e *Engine) AskLoad() { e.join(false) }

@@ -3,11 +3,16 @@ package activation
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"activationd/reservation"
 )
 
 // TestManyAskForLoads has several ask for loads as fast as they can, while loads
@@ -66,6 +71,59 @@ func TestWatchAgain(t *testing.T) {
 		time.Sleep(time.Minute)
 		if s.watches != before {
 			t.Errorf("watched %d times more while it was watched", s.watches-before)
+		}
+	})
+}
+
+// TestRejectsAreTold has loads that nobody waits for reject reservations: whoever
+// follows along hears which and why, once.
+func TestRejectsAreTold(t *testing.T) {
+	bubble(t, nil, func(l *lab) {
+		told := func(since uint64) (told []string) {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			_ = l.e.Follow(ctx, since, func(h Happening) error {
+				if h.What == "rejected" {
+					told = append(told, h.ID+"|"+h.Reason)
+				}
+				return nil
+			})
+			return told
+		}
+		s := l.source("src")
+		load := func(rejects ...reservation.Reject) []string {
+			since := l.e.Newest()
+			s.mu.Lock()
+			s.set.Rejects = rejects
+			s.set.Fingerprint += "+"
+			s.mu.Unlock()
+			l.e.AskLoad()
+			return told(since)
+		}
+		one := reservation.Reject{Where: "r.yml:3", ID: "C", Text: "start: is no time"}
+		two := reservation.Reject{Where: "r.yml:9", Text: "id: missing"}
+		if got, want := load(one), []string{"C|src: r.yml:3: start: is no time"}; !slices.Equal(got, want) {
+			t.Errorf("told %q, want %q", got, want)
+		}
+		if got, want := load(one, two), []string{"|src: r.yml:9: id: missing"}; !slices.Equal(got, want) {
+			t.Errorf("then told %q, want %q", got, want)
+		}
+		since := l.e.Newest()
+		l.e.AskLoad() // and nothing has changed
+		if got := told(since); len(got) != 0 {
+			t.Errorf("told again: %q", got)
+		}
+		load()
+		if got := load(one); len(got) != 1 {
+			t.Errorf("told %q of what was mended and is broken again", got)
+		}
+		var many []reservation.Reject
+		for i := range 100 {
+			many = append(many, reservation.Reject{Where: fmt.Sprintf("r.yml:%d", i), Text: "id: missing"})
+		}
+		got := load(many...)
+		if len(got) != maxTold+1 || !strings.Contains(got[maxTold], "80 more") {
+			t.Errorf("of a hundred, told %q", got)
 		}
 	})
 }

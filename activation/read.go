@@ -74,9 +74,10 @@ func (g goneSource) Name() string { return g.name }
 var errDryRun = errors.New("dry run")
 
 func (e *Engine) load(ctx context.Context, o LoadOptions) (Report, error) {
+	var notices []string
 	var broken error
 	if e.loader.before != nil && !o.DryRun {
-		broken = e.loader.before(ctx)
+		notices, broken = e.loader.before(ctx)
 	}
 	readings, err := e.read(ctx)
 	if err != nil {
@@ -88,6 +89,7 @@ func (e *Engine) load(ctx context.Context, o LoadOptions) (Report, error) {
 		if broken != nil {
 			rep.fail("configuration", broken)
 		}
+		rep.tell("configuration", nil, notices)
 		rep.Generation = number(t, generation)
 		applied := false
 		plans := t.plans(readings, o)
@@ -128,6 +130,7 @@ func (e *Engine) load(ctx context.Context, o LoadOptions) (Report, error) {
 	}
 	if !o.DryRun {
 		e.noteFailures(readings, rep)
+		e.tellRejects(rep)
 		e.poke()
 		e.parts.Log.Info("loaded", "generation", rep.Generation, "added", rep.Added, "changed", rep.Changed,
 			"removed", rep.Removed, "rejected", rep.Rejected)
@@ -188,4 +191,37 @@ func (e *Engine) noteFailures(readings []*reading, rep Report) {
 			e.loader.failed[l.Source] = l.Text
 		}
 	}
+}
+
+// maxTold bounds how many rejected reservations of one load are told.
+const maxTold = 20
+
+// tellRejects tells those who follow along which reservations were rejected and
+// why: most loads nobody waits for, so nobody sees their reports. One that is
+// as it was in the load before is not told again.
+func (e *Engine) tellRejects(rep Report) {
+	e.loader.mu.Lock()
+	defer e.loader.mu.Unlock()
+	var news []Happening
+	more := 0
+	all := make(map[ReportLine]bool)
+	for _, l := range rep.Lines {
+		if l.What != "rejected" {
+			continue
+		}
+		all[l] = true
+		switch {
+		case e.loader.rejected[l]:
+		case len(news) == maxTold:
+			more++
+		default:
+			news = append(news, Happening{Time: time.Now(), What: "rejected", ID: l.ID, Reason: l.Source + ": " + l.Text, Failed: true})
+		}
+	}
+	if more > 0 {
+		news = append(news, Happening{Time: time.Now(), What: "rejected", Failed: true,
+			Reason: fmt.Sprintf("and %d more; atctl reload --dry-run tells them all", more)})
+	}
+	e.loader.rejected = all
+	e.hub.publish(news)
 }

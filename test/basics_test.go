@@ -46,6 +46,7 @@ func TestLogTellsOfActivations(t *testing.T) {
 	d.inState("1@x", "active")
 	d.must("cancel", "1@x")
 	d.inState("1@x", "stuck")
+	d.write("res.yaml", "reservations:\n- {id: 2@x, start: soon}\n- {start: soon}\n", 0o644) // and nobody waits for the load
 	type line struct {
 		Level, Msg, ID, State, Outcome, Phase string
 		Attempt                               int
@@ -59,6 +60,8 @@ func TestLogTellsOfActivations(t *testing.T) {
 		{"INFO", "state", "1@x", "active", "", "", 0},
 		{"WARN", "attempt.ended", "1@x", "deactivating", "", "deactivate", 1},
 		{"ERROR", "state", "1@x", "stuck", "", "", 0},
+		{"WARN", "rejected", "2@x", "", "", "", 0},
+		{"WARN", "rejected", "", "", "", "", 0},
 	}
 	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		missing := slices.Clone(want)

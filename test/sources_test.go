@@ -347,3 +347,30 @@ func TestDatabaseDown(t *testing.T) {
 		t.Errorf("status says %+v, want two with errors", d.status().Sources)
 	}
 }
+
+// TestReloadOfWhatNeedsARestart wants a reload to say which changed settings are
+// not in force, as long as they are not.
+func TestReloadOfWhatNeedsARestart(t *testing.T) {
+	t.Parallel()
+	const before = "control: {connections: 100}\n"
+	d := newDaemon(t, before)
+	d.start()
+	if got := d.must("reload"); strings.Contains(got, "notice") {
+		t.Errorf("atctl reload with nothing changed says %q", got)
+	}
+	d.write("config.yaml", "control: {connections: 101}\njobs: {retries: 1}\n", 0o644)
+	for range 2 {
+		want := "\nnotice configuration control.connections: "
+		if got := d.must("reload"); !strings.Contains(got, want) || strings.Contains(got, "jobs") {
+			t.Errorf("atctl reload says %q, want %q and no more", got, want)
+		}
+	}
+	log := d.read(d.dir + "/daemon.log")
+	if !strings.Contains(log, "keys=jobs.retries\n") || strings.Count(log, "control.connections") != 1 {
+		t.Errorf("the log is to tell once what has changed and what has not:\n%s", log)
+	}
+	d.write("config.yaml", before, 0o644)
+	if got := d.must("reload"); strings.Contains(got, "notice") {
+		t.Errorf("atctl reload with all as it was says %q", got)
+	}
+}

@@ -212,6 +212,18 @@ func ownDirectory(path string, uid int) error {
 	return nil
 }
 
+// installedScripts has the default commands be those that were installed
+// together with this program, wherever that was, if they were.
+func (s *surroundings) installedScripts(r *Reservations) {
+	dir := filepath.Join(filepath.Dir(s.executable), "..", "share", "activationd", "scripts")
+	for _, command := range [][]string{r.Activate, r.Deactivate} {
+		name := filepath.Join(dir, filepath.Base(command[0]))
+		if filepath.IsAbs(name) && executable(name) == nil {
+			command[0] = name
+		}
+	}
+}
+
 // findAtwrap returns the wrapper's program.
 func findAtwrap(flag string, s *surroundings) (string, error) {
 	if flag != "" {

@@ -17,7 +17,7 @@ func (c *core) logHappenings(since uint64) func(context.Context) error {
 				c.log.Warn("what happened meanwhile is not logged", "happenings", h.Seq-since-1)
 			}
 			since = h.Seq
-			if level := levelOf(h); h.ID != "" && c.log.Enabled(ctx, level) {
+			if level := levelOf(h); (h.ID != "" || h.Failed) && c.log.Enabled(ctx, level) {
 				c.log.LogAttrs(ctx, level, h.What, attrsOf(h)...)
 			}
 			return nil
@@ -39,12 +39,13 @@ func levelOf(h activation.Happening) slog.Level {
 }
 
 func attrsOf(h activation.Happening) []slog.Attr {
-	attrs := []slog.Attr{slog.String("id", h.ID)}
+	var attrs []slog.Attr
 	add := func(key, value string) {
 		if value != "" {
 			attrs = append(attrs, slog.String(key, value))
 		}
 	}
+	add("id", h.ID)
 	add("state", h.State)
 	add("outcome", string(h.Outcome))
 	add("phase", h.Phase)

@@ -33,9 +33,7 @@ const maxSocketPath = 107
 func openListeners(ctx context.Context, c *Config, inherited []*os.File) (open []listener, err error) {
 	defer func() {
 		if err != nil {
-			for _, l := range open {
-				_ = l.Close()
-			}
+			closeDoors(open)
 			open = nil
 		}
 	}()
@@ -120,6 +118,22 @@ func inherit(f *os.File) (net.Listener, error) {
 		return nil, fmt.Errorf("socket %s from systemd (want ListenStream=): %w: %w", f.Name(), err, fault.Invalid)
 	}
 	return l, nil
+}
+
+// unixAddress returns the path of the control socket.
+func unixAddress(doors []listener) string {
+	for _, l := range doors {
+		if l.Unix {
+			return l.Addr().String()
+		}
+	}
+	return ""
+}
+
+func closeDoors(doors []listener) {
+	for _, l := range doors {
+		_ = l.Close()
+	}
 }
 
 func closeFiles(files []*os.File) {

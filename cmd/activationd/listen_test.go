@@ -86,12 +86,6 @@ func handed(t *testing.T, network, address, name string) (*os.File, string) {
 	return os.NewFile(uintptr(fd), name), l.Addr().String()
 }
 
-func closeAll(open []listener) {
-	for _, l := range open {
-		_ = l.Close()
-	}
-}
-
 func TestInheritedSockets(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ctl")
 	unixFile, _ := handed(t, "unix", path, "activationd.socket")
@@ -107,7 +101,7 @@ func TestInheritedSockets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer closeAll(open)
+	defer closeDoors(open)
 	want := []struct {
 		unix       bool
 		role, user string
@@ -129,7 +123,7 @@ func TestInheritedSockets(t *testing.T) {
 	if _, err := os.Lstat(c.Socket.Path); err == nil {
 		t.Error("a second Unix socket was made")
 	}
-	closeAll(open)
+	closeDoors(open)
 	if _, err := os.Lstat(path); err != nil {
 		t.Errorf("systemd's own socket is gone: %v", err)
 	}
@@ -184,7 +178,7 @@ func TestListenerSpeaksTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer closeAll(open)
+	defer closeDoors(open)
 	served := make(chan error, 2)
 	go func() {
 		for range 2 {

@@ -34,7 +34,9 @@ func loadConfig(o *options, s *surroundings) (c *Config, notices []string, err e
 	if err != nil {
 		return nil, nil, err
 	}
-	c, faults := parseConfig(name, data)
+	defaults := defaultConfig()
+	s.installedScripts(&defaults.Reservations)
+	c, faults := parseConfig(name, data, defaults)
 	if name != "" {
 		if name, err = filepath.Abs(name); err != nil {
 			return nil, nil, fmt.Errorf("the working directory: %w", err)

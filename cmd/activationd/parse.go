@@ -25,12 +25,12 @@ import (
 // effect but its result, and its error, of kind fault.Invalid, names every
 // fault in the file by its line. Nothing at all gives the defaults.
 func ParseConfig(file string, data []byte) (*Config, error) {
-	c, faults := parseConfig(file, data)
+	c, faults := parseConfig(file, data, defaultConfig())
 	return c, faults.Err()
 }
 
-func parseConfig(file string, data []byte) (*Config, *diag.List) {
-	c := defaultConfig()
+// parseConfig lays a file over c, which has the defaults.
+func parseConfig(file string, data []byte, c *Config) (*Config, *diag.List) {
 	c.File = file
 	p := &parser{Config: c, decoder: &decoder{
 		faults: diag.List{File: file},

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 
@@ -48,15 +49,16 @@ func serve(ctx context.Context, d *daemon) error {
 			d.log.Error("closing the store", "err", err)
 		}
 	}()
-	c, err := newCore(d, db)
-	if err != nil {
-		return err
-	}
-	defer c.runs.Close()
 	doors, err := openListeners(ctx, d.Config, d.Inherited)
 	if err != nil {
 		return err
 	}
+	defer closeDoors(doors)
+	c, err := newCore(d, db, unixAddress(doors))
+	if err != nil {
+		return err
+	}
+	defer c.runs.Close()
 	tasks := []func(context.Context) error{
 		c.timer.Run,
 		c.engine.Run,
@@ -100,6 +102,7 @@ type core struct {
 	engine *activation.Engine
 	server *line.Server
 	tokens line.Tokens
+	socket string // the Unix socket's path, which may be systemd's choice
 	users  identities
 	stop   chan bool // true: drain; capacity one
 
@@ -107,8 +110,8 @@ type core struct {
 	config *Config    // what is in force
 }
 
-func newCore(d *daemon, db *bolt.DB) (*core, error) {
-	c := &core{daemon: d, db: db, config: d.Config, stop: make(chan bool, 1)}
+func newCore(d *daemon, db *bolt.DB, socket string) (*core, error) {
+	c := &core{daemon: d, db: db, config: d.Config, socket: socket, stop: make(chan bool, 1)}
 	c.users = identities{uid: d.surroundings.uid}
 	var err error
 	if c.timer, err = schedule.NewTimer(); err != nil {
@@ -271,52 +274,54 @@ func (c *core) status(out *control.StatusOut) {
 
 // reconfigure reads the configuration again and puts in force what can be. It
 // runs at the beginning of each load. A configuration with faults leaves all as
-// it was.
-func (c *core) reconfigure(context.Context) error {
+// it was. What it notes is in force no sooner than the daemon is started again.
+func (c *core) reconfigure(context.Context) (later []string, err error) {
 	conf, notices, err := c.load(c.Dirs)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	set, err := c.settings(conf)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	sources, err := c.sources(conf)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	// The tokens' file may be another though its name is the same.
 	if err := c.tokens.Load(conf.Tokens); err != nil {
-		return err
+		return nil, err
 	}
 	rules, err := c.recurrences(conf)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	c.engine.SetRecurrences(rules) // also if the file says the same: a user's groups may be others
+	for _, key := range changedKeys(c.Config, conf) {
+		if restartNeeded(key) {
+			later = append(later, key+": a changed setting takes effect when the daemon is started again")
+		}
+	}
 	changed := changedKeys(c.config, conf)
 	if !reflect.DeepEqual(c.config.Lab.pools, conf.Lab.pools) { // the file's name may be the same
 		changed = append(changed, "lab.inventory (pools)")
 	}
 	if len(changed) == 0 {
-		return nil
+		return later, nil
 	}
-	for _, n := range notices {
+	for _, n := range append(notices, later...) {
 		c.log.Warn(n)
 	}
-	for _, key := range changed {
-		if restartNeeded(key) {
-			c.log.Warn("a changed setting takes effect when the daemon is started again", "key", key)
-		}
+	if changed = slices.DeleteFunc(changed, restartNeeded); len(changed) > 0 {
+		c.log.Info("settings changed", "keys", strings.Join(changed, " "))
 	}
-	c.log.Info("settings changed", "keys", strings.Join(changed, " "))
 	c.level.Set(conf.Logging.Level)
 	c.engine.Configure(set)
 	c.engine.SetSources(sources)
 	c.config = conf
-	return nil
+	return later, nil
 }
 
 // restartNeeded tells whether a setting is only read when the daemon starts.

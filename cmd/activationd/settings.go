@@ -33,7 +33,7 @@ func (c *core) settings(conf *Config) (activation.Settings, error) {
 			Missed: conf.Jobs.Missed, WaitLimit: conf.Jobs.WaitLimit, Env: conf.Jobs.Environment,
 		},
 		Sources:     make(map[string]activation.Defaults),
-		Socket:      c.Config.Socket.Path, // another one is not opened before the next start
+		Socket:      c.socket, // another one is not opened before the next start
 		BaseEnv:     c.baseEnv(),
 		LogHead:     int64(conf.Runs.Output.Head),
 		LogTail:     int64(conf.Runs.Output.Tail),

@@ -71,11 +71,13 @@ func (w *run) copyTopology() error {
 	return w.own(path)
 }
 
-// Bounds of a copy of a configuration directory to another file system.
+// Bounds of a copy of a configuration directory to another file system, and of
+// what is moved to remove what was too deep for one.
 const (
 	saveBytes = 64 << 20
 	saveFiles = 10_000
 	saveDepth = 32
+	maxMoves  = 1 << 20
 )
 
 // SaveConfig moves the configuration directory at path into the run directory
@@ -153,17 +155,52 @@ func (m *mover) dir(from, to int, name string, depth int) {
 			defer closeFD(fd)
 		}
 	}
+	for _, name := range m.names(from) {
+		m.entry(from, into, name, depth)
+	}
+}
+
+// names lists a directory.
+func (m *mover) names(dir int) (names []string) {
 	buf := make([]byte, 8<<10)
-	var names []string
 	for {
-		n, err := syscall.ReadDirent(from, buf)
+		n, err := syscall.ReadDirent(dir, buf)
 		if m.fault(err) || n <= 0 {
-			break
+			return names
 		}
 		_, _, names = syscall.ParseDirent(buf[:n], -1, names)
 	}
-	for _, name := range names {
-		m.entry(from, into, name, depth)
+}
+
+// remove removes the directory name of from, however deep it is: directories in
+// it are moved up to be beside it first, so that neither open files nor the
+// stack grow with the depth. A process that was left alive and makes ever more
+// of them does not hold it up for ever.
+func (m *mover) remove(from int, name string) {
+	todo := []string{name}
+	for number := 0; len(todo) > 0 && number < maxMoves; {
+		dir := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		fd, err := openat(from, dir, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+		if m.fault(err) {
+			continue
+		}
+		for _, sub := range m.names(fd) {
+			if unix.Unlinkat(fd, sub, 0) == nil || unix.Unlinkat(fd, sub, unix.AT_REMOVEDIR) == nil {
+				continue
+			}
+			up, err := "", error(syscall.EEXIST)
+			for err == syscall.EEXIST {
+				number++
+				up = strconv.Itoa(number)
+				err = unix.Renameat2(fd, sub, from, up, unix.RENAME_NOREPLACE)
+			}
+			if !m.fault(err) {
+				todo = append(todo, up)
+			}
+		}
+		closeFD(fd)
+		m.fault(unix.Unlinkat(from, dir, unix.AT_REMOVEDIR))
 	}
 }
 
@@ -174,7 +211,11 @@ func (m *mover) entry(from, into int, name string, depth int) {
 	}
 	m.files--
 	switch kind := st.Mode & unix.S_IFMT; {
-	case kind == unix.S_IFDIR && depth > 0:
+	case kind == unix.S_IFDIR && depth <= 0:
+		m.fault(syscall.EFBIG)
+		m.remove(from, name)
+		return
+	case kind == unix.S_IFDIR:
 		sub, err := openat(from, name, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
 		if !m.fault(err) {
 			m.dir(sub, into, name, depth-1)

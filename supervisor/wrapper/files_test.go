@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestParseStat(t *testing.T) {
@@ -139,6 +141,44 @@ func TestSaveConfigIsBounded(t *testing.T) {
 	kept, _ := os.ReadDir(filepath.Join(to, ConfigDir))
 	if len(left) != 0 || len(kept) != 2 {
 		t.Errorf("%d left, %d kept, want 0, 2", len(left), len(kept))
+	}
+}
+
+// Nor does it matter how deep it is: what is too deep for a copy is removed as
+// well, whatever is called as it is called on the way.
+func TestSaveConfigIsDeep(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	at, err := openat(unix.AT_FDCWD, from, syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2500 { // deeper than a path can say
+		for _, name := range []string{"d", "1", "2"} {
+			if err := unix.Mkdirat(at, name, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := unix.Mknodat(at, "f", unix.S_IFREG, 0); err != nil {
+			t.Fatal(err)
+		}
+		next, err := openat(at, "d", syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
+		closeFD(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at = next
+	}
+	closeFD(at)
+	m := mover{bytes: saveBytes, files: saveFiles}
+	m.dir(openDir(t, from), openDir(t, to), ConfigDir, saveDepth)
+	if m.err != syscall.EFBIG {
+		t.Errorf("err = %v, want EFBIG", m.err)
+	}
+	if left, _ := os.ReadDir(from); len(left) != 0 {
+		t.Errorf("%v is left", left)
+	}
+	if _, err := os.Stat(filepath.Join(to, ConfigDir, strings.Repeat("d/", saveDepth-1)+"f")); err != nil {
+		t.Errorf("what is not too deep was not copied: %v", err)
 	}
 }
 
