@@ -66,7 +66,8 @@ func (c *core) settings(conf *Config) (activation.Settings, error) {
 		}
 		set.Sources[activation.SourceKey(s.Name())] = d
 	}
-	return set, c.Dirs.lendDevices(scriptUsers(&set))
+	err = c.Dirs.lendDevices(scriptUsers(&set))
+	return set, err
 }
 
 // scriptUsers lists as whom reservations' scripts run, but root.
