@@ -318,6 +318,29 @@ func TestSections(t *testing.T) {
 	awaitGone(t, first.pid)
 	first.exits(t, -1, "")
 
+	// A child of what a killed holder ran lives on: nobody comes in before it has gone.
+	gate := d.shared("section-gate")
+	if err := syscall.Mkfifo(gate, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	parent := d.section(b, "(echo child >"+b.path+"; read word <"+gate+"; echo gone >"+b.path+") & wait", "--name", "family")
+	parent.inside(b)
+	if got := b.next(); got != "child" {
+		t.Fatalf("the child says %q", got)
+	}
+	_ = parent.cmd.Process.Kill()
+	awaitGone(t, parent.pid)
+	heir := d.section(b, "exit 0", "--name", "family")
+	d.waits(2) // the third of before is the other
+	b.quiet()
+	d.open(gate, "go")
+	if got := b.next(); got != "gone" {
+		t.Errorf("%q came in before the child had gone", got)
+	}
+	heir.inside(b)
+	heir.exits(t, 0, "")
+	parent.exits(t, -1, "")
+
 	// One who is told to end tells its command, and the next one comes in.
 	if err := second.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)

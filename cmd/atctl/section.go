@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -99,6 +100,7 @@ func runSection(ctx context.Context, a *app, opts sectionOptions, argv []string)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	conn := watchDial(c)
 	r, err := c.Do(ctx, "vlan section", control.SectionIn{
 		Name: opts.name, Wait: wireTime(opts.wait), Hold: wireTime(opts.hold + 2*sectionGrace),
 	})
@@ -122,7 +124,62 @@ func runSection(ctx context.Context, a *app, opts sectionOptions, argv []string)
 		return notKnown(err)
 	case <-inside:
 	}
-	return guarded(path, argv, opts.hold, lost)
+	held, err := heirloom(*conn)
+	if err != nil {
+		return notKnown(err)
+	}
+	defer held.end()
+	return guarded(path, argv, opts.hold, lost, held.file)
+}
+
+// watchDial returns where the connection that c makes will be.
+func watchDial(c *control.Client) *net.Conn {
+	conn, dial := new(net.Conn), c.Dial
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	c.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		made, err := dial(ctx, network, address)
+		*conn = made
+		return made, err
+	}
+	return conn
+}
+
+// A heldConn is a connection that the command has, too, and all that it starts. So
+// when this program is killed the section is over when the last of them is gone, and
+// not before: until then the daemon sees it open.
+type heldConn struct {
+	file *os.File
+	fd   int
+}
+
+// heirloom makes a copy of a connection for the command to inherit. Of one that is no
+// plain socket there is none.
+func heirloom(conn net.Conn) (h heldConn, err error) {
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return h, nil
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return h, err
+	}
+	var dupErr error
+	err = raw.Control(func(fd uintptr) { h.fd, dupErr = syscall.Dup(int(fd)) })
+	if err = errors.Join(err, dupErr); err == nil {
+		syscall.CloseOnExec(h.fd)
+		h.file = os.NewFile(uintptr(h.fd), "section")
+	}
+	return h, err
+}
+
+// end ends the section, whoever has the connection.
+func (h heldConn) end() {
+	if h.file != nil {
+		_ = syscall.Shutdown(h.fd, syscall.SHUT_RDWR) // the daemon may have been first
+		_ = h.file.Close()
+	}
 }
 
 // wireTime is a duration as the daemon reads it.
@@ -156,7 +213,7 @@ func watchSection(r *control.Response, inside chan<- struct{}) error {
 
 // guarded runs a command until it ends, has been there for hold, or lost says
 // that it is not alone any more.
-func guarded(path string, argv []string, hold time.Duration, lost <-chan error) error {
+func guarded(path string, argv []string, hold time.Duration, lost <-chan error, held *os.File) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM)
 	defer signal.Stop(signals)
@@ -164,6 +221,9 @@ func guarded(path string, argv []string, hold time.Duration, lost <-chan error) 
 		Path: path, Args: argv, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		// If this program is killed it must not be thought that the command is alone.
 		SysProcAttr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: !isTerminal(os.Stdin)},
+	}
+	if held != nil {
+		cmd.ExtraFiles = []*os.File{held}
 	}
 	runtime.LockOSThread() // the kernel looks at the thread's death, not at the process's
 	if err := cmd.Start(); err != nil {
