@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -33,6 +34,11 @@ func (d *dialect) planCommands(n *Node, where func(int) string) (p nodePlan, err
 		}
 		c := d.commands[i]
 		m := c.line.FindStringSubmatch(line)
+		for i := range m[1:] {
+			if m[1+i], err = canonical(m[1+i]); err != nil {
+				return p, fmt.Errorf("%s: %w", where(number), err)
+			}
+		}
 		p.apply = append(p.apply, expand(c.apply, m, false)...)
 		p.undo = append(expand(c.undo, m, false), p.undo...)
 		if c.show == "" {
@@ -44,6 +50,29 @@ func (d *dialect) planCommands(n *Node, where func(int) string) (p nodePlan, err
 	}
 	return p, nil
 }
+
+// canonical returns an address, or a network, as hosts show it: they know no other
+// form of what they are asked. Other words stay as they are.
+func canonical(word string) (string, error) {
+	switch {
+	case addressed.MatchString(word) && strings.Contains(word, "/"):
+		p, err := netip.ParsePrefix(word)
+		if err != nil {
+			return "", fmt.Errorf("%q is no address with the length of its network", word)
+		}
+		return p.String(), nil
+	case addressed.MatchString(word) && strings.ContainsAny(word, ".:"):
+		a, err := netip.ParseAddr(word)
+		if err != nil {
+			return "", fmt.Errorf("%q is no address", word)
+		}
+		return a.String(), nil
+	}
+	return word, nil
+}
+
+// addressed matches what can only be meant as an address.
+var addressed = regexp.MustCompile(`^([0-9.]+|[0-9a-f.]*:[0-9a-f:.]*)(/[0-9]+)?$`)
 
 var group = regexp.MustCompile(`\$[0-9]`)
 

@@ -10,6 +10,7 @@ import (
 // A block is a line of an indented configuration, with the lines that stand under it.
 type block struct {
 	line   string // blanks as single spaces
+	text   string // as it was written: in a password or a description blanks count
 	number int    // in the text, from 1
 	mode   bool   // it leads somewhere, and something leads out again, though nothing is in it
 	under  []*block
@@ -50,6 +51,7 @@ func parseConfig(text string, skip []*regexp.Regexp) []*block {
 			stack = stack[:len(stack)-1]
 		}
 		b := stack[len(stack)-1].of.child(words, number)
+		b.text = strings.TrimSpace(raw)
 		stack = append(stack, level{indent, b})
 	}
 	return root.under
@@ -108,7 +110,7 @@ type inverse struct {
 func (d *dialect) render(bs []*block, depth int) []string {
 	var out []string
 	for _, b := range bs {
-		out = append(out, d.inside(b.line, d.render(b.under, depth+1), depth, b.mode)...)
+		out = append(out, d.inside(b.text, d.render(b.under, depth+1), depth, b.mode)...)
 	}
 	return out
 }
@@ -278,12 +280,20 @@ func odd(line string) bool {
 
 var banner = regexp.MustCompile(`^\s*banner( \S+)? (\^.|[^\sA-Za-z0-9])(.*)$`)
 
+// openEnded is what some take as the beginning of lines that end with one that says
+// EOF, in which nothing answers.
+var openEnded = regexp.MustCompile(`^\s*banner \S+$`)
+
 // openBanner returns the number of a line that begins a banner and does not end it.
 func openBanner(text string) int {
 	number := 0
 	for l := range strings.Lines(text) {
 		number++
-		m := banner.FindStringSubmatch(strings.TrimRight(l, "\r\n"))
+		l = strings.TrimRight(l, " \t\r\n")
+		if openEnded.MatchString(l) {
+			return number
+		}
+		m := banner.FindStringSubmatch(l)
 		if len(m) == 4 && !strings.Contains(m[3], m[2]) {
 			return number
 		}

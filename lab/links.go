@@ -260,6 +260,12 @@ func without(all, some []string) []string {
 
 // augment gives node a device, and another one to who had it, if need be.
 func augment(node string, may map[string][]string, taken map[string]string, tried map[string]bool) bool {
+	for _, dev := range may[node] { // first one that nobody has: mostly there is one
+		if _, ok := taken[dev]; !ok && !tried[dev] {
+			taken[dev] = node
+			return true
+		}
+	}
 	for _, dev := range may[node] {
 		if tried[dev] {
 			continue

@@ -1,0 +1,75 @@
+package lab
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// planOf plans a startup-config for a platform.
+func planOf(t *testing.T, platform, config string) (nodePlan, error) {
+	t.Helper()
+	p, err := LoadPlatform("", platform)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.dialect.plan(&Node{Name: "n1", Config: config, ConfigLine: 1})
+}
+
+// TestLinesAsWritten: the blanks within a line are somebody's description, or password.
+func TestLinesAsWritten(t *testing.T) {
+	p, err := planOf(t, "cisco_ios", "interface Gi0/1\n  description to  r2   \n enable secret a  b\n")
+	if err != nil || !slices.Contains(p.apply, " description to  r2") {
+		t.Errorf("%q, %v", p.apply, err)
+	}
+}
+
+// TestOpenBanner refuses what begins a dialogue that nobody has.
+func TestOpenBanner(t *testing.T) {
+	for config, want := range map[string]bool{
+		"banner motd\nWelcome\nEOF\ninterface Ethernet1\n": true,
+		"banner motd ^C\nWelcome\n^C\n":                    true,
+		"banner motd #Welcome#\n":                          false,
+		"hostname banner\n":                                false,
+	} {
+		if _, err := planOf(t, "arista_eos", config); (err != nil) != want || want && !strings.Contains(err.Error(), "line 1: a banner of several lines") {
+			t.Errorf("%q: %v", config, err)
+		}
+	}
+}
+
+// TestAddressesAsShown: a host shows an address in its own form, whatever it was given.
+func TestAddressesAsShown(t *testing.T) {
+	p, err := planOf(t, "linux", "ip addr add 2001:db8:0:0::1/64 dev eth1\nip -6 route add 2001:db8:0:1::/64 via fe80:0::1\n")
+	want := "ip address replace 2001:db8::1/64 dev eth1\nip -6 route replace 2001:db8:0:1::/64 via fe80::1"
+	if got := strings.Join(p.apply, "\n"); err != nil || got != want {
+		t.Errorf("%s, %v", got, err)
+	}
+	for _, line := range []string{"ip addr add 10.9.9.9/33 dev eth1", "ip addr add 10.9.9/24 dev eth1", "ip route add default via 10.0.0.256", "ip addr add 2001::db8::1/64 dev eth1"} {
+		if _, err := planOf(t, "linux", line); err == nil {
+			t.Errorf("%s is planned", line)
+		}
+	}
+}
+
+func TestSecretsOf(t *testing.T) {
+	for line, want := range map[string]string{
+		" enable password Zorro9":                      "Zorro9",
+		"ip ospf message-digest-key 1 md5 Batman7":     "Batman7",
+		"username ada privilege 15 secret 5 $1$abcd":   "$1$abcd",
+		"neighbor 10.0.0.1 password hunter2":           "hunter2",
+		"snmp-server community S3cret":                 "S3cret",
+		`set system root-authentication secret "abcd"`: "abcd",
+		"key chain K":             "",
+		"description the keys":    "",
+		" ip address 10.0.0.1/24": "",
+	} {
+		got := ""
+		for _, s := range secretsOf([]string{line}) {
+			got += string(s)
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", line, got, want)
+		}
+	}
+}
