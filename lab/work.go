@@ -67,6 +67,7 @@ type talker struct {
 	device.Target
 	tr    *device.Transcript
 	close func() error
+	say   func(format string, args ...any)
 }
 
 func (w *Work) talker(d *DevicePlan, all map[string]*Platform) (*talker, error) {
@@ -78,8 +79,9 @@ func (w *Work) talker(d *DevicePlan, all map[string]*Platform) (*talker, error) 
 	if err != nil {
 		return nil, err
 	}
+	say := func(format string, args ...any) { w.say(d.Name, format, args...) }
 	if w.Transcripts == "" {
-		return &talker{t, nil, func() error { return nil }}, nil
+		return &talker{t, nil, func() error { return nil }, say}, nil
 	}
 	f, err := os.OpenFile(filepath.Join(w.Transcripts, d.Name+".transcript"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
@@ -87,7 +89,7 @@ func (w *Work) talker(d *DevicePlan, all map[string]*Platform) (*talker, error) 
 	}
 	tr := device.NewTranscript(f)
 	tr.Mask(secretsOf(d.Apply)...)
-	return &talker{t, tr, func() error { return errors.Join(tr.Err(), f.Close()) }}, nil
+	return &talker{t, tr, func() error { return errors.Join(tr.Err(), f.Close()) }, say}, nil
 }
 
 // attempts is how often something is tried on a device that is away.
@@ -106,6 +108,7 @@ func (t *talker) session(ctx context.Context, do func(*device.Session) error) er
 		if err == nil || !errors.Is(err, fault.Unavailable) || ctx.Err() != nil || n == attempts {
 			return err
 		}
+		t.say("try %d of %d: %s", n, attempts, fault.Text(err))
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():

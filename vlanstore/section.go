@@ -18,6 +18,7 @@ type Sections struct {
 	mu     sync.Mutex
 	m      map[string]*section
 	visits int
+	of     map[string]int // visits, by whose they are
 }
 
 type section struct {
@@ -25,6 +26,7 @@ type section struct {
 }
 
 type visitor struct {
+	whose string
 	who   string
 	since time.Time
 	turn  chan struct{} // closed when he may enter, if he had to wait
@@ -38,20 +40,24 @@ type Visit struct {
 	Since   time.Time // inside or in line
 }
 
-// maxVisits is how many may be in sections, or wait for one.
-const maxVisits = 256
+// maxVisits is how many may be in sections, or wait for one, and maxVisitsOfOne how
+// many of these may be one user's: nobody shuts all others out.
+const (
+	maxVisits      = 256
+	maxVisitsOfOne = 64
+)
 
-// Enter waits until who may enter the section name, and returns what ends his
+// Enter waits until who, somebody of whose, may enter the section name, and returns what ends his
 // visit, which may be called more than once. If he has to wait, it first calls
 // waits, unless that is nil, with the name of who is inside; an error of waits
 // ends the waiting. If ctx is done before he may enter, the error is of kind
 // fault.Unavailable and says who is inside. It is of kind fault.Invalid for a
 // name that is none.
-func (s *Sections) Enter(ctx context.Context, name, who string, waits func(inside string) error) (leave func(), err error) {
+func (s *Sections) Enter(ctx context.Context, name, whose, who string, waits func(inside string) error) (leave func(), err error) {
 	if err := checkName("section", name); err != nil {
 		return nil, err
 	}
-	v := &visitor{who: who, since: time.Now(), turn: make(chan struct{})}
+	v := &visitor{whose: whose, who: who, since: time.Now(), turn: make(chan struct{})}
 	inside, err := s.join(name, v)
 	if err != nil {
 		return nil, err
@@ -89,10 +95,14 @@ func (s *Sections) join(name string, v *visitor) (inside string, err error) {
 	if s.visits == maxVisits {
 		return "", fmt.Errorf("%d are in sections or wait for one, which is the limit; try again later: %w", maxVisits, fault.Unavailable)
 	}
-	s.visits++
-	if s.m == nil {
-		s.m = map[string]*section{}
+	if s.of[v.whose] == maxVisitsOfOne {
+		return "", fmt.Errorf("%d of %s's are in sections or wait for one, which is the limit; try again later: %w", maxVisitsOfOne, v.whose, fault.Unavailable)
 	}
+	if s.m == nil {
+		s.m, s.of = map[string]*section{}, map[string]int{}
+	}
+	s.visits++
+	s.of[v.whose]++
 	sec := s.m[name]
 	if sec == nil {
 		sec = &section{}
@@ -109,6 +119,9 @@ func (s *Sections) leave(name string, v *visitor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.visits--
+	if s.of[v.whose]--; s.of[v.whose] == 0 {
+		delete(s.of, v.whose)
+	}
 	sec := s.m[name]
 	first := sec.line[0] == v
 	sec.line = slices.DeleteFunc(sec.line, func(w *visitor) bool { return w == v })

@@ -17,7 +17,7 @@ import (
 func TestSection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s vlanstore.Sections
-		leave, err := s.Enter(t.Context(), "vlan", "first", nil)
+		leave, err := s.Enter(t.Context(), "vlan", "ada", "first", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -26,7 +26,7 @@ func TestSection(t *testing.T) {
 		for i := range 5 {
 			who := fmt.Sprint("waiter ", i)
 			go func() {
-				out, err := s.Enter(t.Context(), "vlan", who, nil)
+				out, err := s.Enter(t.Context(), "vlan", "ada", who, nil)
 				if err != nil {
 					t.Error(err)
 					return
@@ -46,10 +46,10 @@ func TestSection(t *testing.T) {
 		// their places.
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := s.Enter(ctx, "vlan", "hasty", nil); !errors.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "first is in it") {
+		if _, err := s.Enter(ctx, "vlan", "ada", "hasty", nil); !errors.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "first is in it") {
 			t.Errorf("hasty: %v", err)
 		}
-		if _, err := s.Enter(t.Context(), "another", "first", nil); err != nil {
+		if _, err := s.Enter(t.Context(), "another", "ada", "first", nil); err != nil {
 			t.Errorf("another section: %v", err)
 		}
 		leave()
@@ -71,16 +71,16 @@ func TestSection(t *testing.T) {
 func TestSectionGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s vlanstore.Sections
-		leave, err := s.Enter(t.Context(), "x", "a", nil)
+		leave, err := s.Enter(t.Context(), "x", "ada", "a", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		result := make(chan error, 2)
-		go func() { _, err := s.Enter(ctx, "x", "b", nil); result <- err }()
+		go func() { _, err := s.Enter(ctx, "x", "ada", "b", nil); result <- err }()
 		synctest.Wait()
 		go func() {
-			out, err := s.Enter(t.Context(), "x", "c", nil)
+			out, err := s.Enter(t.Context(), "x", "ada", "c", nil)
 			if err == nil {
 				out()
 			}
@@ -99,4 +99,39 @@ func TestSectionGivenUp(t *testing.T) {
 			t.Errorf("left: %+v", vs)
 		}
 	})
+}
+
+// TestSectionsOfOne: however many sections somebody is in, others come into theirs.
+func TestSectionsOfOne(t *testing.T) {
+	var s vlanstore.Sections
+	var leave []func()
+	for n := 0; ; n++ {
+		out, err := s.Enter(t.Context(), fmt.Sprint("n", n), "eve", "eve", nil)
+		if err != nil {
+			if !errors.Is(err, fault.Unavailable) || n < 10 {
+				t.Fatalf("after %d: %v", n, err)
+			}
+			break
+		}
+		leave = append(leave, out)
+	}
+	out, err := s.Enter(t.Context(), "vlan", "ada", "ada", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out()
+	leave[0]()
+	if out, err = s.Enter(t.Context(), "vlan", "eve", "eve", nil); err != nil {
+		t.Fatal(err)
+	}
+	out()
+	for n := 0; ; n++ { // all together have a limit, too
+		_, err := s.Enter(t.Context(), fmt.Sprint("m", n), fmt.Sprint("user", n/10), "somebody", nil)
+		if err != nil {
+			if !errors.Is(err, fault.Unavailable) || len(s.List()) != 256 {
+				t.Errorf("with %d: %v", len(s.List()), err)
+			}
+			return
+		}
+	}
 }

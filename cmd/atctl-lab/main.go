@@ -3,24 +3,48 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"activationd/internal/fault"
 )
 
-// main leaves SIGINT and SIGTERM to what they do by themselves: all that the work
-// needs, when it is done again, is on the disk already.
+// main ends what is under way when it is told to, and says of each device how far it
+// was: it is what tells who comes later which one had stalled. All that the work needs,
+// when it is done again, is on the disk already.
 func main() {
-	err := newRootCommand().Execute()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		s, _ := (<-signals).(syscall.Signal)
+		cancel(ended(s))
+		<-signals // whoever says it twice means at once
+		os.Exit(exitSignal + int(s))
+	}()
+	err := newRootCommand().ExecuteContext(ctx)
 	if err != nil && err.Error() != "" {
 		lines := strings.Split(strings.TrimRight(fault.Text(err), "\n"), "\n")
 		fmt.Fprintln(os.Stderr, "atctl: "+strings.Join(lines, "\natctl: "))
 	}
 	os.Exit(status(err))
 }
+
+// exitSignal is added to the number of the signal that ended it, as shells do.
+const exitSignal = 128
+
+// ended is why the work ends early.
+type ended syscall.Signal
+
+func (e ended) Error() string { return "it was ended by a signal: " + syscall.Signal(e).String() }
+
+// Unwrap says that it may go better another time.
+func (e ended) Unwrap() error { return fault.Unavailable }
 
 // errDrift ends drift when something is not as it should be; what, was printed.
 var errDrift = errors.New("")
@@ -32,6 +56,9 @@ func status(err error) int {
 		return 0
 	case errors.Is(err, errDrift):
 		return 4
+	}
+	if e, ok := errors.AsType[ended](err); ok {
+		return exitSignal + int(e)
 	}
 	switch fault.Of(err) {
 	case fault.Invalid:

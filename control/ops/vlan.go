@@ -141,7 +141,7 @@ func (d Daemon) section(ctx context.Context, c control.Caller, in control.Sectio
 	}
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	leave, err := d.Sections.Enter(waiting, in.Name, fmt.Sprintf("%s (%s)", c.Name, c.Via), func(inside string) error {
+	leave, err := d.Sections.Enter(waiting, in.Name, c.Name, fmt.Sprintf("%s (%s)", c.Name, c.Via), func(inside string) error {
 		return send(control.SectionLine{What: "waiting", For: inside})
 	})
 	if err != nil {
