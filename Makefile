@@ -47,7 +47,7 @@ test-lab: ## the laboratory's work on real switches and routers
 ifneq ($(ROOT),)
 	@scripts/install-deps lab
 endif
-	$(GOTEST) -race -timeout 10m -count=1 ./test/lab
+	$(GOTEST) -race -timeout 10m -count=1 ./device ./test/lab
 
 test-at: ## at's grammar of times, tried on the real at; RUNS=30000 timespecs
 ifneq ($(ROOT),)

@@ -140,6 +140,9 @@ func environment(set *Settings, d Defaults, r *Record, phase string, n int, numb
 	}
 	if r.slot() {
 		env = append(env, "ACTIVATION_END="+r.End.Format(time.RFC3339Nano))
+		if d.UndoTimeout > 0 {
+			env = append(env, "ACTIVATION_DEACTIVATE_TIMEOUT="+d.UndoTimeout.String())
+		}
 	}
 	return lastWins(env)
 }

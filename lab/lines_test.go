@@ -4,6 +4,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"activationd/device"
 )
 
 // planOf plans a startup-config for a platform.
@@ -71,5 +74,16 @@ func TestSecretsOf(t *testing.T) {
 		if got != want {
 			t.Errorf("%q: %q, want %q", line, got, want)
 		}
+	}
+}
+
+// TestUndoing: the time for undoing follows from the pace, as that for applying does.
+func TestUndoing(t *testing.T) {
+	p := &Plan{Devices: []DevicePlan{
+		{Name: "a", Platform: "x", Undo: []string{"one", "two", "three"}, Way: Way{Connect: "telnet://192.0.2.1", Pace: device.Pace{Line: time.Second}}},
+		{Name: "b", Platform: "x", Undo: []string{"one"}, Way: Way{Connect: "telnet://192.0.2.2", Pace: device.Pace{Line: time.Second}}},
+	}}
+	if got := p.Undoing(nil); got < 3*time.Second || got > 10*time.Second {
+		t.Errorf("undoing takes %v", got)
 	}
 }

@@ -250,6 +250,19 @@ func (p *Plan) Duration() time.Duration {
 	return slices.MaxFunc(p.Devices, func(a, b DevicePlan) int { return cmp.Compare(a.Duration, b.Duration) }).Duration
 }
 
+// Undoing returns the least time that taking it all off again needs: that of the
+// slowest device, by its pace.
+func (p *Plan) Undoing(platforms map[string]*Platform) (longest time.Duration) {
+	for _, d := range p.Devices {
+		t := d.Way.target(d.Name)
+		if platform := platforms[d.Platform]; platform != nil {
+			t.Platform = platform.Dialog
+		}
+		longest = max(longest, t.Duration(d.Undo))
+	}
+	return longest
+}
+
 // Failed says what of an answer is not as it must be, or "".
 func (c Check) Failed(answer string) string {
 	var lines []string

@@ -261,7 +261,7 @@ func (r *topologyReader) config(node *Node, n *yaml.Node) {
 	if !strings.Contains(text, "\n") {
 		data, err := r.read(text)
 		if err != nil {
-			r.fault(n, "%s: %.200s cannot be read from the topology's directory (%v); put the configuration itself here, or that file there", what, text, err)
+			r.fault(n, "%s: %.200s cannot be read from the topology's directory (%v); put that file there, or the configuration itself here, under \"startup-config: |\"", what, text, err)
 			return
 		}
 		node.Config, node.ConfigLine = string(data), 0

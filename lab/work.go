@@ -148,7 +148,7 @@ var secretive = regexp.MustCompile(`(?i)(^|[ -])(password|secret|passphrase|key-
 // words are none: they would mask what is none, too.
 func secretsOf(lines []string) (secrets []device.Secret) {
 	for _, l := range lines {
-		if m := secretive.FindStringSubmatch(strings.TrimSpace(l)); m != nil && len(m[3]) >= 4 {
+		if m := secretive.FindStringSubmatch(strings.TrimSpace(l)); len(m) == 4 && len(m[3]) >= 4 {
 			secrets = append(secrets, device.Secret(m[3]))
 		}
 	}

@@ -35,7 +35,7 @@ the first byte is sent. If another plan is kept already, it is taken off first.`
 			if err := need(a.keep, "keep", "ACTIVATION_KEEP_DIR"); err != nil {
 				return err
 			}
-			if err := a.inTime(os.Getenv("ACTIVATION_DEADLINE")); err != nil {
+			if err := a.inTime(os.Getenv("ACTIVATION_DEADLINE"), os.Getenv("ACTIVATION_DEACTIVATE_TIMEOUT")); err != nil {
 				return err
 			}
 			return a.work().Upload(cmd.Context(), a.config, a.keep)
@@ -48,22 +48,42 @@ the first byte is sent. If another plan is kept already, it is taken off first.`
 	return cmd
 }
 
-// inTime is an error if the slowest device needs longer than there is until the deadline:
-// then it is better to begin with nothing.
-func (a *app) inTime(deadline string) error {
-	end, err := time.Parse(time.RFC3339Nano, deadline)
-	if deadline == "" || err != nil { // by hand, or no limit
-		return nil //nolint:nilerr // what the daemon writes, it writes right
-	}
-	p, _, err := lab.ReadPlan(a.config)
+// inTime is an error if the slowest device needs longer than there is until the deadline,
+// or longer to be made what it was than a deactivation may take: then it is better to begin
+// with nothing. By hand, and where there is no limit, both are empty.
+func (a *app) inTime(deadline, undo string) error {
+	p, platforms, err := lab.ReadPlan(a.config)
 	if err != nil {
 		return err
 	}
-	if needs, left := p.Duration(), time.Until(end); needs > left {
+	end, err := time.Parse(time.RFC3339Nano, deadline)
+	if needs, left := p.Duration(), time.Until(end); err == nil && needs > left {
 		return fmt.Errorf("the slowest device needs at least %v by its pace, and the timeout ends it in %v; raise the reservation's timeout: %w",
 			needs.Round(time.Second), left.Round(time.Second), fault.Invalid)
 	}
+	limit, err := time.ParseDuration(undo)
+	if needs := p.Undoing(platforms); err == nil && needs > limit {
+		return fmt.Errorf("taking it off the slowest device again needs at least %v by its pace, and a deactivation is ended after %v; raise deactivate_timeout: %w",
+			needs.Round(time.Second), limit, fault.Invalid)
+	}
 	return nil
+}
+
+// hurry says at once that an erase cannot be done in time. It begins all the same: what
+// is off is off.
+func (a *app) hurry(deadline string) {
+	end, err := time.Parse(time.RFC3339Nano, deadline)
+	if err != nil {
+		return
+	}
+	p, platforms, err := lab.ReadKept(a.keep)
+	if err != nil {
+		return // erase tells
+	}
+	if needs, left := p.Undoing(platforms), time.Until(end); needs > left {
+		fmt.Fprintf(os.Stderr, "atctl: the slowest device needs at least %v by its pace, and the timeout ends this in %v; raise deactivate_timeout\n",
+			needs.Round(time.Second), left.Round(time.Second))
+	}
 }
 
 func newVerifyCommand(a *app) *cobra.Command {
@@ -117,6 +137,7 @@ of today do not matter. With nothing kept there is nothing to do.`,
 			if dry {
 				return a.dryErase()
 			}
+			a.hurry(os.Getenv("ACTIVATION_DEADLINE"))
 			return a.work().Erase(cmd.Context(), a.keep)
 		},
 	}

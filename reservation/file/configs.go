@@ -81,7 +81,7 @@ func readConfigs(configs []*yaml.Node, read func(name string) ([]byte, error)) (
 		data, err := read(n.Value)
 		switch {
 		case err != nil:
-			return nil, n.Line, fmt.Errorf("startup-config: %.200s cannot be read from the topology's directory (%s); put the configuration itself here, or that file there", n.Value, plain(err))
+			return nil, n.Line, fmt.Errorf("startup-config: %.200s cannot be read from the topology's directory (%s); put that file there, or the configuration itself here, under \"startup-config: |\"", n.Value, plain(err))
 		case !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0:
 			return nil, n.Line, fmt.Errorf("startup-config: %.200s is not plain text", n.Value)
 		}
