@@ -223,7 +223,7 @@ type StatusOut struct {
 	RuntimeDir string         `json:"runtime_dir"`
 	User       string         `json:"user"`
 	Generation uint64         `json:"generation"`
-	Next       time.Time      `json:"next,omitzero"` // the next instant in the index
+	Next       time.Time      `json:"next,omitzero"` // when something may next happen to what is not finished
 	Running    int            `json:"running"`
 	States     map[string]int `json:"states"`
 	Sources    []SourceStatus `json:"sources"`
