@@ -52,7 +52,8 @@ type Detail struct {
 	Phase        string    `json:"phase,omitempty"`
 	Generation   uint64    `json:"generation,omitempty"`
 	Source       string    `json:"source,omitempty"`
-	Devices      []string  `json:"devices,omitempty"`
+	Devices      []string  `json:"devices,omitempty"`   // once activated those that it was activated with
+	Announced    []string  `json:"announced,omitempty"` // the devices that it is to have now, if they are others
 	Locks        []string  `json:"locks,omitempty"`
 	After        []string  `json:"after,omitempty"`
 	Deadline     time.Time `json:"deadline,omitzero"`
