@@ -15,6 +15,7 @@ import (
 //	a/ID                     the record
 //	d/s/INSTANT/ID           starts: instants that a run may be armed for
 //	d/x/INSTANT/ID           all other instants at which a record is due for a look
+//	d/f/INSTANT/ID           until when what is finished is kept
 //	r/ID                     open attempts
 //	l/ID                     reservations that are active
 //	h/LOCK                   the lock's holder's id, if that has it for itself alone
@@ -39,6 +40,7 @@ const (
 	recordKey   = "a/"
 	startKey    = "d/s/"
 	instantKey  = "d/x/"
+	forgetKey   = "d/f/"
 	runKey      = "r/"
 	activeKey   = "l/"
 	holderKey   = "h/"

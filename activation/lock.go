@@ -122,6 +122,15 @@ func (r *Record) needs() []string {
 	return r.Devices
 }
 
+// DevicesInForce returns the devices of a reservation: as long as something is to
+// be undone those that it was activated with, which its source may have changed.
+func (r *Record) DevicesInForce() []string {
+	if !r.slot() {
+		return nil
+	}
+	return r.needs()
+}
+
 func (r *Record) wantsOf(specs []string) []want {
 	ws := make([]want, len(specs))
 	for i, s := range specs {

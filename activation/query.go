@@ -251,7 +251,7 @@ type Status struct {
 	Began      time.Time
 	Guard, Why string
 	Generation uint64
-	Next       time.Time // the next instant in the index; zero: none
+	Next       time.Time // the next instant at which something may happen to what is not finished; zero: none
 	Running    int       // open attempts
 	States     map[State]int
 	Sources    []SourceStatus

@@ -93,7 +93,7 @@ func checkStore(tx store.Tx) (faults []string) {
 			entries[en.key] = string(en.val)
 		}
 	}
-	for _, prefix := range []string{startKey, instantKey, runKey, activeKey, holderKey, queueKey, afterKey, oldKey, sourceKey, memberKey, atKey} {
+	for _, prefix := range []string{startKey, instantKey, forgetKey, runKey, activeKey, holderKey, queueKey, afterKey, oldKey, sourceKey, memberKey, atKey} {
 		for k, v := range tx.Scan(prefix, "") {
 			if val, ok := entries[k]; !ok || val != string(v) {
 				fault("index: %s=%q is of no record", k, v)

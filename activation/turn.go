@@ -184,7 +184,7 @@ func (t *turn) dueNow() ([]string, error) {
 	for _, index := range []struct {
 		prefix string
 		until  time.Time
-	}{{instantKey, t.now}, {startKey, t.now.Add(t.set.ArmAhead)}} {
+	}{{instantKey, t.now}, {startKey, t.now.Add(t.set.ArmAhead)}, {forgetKey, t.now}} {
 		for k, place := range t.Scan(index.prefix, "") {
 			at, id, err := parseInstant(strings.TrimPrefix(k, index.prefix))
 			if err != nil {
@@ -210,7 +210,7 @@ func (t *turn) nextInstant() time.Time {
 	if !starts.IsZero() {
 		starts = starts.Add(-t.set.ArmAhead)
 	}
-	return earliest(earliest(starts, first(t, instantKey)), t.pruneAt)
+	return earliest(earliest(starts, first(t, instantKey)), earliest(first(t, forgetKey), t.pruneAt))
 }
 
 // inLineForSlot lists as many of those who wait for nothing but a slot as there
@@ -260,7 +260,7 @@ func (t *turn) look(id string) (changed bool, err error) {
 // unschedule removes what the indexes of instants hold of an id that has no
 // usable record, or the engine would find it due for ever.
 func (t *txn) unschedule(id string) error {
-	for _, prefix := range []string{instantKey, startKey} {
+	for _, prefix := range []string{instantKey, startKey, forgetKey} {
 		for k := range t.Scan(prefix, "") {
 			at, other, err := parseInstant(strings.TrimPrefix(k, prefix))
 			if err == nil && at.After(t.now.Add(t.set.ArmAhead)) {

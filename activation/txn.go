@@ -45,8 +45,11 @@ func (r *Record) index() []entry {
 	var es []entry
 	if at, armable := r.due(); !at.IsZero() {
 		prefix := instantKey
-		if armable {
+		switch {
+		case armable:
 			prefix = startKey
+		case r.State == Finished:
+			prefix = forgetKey
 		}
 		es = append(es, entry{prefix + instant(at) + "/" + r.ID, []byte(place(r.Priority))})
 	}

@@ -53,7 +53,8 @@ type Detail struct {
 	Phase        string    `json:"phase,omitempty"`
 	Generation   uint64    `json:"generation,omitempty"`
 	Source       string    `json:"source,omitempty"`
-	Devices      []string  `json:"devices,omitempty"`
+	Devices      []string  `json:"devices,omitempty"`   // once activated those that it was activated with
+	Announced    []string  `json:"announced,omitempty"` // the devices that it is to have now, if they are others
 	Locks        []string  `json:"locks,omitempty"`
 	After        []string  `json:"after,omitempty"`
 	Deadline     time.Time `json:"deadline,omitzero"`
@@ -224,7 +225,7 @@ type StatusOut struct {
 	RuntimeDir string         `json:"runtime_dir"`
 	User       string         `json:"user"`
 	Generation uint64         `json:"generation"`
-	Next       time.Time      `json:"next,omitzero"` // the next instant in the index
+	Next       time.Time      `json:"next,omitzero"` // when something may next happen to what is not finished
 	Running    int            `json:"running"`
 	States     map[string]int `json:"states"`
 	Sources    []SourceStatus `json:"sources"`

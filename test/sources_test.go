@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -372,5 +373,29 @@ func TestReloadOfWhatNeedsARestart(t *testing.T) {
 	d.write("config.yaml", before, 0o644)
 	if got := d.must("reload"); strings.Contains(got, "notice") {
 		t.Errorf("atctl reload with all as it was says %q", got)
+	}
+}
+
+// TestDevicesChangeWhileActive wants show to tell the devices that a reservation
+// has, and beside them those that its source wants for it now.
+func TestDevicesChangeWhileActive(t *testing.T) {
+	t.Parallel()
+	d, b := lab(t, labConfig)
+	d.start()
+	r := resv{id: "1@x", start: time.Now(), end: time.Now().Add(time.Hour), devices: "r3"}
+	d.announce(r)
+	if got := b.next(); got != "activate 1@x" {
+		t.Fatal(got)
+	}
+	d.inState("1@x", "active")
+	r.devices = "r4"
+	d.announce(r)
+	if a := d.show("1@x"); !slices.Equal(a.Devices, []string{"r3"}) || !slices.Equal(a.Announced, []string{"r4"}) {
+		t.Errorf("devices %q, announced %q, want r3, r4", a.Devices, a.Announced)
+	}
+	r.devices = "r3"
+	d.announce(r)
+	if a := d.show("1@x"); !slices.Equal(a.Devices, []string{"r3"}) || a.Announced != nil {
+		t.Errorf("devices %q, announced %q, want r3 and none", a.Devices, a.Announced)
 	}
 }

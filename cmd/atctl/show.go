@@ -70,6 +70,7 @@ func runShow(ctx context.Context, a *app, id string) error {
 			[2]string{"source", d.Source},
 			[2]string{"generation", nonzero(int(d.Generation))},
 			[2]string{"devices", strings.Join(d.Devices, " ")},
+			[2]string{"announced", strings.Join(d.Announced, " ")},
 			[2]string{"locks", strings.Join(d.Locks, " ")},
 			[2]string{"after", strings.Join(d.After, " ")},
 			[2]string{"priority", nonzero(d.Priority)},

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,11 +59,14 @@ func beginning(command string) string {
 func (d Daemon) detail(v *activation.View) control.Detail {
 	set := d.Engine.Settings().Of(&v.Record)
 	out := control.Detail{
-		Activation: wire(v), Generation: v.Generation, Source: v.SourceName(), Devices: v.Devices, Locks: v.Locks,
+		Activation: wire(v), Generation: v.Generation, Source: v.SourceName(), Devices: v.DevicesInForce(), Locks: v.Locks,
 		WaitsFor: v.WaitsFor, Activate: v.Argv, Deactivate: v.Undo, Dir: v.Dir, Retries: set.Retries,
 		Missed: v.Missed, Topology: v.Topology, Created: v.Created, Attempts: []control.Attempt{},
 		Timeout: set.Timeout.String(), Grace: set.Grace.String(), Backoff: set.BackoffFirst.String(),
 		After: v.Record.After, Deadline: v.Deadline,
+	}
+	if !slices.Equal(out.Devices, v.Devices) {
+		out.Announced = v.Devices
 	}
 	if v.Kind == activation.Reservation && !v.Hidden {
 		if out.Activate == nil {
