@@ -49,11 +49,11 @@ ifneq ($(ROOT),)
 endif
 	$(GOTEST) -race -timeout 10m -count=1 ./device ./test/lab
 
-test-at: ## at's grammar of times, tried on the real at; RUNS=30000 timespecs
+test-at: ## at's grammar of times, tried on the real at; RUNS=30000 timespecs, others each time unless SEED is given
 ifneq ($(ROOT),)
 	@scripts/install-deps at
 endif
-	$(GOTEST) -timeout 30m -count=1 ./schedule/timespec -args -at-runs=$(RUNS)
+	$(GOTEST) -timeout 30m -count=1 ./schedule/timespec -args -at-runs=$(RUNS) -at-seed=$(or $(SEED),0)
 
 install-deps:
 ifneq ($(ROOT),)

@@ -12,7 +12,7 @@ import (
 
 var (
 	atRuns = flag.Int("at-runs", 6000, "how many timespecs to try on the real at")
-	atSeed = flag.Uint64("at-seed", 0, "the seed to generate them from; 0 is a new one")
+	atSeed = flag.Uint64("at-seed", 1, "the seed to generate them from; 0 is a new one")
 )
 
 // TestAtDifferential gives the same words, now and zone to the real at and to

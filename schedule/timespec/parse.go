@@ -334,11 +334,11 @@ func three(text string) (a, b, c string) {
 	return text[:i], text[i+1 : j], text[j+1:]
 }
 
-// year returns the year that two to four digits mean.
+// year returns the year that two to four digits mean. To at 0034 is 34, and so 2034.
 func year(text string) int {
 	y := number(text)
 	switch {
-	case len(text) == 4 || y > 99:
+	case y > 99:
 		return y
 	case y < 70:
 		return 2000 + y
