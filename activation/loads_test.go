@@ -127,3 +127,17 @@ func TestRejectsAreTold(t *testing.T) {
 		}
 	})
 }
+
+// The error of a source begins with its name once, also if it has a line there.
+func TestReportNamesSourceOnce(t *testing.T) {
+	for text, want := range map[string]string{
+		"r.yml:1: is empty":  "r.yml:1: is empty",
+		"connection refused": "r.yml: connection refused",
+	} {
+		var rep Report
+		rep.fail("r.yml", errors.New(text))
+		if rep.Err.Error() != want {
+			t.Errorf("%v, want %s", rep.Err, want)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package activation
 
 import (
 	"fmt"
+	"strings"
 
 	"activationd/internal/fault"
 	"activationd/reservation"
@@ -42,7 +43,9 @@ func (r *Report) add(l ReportLine) { r.Lines = append(r.Lines, l) }
 func (r *Report) fail(source string, err error) {
 	r.add(ReportLine{"failed", "", source, fault.Text(err)})
 	if r.Err == nil {
-		r.Err = fmt.Errorf("%s: %w", source, err)
+		if r.Err = err; !strings.HasPrefix(err.Error(), source+":") { // as it does with a line of the source
+			r.Err = fmt.Errorf("%s: %w", source, err)
+		}
 	}
 }
 

@@ -32,14 +32,17 @@ func (p *program) check(w io.Writer) error {
 	line("state", "%s", dirs.State)
 	line("socket", "%s, mode %04o, others are %s", c.Socket.Path, c.Socket.Mode, c.Access.Others)
 	for _, l := range c.Listen {
-		tls, user := "", "nobody"
+		tls, user := "", "jobs are refused, as it has no user"
+		if c.Tokens != "" {
+			user = "jobs run as the user of a token"
+		}
 		if l.TLS != nil {
 			tls = ", TLS"
 		}
 		if l.User != "" {
-			user = l.User
+			user = "jobs run as " + l.User
 		}
-		line("listen", "%s%s, role %s, jobs run as %s", l.Address, tls, l.Role, user)
+		line("listen", "%s%s, role %s, %s", l.Address, tls, l.Role, user)
 	}
 	for i := range c.Sources {
 		s := &c.Sources[i]

@@ -172,12 +172,12 @@ func (l *looker) look() {
 		}
 	}
 	if c.Tokens != "" {
-		if err := new(line.Tokens).Load(c.Tokens); err != nil {
-			l.tokens = err // has that file's name, and its lines
-		}
+		l.tokens = l.named(&c.Tokens, new(line.Tokens).Load(c.Tokens))
 	}
 	if c.Lab.Inventory != "" {
-		c.Lab.pools, l.lab = readPools(c.Lab.Inventory) // its faults have that file's name, and its lines
+		var err error
+		c.Lab.pools, err = readPools(c.Lab.Inventory)
+		l.lab = l.named(&c.Lab.Inventory, err)
 	}
 	l.user(&c.Reservations.User)
 	for i := range c.Sources {
@@ -188,14 +188,21 @@ func (l *looker) look() {
 	}
 }
 
+// named notes what is wrong with a file that field names, if it cannot be opened,
+// and returns what is wrong in it: that has the file's name, and its lines.
+func (l *looker) named(field *string, err error) error {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		l.wrong(field, path)
+		return nil
+	}
+	return err
+}
+
 // readPools reads the VLAN ids that may be lent out of an inventory. The daemon
 // looks at nothing else in it; that is for the scripts.
 func readPools(inventory string) (vlanstore.Pools, error) {
 	inv, err := lab.ReadInventory(inventory)
 	if err != nil {
-		if !errors.Is(err, fault.Invalid) { // the file cannot be read
-			err = fmt.Errorf("lab: inventory: %v: %w", err, fault.Invalid)
-		}
 		return nil, err
 	}
 	pools := vlanstore.Pools{}

@@ -110,7 +110,7 @@ func jobFlags(cmd *cobra.Command, opts *addOptions) {
 	f.BoolVar(&opts.captureEnv, "capture-env", false, "start from the current environment")
 	f.StringVar(&opts.Dir, "dir", "", "start it in `DIR`, not in the current one")
 	f.StringVar(&opts.Umask, "umask", "", "start it with the octal umask `MODE`, not with the current one")
-	f.StringVar(&opts.Missed, "missed", "", "if its time passes while the daemon is down: `run|skip`")
+	f.StringVar(&opts.Missed, "missed", "", "if its time passes while the daemon is down, and a minute more: `run|skip`")
 }
 
 func runAdd(ctx context.Context, a *app, opts addOptions, args []string) error {

@@ -55,7 +55,7 @@ reservation is changed where it is booked.`,
 	f.StringVar(&in.Retries, "retries", "", "when it fails, try it `N` times more")
 	f.StringVar(&in.Backoff, "backoff", "", "pause for `DURATION` before the second try; it doubles")
 	f.StringVar(&in.Label, "label", "", "`TEXT` that list shows")
-	f.StringVar(&in.Missed, "missed", "", "if its time passes while the daemon is down: `run|skip`")
+	f.StringVar(&in.Missed, "missed", "", "if its time passes while the daemon is down, and a minute more: `run|skip`")
 	f.StringVar(&in.Priority, "priority", "", "go before others of less `N` that wait for the same; -99 to 99")
 	f.StringVar(&in.Deadline, "deadline", "", "be missed if it has not begun by then, and stop it if it runs:\n`WHEN`, or a duration after its start")
 	f.StringSliceVar(&in.Tag, "tag", nil, "`TAG` that list can ask for; several with commas")

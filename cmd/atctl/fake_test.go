@@ -332,7 +332,7 @@ func (f *fake) turn(verb, id, reason string, from ...string) (r control.Reply[co
 		return r, err
 	}
 	if !slices.Contains(from, d.State) {
-		return r, fmt.Errorf("%s is %s, and cannot %s: %w", id, d.State, verb, fault.Conflict)
+		return r, fmt.Errorf("%s: cannot %s what is %s: %w", id, verb, d.State, fault.Conflict)
 	}
 	r.Lines = append(r.Lines, d.Activation)
 	return r, told(verb, id, reason)

@@ -178,7 +178,10 @@ func each(ids []string, keepGoing bool, do func(id string) error) error {
 	var errs []error
 	for _, id := range ids {
 		if err := do(id); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", id, err))
+			if !strings.HasPrefix(err.Error(), id+": ") { // as some of the daemon's do
+				err = fmt.Errorf("%s: %w", id, err)
+			}
+			errs = append(errs, err)
 			if !keepGoing {
 				break
 			}

@@ -14,18 +14,32 @@ import (
 	"github.com/spf13/cobra"
 
 	"activationd/control"
+	"activationd/internal/fault"
 )
 
 func newStatusCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var wait time.Duration
+	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show how the daemon is",
 		Args:  none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runStatus(cmd.Context(), a)
+			for end := time.Now().Add(wait); ; time.Sleep(askAgain) {
+				err := runStatus(cmd.Context(), a)
+				if !errors.Is(err, fault.Unavailable) || cmd.Context().Err() != nil || !time.Now().Before(end) {
+					return err
+				}
+				a.made = nil // whose daemon is there may be another one by then
+			}
 		},
 	}
+	cmd.Flags().DurationVar(&wait, "wait", 0, "if no daemon answers yet, wait until one does, `DURATION` at most")
+	return cmd
 }
+
+// askAgain is how long to wait before the next try at a daemon that is about to
+// be there.
+const askAgain = 20 * time.Millisecond
 
 func runStatus(ctx context.Context, a *app) error {
 	if a.json {

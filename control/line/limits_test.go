@@ -227,3 +227,32 @@ func TestEndOfTheDeaf(t *testing.T) {
 		close(r.release)
 	})
 }
+
+// TestComplaints has a client send nonsense over many connections: the log does
+// not grow as fast as he can.
+func TestComplaints(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log syncBuffer
+		ln := newPipes()
+		serve(t, &line.Server{Log: log.logger()}, ln, as(control.Operator))
+		nonsense := func(times int) {
+			for range times {
+				c := ln.dial()
+				go func() { _, _ = io.WriteString(c, "a\x00b\n\n") }()
+				if _, err := io.ReadAll(c); err != nil {
+					t.Error(err)
+				}
+				_ = c.Close()
+			}
+		}
+		nonsense(100)
+		if n := strings.Count(log.String(), "connection closed"); n == 0 || n > 10 {
+			t.Errorf("of 100 connections %d are in the log, want some:\n%s", n, log.String())
+		}
+		time.Sleep(time.Minute)
+		nonsense(1)
+		if !strings.HasSuffix(log.String(), " not_logged_before=90\n") {
+			t.Errorf("the next line does not say how many are not there:\n%s", log.String())
+		}
+	})
+}

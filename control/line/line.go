@@ -69,6 +69,8 @@ type listening struct {
 	refused chan struct{} // one per connection that is being refused
 	all     sync.WaitGroup
 
+	complaints complaints
+
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
 }

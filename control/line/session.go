@@ -44,7 +44,7 @@ func (l *listening) serve(ctx context.Context, conn net.Conn, authenticate func(
 	defer stop()
 	caller, err := authenticate(conn)
 	if err != nil {
-		l.Log.Info("connection refused", "peer", conn.RemoteAddr().String(), "err", err)
+		l.complaints.log(l.Log, "connection refused", "peer", conn.RemoteAddr().String(), "err", err)
 		if plain, why := answerable(conn, err); plain != nil {
 			l.dismiss(plain, control.Code(why), fault.Text(why))
 		}
@@ -66,7 +66,7 @@ func (l *listening) serve(ctx context.Context, conn net.Conn, authenticate func(
 	var n nonsense
 	switch {
 	case errors.As(err, &n):
-		l.Log.Info("connection closed", "peer", caller.Via, "name", caller.Name, "err", err)
+		l.complaints.log(l.Log, "connection closed", "peer", caller.Via, "name", caller.Name, "err", err)
 		_ = s.finish(n.code, n.text)
 		if s.out.Flush() == nil {
 			linger(conn)
