@@ -29,6 +29,9 @@ func (t *turn) ended(x supervisor.Exit) error {
 		t.started--
 		t.free++
 	}
+	if a.Result.Reason == wrapper.TimedOut && r.tooLate(t.now) {
+		a.Result.Text = "its deadline has come"
+	}
 	said := Describe(a)
 	t.news = append(t.news, Happening{Time: t.now, What: "attempt.ended", ID: r.ID, State: string(r.State), Reason: said,
 		Phase: a.Phase, N: a.N, Failed: a.Result.Exit != 0 && a.Result.Reason != wrapper.Disarmed})

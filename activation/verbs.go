@@ -98,7 +98,9 @@ func (j *NewJob) check(now time.Time) error {
 		return invalid("priority: want %d to %d, have %d", -MaxPriority, MaxPriority, j.Priority)
 	case len(j.Tags) > maxTags:
 		return invalid("tag: at most %d are possible", maxTags)
-	case !j.Deadline.IsZero() && (!j.Deadline.After(now) || !j.Deadline.After(j.At)):
+	case !j.Deadline.IsZero() && !j.Deadline.After(now):
+		return invalid("deadline: %s is in the past", stamp(j.Deadline))
+	case !j.Deadline.IsZero() && !j.Deadline.After(j.At):
 		return invalid("deadline: %s is not after the job's start", stamp(j.Deadline))
 	case j.AtJob == nil && !j.At.IsZero() && j.At.Before(now.Add(-missedAfter)):
 		return invalid("%s is in the past; give a time to come, or none to run at once", stamp(j.At))

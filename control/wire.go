@@ -116,8 +116,8 @@ type AddIn struct {
 	Priority int      `arg:"priority"` // -99 to 99; the highest first among those who wait for the same
 	After    []string `arg:"after"`    // ID, ID:success, ID:failure, ID:any
 	Deadline string   `arg:"deadline"` // a time as in at, or a duration after the start
-	Tag      []string `arg:"tag"`
-	Backoff  string   `arg:"backoff"` // the pause before the second attempt; it doubles
+	Tag      []string `arg:"tag"`      // several also with commas
+	Backoff  string   `arg:"backoff"`  // the pause before the second attempt; it doubles
 }
 
 // EditIn changes a job that has not begun. What is not given stays as it is.

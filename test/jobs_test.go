@@ -76,6 +76,8 @@ func TestAroundAJob(t *testing.T) {
 		{[]string{"add", "--in", "1h", "--deadline", "nonsense", "--", "true"}, 2, "deadline: want a duration"},
 		{[]string{"progress", "--id", low, "x"}, 4, "none of its scripts runs"},
 		{[]string{"progress", "x"}, 2, "ACTIVATION_ID"},
+		{[]string{"add", "--tag", "x\ny", "--", "true"}, 2, "tag: "},
+		{[]string{"add", "--deadline", "@1000000000", "--", "true"}, 2, "in the past"},
 	} {
 		if out := d.atctl(tt.args...); out.status != tt.status || !strings.Contains(out.err, tt.words) {
 			t.Errorf("atctl %q: status %d, %q; want %d, %q", tt.args, out.status, out.err, tt.status, tt.words)
@@ -105,6 +107,8 @@ func TestDeadlineOfAJob(t *testing.T) {
 	hangs := d.add("--deadline", "2s", "--grace", "100ms", "--lock", "a", "--", "sleep", "300")
 	waits := d.add("--deadline", "1s", "--lock", "a", "--", "true")
 	d.ended(waits, "missed", 125)
-	d.ended(hangs, "timed_out", 124)
+	if a := d.ended(hangs, "timed_out", 124); !strings.Contains(a.Reason, "its deadline has come") {
+		t.Errorf("the reason is %q", a.Reason)
+	}
 	d.nothingLeft()
 }

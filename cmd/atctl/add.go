@@ -105,7 +105,7 @@ func jobFlags(cmd *cobra.Command, opts *addOptions) {
 	f.IntVar(&opts.Retries, "retries", 0, "when it fails, try it `N` times more")
 	f.StringVar(&opts.Backoff, "backoff", "", "pause for `DURATION` before the second try; it doubles")
 	f.StringVar(&opts.Label, "label", "", "`TEXT` that list shows")
-	f.StringSliceVar(&opts.Tag, "tag", nil, "`TAG` that list can ask for; several with commas")
+	f.StringArrayVar(&opts.Tag, "tag", nil, "`TAG` that list can ask for; several with commas")
 	f.StringArrayVar(&opts.Env, "env", nil, "set `NAME=VALUE`, or NAME to its current value; may be repeated")
 	f.BoolVar(&opts.captureEnv, "capture-env", false, "start from the current environment")
 	f.StringVar(&opts.Dir, "dir", "", "start it in `DIR`, not in the current one")

@@ -58,7 +58,7 @@ reservation is changed where it is booked.`,
 	f.StringVar(&in.Missed, "missed", "", "if its time passes while the daemon is down, and a minute more: `run|skip`")
 	f.StringVar(&in.Priority, "priority", "", "go before others of less `N` that wait for the same; -99 to 99")
 	f.StringVar(&in.Deadline, "deadline", "", "be missed if it has not begun by then, and stop it if it runs:\n`WHEN`, or a duration after its start")
-	f.StringSliceVar(&in.Tag, "tag", nil, "`TAG` that list can ask for; several with commas")
+	f.StringArrayVar(&in.Tag, "tag", nil, "`TAG` that list can ask for; several with commas")
 	f.StringSliceVar(&in.Clear, "clear", nil, "take away `FIELD`; several with commas")
 	return cmd
 }

@@ -42,7 +42,7 @@ times are RFC 3339: columns may be added here.`,
 	f.StringVar(&opts.Kind, "kind", "", "only `job|reservation`")
 	f.StringVar(&opts.Label, "label", "", "only those with the label `TEXT`")
 	f.StringVar(&opts.Every, "every", "", "only those that the recurrence `NAME` made")
-	f.StringSliceVar(&opts.Tag, "tag", nil, "only those with the `TAG`; of several with commas, all")
+	f.StringArrayVar(&opts.Tag, "tag", nil, "only those with the `TAG`; of several with commas, all")
 	f.IntVar(&opts.Limit, "limit", 0, "no more than `N`")
 	return cmd
 }

@@ -60,7 +60,7 @@ func (d Daemon) add(ctx context.Context, c control.Caller, ins []control.AddIn) 
 func newJob(in *control.AddIn, now time.Time) (j activation.NewJob, err error) {
 	j = activation.NewJob{
 		Argv: in.Arg, Stdin: []byte(in.Stdin), Dir: in.Dir, Locks: in.Lock, Label: in.Label, Missed: in.Missed, Hold: in.Hold,
-		Priority: in.Priority, After: in.After, Tags: in.Tag,
+		Priority: in.Priority, After: in.After, Tags: commas(in.Tag),
 	}
 	if j.At, err = when(in.At, in.In, now); err != nil {
 		return j, err
@@ -151,6 +151,14 @@ func setEnv(env map[string]string, assignments []string) error {
 		env[k] = v
 	}
 	return nil
+}
+
+// commas takes lists apart that are words with commas between them.
+func commas(lists []string) (words []string) {
+	for _, list := range lists {
+		words = append(words, strings.Split(list, ",")...)
+	}
+	return words
 }
 
 // duration reads an optional duration. Zero stands for none: no timeout, no grace.

@@ -119,7 +119,7 @@ func change(j *activation.NewJob, in *control.EditIn, start, now time.Time) (err
 		j.Locks = in.Lock
 	}
 	if len(in.Tag) > 0 {
-		j.Tags = in.Tag
+		j.Tags = commas(in.Tag)
 	}
 	return nil
 }

@@ -124,7 +124,7 @@ func (d Daemon) show(ctx context.Context, c control.Caller, in control.IDIn) (co
 }
 
 func (d Daemon) list(ctx context.Context, c control.Caller, in control.ListIn) (control.Reply[control.Activation], error) {
-	f := activation.Filter{Owner: in.Owner, Label: in.Label, Tags: in.Tag, Kind: activation.Kind(in.Kind), Recurrence: in.Every, By: by(c)}
+	f := activation.Filter{Owner: in.Owner, Label: in.Label, Tags: commas(in.Tag), Kind: activation.Kind(in.Kind), Recurrence: in.Every, By: by(c)}
 	switch f.Kind {
 	case "", activation.Job, activation.Reservation:
 	default:
