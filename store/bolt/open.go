@@ -64,6 +64,9 @@ func openUpTo(path string, whole uint64) (*DB, error) {
 			return nil, err
 		}
 		f, err = lock(path, os.O_RDWR, syscall.LOCK_EX)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("state file %s is a link that leads to no file: bring back what it leads to, or remove it to begin anew: %w", path, fault.Invalid)
+		}
 	}
 	if err != nil {
 		return nil, err

@@ -340,6 +340,13 @@ func TestOtherFiles(t *testing.T) {
 	if _, err := bolt.Open(dir); err == nil {
 		t.Error("Open of a directory succeeded")
 	}
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(filepath.Join(dir, "nowhere"), link); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bolt.Open(link); !errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "a link that leads to no file") {
+		t.Errorf("Open of a link to nowhere = %v", err)
+	}
 	if err := bolt.Check(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Check of no file = %v", err)
 	}
