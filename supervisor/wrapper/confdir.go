@@ -160,8 +160,9 @@ func (m *mover) dir(from, to int, name string, depth int) {
 	}
 }
 
-// names lists a directory.
+// names lists a directory, and sees to it that what is in it can be removed.
 func (m *mover) names(dir int) (names []string) {
+	_ = unix.Fchmod(dir, 0o700) // it may be read-only; if not even its owner can do that, the removal tells
 	buf := make([]byte, 8<<10)
 	for {
 		n, err := syscall.ReadDirent(dir, buf)

@@ -1,9 +1,11 @@
 package wrapper
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -179,6 +181,58 @@ func TestSaveConfigIsDeep(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(to, ConfigDir, strings.Repeat("d/", saveDepth-1)+"f")); err != nil {
 		t.Errorf("what is not too deep was not copied: %v", err)
+	}
+}
+
+// Nor does it matter whether a directory is read-only, which it is to all but root.
+func TestSaveConfigIsReadOnly(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	for _, name := range []string{"a", "a/b", "a/b/c"} {
+		if err := os.Mkdir(filepath.Join(from, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"", "a", "a/b", "a/b/c"} {
+		if err := os.WriteFile(filepath.Join(from, name, "file"), nil, 0o400); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const nobody = 65534
+	for _, name := range []string{"a/b/c", "a/b", "a"} {
+		if err := os.Chmod(filepath.Join(from, name), 0o500); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if os.Getuid() == 0 {
+		for _, dir := range []string{from, to} {
+			err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+				return errors.Join(err, os.Chown(path, nobody, nobody))
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	m := mover{bytes: saveBytes, files: saveFiles}
+	fromFD, toFD := openDir(t, from), openDir(t, to)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and it ends with the goroutine: it is not to be used again
+		if os.Getuid() == 0 {
+			if _, _, err := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); err != 0 {
+				t.Errorf("setresuid: %v", err)
+				return
+			}
+		}
+		m.dir(fromFD, toFD, ConfigDir, 2) // a/b/c is too deep for a copy
+	}()
+	<-done
+	if m.err != syscall.EFBIG {
+		t.Errorf("err = %v, want EFBIG", m.err)
+	}
+	if left, _ := os.ReadDir(from); len(left) != 0 {
+		t.Errorf("%v is left", left)
 	}
 }
 
