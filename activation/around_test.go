@@ -262,6 +262,23 @@ func TestEdit(t *testing.T) {
 	})
 }
 
+// An entry's jobs do not run side by side, whatever is made of their own locks.
+func TestEditOfARecurrencesJob(t *testing.T) {
+	bubble(t, nil, func(l *lab) {
+		l.script("1", Activate, long)
+		if _, err := l.e.AddRecurrence(context.Background(), Rule{Name: "m", Cron: "* * * * *", Overlap: OverlapQueue, Job: NewJob{Owner: "ada", Argv: []string{"true"}}}); err != nil {
+			l.t.Fatal(err)
+		}
+		l.sleep(150 * time.Second)
+		l.is("2", "waiting")
+		if _, err := l.e.Edit(context.Background(), admin, "2", func(j *NewJob, _ time.Time) error { j.Locks = nil; return nil }); err != nil {
+			l.t.Fatal(err)
+		}
+		l.sleep(time.Second)
+		l.is("2", "waiting")
+	})
+}
+
 func TestProgress(t *testing.T) {
 	bubble(t, nil, func(l *lab) {
 		l.script("1", Activate, fails, long)

@@ -1,6 +1,7 @@
 package activation
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -42,6 +43,12 @@ func (e *Engine) Edit(ctx context.Context, by By, id string, change func(j *NewJ
 			return fmt.Errorf("deadline: %s is not after the job's start: %w", stamp(j.Deadline), fault.Invalid)
 		}
 		n := j.record(id, t.now, t.set)
+		if own := recurrenceLock(r.Recurrence); r.Recurrence != "" && slices.Contains(r.Locks, own) {
+			n.Locks = sortedSet(append(n.Locks, own)) // it is not the job's, but its recurrence's
+		}
+		if r.AtJob != nil && !(slices.Equal(r.Argv, n.Argv) && bytes.Equal(r.Stdin, n.Stdin)) {
+			return fmt.Errorf("%s is a job of at's, and its script is kept as it is; cancel it and submit another one: %w", id, fault.Conflict)
+		}
 		if !by.runsAs(r) && !sameRun(r, n) {
 			return fmt.Errorf("%s runs as %s: what it runs, and with what, only he himself or root may change: %w", id, r.Owner, fault.Denied)
 		}

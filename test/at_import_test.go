@@ -50,6 +50,7 @@ func TestImportAt(t *testing.T) {
 	const due = 40
 	o := d.inSpool(fmt.Sprintf(`
 export TZ=UTC PATH=/usr/bin:/bin
+echo true | at noon 2031-08-06
 for i in $(seq %d); do echo "echo ran $i >%s" | at now; done
 echo 'echo later' | at -q c -m noon 2031-07-31
 echo 'echo batch' | at -q Z -M noon 2031-08-01
@@ -59,15 +60,16 @@ b"' setpriv --reuid=games --regid=games --clear-groups at noon 2031-08-02
 cd /; umask 022
 echo true | at noon 2031-08-03; echo true | at noon 2031-08-04; echo true | at noon 2031-08-05
 `, due, b.path))
-	if o.status != 0 || strings.Count(o.err, "job ") != due+6 {
+	if o.status != 0 || strings.Count(o.err, "job ") != due+7 {
 		t.Fatalf("at: %+v", o)
 	}
 	before := d.inSpool("TZ=UTC atq").out
-	// What must be left alone: not complete, started by atd, of nobody, no job.
+	// What must be left alone: not complete, started by atd, of nobody, too large, no job.
 	files := strings.Fields(d.run("", "sh", "-c", `cd "$0"; ls a*`, spool).out)
 	slices.SortFunc(files, func(a, b string) int { return strings.Compare(a[1:6], b[1:6]) })
-	odd := files[len(files)-3:]
-	for i, change := range []string{`chmod a-x "$1"`, `ln "$1" "=${1#a}" && rm "$1"`, `sed -i 's/uid=0/uid=4/' "$1" && chmod 700 "$1"`} {
+	odd := append(files[len(files)-3:], files[0])
+	for i, change := range []string{`chmod a-x "$1"`, `ln "$1" "=${1#a}" && rm "$1"`, `sed -i 's/uid=0/uid=4/' "$1" && chmod 700 "$1"`,
+		`head -c 4000000 /dev/zero | tr '\0' '#' >>"$1"`} {
 		if o := d.run("", "sh", "-c", `cd "$0" && `+change, spool, odd[i]); o.status != 0 {
 			t.Fatalf("%+v", o)
 		}
@@ -88,11 +90,11 @@ echo true | at noon 2031-08-03; echo true | at noon 2031-08-04; echo true | at n
 		_ = ctl.Wait() // killed, most often
 	}
 	o = d.atctl("import-at", "--spool", spool)
-	if o.status != 4 || strings.Count(o.err, "left alone") != 3 {
-		t.Errorf("import-at: %+v, want three files to be left alone, and status 4", o)
+	if o.status != 4 || strings.Count(o.err, "left alone") != 4 {
+		t.Errorf("import-at: %+v, want four files to be left alone, and status 4", o)
 	}
 	left, err := readNames(spool)
-	if err != nil || len(left) != 5 { // .SEQ and README, too
+	if err != nil || len(left) != 6 { // .SEQ and README, too
 		t.Errorf("left in the spool: %q, %v", left, err)
 	}
 	again := d.atctl("import-at", "--spool", spool)
@@ -117,7 +119,7 @@ echo true | at noon 2031-08-03; echo true | at noon 2031-08-04; echo true | at n
 	id := regexp.MustCompile(`(?m)^\d+\t`)
 	atq := func(text string) []string {
 		lines := slices.DeleteFunc(strings.Split(id.ReplaceAllString(text, ""), "\n"), func(l string) bool {
-			return !strings.Contains(l, "2031") || strings.Contains(l, "Aug  3") || strings.Contains(l, "Aug  4") || strings.Contains(l, "Aug  5")
+			return !strings.Contains(l, "2031") || strings.Contains(l, "Aug  3") || strings.Contains(l, "Aug  4") || strings.Contains(l, "Aug  5") || strings.Contains(l, "Aug  6")
 		})
 		slices.Sort(lines)
 		return lines

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -131,6 +132,9 @@ type spoolFile struct {
 	in     control.ImportAtIn
 }
 
+// maxSpoolScript is the longest script that fits into a request.
+const maxSpoolScript = 3<<20 - 64<<10
+
 // readSpoolFile reads a file of atd's spool; nil is what is no job.
 func readSpoolFile(root *os.Root, name string) (*spoolFile, error) {
 	if strings.HasPrefix(name, "=") {
@@ -169,9 +173,16 @@ func readSpoolFile(root *os.Root, name string) (*spoolFile, error) {
 	case st.Nlink > 2:
 		return nil, fmt.Errorf("has %d names; it is left alone: %w", st.Nlink, fault.Conflict)
 	}
-	script, err := io.ReadAll(f)
+	script, err := io.ReadAll(io.LimitReader(f, maxSpoolScript+1))
 	if err != nil {
 		return nil, err
+	}
+	limit := maxSpoolScript
+	if !utf8.Valid(script) { // it is sent as base64
+		limit = limit / 4 * 3
+	}
+	if len(script) > limit {
+		return nil, fmt.Errorf("has more than the %d bytes that the daemon can keep; it is left alone: run it by hand at its time, or have it read its data from a file: %w", limit, fault.Conflict)
 	}
 	s := &spoolFile{name: name, number: number}
 	if err := s.head(script, int(st.Uid)); err != nil {
