@@ -279,6 +279,36 @@ func TestEditOfARecurrencesJob(t *testing.T) {
 	})
 }
 
+// What a removed recurrence of somebody else's has left running is not replaced by
+// who takes its name, and nobody else can have its lock.
+func TestNamesakes(t *testing.T) {
+	bubble(t, nil, func(l *lab) {
+		ctx := context.Background()
+		rule := func(owner string) Rule {
+			return Rule{Name: "m", Cron: "* * * * *", Overlap: OverlapReplace, Job: NewJob{Owner: owner, Argv: []string{"true"}}}
+		}
+		l.script("1", Activate, long)
+		if _, err := l.e.AddRecurrence(ctx, rule("root")); err != nil {
+			l.t.Fatal(err)
+		}
+		l.sleep(minute)
+		l.is("1", "activating")
+		if err := l.e.RemoveRecurrence(ctx, admin, "m"); err != nil {
+			l.t.Fatal(err)
+		}
+		if _, err := l.e.AddRecurrence(ctx, rule("eve")); !errors.Is(err, fault.Conflict) {
+			l.t.Errorf("another's name: %v", err)
+		}
+		if _, err := l.e.AddRecurrence(ctx, rule("root")); err != nil {
+			l.t.Errorf("his own again: %v", err)
+		}
+		added, err := l.e.Add(ctx, []NewJob{{Owner: "eve", Argv: []string{"true"}, Locks: []string{"every.m"}}})
+		if err != nil || !errors.Is(added[0].Err, fault.Invalid) {
+			l.t.Errorf("its lock: %+v, %v", added, err)
+		}
+	})
+}
+
 func TestProgress(t *testing.T) {
 	bubble(t, nil, func(l *lab) {
 		l.script("1", Activate, fails, long)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"activationd/internal/fault"
@@ -80,7 +81,8 @@ func (r *Record) asked() NewJob {
 	return NewJob{
 		Owner: r.Owner, User: r.User, Argv: r.Argv, Stdin: r.Stdin, Dir: r.Dir, Env: r.Env, Umask: r.Umask,
 		Timeout: r.Timeout, Grace: r.Grace, Retries: r.Retries, Backoff: r.Backoff, Label: r.Label, Missed: r.Missed,
-		Priority: r.Priority, Locks: r.Locks, Deadline: r.Deadline, Tags: r.Tags,
+		Priority: r.Priority, Deadline: r.Deadline, Tags: r.Tags,
+		Locks: slices.DeleteFunc(slices.Clone(r.Locks), func(l string) bool { return strings.HasPrefix(l, recurrenceLocks) }),
 	}
 }
 

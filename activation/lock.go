@@ -87,6 +87,9 @@ func checkWants(specs []string) error {
 		if err != nil {
 			return err
 		}
+		if strings.HasPrefix(w.name, recurrenceLocks) {
+			return fmt.Errorf("lock: %s: names that begin with %s are the recurrences' own: %w", s, recurrenceLocks, fault.Invalid)
+		}
 		if other, ok := seen[w.name]; ok && other != s {
 			return fmt.Errorf("lock: %s and %s are the same lock; want it in one way: %w", other, s, fault.Invalid)
 		}

@@ -232,7 +232,10 @@ const (
 
 // recurrenceLock is held by what runs of a recurrence whose activations do not
 // run side by side.
-func recurrenceLock(name string) string { return "every." + name }
+func recurrenceLock(name string) string { return recurrenceLocks + name }
+
+// recurrenceLocks begins the names of locks that nobody else can ask for.
+const recurrenceLocks = "every."
 
 func (r *Recurrence) index() []entry {
 	if r.Held != "" || r.Due.IsZero() {

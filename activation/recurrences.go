@@ -54,6 +54,9 @@ func (e *Engine) AddRecurrence(ctx context.Context, rule Rule) (*Recurrence, err
 		if old, err := t.recurrence(rule.Name); err == nil {
 			return fmt.Errorf("there is a recurrence %s already, of %s: take another name, or remove it first: %w", rule.Name, old.Owner, fault.Conflict)
 		}
+		if err := t.namesake(rule); err != nil {
+			return err
+		}
 		r, err = t.addRecurrence(rule, false)
 		return err
 	})
@@ -62,6 +65,18 @@ func (e *Engine) AddRecurrence(ctx context.Context, rule Rule) (*Recurrence, err
 	}
 	e.poke()
 	return r, nil
+}
+
+// namesake is an error if somebody else had a recurrence of that name whose jobs have
+// not ended: they are no business of the new one's, which may replace its own.
+func (t *txn) namesake(rule Rule) error {
+	for _, id := range t.members(rule.Name) {
+		a, err := t.get(id)
+		if err == nil && a.Owner != rule.Job.Owner {
+			return fmt.Errorf("job %s of %s's recurrence %s, which was removed, has not ended: take another name, or wait for it: %w", id, a.Owner, rule.Name, fault.Conflict)
+		}
+	}
+	return nil
 }
 
 // addRecurrence makes a recurrence of a rule that is sound.

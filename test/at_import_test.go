@@ -67,7 +67,7 @@ echo true | at noon 2031-08-03; echo true | at noon 2031-08-04; echo true | at n
 	// What must be left alone: not complete, started by atd, of nobody, too large, no job.
 	files := strings.Fields(d.run("", "sh", "-c", `cd "$0"; ls a*`, spool).out)
 	slices.SortFunc(files, func(a, b string) int { return strings.Compare(a[1:6], b[1:6]) })
-	odd := append(files[len(files)-3:], files[0])
+	odd := append(slices.Clone(files[len(files)-3:]), files[0])
 	for i, change := range []string{`chmod a-x "$1"`, `ln "$1" "=${1#a}" && rm "$1"`, `sed -i 's/uid=0/uid=4/' "$1" && chmod 700 "$1"`,
 		`head -c 4000000 /dev/zero | tr '\0' '#' >>"$1"`} {
 		if o := d.run("", "sh", "-c", `cd "$0" && `+change, spool, odd[i]); o.status != 0 {

@@ -59,6 +59,7 @@ func (d *daemon) at(dir, script string, args ...string) string {
 const atCommands = `
 at -V 2>&1 | head -c 14; echo
 at -q c noon tomorrow
+TZ=Europe/Prague at noon utc tomorrow
 at -v -m 10:00 2030-01-02
 at -M -t 203001021504 <no-newline
 at -t 203001021504.00 -q Z <empty

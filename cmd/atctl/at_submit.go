@@ -36,7 +36,7 @@ func (p *atProgram) submit(o *atOptions) error {
 		return err
 	}
 	in := control.AtIn{When: int(due.Unix()), Queue: o.queue, Mail: o.mail, Mailto: o.mailTo}
-	when := due.Format("Mon Jan _2 15:04:05 2006")
+	when := due.In(time.Local).Format("Mon Jan _2 15:04:05 2006")
 	said := &bytes.Buffer{} // what at says before it knows that all is well
 	if o.verify {
 		said.WriteString(when + "\n\n")

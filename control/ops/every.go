@@ -180,7 +180,10 @@ func (d Daemon) everyShow(ctx context.Context, c control.Caller, in control.Name
 }
 
 func (d Daemon) everyRemove(ctx context.Context, c control.Caller, in control.NameIn) (control.Reply[control.Nothing], error) {
-	return control.Reply[control.Nothing]{Summary: in.Name + " is removed"}, d.Engine.RemoveRecurrence(ctx, by(c), in.Name)
+	if err := d.Engine.RemoveRecurrence(ctx, by(c), in.Name); err != nil {
+		return control.Reply[control.Nothing]{}, err
+	}
+	return control.Reply[control.Nothing]{Summary: in.Name + " is removed"}, nil
 }
 
 func (d Daemon) everyHold(ctx context.Context, c control.Caller, in control.NameIn) (control.Reply[control.Recurrence], error) {
