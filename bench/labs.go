@@ -41,7 +41,7 @@ func generate(b *bench) ([]row, error) {
 	const links = 500
 	var switches []labSwitch
 	for i := range slowSwitches {
-		switches = append(switches, labSwitch{fmt.Sprintf("slow%d", i), "192.0.2.1:23"})
+		switches = append(switches, labSwitch{fmt.Sprintf("slow%d", i), fmt.Sprintf("192.0.2.1:%d", 7000+i)})
 	}
 	var topology strings.Builder
 	topology.WriteString("name: big\ntopology:\n  nodes:\n")
