@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"activationd/internal/fault"
 )
@@ -190,11 +191,23 @@ func (s *Session) commit(ctx context.Context) error {
 func (s *Session) interrupt(ctx context.Context, number int, line string) error {
 	ctx, cancel := s.limit(ctx, line)
 	defer cancel()
-	if err := s.send(ctx, "\x03"); err != nil {
-		return err
-	}
-	if _, err := s.until(ctx, mostWait, func() bool { return s.atPrompt() && s.mode == privileged }); err != nil {
-		return s.explain(err)
+	for try := 0; ; try++ {
+		if err := s.send(ctx, "\x03"); err != nil {
+			return err
+		}
+		ok, err := s.until(ctx, max(s.wait(), time.Second), func() bool { return s.atPrompt() && s.mode == privileged })
+		if err != nil {
+			return s.explain(err)
+		}
+		if ok {
+			break
+		}
+		// A shell's line editor that is interrupted right after its prompt may think of it
+		// no earlier than at the next key, which it then takes for another: bash 5.2.
+		if try >= s.target.Limits.repairs() {
+			return fmt.Errorf("line %d, %q is not complete, and was interrupted %d times without a prompt: %w",
+				number, s.clean(line), try+1, fault.Unavailable)
+		}
 	}
 	s.prompt = s.term.line()
 	if _, err := s.confirm(ctx); err != nil {

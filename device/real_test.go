@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -455,5 +456,65 @@ func TestShellOnALine(t *testing.T) {
 				t.Errorf("Show after it = %q, %v", got, err)
 			}
 		})
+	}
+}
+
+// TestDeafToInterrupt: an interrupt that a shell's line editor does not notice, as bash's
+// when it comes right after the prompt, is given again; nothing is typed into the command
+// that was to be ended.
+func TestDeafToInterrupt(t *testing.T) {
+	t.Parallel()
+	need(t, "socat", "bash")
+	dir := scratch(t)
+	put(t, dir+"/shell", "#!/bin/sh\nexport TERM=dumb PS1='root@h1:~# '\nexec bash --norc -i\n", 0o755)
+	start(t, "", "socat", "UNIX-LISTEN:"+dir+"/socket", "EXEC:"+dir+"/shell,pty,setsid,ctty,stderr")
+	exists(t, dir+"/socket")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	go func() {
+		near, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer func() { _ = near.Close() }()
+		far, err := net.Dial("unix", dir+"/socket")
+		if err != nil {
+			return
+		}
+		defer func() { _ = far.Close() }()
+		go func() { _, _ = io.Copy(near, far) }()
+		buf := make([]byte, 4096)
+		for interrupts := 0; ; {
+			n, err := near.Read(buf)
+			if err != nil {
+				return
+			}
+			data := buf[:n]
+			if bytes.IndexByte(data, 3) >= 0 {
+				if interrupts++; interrupts == 1 {
+					data = bytes.ReplaceAll(data, []byte{3}, nil)
+				}
+			}
+			if _, err := far.Write(data); err != nil {
+				return
+			}
+		}
+	}()
+	p, err := BuiltIn("linux")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := open(within(t, time.Minute), t, Target{Name: "h1", URL: "tcp://" + listener.Addr().String(), Platform: p})
+	for range 2 {
+		err := s.Configure(within(t, time.Minute), []string{"if true; then"})
+		if refused, ok := errors.AsType[*LineError](err); !ok || refused.Number != 1 {
+			t.Errorf("Configure with an open end: %v, want line 1 refused", err)
+		}
+		if got, err := s.Show(within(t, time.Minute), "echo on"); err != nil || got != "on\n" {
+			t.Errorf("Show after it = %q, %v", got, err)
+		}
 	}
 }
