@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -272,6 +273,32 @@ func TestLogin(t *testing.T) {
 				t.Errorf("%d logins were tried, want at most %d", h.logins, tt.logins)
 			}
 		})
+	}
+}
+
+// TestSecretsInErrors has devices repeat what they were told.
+func TestSecretsInErrors(t *testing.T) {
+	t.Parallel()
+	for _, secret := range []string{"Sup3r.s3cret", `with "quotes" and \`} {
+		h := startHostile(t, quirks{user: "lab", password: "pw"})
+		target := h.target(t)
+		target.Login.Password = Secret(secret)
+		var kept strings.Builder
+		tr := NewTranscript(&kept)
+		_, err := Open(within(t, time.Minute), target, tr)
+		for _, text := range []string{fmt.Sprint(err), kept.String()} {
+			if strings.Contains(text, secret) || strings.Contains(text, strings.Trim(strconv.Quote(secret), `"`)) || !strings.Contains(text, "got ***") {
+				t.Errorf("a refused password is told:\n%s", text)
+			}
+		}
+	}
+	// A line that goes with the limit of what is kept.
+	h := startHostile(t, quirks{})
+	s := open(within(t, time.Minute), t, h.target(t))
+	s.secrets.mask("Sup3r.s3cret")
+	e := s.refused(1, "username Sup3r.s3cret", []string{strings.Repeat("x", mostSaid-6) + "Sup3r.s3cret"})
+	if strings.Contains(e.Error(), "Sup3r") {
+		t.Errorf("refused: %v", e)
 	}
 }
 

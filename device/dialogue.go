@@ -141,8 +141,8 @@ func (s *Session) enter(ctx context.Context) ([]string, error) {
 
 // explain adds to an error what the device showed last.
 func (s *Session) explain(err error) error {
-	if shown := s.term.shown(); shown != "" {
-		return fmt.Errorf("it showed %q: %w", s.clean(shown), err)
+	if shown := s.clean(s.term.shown()); shown != "" {
+		return fmt.Errorf("it showed %q: %w", shown[max(0, len(shown)-400):], err)
 	}
 	return err
 }

@@ -53,7 +53,7 @@ type login struct {
 	user     int
 	password int
 	odd      bool
-	said     string // by the device to the last one
+	said     string // by the device to the last one, secrets masked
 }
 
 func (l *login) explain(err error) error {
@@ -215,7 +215,7 @@ func (s *Session) privilege(ctx context.Context) error {
 		if err != nil || s.mode == privileged {
 			return err
 		}
-		s.tr.note("the privileged mode was refused: %q", said)
+		s.tr.note("the privileged mode was refused: %q", s.clean(strings.Join(said, "\n")))
 	}
 	return fmt.Errorf("refuses its privileged mode; is the enable password right? %w", fault.Denied)
 }

@@ -308,8 +308,6 @@ func (s *Session) clean(text string) string { return s.tr.clean(s.secrets.clean(
 const mostSaid = 500
 
 func (s *Session) refused(number int, line string, said []string) *LineError {
-	text := strings.TrimSpace(strings.Join(s.tidy(said), "\n"))
-	return &LineError{
-		Device: s.target.Name, Number: number, Line: s.clean(line), Said: s.clean(text[:min(len(text), mostSaid)]),
-	}
+	text := s.clean(strings.TrimSpace(strings.Join(s.tidy(said), "\n")))
+	return &LineError{Device: s.target.Name, Number: number, Line: s.clean(line), Said: text[:min(len(text), mostSaid)]}
 }

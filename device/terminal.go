@@ -185,8 +185,7 @@ func (t *terminal) take() []string {
 	return rows
 }
 
-// shown returns everything since the last take, the last 400 bytes, for messages.
+// shown returns the last lines since the last take, for messages, secrets and all.
 func (t *terminal) shown() string {
-	all := strings.TrimSpace(strings.Join(append(t.rows[max(0, len(t.rows)-8):len(t.rows):len(t.rows)], t.line()), "\n"))
-	return all[max(0, len(all)-400):]
+	return strings.TrimSpace(strings.Join(append(t.rows[max(0, len(t.rows)-8):len(t.rows):len(t.rows)], t.line()), "\n"))
 }

@@ -29,7 +29,7 @@ func (s *Session) typeLine(ctx context.Context, line string) error {
 			return nil
 		}
 		shown := s.term.line()
-		s.tr.note("the echo of %q is wrong: typing it again", line)
+		s.tr.note("the echo of %q is wrong: typing it again", s.clean(line))
 		if try >= s.target.Limits.repairs() {
 			return fmt.Errorf("shows %q when %q is typed, %d times: characters are lost, or its echo is unlike others'; give it a slower pace: %w",
 				s.clean(shown), s.clean(s.prompt+line), try+1, fault.Unavailable)
@@ -123,7 +123,7 @@ func (s *Session) takeBack(ctx context.Context, shown *string, right string, n i
 	if err := s.send(ctx, strings.Repeat(s.dialog.Keys.Back, len(rest))); err != nil {
 		return false, err
 	}
-	s.tr.note("of the echo of %q something is missing: typing the end again", right)
+	s.tr.note("of the echo of %q something is missing: typing the end again", s.clean(right))
 	s.term.echo = append(s.term.echo[:0], 0) // it can't be right any more
 	return s.until(ctx, wait, func() bool { return s.term.line() == *shown && s.term.col == len(*shown) })
 }
