@@ -182,7 +182,7 @@ func (e *Engine) update(ctx context.Context, fn func(*txn) error) error {
 }
 
 func (e *Engine) begin(tx store.Tx) *txn {
-	return &txn{Tx: tx, now: time.Now().Round(0), set: e.set.Load(), log: e.parts.Log, parts: &e.parts}
+	return &txn{Tx: tx, now: time.Now().Round(0), began: e.began.Round(0), set: e.set.Load(), log: e.parts.Log, parts: &e.parts}
 }
 
 // retryPause is how long Run waits before it tries again to write what it could

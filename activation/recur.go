@@ -44,8 +44,8 @@ func (t *txn) occurrences(r *Recurrence) error {
 		return nil
 	}
 	// Those that nothing could be done about at their time come first.
-	if before := t.now.Add(-missedAfter); r.Due.Before(before) {
-		if err := t.catchUp(r, s, before); err != nil {
+	if r.Due.Before(t.now.Add(-missedAfter)) || r.Due.Before(t.began) {
+		if err := t.catchUp(r, s); err != nil {
 			return err
 		}
 	}
@@ -66,39 +66,45 @@ func (r *Recurrence) advance(s schedule.Recurrence, next time.Time) {
 // countMost is how many missed occurrences are counted one by one.
 const countMost = 10_000
 
-// catchUp decides what becomes of the occurrences that were due before an
-// instant: the newest run late, as many as the rule says, the others are skipped.
+// catchUp decides what becomes of the occurrences that came due until now while
+// nothing could run: the newest run late, as many as the rule says, the others are
+// skipped. Where none is to run late, the newest runs that is not missed yet, so
+// that no restart costs one that the night hangs on.
 // It looks at few of them, however many they are.
-func (t *txn) catchUp(r *Recurrence, s schedule.Recurrence, before time.Time) error {
-	var newest []time.Time // of the missed, at most one more than are to run
-	var next time.Time     // the first that was not missed
+func (t *txn) catchUp(r *Recurrence, s schedule.Recurrence) error {
+	most := max(1, r.CatchUp)
+	var newest []time.Time // at most one more than may run
+	var next time.Time     // the first that is to come
 	for window := time.Minute; ; window *= 4 {
-		from := before.Add(-window)
+		from := t.now.Add(-window)
 		all := !from.After(r.Next)
 		if all {
 			from = r.Next.Add(-1)
 		}
 		newest = newest[:0]
-		for next = r.next(s, from); !next.IsZero() && r.due(s, next).Before(before); next = r.next(s, next) {
-			if len(newest) > r.CatchUp {
+		for next = r.next(s, from); !next.IsZero() && !r.due(s, next).After(t.now); next = r.next(s, next) {
+			if len(newest) > most {
 				newest = slices.Delete(newest, 0, 1)
 			}
 			newest = append(newest, next)
 		}
-		if all || len(newest) > r.CatchUp {
+		if all || len(newest) > most {
 			break
 		}
 	}
-	if len(newest) > r.CatchUp { // there are some beside those that run
-		skip := Skip{From: r.Next, To: newest[0], Reason: "nothing could run at its time: the daemon was down, or the clock was set forward"}
+	run := newest[max(0, len(newest)-most):]
+	if r.CatchUp == 0 && len(run) > 0 && r.due(s, run[0]).Before(t.now.Add(-missedAfter)) {
+		run = nil
+	}
+	if rest := newest[:len(newest)-len(run)]; len(rest) > 0 {
+		skip := Skip{From: r.Next, To: rest[len(rest)-1], Reason: "nothing could run at its time: the daemon was down, or the clock was set forward"}
 		skip.Count, skip.More = r.count(s, skip.From, skip.To)
 		if err := t.skip(r, skip); err != nil {
 			return err
 		}
-		newest = newest[1:]
 	}
-	for _, at := range newest {
-		if err := t.occur(r, at, r.due(s, at), true); err != nil {
+	for _, at := range run {
+		if err := t.occur(r, at, r.due(s, at), r.CatchUp > 0); err != nil {
 			return err
 		}
 	}

@@ -233,6 +233,7 @@ func TestCatchUp(t *testing.T) {
 		{"one after the other", 3, OverlapSkip, 5*hour + 30*minute, 3, 2, "03:00:00 succeeded, 04:00:00 activating, 05:00:00 waiting"},
 		{"as many as there were", 100, OverlapParallel, 2*hour + 30*minute, 2, 0, "01:00:00 succeeded, 02:00:00 succeeded"},
 		{"nothing missed", 100, OverlapParallel, 30 * minute, 0, 0, ""},
+		{"all, and one in time", 100, OverlapParallel, hour + 30*time.Second, 1, 0, "01:00:00 succeeded"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -255,6 +256,47 @@ func TestCatchUp(t *testing.T) {
 	}
 }
 
+// What recurs within the minute in which nothing is missed yet, runs as often after a
+// downtime as its catch-up says, and the newest does.
+func TestDenseCatchUp(t *testing.T) {
+	tests := []struct {
+		catchUp int
+		overlap string
+		down    time.Duration
+		begun   uint64
+		skipped uint64
+		want    string
+	}{
+		{0, OverlapParallel, 85 * time.Second, 1, 7, "00:01:20 succeeded"},
+		{0, OverlapSkip, 85 * time.Second, 1, 7, "00:01:20 succeeded"},
+		{0, OverlapSkip, 35 * time.Second, 1, 2, "00:00:30 succeeded"},
+		{1, OverlapSkip, 85 * time.Second, 1, 7, "00:01:20 succeeded"},
+		{1, OverlapQueue, 35 * time.Second, 1, 2, "00:00:30 succeeded"},
+		{3, OverlapParallel, 85 * time.Second, 3, 5, "00:01:00 succeeded, 00:01:10 succeeded, 00:01:20 succeeded"},
+		{3, OverlapSkip, 35 * time.Second, 3, 0, "00:00:10 succeeded, 00:00:20 succeeded, 00:00:30 succeeded"},
+	}
+	for _, tt := range tests {
+		t.Run(fmt.Sprintf("%d %s %v", tt.catchUp, tt.overlap, tt.down), func(t *testing.T) {
+			bubble(t, nil, func(l *lab) {
+				l.w.scripts = func(supervisor.Key) script { return script{lasts: time.Second} }
+				l.every(Rule{Name: "d", Cron: "*/10 * * * * *", Zone: "UTC", CatchUp: tt.catchUp, Overlap: tt.overlap})
+				l.shutDown()
+				time.Sleep(tt.down)
+				l.start()
+				l.sleep(4 * time.Second)
+				if got := l.occurrencesOf("d"); got != tt.want {
+					t.Errorf("%s, want %s", got, tt.want)
+				}
+				l.tallied("d", tt.begun, tt.skipped)
+				l.accounted("d")
+				l.sleep(minute)
+				l.tallied("d", tt.begun+6, tt.skipped)
+				l.accounted("d")
+			})
+		})
+	}
+}
+
 // A year of seconds is one record, and does not take long.
 func TestLongDowntime(t *testing.T) {
 	for _, rule := range []Rule{{Name: "s", Every: time.Second}, {Name: "s", Cron: "* * * * * *", Zone: "UTC"}} {
@@ -266,10 +308,10 @@ func TestLongDowntime(t *testing.T) {
 			l.start()
 			l.sleep(2 * time.Second)
 			v := l.view("s")
-			if len(v.Skips) != 2 { // the last minute was not missed: the first of it runs
+			if len(v.Skips) != 1 || v.Tally.Begun != 3 { // the newest was not missed yet
 				t.Fatalf("tally %+v, skipped: %v", v.Tally, v.Skips)
 			}
-			seconds := uint64(365*24*hour/time.Second) - 61
+			seconds := uint64(365*24*hour/time.Second) - 1
 			if s := v.Skips[0]; rule.Every > 0 && (s.Count != seconds || s.More) || rule.Every == 0 && (s.Count != countMost || !s.More) {
 				t.Errorf("skipped: %+v, want %d", s, seconds)
 			}
@@ -362,7 +404,7 @@ func TestRecurrenceAtBoot(t *testing.T) {
 func TestRecurrenceSurvivesDeath(t *testing.T) {
 	for calls := 1; calls < 40; calls++ {
 		bubble(t, nil, func(l *lab) {
-			l.every(Rule{Name: "s", Every: time.Second, Overlap: OverlapParallel})
+			l.every(Rule{Name: "s", Every: time.Second, Overlap: OverlapParallel, CatchUp: 5})
 			for range 5 {
 				l.m.dieAfter(calls)
 				l.sleep(3 * time.Second)
@@ -412,11 +454,11 @@ func TestClockSteps(t *testing.T) {
 	look(start.Add(minute), 1, 0)
 	look(start.Add(minute), 1, 0)
 	look(start.Add(2*minute), 2, 0)
-	look(start.Add(2*hour), 2+1+1, 116) // forward: the newest two are in time still, the others missed
-	look(start.Add(hour), 4, 116)       // back: nothing again
-	look(start.Add(2*hour), 4, 116)
-	look(start.Add(2*hour+minute), 5, 116)
-	look(start.Add(24*hour), 7, 1440-7) // over the change of the clocks in that night
+	look(start.Add(2*hour), 2+1, 117) // forward: the newest is in time still, the others missed
+	look(start.Add(hour), 3, 117)     // back: nothing again
+	look(start.Add(2*hour), 3, 117)
+	look(start.Add(2*hour+minute), 4, 117)
+	look(start.Add(24*hour), 5, 1440-5) // over the change of the clocks in that night
 
 	// A clock that is far ahead for a moment is one that was wrong.
 	correct := func(now, next time.Time) {

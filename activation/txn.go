@@ -17,6 +17,7 @@ import (
 type txn struct {
 	store.Tx
 	now   time.Time
+	began time.Time // of this daemon
 	set   *Settings
 	log   *slog.Logger
 	parts *Parts
