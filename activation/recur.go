@@ -328,7 +328,7 @@ func (t *txn) atBoot() error {
 			continue
 		}
 		old := *r
-		if err := t.occur(r, t.now, t.now, false); err != nil {
+		if err := t.occur(r, t.now, r.due(s, t.now), false); err != nil {
 			return err
 		}
 		if err := t.saveRecurrence(&old, r); err != nil {

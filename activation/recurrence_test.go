@@ -384,7 +384,7 @@ func TestStartAndEnd(t *testing.T) {
 
 func TestRecurrenceAtBoot(t *testing.T) {
 	bubble(t, nil, func(l *lab) {
-		l.every(Rule{Name: "b", Cron: "@reboot"})
+		l.every(Rule{Name: "b", Cron: "@reboot", Jitter: 30 * minute})
 		l.sleep(hour)
 		l.restart()
 		l.sleep(hour)
@@ -397,6 +397,9 @@ func TestRecurrenceAtBoot(t *testing.T) {
 		l.sleep(hour)
 		l.tallied("b", 1, 0)
 		l.is("1", "succeeded")
+		if late := l.beganAt("1", Activate, 1).Sub(l.get("1").Occurrence); late <= 0 || late >= 30*minute {
+			t.Errorf("it began %v after the daemon, without its jitter", late)
+		}
 	})
 }
 

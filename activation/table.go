@@ -218,10 +218,13 @@ func stopped(f facts) State {
 	return Scheduled // nothing is to be undone: its slot, as it is now, is served
 }
 
-// refusal says why e has no meaning in s, and what could be done instead.
-func refusal(s State, e Event) string {
+// refusal says why e has no meaning in s, and what could be done instead. slot tells
+// a reservation from a job.
+func refusal(s State, e Event, slot bool) string {
 	hint := ""
 	switch {
+	case s == Finished && !slot:
+		hint = "; it is over, add it anew"
 	case s == Finished && e == Retry:
 		hint = "; its slot is over"
 	case s == Finished:

@@ -270,8 +270,10 @@ func TestStatesAreKnown(t *testing.T) {
 					t.Errorf("next(%s, %s, %+v) = %s, %t", s, e, makeFacts(m), to, ok)
 				}
 			}
-			if text := refusal(s, e); text == "" {
-				t.Errorf("refusal(%s, %s) is empty", s, e)
+			for _, slot := range []bool{false, true} {
+				if text := refusal(s, e, slot); text == "" || strings.Contains(text, "slot") && !slot {
+					t.Errorf("refusal(%s, %s, %t) is %q", s, e, slot, text)
+				}
 			}
 		}
 	}

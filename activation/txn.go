@@ -210,7 +210,7 @@ func (t *txn) head(lock string) (place, id string) {
 func (t *txn) apply(r *Record, e Event, why string) error {
 	to, ok := next(r.State, e, r.facts(t.now))
 	if !ok {
-		return fmt.Errorf("%s: %s: %w", r.ID, refusal(r.State, e), fault.Conflict)
+		return fmt.Errorf("%s: %s: %w", r.ID, refusal(r.State, e, r.slot()), fault.Conflict)
 	}
 	from := r.State
 	r.Reason = why

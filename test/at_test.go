@@ -108,6 +108,8 @@ atrm -q a 7
 batch 5
 POSIXLY_CORRECT=1 at noon -m >/dev/null 2>&1
 at -f nonexistent noon tomorrow
+at -f /tmp noon tomorrow
+(mkdir gone && cd gone && rmdir ../gone && at noon tomorrow)
 at -u nosuchuser noon tomorrow
 `
 

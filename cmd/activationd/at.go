@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -71,11 +70,10 @@ func userIn(file, name string) (listed, there bool, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, false, nil
 	}
-	lines := bufio.NewScanner(bytes.NewReader(data))
-	for lines.Scan() {
-		listed = listed || lines.Text() == name
+	for line := range bytes.Lines(data) { // a carriage return is not taken off: at doesn't
+		listed = listed || string(bytes.TrimSuffix(line, []byte("\n"))) == name
 	}
-	return listed, true, errors.Join(err, lines.Err())
+	return listed, true, err
 }
 
 // userName returns the name of a user who is named or numbered.

@@ -51,10 +51,11 @@ func (p *atProgram) submit(o *atOptions) error {
 	}
 	var script bytes.Buffer
 	if err := writeHead(&script, os.Environ()); err != nil {
+		_, _ = said.WriteTo(p.err) // at has said it already
 		return err
 	}
 	if err := p.readScript(&script, o.file, said, when); err != nil {
-		_, _ = said.WriteTo(p.err) // at has said it already
+		_, _ = said.WriteTo(p.err)
 		return err
 	}
 	script.WriteByte('\n')
@@ -125,7 +126,7 @@ func (p *atProgram) readScript(script *bytes.Buffer, file string, said *bytes.Bu
 		b := script.AvailableBuffer()
 		n, err := rawRead(in, b[:cap(b)])
 		if err != nil {
-			return atError("Input error: " + reason(err))
+			return atError("at: Input error")
 		}
 		if n == 0 {
 			return nil
@@ -187,7 +188,7 @@ func (p *atProgram) prompt(script, said *bytes.Buffer, when string) error {
 			break
 		}
 		if err != nil {
-			return atError("Input error: " + reason(err))
+			return atError("at: Input error")
 		}
 	}
 	fmt.Fprintln(p.err, "<EOT>")

@@ -31,6 +31,9 @@ number, which rises; --since N begins with the first one after N that is still k
 so that a script that remembers the last number misses nothing.`,
 		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("since") {
+				opts.Since = max(1, opts.Since) // 0 is what the daemon reads as: from now on
+			}
 			return runEvents(cmd.Context(), a, opts)
 		},
 	}

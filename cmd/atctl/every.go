@@ -339,6 +339,9 @@ when each is due.`,
 		Args:              wants(0, 1, "a NAME; see atctl every list"),
 		ValidArgsFunction: a.completeRecurrences,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if in.N < 1 {
+				return fmt.Errorf("--number: want 1 to 10000, have %d: %w", in.N, fault.Invalid)
+			}
 			given := rule.Cron != "" || rule.Calendar != "" || rule.Every != ""
 			if given == (len(args) == 1) {
 				return fmt.Errorf("give a NAME, or one of --cron, --calendar and --every: %w", fault.Invalid)
