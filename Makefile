@@ -26,7 +26,7 @@ NO_SKIPS := $(if $(CI),$(if $(filter 0,$(shell id -u)),-no-skips))
 ROOT     := $(filter 0,$(shell id -u))
 GOTEST    = go run ./scripts/gotest $(NO_SKIPS)
 
-.PHONY: help build demo test test-short test-lab test-at unit whole bench torture lint vet shellcheck fuzz clean install install-at install-deps
+.PHONY: help build manual demo test test-short test-lab test-at unit whole bench torture lint vet shellcheck fuzz clean install install-at install-deps
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-12s %s\n' "$$t" "$$d"; done
@@ -97,16 +97,25 @@ shellcheck:
 fuzz: ## each fuzz target for FUZZTIME (10s)
 	scripts/fuzz $(FUZZTIME) $(PKG)
 
-install: build ## into $(DESTDIR)$(PREFIX)
+manual: ## the manual pages, of the texts in docs/, into bin/man
+	scripts/manual '$(BIN)/man'
+
+install: build manual ## into $(DESTDIR)$(PREFIX)
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/activationd/scripts' '$(DESTDIR)$(PREFIX)/lib/systemd/system'
 	install $(PROGRAMS:%='$(BIN)/%') '$(DESTDIR)$(PREFIX)/bin'
 	install scripts/activate scripts/deactivate '$(DESTDIR)$(PREFIX)/share/activationd/scripts'
 	for unit in activationd.service activationd.socket; do \
 		sed 's|/usr/bin/|$(PREFIX)/bin/|' scripts/units/$$unit >'$(DESTDIR)$(PREFIX)/lib/systemd/system/'$$unit; \
 	done
+	install -d '$(DESTDIR)$(PREFIX)/share/man/man1' '$(DESTDIR)$(PREFIX)/share/man/man8'
+	install -m 644 '$(BIN)/man/man1/atctl.1' '$(DESTDIR)$(PREFIX)/share/man/man1'
+	install -m 644 '$(BIN)/man/man8/activationd.8' '$(DESTDIR)$(PREFIX)/share/man/man8'
 
 install-at: install ## at, atq, atrm and batch, too: links to atctl, beside it
-	for name in at atq atrm batch; do ln -sf atctl '$(DESTDIR)$(PREFIX)/bin/'$$name; done
+	for name in at atq atrm batch; do \
+		ln -sf atctl '$(DESTDIR)$(PREFIX)/bin/'$$name && \
+		install -m 644 '$(BIN)/man/man1/'$$name.1 '$(DESTDIR)$(PREFIX)/share/man/man1' || exit; \
+	done
 
 clean: ## what make made
 	rm -rf bin dist

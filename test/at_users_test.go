@@ -63,7 +63,7 @@ func TestAtUsers(t *testing.T) {
 		{"games\n", "games\n", true, false},
 		{"", "", false, false},
 		{"-", "games\r\n mail\n", true, true}, // other names
-		{"mail\ngames", "-", true, true}, // the last line is not complete
+		{"mail\ngames", "-", true, true},      // the last line is not complete
 	} {
 		for name, text := range map[string]string{"at.allow": tt.allow, "at.deny": tt.deny} {
 			if err := os.RemoveAll(d.dir + "/" + name); err != nil {
