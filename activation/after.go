@@ -125,10 +125,20 @@ func (t *txn) unmet(r *Record) string {
 			return fmt.Sprintf("it was to run after %s, of which nothing is known any more", a.id)
 		case err != nil || other.State != Finished || a.how == afterAny:
 		case a.how == afterSuccess && other.Outcome != Succeeded:
-			return fmt.Sprintf("it was to run after the success of %s, which ended as %s: %s", a.id, other.Outcome, other.Reason)
+			return fmt.Sprintf("it was to run after the success of %s, which ended as %s: %s", a.id, other.Outcome, brief(other.Reason))
 		case a.how == afterFailure && other.Outcome == Succeeded:
 			return fmt.Sprintf("it was to run after a failure of %s, which has succeeded", a.id)
 		}
 	}
 	return ""
+}
+
+// brief is as much of a reason as another's tells: in a chain of jobs each would tell
+// all that came before.
+func brief(reason string) string {
+	const most = 200
+	if len(reason) <= most {
+		return reason
+	}
+	return strings.ToValidUTF8(reason[:most], "") + " ..."
 }

@@ -148,6 +148,22 @@ func TestAfterIsKept(t *testing.T) {
 	})
 }
 
+// A chain of jobs that fails tells each why, and no more than that.
+func TestChainOfReasons(t *testing.T) {
+	bubble(t, nil, func(l *lab) {
+		id := l.add(NewJob{Hold: true})
+		for range 50 {
+			id = l.add(NewJob{After: []string{id}})
+		}
+		l.do(Cancel, "1")
+		l.sleep(time.Second)
+		l.is(id, "cancelled")
+		if why := l.get(id).Reason; len(why) > 300 || !strings.HasPrefix(why, "it was to run after the success of 50, which ended as cancelled: it was") {
+			t.Errorf("%d bytes: %s", len(why), why)
+		}
+	})
+}
+
 // A daemon that dies between the end of one and the beginning of the other
 // begins it when it comes back.
 func TestAfterADeath(t *testing.T) {
@@ -301,6 +317,18 @@ func TestNamesakes(t *testing.T) {
 		}
 		if _, err := l.e.AddRecurrence(ctx, rule("root")); err != nil {
 			l.t.Errorf("his own again: %v", err)
+		}
+		if err := l.e.RemoveRecurrence(ctx, admin, "m"); err != nil {
+			l.t.Fatal(err)
+		}
+		l.e.SetRecurrences([]Rule{rule("ops")})
+		if rep, err := l.e.Load(ctx, LoadOptions{}); err != nil || rep.Rejected != 1 {
+			l.t.Errorf("declared: %s, %v", rep.Summary(), err)
+		}
+		l.do(Cancel, "1")
+		l.sleep(minute)
+		if rep, err := l.e.Load(ctx, LoadOptions{}); err != nil || rep.Added != 1 {
+			l.t.Errorf("declared, when it has ended: %s, %v", rep.Summary(), err)
 		}
 		added, err := l.e.Add(ctx, []NewJob{{Owner: "eve", Argv: []string{"true"}, Locks: []string{"every.m"}}})
 		if err != nil || !errors.Is(added[0].Err, fault.Invalid) {

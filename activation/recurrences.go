@@ -370,6 +370,9 @@ func (t *txn) declareOne(rule Rule) (what string, err error) {
 	}
 	switch {
 	case errors.Is(err, fault.NotFound):
+		if err := t.namesake(rule); err != nil {
+			return "", err
+		}
 		_, err := t.addRecurrence(rule, true)
 		return "added", err
 	case err != nil:

@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -272,8 +273,34 @@ func (p *calendarParser) parseTime() (err error) {
 	if p.minutes, err = checked("minute", parts[1], 0, 59, false); err != nil {
 		return err
 	}
-	p.micros, err = checked("second", parts[2], 0, 60*secondMicros-1, false)
-	return err
+	if p.micros, err = checked("second", parts[2], 0, 60*secondMicros-1, false); err != nil {
+		return err
+	}
+	return apart(p.micros)
+}
+
+// apart returns an error if two values are less than a second apart. systemd takes as
+// many as a million a second, and lets a timer's elapse no more often than
+// AccuracySec= says: nothing is meant to run so often.
+func apart(micros set) error {
+	errDense := fmt.Errorf("second: occurs more than once within a second")
+	var all []int
+	for _, p := range micros {
+		if p.step > 0 && p.step < secondMicros {
+			return errDense
+		}
+		for v := p.start; v <= min(p.stop, 60*secondMicros-1); v += max(p.step, secondMicros) {
+			all = append(all, v)
+		}
+	}
+	slices.Sort(all)
+	all = slices.Compact(all) // the same value twice is one
+	for i := range all[min(1, len(all)):] {
+		if all[i+1]-all[i] < secondMicros {
+			return errDense
+		}
+	}
+	return nil
 }
 
 // maxSpans bounds a list, as systemd does.

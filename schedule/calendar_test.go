@@ -76,6 +76,7 @@ func TestCalendar(t *testing.T) {
 func TestNoCalendar(t *testing.T) {
 	for _, text := range []string{"", " ", "Mon..", "Fri..Mon", "Mon..Wed..Fri", "25:00", "12", "12:60", "*-13-01", "*-02-30", "2026-*-~03",
 		"12:00 ", " 12:00", "*:*/10", "12:00/0", "00:00:00..00:00", "10..5:00", "@", "@-5", "@+5", "@99999999999", "2200-01-01", "Mon-Tue-Wed",
+		"*:*:0/0.000001", "*:*:0.1,0.9", "*:*:1..3/0.999999", "*:*:0/1,0.5/1", "*:*:0/0.5",
 		"*-*~29", "*-*~07/7", "12:00 CEST", "12:00 Nowhere/Land", "12:00 Local", "12:00 ../etc", "Mo 12:00", "\xff 12:00", "12:00 \xff"} {
 		if r, err := ParseCalendar(text, time.UTC); err == nil {
 			t.Errorf("ParseCalendar(%q) is %v, want an error", text, r)

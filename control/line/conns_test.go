@@ -10,6 +10,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -144,6 +145,50 @@ func TestTooManyConnections(t *testing.T) {
 			if time.Now().After(deadline) {
 				t.Fatal("no room after one has gone")
 			}
+		}
+	}
+}
+
+// TestShares checks that nobody who is no operator can have all connections.
+func TestShares(t *testing.T) {
+	ln := unixListener(t)
+	var who atomic.Pointer[control.Caller]
+	serve(t, &line.Server{Limits: line.Limits{Conns: 8}}, ln, func(net.Conn) (control.Caller, error) { return *who.Load(), nil })
+	come := func(uid int, role control.Role) (net.Conn, string) {
+		t.Helper()
+		who.Store(&control.Caller{Role: role, UID: uid})
+		c := dial(t, ln)
+		send(t, c, "ping\n")
+		return c, reply(t, c)
+	}
+	var conns []net.Conn
+	for i, tt := range []struct {
+		uid  int
+		role control.Role
+		want string
+	}{
+		{1, control.Submitter, "200"}, {1, control.Submitter, "200"}, {1, control.Submitter, "200"}, {1, control.Viewer, "200"},
+		{1, control.Submitter, "429 4 "},
+		{2, control.Submitter, "200"}, {2, control.Submitter, "200"},
+		{2, control.Submitter, "429 6 "}, {3, control.Viewer, "429 6 "},
+		{4, control.Operator, "200"}, {0, control.Admin, "200"},
+	} {
+		c, got := come(tt.uid, tt.role)
+		if !strings.HasPrefix(got, tt.want) {
+			t.Errorf("connection %d, of %d: %q, want %s", i, tt.uid, got, tt.want)
+		}
+		if tt.want == "200" {
+			conns = append(conns, c)
+		}
+	}
+	for _, c := range conns[:3] {
+		send(t, c, "quit\n")
+		reply(t, c)
+	}
+	deadline := time.Now().Add(hang)
+	for got := ""; !strings.HasPrefix(got, "200"); { // the server may not have counted them off yet
+		if _, got = come(2, control.Submitter); time.Now().After(deadline) {
+			t.Fatalf("no room after three have gone: %q", got)
 		}
 	}
 }

@@ -71,8 +71,9 @@ type listening struct {
 
 	complaints complaints
 
-	mu    sync.Mutex
-	conns map[net.Conn]struct{}
+	mu     sync.Mutex
+	conns  map[net.Conn]struct{}
+	shares shares
 }
 
 // Serve serves the connections that ln accepts until ctx ends, then closes ln
@@ -90,6 +91,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, authenticate func(n
 		slots:   make(chan struct{}, lim.Conns),
 		refused: make(chan struct{}, refusals),
 		conns:   make(map[net.Conn]struct{}),
+		shares:  shares{most: lim.Conns, of: make(map[string]int)},
 	}
 	l.memory.Store(lim.Memory)
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
@@ -125,18 +127,21 @@ func (l *listening) accept(ctx context.Context, ln net.Listener, authenticate fu
 		case l.slots <- struct{}{}:
 			l.keep(conn, true)
 			l.all.Go(func() {
-				l.serve(ctx, conn, authenticate)
+				open := l.serve(ctx, conn, authenticate)
 				l.keep(conn, false)
 				<-l.slots
+				if open > 0 { // no slot is taken while he is told
+					l.refuse(conn, open)
+				}
 			})
 		default:
-			l.refuse(conn)
+			l.refuse(conn, l.lim.Conns)
 		}
 	}
 }
 
-// refuse tells a connection that it is one too many.
-func (l *listening) refuse(conn net.Conn) {
+// refuse tells a connection that so many are open already.
+func (l *listening) refuse(conn net.Conn, open int) {
 	select {
 	case l.refused <- struct{}{}:
 	default:
@@ -145,7 +150,7 @@ func (l *listening) refuse(conn net.Conn) {
 	}
 	l.keep(conn, true)
 	l.all.Go(func() {
-		l.dismiss(conn, 429, fmt.Sprintf("%d connections are open already, which is the limit; close some or try again later", l.lim.Conns))
+		l.dismiss(conn, 429, fmt.Sprintf("%d connections are open already, which is the limit; close some or try again later", open))
 		l.keep(conn, false)
 		<-l.refused
 	})

@@ -34,11 +34,16 @@ type session struct {
 	served bool          // a request of his has been looked at
 }
 
-// serve talks with one peer until he goes, errs or ctx ends.
-func (l *listening) serve(ctx context.Context, conn net.Conn, authenticate func(net.Conn) (control.Caller, error)) {
-	defer func() { _ = conn.Close() }()
+// serve talks with one peer until he goes, errs or ctx ends. If he has too many
+// connections open already it does not, and returns how many; then conn stays open.
+func (l *listening) serve(ctx context.Context, conn net.Conn, authenticate func(net.Conn) (control.Caller, error)) (open int) {
+	defer func() {
+		if open == 0 {
+			_ = conn.Close()
+		}
+	}()
 	if err := conn.SetDeadline(time.Now().Add(l.lim.Partial)); err != nil {
-		return
+		return 0
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -48,8 +53,13 @@ func (l *listening) serve(ctx context.Context, conn net.Conn, authenticate func(
 		if plain, why := answerable(conn, err); plain != nil {
 			l.dismiss(plain, control.Code(why), fault.Text(why))
 		}
-		return
+		return 0
 	}
+	give, open := l.shares.take(caller)
+	if give == nil {
+		return open
+	}
+	defer give()
 	s := &session{listening: l, conn: conn, caller: caller}
 	s.out = bufio.NewWriterSize(timedWriter{conn, l.lim.Write}, 8<<10)
 	s.json = json.NewEncoder(s.out)
@@ -85,6 +95,7 @@ func (l *listening) serve(ctx context.Context, conn net.Conn, authenticate func(
 		_ = s.out.Flush()
 		l.Log.Debug("connection ended", "peer", caller.Via, "name", caller.Name, "err", err)
 	}
+	return 0
 }
 
 // errQuit says that a peer took his leave.
