@@ -42,6 +42,12 @@ func parseWant(s string) (want, error) {
 	} else {
 		w.name, w.shared = strings.CutSuffix(s, sharedSuffix)
 	}
+	switch {
+	case strings.HasSuffix(w.name, sharedSuffix):
+		return w, fmt.Errorf("lock: %q: want it shared or counted, and that once: %w", s, fault.Invalid)
+	case validName(w.name) && w.String() != s:
+		return w, fmt.Errorf("lock: %q: want it as %s: %w", s, w, fault.Invalid)
+	}
 	if !validName(w.name) {
 		return w, fmt.Errorf("lock: %q is not a name: want up to 64 letters, digits and ._@:+- that begin with a letter, a digit or _: %w", w.name, fault.Invalid)
 	}

@@ -224,7 +224,7 @@ func refusal(s State, e Event, slot bool) string {
 	hint := ""
 	switch {
 	case s == Finished && !slot:
-		hint = "; it is over, add it anew"
+		hint = "; it is over (retry runs it again)"
 	case s == Finished && e == Retry:
 		hint = "; its slot is over"
 	case s == Finished:

@@ -21,7 +21,8 @@ func TestParseWant(t *testing.T) {
 			t.Errorf("%q: %+v, %v, %q", tt.in, got, err, got)
 		}
 	}
-	for _, in := range []string{"", "=1/2", "a b", "a/b", "net=", "net=1", "net=0/4", "net=5/4", "net=-1/4", "net=1/9999999", ":shared", "net=1/4:shared", "=slot"} {
+	for _, in := range []string{"", "=1/2", "a b", "a/b", "net=", "net=1", "net=0/4", "net=5/4", "net=-1/4", "net=1/9999999", ":shared", "net=1/4:shared", "=slot",
+		"x:shared:shared", "x:shared=1/2", "net=01/4", "net=+1/4"} {
 		if got, err := parseWant(in); err == nil {
 			t.Errorf("%q: %+v", in, got)
 		}

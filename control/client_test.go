@@ -63,7 +63,7 @@ func TestRequest(t *testing.T) {
 		{"a b", "status", nil, "status token:\"a b\"\n\n"},
 		{"", "show", control.IDIn{ID: "1042@ostrava"}, "show\nid:1042@ostrava\n\n"},
 		{"", "show", &control.IDIn{ID: "1"}, "show\nid:1\n\n"},
-		{"", "add", control.AddIn{At: "2026-11-21 10:00", Script: "a\nb\n", Arg: []string{"", `"x"`}, Retries: -1, Hold: true},
+		{"", "add", control.AddIn{At: "2026-11-21 10:00", Script: "a\nb\n", Arg: []string{"", `"x"`}, Retries: "-1", Hold: true},
 			"add\nat:2026-11-21 10:00\narg:\narg:\"\\\"x\\\"\"\nscript:\"a\\nb\\n\"\nretries:-1\nhold:yes\n\n"},
 		{"", "events", control.EventsIn{Since: 1 << 63}, "events\nsince:9223372036854775808\n\n"},
 	}

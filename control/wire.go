@@ -106,8 +106,8 @@ type AddIn struct {
 	Env     []string `arg:"env"` // K=V
 	Timeout string   `arg:"timeout"`
 	Grace   string   `arg:"grace"`
-	Lock    []string `arg:"lock"` // NAME, NAME:shared, NAME=UNITS/CAPACITY
-	Retries int      `arg:"retries"`
+	Lock    []string `arg:"lock"`    // NAME, NAME:shared, NAME=UNITS/CAPACITY
+	Retries string   `arg:"retries"` // empty: as the configuration says
 	Label   string   `arg:"label"`
 	Missed  string   `arg:"missed"` // run | skip
 	Umask   string   `arg:"umask"`  // octal

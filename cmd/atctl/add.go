@@ -2,15 +2,19 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"activationd/control"
 	"activationd/internal/fault"
@@ -80,6 +84,20 @@ func newAddCommand(a *app) *cobra.Command {
 
 // takePlace has the job start where we are, unless flags say otherwise.
 func (opts *addOptions) takePlace(cmd *cobra.Command, a *app) error {
+	var err error
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Value.Type() == "string" && f.Value.String() == "" && f.Name != "label" && cmd.InheritedFlags().Lookup(f.Name) == nil {
+			err = errors.Join(err, fmt.Errorf("--%s is given, but empty: %w", f.Name, fault.Invalid))
+		}
+	})
+	if err != nil { // such as of --at "$WHEN", which would be at once
+		return err
+	}
+	if opts.Dir != "" && a.connect == "" { // over there it may be another machine
+		if opts.Dir, err = filepath.Abs(opts.Dir); err != nil {
+			return fmt.Errorf("--dir: %w: %w", err, fault.Invalid)
+		}
+	}
 	if !cmd.Flags().Changed("dir") && a.connect == "" {
 		dir, err := os.Getwd()
 		if err != nil {
@@ -102,7 +120,11 @@ func jobFlags(cmd *cobra.Command, opts *addOptions) {
 	f.StringVar(&opts.Grace, "grace", "", "between TERM and KILL, leave it `DURATION`")
 	f.StringArrayVar(&opts.Lock, "lock", nil, lockHelp)
 	f.IntVar(&opts.Priority, "priority", 0, "go before others of less `N` that wait for the same; -99 to 99")
-	f.IntVar(&opts.Retries, "retries", 0, "when it fails, try it `N` times more")
+	f.Func("retries", "when it fails, try it `N` times more", func(text string) error {
+		n, err := strconv.Atoi(text)
+		opts.Retries = strconv.Itoa(n) // none is given: what the daemon is configured for
+		return err
+	})
 	f.StringVar(&opts.Backoff, "backoff", "", "pause for `DURATION` before the second try; it doubles")
 	f.StringVar(&opts.Label, "label", "", "`TEXT` that list shows")
 	f.StringArrayVar(&opts.Tag, "tag", nil, "`TAG` that list can ask for; several with commas")

@@ -3,6 +3,7 @@ package ops
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -89,8 +90,8 @@ func newJob(in *control.AddIn, now time.Time) (j activation.NewJob, err error) {
 	if j.Grace, err = duration("grace", in.Grace); err != nil {
 		return j, err
 	}
-	if in.Retries != 0 {
-		j.Retries = &in.Retries
+	if j.Retries, err = retries(in.Retries); err != nil {
+		return j, err
 	}
 	if in.Umask != "" {
 		n, err := strconv.ParseUint(in.Umask, 8, 9)
@@ -132,8 +133,12 @@ func deadline(text string, start, now time.Time) (time.Time, error) {
 	if start.IsZero() {
 		start = now
 	}
-	if d, err := schedule.ParseIn(text); err == nil {
+	d, err := schedule.ParseIn(text)
+	switch {
+	case err == nil:
 		return start.Add(d), nil
+	case looksLikeDuration.MatchString(text):
+		return time.Time{}, fmt.Errorf("deadline: %w: %w", err, fault.Invalid)
 	}
 	t, err := schedule.ParseInstant(text, now, time.Local)
 	if err != nil {
@@ -161,13 +166,32 @@ func commas(lists []string) (words []string) {
 	return words
 }
 
+// noTime is a duration of nothing, and looksLikeDuration what is no time of day and no
+// date.
+var (
+	noTime            = regexp.MustCompile(`^(0+(ms|[smhdw])?)+$`)
+	looksLikeDuration = regexp.MustCompile(`^[0-9.]+(ms|[smhdw])`)
+)
+
+// retries reads how often to try again; nil: it is not said.
+func retries(text string) (*int, error) {
+	if text == "" {
+		return nil, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return nil, fmt.Errorf("retries: %q is not a whole number: %w", text, fault.Invalid)
+	}
+	return &n, nil
+}
+
 // duration reads an optional duration. Zero stands for none: no timeout, no grace.
 func duration(name, text string) (*time.Duration, error) {
 	if text == "" {
 		return nil, nil
 	}
 	var d time.Duration
-	if strings.Trim(text, "0smhd") != "" {
+	if !noTime.MatchString(text) {
 		var err error
 		if d, err = schedule.ParseIn(text); err != nil {
 			return nil, fmt.Errorf("%s: %w: %w", name, err, fault.Invalid)

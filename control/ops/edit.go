@@ -96,11 +96,9 @@ func change(j *activation.NewJob, in *control.EditIn, start, now time.Time) (err
 		}
 	}
 	if in.Retries != "" {
-		n, err := strconv.Atoi(in.Retries)
-		if err != nil {
-			return fmt.Errorf("retries: %q is not a whole number: %w", in.Retries, fault.Invalid)
+		if j.Retries, err = retries(in.Retries); err != nil {
+			return err
 		}
-		j.Retries = &n
 	}
 	if in.Priority != "" {
 		if j.Priority, err = strconv.Atoi(in.Priority); err != nil {
