@@ -148,7 +148,7 @@ func TestKeep(t *testing.T) {
 	for _, guard := range guards(t) {
 		t.Run(guard, func(t *testing.T) {
 			b := newBench(t, guard)
-			spec := shell(`setsid sh -c 'while ! test -e go; do sleep 0.01; done; echo later; echo $$ >me; exec sleep 600' & exit 4`)
+			spec := shell(`setsid sh -c 'while ! test -e go; do sleep 0.01; done; echo later; while ! test -e more; do sleep 0.01; done; head -c 30000000 /dev/zero && touch more.done; exec sleep 600' & exit 4`)
 			spec.Keep, spec.Dir = true, t.TempDir()
 			r := b.run(spec)
 			if r.Reason != wrapper.Exited || r.Exit != 4 || r.Leftovers != 0 {
@@ -158,6 +158,14 @@ func TestKeep(t *testing.T) {
 				t.Fatal(err)
 			}
 			b.awaitLog("later\n")
+			later, more := len(b.file("log")), filepath.Join(spec.Dir, "more")
+			if err := os.WriteFile(more, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			b.await("the end of its output", func() bool { _, err := os.Stat(more + ".done"); return err == nil })
+			if n := len(b.file("log")) - later; n < 1<<20-1<<17 || n > 1<<20 {
+				t.Errorf("of what it wrote later %d bytes are in the log, want a mebibyte", n)
+			}
 			for _, pid := range marked(b.mark()) {
 				if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 					t.Error(err)
