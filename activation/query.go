@@ -108,9 +108,13 @@ func (f *Filter) match(r *Record) bool {
 // long would keep the store from reusing its pages.
 const pageSize = 1000
 
+// pageBytes bounds how large those records are, as they are stored.
+const pageBytes = 4 << 20
+
 // List hands the activations that match to fn: jobs in the order of their
 // numbers, then reservations in the order of their ids. The list is not of one
-// instant: what changes meanwhile may be seen before or after.
+// instant: what changes meanwhile may be seen before or after. What goes to their
+// standard input, and their variables, are left out.
 func (e *Engine) List(ctx context.Context, f Filter, fn func(View) error) error {
 	from := ""
 	for {
@@ -118,14 +122,14 @@ func (e *Engine) List(ctx context.Context, f Filter, fn func(View) error) error 
 		var next string // the first key of the next page; empty: there is none
 		err := e.parts.DB.View(ctx, func(tx store.Tx) error {
 			page, next = page[:0], ""
-			read := 0
+			read, size := 0, 0
 			t := e.begin(tx)
 			for k, data := range tx.Scan(recordKey, from) {
-				if read == pageSize {
+				if read == pageSize || size > pageBytes {
 					next = k
 					return nil
 				}
-				read++
+				read, size = read+1, size+len(data)
 				r, err := decode(k, data)
 				if err != nil { // the others are there to be seen
 					e.parts.Log.Error("a record cannot be read", "key", k, "err", err)
@@ -134,6 +138,7 @@ func (e *Engine) List(ctx context.Context, f Filter, fn func(View) error) error 
 				if !f.match(r) {
 					continue
 				}
+				r.Stdin, r.Env = nil, nil // megabytes, perhaps, which a list does not have
 				if v := t.view(r).For(f.By); !v.Hidden || f.match(&v.Record) {
 					page = append(page, v)
 				}

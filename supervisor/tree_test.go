@@ -1,6 +1,8 @@
 package supervisor_test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -182,6 +184,27 @@ func TestKeep(t *testing.T) {
 				_, err = os.Stat(filepath.Join(s.Cgroup, key.String()))
 				return err != nil
 			})
+		})
+	}
+}
+
+// A script that leaves nothing behind leaves no cgroup either, if what it leaves is kept.
+func TestKeepNothing(t *testing.T) {
+	for _, guard := range guards(t) {
+		t.Run(guard, func(t *testing.T) {
+			b := newBench(t, guard)
+			spec := shell(`echo done`)
+			spec.Keep = true
+			if r := b.run(spec); r.Reason != wrapper.Exited || r.Exit != 0 || b.file("log") != "done\n" {
+				t.Errorf("result = %+v, log %q", r, b.file("log"))
+			}
+			s, err := wrapper.ParseSpec(b.file("spec"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := os.Stat(filepath.Join(s.Cgroup, key.String())); s.Cgroup != "" && !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the cgroup is left: %v", err)
+			}
 		})
 	}
 }
