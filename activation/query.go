@@ -89,10 +89,17 @@ type Filter struct {
 	By         By       // what is not for him to see is left out, and does not match
 }
 
+// states tells whether those in a state are asked for.
+func (f *Filter) states(s State) bool {
+	if len(f.States) > 0 {
+		return slices.Contains(f.States, s)
+	}
+	return f.Finished || s != Finished
+}
+
 func (f *Filter) match(r *Record) bool {
 	switch {
-	case len(f.States) > 0 && !slices.Contains(f.States, r.State):
-	case len(f.States) == 0 && !f.Finished && r.State == Finished:
+	case !f.states(r.State):
 	case f.Owner != "" && f.Owner != r.Owner:
 	case f.Kind != "" && f.Kind != r.Kind:
 	case f.Label != "" && f.Label != r.Label:
@@ -104,12 +111,13 @@ func (f *Filter) match(r *Record) bool {
 	return false
 }
 
-// pageSize bounds how many records are read in one transaction: one that is
-// long would keep the store from reusing its pages.
-const pageSize = 1000
-
-// pageBytes bounds how large those records are, as they are stored.
-const pageBytes = 4 << 20
+// These bound what is read in one transaction: one that is long would keep the
+// store from reusing its pages.
+const (
+	pageSize  = 1000    // records of a page
+	pageBytes = 4 << 20 // their size, as they are stored
+	pagePast  = 20_000  // records that are looked at, most of them to pass over
+)
 
 // List hands the activations that match to fn: jobs in the order of their
 // numbers, then reservations in the order of their ids. The list is not of one
@@ -125,11 +133,15 @@ func (e *Engine) List(ctx context.Context, f Filter, fn func(View) error) error 
 			read, size := 0, 0
 			t := e.begin(tx)
 			for k, data := range tx.Scan(recordKey, from) {
-				if read == pageSize || size > pageBytes {
+				if read == pagePast || len(page) == pageSize || size > pageBytes {
 					next = k
 					return nil
 				}
-				read, size = read+1, size+len(data)
+				read++
+				if !f.states(stateIn(data)) {
+					continue
+				}
+				size += len(data)
 				r, err := decode(k, data)
 				if err != nil { // the others are there to be seen
 					e.parts.Log.Error("a record cannot be read", "key", k, "err", err)
