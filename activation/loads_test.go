@@ -83,7 +83,7 @@ func TestRejectsAreTold(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
 			_ = l.e.Follow(ctx, since, func(h Happening) error {
-				if h.What == "rejected" {
+				if h.What == "rejected" || h.What == "notice" {
 					told = append(told, h.ID+"|"+h.Reason)
 				}
 				return nil
@@ -107,6 +107,12 @@ func TestRejectsAreTold(t *testing.T) {
 		}
 		if got, want := load(one, two), []string{"|src: r.yml:9: id: missing"}; !slices.Equal(got, want) {
 			t.Errorf("then told %q, want %q", got, want)
+		}
+		s.mu.Lock()
+		s.set.Notices = []string{"look here"}
+		s.mu.Unlock()
+		if got, want := load(one, two), []string{"|src: look here"}; !slices.Equal(got, want) {
+			t.Errorf("told %q of a notice, want %q", got, want)
 		}
 		since := l.e.Newest()
 		l.e.AskLoad() // and nothing has changed

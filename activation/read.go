@@ -193,11 +193,11 @@ func (e *Engine) noteFailures(readings []*reading, rep Report) {
 	}
 }
 
-// maxTold bounds how many rejected reservations of one load are told.
+// maxTold bounds how many rejected reservations and notices of one load are told.
 const maxTold = 20
 
 // tellRejects tells those who follow along which reservations were rejected and
-// why: most loads nobody waits for, so nobody sees their reports. One that is
+// why, and what the sources say to operators: most loads nobody waits for, so nobody sees their reports. One that is
 // as it was in the load before is not told again.
 func (e *Engine) tellRejects(rep Report) {
 	e.loader.mu.Lock()
@@ -206,7 +206,7 @@ func (e *Engine) tellRejects(rep Report) {
 	more := 0
 	all := make(map[ReportLine]bool)
 	for _, l := range rep.Lines {
-		if l.What != "rejected" {
+		if l.What != "rejected" && (l.What != "notice" || l.Source == configuration) { // whoever reads that tells it
 			continue
 		}
 		all[l] = true
@@ -215,7 +215,7 @@ func (e *Engine) tellRejects(rep Report) {
 		case len(news) == maxTold:
 			more++
 		default:
-			news = append(news, Happening{Time: time.Now(), What: "rejected", ID: l.ID, Reason: l.Source + ": " + l.Text, Failed: true})
+			news = append(news, Happening{Time: time.Now(), What: l.What, ID: l.ID, Reason: l.Source + ": " + l.Text, Failed: true})
 		}
 	}
 	if more > 0 {

@@ -399,3 +399,42 @@ func TestDevicesChangeWhileActive(t *testing.T) {
 		t.Errorf("devices %q, announced %q, want r3 and none", a.Devices, a.Announced)
 	}
 }
+
+// TestTopologiesAreTried wants a load to tell of a topology that the laboratory cannot
+// build, and to take its reservation all the same.
+func TestTopologiesAreTried(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t, "lab: {inventory: inventory.yaml}\nsources: [{files: lab.yaml}]\n")
+	d.write("inventory.yaml", `pools: {d: {ranges: [100-199]}}
+devices:
+  sw: {platform: openvswitch, domain: d, connect: "telnet://127.0.0.1:1", settings: {bridge: b}}
+  h1: {platform: linux}
+  h2: {platform: linux}
+wiring: [h1:eth1 -- sw:p1, h2:eth1 -- sw:p2]
+`, 0o644)
+	reservation := func(id string, day int, more, end string) string {
+		return fmt.Sprintf(`  - id: %s
+    start: 2030-01-%02dT10:00:00Z
+    end: 2030-01-%02dT12:00:00Z
+    %s
+    topology:
+      name: x
+      topology:
+        nodes: {h1: {kind: linux}, h2: {kind: linux}}
+        links: [{endpoints: ["h1:eth1", "h2:%s"]}]
+`, id, day, day, more, end)
+	}
+	d.write("lab.yaml", "reservations:\n"+reservation("fits", 1, "label: a", "eth1")+reservation("unfit", 2, "label: b", "eth7")+
+		reservation("own", 3, "activate: [/bin/true]", "eth7"), 0o644)
+	d.start()
+	got := d.must("reload", "--force")
+	if strings.Count(got, "notice") != 1 || !strings.Contains(got, "unfit: its topology does not fit the laboratory, and atctl lab will refuse it: ") || !strings.Contains(got, "h2:eth7") {
+		t.Errorf("atctl reload says\n%s", got)
+	}
+	if log := d.read(d.dir + "/daemon.log"); strings.Count(log, "does not fit") != 1 {
+		t.Errorf("the log is to tell it once:\n%s", log)
+	}
+	if list := d.must("list"); strings.Count(list, "scheduled") != 3 {
+		t.Errorf("not all are there:\n%s", list)
+	}
+}

@@ -107,6 +107,9 @@ func (c *core) sources(conf *Config) ([]activation.Source, error) {
 		if err != nil {
 			return nil, err
 		}
+		if conf.Lab.Inventory != "" {
+			s = fitting{s, conf.Lab.Inventory}
+		}
 		sources = append(sources, activation.Source{
 			Source: s, Lead: src.Reservations.Lead, Tail: src.Reservations.Tail, Missed: src.Reservations.Missed,
 		})
