@@ -113,6 +113,7 @@ at -f nonexistent noon tomorrow
 at -f /tmp noon tomorrow
 (mkdir gone && cd gone && rmdir ../gone && at noon tomorrow)
 at -u nosuchuser noon tomorrow
+at -u "" noon tomorrow
 `
 
 // TestAtIsAt runs the same commands with Debian's at and with ours.
