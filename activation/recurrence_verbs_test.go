@@ -90,6 +90,7 @@ func TestUnsoundRules(t *testing.T) {
 			"want one of":    {Name: "a", Every: hour, Cron: "@daily", Job: job},
 			"a second":       {Name: "a", Every: time.Millisecond, Job: job},
 			"cron: ":         {Name: "a", Cron: "* * *", Job: job},
+			"have 5009":      {Name: "a", Cron: strings.Repeat("0,", 2500) + "0 * * * *", Job: job},
 			"calendar: ":     {Name: "a", Calendar: "Fri..Mon", Job: job},
 			"time zone":      {Name: "a", Cron: "@daily", Zone: "Nowhere", Job: job},
 			"overlap":        {Name: "a", Every: hour, Overlap: "maybe", Job: job},
