@@ -177,6 +177,10 @@ func TestImportAtTwice(t *testing.T) {
 	if o := d.atctl("list", "--json"); strings.Count(o.out, "\n") != jobs {
 		t.Errorf("%d jobs, want %d: %s", strings.Count(o.out, "\n"), jobs, o.err)
 	}
+	d.write("spool/A0000bFFFFFFFF", "#!/bin/sh\n# atrun uid=0 gid=0\n# mail root 0\ntrue\n", 0o700)
+	if o := d.atctl("import-at", "--spool", "spool"); o.status != 4 || !strings.Contains(o.err, "too far away") {
+		t.Errorf("what is due in 10136: %+v, want that it is left alone, and status 4", o)
+	}
 }
 
 // TestImportAtBesideAtd wants the import to refuse while atd runs on the spool,

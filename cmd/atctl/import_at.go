@@ -238,6 +238,9 @@ func (s *spoolFile) head(script []byte, owner int) error {
 // take gives the job to the daemon, and then removes its file.
 func (s *spoolFile) take(ctx context.Context, a *app, root *os.Root) error {
 	out, err := call[control.AddOut](ctx, a, "import-at", s.in)
+	if errors.Is(err, fault.Invalid) { // such as a time too far away
+		return fmt.Errorf("%s; it is left alone: %w", fault.Text(err), fault.Conflict)
+	}
 	if err != nil {
 		return err
 	}
