@@ -171,7 +171,7 @@ func TestJitterIsNotLost(t *testing.T) {
 		waiting := func() time.Time { // has an occurrence wait
 			t.Helper()
 			v := l.view("h")
-			l.sleep(v.Due.Add(-v.Due.Sub(v.Next) / 2).Sub(time.Now()))
+			l.sleep(time.Until(v.Due.Add(-v.Due.Sub(v.Next) / 2)))
 			if now := time.Now(); v.Next.After(now) || !v.Due.After(now) {
 				t.Fatalf("%v is not between %v and %v", now, v.Next, v.Due)
 			}
@@ -192,7 +192,7 @@ func TestJitterIsNotLost(t *testing.T) {
 		if v := l.view("h"); !v.Next.Equal(next) {
 			t.Errorf("released, it waits for %v, and not for %v", v.Next, next)
 		}
-		l.sleep(l.view("h").Due.Sub(time.Now()))
+		l.sleep(time.Until(l.view("h").Due))
 		l.tallied("h", 1, 0)
 
 		next = waiting() // with less jitter it may be due at once

@@ -181,10 +181,10 @@ func (t *txn) settleRecurrence(r *Recurrence) error {
 	if r.Held == "" {
 		return t.occurrences(r)
 	}
-	if _, err := r.times(r.Created); err != nil { // which is why it is held, perhaps: the new rule mends that
-		return nil
+	if _, err := r.times(r.Created); err == nil {
+		return t.skipHeld(r)
 	}
-	return t.skipHeld(r)
+	return nil // that is why it is held, perhaps, and the new rule mends it
 }
 
 // RunRecurrence runs what recurs once, now, beside its occurrences. If it does
