@@ -125,7 +125,7 @@ func (t *txn) unmet(r *Record) string {
 			return fmt.Sprintf("it was to run after %s, of which nothing is known any more", a.id)
 		case err != nil || other.State != Finished || a.how == afterAny:
 		case a.how == afterSuccess && other.Outcome != Succeeded:
-			return fmt.Sprintf("it was to run after the success of %s, which ended as %s: %s", a.id, other.Outcome, brief(other.Reason))
+			return fmt.Sprintf("it was to run after the success of %s, which ended as %s%s", a.id, other.Outcome, whyFor(r, other))
 		case a.how == afterFailure && other.Outcome == Succeeded:
 			return fmt.Sprintf("it was to run after a failure of %s, which has succeeded", a.id)
 		}
@@ -133,12 +133,19 @@ func (t *txn) unmet(r *Record) string {
 	return ""
 }
 
-// brief is as much of a reason as another's tells: in a chain of jobs each would tell
-// all that came before.
-func brief(reason string) string {
+// whyFor is as much of another's reason as r's may tell: of somebody else's job nothing,
+// and not all in a chain of jobs, where each would tell what came before.
+func whyFor(r, other *Record) string {
 	const most = 200
-	if len(reason) <= most {
-		return reason
+	by := By{Name: r.Owner, UID: -1}
+	if r.User != nil {
+		by.UID = r.User.UID
 	}
-	return strings.ToValidUTF8(reason[:most], "") + " ..."
+	switch {
+	case other.Kind == Job && !by.owns(other):
+		return ""
+	case len(other.Reason) > most:
+		return ": " + strings.ToValidUTF8(other.Reason[:most], "") + " ..."
+	}
+	return reasonAfter(other.Reason)
 }

@@ -148,6 +148,31 @@ func TestAfterIsKept(t *testing.T) {
 	})
 }
 
+// A job that comes after another's tells nothing of it that its owner may not see.
+func TestAfterAnothers(t *testing.T) {
+	bubble(t, nil, func(l *lab) {
+		l.add(NewJob{Owner: "root", Hold: true})
+		l.add(NewJob{Owner: "eve", After: []string{"1"}})
+		l.add(NewJob{Owner: "root", After: []string{"1"}})
+		if _, err := l.e.Do(context.Background(), admin, "1", Cancel, "a secret"); err != nil {
+			t.Fatal(err)
+		}
+		l.sleep(time.Second)
+		l.because("2", "it was to run after the success of 1, which ended as cancelled")
+		if why := l.get("3").Reason; !strings.Contains(why, "a secret") {
+			t.Errorf("its owner is told %q", why)
+		}
+		// A job has one name.
+		added, err := l.e.Add(context.Background(), []NewJob{{Owner: "ada", Argv: []string{"true"}, After: []string{"01:any"}}})
+		if err != nil || !errors.Is(added[0].Err, fault.NotFound) {
+			t.Errorf("after 01: %+v, %v", added, err)
+		}
+		if _, err := l.e.Wait(context.Background(), "01"); !errors.Is(err, fault.NotFound) {
+			t.Errorf("wait 01: %v", err)
+		}
+	})
+}
+
 // A chain of jobs that fails tells each why, and no more than that.
 func TestChainOfReasons(t *testing.T) {
 	bubble(t, nil, func(l *lab) {

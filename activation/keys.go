@@ -72,8 +72,11 @@ func isJob(id string) bool {
 	return id != "" && strings.Trim(id, "0123456789") == ""
 }
 
-// key returns the key of an id's record.
+// key returns the key of an id's record. A job has one name: 017 is none.
 func key(id string) string {
+	if isJob(id) && id[0] == '0' {
+		return recordKey + "/" + id // no record has that
+	}
 	if isJob(id) && len(id) < jobDigits {
 		return recordKey + strings.Repeat("0", jobDigits-len(id)) + id
 	}

@@ -2,6 +2,7 @@ package activation
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"testing"
 	"time"
@@ -31,4 +32,43 @@ func TestListPages(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What is passed over in a list is told from what is read, whatever texts a record has.
+func TestStateIn(t *testing.T) {
+	for _, label := range []string{"", `"state":"finished"`, `\"state":"finished"`, `x","state":"finished`, "\\"} {
+		for _, state := range States {
+			r := &Record{V: recordVersion, ID: "1", Kind: Job, Owner: label, Label: label, State: state, Reason: label,
+				Env: map[string]string{"state": "finished"}}
+			data, err := json.Marshal(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := stateIn(data); got != state {
+				t.Errorf("%s: the state is %q, want %q", data, got, state)
+			}
+		}
+	}
+	bubble(t, nil, func(l *lab) {
+		l.add(NewJob{Label: `"state":"finished"`, Hold: true})
+		done := l.add(NewJob{Label: `"state":"held"`})
+		l.add(NewJob{Stdin: []byte("true"), Env: map[string]string{"A": "b"}, Hold: true})
+		l.sleep(time.Second)
+		l.is(done, "succeeded")
+		for want, f := range map[string]Filter{
+			"1 3 ": {}, "1 2 3 ": {Finished: true}, "2 ": {States: []State{Finished}}, "": {States: []State{Active}},
+		} {
+			got := ""
+			err := l.e.List(context.Background(), f, func(v View) error {
+				if v.Stdin != nil || v.Env != nil {
+					t.Errorf("%s has its script in the list", v.ID)
+				}
+				got += v.ID + " "
+				return nil
+			})
+			if err != nil || got != want {
+				t.Errorf("%+v lists %q, %v, want %q", f, got, err, want)
+			}
+		}
+	})
 }

@@ -89,10 +89,17 @@ type Filter struct {
 	By         By       // what is not for him to see is left out, and does not match
 }
 
+// states tells whether those in a state are asked for.
+func (f *Filter) states(s State) bool {
+	if len(f.States) > 0 {
+		return slices.Contains(f.States, s)
+	}
+	return f.Finished || s != Finished
+}
+
 func (f *Filter) match(r *Record) bool {
 	switch {
-	case len(f.States) > 0 && !slices.Contains(f.States, r.State):
-	case len(f.States) == 0 && !f.Finished && r.State == Finished:
+	case !f.states(r.State):
 	case f.Owner != "" && f.Owner != r.Owner:
 	case f.Kind != "" && f.Kind != r.Kind:
 	case f.Label != "" && f.Label != r.Label:
@@ -104,13 +111,18 @@ func (f *Filter) match(r *Record) bool {
 	return false
 }
 
-// pageSize bounds how many records are read in one transaction: one that is
-// long would keep the store from reusing its pages.
-const pageSize = 1000
+// These bound what is read in one transaction: one that is long would keep the
+// store from reusing its pages.
+const (
+	pageSize  = 1000    // records of a page
+	pageBytes = 4 << 20 // their size, as they are stored
+	pagePast  = 20_000  // records that are looked at, most of them to pass over
+)
 
 // List hands the activations that match to fn: jobs in the order of their
 // numbers, then reservations in the order of their ids. The list is not of one
-// instant: what changes meanwhile may be seen before or after.
+// instant: what changes meanwhile may be seen before or after. What goes to their
+// standard input, and their variables, are left out.
 func (e *Engine) List(ctx context.Context, f Filter, fn func(View) error) error {
 	from := ""
 	for {
@@ -118,14 +130,18 @@ func (e *Engine) List(ctx context.Context, f Filter, fn func(View) error) error 
 		var next string // the first key of the next page; empty: there is none
 		err := e.parts.DB.View(ctx, func(tx store.Tx) error {
 			page, next = page[:0], ""
-			read := 0
+			read, size := 0, 0
 			t := e.begin(tx)
 			for k, data := range tx.Scan(recordKey, from) {
-				if read == pageSize {
+				if read == pagePast || len(page) == pageSize || size > pageBytes {
 					next = k
 					return nil
 				}
 				read++
+				if !f.states(stateIn(data)) {
+					continue
+				}
+				size += len(data)
 				r, err := decode(k, data)
 				if err != nil { // the others are there to be seen
 					e.parts.Log.Error("a record cannot be read", "key", k, "err", err)
@@ -134,6 +150,7 @@ func (e *Engine) List(ctx context.Context, f Filter, fn func(View) error) error 
 				if !f.match(r) {
 					continue
 				}
+				r.Stdin, r.Env = nil, nil // megabytes, perhaps, which a list does not have
 				if v := t.view(r).For(f.By); !v.Hidden || f.match(&v.Record) {
 					page = append(page, v)
 				}

@@ -50,6 +50,7 @@ func (t *turn) spec(r *Record, a *Attempt, number uint64) wrapper.Spec {
 	}
 	if r.AtJob != nil {
 		s.Nice, s.Keep = s.Nice+r.AtJob.Nice(), true
+		s.LogHead, s.LogTail = max(s.LogHead, mailMost*3/4), max(s.LogTail, mailMost/4)
 	}
 	user := t.set.userOf(r)
 	if to := t.set.switchTo(r); to != nil {

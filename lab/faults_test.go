@@ -41,6 +41,7 @@ func TestInventoryFaults(t *testing.T) {
 		{"range of words", "[100-199]", "[a-b]", `i:1: pools: d: ranges: "a-b": must be a VLAN id`},
 		{"range too high", "[100-199]", "[100-4095]", "i:1: pools: d: ranges: 100-4095: VLAN ids are from 1 to 4094"},
 		{"range from 0", "[100-199]", "[0]", "i:1: pools: d: ranges: 0: VLAN ids"},
+		{"VLAN 1", "[100-199]", "[1-10]", "i:1: pools: d: has VLAN 1"},
 		{"range backwards", "[100-199]", "[199-100]", "i:1: pools: d: ranges: 199-100: begins after its end"},
 		{"ranges overlap", "[100-199]", "[100-199, 150]", "i:1: pools: d: ranges: 100-199 and 150-150 have ids in common"},
 		{"unknown key of a pool", "ranges: [100-199]", "ranges: [1], size: 3", "i:1: pools: d: size: unknown key; there are ranges and exclude"},
@@ -96,7 +97,7 @@ func TestInventoryFaults(t *testing.T) {
 		}
 	})
 	t.Run("domains", func(t *testing.T) {
-		text := strings.Replace(strings.Replace(inventoryBase, "pools: {", "pools: {e: {ranges: [1]}, ", 1), "cisco_ios, domain: d", "cisco_ios, domain: e", 1)
+		text := strings.Replace(strings.Replace(inventoryBase, "pools: {", "pools: {e: {ranges: [2]}, ", 1), "cisco_ios, domain: d", "cisco_ios, domain: e", 1)
 		_, err := ParseInventory("i", []byte(text))
 		if err == nil || !strings.Contains(err.Error(), `i:9: "sw1:t0 -- sw2:t0": joins the domains d and e`) {
 			t.Errorf("the error is %v", err)

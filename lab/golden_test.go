@@ -225,7 +225,7 @@ func TestPlanFiles(t *testing.T) {
 func bigInput(t testing.TB, links int) (inventory, topology []byte) {
 	t.Helper()
 	var inv, topo strings.Builder
-	inv.WriteString("pools: {d: {ranges: [1-4094]}}\ndevices:\n")
+	inv.WriteString("pools: {d: {ranges: [2-4094]}}\ndevices:\n")
 	topo.WriteString("name: big\ntopology:\n  nodes:\n")
 	var wiring, trunks, ends strings.Builder
 	for i := range 10 {

@@ -110,6 +110,10 @@ func (r *reader) pool(n *yaml.Node, what string) (p Pool) {
 	if len(p.Ranges) == 0 {
 		r.fault(n, "%shas no ranges", what)
 	}
+	first := func(x Range) bool { return x.First <= 1 && x.Last >= 1 }
+	if slices.ContainsFunc(p.Ranges, first) && !slices.ContainsFunc(p.Exclude, first) {
+		r.fault(n, "%shas VLAN 1, where every port of a switch is that nobody has configured: begin with 2", what)
+	}
 	return p
 }
 

@@ -1,6 +1,8 @@
 package supervisor_test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -148,7 +150,7 @@ func TestKeep(t *testing.T) {
 	for _, guard := range guards(t) {
 		t.Run(guard, func(t *testing.T) {
 			b := newBench(t, guard)
-			spec := shell(`setsid sh -c 'while ! test -e go; do sleep 0.01; done; echo later; echo $$ >me; exec sleep 600' & exit 4`)
+			spec := shell(`setsid sh -c 'while ! test -e go; do sleep 0.01; done; echo later; while ! test -e more; do sleep 0.01; done; head -c 30000000 /dev/zero && touch more.done; exec sleep 600' & exit 4`)
 			spec.Keep, spec.Dir = true, t.TempDir()
 			r := b.run(spec)
 			if r.Reason != wrapper.Exited || r.Exit != 4 || r.Leftovers != 0 {
@@ -158,6 +160,14 @@ func TestKeep(t *testing.T) {
 				t.Fatal(err)
 			}
 			b.awaitLog("later\n")
+			later, more := len(b.file("log")), filepath.Join(spec.Dir, "more")
+			if err := os.WriteFile(more, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			b.await("the end of its output", func() bool { _, err := os.Stat(more + ".done"); return err == nil })
+			if n := len(b.file("log")) - later; n < 1<<20-1<<17 || n > 1<<20 {
+				t.Errorf("of what it wrote later %d bytes are in the log, want a mebibyte", n)
+			}
 			for _, pid := range marked(b.mark()) {
 				if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 					t.Error(err)
@@ -174,6 +184,27 @@ func TestKeep(t *testing.T) {
 				_, err = os.Stat(filepath.Join(s.Cgroup, key.String()))
 				return err != nil
 			})
+		})
+	}
+}
+
+// A script that leaves nothing behind leaves no cgroup either, if what it leaves is kept.
+func TestKeepNothing(t *testing.T) {
+	for _, guard := range guards(t) {
+		t.Run(guard, func(t *testing.T) {
+			b := newBench(t, guard)
+			spec := shell(`echo done`)
+			spec.Keep = true
+			if r := b.run(spec); r.Reason != wrapper.Exited || r.Exit != 0 || b.file("log") != "done\n" {
+				t.Errorf("result = %+v, log %q", r, b.file("log"))
+			}
+			s, err := wrapper.ParseSpec(b.file("spec"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := os.Stat(filepath.Join(s.Cgroup, key.String())); s.Cgroup != "" && !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the cgroup is left: %v", err)
+			}
 		})
 	}
 }

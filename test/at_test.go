@@ -226,9 +226,12 @@ func TestAtMail(t *testing.T) {
 	d.start()
 	me := strings.TrimSpace(d.run("", "id", "-un").out)
 	silent := d.at(bin, "true", "now")
-	never := d.at(bin, "echo never", "-M", "now")
+	never := d.at(bin, "echo never; head -c 40000000 /dev/zero; echo the end", "-M", "now")
 	d.ended(silent, "succeeded", 0)
 	d.ended(never, "succeeded", 0)
+	if text := d.must("log", never); len(text) > 17<<20 || len(text) < 16<<20 || !strings.HasPrefix(text, "never\n") || !strings.HasSuffix(text, "the end") {
+		t.Errorf("of a flood of output %d bytes are kept, want 16 MiB, with both ends", len(text))
+	}
 	for _, tt := range []struct {
 		name, script, to, body string
 		args                   []string

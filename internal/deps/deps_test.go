@@ -84,6 +84,7 @@ var foreign = map[string]string{
 	"github.com/go-sql-driver/mysql":    "reservation/sql",
 	"github.com/coreos/go-systemd":      "cmd/activationd",
 	"github.com/spf13/cobra":            "cmd/atctl cmd/atctl-lab",
+	"github.com/spf13/pflag":            "cmd/atctl",       // what cobra's flags are
 	"pgregory.net/rapid":                "store/storetest", // tests that others call
 	"github.com/anishathalye/porcupine": "vlanstore/vlantest",
 }

@@ -52,8 +52,9 @@
 // which it keeps two. At the end their newest part is appended to log, behind a
 // line that says how much is missing. What has been written is safe from a
 // kill -9 of the wrapper; the daemon joins the files then. A disk that is full
-// costs output, never the script. With the policy keep there will be nobody to
-// empty a pipe, so the script gets the log itself, without a limit.
+// costs output, never the script. With the policy keep a shell is left behind to
+// empty the pipe, as long as anybody can write to it: a mebibyte more goes to the
+// log, the rest nowhere.
 //
 // # What a start costs
 //

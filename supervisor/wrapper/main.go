@@ -168,13 +168,11 @@ func (w *run) prepare() (c *child, failure string) {
 		return nil, errnoText("signalfd", err)
 	}
 	w.log = newLog(w.spec)
-	if !w.spec.Keep {
-		var p [2]int
-		if err := syscall.Pipe2(p[:], syscall.O_CLOEXEC); err != nil {
-			return nil, errnoText("pipe", err)
-		}
-		w.pipe, c.out = p[0], p[1]
+	var p [2]int
+	if err := syscall.Pipe2(p[:], syscall.O_CLOEXEC); err != nil {
+		return nil, errnoText("pipe", err)
 	}
+	w.pipe, c.out = p[0], p[1]
 	return c, ""
 }
 
@@ -277,6 +275,48 @@ func (w *run) clear() {
 		if text := w.log.close(); text != "" {
 			w.note(text)
 		}
+	}
+	if w.keeps() && w.pipe >= 0 {
+		w.leaveReader()
+	} else if w.keeps() && w.cgroup >= 0 {
+		_ = syscall.Rmdir(w.cgroupDir) // unless somebody is in it still
+	}
+}
+
+// laterMost is how much output is kept of what a script has left behind.
+const laterMost = 1 << 20
+
+// leaveReader leaves somebody behind who empties the pipe, as long as anybody has its
+// other end: it is the script's user, in the run's cgroup, and goes with the rest.
+func (w *run) leaveReader() {
+	reader := *w.spec
+	reader.Argv = []string{"/bin/sh", "-c", "exec 2>/dev/null; cat; exec cat >/dev/null"} // 2: the shell says how the first one ends
+	reader.Dir, reader.NoCaps = "/", true
+	var st syscall.Stat_t
+	if err := syscall.Fstat(logFD, &st); err != nil {
+		st.Size = 0
+	}
+	most := uint64(st.Size) + laterMost // the first cat ends at that size
+	reader.Limits = []Limit{{Name: "fsize", Soft: most, Hard: most}, {Name: "core"}}
+	c, err := newChild(&reader)
+	if err == nil {
+		err = syscall.Dup3(w.pipe, stdinFD, 0)
+	}
+	if err == nil {
+		env := []string{"PATH=/usr/bin:/bin"}
+		if w.spec.Mark != "" {
+			env = append(env, MarkVar+"="+w.spec.Mark)
+		}
+		c.envv, err = syscall.SlicePtrFromStrings(env)
+	}
+	if err == nil {
+		c.cgroup = w.cgroup
+		if _, _, errno := c.start(); errno != 0 {
+			err = errno
+		}
+	}
+	if err != nil {
+		w.note(errnoText("nobody reads what the script left behind writes", err))
 	}
 }
 

@@ -190,16 +190,17 @@ func (h *History) text() string {
 	return b.String()
 }
 
-// Lie changes what a client was answered to something wrong, and reports
-// whether there was such an answer: who checks can check the check with it.
-func (h *History) Lie() bool {
+// Lie denies what clients were given in the second half, and reports whether they were
+// given anything: who checks can check the check with it. One answer may be denied
+// unnoticed, if all was lent at that moment.
+func (h *History) Lie() (lied bool) {
 	for i, op := range h.ops {
 		r, _ := op.Input.(Request)
 		a, _ := op.Output.(Answer)
 		if r.Do == "alloc" && a.Code == 200 && i > len(h.ops)/2 {
 			h.ops[i].Output = Answer{Code: control.Code(fault.Conflict)}
-			return true
+			lied = true
 		}
 	}
-	return false
+	return lied
 }
