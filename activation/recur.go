@@ -112,6 +112,35 @@ func (t *txn) catchUp(r *Recurrence, s schedule.Recurrence) error {
 	return nil
 }
 
+// skipHeld records that those which would have occurred while r was held do not.
+func (t *txn) skipHeld(r *Recurrence) error {
+	if r.Due.IsZero() || r.Due.After(t.now) {
+		return nil
+	}
+	s, err := r.times(r.Created)
+	if err != nil {
+		return fmt.Errorf("%s: %w: %w", r.Name, err, fault.Invalid)
+	}
+	skip := Skip{From: r.Next, To: r.Next, Reason: r.Held}
+	for window := time.Minute; ; window *= 4 { // the newest that is past
+		from := t.now.Add(-window)
+		all := !from.After(r.Next)
+		if all {
+			from = r.Next.Add(-1)
+		}
+		found := false
+		for at := r.next(s, from); !at.IsZero() && !r.due(s, at).After(t.now); at = r.next(s, at) {
+			skip.To, found = at, true
+		}
+		if all || found {
+			break
+		}
+	}
+	skip.Count, skip.More = r.count(s, skip.From, skip.To)
+	r.advance(s, r.next(s, skip.To))
+	return t.skip(r, skip)
+}
+
 // count counts the occurrences from one to another; more than countMost only
 // if that is reckoned.
 func (r *Recurrence) count(s schedule.Recurrence, from, to time.Time) (n uint64, more bool) {

@@ -43,6 +43,8 @@ const (
 	maxJitter = 7 * 24 * time.Hour
 	// maxMembers is how many activations of one recurrence may be unfinished.
 	maxMembers = 1000
+	// maxExpression is of bytes. It is parsed and written again with each occurrence.
+	maxExpression = 4096
 )
 
 // Check settles what the rule leaves open, and returns what is wrong with it,
@@ -85,6 +87,9 @@ func (r *Rule) times(anchor time.Time) (schedule.Recurrence, error) {
 	}
 	if n != 1 {
 		return nil, fmt.Errorf("when: want one of cron, calendar and every")
+	}
+	if n = len(r.Cron) + len(r.Calendar); n > maxExpression {
+		return nil, fmt.Errorf("when: want an expression of at most %d bytes, have %d", maxExpression, n)
 	}
 	loc, err := schedule.LoadZone(r.Zone)
 	if err != nil {

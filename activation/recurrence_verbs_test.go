@@ -90,6 +90,7 @@ func TestUnsoundRules(t *testing.T) {
 			"want one of":    {Name: "a", Every: hour, Cron: "@daily", Job: job},
 			"a second":       {Name: "a", Every: time.Millisecond, Job: job},
 			"cron: ":         {Name: "a", Cron: "* * *", Job: job},
+			"have 5009":      {Name: "a", Cron: strings.Repeat("0,", 2500) + "0 * * * *", Job: job},
 			"calendar: ":     {Name: "a", Calendar: "Fri..Mon", Job: job},
 			"time zone":      {Name: "a", Cron: "@daily", Zone: "Nowhere", Job: job},
 			"overlap":        {Name: "a", Every: hour, Overlap: "maybe", Job: job},
@@ -150,5 +151,79 @@ func TestDeclaredRecurrences(t *testing.T) {
 		}
 		l.view("mine")
 		l.sleep(2 * hour)
+	})
+}
+
+// TestJitterIsNotLost has rules held, released and changed while an occurrence
+// waits for its jitter to be over. It runs, or there is a record of why it does not.
+func TestJitterIsNotLost(t *testing.T) {
+	bubble(t, nil, func(l *lab) {
+		ctx := context.Background()
+		declare := func(r Rule) {
+			t.Helper()
+			r.Job = NewJob{Owner: "ada", Argv: []string{"true"}}
+			l.e.SetRecurrences([]Rule{r})
+			if rep, err := l.e.Load(ctx, LoadOptions{}); err != nil || rep.Rejected > 0 {
+				t.Fatalf("%v, %v", rep.Lines, err)
+			}
+			synctest.Wait()
+		}
+		waiting := func() time.Time { // has an occurrence wait
+			t.Helper()
+			v := l.view("h")
+			l.sleep(time.Until(v.Due.Add(-v.Due.Sub(v.Next) / 2)))
+			if now := time.Now(); v.Next.After(now) || !v.Due.After(now) {
+				t.Fatalf("%v is not between %v and %v", now, v.Next, v.Due)
+			}
+			return v.Next
+		}
+		hold := func(what func(context.Context, By, string) (*Recurrence, error)) {
+			t.Helper()
+			if _, err := what(ctx, admin, "h"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h := Rule{Name: "h", Cron: "0 * * * *", Zone: "UTC", Jitter: 50 * minute}
+		declare(h)
+
+		next := waiting()
+		hold(l.e.HoldRecurrence)
+		hold(l.e.ReleaseRecurrence)
+		if v := l.view("h"); !v.Next.Equal(next) {
+			t.Errorf("released, it waits for %v, and not for %v", v.Next, next)
+		}
+		l.sleep(time.Until(l.view("h").Due))
+		l.tallied("h", 1, 0)
+
+		next = waiting() // with less jitter it may be due at once
+		h.Jitter = time.Second
+		declare(h)
+		l.sleep(minute)
+		l.tallied("h", 2, 0)
+		if v := l.get("2"); !v.Occurrence.Equal(next) {
+			t.Errorf("it was the occurrence %v, want %v", v.Occurrence, next)
+		}
+		l.accounted("h")
+
+		h.Jitter = 50 * minute
+		declare(h)
+		waiting()
+		h.Cron = "30 0 * * *"
+		declare(h)
+		l.tallied("h", 2, 1)
+		if v := l.view("h"); len(v.Skips) != 1 || v.Skips[0].Reason != "the rule was changed before it was due" {
+			t.Errorf("skipped: %+v", v.Skips)
+		}
+
+		h.Cron = "0 * * * *"
+		declare(h)
+		waiting()
+		hold(l.e.HoldRecurrence)
+		l.sleep(2 * hour)
+		h.Cron = "30 0 * * *"
+		declare(h) // three were held back, the last of which may have waited
+		if v := l.view("h"); v.Tally.Skipped != 4 || v.Held == "" || !v.Next.After(time.Now()) {
+			t.Errorf("%+v", v)
+		}
 	})
 }

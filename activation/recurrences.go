@@ -89,11 +89,25 @@ func (t *txn) addRecurrence(rule Rule, declared bool) (*Recurrence, error) {
 	return r, t.saveRecurrence(nil, r)
 }
 
-// reckon sets the next occurrence: the first after now that nothing has become of.
+// reckon sets the next occurrence: the first after now that nothing has become of,
+// or one that has come and waits for its jitter to be over. If the rule, which may
+// be another now, does not have that any more, it is skipped.
 func (t *txn) reckon(r *Recurrence) error {
 	s, err := r.times(r.Created)
 	if err != nil {
 		return fmt.Errorf("%s: %w: %w", r.Name, err, fault.Invalid)
+	}
+	if waits := r.Next; !waits.IsZero() && !waits.After(t.now) {
+		if r.next(s, waits.Add(-1)).Equal(waits) {
+			r.advance(s, waits)
+			if r.Due.Before(t.now) { // with less jitter; it is not late
+				r.Due = t.now
+			}
+			return nil
+		}
+		if err := t.skip(r, Skip{From: waits, To: waits, Count: 1, Reason: "the rule was changed before it was due"}); err != nil {
+			return err
+		}
 	}
 	after := t.now
 	if r.Last.After(after) {
@@ -158,41 +172,19 @@ func (e *Engine) ReleaseRecurrence(ctx context.Context, by By, name string) (*Re
 	})
 }
 
-// skipHeld records that those which would have occurred while r was held do not.
-func (t *txn) skipHeld(r *Recurrence) error {
-	if r.Due.IsZero() || r.Due.After(t.now) {
-		return nil
-	}
-	s, err := r.times(r.Created)
-	if err != nil {
-		return fmt.Errorf("%s: %w: %w", r.Name, err, fault.Invalid)
-	}
-	skip := Skip{From: r.Next, To: r.Next, Reason: r.Held}
-	for window := time.Minute; ; window *= 4 { // the newest that is past
-		from := t.now.Add(-window)
-		all := !from.After(r.Next)
-		if all {
-			from = r.Next.Add(-1)
-		}
-		found := false
-		for at := r.next(s, from); !at.IsZero() && !r.due(s, at).After(t.now); at = r.next(s, at) {
-			skip.To, found = at, true
-		}
-		if all || found {
-			break
-		}
-	}
-	skip.Count, skip.More = r.count(s, skip.From, skip.To)
-	return t.skip(r, skip)
-}
-
 // settleRecurrence makes of what is due already what is to become of it, before
 // the rule is changed.
 func (t *txn) settleRecurrence(r *Recurrence) error {
-	if r.Held != "" || r.Due.IsZero() || r.Due.After(t.now) {
+	if r.Due.IsZero() || r.Due.After(t.now) {
 		return nil
 	}
-	return t.occurrences(r)
+	if r.Held == "" {
+		return t.occurrences(r)
+	}
+	if _, err := r.times(r.Created); err == nil {
+		return t.skipHeld(r)
+	}
+	return nil // that is why it is held, perhaps, and the new rule mends it
 }
 
 // RunRecurrence runs what recurs once, now, beside its occurrences. If it does

@@ -55,8 +55,12 @@ func ParseCron(text string, loc *time.Location) (Recurrence, error) {
 	fields := strings.Fields(text)
 	for _, prefix := range []string{"CRON_TZ=", "TZ="} {
 		if len(fields) > 0 && strings.HasPrefix(fields[0], prefix) {
+			name := fields[0][len(prefix):]
+			if name == "" { // which would be the daemon's zone
+				return nil, fmt.Errorf("%.60q: %s has no time zone behind it", text, prefix)
+			}
 			var err error
-			if loc, err = LoadZone(fields[0][len(prefix):]); err != nil {
+			if loc, err = LoadZone(name); err != nil {
 				return nil, fmt.Errorf("%.60q: %w", text, err)
 			}
 			fields = fields[1:]
@@ -132,8 +136,8 @@ func (f *cronField) parse(text string) (set, error) {
 			if p.start, err = f.value(low); err == nil {
 				p.stop, err = f.value(high)
 			}
-			if f.words != nil && f.low == 0 && strings.EqualFold(high, f.words[0]) {
-				p.stop = f.high // sat-sun
+			if f.words != nil && f.low == 0 && p.start > 0 && strings.EqualFold(high, f.words[0]) {
+				p.stop = f.high // sat-sun, but not sun-sun
 			}
 			if err == nil && p.stop < p.start {
 				err = fmt.Errorf("%q ends before it begins; write it as two", part)

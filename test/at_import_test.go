@@ -156,6 +156,33 @@ func (d *daemon) checkImported(atq, bin string, b *beacon) {
 	}
 }
 
+// TestImportAtTwice has two imports take the same spool at once. Each job is there
+// once, and neither complains of what the other has taken.
+func TestImportAtTwice(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	d := newDaemon(t, "at: {sendmail: DIR/none}\n")
+	d.start()
+	const jobs = 200
+	for i := range jobs {
+		d.write(fmt.Sprintf("spool/a%05x02000000", i+1), "#!/bin/sh\n# atrun uid=0 gid=0\n# mail root 0\ntrue\n", 0o700)
+	}
+	o := d.run("", "sh", "-c", `"$0" import-at --spool spool & "$0" import-at --spool spool && wait $!`, d.bin+"/atctl")
+	if o.status != 0 || o.err != "" {
+		t.Errorf("import-at: status %d: %s", o.status, o.err)
+	}
+	if left, err := readNames(d.dir + "/spool"); err != nil || len(left) > 0 {
+		t.Errorf("left in the spool: %q, %v", left, err)
+	}
+	if o := d.atctl("list", "--json"); strings.Count(o.out, "\n") != jobs {
+		t.Errorf("%d jobs, want %d: %s", strings.Count(o.out, "\n"), jobs, o.err)
+	}
+	d.write("spool/A0000bFFFFFFFF", "#!/bin/sh\n# atrun uid=0 gid=0\n# mail root 0\ntrue\n", 0o700)
+	if o := d.atctl("import-at", "--spool", "spool"); o.status != 4 || !strings.Contains(o.err, "too far away") {
+		t.Errorf("what is due in 10136: %+v, want that it is left alone, and status 4", o)
+	}
+}
+
 // TestImportAtBesideAtd wants the import to refuse while atd runs on the spool,
 // and atd to refuse to start while an import has it.
 func TestImportAtBesideAtd(t *testing.T) {

@@ -73,6 +73,8 @@ atq 2 1 77 | sort -n
 atq 2 x
 at -l x 2
 atq -q Z -o '%Y-%m-%dT%H:%M:%S%z %j'
+for c in a b c d e f g h i j k l m n o p q r s t u v w x y z A B C D E F G H I J K L M N O P Q R S T U V W X Y Z % +; do atq -q Z -o "%$c"; for f in - _ 0 ^ '#' 9 -9 _9 09 '^#' '#-_09' 23 E O _9E; do atq -q Z -o "%$f$c"; done; done
+atq -q Z -o '%-d.%-m. %H:%M|%5-d|%-'
 at -l 2
 at -l -q a | sort -n
 at -c 1
@@ -111,6 +113,7 @@ at -f nonexistent noon tomorrow
 at -f /tmp noon tomorrow
 (mkdir gone && cd gone && rmdir ../gone && at noon tomorrow)
 at -u nosuchuser noon tomorrow
+at -u "" noon tomorrow
 `
 
 // TestAtIsAt runs the same commands with Debian's at and with ours.

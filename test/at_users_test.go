@@ -123,3 +123,37 @@ func TestAtUsers(t *testing.T) {
 		t.Errorf("the mail is %q, want %q", got, want)
 	}
 }
+
+// TestAtOfOnesOwn has a daemon that is not root's: who it belongs to needs no leave
+// of at.deny's, which Debian lets nobody else than root and daemon read. Others are
+// told why they may not.
+func TestAtOfOnesOwn(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	d := newDaemon(t, "at: {allow: DIR/none, deny: DIR/at.deny, sendmail: DIR/none}\naccess: {others: submitter}\n")
+	d.write("at.deny", "nobody\n", 0o600)
+	bin := d.installAt()
+	if err := os.Chown(d.dir, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	d.prefix = []string{"setpriv", fmt.Sprintf("--reuid=%d", nobody), fmt.Sprintf("--regid=%d", nobody), "--clear-groups"}
+	d.start()
+	id := jobLine.FindStringSubmatch(d.as(nobody, "true", bin+"/at", "noon", "tomorrow").err)
+	if id == nil {
+		t.Fatal("the daemon's own user may not use at")
+	}
+	for _, args := range []string{"atq", "at -c " + id[1], "atrm " + id[1]} {
+		f := strings.Fields(args)
+		if o := d.as(nobody, "", append([]string{bin + "/" + f[0]}, f[1:]...)...); o.status != 0 {
+			t.Errorf("%s: %+v", args, o)
+		}
+	}
+	for _, path := range []string{d.runtime, d.socket} {
+		if err := os.Chmod(path, 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if o := d.as(mail, "", bin+"/atq"); o.status != 1 || !strings.Contains(o.err, "at.deny: permission denied") || strings.Contains(o.err, "fault") {
+		t.Errorf("somebody else: %+v", o)
+	}
+}

@@ -39,11 +39,11 @@ func (l *LoadAverage) UnmarshalText(text []byte) error {
 // errNotAllowed is what at.allow and at.deny say to some.
 var errNotAllowed = fmt.Errorf("at.allow and at.deny do not let this user use at: %w", fault.Denied)
 
-// mayAt tells whether a caller may use at(1). As with at, root always may; others
-// if at.allow has their names, or, when there is no such file, if at.deny has
+// mayAt tells whether a caller may use at(1). As with at, root always may, and so
+// may whom the daemon belongs to; others if at.allow has their names, or, when there is no such file, if at.deny has
 // not; if there is neither, they may not.
 func (c *core) mayAt(caller control.Caller) error {
-	if caller.UID == 0 {
+	if caller.UID == 0 || caller.UID == c.surroundings.uid {
 		return nil
 	}
 	c.mu.Lock()
@@ -55,6 +55,8 @@ func (c *core) mayAt(caller control.Caller) error {
 		listed = there && !listed
 	}
 	switch {
+	case errors.Is(err, fs.ErrPermission): // only root may read what Debian installs
+		return fmt.Errorf("who may use at cannot be read by this daemon: %w: %w", err, fault.Denied)
 	case err != nil:
 		return fmt.Errorf("who may use at cannot be read: %w", err)
 	case !listed:

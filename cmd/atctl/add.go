@@ -217,7 +217,7 @@ func takeWork(opts *addOptions, args []string, stdin *os.File) error {
 	case opts.stdin != "":
 		return fmt.Errorf("--stdin is for a command, and there is none: %w", fault.Invalid)
 	case opts.file == "" && isTerminal(stdin):
-		return fmt.Errorf("there is nothing to run; say atctl add [flags] -- COMMAND, or --file SCRIPT, "+
+		return fmt.Errorf("there is nothing to run; say -- COMMAND, or --file SCRIPT, "+
 			"or pipe a script into it (--file - reads one from this terminal): %w", fault.Invalid)
 	}
 	text, err := readInput(opts.file, stdin)
@@ -225,7 +225,7 @@ func takeWork(opts *addOptions, args []string, stdin *os.File) error {
 		return err
 	}
 	if strings.TrimSpace(text) == "" {
-		return fmt.Errorf("the script is empty; say atctl add [flags] -- COMMAND to run a command: %w", fault.Invalid)
+		return fmt.Errorf("the script is empty; to run a command, say -- COMMAND: %w", fault.Invalid)
 	}
 	opts.Arg = interpreter(text)
 	if opts.Arg == nil {

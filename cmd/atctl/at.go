@@ -102,6 +102,7 @@ type atOptions struct {
 	queue   string // empty: none was named
 	mail    string
 	mailTo  string
+	forUser bool // there is a mailTo, be it empty
 	file    string
 	time    time.Time // of -t
 	format  string    // of -o
@@ -185,7 +186,7 @@ func (o *atOptions) set(letter, value string, letters *string) error {
 	case "M":
 		o.mail = "never"
 	case "u":
-		o.mailTo = value
+		o.mailTo, o.forUser = value, true
 	case "f":
 		o.file = value
 	case "q":

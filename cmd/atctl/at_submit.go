@@ -61,13 +61,16 @@ func (p *atProgram) submit(o *atOptions) error {
 	script.WriteByte('\n')
 	setScript(&in, script.Bytes())
 	var summary string
-	if connErr == nil {
+	switch {
+	case o.forUser && o.mailTo == "": // which would be whoever submits it
+		err = fault.NotFound
+	case connErr == nil:
 		summary, err = askAt(conn, &in)
-	} else {
+	default:
 		summary, _, err = control.Call[control.AddOut](context.Background(), c, "at", in)
 	}
 	if err != nil {
-		if errors.Is(err, fault.NotFound) && o.mailTo != "" {
+		if errors.Is(err, fault.NotFound) && o.forUser {
 			_, _ = said.WriteTo(p.err)
 			return atError("at: Cannot find username " + o.mailTo)
 		}

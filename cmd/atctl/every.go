@@ -100,28 +100,36 @@ func ruleFlags(cmd *cobra.Command, rule *control.RuleIn) {
 	f.StringVar(&rule.End, "end", "", "none at `TIME` or later")
 }
 
-// settle names the caller's zone where none is named: the daemon's may be
+// settleRule names the caller's zone where none is named: the daemon's may be
 // another one.
-func settleRule(rule *control.RuleIn) {
-	if rule.TZ == "" {
-		now := time.Now()
-		rule.Start, rule.End = zoned(rule.Start, now), zoned(rule.End, now)
-		rule.TZ = ownZone()
+func settleRule(rule *control.RuleIn) (err error) {
+	if rule.TZ != "" {
+		return nil
 	}
+	now := time.Now()
+	rule.Start, rule.End = zoned(rule.Start, now), zoned(rule.End, now)
+	if rule.TZ, err = ownZone(); err != nil && (rule.Every != "" || namesZone(rule)) {
+		return nil
+	}
+	return err
 }
 
-// ownZone is the name of the caller's zone if it has a TZ that is one; else the
-// system's holds, which the daemon has, too.
-func ownZone() string {
-	name := strings.TrimPrefix(os.Getenv("TZ"), ":")
-	if _, err := time.LoadLocation(name); err != nil {
-		return ""
+// namesZone tells whether an expression has a zone of its own.
+func namesZone(rule *control.RuleIn) bool {
+	cron := strings.TrimSpace(rule.Cron)
+	words := strings.Fields(rule.Calendar)
+	if len(words) == 0 {
+		return strings.HasPrefix(cron, "TZ=") || strings.HasPrefix(cron, "CRON_TZ=")
 	}
-	return name
+	zone := words[len(words)-1]
+	_, err := time.LoadLocation(zone)
+	return err == nil || strings.EqualFold(zone, "UTC")
 }
 
 func runEveryAdd(ctx context.Context, a *app, opts everyAddOptions, name string, args []string) error {
-	settleRule(&opts.rule)
+	if err := settleRule(&opts.rule); err != nil {
+		return err
+	}
 	if err := takeWork(&opts.addOptions, args, os.Stdin); err != nil {
 		return err
 	}
@@ -348,7 +356,9 @@ when each is due.`,
 			}
 			if given {
 				in.From = zonedUnless(rule.TZ, in.From)
-				settleRule(&rule)
+				if err := settleRule(&rule); err != nil {
+					return err
+				}
 				in.Cron, in.Calendar, in.Every, in.TZ, in.Start, in.End = rule.Cron, rule.Calendar, rule.Every, rule.TZ, rule.Start, rule.End
 			} else {
 				in.Name, in.TZ, in.Start, in.End = args[0], rule.TZ, rule.Start, rule.End

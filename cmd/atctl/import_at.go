@@ -69,6 +69,9 @@ func runImportAt(ctx context.Context, a *app, spool string) error {
 	var left []error
 	for _, e := range entries {
 		s, err := readSpoolFile(root, e.Name())
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // another import has taken it, or atrm
+		}
 		if err == nil && s != nil {
 			err = s.take(ctx, a, root)
 		}
@@ -107,7 +110,7 @@ func lockOutAtd(spool string) (unlock func(), err error) {
 	lock := syscall.Flock_t{Type: syscall.F_WRLCK, Whence: io.SeekStart}
 	if err := syscall.FcntlFlock(f.Fd(), syscall.F_SETLK, &lock); err != nil {
 		_ = f.Close()
-		return nil, fmt.Errorf("atd runs, and would run the same jobs; stop it first (systemctl disable --now atd): %w", fault.Conflict)
+		return nil, fmt.Errorf("atd runs, and would run the same jobs: stop it first (systemctl disable --now atd); or another import does: wait for it: %w", fault.Conflict)
 	}
 	if info, err := f.Stat(); err == nil && info.Size() == 0 { // or else atd would take the file for a stale one
 		_, _ = fmt.Fprintf(f, "%d\n", os.Getpid())
@@ -235,6 +238,9 @@ func (s *spoolFile) head(script []byte, owner int) error {
 // take gives the job to the daemon, and then removes its file.
 func (s *spoolFile) take(ctx context.Context, a *app, root *os.Root) error {
 	out, err := call[control.AddOut](ctx, a, "import-at", s.in)
+	if errors.Is(err, fault.Invalid) { // such as a time too far away
+		return fmt.Errorf("%s; it is left alone: %w", fault.Text(err), fault.Conflict)
+	}
 	if err != nil {
 		return err
 	}
@@ -242,7 +248,7 @@ func (s *spoolFile) take(ctx context.Context, a *app, root *os.Root) error {
 		if name == "" {
 			continue
 		}
-		if err := root.Remove(name); err != nil {
+		if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("is job %s now, but is still in the spool: %w", out.ID, err)
 		}
 	}

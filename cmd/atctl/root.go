@@ -155,7 +155,7 @@ func usage(cmd *cobra.Command, text string) error {
 func wants(least, most int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
-		case len(args) < least:
+		case len(args) < least, least > 0 && args[0] == "": // as of "$ID" that is not set
 			return usage(cmd, fmt.Sprintf("%s wants %s", cmd.Name(), what))
 		case most > 0 && len(args) > most:
 			return usage(cmd, fmt.Sprintf("%s wants %s, and no %q", cmd.Name(), what, args[most]))

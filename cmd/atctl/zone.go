@@ -2,8 +2,12 @@ package main
 
 import (
 	"encoding/binary"
+	"fmt"
+	"os"
 	"strings"
 	"time"
+
+	"activationd/internal/fault"
 )
 
 // posixZone returns the zone that a value of TZ such as CET-1CEST or
@@ -44,4 +48,22 @@ func useZone(tz string) {
 	if loc := posixZone(tz); loc != nil {
 		time.Local = loc
 	}
+}
+
+// ownZone is the name of the caller's zone if TZ is set, as libc reads it; else
+// the system's holds, which the daemon has, too. A zone without a name is
+// understood where there is an instant to be sent, but there is no keeping it.
+func ownZone() (string, error) {
+	tz, set := os.LookupEnv("TZ")
+	name := strings.TrimPrefix(strings.TrimPrefix(tz, ":"), "/usr/share/zoneinfo/")
+	switch {
+	case !set || name == "/etc/localtime":
+		return "", nil
+	case name == "":
+		return "UTC", nil
+	}
+	if _, err := time.LoadLocation(name); err != nil {
+		return "", fmt.Errorf("TZ=%s is no name of a time zone: say --tz ZONE, such as Europe/Prague: %w", tz, fault.Invalid)
+	}
+	return name, nil
 }

@@ -81,16 +81,13 @@ func newOracle(t *testing.T) *oracle {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to run at with a spool of its own")
 	}
-	for _, program := range []string{"at", "gcc"} {
+	const program = "/usr/bin/at" // what comes first in PATH may be ours
+	for _, program := range []string{program, "gcc"} {
 		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("needs %s installed: apt-get install %s", program, program)
+			t.Skipf("needs %s installed: apt-get install %s", program, filepath.Base(program))
 		}
 	}
 	dir := t.TempDir()
-	program, err := exec.LookPath("at")
-	if err != nil {
-		t.Fatal(err)
-	}
 	binary, err := os.ReadFile(program)
 	if err != nil {
 		t.Fatal(err)
