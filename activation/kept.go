@@ -13,7 +13,7 @@ import (
 
 // A keeper knows which of the directories that reservations keep from attempt
 // to attempt are to go. Such a one goes when its reservation is finished: its
-// deactivation is proved then, or forgiven.
+// deactivation is proved then, or forgiven; also when it is forgiven to be served again.
 type keeper struct {
 	mu      sync.Mutex // held also while a directory is made, and not while one is removed, which may take long
 	over    map[string]bool
@@ -98,7 +98,7 @@ func (e *Engine) findKept(ctx context.Context) {
 			t := e.begin(tx)
 			for _, id := range ids {
 				r, err := t.get(id)
-				if errors.Is(err, fault.NotFound) || err == nil && r.State == Finished {
+				if errors.Is(err, fault.NotFound) || err == nil && (r.State == Finished || r.State == Scheduled && !r.Dirty) {
 					over = append(over, id)
 				}
 			}

@@ -230,6 +230,18 @@ func TestStuck(t *testing.T) {
 			l.because("r1", "forgiven by root")
 		})
 	})
+	t.Run("forgive what was moved", func(t *testing.T) {
+		stuck(t, func(l *lab) {
+			l.srcs[0].Source.(*fakeSource).says(slot("r1", 5*hour, 6*hour, "sw1")) //nolint:forcetypeassert // announced makes it
+			l.loads(0, 1, 0, 0)
+			l.is("r1", "stuck")
+			l.do(Forgive, "r1")
+			l.is("r1", "scheduled")
+			l.because("r1", "forgiven by root; to be served again in its new slot")
+			l.sleep(10 * hour)
+			l.is("r1", "succeeded")
+		})
+	})
 	t.Run("forgive, and the daemon dies before it tells who waits", func(t *testing.T) {
 		stuck(t, func(l *lab) {
 			l.m.dieAfter(1)

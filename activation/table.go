@@ -148,6 +148,9 @@ func next(s State, e Event, f facts) (State, bool) {
 		case Retry:
 			return Deactivating, true
 		case Forgive:
+			if f.fresh { // moved meanwhile
+				return Scheduled, true
+			}
 			return Finished, true
 		case Cancel, Remove:
 			return Stuck, f.fresh

@@ -287,6 +287,10 @@ func (t *txn) enter(r *Record, from State, e Event) {
 			r.Dirty = false
 			r.Reason = "was undone, to be served again: " + r.Cause
 		}
+		if e == Forgive {
+			r.Dirty = false
+			r.Reason += "; to be served again in its new slot"
+		}
 		if !r.Dirty {
 			r.Held = nil
 		}

@@ -14,7 +14,7 @@ import (
 // back in the transaction that says that its deactivation is proved, and never
 // before; what nobody has proved goes to quarantine.
 func (t *txn) giveBack(r *Record, from State) error {
-	if r.State == Finished && r.slot() {
+	if r.slot() && (r.State == Finished || from == Stuck && r.State == Scheduled) {
 		t.over = append(t.over, r.ID)
 	}
 	switch {
