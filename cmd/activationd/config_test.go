@@ -225,6 +225,7 @@ func TestFaults(t *testing.T) {
 		{"a recurrence's key", "recurrences: [{name: a, every: 5m, script: x, jittr: 1s}]\n",
 			`d:1: recurrences[0]: unknown key "jittr"; did you mean jitter?`},
 		{"one source twice", "sources:\n- files: x\n- files: x\n", "d:3: sources[1]: x is already there on line 2"},
+		{"one source twice, in other words", "sources:\n- files: x\n- files: ./x/\n", "d:3: sources[1]: x is already there on line 2"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -269,6 +270,9 @@ func (p *parser) checkSources() {
 	names := map[string]int{}
 	for i := range p.Sources {
 		s := &p.Sources[i]
+		if s.Files != "" {
+			s.Files = filepath.Clean(s.Files)
+		}
 		if s.Files == "" && s.SQL == nil || s.Files != "" && s.SQL != nil {
 			p.wrong(s, "want either files or sql")
 		}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"activationd/activation"
 	"activationd/control"
@@ -102,7 +103,8 @@ type core struct {
 	engine *activation.Engine
 	server *line.Server
 	tokens line.Tokens
-	socket string // the Unix socket's path, which may be systemd's choice
+	roles  atomic.Uint64 // counts configurations: who may do what may be another
+	socket string        // the Unix socket's path, which may be systemd's choice
 	users  identities
 	stop   chan bool // true: drain; capacity one
 
@@ -165,6 +167,7 @@ func newCore(d *daemon, db *bolt.DB, socket string) (*core, error) {
 			caller, ok := c.tokens.Caller(secret)
 			return caller, ok
 		},
+		Roles: &c.roles,
 	}
 	return c, nil
 }
@@ -321,6 +324,7 @@ func (c *core) reconfigure(context.Context) (later []string, err error) {
 	c.engine.Configure(set)
 	c.engine.SetSources(sources)
 	c.config = conf
+	c.roles.Add(1)
 	return later, nil
 }
 

@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -389,4 +390,63 @@ func writeTokens(t *testing.T, text string, mode os.FileMode) string {
 		t.Fatal(err)
 	}
 	return file
+}
+
+// TestRolesAreTakenAway checks that who may no longer do something may not go on with it
+// on a connection that he has.
+func TestRolesAreTakenAway(t *testing.T) {
+	var roles atomic.Uint64
+	var role, tokens atomic.Int64
+	role.Store(int64(control.Admin))
+	tokens.Store(int64(control.Admin))
+	ln := unixListener(t)
+	r := serve(t, &line.Server{
+		Roles: &roles,
+		Token: func(string) (control.Caller, bool) {
+			return control.Caller{Role: control.Role(tokens.Load()), Name: "adm", UID: -1}, tokens.Load() >= 0
+		},
+	}, ln, func(net.Conn) (control.Caller, error) {
+		return control.Caller{Role: control.Role(role.Load()), UID: 7}, nil
+	})
+	ask := func(c net.Conn, text, want string) {
+		t.Helper()
+		send(t, c, text)
+		if got := reply(t, c); !strings.HasPrefix(got, want) {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+	own, token := dial(t, ln), dial(t, ln)
+	ask(own, "reload\nforce:yes\n\n", "200")
+	ask(token, "token\ntoken:secret\n\n", "200 OK name=adm role=admin")
+	ask(token, "reload\nforce:yes\n\n", "200")
+
+	follower := dial(t, ln)
+	send(t, follower, "token\ntoken:secret\n\nevents\n\n")
+	reply(t, follower)
+	<-r.started
+	r.events <- 1
+	if got := replyStart(t, follower); !strings.HasPrefix(got, "200") {
+		t.Errorf("events: %q", got)
+	}
+	replyStart(t, follower)
+
+	role.Store(int64(control.Viewer))
+	tokens.Store(int64(control.Viewer))
+	ask(own, "reload\nforce:yes\n\n", "200") // as long as nobody says that it has changed
+	roles.Add(1)
+	ask(own, "reload\nforce:yes\n\n", "403")
+	ask(own, "ping\n", "200")
+	ask(token, "reload\nforce:yes\n\n", "403")
+	r.events <- 2
+	replyStart(t, follower)
+
+	tokens.Store(-1)
+	ask(token, "reload\nforce:yes\n\n", "401")
+	r.events <- 3
+	if got := replyStart(t, follower); !strings.Contains(got, "this token is not known") {
+		t.Errorf("the events go on: %q", got)
+	}
+	if err := wait(t, r.ended, "the stream's end"); !errors.Is(err, fault.Denied) {
+		t.Errorf("the stream ends with %v", err)
+	}
 }

@@ -57,6 +57,9 @@ type Server struct {
 	Limits   Limits
 	// Token says whose token secret is. Nil: there are no tokens.
 	Token func(secret string) (control.Caller, bool)
+	// Roles counts how often it has changed who may do what: then peers who are
+	// connected are looked at again. Nil: it does not change.
+	Roles *atomic.Uint64
 }
 
 // A listening is one call of Serve.

@@ -53,7 +53,7 @@ func (s *session) own(req *request) error {
 		if err != nil {
 			return err
 		}
-		s.caller = c
+		s.token = given.Token
 		return s.finish(200, fmt.Sprintf("OK name=%s role=%s", c.Name, c.Role))
 	case "quit":
 		if err := s.finish(200, "OK"); err != nil {

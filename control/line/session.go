@@ -2,6 +2,7 @@ package line
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,9 @@ type session struct {
 	*listening
 	conn   net.Conn
 	caller control.Caller
+	token  string // with which he said who he is
+	roles  uint64 // when that was looked at
+	auth   func(net.Conn) (control.Caller, error)
 	in     reader
 	out    *bufio.Writer
 	json   *json.Encoder // writes to out
@@ -47,6 +51,7 @@ func (l *listening) serve(ctx context.Context, conn net.Conn, authenticate func(
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
+	roles := l.rolesNow()
 	caller, err := authenticate(conn)
 	if err != nil {
 		l.complaints.log(l.Log, "connection refused", "peer", conn.RemoteAddr().String(), "err", err)
@@ -60,16 +65,19 @@ func (l *listening) serve(ctx context.Context, conn net.Conn, authenticate func(
 		return open
 	}
 	defer give()
-	s := &session{listening: l, conn: conn, caller: caller}
+	s := &session{listening: l, conn: conn, caller: caller, roles: roles, auth: authenticate}
 	s.out = bufio.NewWriterSize(timedWriter{conn, l.lim.Write}, 8<<10)
 	s.json = json.NewEncoder(s.out)
 	s.json.SetEscapeHTML(false)
 	s.in = reader{
 		src: conn, lim: l.lim, memory: &l.memory,
 		lookup: s.lookup,
-		mayNow: func(op *control.Op) bool { return s.caller.Role >= op.Role },
-		quiet:  s.out.Flush,
-		ended:  func() bool { return ctx.Err() != nil || s.over.Load() },
+		mayNow: func(op *control.Op) bool {
+			c, err := s.identify(&request{op: op})
+			return err == nil && c.Role >= op.Role
+		},
+		quiet: s.out.Flush,
+		ended: func() bool { return ctx.Err() != nil || s.over.Load() },
 	}
 	defer s.in.release()
 	err = s.run(ctx)
@@ -156,19 +164,43 @@ func (s *session) run(ctx context.Context) (err error) {
 	}
 }
 
+func (l *listening) rolesNow() uint64 {
+	if l.Roles == nil {
+		return 0
+	}
+	return l.Roles.Load()
+}
+
 // identify returns who asks req, or the reply that he gets instead.
 func (s *session) identify(req *request) (control.Caller, error) {
-	if req.token == "" {
+	if now := s.rolesNow(); now != s.roles {
+		c, err := s.auth(s.conn)
+		if err != nil {
+			return c, nonsense{control.Code(err), fault.Text(err)}
+		}
+		s.caller, s.roles = c, now
+	}
+	secret := cmp.Or(req.token, s.token)
+	if secret == "" {
 		return s.caller, nil
 	}
 	if s.Token != nil {
-		if c, ok := s.Token(req.token); ok {
+		if c, ok := s.Token(secret); ok { // it may have been taken away since
 			c.Via = strings.TrimSpace(c.Via + " " + s.caller.Via)
 			return c, nil
 		}
 	}
 	s.Log.Warn("wrong token", "peer", s.caller.Via, "name", s.caller.Name, "command", req.op.Name)
 	return control.Caller{}, nonsense{401, "this token is not known; ask an admin for one"}
+}
+
+// stillMay returns an error if who asked req may not do so any more.
+func (s *session) stillMay(req *request) error {
+	c, err := s.identify(req)
+	if n := (nonsense{}); errors.As(err, &n) {
+		return fmt.Errorf("%s: %w", n.text, fault.Denied)
+	}
+	return c.May(req.op.Name, req.op.Role)
 }
 
 // input returns what req asks of its operation, if its peer may ask for it and

@@ -57,6 +57,9 @@ func (s *session) stream(ctx context.Context, req *request) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if err := s.stillMay(req); err != nil {
+			return err
+		}
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		return f.write(cancel, func() error { return s.json.Encode(line) })
