@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -79,7 +80,11 @@ func (p *plan) isRefused() bool { return p.refused != nil }
 // applyPlan applies what one source announces. Its error is of the store.
 func (e *Engine) applyPlan(t *txn, p *plan, gen uint64) (rep Report, err error) {
 	if p.isRefused() { // which is for the report, and not for the transaction
-		rep.fail(p.Name(), p.refused)
+		why := p.refused
+		if errors.Is(why, fault.Invalid) { // half-written, perhaps: who asks again later may be lucky
+			why = fmt.Errorf("%s: %w", fault.Text(why), fault.Unavailable)
+		}
+		rep.fail(p.Name(), why)
 		return rep, nil
 	}
 	if p.unchanged {

@@ -90,8 +90,8 @@ func TestBrokenSources(t *testing.T) {
 			t.Fatal(err)
 		}
 		o := d.atctl("reload")
-		if o.status == 0 || o.out+o.err == "" {
-			t.Errorf("%s: atctl reload: %+v, want a failure with a sentence", tt.name, o)
+		if o.status != 6 || o.out+o.err == "" {
+			t.Errorf("%s: atctl reload: %+v, want status 6 with a sentence", tt.name, o)
 		}
 		if n := len(d.live()); n != 8 {
 			t.Errorf("%s: %d reservations are left, want all 8", tt.name, n)

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -87,7 +88,7 @@ func wrapTLS(open []listener) error {
 			if err != nil {
 				return fmt.Errorf("listen %s: %w", open[i].Addr(), err)
 			}
-			open[i].Listener = tls.NewListener(open[i].Listener, conf)
+			open[i].Listener = tls.NewListener(open[i].Listener, t.renewed(conf))
 		}
 	}
 	return nil
@@ -189,8 +190,31 @@ func removeStale(ctx context.Context, path string) error {
 	}
 }
 
+// renewed returns a configuration that has the files read for each connection, so that
+// renewed certificates need no restart. As long as they cannot be read, as while they are
+// written, those that were read last hold.
+func (t *TLS) renewed(conf *tls.Config) *tls.Config {
+	var last atomic.Pointer[tls.Config]
+	last.Store(conf)
+	first := conf.Clone()
+	first.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		if now, err := t.config(); err == nil {
+			last.Store(now)
+		}
+		return last.Load(), nil
+	}
+	return first
+}
+
 // config reads the files that t names.
 func (t *TLS) config() (*tls.Config, error) {
+	info, err := os.Stat(t.Key)
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().Perm()&0o007 != 0 { // a group may have certificates to handle
+		return nil, fmt.Errorf("%s: everybody may open it (mode %04o), and it is a secret; chmod 600 it: %w", t.Key, info.Mode().Perm(), fault.Invalid)
+	}
 	pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
 	if err != nil {
 		return nil, err

@@ -179,9 +179,9 @@ func TestListenerSpeaksTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer closeDoors(open)
-	served := make(chan error, 2)
+	served := make(chan error, 5)
 	go func() {
-		for range 2 {
+		for range 5 {
 			conn, err := open[1].Accept()
 			if err == nil {
 				_, err = io.WriteString(conn, "hello")
@@ -217,17 +217,57 @@ func TestListenerSpeaksTLS(t *testing.T) {
 	if err := awaited(t, "second client", served); err != nil {
 		t.Errorf("serving it: %v", err)
 	}
+	// A renewed certificate needs no restart, and while it is written the old one holds.
+	renewed := filepath.Join(dir, "new.pem")
+	pool = writeCertificate(t, renewed, key)
+	old := own
+	if own, err = tls.LoadX509KeyPair(renewed, key); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := read(&tls.Config{RootCAs: pool, Certificates: []tls.Certificate{own}}); err == nil {
+		t.Error("a new key without its certificate is served")
+	}
+	if err := awaited(t, "third client", served); err == nil {
+		t.Error("the old certificate is not served with its key")
+	}
+	if err := os.Rename(renewed, certificate); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := read(&tls.Config{RootCAs: pool, Certificates: []tls.Certificate{own}}); err != nil || got != "hello" {
+		t.Errorf("with the renewed certificate a client reads %q, %v", got, err)
+	}
+	if err := awaited(t, "fourth client", served); err != nil {
+		t.Errorf("serving it: %v", err)
+	}
+	if got, _ := read(&tls.Config{RootCAs: pool, Certificates: []tls.Certificate{old}}); got != "" {
+		t.Errorf("with the old one a client reads %q", got)
+	}
+	if err := awaited(t, "fifth client", served); err == nil {
+		t.Error("a client with the old certificate is served")
+	}
 }
 
 func TestTLSConfigSaysWhatIsWrong(t *testing.T) {
 	dir := t.TempDir()
 	certificate, key := filepath.Join(dir, "c.pem"), filepath.Join(dir, "k.pem")
 	writeCertificate(t, certificate, key)
+	open := filepath.Join(dir, "open.pem")
+	data, err := os.ReadFile(key)
+	if err == nil {
+		err = os.WriteFile(open, data, 0o600)
+	}
+	if err == nil {
+		err = os.Chmod(open, 0o604)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		conf TLS
 		want string
 	}{
 		{TLS{Certificate: dir + "/none", Key: key}, "none: no such file"},
+		{TLS{Certificate: certificate, Key: open}, "open.pem: everybody may open it (mode 0604)"},
 		{TLS{Certificate: key, Key: key}, "failed to find certificate"},
 		{TLS{Certificate: certificate, Key: key, ClientCA: dir + "/none"}, "none: no such file"},
 		{TLS{Certificate: certificate, Key: key, ClientCA: key}, "k.pem: has no certificate in it"},

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 
 	"activationd/control"
 	"activationd/internal/diag"
@@ -58,6 +59,10 @@ func (t *Tokens) Load(file string) error {
 	if info.Mode().Perm()&0o077 != 0 {
 		return fmt.Errorf("%s: others than its owner may open it (mode %04o), and it holds secrets; chmod 600 it and change them: %w",
 			file, info.Mode().Perm(), fault.Invalid)
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+		return fmt.Errorf("%s: belongs to user %d, who could make himself an admin; chown it to root or to the daemon's user: %w",
+			file, st.Uid, fault.Invalid)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, 1<<20))
 	if err != nil {
