@@ -276,26 +276,35 @@ func (r *Record) announced(e *Engine, t *txn, src *reading, res *reservation.Res
 			return err
 		}
 	}
-	return e.devicesOf(t, r)
+	e.devicesOf(t, r)
+	return nil
 }
 
-// devicesOf gives r, whose source names no devices, those of the topology that
-// linkconf attached to it.
-func (e *Engine) devicesOf(t *txn, r *Record) error {
-	if len(r.Devices) > 0 && !r.Linked {
+// devicesOf gives r, whose source names no devices but the nodes of its topology, if
+// it has one, the nodes of the topology that is in force: that which linkconf attached
+// to it comes first.
+func (e *Engine) devicesOf(t *txn, r *Record) {
+	own := e.nodesOf(t, r, "source")
+	if len(r.Devices) > 0 && !r.Linked && !slices.Equal(r.Devices, own) {
+		return
+	}
+	r.Devices, r.Linked = own, t.topology(r.ID, "link") != nil
+	if r.Linked {
+		r.Devices = e.nodesOf(t, r, "link")
+	}
+}
+
+// nodesOf returns the names of a topology's nodes, sorted; nil if r has none such.
+func (e *Engine) nodesOf(t *txn, r *Record, which string) []string {
+	text := t.topology(r.ID, which)
+	if text == nil {
 		return nil
 	}
-	link := t.topology(r.ID, "link")
-	r.Devices, r.Linked = nil, link != nil
-	if link == nil {
-		return nil
+	nodes, err := e.parts.Nodes(string(text))
+	if err != nil { // it was sound when it came
+		t.log.Error("a topology cannot be read", "id", r.ID, "which", which, "err", err)
 	}
-	nodes, err := e.parts.Nodes(string(link))
-	if err != nil { // it was sound when it was attached
-		t.log.Error("a topology that was attached cannot be read", "id", r.ID, "err", err)
-	}
-	r.Devices = slices.Compact(slices.Sorted(slices.Values(nodes)))
-	return nil
+	return slices.Compact(slices.Sorted(slices.Values(nodes)))
 }
 
 // withdraw ends a reservation that its source announces no more, unless another

@@ -60,6 +60,33 @@ func TestLinkconf(t *testing.T) {
 			}
 		})
 	})
+	t.Run("over a topology of its own", func(t *testing.T) {
+		bubble(t, nil, func(l *lab) {
+			own, named := slot("own", hour, 2*hour, "sw1", "sw2"), slot("named", hour, 2*hour, "sw7")
+			own.Topology, named.Topology = "sw2 sw1", "a" // the source gives it its nodes as devices
+			src := l.source("lab")
+			src.says(own, named)
+			l.loads(2, 0, 0, 0)
+			devices := func(id string, want ...string) {
+				l.t.Helper()
+				if got := l.get(id).Devices; !slices.Equal(got, want) {
+					l.t.Errorf("%s has the devices %q, want %q", id, got, want)
+				}
+			}
+			link(l, "own", "sw9")
+			link(l, "named", "b")
+			devices("own", "sw9")
+			devices("named", "sw7")
+			own.Label = "announced again"
+			src.says(own, named)
+			l.loads(0, 1, 0, 0)
+			devices("own", "sw9")
+			if err := l.e.Unlink(ctx, "own"); err != nil {
+				l.t.Fatal(err)
+			}
+			devices("own", "sw1", "sw2")
+		})
+	})
 	t.Run("while it waits", func(t *testing.T) {
 		bubble(t, nil, func(l *lab) {
 			link(l, "r1", "sw1")

@@ -298,9 +298,7 @@ func (e *Engine) relink(ctx context.Context, id string, change func(*txn) error)
 			return err
 		}
 		old := r.clone()
-		if err := e.devicesOf(t, r); err != nil {
-			return err
-		}
+		e.devicesOf(t, r)
 		if r.State == Waiting && !slices.Equal(old.Devices, r.Devices) { // its place in line is for others
 			if err := t.apply(r, Move, "its topology was changed"); err != nil {
 				return err
