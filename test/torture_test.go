@@ -349,11 +349,11 @@ func (tt *torture) randomJob(random *rand.Rand) (control.AddIn, promise) {
 		return in, promise{kind: "soon", outcomes: "succeeded", attempts: 1}
 	case 7, 8:
 		in = job("until", "3")
-		in.Retries = 5
+		in.Retries = "5"
 		return in, promise{kind: "retried", outcomes: "succeeded"}
 	case 9:
 		in = job("fail")
-		in.Retries = 1
+		in.Retries = "1"
 		return in, promise{kind: "hopeless", outcomes: "failed", attempts: 2}
 	case 10, 11, 12:
 		in = job("lock", string(rune('a'+random.IntN(3))), []string{"leave", "go"}[random.IntN(2)], fmt.Sprint(random.IntN(4)))
