@@ -186,13 +186,13 @@ func (s *Supervisor) fill(k Key, spec *wrapper.Spec) {
 	if !slices.ContainsFunc(spec.Limits, func(l wrapper.Limit) bool { return l.Name == s.files.Name }) {
 		spec.Limits = append(slices.Clone(spec.Limits), s.files)
 	}
-	spec.Limits = lower(spec.Limits, spec.AtMost)
+	spec.Limits = Lower(spec.Limits, spec.AtMost)
 	spec.OOMReset = s.oomReset
 }
 
-// lower returns limits with none higher than in most, which has no unlimited
+// Lower returns limits with none higher than in most, which has no unlimited
 // hard ones.
-func lower(limits, most []wrapper.Limit) []wrapper.Limit {
+func Lower(limits, most []wrapper.Limit) []wrapper.Limit {
 	limits = slices.Clone(limits)
 	for _, m := range most {
 		i := slices.IndexFunc(limits, func(l wrapper.Limit) bool { return l.Name == m.Name })
