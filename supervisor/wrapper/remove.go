@@ -71,12 +71,12 @@ func unlink(dir int, name string) error {
 	if err == nil || err == syscall.ENOENT {
 		return nil
 	}
-	switch e := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR); e {
-	case nil, syscall.ENOENT:
+	switch e := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR); {
+	case e == nil || e == syscall.ENOENT:
 		return nil
-	case syscall.EEXIST: // as some file systems say it
+	case e == syscall.EEXIST: // as some file systems say it
 		return syscall.ENOTEMPTY
-	case syscall.ENOTDIR:
+	case e == syscall.ENOTDIR:
 		return err
 	default:
 		return e
