@@ -231,11 +231,48 @@ func TestDeadline(t *testing.T) {
 			}
 		})
 	})
+	t.Run("stopped by it with tries left", func(t *testing.T) {
+		bubble(t, nil, func(l *lab) {
+			l.script("1", Activate, script{hangs: true})
+			l.add(NewJob{Deadline: time.Now().Add(minute), Retries: new(5), Backoff: new(time.Duration)})
+			l.sleep(2 * minute)
+			l.is("1", "timed_out")
+			l.because("1", "activate attempt 1 ran into its timeout: its deadline has come")
+			l.ran("1.activate.1")
+		})
+	})
+	t.Run("nothing to retry after it", func(t *testing.T) {
+		bubble(t, nil, func(l *lab) {
+			l.script("1", Activate, fails)
+			l.add(NewJob{Deadline: time.Now().Add(minute)})
+			l.sleep(10 * time.Second)
+			l.do(Retry, "1") // there is time left
+			l.sleep(minute)
+			l.is("1", "failed")
+			_, err := l.e.Do(context.Background(), admin, "1", Retry, "")
+			if !errors.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "its deadline passed at") {
+				l.t.Errorf("retry after the deadline: %v, want a conflict that names it", err)
+			}
+			l.sleep(minute)
+			l.is("1", "failed")
+			l.ran("1.activate.1 1.activate.2")
+		})
+	})
+	t.Run("missed while it waits for another's end", func(t *testing.T) {
+		bubble(t, nil, func(l *lab) {
+			l.add(NewJob{Hold: true})
+			l.add(NewJob{After: []string{"1"}, Deadline: time.Now().Add(minute)})
+			l.do(RunNow, "2")
+			l.sleep(minute)
+			l.is("2", "missed")
+			l.because("2", "its deadline passed at "+stamp(time.Now())+", and it had not begun: it was waiting: waits for the end of 1, which is held")
+		})
+	})
 	t.Run("no further try after it", func(t *testing.T) {
 		bubble(t, func(s *Settings) { s.Jobs.Retries = 5 }, func(l *lab) {
 			l.script("1", Activate, fails)
-			l.add(NewJob{Deadline: time.Now().Add(10 * time.Second), Backoff: new(8 * time.Second)})
-			l.sleep(10 * time.Second)
+			l.add(NewJob{Deadline: time.Now().Add(15 * time.Second), Backoff: new(8 * time.Second)})
+			l.sleep(15 * time.Second)
 			l.is("1", "failed")
 			l.ran("1.activate.1 1.activate.2")
 		})

@@ -36,9 +36,9 @@ func (r *instantRuns) Exits() <-chan supervisor.Exit                  { return r
 func (r *instantRuns) RunDir(supervisor.Key) string                   { return "" }
 func (r *instantRuns) Size(supervisor.Key) int64                      { return 0 }
 func (r *instantRuns) Keep(string, int, int) (string, error)          { return "", nil }
-func (r *instantRuns) Unkeep(string) error                            { return nil }
+func (r *instantRuns) Unkeep(context.Context, string) error           { return nil }
 func (r *instantRuns) Kept() ([]string, error)                        { return nil, nil }
-func (r *instantRuns) Remove(supervisor.Key) error                    { return nil }
+func (r *instantRuns) Remove(context.Context, supervisor.Key) error   { return nil }
 func (r *instantRuns) Guard() (string, string)                        { return "", "" }
 func (r *instantRuns) Started(supervisor.Key) (pid int, at time.Time, ok bool) {
 	return 0, time.Time{}, false

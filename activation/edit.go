@@ -53,6 +53,9 @@ func (e *Engine) Edit(ctx context.Context, by By, id string, change func(j *NewJ
 		if !by.runsAs(r) && !sameRun(r, n) {
 			return fmt.Errorf("%s runs as %s: what it runs, and with what, only he himself or root may change: %w", id, r.Owner, fault.Denied)
 		}
+		if !sameRun(r, n) {
+			r.User = r.User.under(by.As)
+		}
 		if moved {
 			r.Start, r.Late = n.Start, false
 		}

@@ -105,7 +105,7 @@ func (t *turn) verdict(r *Record, a *Attempt) Event {
 		r.Renew, r.Ending = true, Lost // undo what the power loss left, and serve the slot again
 		return Spent
 	}
-	if r.Tries > t.set.retries(r, Activate) {
+	if r.Tries > t.set.retries(r, Activate) || r.tooLate(t.now) {
 		r.Ending = outcomeOf(res.Reason)
 		return Spent
 	}

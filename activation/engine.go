@@ -25,11 +25,12 @@ type Runs interface {
 	Started(supervisor.Key) (pid int, at time.Time, ok bool)
 	RunDir(supervisor.Key) string
 	// Keep makes an activation's directory, if it is not there, for a user (-1 is
-	// the daemon's own), Unkeep removes it, and Kept lists those there are.
+	// the daemon's own), Unkeep removes it, as far as it comes until ctx is done, and
+	// Kept lists those there are. Remove does as Unkeep with the evidence of a run.
 	Keep(id string, uid, gid int) (dir string, err error)
-	Unkeep(id string) error
+	Unkeep(ctx context.Context, id string) error
 	Kept() (ids []string, err error)
-	Remove(supervisor.Key) error
+	Remove(ctx context.Context, k supervisor.Key) error
 	Size(supervisor.Key) int64 // bytes that the evidence of a run that has ended takes
 	Guard() (guard, why string)
 }

@@ -3,9 +3,11 @@ package activation
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"activationd/internal/fault"
 	"activationd/store"
@@ -36,10 +38,16 @@ func (e *Engine) unkeep(ids []string) {
 	token(e.evidence)
 }
 
+// keepPatience is how long the start of an attempt waits until what an earlier life
+// of its reservation left is gone. Others wait with it, and it is tried again.
+const keepPatience = 5 * time.Second
+
 // keep returns the directory of a reservation whose attempt is about to start.
 // What is left of an earlier life of it goes first.
 func (e *Engine) keep(id string, uid, gid int) (string, error) {
-	if err := e.removeKept(id); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), keepPatience)
+	defer cancel()
+	if err := e.removeKept(ctx, id); err != nil {
 		return "", err
 	}
 	e.kept.mu.Lock()
@@ -47,14 +55,19 @@ func (e *Engine) keep(id string, uid, gid int) (string, error) {
 	return e.parts.Runs.Keep(id, uid, gid)
 }
 
-// removeKept removes a directory if that is noted, or waits for who does.
-func (e *Engine) removeKept(id string) error {
+// removeKept removes a directory if that is noted, or waits for who does, until ctx
+// is done.
+func (e *Engine) removeKept(ctx context.Context, id string) error {
 	k := &e.kept
 	k.mu.Lock()
 	if removed := k.removed[id]; removed != nil {
 		k.mu.Unlock()
-		<-removed
-		return e.removeKept(id) // in case it failed
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("what it kept before is being removed: %w: %w", context.Cause(ctx), fault.Unavailable)
+		case <-removed:
+			return e.removeKept(ctx, id) // in case it failed
+		}
 	}
 	defer k.mu.Unlock()
 	if !k.over[id] {
@@ -66,7 +79,7 @@ func (e *Engine) removeKept(id string) error {
 	removed := make(chan struct{})
 	k.removed[id] = removed
 	k.mu.Unlock()
-	err := e.parts.Runs.Unkeep(id)
+	err := e.parts.Runs.Unkeep(ctx, id)
 	k.mu.Lock()
 	if err == nil {
 		delete(k.over, id)
@@ -77,12 +90,12 @@ func (e *Engine) removeKept(id string) error {
 }
 
 // sweepKept removes what is noted. What cannot be removed stays noted.
-func (e *Engine) sweepKept() {
+func (e *Engine) sweepKept(ctx context.Context) {
 	e.kept.mu.Lock()
 	ids := slices.Collect(maps.Keys(e.kept.over))
 	e.kept.mu.Unlock()
 	for _, id := range ids {
-		if err := e.removeKept(id); err != nil {
+		if err := sweepOne(ctx, func(ctx context.Context) error { return e.removeKept(ctx, id) }); err != nil && ctx.Err() == nil {
 			e.parts.Log.Error("cannot remove what a reservation kept; it is tried again later", "id", id, "err", err)
 		}
 	}

@@ -119,6 +119,9 @@ type Identity struct {
 	// Limits are those of the process that submitted, where they are lower than the
 	// daemon's own. What runs gets no higher ones.
 	Limits []wrapper.Limit `json:"limits,omitempty"`
+	// NoNewPrivs is whether that process could not gain privileges by what it executed.
+	// Nor can what runs.
+	NoNewPrivs bool `json:"no_new_privs,omitempty"`
 }
 
 // An Attempt is one run of one phase.

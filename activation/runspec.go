@@ -54,7 +54,10 @@ func (t *turn) spec(r *Record, a *Attempt, number uint64) wrapper.Spec {
 	}
 	user := t.set.userOf(r)
 	if to := t.set.switchTo(r); to != nil {
-		s.UID, s.GID, s.Groups, s.AtMost = to.UID, to.GID, to.Groups, to.Limits
+		s.UID, s.GID, s.Groups = to.UID, to.GID, to.Groups
+	}
+	if user != nil {
+		s.AtMost, s.NoNewPrivs = user.Limits, s.NoNewPrivs || user.NoNewPrivs
 	}
 	// A job of the daemon's own user shall have no more than he has himself; a
 	// reservation's script may need what the daemon was given for it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"time"
 
 	"activationd/store"
 	"activationd/supervisor"
@@ -11,6 +12,16 @@ import (
 
 // sweepAtOnce is how many runs' evidence is removed before that is written down.
 const sweepAtOnce = 64
+
+// sweepPatience is how long the sweeper is at one directory: what a run's user made
+// of it may be huge, or still grow. It goes on with it the next time.
+const sweepPatience = time.Minute
+
+func sweepOne(ctx context.Context, remove func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, sweepPatience)
+	defer cancel()
+	return remove(ctx)
+}
 
 // sweep removes evidence that has been kept long enough, and the directories of
 // reservations that have finished, beside Run, until ctx
@@ -23,7 +34,7 @@ func (e *Engine) sweep(ctx context.Context) {
 			return
 		case <-e.evidence:
 		}
-		e.sweepKept()
+		e.sweepKept(ctx)
 		for from := evidenceKey; from != "" && ctx.Err() == nil; {
 			var err error
 			if from, err = e.sweepSome(ctx, from); err != nil && ctx.Err() == nil {
@@ -62,7 +73,10 @@ func (e *Engine) sweepSome(ctx context.Context, from string) (next string, err e
 			e.parts.Log.Error("not the name of a run", "key", k)
 			continue
 		}
-		if err := e.parts.Runs.Remove(run); err != nil {
+		if err := sweepOne(ctx, func(ctx context.Context) error { return e.parts.Runs.Remove(ctx, run) }); err != nil {
+			if ctx.Err() != nil {
+				break
+			}
 			e.parts.Log.Error("cannot remove the evidence of a run; it is tried again later", "run", run, "err", err)
 			continue
 		}

@@ -307,7 +307,12 @@ func (t *turn) advance(r *Record) (changed bool, err error) {
 		case Prune:
 			return true, t.prune(r)
 		default:
-			if err := t.apply(r, ev, because(r, ev, t.now)); err != nil {
+			now := r
+			if ev == Miss { // what it waits for now, not what it waited for when it came
+				v := t.view(r)
+				now = &v.Record
+			}
+			if err := t.apply(r, ev, because(now, ev, t.now)); err != nil {
 				return changed, err
 			}
 		}

@@ -11,6 +11,7 @@ import (
 
 	"activationd/internal/fault"
 	"activationd/store"
+	"activationd/supervisor"
 )
 
 // A By says who asks for something, and what of others' is his to see and touch.
@@ -19,6 +20,8 @@ type By struct {
 	UID     int  // -1: not known
 	OnlyOwn bool // his own jobs only
 	NoJobs  bool // any reservation, but of jobs only his own: who he is nobody knows
+	// As is as whom his own jobs run; nil: nobody knows.
+	As *Identity
 }
 
 // owns tells whether r is b's own job. A name alone is not enough: it may be a
@@ -48,6 +51,17 @@ func (b By) runsAs(r *Record) bool {
 // sameRun tells whether two records of a job run the same in the same way.
 func sameRun(r, n *Record) bool {
 	return slices.Equal(r.Argv, n.Argv) && bytes.Equal(r.Stdin, n.Stdin) && r.Dir == n.Dir && maps.Equal(r.Env, n.Env)
+}
+
+// under is a user with what b's process was under, too, if both are one: what he makes
+// of a job that is there already shall get him no more than a new one would.
+func (u *Identity) under(b *Identity) *Identity {
+	if u == nil || b == nil || u.UID != b.UID {
+		return u
+	}
+	both := *u
+	both.Limits, both.NoNewPrivs = supervisor.Lower(u.Limits, b.Limits), u.NoNewPrivs || b.NoNewPrivs
+	return &both
 }
 
 // For returns of v what by may see of it. Of others' jobs that is that they are

@@ -1,6 +1,7 @@
 package activation
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -297,7 +298,7 @@ func (f *fakeRuns) Keep(id string, _, _ int) (string, error) {
 	return "/kept/" + id, nil
 }
 
-func (f *fakeRuns) Unkeep(id string) error {
+func (f *fakeRuns) Unkeep(_ context.Context, id string) error {
 	if f.mortal.lives() {
 		f.w.mu.Lock()
 		defer f.w.mu.Unlock()
@@ -317,7 +318,7 @@ func (f *fakeRuns) Kept() ([]string, error) {
 	return slices.Sorted(maps.Keys(f.w.kept)), nil
 }
 
-func (f *fakeRuns) Remove(k supervisor.Key) error {
+func (f *fakeRuns) Remove(_ context.Context, k supervisor.Key) error {
 	if f.mortal.lives() {
 		f.w.mu.Lock()
 		defer f.w.mu.Unlock()

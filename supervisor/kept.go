@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -31,13 +32,13 @@ func (s *Supervisor) Keep(id string, uid, gid int) (dir string, err error) {
 }
 
 // Unkeep removes the directory that [Supervisor.Keep] made. One that is not
-// there is no error.
-func (s *Supervisor) Unkeep(id string) error {
-	dir, err := s.keptDir(id)
-	if err != nil {
+// there is no error. When ctx is done before it, it is one of kind Unavailable,
+// and can go on later.
+func (s *Supervisor) Unkeep(ctx context.Context, id string) error {
+	if _, err := s.keptDir(id); err != nil {
 		return err
 	}
-	return os.RemoveAll(dir)
+	return removeTree(ctx, s.config.KeptDir, id)
 }
 
 // Kept lists the activations that have a directory.

@@ -46,7 +46,7 @@ func TestKept(t *testing.T) {
 		if _, err := s.Keep(id, -1, -1); !errors.Is(err, fault.Invalid) {
 			t.Errorf("Keep(%q) = %v, want invalid", id, err)
 		}
-		if err := s.Unkeep(id); !errors.Is(err, fault.Invalid) {
+		if err := s.Unkeep(t.Context(), id); !errors.Is(err, fault.Invalid) {
 			t.Errorf("Unkeep(%q) = %v, want invalid", id, err)
 		}
 	}
@@ -58,7 +58,7 @@ func TestKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // the second time there is none
-		if err := s.Unkeep("1042@ostrava"); err != nil {
+		if err := s.Unkeep(t.Context(), "1042@ostrava"); err != nil {
 			t.Error(err)
 		}
 	}

@@ -139,11 +139,11 @@ func TestLinksLeadNowhere(t *testing.T) {
 		{"the evidence is removed", 40, func() (string, error) {
 			return b.RunDir(k) + "/config", os.MkdirAll(b.RunDir(k)+"/config", 0o777)
 		}, func(string) error {
-			_ = b.Remove(k) // may fail as long as somebody makes new names
+			_ = b.Remove(t.Context(), k) // may fail as long as somebody makes new names
 			return nil
 		}},
 		{"what was kept is removed", 40, func() (string, error) { return b.Keep("1@x", -1, -1) },
-			func(string) error { _ = b.Unkeep("1@x"); return nil }},
+			func(string) error { _ = b.Unkeep(t.Context(), "1@x"); return nil }},
 		{"the configuration is saved", 40, func() (string, error) { return elsewhere + "/7", os.Mkdir(elsewhere+"/7", 0o777) },
 			func(dir string) error {
 				run, err := os.Open(elsewhere)

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -215,11 +216,21 @@ func (r *remains) saveFiles() error {
 }
 
 // sweepNamesakes removes the configuration directories that wrappers found
-// under their own number and moved aside: what they belonged to is over.
+// under their own number and moved aside: what they belonged to is over. It ends
+// when the Supervisor is closed; the next one goes on.
 func (s *Supervisor) sweepNamesakes() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	s.followers.Go(func() {
+		select {
+		case <-s.closing:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
 	old, _ := filepath.Glob(filepath.Join(s.config.ConfigRoot, "*"+wrapper.AsideInfix+"*")) // a bad pattern is its only error
 	for _, dir := range old {
-		if err := os.RemoveAll(dir); err != nil {
+		if err := removeTree(ctx, s.config.ConfigRoot, filepath.Base(dir)); err != nil && ctx.Err() == nil {
 			s.config.Log.Warn("a dead run's configuration directory cannot be removed", "path", dir, "err", err)
 		}
 	}

@@ -56,7 +56,7 @@ func TestExitStatus(t *testing.T) {
 	wg.Wait()
 	for n := range runs {
 		k := supervisor.Key{ID: "exit", Phase: "activate", N: n}
-		if err := b.Remove(k); err != nil {
+		if err := b.Remove(t.Context(), k); err != nil {
 			t.Error(err)
 		}
 		if _, err := os.Stat(b.RunDir(k)); !errors.Is(err, os.ErrNotExist) {
@@ -220,7 +220,7 @@ func TestStartedIsKnown(t *testing.T) {
 	b.awaitLog("up")
 	b.await("the note of the start", func() bool { _, _, ok := b.Started(key); return ok })
 	pid, at, _ := b.Started(key)
-	if err := b.Remove(key); !errors.Is(err, fault.Conflict) {
+	if err := b.Remove(t.Context(), key); !errors.Is(err, fault.Conflict) {
 		t.Errorf("Remove of what runs = %v, want conflict", err)
 	}
 	for range 3 { // asking again changes nothing

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -62,7 +63,7 @@ type Supervisor struct {
 	dir        *os.File // RunsDir, locked
 	exits      chan Exit
 	closing    chan struct{}
-	followers  sync.WaitGroup
+	followers  sync.WaitGroup // and who sweeps
 
 	mu   sync.Mutex
 	runs map[Key]*followed // nil while one is being started
@@ -117,7 +118,7 @@ func New(c Config) (*Supervisor, error) {
 	if score, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil {
 		s.oomReset = strings.HasPrefix(string(score), "-")
 	}
-	s.sweepNamesakes()
+	s.followers.Go(s.sweepNamesakes)
 	return s, nil
 }
 
@@ -185,13 +186,13 @@ func (s *Supervisor) fill(k Key, spec *wrapper.Spec) {
 	if !slices.ContainsFunc(spec.Limits, func(l wrapper.Limit) bool { return l.Name == s.files.Name }) {
 		spec.Limits = append(slices.Clone(spec.Limits), s.files)
 	}
-	spec.Limits = lower(spec.Limits, spec.AtMost)
+	spec.Limits = Lower(spec.Limits, spec.AtMost)
 	spec.OOMReset = s.oomReset
 }
 
-// lower returns limits with none higher than in most, which has no unlimited
+// Lower returns limits with none higher than in most, which has no unlimited
 // hard ones.
-func lower(limits, most []wrapper.Limit) []wrapper.Limit {
+func Lower(limits, most []wrapper.Limit) []wrapper.Limit {
 	limits = slices.Clone(limits)
 	for _, m := range most {
 		i := slices.IndexFunc(limits, func(l wrapper.Limit) bool { return l.Name == m.Name })
@@ -236,8 +237,9 @@ func (s *Supervisor) Started(k Key) (pid int, at time.Time, ok bool) {
 func (s *Supervisor) RunDir(k Key) string { return filepath.Join(s.config.RunsDir, k.String()) }
 
 // Remove removes the directory of a run that has ended. One that is not there
-// is no error; one that is followed is one of kind Conflict.
-func (s *Supervisor) Remove(k Key) error {
+// is no error; one that is followed is one of kind Conflict. When ctx is done
+// before it, it is one of kind Unavailable, and can go on later.
+func (s *Supervisor) Remove(ctx context.Context, k Key) error {
 	if err := k.check(); err != nil {
 		return err
 	}
@@ -250,7 +252,19 @@ func (s *Supervisor) Remove(k Key) error {
 	if s.cgroup != "" { // kept as long as what a script was allowed to leave behind lives
 		_ = os.Remove(filepath.Join(s.cgroup, k.String()))
 	}
-	return os.RemoveAll(s.RunDir(k))
+	return removeTree(ctx, s.config.RunsDir, k.String())
+}
+
+// removeTree is [wrapper.RemoveTree], until ctx is done.
+func removeTree(ctx context.Context, dir, name string) error {
+	err := wrapper.RemoveTree(dir, name, func() bool { return ctx.Err() != nil })
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s: a part of it is left: %w: %w", filepath.Join(dir, name), context.Cause(ctx), fault.Unavailable)
+	}
+	return fmt.Errorf("%s: %w", filepath.Join(dir, name), err)
 }
 
 // Close lets go of all runs and stops none. It returns when all goroutines of

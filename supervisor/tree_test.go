@@ -176,7 +176,7 @@ func TestKeep(t *testing.T) {
 			b.await("the end of what was kept", func() bool { return len(marked(b.mark())) == 0 })
 			parent := b.file("spec")
 			b.await("the removal of the run", func() bool { // a cgroup is busy for an instant after its last member's end
-				_ = b.Remove(key)
+				_ = b.Remove(t.Context(), key)
 				s, err := wrapper.ParseSpec(parent)
 				if err != nil || s.Cgroup == "" {
 					return err == nil

@@ -320,3 +320,47 @@ func TestSetUID(t *testing.T) {
 		d.nothingLeft()
 	}
 }
+
+// TestNoWayOutOfASandbox has one submit who can gain no privileges, as in a sandbox, in
+// every way that there is: what he submits can gain none either, nor what he makes
+// of a job of before.
+func TestNoWayOutOfASandbox(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	needProgram(t, "setpriv", "prlimit")
+	d := newDaemon(t, "at: {allow: DIR/at.allow, deny: DIR/at.deny}\n")
+	bin := d.installAt()
+	d.write("at.deny", "", 0o644)
+	d.start()
+	sandboxed := func(stdin string, argv ...string) output {
+		t.Helper()
+		o := d.run(stdin, slices.Concat([]string{"prlimit", "--core=0:0", "setpriv", fmt.Sprintf("--reuid=%d", games), fmt.Sprintf("--regid=%d", gamesGroup),
+			"--clear-groups", "--no-new-privs"}, argv)...)
+		if o.status != 0 {
+			t.Fatalf("%q: %+v", argv, o)
+		}
+		return o
+	}
+	const says = "grep NoNewPrivs /proc/self/status; ulimit -Hc"
+	shows := func(id, what string) {
+		t.Helper()
+		d.ended(id, "succeeded", 0)
+		if got := d.must("log", id); got != "NoNewPrivs:\t1\n0" {
+			t.Errorf("%s says %q, want no new privileges and no core", what, got)
+		}
+	}
+	added := sandboxed("", d.bin+"/atctl", "add", "--dir", "/", "--", "sh", "-c", says)
+	shows(strings.TrimSpace(added.out), "a job")
+	before := d.addAs(games, gamesGroup, "--hold", "--", "true")
+	sandboxed("", d.bin+"/atctl", "edit", before, "--", "sh", "-c", says)
+	d.must("release", before)
+	shows(before, "a job that was changed")
+	at := sandboxed(says, "sh", "-c", "cd / && exec "+bin+"/at -M now")
+	m := jobLine.FindStringSubmatch(at.err)
+	if m == nil {
+		t.Fatalf("at: %+v", at)
+	}
+	shows(m[1], "a job of at's")
+	sandboxed("", d.bin+"/atctl", "every", "add", "sandboxed", "--every", "1h", "--dir", "/", "--", "sh", "-c", says)
+	shows(d.must("every", "run", "sandboxed"), "a recurrence")
+}

@@ -59,20 +59,25 @@ func (i *identities) of(c control.Caller) (*activation.Identity, error) {
 	case i.uid != 0 && c.UID != i.uid && c.UID != 0:
 		return nil, fmt.Errorf("this daemon runs without root and takes jobs of its own user %s only; "+
 			"ask for a daemon that runs as root, or start one of your own: %w", i.own().Name, fault.Denied)
-	case i.uid != 0:
+	case i.uid != c.UID && i.uid != 0: // root, who may do as he likes
 		return i.own(), nil
 	}
-	known, err := i.lookup(c.UID)
+	id := *i.own()
+	if i.uid == 0 {
+		known, err := i.lookup(c.UID)
+		if err != nil {
+			return nil, err
+		}
+		id = *known
+		if slices.Contains(id.Groups, c.GID) { // as after newgrp(1), but none that a set-gid program lends
+			id.GID = c.GID
+		}
+	}
+	had, err := i.limits.of(c.PID, c.UID)
 	if err != nil {
 		return nil, err
 	}
-	id := *known
-	if slices.Contains(id.Groups, c.GID) { // as after newgrp(1), but none that a set-gid program lends
-		id.GID = c.GID
-	}
-	if id.Limits, err = i.limits.of(c.PID, c.UID); err != nil {
-		return nil, err
-	}
+	id.Limits, id.NoNewPrivs = had.limits, had.noNewPrivs
 	return &id, nil
 }
 
@@ -92,7 +97,7 @@ func (i *identities) now(then activation.Identity) (*activation.Identity, error)
 			then.Name, then.GID, fault.Denied)
 	}
 	id := *known
-	id.GID, id.Limits = then.GID, then.Limits
+	id.GID, id.Limits, id.NoNewPrivs = then.GID, then.Limits, then.NoNewPrivs
 	return &id, nil
 }
 

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"runtime"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"activationd/control"
 	"activationd/internal/fault"
@@ -36,35 +39,69 @@ func TestLimitsOf(t *testing.T) {
 	}
 	const core, nofile = 4, 7
 	own[core] = Rlimit{Unlimited, Unlimited} // whatever this machine has
-	lower, err := limitsOf(pid, uid, own)
+	had, err := restraintsOf(pid, uid, own)
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := map[string]wrapper.Limit{}
-	for _, l := range lower {
+	for _, l := range had.limits {
 		got[l.Name] = l
 	}
 	if len(got) != 2 || got["core"].Hard != 0 || got["core"].Soft != 0 || got["nofile"].Hard != 77 {
-		t.Errorf("limitsOf = %+v, want core 0 and nofile 77, of %+v", lower, own[nofile])
+		t.Errorf("restraintsOf = %+v, want core 0 and nofile 77, of %+v", had, own[nofile])
 	}
-	if _, err := limitsOf(pid, uid+1, own); !errors.Is(err, fault.Denied) {
+	if _, err := restraintsOf(pid, uid+1, own); !errors.Is(err, fault.Denied) {
 		t.Errorf("of another user's process: %v, want denied", err)
 	}
 	var known limits
 	for range 2 { // the second time it is remembered
-		if lower, err = known.of(pid, uid); err != nil || len(lower) == 0 {
-			t.Errorf("of = %+v, %v", lower, err)
+		if had, err := known.of(pid, uid); err != nil || len(had.limits) == 0 || had.noNewPrivs {
+			t.Errorf("of = %+v, %v", had, err)
 		}
 	}
 	if err := in.Close(); err != nil {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait() // read fails
-	if _, err := limitsOf(pid, uid, own); !errors.Is(err, fault.Denied) {
+	if _, err := restraintsOf(pid, uid, own); !errors.Is(err, fault.Denied) {
 		t.Errorf("of a process that has gone: %v, want denied", err)
 	}
-	if lower, err := limitsOf(0, uid, own); err != nil || lower != nil {
-		t.Errorf("of one that cannot be seen: %+v, %v", lower, err)
+	if had, err := restraintsOf(0, uid, own); err != nil || had.limits != nil || had.noNewPrivs {
+		t.Errorf("of one that cannot be seen: %+v, %v", had, err)
+	}
+}
+
+// TestNoNewPrivsOf has one submit who cannot gain privileges any more, and one who can,
+// to his own daemon and to root's.
+func TestNoNewPrivsOf(t *testing.T) {
+	for _, bit := range []bool{false, true} {
+		cmd := exec.Command("cat")
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		started := make(chan error)
+		go func() {
+			runtime.LockOSThread() // and it ends with the goroutine: it is not to be used again
+			if bit {
+				if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+					started <- err
+					return
+				}
+			}
+			started <- cmd.Start()
+		}()
+		if err := <-started; err != nil {
+			t.Fatal(err)
+		}
+		uid, gid := os.Getuid(), os.Getgid()
+		id, err := (&identities{uid: uid}).of(control.Caller{UID: uid, GID: gid, PID: cmd.Process.Pid})
+		if err != nil || id.NoNewPrivs != bit {
+			t.Errorf("of one who has it %v: %+v, %v", bit, id, err)
+		}
+		if err := errors.Join(in.Close(), cmd.Wait()); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

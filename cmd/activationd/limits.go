@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -19,62 +20,71 @@ import (
 var limitNames = [...]string{"cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile",
 	"memlock", "as", "locks", "sigpending", "msgqueue", "nice", "rtprio", "rttime"}
 
-// limits remembers the limits of processes that submit: a busy one does so
+// restraints are what a job must not be the way around for who submits it: what his
+// process is under.
+type restraints struct {
+	limits     []wrapper.Limit // where they are lower than the daemon's own
+	noNewPrivs bool
+}
+
+// limits remembers the restraints of processes that submit: a busy one does so
 // thousands of times in a second. The zero limits knows none.
 type limits struct {
 	mu    sync.Mutex
 	own   *[len(limitNames)]Rlimit
-	known map[int]knownLimits // by pid
+	known map[int]knownRestraints // by pid
 }
 
-type knownLimits struct {
+type knownRestraints struct {
 	uid   int
-	lower []wrapper.Limit
+	had   restraints
 	until time.Time
 }
 
-// of is limitsOf, or what that returned within the last seconds. If the number is
+// of is restraintsOf, or what that returned within the last seconds. If the number is
 // another process's by now, it is one of the same user's.
-func (l *limits) of(pid, uid int) ([]wrapper.Limit, error) {
+func (l *limits) of(pid, uid int) (restraints, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if k, ok := l.known[pid]; ok && k.uid == uid && time.Now().Before(k.until) {
-		return k.lower, nil
+		return k.had, nil
 	}
 	if l.own == nil {
 		own, err := readLimits(os.Getpid())
 		if err != nil {
-			return nil, err
+			return restraints{}, err
 		}
 		l.own = &own
 	}
-	lower, err := limitsOf(pid, uid, *l.own)
+	had, err := restraintsOf(pid, uid, *l.own)
 	if err != nil {
-		return nil, err
+		return restraints{}, err
 	}
 	if l.known == nil || len(l.known) > 1000 {
-		l.known = make(map[int]knownLimits)
+		l.known = make(map[int]knownRestraints)
 	}
-	l.known[pid] = knownLimits{uid, lower, time.Now().Add(userMemory)}
-	return lower, nil
+	l.known[pid] = knownRestraints{uid, had, time.Now().Add(userMemory)}
+	return had, nil
 }
 
-// limitsOf returns the limits of a user's process where they are lower than own, the
-// daemon's: a job must not be the way around the limits of who submits it. It is
+// restraintsOf returns those of a user's process; own are the daemon's limits. It is
 // fault.Denied when there is no such process of his. Pid 0 is one in a place
 // that cannot be seen from here, of which nothing is known.
-func limitsOf(pid, uid int, own [len(limitNames)]Rlimit) (lower []wrapper.Limit, err error) {
+func restraintsOf(pid, uid int, own [len(limitNames)]Rlimit) (had restraints, err error) {
 	if pid == 0 {
-		return nil, nil
+		return had, nil
 	}
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return nil, gone(pid)
+		return had, gone(pid)
 	}
 	defer func() { _ = unix.Close(fd) }()
 	his, err := readLimits(pid)
+	if err == nil {
+		had.noNewPrivs, err = noNewPrivs(pid)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", gone(pid), err)
+		return restraints{}, fmt.Errorf("%w: %w", gone(pid), err)
 	}
 	for n, l := range his {
 		if n == unix.RLIMIT_NOFILE {
@@ -82,15 +92,22 @@ func limitsOf(pid, uid int, own [len(limitNames)]Rlimit) (lower []wrapper.Limit,
 			own[n].Soft = own[n].Hard
 		}
 		if l.Hard < own[n].Hard || l.Soft < own[n].Soft {
-			lower = append(lower, wrapper.Limit{Name: limitNames[n], Soft: min(l.Soft, own[n].Soft), Hard: min(l.Hard, own[n].Hard)})
+			had.limits = append(had.limits, wrapper.Limit{Name: limitNames[n], Soft: min(l.Soft, own[n].Soft), Hard: min(l.Hard, own[n].Hard)})
 		}
 	}
 	// The number may have become another's after he connected. If that is his too,
 	// the limits are; and root can give himself any.
 	if uid != 0 && !isUser(pid, uid) || unix.PidfdSendSignal(fd, 0, nil, 0) != nil {
-		return nil, gone(pid)
+		return restraints{}, gone(pid)
 	}
-	return lower, nil
+	return had, nil
+}
+
+// noNewPrivs tells whether a process is under that, see prctl(2): what it executes gains
+// nothing by set-uid bits, as in many a sandbox.
+func noNewPrivs(pid int) (bool, error) {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	return bytes.Contains(data, []byte("\nNoNewPrivs:\t1\n")), err
 }
 
 func gone(pid int) error {

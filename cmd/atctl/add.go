@@ -150,11 +150,11 @@ func runAdd(ctx context.Context, a *app, opts addOptions, args []string) error {
 	}
 	opts.Env = env
 	if a.json {
-		return a.printJSON(ctx, "add", opts.AddIn)
+		return opts.explain(a.printJSON(ctx, "add", opts.AddIn))
 	}
 	out, err := call[control.AddOut](ctx, a, "add", opts.AddIn)
 	if err != nil {
-		return err
+		return opts.explain(err)
 	}
 	if _, err := fmt.Println(out.ID); err != nil {
 		return err
@@ -234,6 +234,21 @@ func takeWork(opts *addOptions, args []string, stdin *os.File) error {
 		opts.Stdin = text
 	}
 	return nil
+}
+
+// explain says what is meant when the daemon does not take a line for its length.
+func (opts *addOptions) explain(err error) error {
+	size, what := len(opts.Script)+len(opts.Stdin), "the script"
+	if err == nil || size == 0 || !strings.Contains(err.Error(), "a line of more than") {
+		return err
+	}
+	switch {
+	case opts.stdin != "":
+		what = "--stdin " + opts.stdin
+	case opts.file != "":
+		what = "--file " + opts.file
+	}
+	return fmt.Errorf("%s: has %d bytes, which is too much to go to the daemon (%w); have what runs read it from a file", what, size, err)
 }
 
 func takeCommand(opts *addOptions, args []string, stdin *os.File) error {

@@ -75,8 +75,8 @@ func runEdit(ctx context.Context, a *app, in control.EditIn, file string) error 
 	}
 	now := time.Now()
 	in.At, in.Deadline = zoned(in.At, now), zoned(in.Deadline, now)
+	opts := addOptions{file: file}
 	if file != "" {
-		opts := addOptions{file: file}
 		if err := takeWork(&opts, in.Arg, os.Stdin); err != nil {
 			return err
 		}
@@ -90,7 +90,7 @@ func runEdit(ctx context.Context, a *app, in control.EditIn, file string) error 
 		return err
 	}
 	in.Env = env
-	return a.tell(ctx, "edit", in)
+	return opts.explain(a.tell(ctx, "edit", in))
 }
 
 func newProgressCommand(a *app) *cobra.Command {

@@ -140,11 +140,11 @@ func runEveryAdd(ctx context.Context, a *app, opts everyAddOptions, name string,
 	opts.Env = env
 	in := control.EveryAddIn{Name: name, RuleIn: opts.rule, AddIn: opts.AddIn}
 	if a.json {
-		return a.printJSON(ctx, "every add", in)
+		return opts.explain(a.printJSON(ctx, "every add", in))
 	}
 	r, err := call[control.Recurrence](ctx, a, "every add", in)
 	if err != nil {
-		return err
+		return opts.explain(err)
 	}
 	if isTerminal(os.Stdout) && isTerminal(os.Stderr) { // a person, who may have meant another time
 		fmt.Fprintf(os.Stderr, "first on %s\n", instant(r.Due.Time, time.Now()))

@@ -141,6 +141,7 @@ func newFake(life string) *fake {
 			ID: "6", State: "scheduled", Due: at("2099-01-01T09:00:00Z"), Start: at("2099-01-01T09:00:00Z"),
 			Kind: "job", Owner: "bob", Label: "evil \x1b[31mlabel\nof two lines", Reason: "due 2099-01-01 09:00",
 		},
+		Backoff:  "9s",
 		Attempts: []control.Attempt{},
 	})
 	add(control.Detail{

@@ -83,6 +83,7 @@ func runShow(ctx context.Context, a *app, id string) error {
 			[2]string{"timeout", d.Timeout},
 			[2]string{"grace", d.Grace},
 			[2]string{"retries", nonzero(d.Retries)},
+			[2]string{"backoff", d.Backoff},
 			[2]string{"if missed", d.Missed},
 			[2]string{"run directory", d.RunDirectory},
 		),

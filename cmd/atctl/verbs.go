@@ -36,8 +36,11 @@ for those that it is to come after.`, "scheduled,held", byID)
 }
 
 func newRetryCommand(a *app) *cobra.Command {
-	return newVerbCommand(a, "retry", "Try the deactivation of stuck ones again",
-		`Retry tries the deactivation again of what is stuck because its attempts were used up.`, "stuck", byID)
+	return newVerbCommand(a, "retry", "Run again what has failed, or the deactivation of stuck ones",
+		`Retry tries the deactivation again of a reservation that is stuck because its attempts
+were used up. What is finished and did not succeed is run again, under its id and with
+all the attempts that it had: a job unless its deadline has passed, a reservation
+while its slot lasts.`, "stuck", byID)
 }
 
 func newForgiveCommand(a *app) *cobra.Command {

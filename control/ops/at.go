@@ -253,6 +253,9 @@ func (d Daemon) importAt(ctx context.Context, c control.Caller, in control.Impor
 		return none, fmt.Errorf("there is no user with the uid %d any more: %w", uid, fault.Conflict)
 	}
 	owner := control.Caller{Role: control.Submitter, Name: name, UID: uid, GID: gid, Via: c.Via}
+	if uid == c.UID {
+		owner.PID = c.PID // and what his process is under
+	}
 	user, err := d.Identity(owner)
 	if err != nil {
 		return none, err

@@ -17,7 +17,15 @@ import (
 // edit changes a job that has not begun.
 func (d Daemon) edit(ctx context.Context, c control.Caller, in control.EditIn) (control.Reply[control.Activation], error) {
 	now := time.Now()
-	r, err := d.Engine.Edit(ctx, by(c), in.ID, func(j *activation.NewJob, start time.Time) error {
+	who := by(c)
+	var unknown error
+	if c.UID >= 0 {
+		who.As, unknown = d.Identity(c)
+	}
+	r, err := d.Engine.Edit(ctx, who, in.ID, func(j *activation.NewJob, start time.Time) error {
+		if unknown != nil && j.User != nil && j.User.UID == c.UID { // others change nothing of what runs
+			return unknown
+		}
 		if err := clearFields(j, in.Clear); err != nil {
 			return err
 		}

@@ -123,7 +123,7 @@ func one(l vlanstore.Lease, err error) (control.Reply[control.VLANLease], error)
 const (
 	sectionWait = 30 * time.Second
 	sectionHold = time.Minute
-	sectionMost = 24 * time.Hour
+	sectionMost = 24*time.Hour + time.Minute // a day, and what atctl adds for its command's end
 )
 
 // section lets the caller into a section, and has him there until he hangs up.

@@ -72,12 +72,12 @@ func (w *run) copyTopology() error {
 }
 
 // Bounds of a copy of a configuration directory to another file system, and of
-// what is moved to remove what was too deep for one.
+// how much is removed of what was too deep for one.
 const (
-	saveBytes = 64 << 20
-	saveFiles = 10_000
-	saveDepth = 32
-	maxMoves  = 1 << 20
+	saveBytes  = 64 << 20
+	saveFiles  = 10_000
+	saveDepth  = 32
+	maxRemoved = 1 << 20
 )
 
 // SaveConfig moves the configuration directory at path into the run directory
@@ -173,36 +173,14 @@ func (m *mover) names(dir int) (names []string) {
 	}
 }
 
-// remove removes the directory name of from, however deep it is: directories in
-// it are moved up to be beside it first, so that neither open files nor the
-// stack grow with the depth. A process that was left alive and makes ever more
-// of them does not hold it up for ever.
+// remove removes the directory name of from, however deep it is. A process that was
+// left alive and makes ever more of it does not hold that up for ever.
 func (m *mover) remove(from int, name string) {
-	todo := []string{name}
-	for number := 0; len(todo) > 0 && number < maxMoves; {
-		dir := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		fd, err := openat(from, dir, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
-		if m.fault(err) {
-			continue
-		}
-		for _, sub := range m.names(fd) {
-			if unix.Unlinkat(fd, sub, 0) == nil || unix.Unlinkat(fd, sub, unix.AT_REMOVEDIR) == nil {
-				continue
-			}
-			up, err := "", error(syscall.EEXIST)
-			for err == syscall.EEXIST {
-				number++
-				up = strconv.Itoa(number)
-				err = unix.Renameat2(fd, sub, from, up, unix.RENAME_NOREPLACE)
-			}
-			if !m.fault(err) {
-				todo = append(todo, up)
-			}
-		}
-		closeFD(fd)
-		m.fault(unix.Unlinkat(from, dir, unix.AT_REMOVEDIR))
-	}
+	number := 0
+	m.fault(removeAt(from, name, func() bool {
+		number++
+		return number > maxRemoved
+	}))
 }
 
 func (m *mover) entry(from, into int, name string, depth int) {

@@ -187,19 +187,19 @@ func TestSaveConfigIsDeep(t *testing.T) {
 // Nor does it matter whether a directory is read-only, which it is to all but root.
 func TestSaveConfigIsReadOnly(t *testing.T) {
 	from, to := t.TempDir(), t.TempDir()
-	for _, name := range []string{"a", "a/b", "a/b/c"} {
+	for _, name := range []string{"a", "a/b", "a/b/c", "a/b/c/d", "a/b/c/d/e"} {
 		if err := os.Mkdir(filepath.Join(from, name), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"", "a", "a/b", "a/b/c"} {
+	for _, name := range []string{"", "a", "a/b", "a/b/c", "a/b/c/d/e"} {
 		if err := os.WriteFile(filepath.Join(from, name, "file"), nil, 0o400); err != nil {
 			t.Fatal(err)
 		}
 	}
 	const nobody = 65534
-	for _, name := range []string{"a/b/c", "a/b", "a"} {
-		if err := os.Chmod(filepath.Join(from, name), 0o500); err != nil {
+	for name, mode := range map[string]os.FileMode{"a/b/c/d/e": 0, "a/b/c/d": 0, "a/b/c": 0o500, "a/b": 0o500, "a": 0o500} {
+		if err := os.Chmod(filepath.Join(from, name), mode); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -233,6 +233,47 @@ func TestSaveConfigIsReadOnly(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(from); len(left) != 0 {
 		t.Errorf("%v is left", left)
+	}
+}
+
+// What is mounted in a directory that is removed is not entered.
+func TestRemoveTreeEntersNoMount(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to mount")
+	}
+	dir := t.TempDir()
+	for _, place := range []string{"x/m", "x/a/b/m"} {
+		if err := os.MkdirAll(filepath.Join(dir, place), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Mount("none", filepath.Join(dir, place), "tmpfs", 0, ""); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, place, "file"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fds := []int{openDir(t, dir+"/x/m"), openDir(t, dir+"/x/a/b/m")}
+	t.Cleanup(func() {
+		err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+			if err == nil && d.Name() == "m" {
+				if err = syscall.Unmount(path, syscall.MNT_DETACH); err == nil {
+					err = filepath.SkipDir
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	if err := RemoveTree(dir, "x", func() bool { return false }); err == nil {
+		t.Error("it says that it is removed")
+	}
+	for _, fd := range fds {
+		if err := unix.Faccessat(fd, "file", unix.F_OK, 0); err != nil {
+			t.Errorf("what is mounted was entered: %v", err)
+		}
 	}
 }
 
