@@ -78,7 +78,7 @@ torture: build ## kill -9 of the daemon, KILLS=200 times, under load
 	go test ./test -run '^TestTorture' -count=1 -v -timeout 60m -args -kills=$(KILLS)
 
 lint: vet shellcheck bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## gofmt, go vet, shellcheck, golangci-lint
-	bin/golangci-lint-$(GOLANGCI_LINT_VERSION) run ./...
+	bin/golangci-lint-$(GOLANGCI_LINT_VERSION) run --allow-parallel-runners ./...
 
 vet:
 	gofmt -l . | { ! grep .; }
