@@ -222,6 +222,7 @@ func (t *txn) move(old, r *Record) error {
 	switch r.State {
 	case Scheduled, Held: // the index follows
 		r.Late = r.Late && !later
+		r.Renew = r.Dirty && (r.Renew || later || !slices.Equal(old.Devices, r.Devices))
 		return nil
 	case Waiting:
 		if !later && slices.Equal(old.Devices, r.Devices) {

@@ -82,7 +82,7 @@ func next(s State, e Event, f facts) (State, bool) {
 	case Scheduled:
 		switch e {
 		case Due, RunNow:
-			return Waiting, true
+			return started(f), true
 		case Hold:
 			return Held, true
 		case Cancel, Remove, Miss, Over:
@@ -93,9 +93,12 @@ func next(s State, e Event, f facts) (State, bool) {
 	case Held:
 		switch e {
 		case Release:
+			if f.dirty && f.fresh {
+				return Deactivating, true
+			}
 			return Scheduled, true
 		case RunNow:
-			return Waiting, true
+			return started(f), true
 		case Cancel, Remove, Over, Miss:
 			return undo(f), true
 		case Move:
@@ -203,6 +206,15 @@ func nextActivating(e Event, f facts) (State, bool) {
 		return Activating, f.pause
 	}
 	return Activating, false
+}
+
+// started is where an activation goes whose time has come. What was half done when it was
+// held belongs to the slot as it was then.
+func started(f facts) State {
+	if f.dirty && f.fresh {
+		return Deactivating
+	}
+	return Waiting
 }
 
 // undo is where an activation goes that is over before it was active.

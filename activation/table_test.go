@@ -46,7 +46,7 @@ func possible(s State, f facts) bool {
 		return false
 	case f.ended && slices.Contains([]State{Scheduled, Held, Waiting, Active, Finished}, s):
 		return false
-	case f.fresh && slices.Contains([]State{Scheduled, Held}, s):
+	case f.fresh && !f.dirty && slices.Contains([]State{Scheduled, Held}, s):
 		return false
 	case f.fresh && s == Activating && !f.ended, f.pause && f.fresh:
 		return false
