@@ -91,7 +91,7 @@ func TestInlineTopologyIsTheSameInJSON(t *testing.T) {
 	dir := t.TempDir()
 	item := `{"id": "a", "start": "2026-11-21T10:00:00Z", "end": "2026-11-21T12:00:00Z",
 	  "topology": {"topology": {"nodes": {"r1": {"label": "\ud83d\ude00 <&>", "n": 1.5e3}}}}}`
-	put(t, dir, map[string]string{"lab.json": `{"reservations": [` + item + `]}`})
+	put(t, dir, map[string]string{"lab.json": "\ufeff" + `{"reservations": [` + item + `]}`})
 	r := load(t, filepath.Join(dir, "lab.json")).Reservations
 	if len(r) != 1 || !slices.Equal(r[0].Devices, []string{"r1"}) {
 		t.Fatalf("reservations %+v", r)

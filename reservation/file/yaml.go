@@ -30,6 +30,7 @@ func (p *page) parse(files *beside) ([]item, error) {
 		return nil, p.fault(p.lineAt(at), "is not UTF-8, or has a control character")
 	}
 	if json {
+		p.data = bytes.TrimPrefix(p.data, []byte("\ufeff")) // YAML's parser does so itself
 		return p.parseJSON(files)
 	}
 	items, ok := p.parseParts(files, partSize)
