@@ -61,6 +61,15 @@ func TestSharedLock(t *testing.T) {
 		l.because("3", "waits for lock a, held by 1, 2")
 		l.is("4", "waiting") // or the third would wait for ever
 		l.because("4", "waits for lock a:shared, next for 3")
+		grips, err := l.e.Locks(context.Background())
+		if err != nil || len(grips) != 5 {
+			t.Fatalf("%+v, %v", grips, err)
+		}
+		for _, g := range grips {
+			if want := map[string]string{"3": "1 2", "4": "3", "5": "3"}[g.ID]; strings.Join(g.For, " ") != want {
+				t.Errorf("%s waits for %q, want %q", g.ID, g.For, want)
+			}
+		}
 		l.sleep(1500 * time.Millisecond)
 		l.is("3", "activating")
 		l.sleep(time.Second)

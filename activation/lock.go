@@ -252,7 +252,7 @@ type Grip struct {
 	ID      string
 	Want    string // as the job asked for it: NAME, NAME:shared, NAME=1/4
 	Waiting bool
-	For     []string // the ids of those who hold it, or of the one before in line; none: it waits for something else
+	For     []string // the ids of those who hold it, or of the one before in line with whom it cannot share; none: it waits for something else
 }
 
 // Locks lists all locks that somebody holds or is in line for, by name: first
@@ -282,7 +282,7 @@ func (e *Engine) Locks(ctx context.Context) (grips []Grip, err error) {
 
 // grips lists who holds a lock, and who waits for it.
 func (t *txn) grips(lock string) (gs []Grip) {
-	first := "" // the one before, in line
+	var before Grip // the one before, in line
 	for _, h := range t.holders(lock, "") {
 		gs = append(gs, Grip{Lock: lock, ID: h.id, Want: h.want.String()})
 	}
@@ -302,11 +302,13 @@ func (t *txn) grips(lock string) (gs []Grip) {
 				for _, h := range others {
 					g.For = append(g.For, h.id)
 				}
-			} else if first != "" {
-				g.For = []string{first}
+			} else if w.shared && before.Want == g.Want { // they will go together
+				g.For = before.For
+			} else if before.ID != "" {
+				g.For = []string{before.ID}
 			}
 			gs = append(gs, g)
-			first = id
+			before = g
 		}
 	}
 	return gs
