@@ -1,11 +1,14 @@
 package activation
 
 import (
+	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"activationd/internal/fault"
 	"activationd/supervisor"
 )
 
@@ -208,28 +211,26 @@ func TestHeldBetweenTwoTries(t *testing.T) {
 // What is held between two attempts, and changed meanwhile, is undone as it was before it
 // is served as it is now.
 func TestChangedWhileHeld(t *testing.T) {
-	for _, ev := range []Event{Release, RunNow} {
-		t.Run(string(ev), func(t *testing.T) {
-			announced(t, nil, one(minute, 10*hour, "sw1"), func(l *lab, src *fakeSource) {
-				l.script("r1", Activate, fails, quick)
-				l.sleep(minute + 2*time.Second)
-				l.do(Hold, "r1")
-				l.is("r1", "held")
-				other := slot("r1", -2*time.Second, 10*hour, "sw2")
-				src.says(other)
-				l.loads(0, 1, 0, 0)
-				l.is("r1", "held")
-				waits := l.add(NewJob{Locks: []string{"sw1"}})
-				l.is(waits, "waiting") // half a lab is on it
-				l.do(ev, "r1")
-				l.sleep(minute)
-				l.is("r1", "active")
-				l.is(waits, "succeeded")
-				l.ran("r1.activate.1 r1.deactivate.1 r1.activate.2 1.activate.1")
-				if got := l.get("r1").Held; !slices.Equal(got, []string{"sw2"}) {
-					l.t.Errorf("it holds %q", got)
-				}
-			})
-		})
-	}
+	announced(t, nil, one(minute, 10*hour, "sw1"), func(l *lab, src *fakeSource) {
+		l.script("r1", Activate, fails, quick)
+		l.sleep(minute + 2*time.Second)
+		l.do(Hold, "r1")
+		l.is("r1", "held")
+		src.says(slot("r1", -2*time.Second, 10*hour, "sw2"))
+		l.loads(0, 1, 0, 0)
+		l.is("r1", "held")
+		waits := l.add(NewJob{Locks: []string{"sw1"}})
+		l.is(waits, "waiting") // half a lab is on it
+		if _, err := l.e.Do(context.Background(), admin, "r1", RunNow, ""); !errors.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "release it") {
+			l.t.Errorf("run: %v", err)
+		}
+		l.do(Release, "r1")
+		l.sleep(minute)
+		l.is("r1", "active")
+		l.is(waits, "succeeded")
+		l.ran("r1.activate.1 r1.deactivate.1 r1.activate.2 1.activate.1")
+		if got := l.get("r1").Held; !slices.Equal(got, []string{"sw2"}) {
+			l.t.Errorf("it holds %q", got)
+		}
+	})
 }

@@ -81,8 +81,15 @@ func next(s State, e Event, f facts) (State, bool) {
 	switch s {
 	case Scheduled:
 		switch e {
-		case Due, RunNow:
-			return started(f), true
+		case Due:
+			if f.dirty && f.fresh { // what was half done belongs to the slot as it was
+				return Deactivating, true
+			}
+			return Waiting, true
+		case RunNow:
+			if !f.dirty || !f.fresh {
+				return Waiting, true
+			}
 		case Hold:
 			return Held, true
 		case Cancel, Remove, Miss, Over:
@@ -98,7 +105,9 @@ func next(s State, e Event, f facts) (State, bool) {
 			}
 			return Scheduled, true
 		case RunNow:
-			return started(f), true
+			if !f.dirty || !f.fresh {
+				return Waiting, true
+			}
 		case Cancel, Remove, Over, Miss:
 			return undo(f), true
 		case Move:
@@ -208,15 +217,6 @@ func nextActivating(e Event, f facts) (State, bool) {
 	return Activating, false
 }
 
-// started is where an activation goes whose time has come. What was half done when it was
-// held belongs to the slot as it was then.
-func started(f facts) State {
-	if f.dirty && f.fresh {
-		return Deactivating
-	}
-	return Waiting
-}
-
 // undo is where an activation goes that is over before it was active.
 func undo(f facts) State {
 	if f.slot && f.dirty {
@@ -256,6 +256,8 @@ func refusal(s State, e Event, slot bool) string {
 		hint = "; only what has not started can be held, cancel stops what runs"
 	case e == Release:
 		hint = "; only held ones can be released"
+	case e == RunNow && (s == Scheduled || s == Held):
+		hint = "; it was changed after it had been begun, which is to be undone first: release it if it is held"
 	case e == RunNow:
 		hint = "; it runs already"
 	}
