@@ -44,6 +44,7 @@ type Caller struct {
 	UID  int    // -1 when not known, as over TCP without a user for the token
 	GID  int    // -1 when not known
 	PID  int    // of the process that connected over a Unix socket; 0 when not known
+	Conn uint64 // tells a connection over a Unix socket from the others; 0 when not known
 	Via  string // how he came: "unix", "tcp 127.0.0.1:4711", "tls ...", "token ops"
 
 	// Anonymous is who is known by where he comes from only: neither by a uid, nor

@@ -73,7 +73,7 @@ func (i *identities) of(c control.Caller) (*activation.Identity, error) {
 			id.GID = c.GID
 		}
 	}
-	had, err := i.limits.of(c.PID, c.UID)
+	had, err := i.limits.of(peer{c.PID, c.Conn}, c.UID)
 	if err != nil {
 		return nil, err
 	}

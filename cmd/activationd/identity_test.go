@@ -55,7 +55,7 @@ func TestLimitsOf(t *testing.T) {
 	}
 	var known limits
 	for range 2 { // the second time it is remembered
-		if had, err := known.of(pid, uid); err != nil || len(had.limits) == 0 || had.noNewPrivs {
+		if had, err := known.of(peer{pid, 1}, uid); err != nil || len(had.limits) == 0 || had.noNewPrivs {
 			t.Errorf("of = %+v, %v", had, err)
 		}
 	}
@@ -65,6 +65,14 @@ func TestLimitsOf(t *testing.T) {
 	_ = cmd.Wait() // read fails
 	if _, err := restraintsOf(pid, uid, own); !errors.Is(err, fault.Denied) {
 		t.Errorf("of a process that has gone: %v, want denied", err)
+	}
+	if _, err := known.of(peer{pid, 1}, uid); err != nil {
+		t.Errorf("what it asked before it went: %v", err)
+	}
+	for _, other := range []peer{{pid, 2}, {pid, 0}} {
+		if _, err := known.of(other, uid); !errors.Is(err, fault.Denied) {
+			t.Errorf("over another connection: %v, want denied", err)
+		}
 	}
 	if had, err := restraintsOf(0, uid, own); err != nil || had.limits != nil || had.noNewPrivs {
 		t.Errorf("of one that cannot be seen: %+v, %v", had, err)

@@ -28,11 +28,17 @@ type restraints struct {
 }
 
 // limits remembers the restraints of processes that submit: a busy one does so
-// thousands of times in a second. The zero limits knows none.
+// thousands of times in a second, over one connection. Over another one it may be under
+// others, or another process. The zero limits knows none.
 type limits struct {
 	mu    sync.Mutex
 	own   *[len(limitNames)]Rlimit
-	known map[int]knownRestraints // by pid
+	known map[peer]knownRestraints
+}
+
+type peer struct {
+	pid  int
+	conn uint64 // 0: not known, and not remembered
 }
 
 type knownRestraints struct {
@@ -41,12 +47,12 @@ type knownRestraints struct {
 	until time.Time
 }
 
-// of is restraintsOf, or what that returned within the last seconds. If the number is
-// another process's by now, it is one of the same user's.
-func (l *limits) of(pid, uid int) (restraints, error) {
+// of is restraintsOf, or what that returned within the last seconds for the same
+// connection.
+func (l *limits) of(from peer, uid int) (restraints, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if k, ok := l.known[pid]; ok && k.uid == uid && time.Now().Before(k.until) {
+	if k, ok := l.known[from]; ok && from.conn != 0 && k.uid == uid && time.Now().Before(k.until) {
 		return k.had, nil
 	}
 	if l.own == nil {
@@ -56,14 +62,14 @@ func (l *limits) of(pid, uid int) (restraints, error) {
 		}
 		l.own = &own
 	}
-	had, err := restraintsOf(pid, uid, *l.own)
+	had, err := restraintsOf(from.pid, uid, *l.own)
 	if err != nil {
 		return restraints{}, err
 	}
 	if l.known == nil || len(l.known) > 1000 {
-		l.known = make(map[int]knownRestraints)
+		l.known = make(map[peer]knownRestraints)
 	}
-	l.known[pid] = knownRestraints{uid, had, time.Now().Add(userMemory)}
+	l.known[from] = knownRestraints{uid, had, time.Now().Add(userMemory)}
 	return had, nil
 }
 

@@ -7,10 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"syscall"
 	"time"
 
@@ -31,7 +32,7 @@ const maxSocketPath = 107
 // consumes, and the rest itself. The caller closes them; on an error none is
 // open. Call it with the store open, so that of two daemons with one state
 // directory the second fails at the store's lock.
-func openListeners(ctx context.Context, c *Config, inherited []*os.File) (open []listener, err error) {
+func openListeners(ctx context.Context, c *Config, inherited []*os.File, log *slog.Logger) (open []listener, err error) {
 	defer func() {
 		if err != nil {
 			closeDoors(open)
@@ -77,18 +78,18 @@ func openListeners(ctx context.Context, c *Config, inherited []*os.File) (open [
 		}
 		open = append(open, listener{Listener: l, Listen: conf})
 	}
-	return open, wrapTLS(open)
+	return open, wrapTLS(open, log)
 }
 
 // wrapTLS puts TLS around the listeners that are to speak it.
-func wrapTLS(open []listener) error {
+func wrapTLS(open []listener, log *slog.Logger) error {
 	for i := range open {
 		if t := open[i].Listen.TLS; t != nil {
 			conf, err := t.config()
 			if err != nil {
 				return fmt.Errorf("listen %s: %w", open[i].Addr(), err)
 			}
-			open[i].Listener = tls.NewListener(open[i].Listener, t.renewed(conf))
+			open[i].Listener = tls.NewListener(open[i].Listener, t.renewed(conf, log))
 		}
 	}
 	return nil
@@ -192,16 +193,23 @@ func removeStale(ctx context.Context, path string) error {
 
 // renewed returns a configuration that has the files read for each connection, so that
 // renewed certificates need no restart. As long as they cannot be read, as while they are
-// written, those that were read last hold.
-func (t *TLS) renewed(conf *tls.Config) *tls.Config {
-	var last atomic.Pointer[tls.Config]
-	last.Store(conf)
+// written, those that were read last hold; why is logged, once.
+func (t *TLS) renewed(conf *tls.Config, log *slog.Logger) *tls.Config {
+	var mu sync.Mutex
+	last, told := conf, ""
 	first := conf.Clone()
 	first.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		if now, err := t.config(); err == nil {
-			last.Store(now)
+		now, err := t.config()
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case err == nil:
+			last, told = now, ""
+		case err.Error() != told:
+			told = err.Error()
+			log.Error("the certificate cannot be read; the one that was read last is shown on", "file", t.Certificate, "err", err)
 		}
-		return last.Load(), nil
+		return last, nil
 	}
 	return first
 }

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"log/slog"
 	"math/big"
 	"net"
 	"os"
@@ -97,7 +98,7 @@ func TestInheritedSockets(t *testing.T) {
 		Tokens: "tokens",
 		Listen: []Listen{{Address: fromSystemd + "lab", User: "lab"}, {Address: address, Role: "viewer"}, {Address: "127.0.0.1:0", Role: "none"}},
 	}
-	open, err := openListeners(t.Context(), c, []*os.File{unixFile, byAddress, byName, other})
+	open, err := openListeners(t.Context(), c, []*os.File{unixFile, byAddress, byName, other}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +149,7 @@ func TestInheritedSocketsRefused(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.config.Socket.Path = filepath.Join(t.TempDir(), "ctl")
-			open, err := openListeners(t.Context(), &tt.config, tt.files)
+			open, err := openListeners(t.Context(), &tt.config, tt.files, slog.New(slog.DiscardHandler))
 			if err == nil || !strings.Contains(err.Error(), tt.want) || !errors.Is(err, fault.Invalid) {
 				t.Errorf("openListeners = %v, want %q", err, tt.want)
 			}
@@ -174,7 +175,8 @@ func TestListenerSpeaksTLS(t *testing.T) {
 		Socket: Socket{Path: filepath.Join(dir, "ctl"), Mode: 0o600},
 		Listen: []Listen{{Address: "127.0.0.1:0", TLS: &TLS{Certificate: certificate, Key: key, ClientCA: certificate}}},
 	}
-	open, err := openListeners(t.Context(), c, nil)
+	var logged strings.Builder
+	open, err := openListeners(t.Context(), c, nil, slog.New(slog.NewTextHandler(&logged, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,6 +231,9 @@ func TestListenerSpeaksTLS(t *testing.T) {
 	}
 	if err := awaited(t, "third client", served); err == nil {
 		t.Error("the old certificate is not served with its key")
+	}
+	if strings.Count(logged.String(), "c.pem") != 1 {
+		t.Errorf("the log is to tell it: %q", logged.String())
 	}
 	if err := os.Rename(renewed, certificate); err != nil {
 		t.Fatal(err)

@@ -50,7 +50,7 @@ func serve(ctx context.Context, d *daemon) error {
 			d.log.Error("closing the store", "err", err)
 		}
 	}()
-	doors, err := openListeners(ctx, d.Config, d.Inherited)
+	doors, err := openListeners(ctx, d.Config, d.Inherited, d.log)
 	if err != nil {
 		return err
 	}

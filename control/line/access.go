@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os/user"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 
 	"activationd/control"
@@ -17,6 +18,7 @@ import (
 // UnixPeers returns an authentication for [Server.Serve] of a Unix socket's
 // peers: by their uid, as the kernel noted it when they connected.
 func UnixPeers(role func(uid uint32) control.Role) func(net.Conn) (control.Caller, error) {
+	var conns atomic.Uint64
 	return func(conn net.Conn) (control.Caller, error) {
 		c, ok := conn.(*net.UnixConn)
 		if !ok {
@@ -28,7 +30,7 @@ func UnixPeers(role func(uid uint32) control.Role) func(net.Conn) (control.Calle
 		}
 		caller := control.Caller{
 			Role: role(cred.Uid), UID: int(cred.Uid), GID: int(cred.Gid),
-			Name: "#" + strconv.Itoa(int(cred.Uid)), PID: int(cred.Pid),
+			Name: "#" + strconv.Itoa(int(cred.Uid)), PID: int(cred.Pid), Conn: conns.Add(1),
 			Via: fmt.Sprintf("unix pid %d", cred.Pid),
 		}
 		if u, err := user.LookupId(strconv.Itoa(caller.UID)); err == nil {

@@ -53,7 +53,7 @@ func TestUnixPeer(t *testing.T) {
 	if got, want := talk(t, ln, "ping\n"), "200 OK name="+name+"\n.\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	want := control.Caller{Role: control.Viewer, Name: name, UID: me, GID: os.Getgid(), PID: os.Getpid(), Via: fmt.Sprintf("unix pid %d", os.Getpid())}
+	want := control.Caller{Role: control.Viewer, Name: name, UID: me, GID: os.Getgid(), PID: os.Getpid(), Conn: 1, Via: fmt.Sprintf("unix pid %d", os.Getpid())}
 	if got := <-callers; got != want {
 		t.Errorf("the caller is %+v, want %+v", got, want)
 	}

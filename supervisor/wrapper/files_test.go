@@ -3,9 +3,11 @@ package wrapper
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -198,8 +200,9 @@ func TestSaveConfigIsReadOnly(t *testing.T) {
 		}
 	}
 	const nobody = 65534
-	for name, mode := range map[string]os.FileMode{"a/b/c/d/e": 0, "a/b/c/d": 0, "a/b/c": 0o500, "a/b": 0o500, "a": 0o500} {
-		if err := os.Chmod(filepath.Join(from, name), mode); err != nil {
+	modes := map[string]os.FileMode{"a/b/c/d/e": 0, "a/b/c/d": 0, "a/b/c": 0o500, "a/b": 0o500, "a": 0o500}
+	for _, name := range slices.Backward(slices.Sorted(maps.Keys(modes))) { // the deepest first, while it can be reached
+		if err := os.Chmod(filepath.Join(from, name), modes[name]); err != nil {
 			t.Fatal(err)
 		}
 	}

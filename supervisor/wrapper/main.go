@@ -173,6 +173,9 @@ func (w *run) prepare() (c *child, failure string) {
 		return nil, errnoText("pipe", err)
 	}
 	w.pipe, c.out = p[0], p[1]
+	if w.spec.UID > 0 { // so that it can open /dev/stderr
+		_ = syscall.Fchown(c.out, w.spec.UID, -1)
+	}
 	return c, ""
 }
 
