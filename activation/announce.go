@@ -286,7 +286,7 @@ func (r *Record) announced(e *Engine, t *txn, src *reading, res *reservation.Res
 // to it comes first.
 func (e *Engine) devicesOf(t *txn, r *Record) {
 	own := e.nodesOf(t, r, "source")
-	if len(r.Devices) > 0 && !r.Linked && !slices.Equal(r.Devices, own) {
+	if len(r.Devices) > 0 && !r.Linked && !slices.Equal(slices.Sorted(slices.Values(r.Devices)), own) {
 		return
 	}
 	r.Devices, r.Linked = own, t.topology(r.ID, "link") != nil

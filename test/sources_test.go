@@ -427,7 +427,9 @@ wiring: [h1:eth1 -- sw:p1, h2:eth1 -- sw:p2]
 	d.write("lab.yaml", "reservations:\n"+reservation("fits", 1, "label: a", "eth1")+reservation("unfit", 2, "label: b", "eth7")+
 		reservation("own", 3, "activate: [/bin/true]", "eth7"), 0o644)
 	d.start()
+	d.must("reload")
 	got := d.must("reload", "--force")
+	d.must("reload")
 	if strings.Count(got, "notice") != 1 || !strings.Contains(got, "unfit: its topology does not fit the laboratory, and atctl lab will refuse it: ") || !strings.Contains(got, "h2:eth7") {
 		t.Errorf("atctl reload says\n%s", got)
 	}

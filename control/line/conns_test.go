@@ -153,7 +153,7 @@ func TestTooManyConnections(t *testing.T) {
 func TestShares(t *testing.T) {
 	ln := unixListener(t)
 	var who atomic.Pointer[control.Caller]
-	serve(t, &line.Server{Limits: line.Limits{Conns: 8}}, ln, func(net.Conn) (control.Caller, error) { return *who.Load(), nil })
+	serve(t, &line.Server{Limits: line.Limits{Conns: 8}, Token: secretIs("operator", control.Operator)}, ln, func(net.Conn) (control.Caller, error) { return *who.Load(), nil })
 	come := func(uid int, role control.Role) (net.Conn, string) {
 		t.Helper()
 		who.Store(&control.Caller{Role: role, UID: uid})
@@ -181,14 +181,22 @@ func TestShares(t *testing.T) {
 			conns = append(conns, c)
 		}
 	}
-	for _, c := range conns[:3] {
+	for _, c := range append(conns[:3:3], conns[6:]...) {
 		send(t, c, "quit\n")
 		reply(t, c)
 	}
+	send(t, conns[3], "token\ntoken:operator\n\n") // makes room, too
+	reply(t, conns[3])
 	deadline := time.Now().Add(hang)
-	for got := ""; !strings.HasPrefix(got, "200"); { // the server may not have counted them off yet
-		if _, got = come(2, control.Submitter); time.Now().After(deadline) {
-			t.Fatalf("no room after three have gone: %q", got)
+	for more := 0; more < 4; { // the server may not have counted them off yet
+		c, got := come(10+more/3, control.Submitter)
+		if strings.HasPrefix(got, "200") {
+			more++
+		} else if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no room after six have gone: %d, %q", more, got)
 		}
 	}
 }

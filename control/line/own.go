@@ -54,6 +54,9 @@ func (s *session) own(req *request) error {
 			return err
 		}
 		s.token = given.Token
+		if c.Role >= control.Operator { // his connection is in nobody's way
+			s.give()
+		}
 		return s.finish(200, fmt.Sprintf("OK name=%s role=%s", c.Name, c.Role))
 	case "quit":
 		if err := s.finish(200, "OK"); err != nil {

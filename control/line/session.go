@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,7 @@ type session struct {
 	token  string // with which he said who he is
 	roles  uint64 // when that was looked at
 	auth   func(net.Conn) (control.Caller, error)
+	give   func() // gives back his share of the connections
 	in     reader
 	out    *bufio.Writer
 	json   *json.Encoder // writes to out
@@ -60,12 +62,12 @@ func (l *listening) serve(ctx context.Context, conn net.Conn, authenticate func(
 		}
 		return 0
 	}
-	give, open := l.shares.take(caller)
+	give, open := l.shares.take(caller, conn.RemoteAddr())
 	if give == nil {
 		return open
 	}
-	defer give()
-	s := &session{listening: l, conn: conn, caller: caller, roles: roles, auth: authenticate}
+	s := &session{listening: l, conn: conn, caller: caller, roles: roles, auth: authenticate, give: sync.OnceFunc(give)}
+	defer s.give()
 	s.out = bufio.NewWriterSize(timedWriter{conn, l.lim.Write}, 8<<10)
 	s.json = json.NewEncoder(s.out)
 	s.json.SetEscapeHTML(false)

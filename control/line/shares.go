@@ -2,6 +2,7 @@ package line
 
 import (
 	"fmt"
+	"net"
 	"sync"
 
 	"activationd/control"
@@ -19,11 +20,15 @@ type shares struct {
 
 // take counts a connection of a caller. If there is room for it, give has to be called
 // when it is over; else n is how many are open.
-func (s *shares) take(c control.Caller) (give func(), n int) {
+// Who he is over TCP without a certificate is where he comes from.
+func (s *shares) take(c control.Caller, from net.Addr) (give func(), n int) {
 	if c.Role >= control.Operator {
 		return func() {}, 0
 	}
 	who := fmt.Sprintf("%d %s", c.UID, c.Name)
+	if host, _, err := net.SplitHostPort(from.String()); err == nil && c.Anonymous {
+		who += " " + host
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n := s.of[who]; n >= max(1, s.most/2) {
