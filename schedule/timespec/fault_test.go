@@ -56,6 +56,10 @@ func (d difference) refusedByUs() string {
 		return "1900 added to a year"
 	case past && strings.Contains(d.text, "-") && at.AddDate(-1, 0, 0).Before(d.now):
 		return "subtracted into next year"
+	case past && strings.Contains(d.text, "-") && at.AddDate(-1, 0, -1).Before(d.now) && d.now.YearDay() > 57 && d.now.YearDay() < 64:
+		return "subtracted into next year" // and by a day more, as its February is another
+	case past && elapsing.MatchString(d.text) && at.Sub(d.now) < 3*time.Hour && d.changes(d.now.Add(-24*time.Hour), d.now):
+		return "minutes or hours over a change of the clocks"
 	}
 	return ""
 }
@@ -82,8 +86,10 @@ func (d difference) refusedByAt() string {
 		return "utc"
 	case past && d.ours.Sub(d.now) < 3*time.Hour && d.changes(d.now.Add(-24*time.Hour), d.ours.Add(3*time.Hour)):
 		return "change of the clocks close to now"
-	case past && elapsing.MatchString(d.text) && d.ours.Sub(d.now) <= 24*time.Hour && d.changes(d.now, d.ours):
+	case past && elapsing.MatchString(d.text) && d.ours.Sub(d.now) <= 24*time.Hour && d.changes(d.now.Add(-3*time.Hour), d.ours):
 		return "over today, with hours and a change of the clocks"
+	case past && d.special() && d.ours.Sub(d.now) < time.Hour && d.changes(d.now.Add(-365*24*time.Hour), d.ours):
+		return "days over a change of the clocks that is special"
 	}
 	return ""
 }
@@ -99,6 +105,10 @@ func (d difference) another() string {
 	switch {
 	case by == day && d.utc():
 		return "utc"
+	case strings.Contains(d.text, "-") && at.AddDate(-1, 0, 0).Equal(d.ours):
+		return "subtracted into next year"
+	case by <= 3*day && otherYear && d.ours.Month() <= time.March && strings.Contains(strings.ToLower(d.text), "month"):
+		return "another year's February"
 	case aDay && elapsing.MatchString(d.text) && d.ours.Day() == d.now.Day() && d.ours.Sub(d.now) > day:
 		return "hours to the same day of another month"
 	case aDay && otherYear && d.ours.Month() <= time.March:
@@ -116,10 +126,10 @@ func (d difference) another() string {
 	}
 	y, m, dd := d.now.Date()
 	today := time.Date(y, m, dd, d.ours.Hour(), d.ours.Minute(), 0, 0, d.now.Location())
-	switch zone := d.now.Location().String(); {
+	switch {
 	case elapsing.MatchString(d.text) && d.changes(from.Add(-90*day), to.Add(90*day)): // the base may be elsewhere
 		return "minutes or hours over a change of the clocks"
-	case (zone == "Europe/Dublin" || zone == "Australia/Lord_Howe") && moving.MatchString(d.text) && d.changes(from.Add(-365*day), to): // so may this one's
+	case d.special() && d.changes(from.Add(-365*day), to): // so may this one's
 		return "days over a change of the clocks that is special"
 	case d.changes(d.ours.Add(-slack), d.ours.Add(slack)), d.changes(at.Add(-slack), at.Add(slack)):
 		return "skipped or doubled"
@@ -131,6 +141,12 @@ func (d difference) another() string {
 		return "another year's summer time"
 	}
 	return ""
+}
+
+// special says whether days are moved in a zone whose summer time is not an hour more.
+func (d difference) special() bool {
+	zone := d.now.Location().String()
+	return (zone == "Europe/Dublin" || zone == "Australia/Lord_Howe") && moving.MatchString(d.text)
 }
 
 // changes says whether the clocks change between a and b.
