@@ -197,7 +197,8 @@ func (e *Engine) noteFailures(readings []*reading, rep Report) {
 const maxTold = 20
 
 // tellRejects tells those who follow along which reservations were rejected and
-// why, and what the sources say to operators: most loads nobody waits for, so nobody sees their reports. One that is
+// why, and what the sources say to operators: most loads nobody waits for, so
+// nobody sees their reports. One that is
 // as it was in the load before is not told again.
 func (e *Engine) tellRejects(rep Report) {
 	e.loader.mu.Lock()

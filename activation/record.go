@@ -218,8 +218,8 @@ func (r *Record) encode() ([]byte, error) {
 }
 
 // stateIn finds the state in a record without reading the rest, for a list that passes
-// over a month of finished ones. No text that stands before
-// it can look like it, as the quotes in a text are escaped.
+// over a month of finished ones. No text that stands before it can look like it, as
+// the quotes in a text are escaped.
 func stateIn(data []byte) State {
 	_, rest, _ := bytes.Cut(data, []byte(`"state":"`))
 	state, _, _ := bytes.Cut(rest, []byte(`"`))

@@ -70,28 +70,9 @@ const countMost = 10_000
 // nothing could run: the newest run late, as many as the rule says, the others are
 // skipped. Where none is to run late, the newest runs that is not missed yet, so
 // that no restart costs one that the night hangs on.
-// It looks at few of them, however many they are.
 func (t *txn) catchUp(r *Recurrence, s schedule.Recurrence) error {
 	most := max(1, r.CatchUp)
-	var newest []time.Time // at most one more than may run
-	var next time.Time     // the first that is to come
-	for window := time.Minute; ; window *= 4 {
-		from := t.now.Add(-window)
-		all := !from.After(r.Next)
-		if all {
-			from = r.Next.Add(-1)
-		}
-		newest = newest[:0]
-		for next = r.next(s, from); !next.IsZero() && !r.due(s, next).After(t.now); next = r.next(s, next) {
-			if len(newest) > most {
-				newest = slices.Delete(newest, 0, 1)
-			}
-			newest = append(newest, next)
-		}
-		if all || len(newest) > most {
-			break
-		}
-	}
+	newest, next := r.came(s, t.now, most+1)
 	run := newest[max(0, len(newest)-most):]
 	if r.CatchUp == 0 && len(run) > 0 && r.due(s, run[0]).Before(t.now.Add(-missedAfter)) {
 		run = nil
@@ -122,23 +103,35 @@ func (t *txn) skipHeld(r *Recurrence) error {
 		return fmt.Errorf("%s: %w: %w", r.Name, err, fault.Invalid)
 	}
 	skip := Skip{From: r.Next, To: r.Next, Reason: r.Held}
-	for window := time.Minute; ; window *= 4 { // the newest that is past
-		from := t.now.Add(-window)
+	newest, next := r.came(s, t.now, 1)
+	if len(newest) > 0 {
+		skip.To = newest[0]
+	}
+	skip.Count, skip.More = r.count(s, skip.From, skip.To)
+	r.advance(s, next)
+	return t.skip(r, skip)
+}
+
+// came returns the newest occurrences from r.Next on that were due until now, at most so
+// many, and the first that is to come. It looks at few, however many there were.
+func (r *Recurrence) came(s schedule.Recurrence, now time.Time, most int) (newest []time.Time, next time.Time) {
+	for window := time.Minute; ; window *= 4 {
+		from := now.Add(-window)
 		all := !from.After(r.Next)
 		if all {
 			from = r.Next.Add(-1)
 		}
-		found := false
-		for at := r.next(s, from); !at.IsZero() && !r.due(s, at).After(t.now); at = r.next(s, at) {
-			skip.To, found = at, true
+		newest = newest[:0]
+		for next = r.next(s, from); !next.IsZero() && !r.due(s, next).After(now); next = r.next(s, next) {
+			if len(newest) == most {
+				newest = slices.Delete(newest, 0, 1)
+			}
+			newest = append(newest, next)
 		}
-		if all || found {
-			break
+		if all || len(newest) == most {
+			return newest, next
 		}
 	}
-	skip.Count, skip.More = r.count(s, skip.From, skip.To)
-	r.advance(s, r.next(s, skip.To))
-	return t.skip(r, skip)
 }
 
 // count counts the occurrences from one to another; more than countMost only

@@ -3,6 +3,7 @@ package test
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -157,4 +158,48 @@ func (d *daemon) eventsUntil(uid int, id, state string) (text string) {
 		d.t.Fatalf("atctl events as %d does not tell that %s is %s:\n%s", uid, id, state, text)
 	}
 	return text
+}
+
+// TestRoleIsTakenAway wants who is no operator any more to be none on the connection that
+// he has, either.
+func TestRoleIsTakenAway(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	needProgram(t, "setpriv", "socat")
+	d := newDaemon(t, "access: {operators: [games]}\n")
+	d.start()
+	cmd := exec.CommandContext(t.Context(), "setpriv", fmt.Sprintf("--reuid=%d", games), fmt.Sprintf("--regid=%[1]d", games), "--clear-groups",
+		"socat", "-", "UNIX-CONNECT:"+d.socket)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Wait() }()
+	defer func() { _ = in.Close() }()
+	lines := bufio.NewScanner(out)
+	ask := func(want string) {
+		t.Helper()
+		if _, err := io.WriteString(in, "reload\n\n"); err != nil {
+			t.Fatal(err)
+		}
+		if !lines.Scan() || !strings.HasPrefix(lines.Text(), want) {
+			t.Errorf("reload: %q, want %s", lines.Text(), want)
+		}
+		for lines.Text() != "." {
+			if !lines.Scan() {
+				t.Fatal("the connection was closed")
+			}
+		}
+	}
+	ask("200")
+	d.write("config.yaml", "access: {operators: []}\n", 0o644)
+	d.must("reload")
+	ask("403")
 }

@@ -17,22 +17,22 @@ import (
 )
 
 // systemdInit becomes a systemd of its own, in namespaces of its own: nothing of
-// the machine's is touched. $0 is the place, which it sees as /run/work; $1 is
+// the machine's is touched. $0 is the place, which it sees as /run/lab; $1 is
 // the cgroup that it gets.
 const systemdInit = `set -e
 mount --make-rprivate /
 mount -t tmpfs tmpfs /mnt
-mkdir /mnt/work
-mount --bind "$0" /mnt/work
+mkdir /mnt/lab
+mount --bind "$0" /mnt/lab
 mount -t tmpfs tmpfs /run
-mkdir /run/work
-mount --bind /mnt/work /run/work
-umount /mnt/work /mnt
+mkdir /run/lab
+mount --bind /mnt/lab /run/lab
+umount /mnt/lab /mnt
 for dir in /tmp /var/tmp /var/lib /var/log; do mount -t tmpfs tmpfs $dir; done
 umount -R /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mkdir -p /run/systemd/system/basic.target.wants
-cp /run/work/units/* /run/systemd/system
+cp /run/lab/units/* /run/systemd/system
 ln -s ../booted.service /run/systemd/system/basic.target.wants/booted.service
 export container=test
 exec /lib/systemd/systemd --system --unit=basic.target --log-target=null
@@ -110,9 +110,9 @@ func (d *daemon) prepareUnits(b *beacon) {
 		if err != nil {
 			d.t.Fatal(err)
 		}
-		d.write("units/"+name, strings.ReplaceAll(string(data), "/usr/bin/", "/run/work/bin/"), 0o644)
+		d.write("units/"+name, strings.ReplaceAll(string(data), "/usr/bin/", "/run/lab/bin/"), 0o644)
 	}
-	d.write("units/booted.service", "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo $$$$ >/run/work/shared/"+filepath.Base(b.path)+"'\n", 0o644)
+	d.write("units/booted.service", "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo $$$$ >/run/lab/shared/"+filepath.Base(b.path)+"'\n", 0o644)
 }
 
 // end ends everything in the machine.
@@ -144,7 +144,7 @@ func (m *machine) end() {
 func (m *machine) try(argv ...string) output {
 	m.t.Helper()
 	return m.run("", append([]string{"nsenter", "-t", strconv.Itoa(m.init), "-a", "env", "-u", "ACTIVATIOND_SOCKET",
-		"PATH=/run/work/bin:" + os.Getenv("PATH")}, argv...)...)
+		"PATH=/run/lab/bin:" + os.Getenv("PATH")}, argv...)...)
 }
 
 func (m *machine) do(argv ...string) string {
@@ -172,7 +172,7 @@ func TestSystemd(t *testing.T) {
 	t.Parallel()
 	m := bootSystemd(t)
 	b := m.beacon()
-	inside := "/run/work/shared/" + filepath.Base(b.path)
+	inside := "/run/lab/shared/" + filepath.Base(b.path)
 	m.do("systemctl", "start", "activationd") // returns when it has said READY=1
 	if s := m.state(); s.Guard != "cgroup" || s.StateDir != "/var/lib/activationd" || s.RuntimeDir != "/run/activationd" {
 		t.Errorf("status is %+v, want the cgroup guard and systemd's directories", s)
@@ -187,7 +187,7 @@ func TestSystemd(t *testing.T) {
 	}
 
 	// A restart, a crash and a stop: the run goes on under the same wrapper.
-	job := m.do("atctl", "add", "--", "sh", "-c", "echo up >"+inside+"; setsid sleep 300 & while ! [ -e /run/work/shared/enough ]; do sleep 0.1; done; exit 5")
+	job := m.do("atctl", "add", "--", "sh", "-c", "echo up >"+inside+"; setsid sleep 300 & while ! [ -e /run/lab/shared/enough ]; do sleep 0.1; done; exit 5")
 	b.next()
 	script := m.scriptOf(job)
 	for _, how := range []string{"restart", "crash", "stop"} {
@@ -305,7 +305,7 @@ func TestSystemdWatchdog(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.do("mkdir", "/run/systemd/system/activationd.service.d")
-	m.do("cp", "/run/work/units/watchdog.conf", "/run/systemd/system/activationd.service.d")
+	m.do("cp", "/run/lab/units/watchdog.conf", "/run/systemd/system/activationd.service.d")
 	m.do("systemctl", "daemon-reload")
 	m.do("systemctl", "start", "activationd")
 	before := m.state().PID

@@ -40,7 +40,8 @@ func (l *LoadAverage) UnmarshalText(text []byte) error {
 var errNotAllowed = fmt.Errorf("at.allow and at.deny do not let this user use at: %w", fault.Denied)
 
 // mayAt tells whether a caller may use at(1). As with at, root always may, and so
-// may whom the daemon belongs to; others if at.allow has their names, or, when there is no such file, if at.deny has
+// may whom the daemon belongs to; others if at.allow has their names, or, when
+// there is no such file, if at.deny has
 // not; if there is neither, they may not.
 func (c *core) mayAt(caller control.Caller) error {
 	if caller.UID == 0 || caller.UID == c.surroundings.uid {

@@ -19,8 +19,7 @@ type shares struct {
 }
 
 // take counts a connection of a caller. If there is room for it, give has to be called
-// when it is over; else n is how many are open.
-// Who he is over TCP without a certificate is where he comes from.
+// when it is over; else n is how many are open. Who he is over TCP without a certificate is where he comes from.
 func (s *shares) take(c control.Caller, from net.Addr) (give func(), n int) {
 	if c.Role >= control.Operator {
 		return func() {}, 0
