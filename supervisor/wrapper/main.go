@@ -300,6 +300,10 @@ func (w *run) leaveReader() {
 		st.Size = 0
 	}
 	most := uint64(st.Size) + laterMost // the first cat ends at that size
+	var own syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_FSIZE, &own) == nil {
+		most = min(most, own.Max) // without root it cannot be more
+	}
 	reader.Limits = []Limit{{Name: "fsize", Soft: most, Hard: most}, {Name: "core"}}
 	c, err := newChild(&reader)
 	if err == nil {
