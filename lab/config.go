@@ -207,38 +207,6 @@ func (d *dialect) lacks(want, running []*block, path string) []string {
 	return out
 }
 
-// parseSets reads a configuration of "set ..." lines.
-func (d *dialect) parseSets(text string) (lines []string) {
-	for raw := range strings.Lines(text) {
-		l := strings.TrimSpace(raw)
-		if l != "" && l[0] != '#' && !matches(d.volatile, l) && !slices.Contains(lines, l) {
-			lines = append(lines, l)
-		}
-	}
-	return lines
-}
-
-// changeSets returns what leads from one configuration of "set" lines to another.
-func changeSets(from, to []string) []string {
-	var out []string
-	for _, l := range slices.Backward(from) {
-		if !slices.Contains(to, l) {
-			out = append(out, "delete "+afterWord(l))
-		}
-	}
-	for _, l := range to {
-		if !slices.Contains(from, l) {
-			out = append(out, l)
-		}
-	}
-	return out
-}
-
-func afterWord(l string) string {
-	_, rest, _ := strings.Cut(l, " ")
-	return rest
-}
-
 // A nodePlan is what a startup-config becomes.
 type nodePlan struct {
 	apply, undo    []string
@@ -262,13 +230,7 @@ func (d *dialect) plan(n *Node) (p nodePlan, err error) {
 		bs := parseConfig(n.Config, d.volatile)
 		return nodePlan{apply: d.render(bs, 0), undo: d.undo(bs, 0)}, nil
 	case setStyle:
-		sets := d.parseSets(n.Config)
-		for _, l := range sets {
-			if !strings.HasPrefix(l, "set ") {
-				return p, fmt.Errorf("%s: startup-config: %.80q: is not a line as in set system ...; write it as \"show configuration | display set\" does", n.Name, l)
-			}
-		}
-		return nodePlan{apply: sets, undo: changeSets(sets, nil)}, nil
+		return d.planSets(n)
 	default:
 		return d.planCommands(n, where)
 	}
@@ -307,8 +269,7 @@ func (d *dialect) missing(lines []string, running string) []string {
 	if d.style == indented {
 		return d.lacks(parseConfig(want, nil), parseConfig(running, d.volatile), "")
 	}
-	has := d.parseSets(running)
-	return slices.DeleteFunc(d.parseSets(want), func(l string) bool { return slices.Contains(has, l) || matches(d.unshown, l) })
+	return d.missingSets(want, running)
 }
 
 // between returns the lines that lead from one running configuration to another.
