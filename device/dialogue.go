@@ -296,16 +296,8 @@ func split(out string) []string {
 	return strings.Split(out, "\n")
 }
 
-// dialTCP connects by TCP, with telnet or RFC 2217 on it or bare.
-func dialTCP(ctx context.Context, a address, tr *Transcript) (io.ReadWriteCloser, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", a.host)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		return nil, fmt.Errorf("%w: %w", err, fault.Unavailable)
-	}
-	dialled(conn)
+// overTCP speaks telnet or RFC 2217 on a connection, or leaves it bare.
+func overTCP(ctx context.Context, conn *net.TCPConn, a address, tr *Transcript) (io.ReadWriteCloser, error) {
 	if a.scheme == "tcp" {
 		return conn, nil
 	}

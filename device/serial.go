@@ -37,17 +37,25 @@ func openSerial(path string, l lineSettings) (*serialWire, error) {
 		_ = f.Close()
 		return nil, fmt.Errorf("%s: %w: %w", path, err, fault.Invalid)
 	}
-	return &serialWire{f}, nil
+	return &serialWire{File: f}, nil
 }
 
 // A serialWire is a serial line that was opened.
-type serialWire struct{ *os.File }
+type serialWire struct {
+	*os.File
+
+	ended bool // well: what was written last may still be on its way
+}
 
 // Close leaves the line to others, also where another process has it open still: else
-// nobody could open it until that one closes it.
+// nobody could open it until that one closes it. What waits to be sent is forgotten, unless
+// the session ended well: the kernel would go on sending it, for up to 30 s.
 func (w *serialWire) Close() error {
 	if raw, err := w.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) {
+			if !w.ended {
+				_ = unix.IoctlSetInt(int(fd), unix.TCFLSH, unix.TCOFLUSH)
+			}
 			_ = unix.IoctlSetInt(int(fd), unix.TIOCNXCL, 0) // the line may be gone
 		})
 	}
@@ -61,6 +69,10 @@ func setSerial(fd int, l lineSettings) error {
 	}
 	if err := unix.IoctlSetInt(fd, unix.TIOCEXCL, 0); err != nil {
 		return fmt.Errorf("can't have it alone: %w", err)
+	}
+	// What waits to be sent is somebody else's, too. To set the line could let it go on.
+	if err := unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCOFLUSH); err != nil {
+		return fmt.Errorf("does not forget what was to be sent: %w", err)
 	}
 	t.Iflag = unix.IGNBRK
 	t.Oflag, t.Lflag = 0, 0

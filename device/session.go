@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -24,6 +25,7 @@ type Session struct {
 
 	client *ssh.Client // of a shell over SSH: each command has a channel
 	link   *link       // of everything else
+	under  part        // what the bytes of either go over
 
 	term     terminal
 	mode     mode
@@ -108,10 +110,11 @@ func (s *Session) open(ctx context.Context) error {
 func (s *Session) connect(ctx context.Context, a address) error {
 	switch a.scheme {
 	case "ssh":
-		client, err := dialSSH(ctx, a.host, s.target)
+		client, conn, err := dialSSH(ctx, a.host, s.target)
 		if err != nil {
 			return err
 		}
+		s.under = conn
 		if s.dialog.Shell {
 			s.client = client
 			return nil
@@ -131,9 +134,15 @@ func (s *Session) connect(ctx context.Context, a address) error {
 		if err != nil {
 			return err
 		}
+		s.under = f
 		s.link = newLink(f, s.tr)
 	default:
-		wire, err := dialTCP(ctx, a, s.tr)
+		conn, err := dialDevice(ctx, a.host)
+		if err != nil {
+			return err
+		}
+		s.under = conn
+		wire, err := overTCP(ctx, conn, a, s.tr)
 		if err != nil {
 			return err
 		}
@@ -171,7 +180,8 @@ func (s *Session) hangUp() {
 }
 
 // Close hangs up, after it has logged out where that matters: on a line that outlives
-// the connection. It may be called again.
+// the connection. It may be called again. When the dialogue went well, what was written
+// last arrives; else what has not arrived never will.
 func (s *Session) Close() error {
 	if s.broken == nil && s.link != nil && s.loggedIn {
 		ctx, cancel := context.WithTimeout(context.Background(), politeness)
@@ -185,6 +195,16 @@ func (s *Session) Close() error {
 	}
 	if s.broken == nil {
 		s.broken = errClosed
+		ctx, cancel := context.WithTimeout(context.Background(), politeness)
+		if delivered(ctx, s.under) {
+			switch p := s.under.(type) {
+			case *net.TCPConn:
+				_ = p.SetLinger(-1) // an end, no reset; of a connection that is gone, neither
+			case *serialWire:
+				p.ended = true
+			}
+		}
+		cancel()
 	}
 	s.hangUp()
 	if s.link != nil {

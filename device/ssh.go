@@ -17,15 +17,15 @@ import (
 	"activationd/internal/fault"
 )
 
-// dialSSH connects and authenticates within ctx.
-func dialSSH(ctx context.Context, host string, t Target) (*ssh.Client, error) {
+// dialSSH connects and authenticates within ctx. It returns the connection, too.
+func dialSSH(ctx context.Context, host string, t Target) (*ssh.Client, *net.TCPConn, error) {
 	check, types, err := t.HostKeys.checker(host)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	auth, err := t.Login.methods()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	supported, old := ssh.SupportedAlgorithms(), ssh.InsecureAlgorithms()
 	if !t.OldAlgorithms {
@@ -42,24 +42,23 @@ func dialSSH(ctx context.Context, host string, t Target) (*ssh.Client, error) {
 		HostKeyAlgorithms: keyAlgorithms(append(supported.HostKeys, old.HostKeys...), types),
 	}
 	if len(config.HostKeyAlgorithms) == 0 {
-		return nil, fmt.Errorf("its host key is %v, which only old_algorithms allows: %w", types, fault.Invalid)
+		return nil, nil, fmt.Errorf("its host key is %v, which only old_algorithms allows: %w", types, fault.Invalid)
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", host)
+	conn, err := dialDevice(ctx, host)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", err, fault.Unavailable)
+		return nil, nil, err
 	}
-	dialled(conn)
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	c, channels, requests, err := ssh.NewClientConn(conn, host, config)
 	if !stop() {
 		_ = conn.Close()
-		return nil, context.Cause(ctx)
+		return nil, nil, context.Cause(ctx)
 	}
 	if err != nil {
 		_ = conn.Close()
-		return nil, sshFault(err)
+		return nil, nil, sshFault(err)
 	}
-	return ssh.NewClient(c, channels, requests), nil
+	return ssh.NewClient(c, channels, requests), conn, nil
 }
 
 // sshFault tells what an SSH handshake failed of, and what to do.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"time"
 )
 
 // Telnet's bytes: RFC 854, and the options that are known here.
@@ -363,11 +362,4 @@ func (c telnetCommand) String() string {
 		return fmt.Sprintf("SB %s % x", name, c.sub)
 	}
 	return names[c.verb] + " " + name
-}
-
-// dialled sets what every TCP connection to a device has.
-func dialled(conn net.Conn) {
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetKeepAlivePeriod(30 * time.Second) // some peers vanish; this is only how soon that is seen
-	}
 }

@@ -115,7 +115,11 @@ func dial(ctx context.Context, t *testing.T, url string) (io.ReadWriteCloser, er
 	if err != nil {
 		t.Fatal(err)
 	}
-	return dialTCP(ctx, a, transcript(t))
+	conn, err := dialDevice(ctx, a.host)
+	if err != nil {
+		return nil, err
+	}
+	return overTCP(ctx, conn, a, transcript(t))
 }
 
 func TestConverter(t *testing.T) {
