@@ -391,7 +391,7 @@ func TestKilledAnywhere(t *testing.T) {
 			for end := time.Now().Add(time.Duration(n) * 100 * time.Microsecond); time.Now().Before(end); {
 			}
 			for _, pid := range wrapper.Processes() {
-				if p, ok := wrapper.Stat(pid); ok && p.Parent == os.Getpid() && p.State != 'Z' {
+				if p, ok := wrapper.Stat(pid); ok && p.Parent == os.Getpid() && !p.Dead() {
 					_ = syscall.Kill(pid, syscall.SIGKILL) // our child: nobody else has its number
 				}
 			}

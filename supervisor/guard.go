@@ -61,6 +61,7 @@ func (s *Supervisor) makeParent() (string, error) {
 	if err := os.Mkdir(parent, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return "", err
 	}
+	s.sweepCgroups(parent)
 	if err := s.probe(parent); err != nil {
 		_ = os.Remove(parent) // unless runs of an earlier daemon are in it
 		return "", err
@@ -68,8 +69,42 @@ func (s *Supervisor) makeParent() (string, error) {
 	return parent, nil
 }
 
+// probePrefix begins the name of a cgroup in which a daemon tries whether it can
+// have cgroups.
+const probePrefix = "probe-"
+
+// sweepCgroups removes what earlier daemons left in the directory of the runs'
+// cgroups: those of daemons that were killed while they probed, and those of runs
+// that have ended, unless somebody lives in one. Who has the lock of RunsDir, as
+// the caller does, is the only one who probes here.
+func (s *Supervisor) sweepCgroups(parent string) {
+	entries, err := os.ReadDir(parent)
+	if err != nil {
+		return // it is tried again at the next start
+	}
+	for _, e := range entries {
+		dir := filepath.Join(parent, e.Name())
+		switch {
+		case !e.IsDir():
+			continue
+		case strings.HasPrefix(e.Name(), probePrefix):
+			err = wrapper.RemoveCgroup(dir)
+		default:
+			// The lock is looked at after the cgroup was seen: its run cannot begin
+			// in between.
+			if held, e := lockHeld(filepath.Join(s.config.RunsDir, e.Name())); held || e != nil || wrapper.Populated(dir) {
+				continue
+			}
+			err = wrapper.RemoveEmptyCgroup(dir)
+		}
+		if err != nil {
+			s.config.Log.Warn("an earlier daemon's cgroup cannot be removed", "path", dir, "err", err)
+		}
+	}
+}
+
 func (s *Supervisor) probe(parent string) error {
-	dir := filepath.Join(parent, fmt.Sprintf("probe-%d", os.Getpid()))
+	dir := filepath.Join(parent, fmt.Sprintf("%s%d", probePrefix, os.Getpid()))
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
@@ -82,7 +117,11 @@ func (s *Supervisor) probe(parent string) error {
 		return err
 	}
 	defer func() { _ = unix.Close(fd) }()
-	return s.try(fd)
+	err = s.try(fd)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		err = fmt.Errorf("%w; has a run made its cgroup in %s a threaded one? restart the daemon when it has ended", err, filepath.Dir(dir))
+	}
+	return err
 }
 
 // fileLimit returns the limit of open files that this process was started

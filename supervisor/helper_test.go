@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,7 +18,8 @@ import (
 // hang is how long a test waits for what must come. Nothing is asserted of it.
 const hang = 60 * time.Second
 
-var atwrap string // the real program, built once
+// Programs that are built once: the real wrapper, and testdata/firstends.
+var atwrap, firstends string
 
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
@@ -29,6 +31,10 @@ func testMain(m *testing.M) int {
 	defer func() { _ = os.RemoveAll(dir) }()
 	atwrap = filepath.Join(dir, "atwrap")
 	if out, err := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", atwrap, "activationd/cmd/atwrap").CombinedOutput(); err != nil {
+		panic(string(out))
+	}
+	firstends = filepath.Join(dir, "firstends")
+	if out, err := exec.Command("go", "build", "-o", firstends, "./testdata/firstends").CombinedOutput(); err != nil {
 		panic(string(out))
 	}
 	if err := os.Chmod(dir, 0o755); err != nil {
@@ -97,7 +103,7 @@ var key = supervisor.Key{ID: "1042@ostrava", Phase: "activate", N: 1}
 // shell is a specification that runs a shell script.
 func shell(script string) wrapper.Spec {
 	return wrapper.Spec{
-		Argv: []string{"/bin/sh", "-c", script}, Env: []string{"PATH=" + os.Getenv("PATH")},
+		Argv: []string{"/bin/sh", "-c", script}, Env: []string{"PATH=" + os.Getenv("PATH"), "FIRSTENDS=" + firstends},
 		UID: -1, GID: -1, Umask: 0o022, Grace: 10 * time.Second, LogHead: 64 << 10, LogTail: 64 << 10,
 	}
 }
@@ -178,7 +184,7 @@ func (b *bench) awaitLog(text string) {
 // marked returns the processes that carry the run's mark.
 func marked(mark string) (pids []int) {
 	for _, pid := range wrapper.Processes() {
-		if env, err := os.ReadFile(filepath.Join("/proc", itoa(pid), "environ")); err == nil && strings.Contains(string(env), mark) {
+		if strings.Contains(wrapper.Environ(pid), mark) {
 			pids = append(pids, pid)
 		}
 	}
@@ -194,6 +200,17 @@ func (b *bench) nothingLeft() {
 			status, _ := os.ReadFile(filepath.Join("/proc", itoa(pid), "stat"))
 			b.t.Errorf("left behind: %s", status)
 			_ = syscall.Kill(pid, syscall.SIGKILL) // it is this test's
+		}
+	}
+	pids, _ := os.ReadFile(filepath.Join(b.RunDir(key), "config", "pids")) // few shapes write it
+	for f := range strings.FieldsSeq(string(pids)) {
+		pid, err := strconv.Atoi(f)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if p, ok := wrapper.Stat(pid); ok && !p.Dead() {
+			b.t.Errorf("left behind: %+v", p)
+			_ = syscall.Kill(pid, syscall.SIGKILL) // likewise
 		}
 	}
 	if dirs, _ := filepath.Glob(filepath.Join(b.config.ConfigRoot, "*")); len(dirs) > 0 {

@@ -1,11 +1,9 @@
 package supervisor
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -68,12 +66,9 @@ func (r *remains) kill() (int, error) {
 	patience := time.Now().Add(huntPatience)
 	for empty := 0; ; {
 		if c := r.cgroup(); c != "" {
-			for _, pid := range cgroupProcs(c) {
-				if p, ok := wrapper.Stat(pid); ok {
-					killed[identity(p)] = true
-				}
+			for _, p := range wrapper.KillCgroup(c) {
+				killed[identity(p)] = true
 			}
-			_ = os.WriteFile(filepath.Join(c, "cgroup.kill"), []byte("1"), 0) // may be gone, may have no such file
 		}
 		found := r.find()
 		if len(found) > 0 {
@@ -125,7 +120,7 @@ func signal(p wrapper.Process, sig unix.Signal) bool {
 func (r *remains) find() []wrapper.Process {
 	var all []wrapper.Process
 	for _, pid := range wrapper.Processes() {
-		if p, ok := wrapper.Stat(pid); ok && p.State != 'Z' && p.State != 'X' {
+		if p, ok := wrapper.Stat(pid); ok && !p.Dead() {
 			all = append(all, p)
 		}
 	}
@@ -170,21 +165,7 @@ func (r *remains) mine(all []wrapper.Process, marked func(pid int) bool) []wrapp
 }
 
 func hasMark(pid int, mark string) bool {
-	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
-	return err == nil && mark != "" && bytes.Contains(append([]byte{0}, env...), []byte("\x00"+wrapper.MarkVar+"="+mark+"\x00"))
-}
-
-func cgroupProcs(dir string) (pids []int) {
-	data, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
-	if err != nil {
-		return nil
-	}
-	for f := range strings.FieldsSeq(string(data)) {
-		if n, err := strconv.Atoi(f); err == nil {
-			pids = append(pids, n)
-		}
-	}
-	return pids
+	return mark != "" && strings.Contains(wrapper.Environ(pid), "\x00"+wrapper.MarkVar+"="+mark+"\x00")
 }
 
 // saveFiles does what the wrapper did not come to do: it completes the log and

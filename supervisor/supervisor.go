@@ -250,7 +250,7 @@ func (s *Supervisor) Remove(ctx context.Context, k Key) error {
 		return fmt.Errorf("run %v has not ended: %w", k, fault.Conflict)
 	}
 	if s.cgroup != "" { // kept as long as what a script was allowed to leave behind lives
-		_ = os.Remove(filepath.Join(s.cgroup, k.String()))
+		_ = wrapper.RemoveEmptyCgroup(filepath.Join(s.cgroup, k.String()))
 	}
 	return removeTree(ctx, s.config.RunsDir, k.String())
 }
@@ -285,6 +285,7 @@ func (s *Supervisor) Close() {
 	s.mu.Unlock()
 	s.followers.Wait()
 	if s.cgroup != "" {
+		s.sweepCgroups(s.cgroup)
 		_ = os.Remove(s.cgroup) // is refused while there are runs; a wrapper that needs it makes it again
 	}
 	_ = s.null.Close()

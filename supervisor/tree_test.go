@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"activationd/supervisor"
 	"activationd/supervisor/wrapper"
 )
 
@@ -35,6 +36,12 @@ var shapes = []struct{ name, script string }{
 	{"stopped", `echo up; kill -STOP $$; sleep 600`},
 	{"stopped elsewhere", `setsid sh -c 'kill -STOP $$' & sleep 0.1; echo up; sleep 600`},
 	{"empty environment", `env -i setsid sleep 600 & env -i sleep 600 & sleep 0.1; echo up; wait`},
+	{"first thread has ended", `exec "$FIRSTENDS"`},
+	{"first thread has ended, below a shell", `"$FIRSTENDS"; true`},
+	{"first thread has ended, in a session of its own", `setsid "$FIRSTENDS" & wait`},
+	{"first thread has ended, double fork", `(setsid sh -c '("$FIRSTENDS" &) ; exit' &) ; sleep 600`},
+	{"first thread has ended, without an environment", `setsid env -i PIDS="$ACTIVATION_CONFIG_DIR/pids" "$FIRSTENDS" & wait`},
+	{"first thread has ended, and exit", `PIDS="$ACTIVATION_CONFIG_DIR/pids" setsid "$FIRSTENDS" & while ! [ -s "$ACTIVATION_CONFIG_DIR/pids" ]; do sleep 0.01; done`},
 	{"many", `for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do setsid sh -c 'sleep 600 & sleep 600' & done; sleep 0.3; echo up; wait`},
 }
 
@@ -60,6 +67,42 @@ func TestTrees(t *testing.T) {
 				spec.Timeout, spec.Grace = 500*time.Millisecond, 200*time.Millisecond
 				b.start(spec)
 				b.ends(guard, wrapper.TimedOut, wrapper.Exited)
+			})
+		}
+	}
+}
+
+// TestTreesOfKilledWrappers: whatever a script has made of itself, the daemon
+// finds all of it when the wrapper was killed, at once or at its next start. It
+// keeps out a process whose first thread has ended: it looks like a zombie, and
+// was taken for dead.
+func TestTreesOfKilledWrappers(t *testing.T) {
+	for _, guard := range guards(t) {
+		for i, shape := range shapes {
+			if strings.HasSuffix(shape.script, "exit 0") {
+				continue // the wrapper may have done its work before it is killed
+			}
+			t.Run(guard+"/"+shape.name, func(t *testing.T) {
+				t.Parallel()
+				b := newBench(t, guard)
+				b.start(shell(shape.script + "\nsleep 600"))
+				b.awaitLog("up\n")
+				away := i%2 == 0 // no daemon sees it
+				if away {
+					b.Close()
+				}
+				b.killWrapper()
+				var r wrapper.Result
+				if away {
+					b.open()
+					r = b.adopt(supervisor.Lost).Result
+				} else {
+					r = b.exit()
+				}
+				if r.Reason != wrapper.Lost || r.Text != "the wrapper was killed" {
+					t.Errorf("result = %+v, want lost, and no fault", r)
+				}
+				b.nothingLeft()
 			})
 		}
 	}
@@ -168,12 +211,15 @@ func TestKeep(t *testing.T) {
 			if n := len(b.file("log")) - later; n < 1<<20-1<<17 || n > 1<<20 {
 				t.Errorf("of what it wrote later %d bytes are in the log, want a mebibyte", n)
 			}
-			for _, pid := range marked(b.mark()) {
-				if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-					t.Error(err)
+			b.await("the end of what was kept", func() bool {
+				all := marked(b.mark())
+				for _, pid := range all { // again, too: what is just becoming another program was not found before
+					if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+						t.Error(err)
+					}
 				}
-			}
-			b.await("the end of what was kept", func() bool { return len(marked(b.mark())) == 0 })
+				return len(all) == 0
+			})
 			parent := b.file("spec")
 			b.await("the removal of the run", func() bool { // a cgroup is busy for an instant after its last member's end
 				_ = b.Remove(t.Context(), key)

@@ -1,7 +1,6 @@
 package test
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -20,17 +19,12 @@ import (
 )
 
 // marked returns the processes of this daemon's runs: those whose environment
-// says so. A zombie's environment is empty, and it is nobody's any more.
+// says so. A zombie has none, and it is nobody's any more.
 func (d *daemon) marked() []int {
-	want := []byte("\x00ACTIVATIOND_SOCKET=" + d.socket + "\x00")
 	var pids []int
 	for _, pid := range wrapper.Processes() {
-		env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
-		if err != nil {
-			continue
-		}
-		env = append(append([]byte{0}, env...), 0)
-		if bytes.Contains(env, want) && bytes.Contains(env, []byte("\x00"+wrapper.MarkVar+"=")) {
+		env := wrapper.Environ(pid)
+		if strings.Contains(env, "\x00ACTIVATIOND_SOCKET="+d.socket+"\x00") && strings.Contains(env, "\x00"+wrapper.MarkVar+"=") {
 			pids = append(pids, pid)
 		}
 	}
@@ -164,9 +158,7 @@ func (d *daemon) nothingLeft() {
 		d.t.Errorf("the wrapper %d of run %s is left", r.pid, r.name)
 	}
 	for _, name := range d.cgroups() {
-		if !strings.HasPrefix(name, "probe-") { // of a daemon that was killed while it started
-			d.t.Errorf("cgroup %s is left", name)
-		}
+		d.t.Errorf("cgroup %s is left", name)
 	}
 	entries, err := os.ReadDir(d.runtime + "/config")
 	if err != nil {
@@ -185,10 +177,10 @@ func commandLine(pid int) string {
 	return strings.ReplaceAll(strings.TrimRight(string(data), "\x00"), "\x00", " ")
 }
 
-// alive tells whether a process is there and not a zombie.
+// alive tells whether a process is there and a thread of it runs.
 func alive(pid int) bool {
 	p, ok := wrapper.Stat(pid)
-	return ok && p.State != 'Z' && p.State != 'X'
+	return ok && !p.Dead()
 }
 
 // aliveSince reports whether a process is there that was there before t. Another

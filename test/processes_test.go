@@ -3,6 +3,8 @@ package test
 import (
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -34,6 +36,10 @@ var shapes = []struct {
 	{"stopped in own session", `setsid sh -c '"$0" sleep & while ! [ -s "$PIDS" ]; do :; done; kill -STOP $! $$' "$0" & ready; wait`, true},
 	{"survivor holds the output", `setsid "$0" sleep 2>&1 & ready; echo done`, false},
 	{"starts another when asked to end", `trap 'setsid "$0" sleep & exit 0' TERM; sleeper & ready; wait`, true},
+	{"first thread has ended", `exec "$FIRSTENDS"`, true},
+	{"first thread has ended, in own session", `setsid "$FIRSTENDS" & ready; wait`, true},
+	{"first thread has ended, nobody waits", `setsid "$FIRSTENDS" & ready`, false},
+	{"first thread has ended, without an environment", `env -i PIDS="$PIDS" setsid "$FIRSTENDS" & ready`, false},
 	{"many", `for i in 1 2 3 4 5 6 7 8 9 10; do setsid "$0" sleep & done; ready 10`, false},
 	// It forks as fast as it can, some hundred times; whoever is killed has
 	// started another before.
@@ -46,10 +52,21 @@ ready() { while [ "$(wc -l <"$PIDS" 2>/dev/null || echo 0)" -lt "${1:-1}" ]; do 
 [ "$1" = sleep ] && { echo $$ >>"$PIDS"; exec sleep 300; }
 `
 
+// buildFirstends builds the program that no shell can be.
+func buildFirstends(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "firstends")
+	if out, err := exec.Command("go", "build", "-o", path, "../supervisor/testdata/firstends").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return path
+}
+
 // TestNothingIsLeftBehind ends each shape in each way, contained by each guard.
 func TestNothingIsLeftBehind(t *testing.T) {
 	t.Parallel()
 	needProgram(t, "setsid")
+	firstends := buildFirstends(t)
 	for _, guard := range []string{"auto", "subreaper"} {
 		t.Run(guard, func(t *testing.T) {
 			t.Parallel()
@@ -62,13 +79,13 @@ func TestNothingIsLeftBehind(t *testing.T) {
 				path := d.script(fmt.Sprintf("shape-%d", i), shapeHead+s.script+"\n")
 				for _, end := range []string{"itself", "timeout", "cancel"} {
 					pids := fmt.Sprintf("%s.%d.%s", d.shared("pids"), i, end)
-					args := []string{"--env", "PIDS=" + pids, "--grace", "200ms", "--timeout", "60s", "--", path}
+					args := []string{"--env", "PIDS=" + pids, "--env", "FIRSTENDS=" + firstends, "--grace", "200ms", "--timeout", "60s", "--", path}
 					outcome := map[string]string{"itself": "succeeded", "timeout": "timed_out", "cancel": "cancelled"}[end]
 					switch {
 					case end == "itself" == s.stays:
 						continue
 					case end == "timeout":
-						args[5] = "500ms"
+						args[7] = "500ms"
 					case end == "itself" && strings.Contains(s.script, "kill -STOP"):
 						outcome = "failed"
 					}

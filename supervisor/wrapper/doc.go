@@ -35,7 +35,7 @@
 // TERM (and CONT, for those that are stopped), and has the grace to end, also
 // if the leader ends first. Then, or when the script ends by itself, the group
 // is killed while the leader, dead or alive, still keeps its number from being
-// used again. What has left the group is killed by cgroup.kill, or found as the
+// used again. What has left the group is killed in the run's cgroup, or found as the
 // children of this process, which is the subreaper of them all: when wait says
 // that there are no children, there are no descendants. Those that fork faster
 // than they can be killed are stopped first. What a script leaves behind gets

@@ -23,8 +23,8 @@ func TestParseStat(t *testing.T) {
 		want Process
 		ok   bool
 	}{
-		{"101 (sh)" + rest, Process{101, 1, 101, 100, 'S', 1234560 * time.Millisecond}, true},
-		{"101 (a) S 9 9 9 (b c)" + rest, Process{101, 1, 101, 100, 'S', 1234560 * time.Millisecond}, true},
+		{"101 (sh)" + rest, Process{101, 1, 101, 100, 'S', 1, 1234560 * time.Millisecond}, true},
+		{"101 (a) S 9 9 9 (b c)" + rest, Process{101, 1, 101, 100, 'S', 1, 1234560 * time.Millisecond}, true},
 		{"101 (" + rest, Process{}, false},
 		{"101 (sh) S 1", Process{}, false},
 		{"", Process{}, false},

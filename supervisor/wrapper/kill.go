@@ -85,7 +85,7 @@ func (w *run) sweep() {
 			return
 		}
 		if w.cgroup >= 0 {
-			_ = writeFile(w.cgroup, "cgroup.kill", "1")
+			KillCgroup(w.cgroupDir)
 		}
 		// The group's members die of the signal that they were sent; who is
 		// still there after a moment was elsewhere.
@@ -104,71 +104,6 @@ func (w *run) drain() {
 			return
 		}
 		w.pump()
-	}
-}
-
-// makeCgroup makes the run's own cgroup, if one is wanted and can be had.
-func (w *run) makeCgroup() {
-	if w.spec.Cgroup == "" {
-		return
-	}
-	dir := w.spec.Cgroup + "/" + CgroupName(w.spec)
-	err := syscall.Mkdir(dir, 0o755)
-	if err == syscall.ENOENT { // a daemon that had no more runs removed it
-		_ = syscall.Mkdir(w.spec.Cgroup, 0o755)
-		err = syscall.Mkdir(dir, 0o755)
-	}
-	if err == syscall.EEXIST { // a lost run's
-		if err = syscall.Rmdir(dir); err == nil {
-			err = syscall.Mkdir(dir, 0o755)
-		}
-	}
-	if err == nil {
-		if w.cgroup, err = openat(unix.AT_FDCWD, dir, syscall.O_RDONLY|syscall.O_DIRECTORY, 0); err == nil {
-			w.cgroupDir = dir
-			w.result.Contained = GuardCgroup
-			return
-		}
-		w.cgroup = -1
-		_ = syscall.Rmdir(dir)
-	}
-	w.note(errnoText("no cgroup", err))
-}
-
-// CgroupName returns the name of a run's cgroup in Spec.Cgroup.
-func CgroupName(s *Spec) string { return s.ID + "." + s.Phase + "." + strconv.Itoa(s.Attempt) }
-
-// dropCgroup removes the run's cgroup. What is in it although this process has
-// no descendant left came from elsewhere, and goes too.
-func (w *run) dropCgroup() {
-	if w.result.Reason == "" { // not used in the end
-		w.result.Contained = GuardSubreaper
-	}
-	if err := RemoveCgroup(w.cgroupDir); err != nil {
-		w.note(errnoText("cgroup not removed", err))
-	}
-	closeFD(w.cgroup)
-	w.cgroup, w.cgroupDir = -1, ""
-}
-
-// RemoveCgroup kills what is in a cgroup and removes it, waiting for a bounded
-// time. One that is not there is no error.
-func RemoveCgroup(dir string) error {
-	patience := monotonic() + killPatience
-	for d := 100 * time.Microsecond; ; d = min(2*d, 20*time.Millisecond) {
-		err := syscall.Rmdir(dir)
-		if err == nil || err == syscall.ENOENT {
-			return nil
-		}
-		if err != syscall.EBUSY || monotonic() > patience {
-			return err
-		}
-		fd, err := openat(unix.AT_FDCWD, dir, syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
-		if err == nil {
-			_ = writeFile(fd, "cgroup.kill", "1")
-			closeFD(fd)
-		}
-		pause(d)
 	}
 }
 

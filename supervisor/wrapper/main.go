@@ -282,7 +282,7 @@ func (w *run) clear() {
 	if w.keeps() && w.pipe >= 0 {
 		w.leaveReader()
 	} else if w.keeps() && w.cgroup >= 0 {
-		_ = syscall.Rmdir(w.cgroupDir) // unless somebody is in it still
+		_ = RemoveEmptyCgroup(w.cgroupDir) // unless somebody is in it still
 	}
 }
 

@@ -12,7 +12,8 @@ import (
 // A Process is what /proc/<pid>/stat says of one.
 type Process struct {
 	PID, Parent, Group, Session int
-	State                       byte
+	State                       byte          // of its first thread
+	Threads                     int           // those that have not ended, and the first
 	Born                        time.Duration // CLOCK_BOOTTIME, in steps of 10 ms
 }
 
@@ -21,6 +22,12 @@ const tick = 10 * time.Millisecond // USER_HZ is 100 on every architecture of Go
 // Same reports whether p may be the process that had its number at the instant
 // born of CLOCK_BOOTTIME: it was there then.
 func (p Process) Same(born time.Duration) bool { return p.Born <= born }
+
+// Dead reports whether nothing of the process runs any more. One whose first
+// thread has ended looks like a zombie while others of its threads go on.
+func (p Process) Dead() bool {
+	return p.State == 'X' || p.State == 'Z' && p.Threads <= 1
+}
 
 // Stat returns what is known of a process; ok is false if there is none.
 func Stat(pid int) (p Process, ok bool) {
@@ -40,7 +47,7 @@ func parseStat(data string) (p Process, ok bool) {
 	if len(f) < 20 {
 		return p, false
 	}
-	var errs [5]error
+	var errs [6]error
 	var born int64
 	p.State = f[0][0]
 	p.PID, errs[0] = strconv.Atoi(strings.TrimSpace(data[:open]))
@@ -48,8 +55,9 @@ func parseStat(data string) (p Process, ok bool) {
 	p.Group, errs[2] = strconv.Atoi(f[2])
 	p.Session, errs[3] = strconv.Atoi(f[3])
 	born, errs[4] = strconv.ParseInt(f[19], 10, 64)
+	p.Threads, errs[5] = strconv.Atoi(f[17])
 	p.Born = time.Duration(born) * tick
-	return p, errs == [5]error{}
+	return p, errs == [6]error{}
 }
 
 // children returns the children of a process of any of its threads.
@@ -78,6 +86,24 @@ func children(pid int) (pids []int) {
 	return pids
 }
 
+// Environ returns the environment that a process was started with, each
+// variable between two zero bytes. A first thread that has ended shows none, but
+// the others do.
+func Environ(pid int) string {
+	dir := "/proc/" + strconv.Itoa(pid)
+	env, err := readFile(unix.AT_FDCWD, dir+"/environ", 64<<20)
+	if err == nil && env != "" {
+		return "\x00" + env + "\x00"
+	}
+	for _, tid := range numbers(dir + "/task") {
+		env, err := readFile(unix.AT_FDCWD, dir+"/task/"+strconv.Itoa(tid)+"/environ", 64<<20)
+		if err == nil && env != "" {
+			return "\x00" + env + "\x00"
+		}
+	}
+	return ""
+}
+
 // numbers returns the entries of a directory that are numbers.
 func numbers(dir string) (ns []int) {
 	fd, err := openat(unix.AT_FDCWD, dir, syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
@@ -85,21 +111,24 @@ func numbers(dir string) (ns []int) {
 		return nil
 	}
 	defer closeFD(fd)
-	buf := make([]byte, 32<<10)
-	var names []string
-	for {
-		n, err := syscall.ReadDirent(fd, buf)
-		if err != nil || n <= 0 {
-			break
-		}
-		_, _, names = syscall.ParseDirent(buf[:n], -1, names)
-	}
-	for _, name := range names {
+	for _, name := range names(fd) {
 		if n, err := strconv.Atoi(name); err == nil {
 			ns = append(ns, n)
 		}
 	}
 	return ns
+}
+
+// names returns the entries of an open directory.
+func names(fd int) (names []string) {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := syscall.ReadDirent(fd, buf)
+		if err != nil || n <= 0 {
+			return names
+		}
+		_, _, names = syscall.ParseDirent(buf[:n], -1, names)
+	}
 }
 
 // Processes returns the numbers of all processes.

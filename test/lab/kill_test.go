@@ -1,20 +1,18 @@
 package lab
 
 import (
-	"bytes"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"activationd/control"
+	"activationd/supervisor/wrapper"
 )
 
 var (
@@ -31,29 +29,17 @@ type proc struct {
 // processes returns those of an activation's runs: its scripts and what they
 // started, and their wrappers.
 func (d *daemon) processes(id string) (scripts, wrappers []proc) {
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	var all []proc
-	for _, dir := range dirs {
-		pid, err := strconv.Atoi(filepath.Base(dir))
-		if err != nil {
+	for _, pid := range wrapper.Processes() {
+		stat, ok := wrapper.Stat(pid) // gone is as good as not there, here and below
+		if !ok || stat.Dead() {
 			continue
 		}
-		stat, err := os.ReadFile(dir + "/stat") // gone is as good as not there, here and below
-		_, rest, ok := strings.Cut(string(stat), ") ")
-		if err != nil || !ok {
-			continue
-		}
-		f := strings.Fields(rest)
-		parent, err := strconv.Atoi(f[1])
-		if err != nil || f[0] == "Z" {
-			continue
-		}
-		name, _ := os.ReadFile(dir + "/comm")
-		p := proc{pid, parent, strings.TrimSpace(string(name))}
+		name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+		p := proc{pid, stat.Parent, strings.TrimSpace(string(name))}
 		all = append(all, p)
-		env, _ := os.ReadFile(dir + "/environ")
-		env = append(append([]byte{0}, env...), 0)
-		if bytes.Contains(env, []byte("\x00ACTIVATION_ID="+id+"\x00")) && bytes.Contains(env, []byte("\x00ACTIVATIOND_SOCKET="+d.Address+"\x00")) {
+		env := wrapper.Environ(pid)
+		if strings.Contains(env, "\x00ACTIVATION_ID="+id+"\x00") && strings.Contains(env, "\x00ACTIVATIOND_SOCKET="+d.Address+"\x00") {
 			scripts = append(scripts, p)
 		}
 	}
