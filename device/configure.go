@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -124,10 +125,52 @@ func (s *Session) lines(ctx context.Context, lines []string, verified func(int, 
 		return s.interrupt(ctx, last, lines[last-1])
 	}
 	late, err := s.confirm(ctx)
-	if err == nil && len(s.dialog.refusals(late)) > 0 {
-		return s.refused(last, lines[last-1], late)
+	if err != nil {
+		return err
 	}
-	return err
+	return s.heard(lines, last, late, "")
+}
+
+// heard judges what the device said to lines[number-1]: it is a refusal, or a notice, or
+// nothing. typed was typed meanwhile.
+func (s *Session) heard(lines []string, number int, said []string, typed string) error {
+	line := strings.TrimSpace(lines[number-1])
+	if len(s.dialog.refusals(said)) > 0 {
+		return s.refused(number, line, said)
+	}
+	path := make([]string, 0, 4)
+	for _, n := range parents(lines, number-1) {
+		path = append(path, strings.TrimSpace(lines[n-1]))
+	}
+	s.notice(strings.Join(append(path, line), " / "), s.remarks(said, typed))
+	return nil
+}
+
+// remarks returns the lines that are worth a notice. What the screen shows of typed, and
+// of the prompt before it, is none.
+func (s *Session) remarks(said []string, typed string) (remarks []string) {
+	for _, l := range said {
+		text := strings.TrimSpace(l)
+		switch {
+		case text == "" || is(s.dialog.logs, l) || is(s.dialog.more, l) || is(s.dialog.strip, l):
+		case s.dialog.prompt(l) != noMode || s.ownMark(l) || strings.Contains(s.prompt+typed, text):
+		case s.dialog.Quiet || is(s.dialog.harmless, l):
+			remarks = append(remarks, text)
+		}
+	}
+	return remarks
+}
+
+func (s *Session) notice(line string, said []string) {
+	if len(said) == 0 {
+		return
+	}
+	text := s.clean(strings.Join(said, "\n"))
+	n := Notice{Said: cutText(text, mostSaid), Line: s.clean(line)}
+	s.tr.note("%s: %s", s.target.Name, n)
+	if s.target.Notice != nil {
+		s.target.Notice(n)
+	}
 }
 
 // line sends one line. What the device says while it is typed, before return is
@@ -151,22 +194,24 @@ func (s *Session) line(ctx context.Context, lines []string, i int, text string, 
 	if err := s.typeLine(ctx, text); err != nil {
 		return s.explain(err)
 	}
-	if late := s.term.take(); before > 0 && len(s.dialog.refusals(late)) > 0 {
-		if err := s.erase(ctx, s.wait()); err != nil {
-			return err
+	if late := s.term.take(); before > 0 {
+		if refused := s.heard(lines, before, late, text); refused != nil {
+			if err := s.erase(ctx, s.wait()); err != nil {
+				return err
+			}
+			return refused
 		}
-		return s.refused(before, lines[before-1], late)
 	}
 	said, err := s.enter(ctx)
 	if err != nil {
 		return fmt.Errorf("line %d, %q: %w", i+1, s.clean(text), err)
 	}
-	if status := s.status(); status > 0 || len(s.dialog.refusals(said)) > 0 {
+	if status := s.status(); status > 0 {
 		e := s.refused(i+1, text, said)
 		e.Status = status
 		return e
 	}
-	return nil
+	return s.heard(lines, i+1, said, "")
 }
 
 // commit makes the lines valid where there is a command for that.
@@ -183,6 +228,8 @@ func (s *Session) commit(ctx context.Context) error {
 		if !done || len(s.dialog.refusals(said)) > 0 {
 			return s.refused(0, c, said)
 		}
+		// To a commit a device always says something.
+		s.notice(c, slices.DeleteFunc(said, func(l string) bool { return !is(s.dialog.harmless, l) }))
 	}
 	return nil
 }

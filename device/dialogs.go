@@ -127,6 +127,7 @@ type dialog struct {
 	strip    *regexp.Regexp
 	rename   *regexp.Regexp
 	ok       *regexp.Regexp // committed
+	saved    *regexp.Regexp
 	answers  []*regexp.Regexp
 }
 
@@ -167,8 +168,9 @@ func compile(p Platform) (*dialog, []badPattern) {
 		password: one(p.Login.Password, "login", "password"),
 		failed:   one(p.Login.Failed, "login", "failed"),
 		more:     many(p.More, "more"),
-		errors:   many(p.Errors, "errors"),
+		errors:   many(fillRefusals(p.Errors), "errors"),
 		harmless: many(p.Harmless, "harmless"),
+		saved:    many(p.Saved, "saved"),
 		logs:     many(p.Logs, "logs"),
 		strip:    many(p.Strip, "strip"),
 		rename:   one(p.Rename, "rename"),

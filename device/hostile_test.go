@@ -48,11 +48,13 @@ type quirks struct {
 	logEvery   int    // characters of echo between log lines in the middle of it
 	pager      int    // lines on a page
 	noRedraw   bool
-	lie        string   // lines with this are accepted and forgotten
-	deaf       string   // after this line it reads nothing more
-	show       []string // what is in the running configuration besides
-	late       string   // after this line the error comes late, behind the prompt
-	noEcho     bool     // doesn't echo
+	lie        string            // lines with this are accepted and forgotten
+	deaf       string            // after this line it reads nothing more
+	show       []string          // what is in the running configuration besides
+	late       string            // after this line the error comes late, behind the prompt
+	noEcho     bool              // doesn't echo
+	says       map[string]string // what it says to a line, which it takes
+	save       []string          // what it says when it is to save, each once, then the usual
 	// respond makes it another platform: it answers a line with what is said and the
 	// next prompt. The first line is empty.
 	respond func(line string) (said, prompt string)
@@ -319,6 +321,11 @@ func (h *hostile) execute(mode, line string) (string, bool) {
 		if _, ok := h.readLine("Destination filename [startup-config]? ", true); !ok {
 			return "", false
 		}
+		if len(h.quirks.save) > 0 {
+			h.print(h.quirks.save[0])
+			h.quirks.save = h.quirks.save[1:]
+			break
+		}
 		h.count(&h.saved)
 		h.print("Building configuration...\n\a[OK]\n")
 	case line == "exit" && h.quirks.user != "":
@@ -344,6 +351,7 @@ func (h *hostile) configure(mode, line, refusal string) (string, bool) {
 	case strings.HasPrefix(line, "hostname "):
 		h.host = strings.TrimPrefix(line, "hostname ")
 	}
+	h.print(h.quirks.says[line])
 	h.mu.Lock()
 	h.running = append(h.running, line)
 	h.mu.Unlock()

@@ -26,14 +26,21 @@ type Platform struct {
 	More []string `yaml:"more"`
 	// Configure leads into the configuration mode and out of it.
 	Configure ConfigureDialog `yaml:"configure"`
-	// Save are the commands that make the configuration survive a restart.
-	Save []string `yaml:"save"`
+	// Save are the commands that make the configuration survive a restart, and Saved
+	// matches a line of the answer of each by which it says that it has. Without Saved
+	// whatever is not refused counts.
+	Save  []string `yaml:"save"`
+	Saved []string `yaml:"saved"`
 	// Answers are given to questions that commands ask.
 	Answers []Answer `yaml:"answers"`
-	// Errors match the lines by which it refuses a command; Harmless, which of them
-	// are none.
+	// Errors match the lines by which it refuses a command; {refusal} in them stands for a
+	// text that has one of the usual forms of refusals. Harmless match which of them only
+	// inform: they are a [Notice].
 	Errors   []string `yaml:"errors"`
 	Harmless []string `yaml:"harmless"`
+	// Quiet says that it answers nothing to a line of a configuration that it takes. What
+	// it says all the same, and is no refusal, is a [Notice], too.
+	Quiet bool `yaml:"quiet"`
 	// Logs match lines that come at any time and belong to no command.
 	Logs []string `yaml:"logs"`
 	// Strip match lines which are part of a prompt of several lines.

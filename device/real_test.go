@@ -268,22 +268,57 @@ func TestOldAlgorithms(t *testing.T) {
 	}
 }
 
-// startFRR runs a zebra in a namespace of its own, and returns the command for vtysh.
-func startFRR(t *testing.T) string {
+// startFRR runs a zebra, and other daemons, in a namespace of its own. It returns the
+// command for vtysh, and the directory of the configuration.
+func startFRR(t *testing.T, others ...string) (vtysh, dir string) {
 	t.Helper()
 	need(t, "vtysh", "ip", "/usr/lib/frr/zebra")
-	dir := scratch(t)
+	dir = scratch(t)
 	space := "act-" + filepath.Base(dir)
 	run(t, "ip", "netns", "add", space)
 	t.Cleanup(func() { run(t, "ip", "netns", "delete", space) })
-	for _, program := range []string{"vtysh", "zebra"} {
-		put(t, dir+"/"+program+".conf", "hostname r1\n", 0o644)
+	put(t, dir+"/vtysh.conf", "hostname r1\n", 0o644)
+	for _, program := range append([]string{"zebra"}, others...) {
+		config := put(t, dir+"/"+program+".conf", "hostname r1\n", 0o644)
+		run(t, "chown", "-R", "frr:frr", dir)
+		start(t, "", "ip", "netns", "exec", space, "/usr/lib/frr/"+program, "-A", "127.0.0.1", "-P", "0",
+			"-i", dir+"/"+program+".pid", "-z", dir+"/zserv.api", "--vty_socket", dir, "-f", config)
+		exists(t, dir+"/"+program+".vty")
 	}
-	run(t, "chown", "-R", "frr:frr", dir)
-	start(t, "", "ip", "netns", "exec", space, "/usr/lib/frr/zebra", "-A", "127.0.0.1", "-P", "0",
-		"-i", dir+"/zebra.pid", "-z", dir+"/zserv.api", "--vty_socket", dir, "-f", dir+"/zebra.conf")
-	exists(t, dir+"/zebra.vty")
-	return "vtysh --vty_socket " + dir + " --config_dir " + dir
+	return "vtysh --vty_socket " + dir + " --config_dir " + dir, dir
+}
+
+// TestRouterAnswers: a router that refuses a line in a sentence has its sentence told, with
+// the line; a refusal in its usual form fails the line; and its configuration is saved
+// when it says so, and not when its directory can't be written to.
+func TestRouterAnswers(t *testing.T) {
+	t.Parallel()
+	vtysh, dir := startFRR(t, "ospfd")
+	target := startSSHD(t, "frr", false, "ForceCommand "+vtysh)
+	var notices []string
+	target.Notice = func(n Notice) { notices = append(notices, n.String()) }
+	lines := []string{"interface lo", " ip ospf area 0", "exit", "router ospf", " network 10.0.0.0/24 area 0", "exit"}
+	if err := Send(within(t, time.Minute), target, lines, transcript(t), SendOptions{}); err != nil {
+		t.Errorf("Send: %v", err)
+	}
+	want := []string{"the device says: Please remove all ip ospf area x.x.x.x commands first., to: router ospf / network 10.0.0.0/24 area 0"}
+	if !slices.Equal(notices, want) {
+		t.Errorf("notices %q, want %q", notices, want)
+	}
+	if saved, err := os.ReadFile(dir + "/ospfd.conf"); err != nil || !strings.Contains(string(saved), "ip ospf area 0") {
+		t.Errorf("saved was\n%s%v", saved, err)
+	}
+	for _, lines := range [][]string{{"ip route 10.0.0.0/33 Null0"}, {"interface lo", " no ip address 10.7.7.7/24"}, {"no password knock"}} {
+		err := Send(within(t, time.Minute), target, lines, transcript(t), SendOptions{})
+		if refused, ok := errors.AsType[*LineError](err); !ok || refused.Number != len(lines) {
+			t.Errorf("%q: %v, want the last refused", lines, err)
+		}
+	}
+	run(t, "chown", "root", dir)
+	err := Send(within(t, time.Minute), target, []string{"interface lo", " no ip ospf area 0"}, transcript(t), SendOptions{Reconnects: -1})
+	if err == nil || !strings.Contains(err.Error(), "Can't open configuration file "+dir+"/ospfd.conf") {
+		t.Errorf("Send to a router that cannot save: %v, want its words", err)
+	}
 }
 
 func run(t *testing.T, args ...string) {
@@ -333,7 +368,7 @@ func useFRR(t *testing.T, target Target) {
 
 func TestRouterOverSSH(t *testing.T) {
 	t.Parallel()
-	vtysh := startFRR(t)
+	vtysh, _ := startFRR(t)
 	target := startSSHD(t, "frr", false, "ForceCommand "+vtysh)
 	useFRR(t, target)
 }
@@ -342,7 +377,7 @@ func TestRouterOverSSH(t *testing.T) {
 // editor may think it has, directly and behind a real converter.
 func TestRouterOnAConsole(t *testing.T) {
 	t.Parallel()
-	vtysh := startFRR(t)
+	vtysh, _ := startFRR(t)
 	need(t, "socat", "ser2net")
 	for _, term := range []string{"dumb", "vt100", "xterm"} {
 		t.Run(term, func(t *testing.T) {

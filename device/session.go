@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -273,7 +274,8 @@ func (s *Session) tidy(lines []string) []string {
 	return out
 }
 
-// Save makes the configuration survive a restart, where there is something to do.
+// Save makes the configuration survive a restart, where there is something to do. It is
+// an error when the device does not say that it has.
 func (s *Session) Save(ctx context.Context) error {
 	if s.broken != nil {
 		return s.fail(s.broken)
@@ -285,6 +287,11 @@ func (s *Session) Save(ctx context.Context) error {
 		}
 		if len(s.dialog.refusals(lines)) > 0 {
 			return s.fail(s.refused(0, c, lines))
+		}
+		if s.dialog.saved != nil && !slices.ContainsFunc(lines, func(l string) bool { return is(s.dialog.saved, l) }) {
+			// The storage may be busy.
+			return s.fail(fmt.Errorf("the configuration is not saved; to %q it says %q: %w",
+				c, cutText(s.clean(strings.Join(lines, "\n")), mostSaid), fault.Unavailable))
 		}
 	}
 	return nil
@@ -329,5 +336,13 @@ const mostSaid = 500
 
 func (s *Session) refused(number int, line string, said []string) *LineError {
 	text := s.clean(strings.TrimSpace(strings.Join(s.tidy(said), "\n")))
-	return &LineError{Device: s.target.Name, Number: number, Line: s.clean(line), Said: text[:min(len(text), mostSaid)]}
+	return &LineError{Device: s.target.Name, Number: number, Line: s.clean(line), Said: cutText(text, mostSaid)}
+}
+
+// cutText returns the beginning of a text, of at most so many bytes.
+func cutText(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }

@@ -2,6 +2,7 @@ package device
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"activationd/internal/fault"
@@ -24,6 +25,19 @@ type Target struct {
 	OldAlgorithms bool
 	Pace          Pace
 	Limits        Limits
+	// Notice is told what the device says to lines that it takes. It may be nil.
+	Notice func(Notice) `json:"-"`
+}
+
+// A Notice is what a device said to a line of a configuration, or to the commit, without
+// refusing it. Whether the line does what was meant, reading back tells.
+type Notice struct {
+	Said string // secrets masked
+	Line string // with the lines that it stands under before it, secrets masked
+}
+
+func (n Notice) String() string {
+	return fmt.Sprintf("the device says: %s, to: %s", strings.ReplaceAll(n.Said, "\n", " / "), n.Line)
 }
 
 // Login is what a device may ask for. What is empty is not had: a device that asks

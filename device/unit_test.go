@@ -142,28 +142,77 @@ func dialogOf(t testing.TB, platform string) *dialog {
 	return d
 }
 
-// TestRefusals checks which lines are an error, on which platform.
+// TestRefusals checks which lines are an error, on which platform: of those behind a % the
+// ones that have the form of a refusal, and not those that only inform of what was done.
 func TestRefusals(t *testing.T) {
 	for _, tt := range []struct {
-		platform, line string
-		want           bool
+		platforms string
+		want      bool
+		lines     []string
 	}{
-		{"cisco_ios", "% Invalid input detected at '^' marker.", true},
-		{"cisco_ios", "% 10.0.0.0 overlaps with Vlan1", true},
-		{"cisco_ios", "Command rejected: Bad VLAN list", true},
-		{"cisco_ios", "%Warning: portfast should only be enabled on ports", false},
-		{"cisco_ios", "*Mar  1 00:01:02.003: %SYS-5-CONFIG_I: Configured from console", false},
-		{"cisco_ios", "%LINEPROTO-5-UPDOWN: Line protocol on Interface Vlan1, changed state to up", false},
-		{"cisco_ios", "Building configuration...", false},
-		{"arista_eos", "% Invalid input", true},
-		{"frr", "% Unknown command: x", true},
-		{"juniper_junos", "error: configuration check-out failed", true},
-		{"juniper_junos", "syntax error, expecting <command>.", true},
-		{"juniper_junos", "            ^", true},
-		{"juniper_junos", "commit complete", false},
+		{"cisco_ios arista_eos frr", true, []string{
+			"% Invalid input detected at '^' marker.",
+			"% Incomplete command.",
+			"% Ambiguous command:  \"no s\"",
+			"% Unknown command: frobnicate",
+			"% Unrecognized host or address, or protocol not running.",
+			"% Bad mask /33 for address 10.0.0.1",
+			"% 10.0.0.0 overlaps with Vlan1",
+			"%Inconsistent address and mask: bad mask",
+			"% Cannot assign more than one address",
+			"% This command is not allowed in this mode",
+			"% Configuring IP routing on a LAN subinterface is only allowed if that ",
+			"%VLAN 1002 may not be configured: not supported",
+			"% Malformed address",
+			"% Can't find address",
+			"% No such route-map: X",
+			"% There is no such neighbor",
+			"% BGP is already running; AS is 65001: only one AS is allowed, conflicts",
+			"% Create the peer-group first",
+			"% Access denied",
+			"% Authorization failed.",
+			"%Error: the port is a member of a channel group",
+			"% Similar static entry (10.0.0.1 -> 10.9.0.1) already exists",
+		}},
+		{"cisco_ios arista_eos frr", false, []string{
+			"% OSPF: Reference bandwidth is changed. ",
+			"        Please ensure reference bandwidth is consistent across all routers.",
+			"% Please ensure reference bandwidth is consistent across all routers.",
+			"% The key modulus size is 2048 bits",
+			"% Generating 2048 bit RSA keys, keys will be non-exportable...",
+			"% You already have RSA keys defined named r1.lab.",
+			"% They will be replaced.",
+			"%Default route without gateway, if not a point-to-point interface, may impact performance",
+			"% Warning: a mask of 31 bits on an interface that is not point-to-point: an error, perhaps",
+			"%Warning: portfast should only be enabled on ports connected to a single",
+			"Please remove all ip ospf area x.x.x.x commands first.",
+			"bgpd is not running",
+		}},
+		{"cisco_ios", false, []string{
+			"% Hostname contains one or more illegal characters.",
+			"% Voice VLAN does not exist. Creating vlan 200",
+			"% Access VLAN does not exist. Creating vlan 200",
+			"% Interface GigabitEthernet0/1 IPv4 disabled and address(es) removed due to enabling VRF red",
+			"*Mar  1 00:01:02.003: %SYS-5-CONFIG_I: Configured from console",
+			"%LINEPROTO-5-UPDOWN: Line protocol on Interface Vlan1, changed state to up",
+			"%SW_MATM-4-MACFLAP_NOTIF: invalid, they say",
+			"Building configuration...",
+		}},
+		{"cisco_ios", true, []string{
+			"Command rejected: Bad VLAN list", "ERROR: Can not have both", "Command authorization failed.",
+		}},
+		{"arista_eos", true, []string{"! Commit was rejected: x"}},
+		{"arista_eos", false, []string{"! Proceed with caution: invalid hosts may lose their connections"}},
+		{"frr", true, []string{"VTY configuration is locked by other VTY", "Can't open configuration file /etc/frr/zebra.conf.Q5JWJM."}},
+		{"juniper_junos", true, []string{"error: configuration check-out failed", "syntax error, expecting <command>.", "            ^"}},
+		{"juniper_junos", false, []string{"commit complete", "warning: statement has no contents; ignored"}},
 	} {
-		if got := len(dialogOf(t, tt.platform).refusals([]string{tt.line})) > 0; got != tt.want {
-			t.Errorf("%s: %q is an error: %t, want %t", tt.platform, tt.line, got, tt.want)
+		for _, platform := range strings.Fields(tt.platforms) {
+			for _, line := range tt.lines {
+				if got := len(dialogOf(t, platform).refusals([]string{line})) > 0; got != tt.want {
+					t.Errorf("%s: %q is an error: %t, want %t", platform, line, got, tt.want)
+				}
+			}
 		}
 	}
 }

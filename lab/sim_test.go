@@ -23,8 +23,10 @@ type sim struct {
 	left  int  // configuration lines until the connection is cut, and it is away; < 0: never
 	away  bool // it accepts nobody
 	onCut func()
-	lines int    // of configuration that came
-	lie   string // a line that is taken with an OK, and forgotten
+	lines int               // of configuration that came
+	lie   string            // a line that is taken with an OK, and forgotten
+	says  map[string]string // what it says to a line that it takes
+	busy  string            // what it says instead of saving
 }
 
 func newSim(t *testing.T, name string) *sim {
@@ -120,6 +122,9 @@ func (s *sim) answer(line string, mode *string, copying *bool) (string, bool) {
 	switch {
 	case *copying:
 		*copying = false
+		if s.busy != "" {
+			return s.busy + "\n", true
+		}
 		s.saved = s.model.String()
 		return "Building configuration...\n[OK]\n", true
 	case line == "":
@@ -140,6 +145,7 @@ func (s *sim) answer(line string, mode *string, copying *bool) (string, bool) {
 		if line == "end" {
 			*mode = ""
 		}
+		said += s.says[line]
 		return ifElse(said == "", "", said+"\n"), true
 	case strings.HasPrefix(line, "terminal"):
 		return "", true

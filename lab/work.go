@@ -80,6 +80,7 @@ func (w *Work) talker(d *DevicePlan, all map[string]*Platform) (*talker, error) 
 		return nil, err
 	}
 	say := func(format string, args ...any) { w.say(d.Name, format, args...) }
+	t.Notice = func(n device.Notice) { say("%s", n) }
 	if w.Transcripts == "" {
 		return &talker{t, nil, func() error { return nil }, say}, nil
 	}
