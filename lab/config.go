@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -13,6 +14,7 @@ type block struct {
 	text   string // as it was written: in a password or a description blanks count
 	number int    // in the text, from 1
 	mode   bool   // it leads somewhere, and something leads out again, though nothing is in it
+	open   bool   // a text of several lines, all of them in line
 	under  []*block
 }
 
@@ -28,16 +30,17 @@ func parseConfig(text string, skip []*regexp.Regexp) []*block {
 	}
 	root := &block{}
 	stack := []level{{-1, root}}
-	number := 0
-	for raw := range strings.Lines(text) {
-		number++
-		raw = strings.TrimRight(raw, " \t\r\n")
+	lines := strings.Split(text, "\n")
+	for i := 0; i < len(lines); i++ {
+		number := i + 1
+		raw := strings.TrimRight(lines[i], " \t\r")
 		words := strings.Join(strings.Fields(raw), " ")
 		if words == "" || words[0] == '!' || words[0] == '#' || matches(skip, words) {
 			continue
 		}
 		indent := len(raw) - len(strings.TrimLeft(raw, " \t"))
-		if leaves.MatchString(words) {
+		written, length, open := readText(lines[i:])
+		if length == 0 && leaves.MatchString(words) {
 			for stack[len(stack)-1].indent > indent {
 				stack = stack[:len(stack)-1]
 			}
@@ -50,8 +53,12 @@ func parseConfig(text string, skip []*regexp.Regexp) []*block {
 		for stack[len(stack)-1].indent >= indent {
 			stack = stack[:len(stack)-1]
 		}
+		if length > 0 {
+			words = written
+			i += length - 1
+		}
 		b := stack[len(stack)-1].of.child(words, number)
-		b.text = strings.TrimSpace(raw)
+		b.text, b.open = strings.TrimSpace(raw), open
 		stack = append(stack, level{indent, b})
 	}
 	return root.under
@@ -78,15 +85,28 @@ func matches(res []*regexp.Regexp, line string) bool {
 	return slices.ContainsFunc(res, func(re *regexp.Regexp) bool { return re.MatchString(line) })
 }
 
-// A dialect says how a platform's configuration is written and undone.
+// A dialect says how a platform's configuration is written, shown and undone.
 type dialect struct {
 	style    style
-	running  string // the command that shows it
-	exit     string // leaves a block; "": nothing is needed
+	running  string         // the command that shows it
+	complete *regexp.Regexp // the last line of its answer, if that can be told
+	exit     string         // leaves a block; "": nothing is needed
+	standard bool           // it knows "default LINE", which makes a line what it is at first
 	volatile []*regexp.Regexp
 	unshown  []*regexp.Regexp
+	shown    []shown
+	single   []*regexp.Regexp
+	ordered  []ordered
+	refused  []refusal
+	access   []access
 	inverse  []inverse
 	commands []command
+}
+
+// A refusal is a line that can't be undone, or not be seen, and why.
+type refusal struct {
+	line *regexp.Regexp
+	why  string
 }
 
 // A style is how a configuration is written.
@@ -101,8 +121,9 @@ const (
 // An inverse says how a line, and what is under it, is undone.
 type inverse struct {
 	line *regexp.Regexp
-	keep bool     // the block can't be removed: enter it and undo what is in it
-	undo []string // $1 ... are the pattern's groups
+	in   *regexp.Regexp // the line that it stands under; nil: any, or none
+	keep bool           // the block is always there: what is in it is undone, line by line
+	undo []string       // $1 ... are the pattern's groups
 }
 
 // render writes blocks as they are sent. What leaves a block is indented like what is
@@ -123,94 +144,12 @@ func (d *dialect) inside(header string, under []string, depth int, mode bool) []
 	return out
 }
 
-// undo returns the lines that undo blocks, the last one first.
-func (d *dialect) undo(bs []*block, depth int) []string {
-	var out []string
-	for _, b := range slices.Backward(bs) {
-		out = append(out, d.undoOne(b, depth)...)
-	}
-	return out
-}
-
-func (d *dialect) undoOne(b *block, depth int) []string {
-	in := strings.Repeat(" ", depth)
-	for _, rule := range d.inverse {
-		m := rule.line.FindStringSubmatchIndex(b.line)
-		switch {
-		case m == nil:
-		case rule.keep && len(b.under) == 0:
-			return nil
-		case rule.keep:
-			if under := d.undo(b.under, depth+1); len(under) > 0 {
-				return d.inside(b.line, under, depth, true)
-			}
-			return nil
-		default:
-			var out []string
-			for _, u := range rule.undo {
-				out = append(out, in+string(rule.line.ExpandString(nil, u, b.line, m)))
-			}
-			return out
-		}
-	}
-	if was, ok := strings.CutPrefix(b.line, "no "); ok {
-		return []string{in + was}
-	}
-	return []string{in + "no " + b.line}
-}
-
-// change returns the lines that lead from one configuration to another: first what
-// is too much, the last one first, then what lacks.
-func (d *dialect) change(from, to []*block, depth int) []string {
-	var out []string
-	for _, b := range slices.Backward(from) {
-		c := find(to, b.line)
-		if c == nil {
-			out = append(out, d.undoOne(b, depth)...)
-		} else if under := d.change(b.under, c.under, depth+1); len(under) > 0 {
-			out = append(out, d.inside(b.line, under, depth, true)...)
-		}
-	}
-	for _, c := range to {
-		if find(from, c.line) == nil {
-			out = append(out, d.render([]*block{c}, depth)...)
-		}
-	}
-	return out
-}
-
-// lacks returns what of want is not in a running configuration, each as the blocks'
-// lines that lead to it.
-func (d *dialect) lacks(want, running []*block, path string) []string {
-	var out []string
-	for _, b := range want {
-		at := strings.TrimPrefix(path+" / "+b.line, " / ")
-		if matches(d.unshown, b.line) {
-			continue
-		}
-		if not, ok := strings.CutPrefix(b.line, "no "); ok {
-			if find(running, not) != nil {
-				out = append(out, at)
-			}
-			continue
-		}
-		c := find(running, b.line)
-		if c == nil {
-			if len(b.under) > 0 && len(d.lacks(b.under, nil, "")) == 0 {
-				continue // a block of which nothing is to be seen needn't be seen
-			}
-			out = append(out, at)
-			continue
-		}
-		out = append(out, d.lacks(b.under, c.under, at)...)
-	}
-	return out
-}
-
 // A nodePlan is what a startup-config becomes.
 type nodePlan struct {
 	apply, undo    []string
 	applied, clean []Check
+	notices        []string // what its users should know, each with its line
+	unverified     []string // lines that can't be seen, or not as they were written
 }
 
 // plan makes a plan of a node's startup-config. Faults name its lines: of the
@@ -224,11 +163,7 @@ func (d *dialect) plan(n *Node) (p nodePlan, err error) {
 	}
 	switch d.style {
 	case indented:
-		if number := openBanner(n.Config); number > 0 {
-			return p, fmt.Errorf("%s: a banner of several lines is not supported; end it on its line", where(number))
-		}
-		bs := parseConfig(n.Config, d.volatile)
-		return nodePlan{apply: d.render(bs, 0), undo: d.undo(bs, 0)}, nil
+		return d.planBlocks(n, where)
 	case setStyle:
 		return d.planSets(n)
 	default:
@@ -240,28 +175,44 @@ func odd(line string) bool {
 	return strings.ContainsFunc(strings.TrimRight(line, "\r"), func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f })
 }
 
-var banner = regexp.MustCompile(`^\s*banner( \S+)? (\^.|[^\sA-Za-z0-9])(.*)$`)
-
-// openEnded is what some take as the beginning of lines that end with one that says
-// EOF, in which nothing answers.
-var openEnded = regexp.MustCompile(`^\s*banner \S+$`)
-
-// openBanner returns the number of a line that begins a banner and does not end it.
-func openBanner(text string) int {
-	number := 0
-	for l := range strings.Lines(text) {
-		number++
-		l = strings.TrimRight(l, " \t\r\n")
-		if openEnded.MatchString(l) {
-			return number
+// planBlocks makes a plan of a startup-config of indented blocks.
+func (d *dialect) planBlocks(n *Node, where func(int) string) (p nodePlan, err error) {
+	bs := parseConfig(n.Config, d.volatile)
+	var errs []error
+	walk(bs, "", func(b *block, path string) {
+		if b.open {
+			header, _, _ := strings.Cut(b.line, "\n")
+			errs = append(errs, fmt.Errorf("%s: %.80q begins a text of several lines, in which a device shows no prompt; end it on its line, or leave it out", where(b.number), header))
 		}
-		m := banner.FindStringSubmatch(l)
-		if len(m) == 4 && !strings.Contains(m[3], m[2]) {
-			return number
+		for _, r := range d.refused {
+			if r.line.MatchString(b.line) {
+				errs = append(errs, fmt.Errorf("%s: %.80q is not supported: %s", where(b.number), b.line, r.why))
+			}
 		}
+		if i := slices.IndexFunc(d.ordered, func(o ordered) bool { return o.line.MatchString(b.line) }); i >= 0 {
+			p.notices = append(p.notices, d.ordered[i].notice(b.line, where(b.number)))
+		}
+	})
+	if err := errors.Join(errs...); err != nil {
+		return p, err
 	}
-	return 0
+	p.apply = d.render(bs, 0)
+	p.undo, _ = d.difference(bs, nil, tries{})
+	p.unverified = d.unverifiable(bs)
+	p.notices = slices.Compact(p.notices)
+	return p, nil
 }
+
+// walk calls do with every block and the lines that lead to it, as in "a / b".
+func walk(bs []*block, path string, do func(b *block, path string)) {
+	for _, b := range bs {
+		at := join(path, b.line)
+		do(b, at)
+		walk(b.under, at, do)
+	}
+}
+
+func join(path, line string) string { return strings.TrimPrefix(path+" / "+line, " / ") }
 
 // missing returns what of the lines is not in a running configuration.
 func (d *dialect) missing(lines []string, running string) []string {
@@ -272,10 +223,12 @@ func (d *dialect) missing(lines []string, running string) []string {
 	return d.missingSets(want, running)
 }
 
-// between returns the lines that lead from one running configuration to another.
-func (d *dialect) between(from, to string) []string {
+// between returns the lines that lead from one running configuration to another, as far
+// as it knows some that were not tried before, and every difference of the two in words.
+func (d *dialect) between(now, before string, tried tries) (lines, differences []string) {
 	if d.style == indented {
-		return d.change(parseConfig(from, d.volatile), parseConfig(to, d.volatile), 0)
+		return d.difference(parseConfig(now, d.volatile), parseConfig(before, d.volatile), tried)
 	}
-	return changeSets(d.parseSets(from), d.parseSets(to))
+	lines = changeSets(d.parseSets(now), d.parseSets(before))
+	return lines, lines
 }

@@ -59,8 +59,11 @@ type Device struct {
 	Credentials   string
 	HostKeys      device.HostKeys
 	OldAlgorithms bool
-	Pace          device.Pace
-	Limits        device.Limits
+	// AllowAccessPath says that a startup-config may change the interface, the user or the
+	// service by which the device is reached.
+	AllowAccessPath bool
+	Pace            device.Pace
+	Limits          device.Limits
 	// Settings are what the platform's template may use.
 	Settings map[string]string
 	Line     int // in the inventory

@@ -186,6 +186,8 @@ func (r *reader) device(n *yaml.Node, name, dir string) *Device {
 			d.HostKeys = r.hostKey(v, in, dir)
 		case "old_algorithms":
 			d.OldAlgorithms = r.boolean(v, in)
+		case "allow":
+			d.AllowAccessPath = r.allow(v, in)
 		case "pace":
 			d.Pace = r.pace(v, in)
 		case "limits":
@@ -199,13 +201,27 @@ func (r *reader) device(n *yaml.Node, name, dir string) *Device {
 				d.Settings[k.Value] = r.word(v, in+": "+k.Value, checkLine)
 			})
 		default:
-			r.unknown(k, what, "platform, domain, connect, credentials, host_key, old_algorithms, pace, limits and settings")
+			r.unknown(k, what, "platform, domain, connect, credentials, host_key, old_algorithms, allow, pace, limits and settings")
 		}
 	})
 	if d.Platform == "" {
 		r.fault(n, "%shas no platform", what)
 	}
 	return d
+}
+
+// allow reads one thing that may be done to a device, or a list of them.
+func (r *reader) allow(n *yaml.Node, what string) bool {
+	all := []*yaml.Node{n}
+	if r.visit(n).Kind == yaml.SequenceNode {
+		all = r.list(n, what)
+	}
+	for _, e := range all {
+		if text := r.text(e, what); text != "access-path" {
+			r.fault(e, "%s: %.80q: what can be allowed is access-path: that a startup-config changes how the device is reached", what, text)
+		}
+	}
+	return len(all) > 0
 }
 
 func (r *reader) hostKey(n *yaml.Node, what, dir string) (h device.HostKeys) {

@@ -35,7 +35,7 @@ func TestOpenBanner(t *testing.T) {
 		"banner motd #Welcome#\n":                          false,
 		"hostname banner\n":                                false,
 	} {
-		if _, err := planOf(t, "arista_eos", config); (err != nil) != want || want && !strings.Contains(err.Error(), "line 1: a banner of several lines") {
+		if _, err := planOf(t, "arista_eos", config); (err != nil) != want || want && !strings.Contains(err.Error(), "begins a text of several lines") {
 			t.Errorf("%q: %v", config, err)
 		}
 	}

@@ -37,13 +37,15 @@ type manifest struct {
 }
 
 type manifestDevice struct {
-	Name     string       `json:"name"`
-	Platform string       `json:"platform"`
-	Whole    bool         `json:"whole,omitempty"`
-	Bare     bool         `json:"bare,omitempty"`
-	Lines    int          `json:"lines"`
-	Duration jsonDuration `json:"duration"`
-	Way      Way          `json:"way"`
+	Name     string `json:"name"`
+	Platform string `json:"platform"`
+	Whole    bool   `json:"whole,omitempty"`
+	Bare     bool   `json:"bare,omitempty"`
+	Lines    int    `json:"lines"`
+	// Unverified are lines that can't be read back as they were written.
+	Unverified []string     `json:"unverified,omitempty"`
+	Duration   jsonDuration `json:"duration"`
+	Way        Way          `json:"way"`
 }
 
 type checksFile struct {
@@ -72,7 +74,10 @@ func (p *Plan) Files(platforms map[string]*Platform) (map[string][]byte, error) 
 				files[ownPlatforms+"/"+name] = data
 			}
 		}
-		m.Devices = append(m.Devices, manifestDevice{d.Name, d.Platform, d.Whole, d.Bare, len(d.Apply), jsonDuration(d.Duration), d.Way})
+		m.Devices = append(m.Devices, manifestDevice{
+			Name: d.Name, Platform: d.Platform, Whole: d.Whole, Bare: d.Bare, Lines: len(d.Apply), Unverified: d.Unverified,
+			Duration: jsonDuration(d.Duration), Way: d.Way,
+		})
 	}
 	for name, data := range files {
 		sum := sha256.Sum256(data)
@@ -260,7 +265,7 @@ func parsePlan(dir string, files map[string][]byte) (*Plan, error) {
 	}
 	p := &Plan{Activation: m.Activation, Lab: m.Lab, Mapping: m.Mapping, Links: m.Links}
 	for _, d := range m.Devices {
-		one := DevicePlan{Name: d.Name, Platform: d.Platform, Whole: d.Whole, Bare: d.Bare, Duration: time.Duration(d.Duration), Way: d.Way}
+		one := DevicePlan{Name: d.Name, Platform: d.Platform, Whole: d.Whole, Bare: d.Bare, Unverified: d.Unverified, Duration: time.Duration(d.Duration), Way: d.Way}
 		for _, ext := range []string{".conf", ".undo", ".checks.json"} {
 			if _, ok := m.Files[d.Name+ext]; !ok {
 				return nil, fmt.Errorf("%s: has no %s%s: %w", file, d.Name, ext, fault.Invalid)

@@ -38,6 +38,8 @@ type DevicePlan struct {
 	// Bare says that the device is lent, but has no configuration as a whole that could
 	// be compared: what undoes its lines makes it what it was only if it was clean.
 	Bare bool
+	// Unverified are lines of Apply that can't be seen, or not as they were written.
+	Unverified []string
 	// Duration is the least time that Apply takes, by the pace of the device.
 	Duration time.Duration
 	// Way is how the device is reached.
@@ -85,7 +87,7 @@ func Generate(in Input) (*Plan, error) {
 			plan.Notices = append(plan.Notices, fmt.Sprintf("%s: has a startup-config, but the inventory has no way to reach %s; it is ignored", n.Name, name))
 			continue
 		}
-		g.node(n, name)
+		plan.Notices = append(plan.Notices, g.node(n, name)...)
 	}
 	for _, name := range slices.Sorted(maps.Keys(g.devices)) {
 		d := g.devices[name]
@@ -203,26 +205,40 @@ func (f *filler) fill(texts []string, pattern bool) []string {
 	return out
 }
 
-// node plans a startup-config.
-func (g *generator) node(n *Node, name string) {
+// node plans a startup-config. It returns what its users should know.
+func (g *generator) node(n *Node, name string) (notices []string) {
 	dev := g.Inventory.Devices[name]
 	p := g.Platforms[dev.Platform]
 	if p == nil {
 		g.errs = append(g.errs, fmt.Errorf("platform %s: is not loaded: %w", dev.Platform, fault.Invalid))
-		return
+		return nil
 	}
 	made, err := p.dialect.plan(n)
 	if err != nil {
 		g.errs = append(g.errs, fmt.Errorf("%w: %w", err, fault.Invalid))
-		return
+		return nil
 	}
 	if len(made.apply) == 0 {
-		return
+		return nil
+	}
+	notices = made.notices
+	for _, l := range p.dialect.accessPath(n.Config, g.Inventory.way(dev)) {
+		if dev.AllowAccessPath {
+			notices = append(notices, fmt.Sprintf("%s: %.120q changes how %s is reached, as the inventory allows", n.Name, l, name))
+		} else {
+			g.errs = append(g.errs, fmt.Errorf("%s: %.120q changes how %s is reached, and may cut that off; leave it out, or write \"allow: access-path\" for %s into the inventory: %w",
+				n.Name, l, name, name, fault.Invalid))
+		}
+	}
+	for _, l := range made.unverified {
+		notices = append(notices, fmt.Sprintf("%s: %.120q can't be read back from %s as it was written: verify can't prove it", n.Name, l, name))
 	}
 	d := g.device(name)
 	d.Apply, d.Undo, d.Applied, d.Clean = made.apply, made.undo, made.applied, made.clean
+	d.Unverified = made.unverified
 	d.Whole = p.dialect.running != ""
 	d.Bare = !d.Whole
+	return notices
 }
 
 func (d *DevicePlan) finish(inv *Inventory, p *Platform) {

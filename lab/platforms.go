@@ -115,6 +115,7 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 	dialog = p.Name
 	d := &p.dialect
 	d.style = commands
+	d.volatile = slices.Clone(headings)
 	r.mapping(root, "the platform", func(k, v *yaml.Node) {
 		switch k.Value {
 		case "dialog":
@@ -134,8 +135,30 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 			d.running = r.word(v, "running", checkLine)
 		case "exit":
 			d.exit = r.word(v, "exit", checkLine)
+		case "complete":
+			d.complete = r.pattern(v, "complete")
+		case "standard":
+			d.standard = r.boolean(v, "standard")
+		case "shown":
+			for _, e := range r.list(v, "shown") {
+				d.shown = append(d.shown, r.shown(e))
+			}
+		case "single":
+			d.single = r.patterns(v, "single")
+		case "ordered":
+			for _, e := range r.list(v, "ordered") {
+				d.ordered = append(d.ordered, r.ordered(e))
+			}
+		case "refused":
+			for _, e := range r.list(v, "refused") {
+				d.refused = append(d.refused, r.refusal(e))
+			}
+		case "access_path":
+			for _, e := range r.list(v, "access_path") {
+				d.access = append(d.access, r.access(e))
+			}
 		case "volatile":
-			d.volatile = r.patterns(v, "volatile")
+			d.volatile = append(d.volatile, r.patterns(v, "volatile")...)
 		case "unshown":
 			d.unshown = r.patterns(v, "unshown")
 		case "inverse":
@@ -147,13 +170,21 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 				d.commands = append(d.commands, r.command(e))
 			}
 		default:
-			r.unknown(k, "", "dialog, vlan, access, trunk, style, running, exit, volatile, unshown, inverse and commands")
+			r.unknown(k, "", "dialog, vlan, access, trunk, style, running, complete, exit, standard, volatile, unshown, shown, single, ordered, refused, access_path, inverse and commands")
 		}
 	})
 	if d.style != commands && d.running == "" {
 		r.fault(root, "has no running, the command that shows the configuration")
 	}
 	return dialog
+}
+
+// headings are what devices put above a configuration, whatever their platform; IOS
+// the second and third with "exec prompt timestamp".
+var headings = []*regexp.Regexp{
+	regexp.MustCompile(`^(Building configuration\.\.\.|Current configuration ?:.*)$`),
+	regexp.MustCompile(`^Load for five secs: .*$`),
+	regexp.MustCompile(`^Time source is .*$`),
 }
 
 func (r *reader) texts(n *yaml.Node, what string) (all []string) {
@@ -253,12 +284,14 @@ func (r *reader) inverse(n *yaml.Node) (i inverse) {
 		switch k.Value {
 		case "line":
 			i.line = r.pattern(v, "inverse: line")
+		case "in":
+			i.in = r.pattern(v, "inverse: in")
 		case "keep":
 			i.keep = r.boolean(v, "inverse: keep")
 		case "undo":
 			i.undo = r.texts(v, "inverse: undo")
 		default:
-			r.unknown(k, "inverse: ", "line, keep and undo")
+			r.unknown(k, "inverse: ", "line, in, keep and undo")
 		}
 	})
 	if i.line == nil {
@@ -266,6 +299,96 @@ func (r *reader) inverse(n *yaml.Node) (i inverse) {
 		i.line = regexp.MustCompile(`^$`)
 	}
 	return i
+}
+
+func (r *reader) shown(n *yaml.Node) (s shown) {
+	r.mapping(n, "shown", func(k, v *yaml.Node) {
+		switch k.Value {
+		case "line":
+			s.line = r.pattern(v, "shown: line")
+		case "in":
+			s.in = r.pattern(v, "shown: in")
+		case "as":
+			s.as = r.texts(v, "shown: as")
+		default:
+			r.unknown(k, "shown: ", "line, in and as")
+		}
+	})
+	if s.line == nil {
+		r.fault(n, "shown: has no line")
+		s.line = nothing
+	}
+	return s
+}
+
+// nothing stands for a pattern that lacks, after the fault was noted.
+var nothing = regexp.MustCompile(`^$`)
+
+func (r *reader) ordered(n *yaml.Node) (o ordered) {
+	r.mapping(n, "ordered", func(k, v *yaml.Node) {
+		switch k.Value {
+		case "line":
+			o.line = r.pattern(v, "ordered: line")
+		case "block":
+			o.blocks = r.boolean(v, "ordered: block")
+		case "spare":
+			o.spare = r.word(v, "ordered: spare", checkLine)
+		case "used_by":
+			o.references = r.lines(v, "ordered: used_by")
+		default:
+			r.unknown(k, "ordered: ", "line, block, spare and used_by")
+		}
+	})
+	if o.line == nil || o.line.NumSubexp() < 1 {
+		r.fault(n, "ordered: must have a line with a group, around what removes the object")
+		o.line = regexp.MustCompile(`^()$`)
+	}
+	if o.spare != "" && o.line.NumSubexp() < 2 {
+		r.fault(n, "ordered: where there is a spare, the line's second group must be the object's name")
+		o.spare = ""
+	}
+	return o
+}
+
+func (r *reader) refusal(n *yaml.Node) (f refusal) {
+	r.mapping(n, "refused", func(k, v *yaml.Node) {
+		switch k.Value {
+		case "line":
+			f.line = r.pattern(v, "refused: line")
+		case "why":
+			f.why = r.text(v, "refused: why")
+		default:
+			r.unknown(k, "refused: ", "line and why")
+		}
+	})
+	if f.line == nil || f.why == "" {
+		r.fault(n, "refused: must have a line, and why it is refused")
+		f.line = nothing
+	}
+	return f
+}
+
+func (r *reader) access(n *yaml.Node) (a access) {
+	r.mapping(n, "access_path", func(k, v *yaml.Node) {
+		switch k.Value {
+		case "by":
+			if a.by = r.text(v, "access_path: by"); !slices.Contains(accesses, a.by) {
+				r.fault(v, "access_path: by: must be one of %s", strings.Join(accesses, ", "))
+			}
+		case "line":
+			if lines := r.lines(&yaml.Node{Kind: yaml.SequenceNode, Content: []*yaml.Node{v}, Line: v.Line}, "access_path: line"); len(lines) == 1 {
+				a.line = lines[0]
+			}
+		case "except":
+			a.except = r.patterns(v, "access_path: except")
+		default:
+			r.unknown(k, "access_path: ", "by, line and except")
+		}
+	})
+	if a.by == "" || a.line == "" {
+		r.fault(n, "access_path: must have by and line")
+	}
+	return a
 }
 
 func (r *reader) command(n *yaml.Node) (c command) {

@@ -17,16 +17,18 @@ type sim struct {
 	ln   net.Listener
 	wg   sync.WaitGroup
 
-	mu    sync.Mutex
-	model *iosModel
-	saved string
-	left  int  // configuration lines until the connection is cut, and it is away; < 0: never
-	away  bool // it accepts nobody
-	onCut func()
-	lines int               // of configuration that came
-	lie   string            // a line that is taken with an OK, and forgotten
-	says  map[string]string // what it says to a line that it takes
-	busy  string            // what it says instead of saving
+	mu      sync.Mutex
+	model   *iosModel
+	saved   string
+	left    int  // configuration lines until the connection is cut, and it is away; < 0: never
+	away    bool // it accepts nobody
+	onCut   func()
+	lines   int               // of configuration that came
+	lie     string            // a line that is taken with an OK, and forgotten
+	says    map[string]string // what it says to a line that it takes
+	busy    string            // what it says instead of saving
+	cutShow bool              // what it shows ends before its end
+	reach   string            // a line after which it can't be reached any more
 }
 
 func newSim(t *testing.T, name string) *sim {
@@ -137,6 +139,11 @@ func (s *sim) answer(line string, mode *string, copying *bool) (string, bool) {
 		}
 		s.left--
 		s.lines++
+		if line == s.reach && s.reach != "" {
+			s.model.do(line)
+			s.away, s.left = true, 0
+			return "", false
+		}
 		if line == s.lie && s.lie != "" {
 			return "", true
 		}
@@ -156,7 +163,11 @@ func (s *sim) answer(line string, mode *string, copying *bool) (string, bool) {
 		*copying = true
 		return "Destination filename [startup-config]? ", true
 	case strings.HasPrefix(line, "show run"):
-		return s.model.show(line), true
+		said := s.model.show(line)
+		if s.cutShow {
+			said = said[:strings.LastIndex(strings.TrimSpace(said), "\n")+1]
+		}
+		return said, true
 	}
 	return "% Invalid input detected at '^' marker.\n", true
 }

@@ -143,7 +143,11 @@ func (w *Work) keepBefore(ctx context.Context, s *device.Session, d *DevicePlan,
 // look returns what a device is, as far as the plan changes it.
 func (w *Work) look(ctx context.Context, s *device.Session, d *DevicePlan, p *Platform) (string, error) {
 	if d.Whole {
-		return s.Show(ctx, p.dialect.running)
+		state, err := showRunning(ctx, s, p)
+		if err == nil {
+			err = p.dialect.restorable(d, state)
+		}
+		return state, err
 	}
 	failed, said, err := failures(ctx, s, d.Clean)
 	if err != nil {
@@ -219,64 +223,57 @@ func (w *Work) Erase(ctx context.Context, keep string) error {
 	return nil
 }
 
-// eraseOne undoes a device's plan and proves that it is what it was. What the undoing
-// lines leave of a device that was lent as a whole is found by comparing.
+// eraseOne makes a device what it was, and proves it.
 func (w *Work) eraseOne(ctx context.Context, s *device.Session, d *DevicePlan, p *Platform, before string) error {
-	atOnce := len(p.Dialog.Configure.Commit) > 0
-	dirt := func() (repair, failed []string, err error) {
-		failed, _, err = failures(ctx, s, d.Clean)
-		if err != nil || !d.Whole {
-			return nil, failed, err
-		}
-		now, err := s.Show(ctx, p.dialect.running)
-		if err != nil {
-			return nil, nil, err
-		}
-		repair = p.dialect.between(now, before)
-		for _, l := range repair {
-			failed = append(failed, fmt.Sprintf("its configuration is not what it was; it would need %q", strings.TrimSpace(l)))
-		}
-		return repair, failed, nil
+	undo := w.eraseParts
+	if d.Whole {
+		undo = w.eraseWhole
 	}
-	give := func(lines []string) error {
-		refused, err := tolerant(ctx, s, lines, atOnce)
-		for _, r := range refused {
-			w.say(d.Name, "while undoing: %s", r)
-		}
+	failed, err := undo(ctx, s, d, p, before)
+	if err != nil {
 		return err
 	}
-	var failed []string
-	if d.Whole {
-		var err error
-		if _, failed, err = dirt(); err != nil {
-			return err
-		}
-	}
-	if !d.Whole || len(failed) > 0 {
-		if err := give(d.Undo); err != nil {
-			return err
-		}
-		for range 2 {
-			repair, left, err := dirt()
-			if failed = left; err != nil {
-				return err
-			}
-			if len(repair) == 0 {
-				break
-			}
-			if err := give(repair); err != nil {
-				return err
-			}
-		}
-	}
 	if len(failed) > 0 {
-		_, left, err := dirt()
-		if err != nil {
-			return err
-		}
-		if len(left) > 0 {
-			return fmt.Errorf("%s: is not clean: %s: %w", d.Name, strings.Join(left[:min(len(left), 10)], "; "), fault.Conflict)
-		}
+		return fmt.Errorf("%s: is not clean: %s: %w", d.Name, strings.Join(failed[:min(len(failed), 10)], "; "), fault.Conflict)
 	}
 	return s.Save(ctx)
+}
+
+// give gives lines that undo something, and says which of them were refused.
+func (w *Work) give(ctx context.Context, s *device.Session, d *DevicePlan, p *Platform, lines []string) error {
+	refused, err := tolerant(ctx, s, lines, len(p.Dialog.Configure.Commit) > 0)
+	for _, r := range refused {
+		w.say(d.Name, "while undoing: %s", r)
+	}
+	return err
+}
+
+// eraseParts undoes what was planned for a device that several labs share: the lines are
+// those of the platform's template.
+func (w *Work) eraseParts(ctx context.Context, s *device.Session, d *DevicePlan, p *Platform, _ string) ([]string, error) {
+	if err := w.give(ctx, s, d, p, d.Undo); err != nil {
+		return nil, err
+	}
+	failed, _, err := failures(ctx, s, d.Clean)
+	return failed, err
+}
+
+// eraseWhole gives the lines that lead from the configuration of a device to the one that
+// it had, and nothing else: no line that was there before is taken away, be it for a
+// moment. It compares again until nothing differs, or no other lines are known.
+func (w *Work) eraseWhole(ctx context.Context, s *device.Session, d *DevicePlan, p *Platform, before string) ([]string, error) {
+	tried := tries{}
+	for {
+		now, err := showRunning(ctx, s, p)
+		if err != nil {
+			return nil, err
+		}
+		lines, differs := p.dialect.between(now, before, tried)
+		if len(lines) == 0 {
+			return differs, nil
+		}
+		if err := w.give(ctx, s, d, p, lines); err != nil {
+			return nil, err
+		}
+	}
 }

@@ -93,7 +93,7 @@ func (w *Work) talker(d *DevicePlan, all map[string]*Platform) (*talker, error) 
 	return &talker{t, tr, func() error { return errors.Join(tr.Err(), f.Close()) }, say}, nil
 }
 
-// attempts is how often something is tried on a device that is away.
+// tries is how often something is tried on a device that is away.
 const attempts = 3
 
 // session does something in a session, again in another one if the device was away.
@@ -218,10 +218,28 @@ func (w *Work) Verify(ctx context.Context, p *Plan, all map[string]*Platform) er
 			return nil
 		})
 		if err == nil {
-			w.say(d.Name, "verified: %d lines", len(d.Apply))
+			w.say(d.Name, "verified: %d lines", len(d.Apply)-len(d.Unverified))
+			for _, l := range d.Unverified {
+				w.say(d.Name, "not verified, as it can't be read back as it was written: %s", l)
+			}
 		}
 		return errors.Join(err, t.close())
 	})
+}
+
+// showRunning returns a device's configuration, whole: of an answer that was cut nobody
+// can tell what lacks in it.
+func showRunning(ctx context.Context, s *device.Session, p *Platform) (string, error) {
+	running, err := s.Show(ctx, p.dialect.running)
+	if err != nil {
+		return "", err
+	}
+	lines := strings.Split(strings.TrimSpace(running), "\n")
+	last := strings.TrimSpace(lines[len(lines)-1])
+	if re := p.dialect.complete; last == "" || re != nil && !re.MatchString(last) {
+		return "", fmt.Errorf("%q ends with %.80q: that is not a whole configuration: %w", p.dialect.running, last, fault.Unavailable)
+	}
+	return running, nil
 }
 
 // lacking returns what a device doesn't have of its plan.
@@ -230,7 +248,7 @@ func lacking(ctx context.Context, s *device.Session, d *DevicePlan, p *Platform)
 	if err != nil || !d.Whole {
 		return failed, err
 	}
-	running, err := s.Show(ctx, p.dialect.running)
+	running, err := showRunning(ctx, s, p)
 	if err != nil {
 		return nil, err
 	}

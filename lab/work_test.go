@@ -159,6 +159,43 @@ func TestUploadVerifyErase(t *testing.T) {
 	}
 }
 
+// TestUndoKeepsTheWay: a device whose startup-config repeats what it has, its address
+// among it, is not cut off by undoing that; it had gone away for good.
+func TestUndoKeepsTheWay(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	sim := b.sims["r1"]
+	sim.model.blocks["interface Ethernet0/0"] = []string{"ip address 192.0.2.12 255.255.255.0"}
+	sim.reach = "no ip address 192.0.2.12 255.255.255.0"
+	b.was["r1"] = sim.state()
+	b.topology = strings.Replace(benchTopology, "        interface Ethernet0/1\n", "        interface Ethernet0/0\n         ip address 192.0.2.12 255.255.255.0\n        interface Ethernet0/1\n", 1)
+	b.generate(100)
+	if err := b.upload(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.verify(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.erase(); err != nil {
+		t.Fatal(err)
+	}
+	b.blank("erased")
+}
+
+// TestCutConfiguration: a configuration that ends in the middle is not taken for what a
+// device was: undoing would remove all that lacks in it.
+func TestCutConfiguration(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.sims["r1"].cutShow = true
+	if err := b.upload(); !errors.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "not a whole configuration") {
+		t.Errorf("the error is %v", err)
+	}
+	if got := b.sims["r1"].state(); got != b.was["r1"] {
+		t.Errorf("r1 has\n%s", got)
+	}
+}
+
 // TestEraseAfterEveryPrefix cuts the upload to each device after each of its lines, for
 // good, and then erases.
 func TestEraseAfterEveryPrefix(t *testing.T) {

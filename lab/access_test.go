@@ -1,0 +1,80 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"activationd/internal/fault"
+)
+
+// accessPlan plans a startup-config for a device that is reached by a URL.
+func accessPlan(t *testing.T, platform, url, more, config string) (*Plan, error) {
+	t.Helper()
+	inv, err := ParseInventory("inventory.yaml", fmt.Appendf(nil, `
+pools: {d: {ranges: [100-199]}}
+credentials: {c: {user: lab, password: {env: PW}}}
+devices:
+  r1: {platform: %s, connect: '%s', credentials: c%s}
+`, platform, url, more))
+	if err != nil {
+		t.Fatal(err)
+	}
+	platforms, err := inv.Platforms()
+	if err != nil {
+		t.Fatal(err)
+	}
+	topo := &Topology{Nodes: []*Node{{Name: "r1", Config: config, ConfigLine: 1}}}
+	return Generate(Input{Inventory: inv, Platforms: platforms, Topology: topo, Mapping: Mapping{{"r1", "r1", platform}}})
+}
+
+// TestAccessPath keeps out a startup-config that cuts off the way by which it would be
+// undone: it is refused by its line when it is planned, unless the inventory allows it.
+func TestAccessPath(t *testing.T) {
+	const ssh, telnet, serial = "ssh://192.0.2.12", "telnet://192.0.2.12", "tcp://192.0.2.99:7001"
+	for _, tt := range []struct{ platform, url, config, line string }{
+		{"cisco_ios", telnet, "interface Ethernet0/0\n description up\n ip address 192.0.2.12 255.255.255.0\n", "interface Ethernet0/0 / description up"},
+		{"cisco_ios", telnet, "interface Ethernet0/1\n ip address 10.0.0.1 255.255.255.0\n", ""},
+		{"cisco_ios", serial, "interface Ethernet0/0\n ip address 192.0.2.12 255.255.255.0\n", ""},
+		{"cisco_ios", telnet, "username lab secret x\n", "username lab secret x"},
+		{"cisco_ios", telnet, "username ada secret x\n", ""},
+		{"cisco_ios", telnet, "no username lab\n", "no username lab"},
+		{"cisco_ios", telnet, "line vty 0 4\n transport input ssh\n", "line vty 0 4 / transport input ssh"},
+		{"cisco_ios", telnet, "line vty 0 4\n exec-timeout 0 0\n logging synchronous\n", ""},
+		{"cisco_ios", serial, "line vty 0 4\n transport input ssh\n", ""},
+		{"cisco_ios", serial, "line con 0\n login local\n", "line con 0 / login local"},
+		{"cisco_ios", serial, "line con 0\n logging synchronous\n stopbits 1\n", ""},
+		{"cisco_ios", ssh, "no ip ssh version 2\n", "no ip ssh version 2"},
+		{"cisco_ios", serial, "aaa new-model\n", "aaa new-model"},
+		{"arista_eos", ssh, "interface Management1\n   shutdown\n", "interface Management1 / shutdown"},
+		{"arista_eos", ssh, "management ssh\n   shutdown\n", "management ssh / shutdown"},
+		{"arista_eos", telnet, "management telnet\n   shutdown\n", "management telnet / shutdown"},
+		{"arista_eos", ssh, "management api http-commands\n   no shutdown\n", ""},
+		{"arista_eos", ssh, "interface Ethernet3\n   no switchport\n   ip address 192.0.2.12/24\n", "interface Ethernet3 / no switchport"},
+		{"juniper_junos", ssh, "set interfaces fxp0 unit 0 family inet address 198.51.100.1/24\n", "set interfaces fxp0 unit 0"},
+		{"juniper_junos", ssh, "set interfaces ge-0/0/0 unit 0 family inet address 192.0.2.12/24\n", "set interfaces ge-0/0/0 unit 0"},
+		{"juniper_junos", ssh, "set system services ssh root-login deny\n", "set system services ssh"},
+		{"juniper_junos", ssh, "set system login user lab class read-only\n", "set system login user lab"},
+		{"juniper_junos", ssh, "set system login user ada class read-only\n", ""},
+		{"juniper_junos", ssh, "set interfaces ge-0/0/1 unit 0 family inet address 10.0.0.1/24\n", ""},
+	} {
+		t.Run(tt.platform+" "+tt.url+" "+tt.config, func(t *testing.T) {
+			more := ""
+			if strings.HasPrefix(tt.url, ssh) {
+				more = ", host_key: 'ssh-ed25519 AAAA'"
+			}
+			_, err := accessPlan(t, tt.platform, tt.url, more, tt.config)
+			switch {
+			case tt.line == "" && err != nil:
+				t.Errorf("it is refused: %v", err)
+			case tt.line != "" && (!errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), tt.line) || !strings.Contains(err.Error(), "allow: access-path")):
+				t.Errorf("the error is %v, want one about %q", err, tt.line)
+			}
+			p, err := accessPlan(t, tt.platform, tt.url, more+", allow: access-path", tt.config)
+			if err != nil || tt.line != "" && !strings.Contains(strings.Join(p.Notices, "\n"), tt.line) {
+				t.Errorf("allowed: %v", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,112 @@
+package lab
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"activationd/internal/fault"
+)
+
+// A textMark tells a line that begins a text: what follows is no command, and is
+// answered with no prompt, up to a line that ends it.
+type textMark struct {
+	begin *regexp.Regexp
+	// end matches the last line. Without it the first group of begin is a mark, and the
+	// text goes on to where that comes again, be it on the same line.
+	end *regexp.Regexp
+}
+
+// textMarks are those of IOS, EOS and whatever is like them. IOS shows ^C, two
+// characters, as the mark, whichever one was typed.
+var textMarks = []textMark{
+	{regexp.MustCompile(`^banner(?: \S+)? (\^C|[^\sA-Za-z0-9])`), nil},
+	{regexp.MustCompile(`^aaa authentication (?:banner|fail-message) (\^C|[^\sA-Za-z0-9])`), nil},
+	{regexp.MustCompile(`^(?:vacant-message|menu \S+ (?:title|prompt)) (\^C|[^\sA-Za-z0-9])`), nil},
+	{regexp.MustCompile(`^banner \S+$`), regexp.MustCompile(`^EOF$`)},
+	{regexp.MustCompile(`^(?:action bash|code unit \S+|comment)$`), regexp.MustCompile(`^EOF$`)},
+	{regexp.MustCompile(`^macro name .+$`), regexp.MustCompile(`^@$`)},
+	{regexp.MustCompile(`^certificate(?: (?:self-signed|ca|rootca|pkcs7))?(?: [0-9A-Fa-f]+)?$`), regexp.MustCompile(`^quit$`)},
+	{regexp.MustCompile(`^key-string$`), regexp.MustCompile(`^(quit|exit)$`)},
+}
+
+// readText reads a text that begins on the first line, and returns it with its mark in
+// one form, how many lines it has (0: none begins there), and whether it goes on after
+// its first line. One without an end is that line alone: whatever follows is not lost.
+func readText(lines []string) (text string, length int, open bool) {
+	first := strings.TrimSpace(lines[0])
+	words := strings.Join(strings.Fields(first), " ")
+	for _, mark := range textMarks {
+		m := mark.begin.FindStringSubmatchIndex(words)
+		if m == nil {
+			continue
+		}
+		if mark.end != nil {
+			for i := 1; i < len(lines); i++ {
+				if mark.end.MatchString(strings.TrimSpace(lines[i])) {
+					return joined(lines[:i+1]), i + 1, true
+				}
+			}
+			return words, 1, true
+		}
+		sign := words[m[2]:m[3]]
+		_, rest, _ := strings.Cut(first[strings.Index(first, sign):], sign)
+		header := words[:m[2]] + "^C"
+		if said, _, closed := strings.Cut(rest, sign); closed {
+			return header + said + "^C", 1, false
+		}
+		for i := 1; i < len(lines); i++ {
+			if said, _, closed := strings.Cut(lines[i], sign); closed {
+				return header + joined(append(append([]string{rest}, lines[1:i]...), said)) + "^C", i + 1, true
+			}
+		}
+		return words, 1, true
+	}
+	return "", 0, false
+}
+
+func joined(lines []string) string {
+	return strings.TrimLeft(strings.ReplaceAll(strings.Join(lines, "\n"), "\r", ""), " \t")
+}
+
+// restorable is an error if a plan touches a text of several lines that the device has:
+// to send it once more would hang.
+func (d *dialect) restorable(plan *DevicePlan, running string) error {
+	if d.style != indented {
+		return nil
+	}
+	touched := map[string][]string{} // the lines under each path
+	walk(parseConfig(strings.Join(plan.Apply, "\n"), nil), "", func(b *block, path string) {
+		parent := strings.TrimSuffix(strings.TrimSuffix(path, b.line), " / ")
+		touched[parent] = append(touched[parent], b.line)
+	})
+	var err error
+	walk(parseConfig(running, d.volatile), "", func(b *block, path string) {
+		if !b.open || err != nil {
+			return
+		}
+		header, _, _ := strings.Cut(b.line, "\n")
+		if i := strings.Index(header, " ^C"); i > 0 {
+			header = header[:i]
+		}
+		parents := strings.Split(strings.TrimSuffix(strings.TrimSuffix(path, b.line), " / "), " / ")
+		for i := range parents { // what is above it goes with all that is in it
+			above := parents[len(parents)-1-i]
+			for _, l := range touched[strings.Join(parents[:len(parents)-1-i], " / ")] {
+				if above != "" && l == "no "+above {
+					err = cantRestore(plan.Name, header, l)
+				}
+			}
+		}
+		for _, l := range touched[strings.Join(parents, " / ")] {
+			if startsWith(l, header) || startsWith(header, strings.TrimPrefix(l, "no ")) && strings.HasPrefix(l, "no ") {
+				err = cantRestore(plan.Name, header, l)
+			}
+		}
+	})
+	return err
+}
+
+func cantRestore(device, header, line string) error {
+	return fmt.Errorf("%s: has a text of several lines, %q, which the startup-config would change by %q, and which could not be typed in again; leave that line out: %w", device, header, line, fault.Conflict)
+}

@@ -1,0 +1,348 @@
+package lab
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// undone has a device with one configuration take another one, undoes that by comparing,
+// and returns what is left different. It wants no line that was there before, and that the
+// configuration left, to be gone at any moment.
+func undone(t *testing.T, platform string, m *cliModel, before, config string) (sent []string, left []string) {
+	t.Helper()
+	p, err := LoadPlatform("", platform)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &p.dialect
+	made, err := d.plan(&Node{Name: "r1", Config: config, ConfigLine: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.single = d.single
+	m.learn(before, config, strings.Join(made.apply, "\n"))
+	m.load(before)
+	was := m.String()
+	for _, l := range made.apply {
+		if said := m.do(l); said != "" {
+			t.Logf("%q: %s", l, said)
+		}
+	}
+	m.at = m.at[:1]
+	kept := m.paths()
+	maps.DeleteFunc(kept, func(path string, _ bool) bool {
+		return !slices.Contains(slices.Collect(maps.Keys(pathsOf(was))), path)
+	})
+	m.watch = func(line string) {
+		now := m.paths()
+		for path := range kept {
+			if !now[path] && !orderedPath(d, path) {
+				t.Errorf("after %q there is no %q, which was there before", line, path)
+				delete(kept, path)
+			}
+		}
+	}
+	tried := tries{}
+	for range 20 {
+		lines, differs := d.between(m.String(), was, tried)
+		left = differs
+		if len(lines) == 0 {
+			break
+		}
+		for _, l := range lines {
+			if said := m.do(l); said != "" {
+				t.Logf("%q: %s", l, said)
+			}
+			sent = append(sent, strings.TrimSpace(l))
+		}
+		m.at = m.at[:1]
+	}
+	if is := m.String(); len(left) == 0 && !slices.Equal(compared(d, is), compared(d, was)) {
+		t.Errorf("it is\n%s\nwas\n%s", is, was)
+	}
+	return sent, left
+}
+
+// compared are the lines of a configuration in one order, without hardware that has
+// nothing: that is there whether it is shown or not.
+func compared(d *dialect, config string) (lines []string) {
+	walk(parseConfig(config, nil), "", func(b *block, path string) {
+		if rule, _ := d.rule(b.line, ""); rule == nil || !rule.keep || len(b.under) > 0 {
+			lines = append(lines, path)
+		}
+	})
+	slices.Sort(lines)
+	return lines
+}
+
+func pathsOf(config string) map[string]bool {
+	all := map[string]bool{}
+	walk(parseConfig(config, nil), "", func(_ *block, path string) { all[path] = true })
+	return all
+}
+
+// orderedPath says whether a line is of an object that may be made anew.
+func orderedPath(d *dialect, path string) bool {
+	first, _, _ := strings.Cut(path, " / ")
+	o, _ := d.orderOf(first)
+	return o != nil || strings.Contains(path, "ip access-group") // which is led to a copy meanwhile
+}
+
+// TestUndoIsTheDifference keeps out the faults of undoing by the inverse of what was
+// sent: what was there before, and is in the startup-config once more, went away (the
+// address and the users by which the device is reached among it); interfaces that are not
+// known to be virtual stayed; and what has no inverse counted as undone.
+func TestUndoIsTheDifference(t *testing.T) {
+	for _, tt := range []struct {
+		name, platform, before, config string
+		on                             string // commands that hold unless they are negated, by commas
+		sent                           string // what is sent, by slashes
+		left                           string // what stays, and is told
+	}{
+		{
+			"the management address once more", "cisco_ios",
+			"interface Ethernet0/0\n ip address 192.0.2.12 255.255.255.0\ninterface Ethernet0/1\n no ip address\nusername lab secret 5 $1$x\nline vty 0 4\n login local\n",
+			"interface Ethernet0/0\n ip address 192.0.2.12 255.255.255.0\ninterface Ethernet0/1\n ip address 10.0.0.1 255.255.255.0\n",
+			"", "interface Ethernet0/1/no ip address/exit", "",
+		},
+		{
+			"a description for another", "cisco_ios",
+			"interface Ethernet0/1\n description spare\n", "interface Ethernet0/1\n description to the left\n",
+			"", "interface Ethernet0/1/description spare/exit", "",
+		},
+		{
+			"an unused port stays down", "cisco_ios",
+			"interface Ethernet0/1\n no ip address\n shutdown\ninterface Ethernet0/2\n no ip address\n shutdown\n", "interface Ethernet0/1\n shutdown\n ip address 10.0.0.1 255.255.255.0\n",
+			"", "interface Ethernet0/1/no ip address/exit", "",
+		},
+		{
+			"virtual interfaces of every kind", "cisco_ios", "interface Ethernet0/1\n shutdown\n",
+			"interface Dialer1\n mtu 1400\ninterface Virtual-Template1\n mtu 1400\ninterface Multilink3\n ip address 10.0.0.1 255.255.255.0\ninterface LISP0\n mtu 1400\ninterface VirtualPortGroup0\n mtu 1400\ninterface pseudowire7\n mtu 1400\ninterface Ethernet0/1.20\n encapsulation dot1Q 20\n",
+			"", "no interface Ethernet0/1.20/no interface pseudowire7/no interface VirtualPortGroup0/no interface LISP0/no interface Multilink3/no interface Virtual-Template1/no interface Dialer1", "",
+		},
+		{
+			"EOS: virtual interfaces", "arista_eos", "interface Ethernet1\n", "interface Vxlan1\n vxlan udp-port 4789\ninterface Dps1\n mtu 1400\ninterface Ethernet1\n mtu 9000\n",
+			"", "no interface Dps1/no interface Vxlan1/interface Ethernet1/no mtu 9000/exit", "",
+		},
+		{
+			"EOS: management services go with their block", "arista_eos", "hostname sw\n",
+			"management api http-commands\n   no shutdown\n", "", "no management api http-commands", "",
+		},
+		{
+			"EOS: a management service that had a block", "arista_eos", "management api http-commands\n   protocol http\n",
+			"management api http-commands\n   no shutdown\n", "", "management api http-commands/shutdown/exit", "",
+		},
+		{
+			"what is on, and was switched off", "cisco_ios", "hostname r1\n", "no ip http server\n",
+			"ip http server", "ip http server", "",
+		},
+		{
+			"what is off, and was there", "cisco_ios", "no ip http server\n", "ip http server\n",
+			"ip http server", "no ip http server", "",
+		},
+		{
+			"a name", "cisco_ios", "hostname r1\n", "hostname lab-a\n", "", "hostname r1", "",
+		},
+		{
+			"a lost line comes back", "cisco_ios", "router ospf 1\n network 10.0.0.0 0.0.0.255 area 0\n", "router ospf 1\n no network 10.0.0.0 0.0.0.255 area 0\n",
+			"", "router ospf 1/network 10.0.0.0 0.0.0.255 area 0/exit", "",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newCLI()
+			m.off["ip address"] = tt.platform == "cisco_ios"
+			if tt.on != "" {
+				for _, l := range strings.Split(tt.on, ",") {
+					m.on[l] = true
+				}
+			}
+			if strings.HasPrefix(tt.name, "EOS: a management") {
+				m.on["shutdown"] = true // which is shown as "no shutdown" when it does not hold
+			}
+			sent, left := undone(t, tt.platform, m, tt.before, tt.config)
+			if got := strings.Join(sent, "/"); got != tt.sent {
+				t.Errorf("sent is %s, want %s", got, tt.sent)
+			}
+			if got := strings.Join(left, "; "); got != tt.left {
+				t.Errorf("left is %s, want %s", got, tt.left)
+			}
+		})
+	}
+}
+
+// TestRefusedInverse: where "no LINE" is refused, shorter forms, the default and an empty
+// block are tried; a shorter form that would undo a neighbour is not.
+func TestRefusedInverse(t *testing.T) {
+	never := func(lines ...string) func(string, string) string {
+		return func(_, line string) string {
+			if slices.Contains(lines, line) {
+				return "% Invalid input"
+			}
+			return ""
+		}
+	}
+	for _, tt := range []struct {
+		name, before, config string
+		refuse               func(path, line string) string
+		sent, left           string
+	}{
+		{"by its first word", "", "password zebra\n", never("no password zebra", "default password zebra"), "no password zebra/default password zebra/no password", ""},
+		{"a neighbour begins with the same words", "ntp server 10.0.0.1\n", "ntp server 10.0.0.2\n", never("no ntp server 10.0.0.2", "default ntp server 10.0.0.2"),
+			"no ntp server 10.0.0.2/default ntp server 10.0.0.2", `"ntp server 10.0.0.2" was not there; no command is known that undoes it`},
+		{"a block that must be empty", "", "vrf red\n vni 7\n", func(_, line string) string {
+			if line == "no vrf red" || line == "default vrf red" {
+				return "% Only inactive VRFs can be deleted"
+			}
+			return ""
+		}, "no vrf red/default vrf red/vrf red/no vni 7/exit/no vrf red", `"vrf red" was not there; no command is known that undoes it`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newCLI()
+			m.refuse = tt.refuse
+			sent, left := undone(t, "cisco_ios", m, tt.before, tt.config)
+			if got := strings.Join(sent, "/"); got != tt.sent {
+				t.Errorf("sent is %s, want %s", got, tt.sent)
+			}
+			if got := strings.Join(left, "; "); got != tt.left {
+				t.Errorf("left is %s, want %s", got, tt.left)
+			}
+		})
+	}
+}
+
+// TestOrderComesBack: the same lines in another order are a difference, a line lost in the
+// middle comes back in the middle, and where the list is in use a copy stands in for it.
+func TestOrderComesBack(t *testing.T) {
+	const list = "ip access-list extended EDGE\n permit tcp any any eq 22\n deny ip any host 10.0.0.9\n permit ip any any\n"
+	for _, tt := range []struct{ name, before, config, want string }{
+		{"named", list, "ip access-list extended EDGE\n no deny ip any host 10.0.0.9\n deny ip any host 10.0.0.9\n", "no ip access-list extended EDGE/ip access-list extended EDGE/permit tcp any any eq 22/deny ip any host 10.0.0.9/permit ip any any/exit"},
+		{"a line lost in the middle", list, "ip access-list extended EDGE\n no deny ip any host 10.0.0.9\n", "no ip access-list extended EDGE/ip access-list extended EDGE/permit tcp any any eq 22/deny ip any host 10.0.0.9/permit ip any any/exit"},
+		{"one line more, at the end", list, "ip access-list extended EDGE\n permit icmp any any\n", "ip access-list extended EDGE/no permit icmp any any/exit"},
+		{"numbered lists", "access-list 10 permit 10.0.0.0 0.0.0.255\naccess-list 10 deny any\n", "no access-list 10 permit 10.0.0.0 0.0.0.255\naccess-list 10 permit 10.0.0.0 0.0.0.255\n",
+			"no access-list 10/access-list 10 permit 10.0.0.0 0.0.0.255/access-list 10 deny any"},
+		{"a new numbered list goes as a whole", "hostname r1\n", "access-list 10 permit 10.0.0.0 0.0.0.255\naccess-list 10 deny any\n", "no access-list 10"},
+		{"in use", list + "interface Ethernet0/1\n ip access-group EDGE in\n", "ip access-list extended EDGE\n no permit tcp any any eq 22\n permit tcp any any eq 22\n",
+			"ip access-list extended EDGE-lab/permit tcp any any eq 22/deny ip any host 10.0.0.9/permit ip any any/exit/interface Ethernet0/1/ip access-group EDGE-lab in/exit/" +
+				"no ip access-list extended EDGE/ip access-list extended EDGE/permit tcp any any eq 22/deny ip any host 10.0.0.9/permit ip any any/exit/interface Ethernet0/1/ip access-group EDGE in/exit/no ip access-list extended EDGE-lab"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newCLI()
+			m.modes["ip access-list extended EDGE-lab"] = true
+			sent, left := undone(t, "cisco_ios", m, tt.before, tt.config)
+			if got := strings.Join(sent, "/"); got != tt.want {
+				t.Errorf("sent is\n%s, want\n%s", got, tt.want)
+			}
+			if left != nil {
+				t.Errorf("left is %q", left)
+			}
+			order := regexp.MustCompile(`(?m)^ ?(access-list 10 )?(permit|deny) .*$`)
+			if tt.name != "a new numbered list goes as a whole" {
+				if is, was := order.FindAllString(m.String(), -1), order.FindAllString(tt.before, -1); !slices.Equal(is, was) {
+					t.Errorf("the order is %q, was %q", is, was)
+				}
+			}
+		})
+	}
+}
+
+// TestTextsOfSeveralLines: whatever begins a text in which there is no prompt is refused
+// when it is planned, with its line; and what the device has of the kind is not touched.
+func TestTextsOfSeveralLines(t *testing.T) {
+	for _, tt := range []struct{ platform, config, line string }{
+		{"cisco_ios", "hostname a\naaa authentication banner ^C\nhello\n^C\n", "line 2"},
+		{"cisco_ios", "aaa authentication fail-message #\nno\n#\n", "line 1"},
+		{"cisco_ios", "macro name desk\nswitchport mode access\n@\n", "line 1"},
+		{"cisco_ios", "line con 0\n exec-timeout 0 0\n vacant-message ^C\nfree\n^C\n", "line 3"},
+		{"cisco_ios", "menu main title ^C\nChoose\n^C\n", "line 1"},
+		{"cisco_ios", "crypto pki certificate chain TP\n certificate self-signed 01\n  3082024A 308201B3\n        quit\n", "line 2"},
+		{"arista_eos", "event-handler boot\n   action bash\n      touch /tmp/x\n      EOF\n", "line 2"},
+		{"arista_eos", "banner login\nHi\nEOF\n", "line 1"},
+	} {
+		_, err := planOf(t, tt.platform, tt.config)
+		if err == nil || !strings.Contains(err.Error(), tt.line+": ") || !strings.Contains(err.Error(), "begins a text of several lines") {
+			t.Errorf("%q: %v", tt.config, err)
+		}
+	}
+	p, err := LoadPlatform("", "cisco_ios")
+	if err != nil {
+		t.Fatal(err)
+	}
+	running := "hostname r1\nbanner motd ^CWelcome\n  interface Ethernet0/9\n^C\ncrypto pki certificate chain TP\n certificate self-signed 01\n  3082024A 308201B3\n  \tquit\nend\n"
+	for line, refused := range map[string]bool{
+		"banner motd #hello#":                 true,
+		"no banner motd":                      true,
+		"banner login #hello#":                false,
+		"no crypto pki certificate chain TP":  true,
+		"no crypto pki certificate chain TP2": false,
+		"interface Ethernet0/9":               false,
+	} {
+		err := p.dialect.restorable(&DevicePlan{Name: "r1", Apply: []string{line}}, running)
+		if (err != nil) != refused {
+			t.Errorf("%q: %v", line, err)
+		}
+	}
+	if lines, differs := p.dialect.between(running, running, tries{}); lines != nil || differs != nil {
+		t.Errorf("equal configurations differ: %q, %q", lines, differs)
+	}
+}
+
+// TestOneLineBanner: the mark around a banner is the device's affair, not its text.
+func TestOneLineBanner(t *testing.T) {
+	p, err := LoadPlatform("", "cisco_ios")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lacks := p.dialect.missing([]string{"banner motd #for all#"}, "banner motd ^Cfor all^C\nend\n"); lacks != nil {
+		t.Errorf("%q lacks", lacks)
+	}
+}
+
+// TestVerifiedLines keeps out that words such as key, secret or md5, or a "no" before it,
+// excuse a line from being verified.
+func TestVerifiedLines(t *testing.T) {
+	for _, tt := range []struct{ platform, line, in, running string }{
+		{"cisco_ios", "tunnel key 42", "interface Tunnel1", "interface Tunnel1\n"},
+		{"cisco_ios", "description key customer", "interface Ethernet0/1", "interface Ethernet0/1\n"},
+		{"cisco_ios", "ntp trusted-key 1", "", ""},
+		{"cisco_ios", "no ip redirects", "interface Ethernet0/1", "interface Ethernet0/1\n ip redirects\n"},
+		{"cisco_ios", "username ada secret geheim", "", "username bob secret 5 $1$x\n"},
+		{"cisco_ios", "enable secret geheim", "", "enable password x\n"},
+		{"arista_eos", "no shutdown", "interface Ethernet1", "interface Ethernet1\n   shutdown\n"},
+		{"frr", "ip ospf area 0", "interface eth1", "interface eth1\nexit\n"},
+	} {
+		p, err := LoadPlatform("", tt.platform)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := tt.line
+		if tt.in != "" {
+			want = tt.in + "\n " + tt.line
+		}
+		if lacks := p.dialect.missing(strings.Split(want, "\n"), tt.running+"end\n"); lacks == nil {
+			t.Errorf("%s: %q is verified by %q", tt.platform, want, tt.running)
+		}
+	}
+	for _, tt := range []struct{ platform, config, running string }{
+		{"cisco_ios", "username ada secret geheim", "username ada secret 5 $1$x\n"},
+		{"cisco_ios", "no ip http server", "hostname x\n"},
+		{"cisco_ios", "no ip http server", "no ip http server\n"},
+		{"cisco_ios", "interface Ethernet0/1\n ip ospf hello-interval 10", "interface Ethernet0/1\n"},
+		{"arista_eos", "interface Ethernet1\n switchport mode access\n no shutdown", "interface Ethernet1\n"},
+		{"arista_eos", "interface Ethernet7", ""},
+	} {
+		p, err := LoadPlatform("", tt.platform)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if lacks := p.dialect.missing(strings.Split(tt.config, "\n"), tt.running+"end\n"); lacks != nil {
+			t.Errorf("%s: %q lacks in %q", tt.platform, lacks, tt.running)
+		}
+	}
+	if p, _ := planOf(t, "cisco_ios", "username ada secret geheim\ntunnel key 42\n"); fmt.Sprint(p.unverified) != "[username ada secret geheim]" {
+		t.Errorf("unverified are %q", p.unverified)
+	}
+}
