@@ -50,7 +50,7 @@ func readText(lines []string) (text string, length int, open bool) {
 			return words, 1, true
 		}
 		sign := words[m[2]:m[3]]
-		_, rest, _ := strings.Cut(first[strings.Index(first, sign):], sign)
+		_, rest, _ := strings.Cut(first, sign) // the mark is in no word before it
 		header := words[:m[2]] + "^C"
 		if said, _, closed := strings.Cut(rest, sign); closed {
 			return header + said + "^C", 1, false
