@@ -244,8 +244,8 @@ func TestLogin(t *testing.T) {
 		logins   int
 	}{
 		{"right", quirks{user: "lab", password: "pw"}, "pw", nil, "", 2},
-		{"fails twice", quirks{user: "lab", password: "pw", failLogins: 2}, "pw", nil, "", 4},
-		{"wrong", quirks{user: "lab", password: "pw"}, "wrong", fault.Denied, "% Login invalid", 4},
+		{"refused though it is right", quirks{user: "lab", password: "pw", failLogins: 1}, "pw", fault.Denied, "% Login invalid", 2},
+		{"wrong", quirks{user: "lab", password: "pw"}, "wrong", fault.Denied, "% Login invalid", 2},
 		{"no password", quirks{user: "lab", password: "pw"}, "", fault.Denied, "no password", 0},
 		{"enable", quirks{user: "lab", password: "pw", enable: "pw"}, "pw", nil, "", 2},
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"syscall"
 
 	"activationd/internal/fault"
 )
@@ -100,10 +101,16 @@ func (l *link) write(ctx context.Context, b []byte) error {
 
 var errClosed = fmt.Errorf("the session is closed: %w", fault.Invalid)
 
+// errHungUp is a connection that the other side has ended.
+var errHungUp = errors.New("the connection was cut")
+
 // cut says that the connection is gone, and why.
 func cut(err error) error {
-	if errors.Is(err, io.EOF) {
-		return fmt.Errorf("the connection was cut: %w", fault.Unavailable)
+	switch {
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("%w: %w", errHungUp, fault.Unavailable)
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return fmt.Errorf("%w: %v: %w", errHungUp, err, fault.Unavailable)
 	}
 	return fmt.Errorf("the connection was cut: %v: %w", err, fault.Unavailable)
 }

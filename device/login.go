@@ -2,6 +2,7 @@ package device
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -22,46 +23,62 @@ const (
 // proved to be one. A console may be anywhere: in a pager, in a half-typed line, in a
 // configuration mode where a connection was cut.
 func (s *Session) login(ctx context.Context, console bool) error {
-	tries := login{limit: s.target.Limits.logins()}
+	var l login
 	quiet := silence
 	if console {
 		quiet = firstLatency // it says nothing by itself, but perhaps what it said to us
 	}
 	for {
 		// A prompt is what the cursor stands behind when nothing more comes.
-		known, err := s.until(ctx, quiet, s.knownAtLogin)
+		known, err := s.until(ctx, quiet, func() bool { return s.knownAtLogin() && l.passed(&s.term) })
 		if err == nil && known {
 			err = s.settle(ctx, stands)
 		}
-		if err != nil {
-			return tries.explain(s.explain(err))
+		if err == nil {
+			quiet = silence
+			var done bool
+			if done, err = s.loginStep(ctx, &l); done {
+				if l.begun {
+					s.target.accepted(ctx, s.password())
+				}
+				return s.leaveOldMode(ctx)
+			}
 		}
-		quiet = silence
-		done, err := s.loginStep(ctx, &tries)
-		if err != nil {
-			return tries.explain(err)
+		if errors.Is(err, errHungUp) && l.given {
+			s.hear(&l)
+			return s.target.refused(ctx, s.password(), l.words("it closed the connection"))
 		}
-		if done {
-			return s.leaveOldMode(ctx)
+		if err != nil {
+			return s.explain(err)
 		}
 	}
 }
 
-// A login counts what was tried.
+// A login is how far it has come.
 type login struct {
-	limit    int
-	user     int
-	password int
-	odd      bool
-	said     string // by the device to the last one, secrets masked
+	named int    // how often a user was named
+	begun bool   // the guard knows of the password
+	given bool   // the password, to the question that was asked last
+	asked string // the question that was answered last, until something else is seen
+	typed string // the line as it is when return was lost behind the name
+	heard bool   // something was said since the last answer
+	said  string // by which the password was refused, secrets masked
 }
 
-func (l *login) explain(err error) error {
-	if l.said != "" && l.password > 0 {
-		return fmt.Errorf("after a login that was answered with %q: %w", l.said, err)
-	}
-	return err
+// passed tells whether the question that was answered last is gone from the cursor's line.
+func (l *login) passed(t *terminal) bool {
+	return l.asked == "" || len(t.rows) > 0 || t.line() != l.asked
 }
+
+// words are what the device said of the password, or else what it did.
+func (l *login) words(did string) string {
+	if l.said != "" {
+		return fmt.Sprintf("%q", l.said)
+	}
+	return did
+}
+
+func (s *Session) password() Try { return s.target.try(aPassword, s.target.Login.Password) }
 
 func (s *Session) knownAtLogin() bool {
 	line := s.term.line()
@@ -69,48 +86,96 @@ func (s *Session) knownAtLogin() bool {
 	return m != noMode || is(s.dialog.user, line) || is(s.dialog.password, line) || is(s.dialog.more, line)
 }
 
-// loginStep reacts to the line that the cursor stands on.
-func (s *Session) loginStep(ctx context.Context, tries *login) (done bool, err error) {
-	line := s.term.line()
-	for _, l := range s.term.take() {
-		if is(s.dialog.failed, l) {
-			tries.said = s.clean(strings.TrimSpace(l)) // some repeat what was typed
+// hear takes notice of the lines that have ended.
+func (s *Session) hear(l *login) {
+	asked := strings.TrimSpace(l.asked)
+	for _, row := range s.term.take() {
+		row = strings.TrimSpace(row)
+		if l.given && is(s.dialog.failed, row) && !is(s.dialog.logs, row) {
+			l.said = s.clean(row) // some repeat what was typed
 		}
+		l.heard = l.heard || row != "" && (asked == "" || !strings.HasPrefix(row, asked))
+	}
+}
+
+// loginStep reacts to the line that the cursor stands on.
+func (s *Session) loginStep(ctx context.Context, l *login) (done bool, err error) {
+	passed := l.passed(&s.term)
+	s.hear(l)
+	line := s.term.line()
+	if !passed {
+		return false, nil // it thinks about our answer
+	}
+	l.asked = ""
+	// On a console the question may have been for the password of somebody else, who has
+	// named himself and gone, or of nobody: a nudge names an empty user. Then our user is
+	// asked for next, and nothing was said of our password yet.
+	stale := l.named == 0 && s.target.Login.User != ""
+	if l.given && l.said != "" && !stale {
+		return false, s.target.refused(ctx, s.password(), l.words(""))
 	}
 	switch {
 	case is(s.dialog.more, line):
 		return false, s.send(ctx, "q")
 	case is(s.dialog.user, line):
-		if tries.user++; tries.user > tries.limit {
-			return false, tries.refused()
+		if l.given && !stale {
+			return false, s.target.refused(ctx, s.password(), fmt.Sprintf("it asks %q again", s.clean(line)))
+		}
+		if l.named++; l.named > mostNames {
+			return false, fmt.Errorf("asks %q again and again: %w", s.clean(line), fault.Denied)
 		}
 		if s.target.Login.User == "" {
 			return false, fmt.Errorf("asks %q, and its credentials have no user: %w", s.clean(line), fault.Denied)
 		}
-		s.loggedIn = true
-		return false, s.say(ctx, s.target.Login.User)
-	case is(s.dialog.password, line):
-		if tries.user > 0 || tries.odd || s.target.Login.User == "" {
-			tries.password++
-		}
-		tries.odd = true // asked before any user was named: a nudge had named an empty one, or there is none
-		if tries.password > tries.limit {
-			return false, tries.refused()
+		l.given, l.said, l.typed = false, "", line+s.target.Login.User
+		return false, s.reply(ctx, l, s.target.Login.User)
+	case is(s.dialog.password, line) && !(l.given && another.MatchString(line)):
+		if l.given {
+			return false, s.target.refused(ctx, s.password(), fmt.Sprintf("it asks %q again", s.clean(line)))
 		}
 		if s.target.Login.Password == "" {
 			return false, fmt.Errorf("asks %q, and its credentials have no password: %w", s.clean(line), fault.Denied)
 		}
-		s.loggedIn = true
-		return false, s.say(ctx, string(s.target.Login.Password))
+		if !l.begun {
+			if err := s.target.begin(ctx, s.password()); err != nil {
+				return false, err
+			}
+		}
+		l.begun, l.given, l.typed = true, true, ""
+		return false, s.reply(ctx, l, string(s.target.Login.Password))
 	}
 	if m, host := s.dialog.candidate(line); m != noMode {
 		return s.believe(ctx, m, host)
 	}
-	return false, s.nudge(ctx)
+	return false, s.wonder(ctx, l, line)
 }
 
-func (l *login) refused() error {
-	return fmt.Errorf("refused the user or the password %d times (%q): %w", l.limit, l.said, fault.Denied)
+// mostNames is how often a user is named: a device that has lost it asks again.
+const mostNames = 3
+
+// wonder is for a line that says nothing to us. What could be a question gets no answer.
+func (s *Session) wonder(ctx context.Context, l *login, line string) error {
+	empty := strings.TrimSpace(line) == ""
+	awaited := l.named > 0 && !l.given // the question for the password
+	switch {
+	case l.typed != "" && strings.TrimRight(line, " ") == strings.TrimRight(l.typed, " "):
+		return s.send(ctx, "\r") // which was lost
+	case empty && (awaited || l.given && (!l.heard || l.said != "")):
+		return nil // it thinks; what is typed now would answer what it asks next
+	case !empty && !anyKey.MatchString(line) && (awaited || question.MatchString(line)):
+		if l.given && l.begun { // it was right, or this would not come
+			s.target.accepted(ctx, s.password())
+		}
+		return unknown(s.clean(line))
+	}
+	return s.nudge(ctx)
+}
+
+// reply answers the question that the cursor stands behind.
+func (s *Session) reply(ctx context.Context, l *login, text string) error {
+	l.asked, l.heard = s.term.line(), false
+	s.loggedIn = true
+	return s.say(ctx, text)
 }
 
 // say sends an answer at the login, where no echo can be checked, and waits until the
@@ -203,46 +268,55 @@ func (s *Session) privilege(ctx context.Context) error {
 	if password == "" {
 		password = s.target.Login.Password
 	}
-	for range s.target.Limits.logins() {
-		if err := s.typeLine(ctx, s.dialog.Enable); err != nil {
-			return err
-		}
-		s.term.drop = true
-		if err := s.send(ctx, "\r"); err != nil {
-			return err
-		}
-		said, err := s.enable(ctx, password)
-		if err != nil || s.mode == privileged {
-			return err
-		}
-		s.tr.note("the privileged mode was refused: %q", s.clean(strings.Join(said, "\n")))
+	if err := s.typeLine(ctx, s.dialog.Enable); err != nil {
+		return err
 	}
-	return fmt.Errorf("refuses its privileged mode; is the enable password right? %w", fault.Denied)
+	s.term.drop = true
+	if err := s.send(ctx, "\r"); err != nil {
+		return err
+	}
+	return s.enable(ctx, s.target.try(anEnable, password))
 }
 
-// enable answers the questions for a password until there is a prompt again.
-func (s *Session) enable(ctx context.Context, password Secret) ([]string, error) {
-	for asked := 0; ; {
-		ok, err := s.until(ctx, silence, func() bool {
-			return s.atPrompt() || !s.term.drop && is(s.dialog.password, s.term.line())
-		})
+// enable answers the question for a password, once, until there is a prompt again.
+func (s *Session) enable(ctx context.Context, try Try) error {
+	asked, ended, given := "", 0, false
+	passed := func() bool { return !s.term.drop && (len(s.term.rows) > ended || s.term.line() != asked) }
+	for {
+		ok, err := s.until(ctx, silence, func() bool { return s.atPrompt() || passed() && is(s.dialog.password, s.term.line()) })
+		line := s.term.line()
 		switch {
+		case errors.Is(err, errHungUp) && given:
+			return s.target.refused(ctx, try, "it closed the connection")
 		case err != nil:
-			return nil, s.explain(err)
-		case !ok:
-		case s.atPrompt():
-			s.prompt = s.term.line()
-			return s.term.take(), nil
-		default:
-			if asked++; asked > s.target.Limits.logins() {
-				return nil, fmt.Errorf("asks for the enable password again and again: %w", fault.Denied)
+			return s.explain(err)
+		case ok && s.atPrompt():
+			s.prompt = line
+			said := s.clean(strings.TrimSpace(strings.Join(s.term.take(), "\n")))
+			switch {
+			case s.mode == privileged && given:
+				s.target.accepted(ctx, try)
+				return nil
+			case s.mode == privileged:
+				return nil
+			case given:
+				return s.target.refused(ctx, try, fmt.Sprintf("%q", said))
 			}
-			if password == "" {
-				return nil, fmt.Errorf("asks for a password of its privileged mode, and its credentials have no enable: %w", fault.Denied)
+			return fmt.Errorf("refuses its privileged mode (%q): %w", said, fault.Denied)
+		case ok && given:
+			return s.target.refused(ctx, try, fmt.Sprintf("it asks %q again", s.clean(line)))
+		case ok && try.Secret == "":
+			return fmt.Errorf("asks for a password of its privileged mode, and its credentials have no enable: %w", fault.Denied)
+		case ok:
+			if err := s.target.begin(ctx, try); err != nil {
+				return err
 			}
-			if err := s.say(ctx, string(password)); err != nil {
-				return nil, err
+			asked, ended, given = line, len(s.term.rows), true
+			if err := s.say(ctx, string(try.Secret)); err != nil {
+				return err
 			}
+		case passed() && question.MatchString(line):
+			return unknown(s.clean(line))
 		}
 	}
 }

@@ -1,5 +1,12 @@
 package device
 
+import (
+	"fmt"
+	"regexp"
+
+	"activationd/internal/fault"
+)
+
 // A Platform is a dialog as data: what a kind of device says, and what to answer.
 // Patterns are regular expressions (RE2), each matched against one whole line.
 // BuiltIn has those that come with the program; [ParsePlatform] reads others.
@@ -67,6 +74,27 @@ type LoginDialog struct {
 	User     string `yaml:"user"`
 	Password string `yaml:"password"`
 	Failed   string `yaml:"failed"`
+}
+
+// with returns a dialog that knows the questions of both.
+func (d LoginDialog) with(more LoginDialog) LoginDialog {
+	either := func(a, b string) string {
+		if a == "" || b == "" {
+			return a + b
+		}
+		return "(?:" + a + ")|(?:" + b + ")"
+	}
+	return LoginDialog{either(d.User, more.User), either(d.Password, more.Password), either(d.Failed, more.Failed)}
+}
+
+// Check says what is wrong with the patterns, if anything is.
+func (d LoginDialog) Check() error {
+	for _, expr := range []string{d.User, d.Password, d.Failed} {
+		if _, err := regexp.Compile(expr); err != nil {
+			return fmt.Errorf("%w: %w", err, fault.Invalid)
+		}
+	}
+	return nil
 }
 
 // ConfigureDialog are the commands around a configuration's lines.

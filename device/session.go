@@ -65,6 +65,7 @@ func Open(ctx context.Context, t Target, tr *Transcript) (*Session, error) {
 }
 
 func newSession(t Target, tr *Transcript) (*Session, error) {
+	t.Platform.Login = t.Platform.Login.with(t.Questions)
 	d, bad := compile(t.Platform)
 	if len(bad) > 0 {
 		return nil, fmt.Errorf("platform %s: %s: %s: %w", t.Platform.Name, strings.Join(bad[0].path, "."), bad[0].text, fault.Invalid)
@@ -81,6 +82,9 @@ func newSession(t Target, tr *Transcript) (*Session, error) {
 func (s *Session) open(ctx context.Context) error {
 	a, err := parseURL(s.target.URL)
 	if err != nil {
+		return err
+	}
+	if err := s.target.refusedBefore(ctx, a.scheme == "ssh"); err != nil {
 		return err
 	}
 	s.tr.note("%s: connecting to %s", s.target.Name, s.target.URL)
@@ -111,7 +115,7 @@ func (s *Session) open(ctx context.Context) error {
 func (s *Session) connect(ctx context.Context, a address) error {
 	switch a.scheme {
 	case "ssh":
-		client, conn, err := dialSSH(ctx, a.host, s.target)
+		client, conn, err := dialSSH(ctx, a.host, s.target, s.dialog)
 		if err != nil {
 			return err
 		}

@@ -18,12 +18,12 @@ import (
 )
 
 // dialSSH connects and authenticates within ctx. It returns the connection, too.
-func dialSSH(ctx context.Context, host string, t Target) (*ssh.Client, *net.TCPConn, error) {
+func dialSSH(ctx context.Context, host string, t Target, d *dialog) (*ssh.Client, *net.TCPConn, error) {
 	check, types, err := t.HostKeys.checker(host)
 	if err != nil {
 		return nil, nil, err
 	}
-	auth, err := t.Login.methods()
+	login, err := newSSHLogin(t, d)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -37,7 +37,7 @@ func dialSSH(ctx context.Context, host string, t Target) (*ssh.Client, *net.TCPC
 			Ciphers:      append(supported.Ciphers, old.Ciphers...),
 			MACs:         append(supported.MACs, old.MACs...),
 		},
-		User: t.Login.User, Auth: auth, HostKeyCallback: check,
+		User: t.Login.User, AuthCallback: login.next(ctx), HostKeyCallback: check,
 		// The server shall prove itself with a key that we know.
 		HostKeyAlgorithms: keyAlgorithms(append(supported.HostKeys, old.HostKeys...), types),
 	}
@@ -54,9 +54,9 @@ func dialSSH(ctx context.Context, host string, t Target) (*ssh.Client, *net.TCPC
 		_ = conn.Close()
 		return nil, nil, context.Cause(ctx)
 	}
-	if err != nil {
+	if err = login.ended(ctx, err); err != nil {
 		_ = conn.Close()
-		return nil, nil, sshFault(err)
+		return nil, nil, err
 	}
 	return ssh.NewClient(c, channels, requests), conn, nil
 }
@@ -69,29 +69,11 @@ func sshFault(err error) error {
 	if e, ok := errors.AsType[*ssh.AlgorithmNegotiationError](err); ok {
 		return fmt.Errorf("%w: if it knows nothing better, give it old_algorithms: %w", e, fault.Invalid)
 	}
-	if strings.Contains(err.Error(), "unable to authenticate") { // the package has no type for it
+	if strings.Contains(err.Error(), "unable to authenticate") || strings.Contains(err.Error(), "Too many authentication failures") {
+		// The package has no type for it.
 		return fmt.Errorf("refuses the user, password or key (%v): %w", err, fault.Denied)
 	}
 	return fmt.Errorf("%w: %w", err, fault.Unavailable)
-}
-
-// methods are how the login is proved: by the key first.
-func (l Login) methods() ([]ssh.AuthMethod, error) {
-	var methods []ssh.AuthMethod
-	if l.Key != "" {
-		signer, err := ssh.ParsePrivateKey([]byte(l.Key))
-		if err != nil {
-			return nil, fmt.Errorf("the private key can't be read (%v): %w", err, fault.Invalid)
-		}
-		methods = append(methods, ssh.PublicKeys(signer))
-	}
-	if l.Password != "" {
-		methods = append(methods, ssh.Password(string(l.Password)),
-			ssh.KeyboardInteractive(func(_, _ string, questions []string, _ []bool) ([]string, error) {
-				return slices.Repeat([]string{string(l.Password)}, len(questions)), nil
-			}))
-	}
-	return methods, nil
 }
 
 // A hostKeyError is a server that is not the one it should be.

@@ -18,7 +18,11 @@ type Target struct {
 	URL string
 	// Platform is its dialog.
 	Platform Platform
-	Login    Login
+	// Questions are patterns of what this device asks at its login, beside the platform's.
+	Questions LoginDialog
+	Login     Login
+	// Guard keeps refused secrets from being tried again by later sessions; nil: nobody does.
+	Guard    Guard
 	HostKeys HostKeys
 	// OldAlgorithms lets SSH use what is broken (SHA-1, CBC, DSA …), for devices that
 	// know nothing better.
@@ -92,7 +96,8 @@ type Limits struct {
 	Command time.Duration
 	// Output is how many bytes one answer may have; 16 MiB.
 	Output int
-	// Logins is how often the password may be tried; 3.
+	// Logins is not used any more: a secret is given once. Plans that were kept by earlier
+	// versions name it.
 	Logins int
 	// Repairs is how often a line whose echo is wrong is erased and typed again; 5.
 	Repairs int
@@ -101,7 +106,6 @@ type Limits struct {
 func (l Limits) connect() time.Duration { return orElse(l.Connect, time.Minute) }
 func (l Limits) command() time.Duration { return orElse(l.Command, time.Minute) }
 func (l Limits) output() int            { return orElse(l.Output, 16<<20) }
-func (l Limits) logins() int            { return orElse(l.Logins, 3) }
 func (l Limits) repairs() int           { return orElse(l.Repairs, 5) }
 
 func orElse[T time.Duration | int](value, otherwise T) T {
