@@ -39,6 +39,7 @@ func (r *instantRuns) Keep(string, int, int) (string, error)          { return "
 func (r *instantRuns) Unkeep(context.Context, string) error           { return nil }
 func (r *instantRuns) Kept() ([]string, error)                        { return nil, nil }
 func (r *instantRuns) Remove(context.Context, supervisor.Key) error   { return nil }
+func (r *instantRuns) Frozen(supervisor.Key) string                   { return "" }
 func (r *instantRuns) Guard() (string, string)                        { return "", "" }
 func (r *instantRuns) Started(supervisor.Key) (pid int, at time.Time, ok bool) {
 	return 0, time.Time{}, false

@@ -23,6 +23,7 @@ type Runs interface {
 	Stop(supervisor.Key) error
 	Exits() <-chan supervisor.Exit // one for each Start that succeeded and each Adopt that said Running
 	Started(supervisor.Key) (pid int, at time.Time, ok bool)
+	Frozen(supervisor.Key) string // the cgroup that keeps its processes from running because it is frozen; empty: none
 	RunDir(supervisor.Key) string
 	// Keep makes an activation's directory, if it is not there, for a user (-1 is
 	// the daemon's own), Unkeep removes it, as far as it comes until ctx is done, and

@@ -46,7 +46,11 @@ func (e *Engine) Get(ctx context.Context, id string) (View, error) {
 		return nil
 	})
 	if a := v.open(); err == nil && a != nil {
-		a.Result.PID, a.Result.Started, _ = e.parts.Runs.Started(supervisor.Key{ID: v.ID, Phase: a.Phase, N: a.N})
+		k := supervisor.Key{ID: v.ID, Phase: a.Phase, N: a.N}
+		a.Result.PID, a.Result.Started, _ = e.parts.Runs.Started(k)
+		if cgroup := e.parts.Runs.Frozen(k); cgroup != "" {
+			v.WaitsFor = append(v.WaitsFor, "the thaw of cgroup "+cgroup+", which is frozen")
+		}
 	}
 	return v, err
 }

@@ -284,6 +284,8 @@ func (f *fakeRuns) Exits() <-chan supervisor.Exit { return f.exits }
 
 func (f *fakeRuns) Started(k supervisor.Key) (int, time.Time, bool) { return 0, time.Time{}, false }
 
+func (f *fakeRuns) Frozen(supervisor.Key) string { return "" }
+
 func (f *fakeRuns) Size(supervisor.Key) int64 { return 4096 }
 func (f *fakeRuns) RunDir(k supervisor.Key) string {
 	return orElse(f.w.runDir, "/runs") + "/" + k.String()

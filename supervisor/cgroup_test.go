@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -216,4 +217,119 @@ func TestProbesAreSwept(t *testing.T) {
 	}
 	b.exit()
 	b.noCgroups()
+}
+
+// freeze freezes or thaws a cgroup.
+func freeze(t *testing.T, dir, to string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, "cgroup.freeze"), []byte(to), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// newFrozen makes a bench the cgroup of whose runs is frozen.
+func newFrozen(t *testing.T) (b *bench, parent string) {
+	t.Helper()
+	b = newBench(t, wrapper.GuardCgroup)
+	b.start(shell("true"))
+	b.exit()
+	parent = filepath.Dir(b.cgroup())
+	if err := b.Remove(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	freeze(t, parent, "1")
+	b.await("that the cgroup is frozen", func() bool { return wrapper.Frozen(parent) })
+	return b, parent
+}
+
+// TestFrozenParent: a run that is to start while the cgroup of all runs is frozen
+// waits until it is thawed, and can be stopped and times out meanwhile. It keeps
+// out a wrapper that sleeps in its fork until the child, which is born frozen, runs.
+func TestFrozenParent(t *testing.T) {
+	needCgroups(t)
+	t.Run("timeout", func(t *testing.T) {
+		b, _ := newFrozen(t)
+		spec := shell("echo ran")
+		spec.Timeout = 300 * time.Millisecond
+		r := b.run(spec)
+		if r.Reason != wrapper.TimedOut || r.PID != 0 || !strings.Contains(r.Text, "frozen") || b.file("log") != "" {
+			t.Errorf("result = %+v, log %q", r, b.file("log"))
+		}
+		b.nothingLeft()
+	})
+	for _, restart := range []bool{false, true} {
+		t.Run(fmt.Sprintf("stop, restart %v", restart), func(t *testing.T) {
+			b, parent := newFrozen(t)
+			b.start(shell("echo ran"))
+			b.await("that it is known why it does not start", func() bool { return b.Frozen(key) == parent })
+			if restart {
+				b.reopen()
+				b.adopt(supervisor.Running)
+				if _, why := b.Guard(); !strings.Contains(why, parent+" is frozen") {
+					t.Errorf("why = %q, want that %s is frozen", why, parent)
+				}
+			}
+			if err := b.Stop(key); err != nil {
+				t.Fatal(err)
+			}
+			r := b.exit()
+			if r.Reason != wrapper.Disarmed || r.PID != 0 || !strings.Contains(r.Text, "frozen") || b.file("log") != "" {
+				t.Errorf("result = %+v, log %q", r, b.file("log"))
+			}
+			b.nothingLeft()
+			b.noCgroups()
+		})
+	}
+	t.Run("thaw", func(t *testing.T) {
+		b, parent := newFrozen(t)
+		spec := shell("echo ran; exec sleep 600")
+		spec.Timeout = 3 * time.Second
+		b.start(spec)
+		b.await("that it is known why it does not start", func() bool { return b.Frozen(key) == parent })
+		freeze(t, parent, "0")
+		b.awaitLog("ran\n")
+		if by := b.Frozen(key); by != "" {
+			t.Errorf("frozen by %s after the thaw", by)
+		}
+		r := b.exit()
+		if r.Reason != wrapper.TimedOut || r.PID == 0 || !strings.Contains(r.Text, "frozen") {
+			t.Errorf("result = %+v", r)
+		}
+		b.nothingLeft()
+	})
+}
+
+// TestFrozenMeanwhile freezes the cgroup of all runs at any instant of a start: a
+// stop ends it all the same. In between is the instant at which the wrapper forks,
+// and then only the daemon can end it.
+func TestFrozenMeanwhile(t *testing.T) {
+	needCgroups(t)
+	b, parent := newFrozen(t)
+	b.Close()
+	b.config.Patience = 50 * time.Millisecond
+	b.open()
+	seen := map[string]int{}
+	for n := range 100 {
+		freeze(t, parent, "0")
+		b.await("the thaw", func() bool { return !wrapper.Frozen(parent) })
+		spec := shell("echo ran; exec sleep 600")
+		spec.Grace = 0
+		b.start(spec)
+		for end := time.Now().Add(time.Duration(n) * 100 * time.Microsecond); time.Now().Before(end); {
+		}
+		freeze(t, parent, "1")
+		if err := b.Stop(key); err != nil {
+			t.Fatal(err)
+		}
+		r := b.exit()
+		if r.Reason == wrapper.Disarmed && b.file("log") != "" {
+			t.Errorf("log %q of a run that never ran: %+v", b.file("log"), r)
+		}
+		b.nothingLeft()
+		if err := b.Remove(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		seen[r.Reason+" "+r.Text]++
+	}
+	t.Logf("%v", seen)
 }

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -103,6 +104,13 @@ func (s *Supervisor) overdue(k Key, f *followed) {
 			"did its script's directory or program lie on a file system that does not answer?", "run", k)
 		_ = control(f.pidfd, func(fd int) error { return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) }) // it may just have ended
 		return
+	}
+	if cgroup := s.Frozen(k); cgroup != "" {
+		if _, _, ok := s.Started(k); !ok {
+			// It was frozen just when the script was to be born there: neither runs.
+			s.config.Log.Warn("a run that should have ended is held by a frozen cgroup; it is killed", "run", k, "cgroup", cgroup)
+			wrapper.KillCgroup(filepath.Join(s.cgroup, k.String()))
+		}
 	}
 	l, err := readLock(s.RunDir(k))
 	if err != nil {

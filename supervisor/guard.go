@@ -112,6 +112,11 @@ func (s *Supervisor) probe(parent string) error {
 	if err := unix.Access(filepath.Join(dir, "cgroup.kill"), unix.W_OK); err != nil {
 		return fmt.Errorf("cgroup.kill: %w", err)
 	}
+	if by := frozenBy(dir); by != "" { // who is born there does not run, and we would wait for him
+		s.why = "cgroup " + by + " is frozen: what is started waits until it is thawed"
+		s.config.Log.Warn("runs cannot start: their cgroup is frozen; thaw it by writing 0 to its cgroup.freeze", "cgroup", by)
+		return nil
+	}
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -122,6 +127,32 @@ func (s *Supervisor) probe(parent string) error {
 		err = fmt.Errorf("%w; has a run made its cgroup in %s a threaded one? restart the daemon when it has ended", err, filepath.Dir(dir))
 	}
 	return err
+}
+
+// Frozen returns the cgroup that keeps a run's script from running because it is
+// frozen; empty: none does. It answers for a run that is followed.
+func (s *Supervisor) Frozen(k Key) string {
+	if s.cgroup == "" || k.check() != nil {
+		return ""
+	}
+	return frozenBy(filepath.Join(s.cgroup, k.String()))
+}
+
+// frozenBy returns the uppermost cgroup by whose freezing dir is frozen; empty:
+// it is not.
+func frozenBy(dir string) (by string) {
+	if !wrapper.Frozen(dir) {
+		return ""
+	}
+	by = dir
+	for ; ; dir = filepath.Dir(dir) {
+		switch freeze, err := os.ReadFile(filepath.Join(dir, "cgroup.freeze")); {
+		case err != nil: // the root has no such file
+			return by
+		case strings.TrimSpace(string(freeze)) == "1":
+			by = dir
+		}
+	}
 }
 
 // fileLimit returns the limit of open files that this process was started

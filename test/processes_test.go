@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"activationd/supervisor/wrapper"
 )
 
 // shapes are trees of processes that are known to outlive those who run them.
@@ -237,6 +239,45 @@ func TestWrapperIsStopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.ended(id, "failed", 7)
+	d.nothingLeft()
+}
+
+// TestFrozenCgroup freezes the cgroup of all runs: what is due meanwhile waits and
+// says for what, can be cancelled and times out, and runs after the thaw; also if
+// the daemon is killed in between.
+func TestFrozenCgroup(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	d := newDaemon(t, "")
+	d.start()
+	if d.status().Guard != wrapper.GuardCgroup {
+		t.Skip("needs cgroup v2")
+	}
+	freeze := func(to string) {
+		t.Helper()
+		if err := os.WriteFile(d.cgroup()+"/cgroup.freeze", []byte(to), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	freeze("1")
+	thawed := d.add("--", "sh", "-c", "echo ran")
+	cancelled := d.add("--", "sh", "-c", "echo ran")
+	d.ended(d.add("--timeout", "300ms", "--", "sh", "-c", "echo ran"), "timed_out", 124)
+	if text := d.must("why", thawed); !strings.Contains(text, "it waits for the thaw of cgroup "+d.cgroup()+", which is frozen") {
+		t.Errorf("why says %q", text)
+	}
+	d.kill()
+	d.start()
+	if s := d.status(); s.Guard != wrapper.GuardCgroup || !strings.Contains(s.GuardWhy, "is frozen") {
+		t.Errorf("status says %q, %q", s.Guard, s.GuardWhy)
+	}
+	d.must("cancel", cancelled)
+	d.ended(cancelled, "cancelled", 125)
+	freeze("0")
+	d.ended(thawed, "succeeded", 0)
+	if text := d.must("log", thawed); text != "ran" {
+		t.Errorf("the log says %q", text)
+	}
 	d.nothingLeft()
 }
 

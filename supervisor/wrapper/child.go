@@ -52,7 +52,8 @@ type report struct{ step, errno int32 }
 
 // What the child does, in this order.
 const (
-	stepGroup = 1 + iota
+	stepBorn = 1 + iota // it runs; nothing fails there
+	stepGroup
 	stepOOM
 	stepNice
 	stepLimits
@@ -64,6 +65,9 @@ const (
 	stepDir
 	stepOutput
 	stepExec
+
+	// stepUnborn stands for a child that was killed before it ran at all.
+	stepUnborn
 )
 
 var stepNames = [...]string{stepGroup: "process group", stepOOM: "oom_score_adj", stepNice: "nice", stepLimits: "limits",
@@ -163,7 +167,13 @@ func (c *child) start() (pid int, step int, err syscall.Errno) {
 	if err != 0 {
 		return 0, 0, err
 	}
-	return pid, int(c.report.step), syscall.Errno(c.report.errno)
+	switch step = int(c.report.step); step {
+	case 0:
+		step = stepUnborn
+	case stepBorn: // and did not come back from exec
+		step = 0
+	}
+	return pid, step, syscall.Errno(c.report.errno)
 }
 
 // fork returns in the parent only, and at once: the child has used the stack
@@ -193,6 +203,7 @@ func (c *child) fork() (pid int, err syscall.Errno) {
 //go:norace
 //go:nosplit
 func (c *child) become() {
+	c.report.step = stepBorn
 	step, err := c.prepare()
 	if err == 0 {
 		step = stepExec

@@ -42,6 +42,11 @@
 // no grace: it was not meant to be there. A process that cannot be killed
 // within ten seconds, because it sleeps in the kernel, is named in the result.
 //
+// A script that is born into a frozen cgroup does not come to its exec, and its
+// parent sleeps until it does. So the wrapper waits for the thaw before, with
+// timeout and stop in force. If the cgroup is frozen in just that moment, the
+// daemon kills the child, and the wrapper tells that the script never ran.
+//
 // The wrapper itself ignores TERM, INT, HUP and QUIT. They come to everybody
 // when the machine goes down; the script ends of them and the wrapper tells so.
 //

@@ -1,6 +1,7 @@
 package wrapper
 
 import (
+	"strings"
 	"syscall"
 	"time"
 	"unsafe"
@@ -80,6 +81,53 @@ func (w *run) arm() bool {
 	return !w.stopped
 }
 
+// thaw holds the run back while its cgroup is frozen: a script that was born there
+// would not come to its exec, and this process sleeps until it has. It returns
+// false if the script must not run any more.
+func (w *run) thaw() bool {
+	if w.cgroup < 0 || !Frozen(w.cgroupDir) {
+		return true
+	}
+	events, err := openat(w.cgroup, "cgroup.events", syscall.O_RDONLY, 0)
+	if err != nil {
+		w.note(errnoText("cgroup.events", err))
+		return false
+	}
+	defer closeFD(events)
+	began := monotonic()
+	for w.wait(0); !w.stopped && w.frozen(events); w.wait(0) {
+		left := strayPause
+		if w.spec.Timeout > 0 {
+			if left = min(left, w.spec.Timeout-w.held); left <= 0 {
+				break
+			}
+		}
+		fds := [2]unix.PollFd{{Fd: int32(w.stops), Events: unix.POLLIN}, {Fd: int32(events), Events: unix.POLLPRI}}
+		ts := unix.NsecToTimespec(int64(left))
+		_, _ = unix.Ppoll(fds[:], &ts, nil)
+		w.held = monotonic() - began
+	}
+	switch {
+	case w.stopped:
+		w.result.Reason = Disarmed
+	case w.frozen(events):
+		w.result.Reason = TimedOut
+	default:
+		w.note("its start was held back for " + w.held.Round(time.Millisecond).String() + ": its cgroup was frozen")
+		return true
+	}
+	w.note("the script never ran: its cgroup is frozen")
+	return false
+}
+
+// frozen is [Frozen] of the open file cgroup.events; poll tells of changes after
+// its last reading.
+func (w *run) frozen(events int) bool {
+	var buf [512]byte
+	n, err := syscall.Pread(events, buf[:], 0)
+	return err == nil && strings.Contains(string(buf[:n]), "frozen 1\n")
+}
+
 // sleepUntil waits for at, a signal or a change of the clock. It returns false
 // if the clock was set back: then the daemon is to think again.
 func (w *run) sleepUntil(timer int, at time.Time) bool {
@@ -106,7 +154,7 @@ func (w *run) sleepUntil(timer int, at time.Time) bool {
 func (w *run) follow() {
 	limit := time.Duration(-1)
 	if w.spec.Timeout > 0 {
-		limit = monotonic() + w.spec.Timeout
+		limit = monotonic() + w.spec.Timeout - w.held
 	}
 	asked := false // the group was asked to end
 	for {

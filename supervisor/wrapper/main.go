@@ -42,6 +42,7 @@ type run struct {
 	topology  string // its path; empty: there is none
 	resultFD  int    // the result's file, not yet under its name
 
+	held    time.Duration // how long the start was held back, which its timeout counts
 	log     *log
 	pid     int  // the script's, which is its group's too
 	stopped bool // someone asked
@@ -104,7 +105,10 @@ func (w *run) all() (failure string) {
 		w.result.Reason = Disarmed
 		return ""
 	}
-	if failure := w.launch(c); failure != "" {
+	if !w.thaw() {
+		return ""
+	}
+	if failure := w.launch(c); failure != "" || w.result.Reason != "" {
 		return failure
 	}
 	w.follow()
@@ -204,6 +208,11 @@ func (w *run) launch(c *child) (failure string) {
 		return errnoText("fork", errno)
 	}
 	w.pid, w.script, w.result.Started = pid, int(c.pidfd), now
+	if step == stepUnborn {
+		w.finish()
+		w.unborn()
+		return ""
+	}
 	if step != 0 {
 		w.finish()
 		w.result.Exit = 126
@@ -221,6 +230,17 @@ func (w *run) launch(c *child) (failure string) {
 		w.note(errnoText(StartedFile, err)) // it exists, and the run's mark finds the rest
 	}
 	return ""
+}
+
+// unborn tells of a process that was killed before it did anything: its cgroup
+// was frozen in the moment of its birth, and the daemon ended that.
+func (w *run) unborn() {
+	w.wait(0)
+	w.result.Reason, w.result.Exit, w.result.Signal, w.result.Started = TimedOut, -1, 0, time.Time{}
+	if w.stopped {
+		w.result.Reason = Disarmed
+	}
+	w.note("the script never ran: its process was killed when it was born")
 }
 
 // environment returns the script's, with what only the wrapper knows.
@@ -242,7 +262,7 @@ func (w *run) environment(now time.Time) ([]*byte, error) {
 	if w.spec.Mark != "" {
 		env = append(env, MarkVar+"="+w.spec.Mark)
 	}
-	if d := w.spec.deadline(now); d != "" {
+	if d := w.spec.deadline(now.Add(-w.held)); d != "" {
 		env = append(env, deadlineVar+"="+d)
 	}
 	return syscall.SlicePtrFromStrings(env)
@@ -317,7 +337,9 @@ func (w *run) leaveReader() {
 		c.envv, err = syscall.SlicePtrFromStrings(env)
 	}
 	if err == nil {
-		c.cgroup = w.cgroup
+		if !Frozen(w.cgroupDir) { // there it would not begin, and this process would wait for it
+			c.cgroup = w.cgroup
+		}
 		if _, _, errno := c.start(); errno != 0 {
 			err = errno
 		}
