@@ -66,26 +66,47 @@ func (d *dialect) accessPath(config string, w Way) (lines []string) {
 	return lines
 }
 
-// accessSets is accessPath of lines of "set".
+// inGroup is what stands before a line that a group of Junos has.
+var inGroup = regexp.MustCompile(`^set groups \S+ `)
+
+// accessSets is accessPath of lines of "set". A line of a group counts as if it stood
+// where the group is used.
 func (d *dialect) accessSets(config string, w Way) (lines []string) {
 	host := ""
 	if u, err := url.Parse(w.Connect); err == nil && w.reached(accessNetwork) && net.ParseIP(u.Hostname()) != nil {
 		host = u.Hostname()
 	}
 	sets := d.parseSets(config)
-	var mine []string // the interfaces that have the address
-	for _, l := range sets {
-		if f := strings.Fields(l); len(f) > 3 && f[1] == "interfaces" && host != "" && hasAddress(l, host) {
-			mine = append(mine, f[2])
+	mine := map[string]bool{} // the interfaces that have the address
+	for _, n := range sets.ends {
+		if f := strings.Fields(n.line); len(f) > 3 && f[1] == "interfaces" && host != "" && hasAddress(n.line, host) {
+			mine[f[2]] = true
 		}
 	}
-	for _, l := range sets {
-		f := strings.Fields(l)
-		if d.accessLine(l, w) || len(f) > 2 && f[1] == "interfaces" && slices.Contains(mine, f[2]) {
-			lines = append(lines, l)
+	for _, n := range sets.ends {
+		l := inGroup.ReplaceAllString(n.line, "set ")
+		if f := strings.Fields(l); d.accessLine(l, w) || len(f) > 2 && f[1] == "interfaces" && mine[f[2]] {
+			lines = append(lines, n.line)
 		}
 	}
+	sets.root.each(func(n *setNode) bool {
+		// What is inactive takes all with it that stands under it.
+		if l := "set " + n.path(); n.inactive && slices.ContainsFunc(d.access, func(a access) bool { return d.accessLine(l, w) || w.reached(a.by) && a.begins(l, w) }) {
+			lines = append(lines, verbDeactivate+" "+n.path())
+		}
+		return true
+	})
 	return lines
+}
+
+// begins says whether lines that an access matches begin with words.
+func (a access) begins(words string, w Way) bool {
+	re, err := regexp.Compile(strings.ReplaceAll(a.line, "{user}", regexp.QuoteMeta(w.User)))
+	if err != nil {
+		return false
+	}
+	first, _ := re.LiteralPrefix()
+	return strings.HasPrefix(first, words+" ") || re.MatchString(words+" x")
 }
 
 // hasAddress says whether a line gives an interface an address.

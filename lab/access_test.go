@@ -57,6 +57,13 @@ func TestAccessPath(t *testing.T) {
 		{"juniper_junos", ssh, "set system services ssh root-login deny\n", "set system services ssh"},
 		{"juniper_junos", ssh, "set system login user lab class read-only\n", "set system login user lab"},
 		{"juniper_junos", ssh, "set system login user ada class read-only\n", ""},
+		{"juniper_junos", ssh, "set groups g system services ssh\nset apply-groups g\n", "set groups g system services ssh"},
+		{"juniper_junos", ssh, "deactivate system services ssh\n", "deactivate system services ssh"},
+		{"juniper_junos", ssh, "deactivate system\n", "deactivate system"},
+		{"juniper_junos", ssh, "deactivate interfaces fxp0\n", "deactivate interfaces fxp0"},
+		{"juniper_junos", ssh, "deactivate system services telnet\n", ""},
+		{"juniper_junos", ssh, "deactivate interfaces ge-0/0/1\n", ""},
+		{"juniper_junos", ssh, "deactivate protocols\n", ""},
 		{"juniper_junos", ssh, "set interfaces ge-0/0/1 unit 0 family inet address 10.0.0.1/24\n", ""},
 	} {
 		t.Run(tt.platform+" "+tt.url+" "+tt.config, func(t *testing.T) {

@@ -165,7 +165,7 @@ func (d *dialect) plan(n *Node) (p nodePlan, err error) {
 	case indented:
 		return d.planBlocks(n, where)
 	case setStyle:
-		return d.planSets(n)
+		return d.planSets(n, where)
 	default:
 		return d.planCommands(n, where)
 	}
@@ -220,7 +220,7 @@ func (d *dialect) missing(lines []string, running string) []string {
 	if d.style == indented {
 		return d.lacks(parseConfig(want, nil), parseConfig(running, d.volatile), "")
 	}
-	return d.missingSets(want, running)
+	return d.missingSets(lines, running)
 }
 
 // between returns the lines that lead from one running configuration to another, as far
@@ -229,6 +229,5 @@ func (d *dialect) between(now, before string, tried tries) (lines, differences [
 	if d.style == indented {
 		return d.difference(parseConfig(now, d.volatile), parseConfig(before, d.volatile), tried)
 	}
-	lines = changeSets(d.parseSets(now), d.parseSets(before))
-	return lines, lines
+	return d.differenceOfSets(now, before, tried)
 }

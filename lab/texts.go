@@ -72,7 +72,10 @@ func joined(lines []string) string {
 // restorable is an error if a plan touches a text of several lines that the device has:
 // to send it once more would hang.
 func (d *dialect) restorable(plan *DevicePlan, running string) error {
-	if d.style != indented {
+	switch d.style {
+	case setStyle:
+		return d.restorableSets(plan, running)
+	case commands:
 		return nil
 	}
 	touched := map[string][]string{} // the lines under each path
