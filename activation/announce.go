@@ -182,7 +182,7 @@ func (e *Engine) announce(t *txn, p *plan, res *reservation.Reservation, gen uin
 		if err := r.announced(e, t, p.reading, res, gen); err != nil {
 			return "", err
 		}
-		if r.over(t.now) { // its slot was over before it was heard of
+		if r.over(t.moment) { // its slot was over before it was heard of
 			return "", t.dropTopology(r.ID, "source")
 		}
 		t.news = append(t.news, Happening{Time: t.now, What: "state", ID: r.ID, State: string(r.State)})
@@ -202,7 +202,7 @@ func (e *Engine) announce(t *txn, p *plan, res *reservation.Reservation, gen uin
 	if err := r.announced(e, t, p.reading, res, gen); err != nil {
 		return "", err
 	}
-	if old.State == Finished && r.over(t.now) {
+	if old.State == Finished && r.over(t.moment) {
 		what = ""
 	}
 	if err := t.move(old, r); err != nil {
@@ -242,7 +242,7 @@ func (t *txn) move(old, r *Record) error {
 		r.Renew = !r.Quit && (again || later || r.Renew || t.slotMoved(old, r))
 		return nil
 	case Finished:
-		if r.Quit || r.over(t.now) || !again && !t.slotMoved(old, r) {
+		if r.Quit || r.over(t.moment) || !again && !t.slotMoved(old, r) {
 			return nil
 		}
 		r.Renew = true
@@ -325,7 +325,7 @@ func (t *txn) withdraw(id string, p *plan) (gone bool, err error) {
 	if p.gone {
 		why = "its source is not configured any more"
 	}
-	if _, ok := next(r.State, Remove, r.facts(t.now)); ok {
+	if _, ok := next(r.State, Remove, r.facts(t.moment)); ok {
 		if err := t.apply(r, Remove, why); err != nil {
 			return false, err
 		}

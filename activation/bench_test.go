@@ -60,7 +60,7 @@ func newBench(b *testing.B, set Settings, prepare func(db store.Store, e *Engine
 	}
 	runs := &instantRuns{exits: make(chan supervisor.Exit, 1<<16)}
 	e := New(Parts{
-		DB: db, Runs: runs, Alarm: newFakeAlarm(), Boot: "boot", Nodes: fakeNodes, Log: slog.New(slog.DiscardHandler),
+		DB: db, Runs: runs, Alarm: newFakeAlarm(&fakeClock{started: time.Now()}), Boot: "boot", Nodes: fakeNodes, Log: slog.New(slog.DiscardHandler),
 	}, set)
 	if prepare != nil {
 		prepare(db, e)

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"activationd/internal/fault"
 	"activationd/supervisor"
@@ -37,6 +36,9 @@ func each(n int, fn func(int)) {
 // exitNoExec is the status of a command that cannot be run, as shells have it.
 const exitNoExec = 126
 
+// trustedClock is what those lack who may be over: see [Record.mayBeOver].
+const trustedClock = "a clock that is trusted: it was set to after the end"
+
 // waitsFor begins the reason of one who is in line.
 const waitsFor = "waits for "
 
@@ -58,6 +60,8 @@ func (t *turn) grant(r *Record) (claimed, changed bool, err error) {
 		lacks, forSlot = "the daemon's next start: it is being drained", true
 	case t.free <= 0:
 		lacks, forSlot = fmt.Sprintf("a free slot: %d run", t.set.MaxParallel-t.free), true
+	case r.mayBeOver(t.moment):
+		lacks, forSlot = trustedClock, true
 	default:
 		if t.ahead(r) >= t.free {
 			lacks, forSlot = "a free slot", true
@@ -190,7 +194,7 @@ func (e *Engine) start(starts []start) (failed []supervisor.Exit) {
 		}
 		errs[i] = e.parts.Runs.Start(key, spec)
 	})
-	now := time.Now().Round(0)
+	now := e.parts.Clock.Now().Round(0)
 	for i, err := range errs {
 		if err == nil {
 			continue

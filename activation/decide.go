@@ -9,7 +9,7 @@ const missedAfter = time.Minute
 
 // A look is what decide compares a record with.
 type look struct {
-	now         time.Time
+	moment
 	arm         time.Duration // how long ahead of its instant an attempt may be claimed
 	missedGrace time.Duration // how late a job may still run
 	undo        bool          // there is a command for the deactivate phase
@@ -21,7 +21,7 @@ type look struct {
 // record may have its next attempt as soon as its locks and a slot are free.
 func (r *Record) decide(l look) Event {
 	if r.open() != nil {
-		if r.State == Activating && r.Ending == "" && r.over(l.now) {
+		if r.State == Activating && r.Ending == "" && r.over(l.moment) {
 			return Over
 		}
 		if r.State == Activating && (r.Ending != "" || r.Pause) && !r.Stopped {
@@ -31,15 +31,18 @@ func (r *Record) decide(l look) Event {
 	}
 	switch r.State {
 	case Scheduled:
-		late := l.now.Sub(r.activateAt())
+		at := r.activateAt()
+		late := l.late(at)
 		switch {
-		case r.over(l.now):
+		case r.over(l.moment):
 			return Over
-		case r.tooLate(l.now):
+		case r.tooLate(l.moment):
 			return Miss
-		case late < -l.arm:
+		case r.Late && !l.now.Before(at): // the policy was asked before, or somebody wants it
+			return Due
+		case !l.come(at.Add(-l.arm)):
 			return noEvent
-		case r.Late: // the policy was asked before, or somebody wants it
+		case r.Late:
 			return Due
 		case late > missedAfter && r.Missed == MissedSkip:
 			return Miss
@@ -49,39 +52,39 @@ func (r *Record) decide(l look) Event {
 		return Due
 	case Held:
 		switch {
-		case r.over(l.now):
+		case r.over(l.moment):
 			return Over
-		case r.tooLate(l.now):
+		case r.tooLate(l.moment):
 			return Miss
 		}
 	case Waiting:
 		switch {
-		case r.over(l.now):
+		case r.over(l.moment):
 			return Over
-		case r.tooLate(l.now) && r.Ns[0] == 0:
+		case r.tooLate(l.moment) && r.Ns[0] == 0:
 			return Miss
-		case r.tooLate(l.now):
+		case r.tooLate(l.moment):
 			return Expire
-		case !r.Until.IsZero() && !l.now.Before(r.Until):
+		case !r.Until.IsZero() && l.come(r.Until):
 			return Expire
-		case l.now.Before(r.RetryAt):
+		case !l.come(r.RetryAt):
 			return noEvent
 		}
 		return Grant
 	case Active:
-		if r.over(l.now) {
+		if r.over(l.moment) {
 			return Over
 		}
 	case Deactivating:
 		switch {
-		case l.now.Before(r.RetryAt):
+		case !l.come(r.RetryAt):
 			return noEvent
 		case !l.undo:
 			return OK
 		}
 		return Grant
 	case Finished:
-		if until := r.keptUntil(); !until.IsZero() && !l.now.Before(until) {
+		if until := r.keptUntil(); !until.IsZero() && !l.doubt && l.come(until) {
 			return Prune
 		}
 	}

@@ -73,7 +73,7 @@ func TestDecide(t *testing.T) {
 			if r.Kind == "" {
 				r.Kind, r.End = Reservation, at(12)
 			}
-			l := look{now: at(tt.now), arm: 2 * time.Second, missedGrace: hour, undo: r.Undo == nil}
+			l := look{moment: moment{now: at(tt.now)}, arm: 2 * time.Second, missedGrace: hour, undo: r.Undo == nil}
 			if got := r.decide(l); got != tt.want {
 				t.Errorf("decide at %v = %q, want %q", tt.now, got, tt.want)
 			}

@@ -29,7 +29,7 @@ func (t *turn) ended(x supervisor.Exit) error {
 		t.started--
 		t.free++
 	}
-	if a.Result.Reason == wrapper.TimedOut && r.tooLate(t.now) {
+	if a.Result.Reason == wrapper.TimedOut && r.tooLate(t.moment) {
 		a.Result.Text = "its deadline has come"
 	}
 	said := Describe(a)
@@ -101,11 +101,11 @@ func (t *turn) verdict(r *Record, a *Attempt) Event {
 	if r.Ending != "" { // it was to end anyway
 		return Spent
 	}
-	if t.rebooted && r.slot() && !r.over(t.now) {
+	if t.rebooted && r.slot() && !r.over(t.moment) {
 		r.Renew, r.Ending = true, Lost // undo what the power loss left, and serve the slot again
 		return Spent
 	}
-	if r.Tries > t.set.retries(r, Activate) || r.tooLate(t.now) {
+	if r.Tries > t.set.retries(r, Activate) || r.tooLate(t.moment) {
 		r.Ending = outcomeOf(res.Reason)
 		return Spent
 	}

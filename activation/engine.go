@@ -48,6 +48,7 @@ type Parts struct {
 	DB    store.Store
 	Runs  Runs
 	Alarm Alarm
+	Clock Clock  // nil: the kernel's
 	Boot  string // an id of this boot of the machine, such as /proc/sys/kernel/random/boot_id
 	// Nodes names the nodes of a topology, or says what is wrong with it.
 	Nodes func(topology string) ([]string, error)
@@ -82,18 +83,23 @@ type Engine struct {
 	open     int           // open attempts of both phases; Run's own
 	looked   time.Time     // when the load average was looked at for a batch job; Run's own
 	newBoot  bool          // the machine was started anew, and the store does not know; Run's own, until its first turn
+	doubted  bool          // the clock was in doubt at the last turn; Run's own
 	rebooted bool          // the same, and there was a daemon before; Run's own, until its first turn
 	evidence chan struct{} // capacity one: there is evidence to be removed, or something in kept.over
 	kept     keeper
 
 	loader loader
+	watch  watch
 }
 
 // New makes an engine on what the store holds. It starts nothing.
 func New(p Parts, set Settings) *Engine {
-	now := time.Now()
+	if p.Clock == nil {
+		p.Clock = schedule.Clock{}
+	}
+	now := p.Clock.Now()
 	e := &Engine{
-		parts: p, hub: newHub(now), began: now,
+		parts: p, watch: watch{clock: p.Clock, boot: p.Boot}, hub: newHub(now), began: now,
 		alive: make(chan chan struct{}), poked: make(chan struct{}, 1), idle: make(chan struct{}),
 		evidence: make(chan struct{}, 1),
 	}
@@ -184,7 +190,7 @@ func (e *Engine) update(ctx context.Context, fn func(*txn) error) error {
 }
 
 func (e *Engine) begin(tx store.Tx) *txn {
-	return &txn{Tx: tx, now: time.Now().Round(0), began: e.began.Round(0), set: e.set.Load(), log: e.parts.Log, parts: &e.parts}
+	return &txn{Tx: tx, moment: e.watch.look(tx), began: e.began.Round(0), set: e.set.Load(), log: e.parts.Log, parts: &e.parts}
 }
 
 // retryPause is how long Run waits before it tries again to write what it could
@@ -216,6 +222,9 @@ func (e *Engine) Run(ctx context.Context) error {
 			w.exits = append(w.exits, x)
 		}
 		if ctx.Err() != nil { // select picks either when both are ready
+			if err := e.keepTime(ctx); err != nil {
+				e.parts.Log.Warn("cannot write down what time it is", "err", err)
+			}
 			return context.Cause(ctx)
 		}
 		w.exits = e.moreExits(w.exits)

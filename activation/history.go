@@ -59,7 +59,7 @@ func (t *turn) pruneOld() error {
 		return t.set.KeepCount > 0 && number(t, stateNumber+string(Finished)) > uint64(t.set.KeepCount) ||
 			t.set.KeepBytes > 0 && number(t, oldBytes) > uint64(t.set.KeepBytes)
 	}
-	if !over() {
+	if !over() || t.doubt {
 		return nil
 	}
 	var ids []string

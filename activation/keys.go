@@ -60,6 +60,7 @@ const (
 	generation  = "n/generation" // the newest load's
 	lineNumber  = "n/line"       // the newest place in line
 	fence       = "n/fence"      // the newest claim's
+	clockMark   = "n/clock"      // what the clock showed, and when: see mark
 	bootID      = "n/boot"       // of the machine when this daemon last started
 	oldBytes    = "n/old-bytes"  // how many bytes the evidence of what is finished has
 	stateNumber = "n/state/"     // how many records are in the state
@@ -123,8 +124,11 @@ func count(tx store.Tx, k string) (uint64, error) {
 }
 
 // first returns the first instant of an index, or the zero time.
-func first(tx store.Tx, prefix string) time.Time {
-	for k := range tx.Scan(prefix, "") {
+func first(tx store.Tx, prefix string) time.Time { return firstFrom(tx, prefix, "") }
+
+// firstFrom is [first] of those from a key on.
+func firstFrom(tx store.Tx, prefix, from string) time.Time {
+	for k := range tx.Scan(prefix, from) {
 		t, _, err := parseInstant(strings.TrimPrefix(k, prefix))
 		if err != nil {
 			continue

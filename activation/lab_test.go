@@ -89,6 +89,7 @@ type lab struct {
 	e         *Engine
 	runs      *fakeRuns
 	alarm     *fakeAlarm
+	clock     *fakeClock
 	m         *mortal
 	dieAtOnce int          // the next daemon dies after so many calls; 0: it does not
 	loadAvg   atomic.Value // the load average, a float64; none: 0
@@ -133,9 +134,12 @@ func (l *lab) prepare() {
 	if l.dieAtOnce > 0 {
 		l.m.left, l.dieAtOnce = l.dieAtOnce, 0
 	}
-	l.runs, l.alarm = newFakeRuns(l.w, l.m), newFakeAlarm()
+	if l.clock == nil {
+		l.clock = &fakeClock{started: time.Now(), synced: true}
+	}
+	l.runs, l.alarm = newFakeRuns(l.w, l.m), newFakeAlarm(l.clock)
 	l.e = New(Parts{
-		DB: mortalStore{l.db, l.m, l.after}, Runs: l.runs, Alarm: l.alarm, Boot: l.boot, Nodes: fakeNodes, Log: slog.New(slog.DiscardHandler),
+		DB: mortalStore{l.db, l.m, l.after}, Runs: l.runs, Alarm: l.alarm, Clock: l.clock, Boot: l.boot, Nodes: fakeNodes, Log: slog.New(slog.DiscardHandler),
 		Load: func() (float64, error) {
 			load, _ := l.loadAvg.Load().(float64)
 			return load, nil
@@ -185,6 +189,20 @@ func (l *lab) sleep(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
+
+// setClock sets the wall clock forward, or back, and lets happen what follows.
+func (l *lab) setClock(by time.Duration) {
+	l.clock.mu.Lock()
+	l.clock.shift += by
+	l.clock.mu.Unlock()
+	if l.stop != nil {
+		l.alarm.stepped()
+	}
+	synctest.Wait()
+}
+
+// now is what the wall clock shows.
+func (l *lab) now() time.Time { return l.clock.Now() }
 
 // script has all the runs of an id's phase do that, or the n-th ones those that
 // are given one after the other; the last one goes for all that follow.

@@ -60,6 +60,9 @@ func (t *txn) view(r *Record) View {
 	if r.RetryAt.After(t.now) && r.open() == nil {
 		v.Reason += "; the next try is due at " + stamp(r.RetryAt)
 	}
+	if r.State == Scheduled && t.passedOver(r.activateAt()) {
+		v.Reason = "its time was passed over when the clock was set, which is not trusted yet: it waits " + t.believedBy()
+	}
 	if r.State == Waiting && r.Awaits {
 		if a := t.awaited(r); a != "" {
 			v.WaitsFor = append(v.WaitsFor, a)
@@ -67,12 +70,15 @@ func (t *txn) view(r *Record) View {
 		}
 	}
 	if r.State == Waiting && r.Line > 0 {
-		if b := t.blocker(r); b != "" {
+		switch b := t.blocker(r); {
+		case b != "":
 			v.WaitsFor = append(v.WaitsFor, b)
 			v.Reason = waitsFor + b // as it is now, not as it was when it came into line
-		} else if r.ForSlot {
+		case r.mayBeOver(t.moment):
+			v.WaitsFor, v.Reason = append(v.WaitsFor, trustedClock), waitsFor+trustedClock
+		case r.ForSlot:
 			v.WaitsFor = append(v.WaitsFor, "a free slot")
-		} else if r.ForLoad {
+		case r.ForLoad:
 			w := t.waitsForLoad()
 			v.WaitsFor, v.Reason = append(v.WaitsFor, w), waitsFor+w
 		}
@@ -277,6 +283,7 @@ type Status struct {
 	States     map[State]int
 	Sources    []SourceStatus
 	Draining   bool
+	Doubt      string // why the clock is not trusted; empty: it is
 }
 
 // A SourceStatus is how a source's last load went.
@@ -294,6 +301,7 @@ func (e *Engine) Status(ctx context.Context) (Status, error) {
 	s.Guard, s.Why = e.parts.Runs.Guard()
 	err := e.parts.DB.View(ctx, func(tx store.Tx) error {
 		t := e.begin(tx)
+		s.Doubt = t.why()
 		s.Generation = number(tx, generation)
 		s.Next = earliest(first(tx, startKey), first(tx, instantKey))
 		for range tx.Scan(runKey, "") {

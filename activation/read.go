@@ -216,11 +216,11 @@ func (e *Engine) tellRejects(rep Report) {
 		case len(news) == maxTold:
 			more++
 		default:
-			news = append(news, Happening{Time: time.Now(), What: l.What, ID: l.ID, Reason: l.Source + ": " + l.Text, Failed: true})
+			news = append(news, Happening{Time: e.parts.Clock.Now(), What: l.What, ID: l.ID, Reason: l.Source + ": " + l.Text, Failed: true})
 		}
 	}
 	if more > 0 {
-		news = append(news, Happening{Time: time.Now(), What: "rejected", Failed: true,
+		news = append(news, Happening{Time: e.parts.Clock.Now(), What: "rejected", Failed: true,
 			Reason: fmt.Sprintf("and %d more; atctl reload --dry-run tells them all", more)})
 	}
 	e.loader.rejected = all

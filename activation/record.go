@@ -173,10 +173,16 @@ func (r *Record) deactivateAt() time.Time {
 }
 
 // over tells whether the slot has ended.
-func (r *Record) over(now time.Time) bool { return r.slot() && !now.Before(r.deactivateAt()) }
+func (r *Record) over(m moment) bool { return r.slot() && m.come(r.deactivateAt()) }
 
 // tooLate tells whether a job's deadline has passed.
-func (r *Record) tooLate(now time.Time) bool { return !r.Deadline.IsZero() && !now.Before(r.Deadline) }
+func (r *Record) tooLate(m moment) bool { return !r.Deadline.IsZero() && m.come(r.Deadline) }
+
+// mayBeOver tells whether the activation is over, or too late, if the clock is
+// right, which is in doubt: it does not end, and does not start either.
+func (r *Record) mayBeOver(m moment) bool {
+	return m.passedOver(r.Deadline) || m.passedOver(r.deactivateAt())
+}
 
 // armed tells whether an attempt has been claimed ahead of its instant.
 func (r *Record) armed(now time.Time) bool {
@@ -193,13 +199,13 @@ func (r *Record) keptUntil() time.Time {
 	return r.Until
 }
 
-func (r *Record) facts(now time.Time) facts {
+func (r *Record) facts(m moment) facts {
 	return facts{
 		slot:  r.slot(),
 		dirty: r.Dirty,
 		ended: r.Ending != "",
-		fresh: r.Renew && !r.over(now),
-		armed: r.armed(now),
+		fresh: r.Renew && !r.over(m),
+		armed: r.armed(m.now),
 		pause: r.Pause,
 	}
 }

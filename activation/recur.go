@@ -25,7 +25,7 @@ func (t *txn) recurs(name string) (changed bool, err error) {
 		}
 		return false, t.unschedule(recurrenceMark + name)
 	}
-	if r.Held != "" || r.Due.IsZero() || r.Due.After(t.now.Add(t.set.ArmAhead)) {
+	if r.Held != "" || r.Due.IsZero() || !t.come(r.Due.Add(-t.set.ArmAhead)) {
 		return false, nil
 	}
 	old := *r
@@ -43,13 +43,36 @@ func (t *txn) occurrences(r *Recurrence) error {
 		t.log.Error("a recurrence is held", "name", r.Name, "err", err)
 		return nil
 	}
+	if t.doubt {
+		if err := t.occurByOld(r, s); err != nil {
+			return err
+		}
+		if t.passedOver(r.Due.Add(-t.set.ArmAhead)) { // correct comes to it
+			return nil
+		}
+	}
+	return t.occurUntil(r, s, t.now)
+}
+
+// occurByOld decides what becomes of those that are due by the clock that is in
+// doubt and by the one from before, too.
+func (t *txn) occurByOld(r *Recurrence, s schedule.Recurrence) error {
+	both := earliest(t.old, t.now)
+	if r.Due.IsZero() || r.Due.After(both.Add(t.set.ArmAhead)) {
+		return nil
+	}
+	return t.occurUntil(r, s, both)
+}
+
+// occurUntil decides what becomes of those that are due by now.
+func (t *txn) occurUntil(r *Recurrence, s schedule.Recurrence, now time.Time) error {
 	// Those that nothing could be done about at their time come first.
-	if r.Due.Before(t.now.Add(-missedAfter)) || r.Due.Before(t.began) {
-		if err := t.catchUp(r, s); err != nil {
+	if r.Due.Before(now.Add(-missedAfter)) || r.Due.Before(t.began) {
+		if err := t.catchUp(r, s, now); err != nil {
 			return err
 		}
 	}
-	for !r.Due.IsZero() && !r.Due.After(t.now.Add(t.set.ArmAhead)) {
+	for !r.Due.IsZero() && !r.Due.After(now.Add(t.set.ArmAhead)) {
 		if err := t.occur(r, r.Next, r.Due, false); err != nil {
 			return err
 		}
@@ -66,13 +89,13 @@ func (r *Recurrence) advance(s schedule.Recurrence, next time.Time) {
 // countMost is how many missed occurrences are counted one by one.
 const countMost = 10_000
 
-// catchUp decides what becomes of the occurrences that came due until now while
+// catchUp decides what becomes of the occurrences that came due by now while
 // nothing could run: the newest run late, as many as the rule says, the others are
 // skipped. Where none is to run late, the newest runs that is not missed yet, so
 // that no restart costs one that the night hangs on.
-func (t *txn) catchUp(r *Recurrence, s schedule.Recurrence) error {
+func (t *txn) catchUp(r *Recurrence, s schedule.Recurrence, now time.Time) error {
 	most := max(1, r.CatchUp)
-	newest, next := r.came(s, t.now, most+1)
+	newest, next := r.came(s, now, most+1)
 	run := newest[max(0, len(newest)-most):]
 	if r.CatchUp == 0 && len(run) > 0 && r.due(s, run[0]).Before(t.now.Add(-missedAfter)) {
 		run = nil
@@ -261,6 +284,9 @@ const dropAtOnce = 16
 // dropSkips removes the oldest records of what was skipped, of so many: those
 // whose history has been kept long enough, and those that are too many.
 func (t *txn) dropSkips(name string, spans int) (dropped int, err error) {
+	if t.doubt {
+		return 0, nil
+	}
 	kept := t.now.Add(-t.set.Keep)
 	for k, data := range t.Scan(skipKey+name+"/", "") {
 		var s Skip
@@ -291,24 +317,21 @@ func (s Skip) String() string {
 // that the clock was wrong then. Nobody sets a clock that is right back so far.
 const wrongClock = 24 * time.Hour
 
-// correct has recurrences begin anew that came far ahead under a clock that was
-// wrong, and would wait for years. What occurred then, and is to come now, are
-// different occurrences.
+// correct has recurrences follow the clock, which was set, or is trusted again.
 func (t *txn) correct() error {
-	var ahead []*Recurrence
+	var all []*Recurrence
 	for k, data := range t.Scan(recurrenceKey, "") {
-		r, err := decodeRecurrence(strings.TrimPrefix(k, recurrenceKey), data)
-		if err == nil && r.Held == "" && r.Last.Sub(t.now) > wrongClock {
-			ahead = append(ahead, r)
+		if r, err := decodeRecurrence(strings.TrimPrefix(k, recurrenceKey), data); err == nil {
+			all = append(all, r)
 		}
 	}
-	for _, r := range ahead {
-		why := "the clock was set back: it had come to " + stamp(r.Last)
-		t.log.Warn("a recurrence is reckoned anew", "name", r.Name, "why", why)
-		t.news = append(t.news, Happening{Time: t.now, What: "recurrence.changed", ID: r.Name, Reason: why})
+	for _, r := range all {
 		old := *r
-		if err := t.beginAnew(r); err != nil {
+		if err := t.follow(r); err != nil {
 			return err
+		}
+		if r.progress() == old.progress() {
+			continue
 		}
 		if err := t.saveRecurrence(&old, r); err != nil {
 			return err
@@ -317,16 +340,118 @@ func (t *txn) correct() error {
 	return nil
 }
 
-// beginAnew reckons the next occurrence from now, whatever has been.
-func (t *txn) beginAnew(r *Recurrence) error {
-	if r.Last.After(t.now) {
-		r.Last = t.now
-		y := t.tallyOf(r.Name)
-		y.Span = time.Time{}
-		if err := t.putJSON(tallyKey+r.Name, y); err != nil {
+// progress is how far r has come, to be compared.
+func (r *Recurrence) progress() [6]time.Time {
+	return [...]time.Time{r.Next, r.Due, r.Last, r.Passed, r.PassedTo, r.Come}
+}
+
+// follow has one recurrence follow the clock. It does not save r.
+func (t *txn) follow(r *Recurrence) error {
+	s, err := r.times(r.Created)
+	if err != nil { // it is held when it comes to occur
+		t.log.Error("leaving a recurrence alone whose times cannot be told", "name", r.Name, "err", err)
+		return nil
+	}
+	if !r.Passed.IsZero() && t.now.Before(r.PassedTo) { // the clock is back: all is as it was
+		r.advance(s, r.Passed)
+		r.Passed, r.PassedTo = time.Time{}, time.Time{}
+		if err := t.forgetAhead(r); err != nil {
 			return err
 		}
 	}
+	if !r.Passed.IsZero() && !t.doubt {
+		if err := t.decidePassed(r, s); err != nil {
+			return err
+		}
+	}
+	if !r.Come.IsZero() && !t.now.Before(r.Come) { // it is no earlier now than it was once
+		r.advance(s, r.next(s, r.Come.Add(-1)))
+		r.Come = time.Time{}
+		if err := t.closeSpan(r.Name); err != nil {
+			return err
+		}
+	}
+	switch {
+	case r.Held != "":
+		return nil
+	case t.doubt:
+		return t.passOver(r, s)
+	case r.Last.Sub(t.now) <= wrongClock:
+		return nil
+	}
+	// It came far ahead under a clock that was wrong, and would wait for years. What
+	// occurred then, and is to come now, are different occurrences.
+	why := "the clock was set back: it had come to " + stamp(r.Last)
+	t.log.Warn("a recurrence is reckoned anew", "name", r.Name, "why", why)
+	t.news = append(t.news, Happening{Time: t.now, What: "recurrence.changed", ID: r.Name, Reason: why})
+	come := r.Next
+	err = t.beginAnew(r)
+	r.Come = come
+	return err
+}
+
+// passOver leaves undecided what the clock, which is in doubt, has passed over, and
+// has r go on under the clock as it is. If something is undecided already, from an
+// earlier step, r waits as a whole.
+func (t *txn) passOver(r *Recurrence, s schedule.Recurrence) error {
+	if r.Due.IsZero() || !r.Passed.IsZero() {
+		return nil
+	}
+	if err := t.occurByOld(r, s); err != nil {
+		return err
+	}
+	if !t.passedOver(r.Due.Add(-t.set.ArmAhead)) {
+		return nil
+	}
+	r.Passed, r.PassedTo = r.Next, t.from.Add(t.set.ArmAhead)
+	_, next := r.came(s, r.PassedTo.Add(-1), 1)
+	r.advance(s, next)
+	return nil
+}
+
+// decidePassed decides what becomes of what the clock passed over when it was set:
+// the clock is right.
+func (t *txn) decidePassed(r *Recurrence, s schedule.Recurrence) error {
+	next, last, to := r.Next, r.Last, r.PassedTo
+	if err := t.closeSpan(r.Name); err != nil {
+		return err
+	}
+	r.advance(s, r.next(s, r.Passed.Add(-1)))
+	r.Passed, r.PassedTo = time.Time{}, time.Time{}
+	if !r.Due.IsZero() && r.Due.Before(to) {
+		if err := t.catchUp(r, s, to.Add(-1)); err != nil {
+			return err
+		}
+	}
+	r.advance(s, next)
+	if last.After(r.Last) {
+		r.Last = last
+	}
+	return t.closeSpan(r.Name)
+}
+
+// closeSpan has the next row of what was skipped be one of its own.
+func (t *txn) closeSpan(name string) error {
+	y := t.tallyOf(name)
+	y.Span = time.Time{}
+	return t.putJSON(tallyKey+name, y)
+}
+
+// forgetAhead has r not have come further than now.
+func (t *txn) forgetAhead(r *Recurrence) error {
+	if !r.Last.After(t.now) {
+		return nil
+	}
+	r.Last = t.now
+	return t.closeSpan(r.Name)
+}
+
+// beginAnew reckons the next occurrence from now, whatever has been.
+func (t *txn) beginAnew(r *Recurrence) error {
+	if err := t.forgetAhead(r); err != nil {
+		return err
+	}
+	r.Come = time.Time{}
 	return t.reckon(r)
 }
 

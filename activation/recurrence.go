@@ -186,6 +186,15 @@ type Recurrence struct {
 	Next     time.Time `json:"next,omitzero"` // the first occurrence that nothing has become of yet
 	Due      time.Time `json:"due,omitzero"`  // when that is due
 	Last     time.Time `json:"last,omitzero"` // the newest that something has become of
+
+	// Passed and PassedTo are set while the clock is in doubt that passed over
+	// occurrences: it is not decided what becomes of those from the one on that are
+	// due before the other. Next is after them.
+	Passed   time.Time `json:"passed,omitzero"`
+	PassedTo time.Time `json:"passed_to,omitzero"`
+	// Come is how far it had come when it was reckoned anew because the clock was
+	// set back: it goes on from there if the clock comes there, too.
+	Come time.Time `json:"come,omitzero"`
 }
 
 // A Tally is what has become of a recurrence's occurrences.

@@ -103,6 +103,6 @@ func (s *Settings) undoCommand(r *Record) []string {
 }
 
 // look is what r is compared with at now.
-func (s *Settings) look(r *Record, now time.Time) look {
-	return look{now: now, arm: s.ArmAhead, missedGrace: s.MissedGrace, undo: len(s.undoCommand(r)) > 0}
+func (s *Settings) look(r *Record, m moment) look {
+	return look{moment: m, arm: s.ArmAhead, missedGrace: s.MissedGrace, undo: len(s.undoCommand(r)) > 0}
 }

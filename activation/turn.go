@@ -75,16 +75,20 @@ func (e *Engine) turn(ctx context.Context, w *work) (more bool, err error) {
 	ids := w.ids[:min(len(w.ids), maxTurn)]
 	var t *turn
 	var next time.Time
+	var known mark
 	sizes := e.sizes(w.exits)
 	err = e.parts.DB.Update(ctx, func(tx store.Tx) error {
 		t = &turn{txn: e.begin(tx), draining: e.Draining(), rebooted: e.rebooted, sizes: sizes, looked: e.looked}
 		t.free = t.set.MaxParallel - int(e.running.Load())
+		if known, err = e.watch.write(tx, markEvery); err != nil {
+			return err
+		}
 		if e.newBoot {
 			if err := t.boot(e.parts.Boot); err != nil {
 				return err
 			}
 		}
-		if !w.steady {
+		if !w.steady || t.doubt != e.doubted {
 			if err := t.correct(); err != nil {
 				return err
 			}
@@ -101,11 +105,13 @@ func (e *Engine) turn(ctx context.Context, w *work) (more bool, err error) {
 		return false, err
 	}
 	w.exits, w.ids = nil, w.ids[len(ids):]
+	e.watch.wrote(known)
+	e.tellDoubt(t.moment)
 	e.newBoot, e.rebooted, w.steady = false, false, true
 	e.running.Add(int64(t.started))
 	e.open += t.opened
 	e.looked = t.looked
-	e.sleepUntil(next, t.set.ArmAhead)
+	e.sleepUntil(earliest(next, t.again()), t.set.ArmAhead)
 	e.hub.publish(t.news)
 	e.unkeep(t.over)
 	for _, k := range t.stops {
@@ -176,16 +182,24 @@ func (t *turn) settle() error {
 	}
 }
 
+// tellDoubt logs that the clock is in doubt, or is so no more.
+func (e *Engine) tellDoubt(m moment) {
+	switch {
+	case m.doubt && !e.doubted:
+		e.parts.Log.Warn("the clock is not trusted yet", "why", m.why())
+	case !m.doubt && e.doubted:
+		e.parts.Log.Info("the clock is trusted again", "now", stamp(m.now))
+	}
+	e.doubted = m.doubt
+}
+
 // dueNow lists records whose instant has come, at most maxTurn: those that a
 // run may be armed for a little ahead of it.
 func (t *turn) dueNow() ([]string, error) {
 	type one struct{ place, id string }
 	var due []one
-	for _, index := range []struct {
-		prefix string
-		until  time.Time
-	}{{instantKey, t.now}, {startKey, t.now.Add(t.set.ArmAhead)}, {forgetKey, t.now}} {
-		for k, place := range t.Scan(index.prefix, "") {
+	for _, index := range t.instants() {
+		for k, place := range t.Scan(index.prefix, index.from) {
 			at, id, err := parseInstant(strings.TrimPrefix(k, index.prefix))
 			if err != nil {
 				return nil, err
@@ -204,13 +218,42 @@ func (t *turn) dueNow() ([]string, error) {
 	return ids, nil
 }
 
-// nextInstant is when the next record is due.
-func (t *turn) nextInstant() time.Time {
-	starts := first(t, startKey)
-	if !starts.IsZero() {
-		starts = starts.Add(-t.set.ArmAhead)
+// A span is a part of an index of instants: all from a key on that have come until
+// an instant of the index, which is ahead of the clock by so much.
+type span struct {
+	prefix, from string
+	until        time.Time
+	ahead        time.Duration // of the clock
+}
+
+// instants are the parts of the indexes in which the instants are that have come,
+// each up to now. What the clock passed over while it is in doubt is left out; up to
+// old the time goes on there, too. Nothing is forgotten then.
+func (t *turn) instants() (all []span) {
+	for _, index := range []struct {
+		prefix string
+		arm    time.Duration
+	}{{instantKey, 0}, {startKey, t.set.ArmAhead}, {forgetKey, 0}} {
+		switch {
+		case !t.doubt || t.jump < 0 && index.prefix != forgetKey:
+			all = append(all, span{index.prefix, "", t.now.Add(index.arm), index.arm})
+		case index.prefix != forgetKey:
+			all = append(all,
+				span{index.prefix, "", t.old.Add(index.arm), index.arm - t.jump},
+				span{index.prefix, index.prefix + instant(t.from.Add(index.arm)), t.now.Add(index.arm), index.arm})
+		}
 	}
-	return earliest(earliest(starts, first(t, instantKey)), earliest(first(t, forgetKey), t.pruneAt))
+	return all
+}
+
+// nextInstant is when the next record is due.
+func (t *turn) nextInstant() (next time.Time) {
+	for _, index := range t.instants() {
+		if at := firstFrom(t, index.prefix, index.from); !at.IsZero() {
+			next = earliest(next, at.Add(-index.ahead))
+		}
+	}
+	return earliest(next, t.pruneAt)
 }
 
 // inLineForSlot lists as many of those who wait for nothing but a slot as there
@@ -286,7 +329,7 @@ var errRestless = fmt.Errorf("it does not come to rest: %w", fault.Internal)
 // advance takes steps until none is due. It does not save.
 func (t *turn) advance(r *Record) (changed bool, err error) {
 	for range maxSteps {
-		switch ev := r.decide(t.set.look(r, t.now)); ev {
+		switch ev := r.decide(t.set.look(r, t.moment)); ev {
 		case noEvent:
 			return changed, nil
 		case Grant:
@@ -312,7 +355,7 @@ func (t *turn) advance(r *Record) (changed bool, err error) {
 				v := t.view(r)
 				now = &v.Record
 			}
-			if err := t.apply(r, ev, because(now, ev, t.now)); err != nil {
+			if err := t.apply(r, ev, because(now, ev, t.moment)); err != nil {
 				return changed, err
 			}
 		}
@@ -343,7 +386,7 @@ func (t *turn) prune(r *Record) error {
 }
 
 // because says in words why an event of the clock happens to r.
-func because(r *Record, e Event, now time.Time) string {
+func because(r *Record, e Event, m moment) string {
 	switch e {
 	case Over:
 		switch {
@@ -358,12 +401,12 @@ func because(r *Record, e Event, now time.Time) string {
 		}
 		return "the slot ended before it was active"
 	case Miss:
-		if r.State != Scheduled || r.tooLate(now) {
+		if r.State != Scheduled || r.tooLate(m) {
 			return fmt.Sprintf("its deadline passed at %s, and it had not begun: it was %s%s", stamp(r.Deadline), r.State, reasonAfter(r.Reason))
 		}
-		return fmt.Sprintf("due at %s, but nothing could run until %s", stamp(r.activateAt()), stamp(now))
+		return fmt.Sprintf("due at %s, but nothing could run until %s", stamp(r.activateAt()), stamp(m.now))
 	case Expire:
-		if r.tooLate(now) {
+		if r.tooLate(m) {
 			return "its deadline passed before its next attempt: " + r.Reason
 		}
 		return "it waited longer than it may: " + r.Reason

@@ -16,7 +16,7 @@ import (
 // happenings) is carried out by its maker once it is durable.
 type txn struct {
 	store.Tx
-	now   time.Time
+	moment
 	began time.Time // of this daemon
 	set   *Settings
 	log   *slog.Logger
@@ -208,7 +208,7 @@ func (t *txn) head(lock string) (place, id string) {
 // It does not save. An event without a meaning in r's state is a
 // fault.Conflict that says so.
 func (t *txn) apply(r *Record, e Event, why string) error {
-	to, ok := next(r.State, e, r.facts(t.now))
+	to, ok := next(r.State, e, r.facts(t.moment))
 	if !ok {
 		return fmt.Errorf("%s: %s: %w", r.ID, refusal(r.State, e, r.slot()), fault.Conflict)
 	}

@@ -236,7 +236,7 @@ func (e *Engine) Do(ctx context.Context, by By, id string, ev Event, why string)
 				if r.Outcome == Succeeded {
 					return fmt.Errorf("%s: it has succeeded; only what failed can be retried: %w", id, fault.Conflict)
 				}
-				if r.tooLate(t.now) {
+				if r.tooLate(t.moment) {
 					return fmt.Errorf("%s: its deadline passed at %s; add it anew: %w", id, stamp(r.Deadline), fault.Conflict)
 				}
 				r.Renew, r.Quit = true, false

@@ -23,7 +23,7 @@ func TestVerdictOfAStop(t *testing.T) {
 		r := tt.r
 		r.Kind, r.State = Job, Activating
 		a := &Attempt{Phase: Activate, N: 1, Result: wrapper.Result{Reason: wrapper.Stopped, Exit: -1}}
-		if got := (&turn{txn: &txn{now: time.Unix(1, 0), set: &Settings{}}}).verdict(&r, a); got != tt.want {
+		if got := (&turn{txn: &txn{moment: moment{now: time.Unix(1, 0)}, set: &Settings{}}}).verdict(&r, a); got != tt.want {
 			t.Errorf("stopped %s: %s, want %s", tt.name, got, tt.want)
 		}
 	}

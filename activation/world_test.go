@@ -342,9 +342,12 @@ type fakeAlarm struct {
 	want  time.Time
 	c     chan schedule.Wake
 	rings int
+	clock *fakeClock
 }
 
-func newFakeAlarm() *fakeAlarm { return &fakeAlarm{c: make(chan schedule.Wake, 1)} }
+func newFakeAlarm(c *fakeClock) *fakeAlarm {
+	return &fakeAlarm{c: make(chan schedule.Wake, 1), clock: c}
+}
 
 func (a *fakeAlarm) Set(at time.Time) {
 	a.mu.Lock()
@@ -354,7 +357,7 @@ func (a *fakeAlarm) Set(at time.Time) {
 	}
 	a.want = at
 	if !at.IsZero() {
-		a.timer = time.AfterFunc(max(0, time.Until(at)), a.ring)
+		a.timer = time.AfterFunc(max(0, at.Sub(a.clock.Now())), a.ring)
 	}
 }
 
@@ -368,10 +371,49 @@ func (a *fakeAlarm) ring() {
 	}
 }
 
+// stepped tells that the clock was set, and is armed anew.
+func (a *fakeAlarm) stepped() {
+	a.mu.Lock()
+	want := a.want
+	a.mu.Unlock()
+	a.Set(want)
+	select {
+	case <-a.c:
+	default:
+	}
+	a.c <- schedule.Wake{Stepped: true}
+}
+
 func (a *fakeAlarm) C() <-chan schedule.Wake { return a.c }
 
 func (a *fakeAlarm) wanted() time.Time {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.want
+}
+
+// A fakeClock is the bubble's, which cannot be set, and this one can.
+type fakeClock struct {
+	mu      sync.Mutex
+	started time.Time // when the machine was
+	shift   time.Duration
+	synced  bool
+}
+
+func (c *fakeClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.shift)
+}
+
+func (c *fakeClock) Uptime() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Since(c.started)
+}
+
+func (c *fakeClock) Synchronised() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.synced
 }

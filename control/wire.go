@@ -230,6 +230,11 @@ type StatusOut struct {
 	States     map[string]int `json:"states"`
 	Sources    []SourceStatus `json:"sources"`
 	Draining   bool           `json:"draining,omitempty"`
+
+	// ClockTrusted is false while what the clock passed over when it was set waits;
+	// ClockWhy says what is the matter.
+	ClockTrusted bool   `json:"clock_trusted"`
+	ClockWhy     string `json:"clock_why,omitempty"`
 }
 
 // A SourceStatus is how a source's last load went.

@@ -182,43 +182,6 @@ func TestUndoKeepsTheWay(t *testing.T) {
 	b.blank("erased")
 }
 
-// TestOneStep: on EOS an object whose order differs is made anew in a session, so that it
-// is never gone in between; on an older system, which has none, it comes back all the same.
-func TestOneStep(t *testing.T) {
-	t.Parallel()
-	for _, old := range []bool{false, true} {
-		b := newBench(t)
-		sim := b.sims["r1"]
-		sim.cli = newCLI("policy-map P\n class A\n class B\n")
-		sim.cli.load("hostname r1\npolicy-map P\n class A\n class B\n")
-		b.inv.Devices["r1"].Platform = "arista_eos"
-		was := sim.cli.String()
-		b.topology = strings.Replace(strings.Replace(benchTopology, "cisco_iol", "arista_ceos", 1),
-			"        interface Ethernet0/1\n         description to h1\n         ip address 10.0.0.1 255.255.255.0\n        router ospf 1\n         network 10.0.0.0 0.255.255.255 area 0\n",
-			"        policy-map P\n         no class A\n         class A\n", 1)
-		b.generate(100)
-		if err := b.upload(); err != nil {
-			t.Fatal(err)
-		}
-		if sim.cli.String() == was {
-			t.Fatal("the order is what it was")
-		}
-		gone := false
-		sim.cli.watch = func(string) {
-			gone = gone || sim.session == "" && !strings.Contains(sim.cli.String(), "policy-map P\n class")
-		}
-		if old {
-			sim.noSession = true
-		}
-		if err := b.erase(); err != nil {
-			t.Fatal(err)
-		}
-		if got := sim.cli.String(); got != was || gone != old {
-			t.Errorf("old system %v: it has\n%s\nwas\n%s\nand was gone meanwhile: %v", old, got, was, gone)
-		}
-	}
-}
-
 // TestCutConfiguration: a configuration that ends in the middle is not taken for what a
 // device was: undoing would remove all that lacks in it.
 func TestCutConfiguration(t *testing.T) {
@@ -462,31 +425,6 @@ func TestDrift(t *testing.T) {
 	}
 	b.sims["sw2"].model.blocks["interface t0"] = []string{"switchport mode trunk", "switchport trunk allowed vlan 90,100,150-151"}
 	drift("sw1:p1 sw2:t0", lease)
-}
-
-// TestDriftAsksForEachID: a free port of a platform of the user's own, whose template asks
-// for one VLAN at a time, is free of each VLAN of the pool, and not only of VLAN 1, which
-// is in no pool.
-func TestDriftAsksForEachID(t *testing.T) {
-	t.Parallel()
-	inv := &Inventory{Pools: map[string]Pool{"d": {Ranges: []Range{{100, 102}, {110, 110}}, Exclude: []Range{{101, 101}}}}}
-	sw := &Device{Name: "sw", Platform: "mine", Domain: "d"}
-	inv.Devices = map[string]*Device{"sw": sw}
-	each := &Platform{access: part{apply: []string{"a"}, undo: []string{"b"}, checks: []check{{show: "show vlan {vlan} ports", clean: []string{"end"}, cleanNot: []string{"{port}"}}}}}
-	same := &Platform{access: part{apply: []string{"a"}, undo: []string{"b"}, checks: []check{{show: "show port {port}", clean: []string{"free"}}}}}
-	asked := func(p *Platform) string {
-		var all []string
-		for _, c := range inv.portChecks(sw, p, &expectation{port: Port{"sw", "p7"}}) {
-			all = append(all, c.Show)
-		}
-		return strings.Join(all, ", ")
-	}
-	if got, want := asked(each), "show vlan 100 ports, show vlan 102 ports, show vlan 110 ports"; got != want {
-		t.Errorf("it asks %s, want %s", got, want)
-	}
-	if got, want := asked(same), "show port p7"; got != want {
-		t.Errorf("it asks %s, want %s", got, want)
-	}
 }
 
 // TestLongConfig: a configuration of many lines goes on after a cut from where it was, and

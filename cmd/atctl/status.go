@@ -50,7 +50,7 @@ func runStatus(ctx context.Context, a *app) error {
 		return err
 	}
 	now := time.Now()
-	next, guard, draining := "nothing is scheduled", s.Guard, ""
+	next, guard, draining, clock := "nothing is scheduled", s.Guard, "", ""
 	if !s.Next.IsZero() {
 		next = instant(s.Next, now)
 	}
@@ -59,6 +59,9 @@ func runStatus(ctx context.Context, a *app) error {
 	}
 	if s.Draining {
 		draining = "yes: nothing new is started, and it stops when nothing runs"
+	}
+	if s.ClockWhy != "" {
+		clock = "not trusted yet: " + s.ClockWhy
 	}
 	var states []string
 	for _, name := range slices.Sorted(maps.Keys(s.States)) {
@@ -71,6 +74,7 @@ func runStatus(ctx context.Context, a *app) error {
 		[2]string{"process", fmt.Sprintf("%d, as %s", s.PID, s.User)},
 		[2]string{"started", instant(s.Started, now)},
 		[2]string{"draining", draining},
+		[2]string{"clock", clock},
 		[2]string{"guard", guard},
 		[2]string{"state", s.StateDir},
 		[2]string{"runtime", s.RuntimeDir},

@@ -259,6 +259,7 @@ func (d Daemon) status(ctx context.Context, _ control.Caller, _ control.Nothing)
 	out := control.StatusOut{
 		Started: s.Began, Guard: s.Guard, GuardWhy: s.Why, Generation: s.Generation, Next: s.Next,
 		Running: s.Running, States: make(map[string]int), Draining: s.Draining,
+		ClockTrusted: s.Doubt == "", ClockWhy: s.Doubt,
 		Sources: []control.SourceStatus{},
 	}
 	for st, n := range s.States {
