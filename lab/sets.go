@@ -305,15 +305,18 @@ func (d *dialect) missingSets(lines []string, running string) (lacking []string)
 	want, has := d.parseSets(strings.Join(lines, "\n")), d.parseSets(running)
 	want.root.each(func(w *setNode) bool {
 		n := has.root.at(w)
-		switch {
-		case w.line != "" && matches(d.unshown, w.line):
-			if up := has.root.at(w.up); up == nil || len(up.under) == 0 {
-				lacking = append(lacking, w.line)
+		seen := n // what of the line is compared
+		if matches(d.unshown, w.line) {
+			if seen = has.root.at(w.up); seen != nil && len(seen.under) == 0 {
+				seen = nil
 			}
-		case w.line != "" && n == nil:
+		}
+		switch {
+		case w.line == "":
+		case seen == nil:
 			lacking = append(lacking, w.line)
-		case w.line != "" && w.turnedOff() == nil && n.turnedOff() != nil:
-			lacking = append(lacking, fmt.Sprintf("%s (it is inactive: deactivate %s)", w.line, n.turnedOff().path()))
+		case w.turnedOff() == nil && seen.turnedOff() != nil:
+			lacking = append(lacking, fmt.Sprintf("%s (it is inactive: deactivate %s)", w.line, seen.turnedOff().path()))
 		}
 		if w.inactive && (n == nil || !n.inactive) {
 			lacking = append(lacking, verbDeactivate+" "+w.path())
@@ -358,6 +361,12 @@ func (d *dialect) unverifiedSets(lines []string) (all []string) {
 		}
 	}
 	return all
+}
+
+// deletesAgain says whether a line deletes what another one sets again: if that one is
+// refused, nothing may be deleted either.
+func deletesAgain(line, set string) bool {
+	return firstWord(line) == "delete" && firstWord(set) == verbSet && strings.HasPrefix(afterWord(set)+" ", afterWord(line)+" ")
 }
 
 // anySets matches a line that every device has.

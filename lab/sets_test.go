@@ -99,6 +99,44 @@ func TestUndoIsDifferenceOnJunos(t *testing.T) {
 	})
 }
 
+// TestMissingOnJunos: verify finds what of a startup-config is not in force, and nothing
+// else, whatever somebody did to the device.
+func TestMissingOnJunos(t *testing.T) {
+	d := junosDialect(t)
+	rapid.Check(t, func(t *rapid.T) {
+		wanted, m := newJunosTree(), newJunosTree()
+		configureJunos(wanted, drawJunosMess(t, wanted, []string{"set"}, 15))
+		configureJunos(wanted, drawJunosMess(t, wanted, []string{"deactivate", "protect"}, 2))
+		made, err := d.plan(&Node{Name: "r1", Config: wanted.show()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		configureJunos(m, made.apply)
+		if m.show() != wanted.show() {
+			t.Fatalf("the plan makes\n%s\nof\n%s", m.show(), wanted.show())
+		}
+		configureJunos(m, drawJunosMess(t, m, []string{"set", "delete", "deactivate", "activate", "protect", "unprotect"}, 3))
+		ok := true
+		for _, active := range []bool{true, false} {
+			has := "\n" + shownSets(m.committed, active)
+			for l := range strings.Lines(shownSets(wanted.committed, active)) {
+				l = strings.TrimSpace(l)
+				if len(d.unverifiedSets([]string{l})) > 0 {
+					l = l[:strings.LastIndexByte(strings.Replace(l, "with blanks", "with-blanks", 1), ' ')]
+				}
+				ok = ok && (strings.Contains(has, "\n"+l+"\n") || strings.HasPrefix(l, "set ") && strings.Contains(has, "\n"+l+" "))
+			}
+		}
+		lacking := d.missing(made.apply, m.show())
+		if len(lacking) > 0 && !slices.ContainsFunc(lacking, func(l string) bool { return !strings.HasSuffix(l, "as in the startup-config") }) {
+			return // set again, it came last
+		}
+		if (len(lacking) == 0) != ok {
+			t.Fatalf("missing %q, want ok %v: of\n%s\nthere is\n%s", lacking, ok, wanted.show(), m.show())
+		}
+	})
+}
+
 const version = "set version 23.2R2.21\n"
 
 // TestSetsDifference has the lines that lead back in one commit, one idea a row.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -186,7 +187,7 @@ func after(lines []string, refused int, atOnce bool) []string {
 		return nil
 	}
 	if atOnce {
-		return append(append([]string{}, lines[:refused]...), lines[next:]...)
+		return slices.DeleteFunc(slices.Concat(lines[:refused], lines[next:]), func(l string) bool { return deletesAgain(l, lines[refused]) })
 	}
 	var parents []string
 	for i, depth := refused-1, indentOf(lines[next]); i >= 0 && depth > 0; i-- {
