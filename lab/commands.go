@@ -45,8 +45,8 @@ func (d *dialect) planCommands(n *Node, where func(int) string) (p nodePlan, err
 			continue
 		}
 		show := expand([]string{c.show}, m, false)[0]
-		p.applied = append(p.applied, Check{About: n.Name, Show: show, Lines: expand(c.applied, m, true)})
-		p.clean = append(p.clean, Check{About: n.Name, Show: show, Lines: expand(c.clean, m, true), None: expand(c.cleanNot, m, true)})
+		p.applied = append(p.applied, Check{About: n.Name, Show: show, Lines: expand(c.applied, m, true)}.some()...)
+		p.clean = append(p.clean, Check{About: n.Name, Show: show, Lines: expand(c.clean, m, true), None: expand(c.cleanNot, m, true)}.some()...)
 	}
 	return p, nil
 }

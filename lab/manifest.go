@@ -193,7 +193,7 @@ func ReadPlan(dir string) (*Plan, map[string]*Platform, error) {
 	for _, d := range p.Devices {
 		names = append(names, d.Platform)
 	}
-	all, err := platforms(filepath.Join(dir, ownPlatforms), names)
+	all, err := platforms(filepath.Join(dir, ownPlatforms), names, true)
 	return p, all, err
 }
 

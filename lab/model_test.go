@@ -3,12 +3,14 @@ package lab
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// A model is a device as far as a plan changes it.
+// A model is a device as far as a plan changes it. It shows what the real one shows, with
+// what that leaves out: a model that is kinder than the device hides faults.
 type model interface {
 	do(line string) string // what it says is an error
 	show(command string) string
@@ -29,15 +31,21 @@ func modelOf(platform string) model {
 func prepare(m model, port string, trunk bool) {
 	switch m := m.(type) {
 	case *ovsModel:
-		m.ports[port] = &ovsPort{protected: !trunk, trunks: map[int]bool{}}
+		m.ports[port] = &ovsPort{mode: ifElse(trunk, "trunk", "access"), protected: !trunk, trunks: map[int]bool{}}
 		if trunk {
 			m.ports[port].trunks[4095] = true
 		}
 	case *iosModel:
-		m.blocks["interface "+port] = []string{"shutdown", "switchport mode access"}
+		m.blocks["interface "+port] = []string{} // it is soldered in
+		lines := []string{"switchport mode access", "shutdown"}
 		if trunk {
-			m.blocks["interface "+port] = []string{"switchport mode trunk", allowedVLANs + "4094"}
+			lines = []string{"switchport mode trunk", allowedVLANs + "4094"}
 		}
+		m.do("interface " + port)
+		for _, l := range lines {
+			m.do(l)
+		}
+		m.in = ""
 	case *junosModel:
 		const family = " unit 0 family ethernet-switching "
 		m.do("set interfaces " + port + family + "interface-mode " + ifElse(trunk, "trunk", "access"))
@@ -46,7 +54,7 @@ func prepare(m model, port string, trunk bool) {
 }
 
 type ovsPort struct {
-	tag       string
+	mode, tag string // "": []
 	protected bool
 	trunks    map[int]bool
 }
@@ -71,6 +79,8 @@ func (m *ovsModel) do(line string) string {
 				switch k {
 				case "tag":
 					p.tag = v
+				case "vlan_mode":
+					p.mode = v
 				case "protected":
 					p.protected = v == "true"
 				default:
@@ -79,6 +89,8 @@ func (m *ovsModel) do(line string) string {
 			}
 		case f[0] == "clear" && f[3] == "tag":
 			p.tag = ""
+		case f[0] == "clear" && f[3] == "vlan_mode":
+			p.mode = ""
 		case (f[0] == "add" || f[0] == "remove") && f[3] == "trunks" && len(f) == 5:
 			id, err := strconv.Atoi(f[4])
 			if err != nil {
@@ -97,9 +109,16 @@ func (m *ovsModel) do(line string) string {
 func (m *ovsModel) show(command string) string {
 	f := strings.Fields(command)
 	p := m.ports[f[3]]
+	if p == nil {
+		return fmt.Sprintf("ovs-vsctl: no row %q in table Port\n", f[3])
+	}
 	var out strings.Builder
 	for _, column := range f[4:] {
 		switch column {
+		case "name":
+			fmt.Fprintln(&out, f[3])
+		case "vlan_mode":
+			out.WriteString(ifElse(p.mode == "", "[]", p.mode) + "\n")
 		case "tag":
 			out.WriteString(ifElse(p.tag == "", "[]", p.tag) + "\n")
 		case "protected":
@@ -114,7 +133,7 @@ func (m *ovsModel) show(command string) string {
 func (m *ovsModel) String() string {
 	var out strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(m.ports)) {
-		fmt.Fprintln(&out, name, m.show("ovs-vsctl get Port "+name+" tag protected trunks"))
+		fmt.Fprintln(&out, name, m.show("ovs-vsctl get Port "+name+" vlan_mode tag protected trunks"))
 	}
 	return out.String()
 }
@@ -124,9 +143,17 @@ type iosModel struct {
 	platform string
 	blocks   map[string][]string
 	in       string // the block that was entered
+	vtp      string // of IOS: server, client, or "" for transparent
 }
 
 const allowedVLANs = "switchport trunk allowed vlan "
+
+// hardware is an interface that is neither made nor removed by configuring it.
+func (m *iosModel) hardware(block string) bool {
+	name, ok := strings.CutPrefix(block, "interface ")
+	virtual := regexp.MustCompile(`(?i)^(loopback|vlan|tunnel|port-channel|dialer|vxlan|.*\.\d+$)`)
+	return ok && (m.platform == "cisco_ios" || m.platform == "arista_eos") && !virtual.MatchString(name)
+}
 
 func (m *iosModel) do(line string) string {
 	line = strings.TrimSpace(line)
@@ -134,11 +161,18 @@ func (m *iosModel) do(line string) string {
 	switch {
 	case word == "exit" || word == "end":
 		m.in = ""
+	case m.vtp == "client" && strings.HasPrefix(strings.TrimPrefix(line, "no "), "vlan "):
+		return "%VTP VLAN configuration not allowed when device is in CLIENT mode."
 	case word == "interface" || word == "vlan" || word == "router":
+		if m.blocks[line] == nil && m.hardware(line) {
+			return "% Invalid input detected at '^' marker."
+		}
 		m.in = line
 		if m.blocks[line] == nil {
 			m.blocks[line] = []string{}
 		}
+	case word == "no" && m.blocks[rest] != nil && m.hardware(rest):
+		return "% Removal of physical interfaces is not permitted"
 	case word == "no" && m.blocks[rest] != nil:
 		delete(m.blocks, rest)
 		m.in = ""
@@ -146,8 +180,12 @@ func (m *iosModel) do(line string) string {
 		return "% Invalid input detected at '^' marker."
 	case strings.HasPrefix(line, allowedVLANs):
 		m.blocks[m.in] = allow(m.blocks[m.in], strings.TrimPrefix(line, allowedVLANs))
-	case word == "no":
-		m.blocks[m.in] = slices.DeleteFunc(m.blocks[m.in], func(l string) bool { return l == rest || strings.HasPrefix(l, rest+" ") })
+	case line == "switchport":
+		m.drop("no switchport")
+	case word == "no" && line != "no switchport":
+		m.drop(rest)
+	case line == "switchport mode access" && m.platform == "arista_eos":
+		m.drop("switchport mode") // the default, of which nothing is seen
 	default:
 		key := line
 		for _, single := range []string{"switchport mode", "switchport access vlan", "description", "ip ospf hello-interval"} {
@@ -166,11 +204,29 @@ func (m *iosModel) do(line string) string {
 	return ""
 }
 
+// drop removes the lines that begin with words.
+func (m *iosModel) drop(words string) {
+	m.blocks[m.in] = slices.DeleteFunc(m.blocks[m.in], func(l string) bool { return l == words || strings.HasPrefix(l, words+" ") })
+}
+
+// value returns what follows words in a block, or def.
+func (m *iosModel) value(block, words, def string) string {
+	for _, l := range m.blocks[block] {
+		if v, ok := strings.CutPrefix(l, words+" "); ok || l == words {
+			return v
+		}
+	}
+	return def
+}
+
 // allow is what "add 100" or "remove 100" makes of a trunk's list.
 func allow(lines []string, change string) []string {
 	ids := map[string]bool{}
 	at := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, allowedVLANs) })
-	if at < 0 {
+	switch {
+	case at < 0 && !strings.Contains(change, " "):
+		return append(lines, allowedVLANs+change)
+	case at < 0:
 		return lines // it carries all, and goes on doing so
 	}
 	for _, id := range strings.Split(strings.TrimPrefix(lines[at], allowedVLANs), ",") {
@@ -185,46 +241,137 @@ func allow(lines []string, change string) []string {
 	return lines
 }
 
+// show gives what the device says to commands that only look.
 func (m *iosModel) show(command string) string {
-	what := strings.TrimPrefix(strings.TrimPrefix(command, "show running-config"), " ")
-	what = strings.Replace(what, "interfaces ", "interface ", 1)
-	var out strings.Builder
-	if command == "show vlan" {
-		for _, b := range slices.Sorted(maps.Keys(m.blocks)) {
-			if id, ok := strings.CutPrefix(b, "vlan "); ok {
-				fmt.Fprintf(&out, "%-5s VLAN%s  active\n", id, id)
-			}
-		}
-		return out.String()
+	f := strings.Fields(command)
+	switch {
+	case len(f) > 1 && f[1] == "vlan":
+		return m.showVLAN(f[len(f)-1])
+	case len(f) == 4 && f[1] == "interfaces" && m.blocks["interface "+f[2]] == nil:
+		return "% Invalid input detected at '^' marker.\n"
+	case len(f) == 4 && f[1] == "interfaces" && f[3] == "switchport":
+		return m.showSwitchport("interface "+f[2], f[2])
+	case len(f) == 4 && f[1] == "interfaces" && f[3] == "status":
+		return m.showStatus("interface "+f[2], f[2])
+	case len(f) == 4 && strings.HasPrefix(f[2], "interface"):
+		return m.running("interface " + f[3])
+	case command == "show running-config":
+		return m.running("")
 	}
-	out.WriteString("Building configuration...\n\nCurrent configuration : 77 bytes\n!\n")
+	return "% Invalid input detected at '^' marker.\n"
+}
+
+func (m *iosModel) showVLAN(id string) string {
+	var out strings.Builder
 	for _, b := range slices.Sorted(maps.Keys(m.blocks)) {
-		if what != "" && what != b {
+		one, ok := strings.CutPrefix(b, "vlan ")
+		if !ok || id != "vlan" && id != "brief" && id != one {
 			continue
 		}
-		if strings.HasPrefix(b, "interface") && len(m.blocks[b]) == 0 && what == "" {
-			continue // of an interface with nothing nothing is seen
+		state := "active"
+		if slices.Contains(m.blocks[b], "state suspend") {
+			state = "suspended"
+		} else if slices.Contains(m.blocks[b], "shutdown") {
+			state = "act/lshut"
+		}
+		fmt.Fprintf(&out, "%-4s %-32s %-9s \n", one, "VLAN"+one, state)
+	}
+	if out.Len() == 0 {
+		return ifElse(m.platform == "arista_eos", "% VLAN ", "VLAN id ") + id + " not found in current VLAN database\n"
+	}
+	return "\nVLAN Name                             Status    Ports\n---- -------------------------------- --------- -------------------------------\n" + out.String()
+}
+
+// short is a port's name as these devices shorten it.
+func short(port string) string {
+	at := strings.IndexAny(port, "0123456789")
+	return port[:min(2, at)] + port[at:]
+}
+
+func (m *iosModel) showSwitchport(block, port string) string {
+	if slices.Contains(m.blocks[block], "no switchport") {
+		return "Name: " + short(port) + "\nSwitchport: Disabled\n"
+	}
+	mode := m.value(block, "switchport mode", ifElse(m.platform == "arista_eos", "access", "dynamic auto"))
+	list := m.value(block, "switchport trunk allowed vlan", "ALL")
+	return "Name: " + short(port) + "\nSwitchport: Enabled\n" +
+		"Administrative Mode: " + strings.Replace(mode, "access", "static access", 1) + "\nOperational Mode: down\n" +
+		"Access Mode VLAN: " + m.value(block, "switchport access vlan", "1") + " (a name)\nTrunking Native Mode VLAN: 1 (default)\n" +
+		"Trunking VLANs Enabled: " + ifElse(list == "none", "NONE", list) + "\n" +
+		ifElse(m.platform == "arista_eos", "Static Trunk Groups:\nDynamic Trunk Groups:\n", "Pruning VLANs Enabled: 2-1001\n")
+}
+
+func (m *iosModel) showStatus(block, port string) string {
+	vlan := m.value(block, "switchport access vlan", "1")
+	switch {
+	case slices.Contains(m.blocks[block], "no switchport"):
+		vlan = "routed"
+	case m.value(block, "switchport mode", "") == "trunk":
+		vlan = "trunk"
+	}
+	status := ifElse(slices.Contains(m.blocks[block], "shutdown"), "disabled", "notconnect")
+	return "Port       Name   Status       Vlan     Duplex Speed  Type\n" +
+		fmt.Sprintf("%-10s %-6.6s %-12s %-8s %-6s %-6s %s\n", short(port), m.value(block, "description", ""), status, vlan, "auto", "auto", "Not Present")
+}
+
+// running shows the configuration, or that of one interface.
+func (m *iosModel) running(one string) string {
+	var out strings.Builder
+	ofEOS := m.platform == "arista_eos" && one != ""
+	if !ofEOS {
+		out.WriteString("Building configuration...\n\nCurrent configuration : 77 bytes\n!\n")
+	}
+	if one != "" && m.blocks[one] == nil {
+		return "% Invalid input detected at '^' marker.\n"
+	}
+	for _, b := range slices.Sorted(maps.Keys(m.blocks)) {
+		switch {
+		case one != "" && one != b,
+			m.vtp != "" && strings.HasPrefix(b, "vlan "), // it has them in another file
+			m.platform == "" && strings.HasPrefix(b, "interface") && len(m.blocks[b]) == 0:
+			continue
 		}
 		fmt.Fprintln(&out, b)
 		for _, l := range m.blocks[b] {
 			fmt.Fprintln(&out, " "+l)
 		}
-		out.WriteString("!\n")
+		if !ofEOS {
+			out.WriteString("!\n")
+		}
 	}
-	out.WriteString("end\n")
+	if !ofEOS {
+		out.WriteString("end\n")
+	}
 	return out.String()
 }
 
-func (m *iosModel) String() string { return m.show("show running-config") }
+// String is all that it has, also what it does not show.
+func (m *iosModel) String() string {
+	shown := *m
+	shown.vtp = ""
+	return shown.running("")
+}
 
-// A junosModel has lines of "set".
-type junosModel struct{ sets []string }
+// A junosModel has lines of "set", marks of what is deactivated, and groups that all
+// interfaces inherit from.
+type junosModel struct {
+	sets, inactive, inherited []string
+}
+
+func under(path, line string) bool {
+	return path == "" || line == path || strings.HasPrefix(line, path+" ")
+}
 
 func (m *junosModel) do(line string) string {
 	word, rest, _ := strings.Cut(line, " ")
 	switch {
 	case word == "delete":
-		m.sets = slices.DeleteFunc(m.sets, func(l string) bool { return l == rest || strings.HasPrefix(l, rest+" ") })
+		gone := func(l string) bool { return under(rest, l) }
+		m.sets, m.inactive = slices.DeleteFunc(m.sets, gone), slices.DeleteFunc(m.inactive, gone)
+	case word == "deactivate":
+		m.inactive = append(m.inactive, rest)
+	case word == "activate":
+		m.inactive = slices.DeleteFunc(m.inactive, func(l string) bool { return l == rest })
 	case word != "set":
 		return "unknown command."
 	case !slices.Contains(m.sets, rest):
@@ -234,16 +381,83 @@ func (m *junosModel) do(line string) string {
 	return ""
 }
 
+// show knows "show configuration PATH", with what is inherited and as "set" lines, or as
+// XML.
 func (m *junosModel) show(command string) string {
-	path := strings.TrimPrefix(strings.TrimSuffix(command, " | display set"), "show configuration")
-	path = strings.TrimPrefix(path, " ")
+	path, pipes, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(command, "show configuration"), " "), "| ")
+	path = strings.TrimSpace(path)
+	sets := slices.Clone(m.sets)
+	if strings.Contains(pipes, "inheritance") {
+		sets = append(sets, m.inherited...)
+		slices.Sort(sets)
+	}
+	sets = slices.DeleteFunc(sets, func(l string) bool { return !under(path, l) })
+	if strings.Contains(pipes, "display xml") {
+		return m.xml(sets)
+	}
 	var out strings.Builder
-	for _, l := range m.sets {
-		if path == "" || strings.HasPrefix(l, path+" ") {
-			fmt.Fprintln(&out, "set "+l)
+	for _, l := range sets {
+		fmt.Fprintln(&out, "set "+l)
+	}
+	for _, l := range m.inactive {
+		if under(path, l) {
+			fmt.Fprintln(&out, "deactivate "+l)
 		}
 	}
 	return out.String()
+}
+
+// xml shows lines of an interface or a VLAN.
+func (m *junosModel) xml(sets []string) string {
+	var out strings.Builder
+	open := []string{} // the elements, by the paths that they stand for
+	tag := func(path string) string {
+		f := strings.Fields(path)
+		name := f[len(f)-1]
+		switch {
+		case len(f) == 2:
+			name = strings.TrimSuffix(f[0], "s") // interfaces p1
+		case len(f) == 4 && f[2] == "unit":
+			name = f[2]
+		}
+		return name + ifElse(slices.Contains(m.inactive, path), ` inactive="inactive"`, "")
+	}
+	shut := func(to int) {
+		for ; len(open) > to; open = open[:len(open)-1] {
+			out.WriteString("</" + strings.Fields(tag(open[len(open)-1]))[0] + ">\n")
+		}
+	}
+	out.WriteString("<rpc-reply xmlns:junos=\"http://xml.juniper.net/junos/21.4R0/junos\">\n<configuration>\n")
+	for _, l := range sets {
+		f := strings.Fields(l)
+		levels := []int{1, 2}
+		if f[0] == "interfaces" && len(f) > 4 {
+			levels = []int{1, 2, 4}
+			for n := 6; n < len(f)-1; n++ {
+				levels = append(levels, n)
+			}
+		}
+		for i, n := range levels {
+			path := strings.Join(f[:n], " ")
+			if i < len(open) && open[i] == path {
+				continue
+			}
+			shut(i)
+			open = append(open, path)
+			out.WriteString("<" + tag(path) + ">\n")
+			if n == 2 || n == 4 {
+				out.WriteString("<name>" + f[n-1] + "</name>\n")
+			}
+		}
+		off := ifElse(slices.Contains(m.inactive, l), ` inactive="inactive"`, "")
+		if at := levels[len(levels)-1]; at == len(f)-1 {
+			out.WriteString("<" + f[at] + off + "/>\n")
+		} else {
+			out.WriteString("<" + f[len(f)-2] + off + ">" + f[len(f)-1] + "</" + f[len(f)-2] + ">\n")
+		}
+	}
+	shut(0)
+	return out.String() + "</configuration>\n<cli>\n<banner>{master:0}</banner>\n</cli>\n</rpc-reply>\n"
 }
 
 func (m *junosModel) String() string { return m.show("show configuration") }

@@ -107,6 +107,11 @@ func TestPlatformFaults(t *testing.T) {
 		{"style: indented", "mine.yaml:1: has no running"},
 		{"access: {apply: [a]}", "mine.yaml:1: access: must have undo and checks, too"},
 		{"access:\n  apply: [a]\n  undo: [b]\n  checks: [{show: x, applied: ['(']}]", "mine.yaml:4: access: checks: applied:"},
+		{"access:\n  apply: [a]\n  undo: [b]\n  checks: [{show: x, applied: [a], clean_not: [a]}]", "mine.yaml:4: access: checks: clean_not: proves nothing alone, because an empty answer has no such line either; add clean with a line"},
+		{"access:\n  apply: [a]\n  undo: [b]\n  checks: [{show: x, applied_not: [b], clean: [b]}]", "mine.yaml:4: access: checks: applied_not: proves nothing alone"},
+		{"access:\n  apply: [a]\n  undo: [b]\n  checks: [{show: x, clean: [b]}]", "mine.yaml:2: access: checks: none has applied, a line"},
+		{"access:\n  apply: [a]\n  undo: [b]\n  checks: [{show: x, applied: [a]}]", "mine.yaml:2: access: checks: none has clean, a line"},
+		{"commands:\n  - {line: a, apply: [a], undo: [b], show: x, applied: [a], clean_not: [a]}", "mine.yaml:2: commands: clean_not: proves nothing alone"},
 		{"trunk:\n  checks: [{show: x, ids: 'a'}]", "mine.yaml:2: trunk: checks: ids: must have one group"},
 		{"trunk:\n  checks: [{ids: '(a)'}]", "mine.yaml:2: trunk: checks: has no show"},
 		{"inverse: [{keep: true}]", "mine.yaml:1: inverse: has no line"},
@@ -126,6 +131,58 @@ func TestPlatformFaults(t *testing.T) {
 	for _, name := range BuiltInPlatforms() {
 		if _, err := LoadPlatform("", name); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// TestKeptPlatform: a plan that was applied with checks that prove little, as they were
+// allowed once, comes off all the same. Only new plans want better ones.
+func TestKeptPlatform(t *testing.T) {
+	const old = "vlan:\n  apply: ['vlan {vlan}']\n  undo: ['no vlan {vlan}']\n  checks: [{show: show vlan, applied: ['{vlan}'], clean_not: ['{vlan}']}]\ndialog: cisco_ios\n"
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "mine.yaml"), []byte(old), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadPlatform(dir, "mine"); !errors.Is(err, fault.Invalid) {
+		t.Errorf("for new plans it is read: %v", err)
+	}
+	p := &Plan{Activation: "1@old", Devices: []DevicePlan{{Name: "sw", Platform: "mine", Clean: []Check{{Show: "show vlan", None: []string{"100"}}}}}}
+	if err := WritePlan(dir, p, map[string]*Platform{"mine": {Files: map[string][]byte{"mine.yaml": []byte(old)}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, all, err := ReadPlan(dir); err != nil || len(all["mine"].vlan.checks) != 1 {
+		t.Errorf("the kept plan has %v, %v", all["mine"], err)
+	}
+}
+
+// TestPortForms: a port is known by each form of its name, and no other port is.
+func TestPortForms(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		is, isNot []string
+	}{
+		{"Gi0/1", []string{"Gi0/1", "GigabitEthernet0/1", "gi0/1", "GigabitEthernet 0/1"}, []string{"Gi0/11", "Gi0/1/1", "Fa0/1", "G0/1", "Te0/1", "Gi00/1"}},
+		{"GigabitEthernet0/1", []string{"Gi0/1", "Gig0/1", "GigabitEthernet0/1"}, []string{"Gi0/10", "GigaNet0/1", "Ge0/1"}},
+		{"Port-channel5", []string{"Po5", "port-channel5"}, []string{"Po55", "Pr5"}},
+		{"ethernet1/2", []string{"Et1/2", "Ethernet1/2"}, []string{"Et1/21", "Et1"}},
+		{"p1", []string{"p1"}, []string{"p11", "q1"}},
+		{"uplink", []string{"uplink"}, []string{"up", "uplinks"}},
+		{"1/0/7", []string{"1/0/7"}, []string{"1/0/77"}},
+		{"p.1", []string{"p.1"}, []string{"px1"}},
+	} {
+		re, err := wholeLine(anyFormOf(tt.name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, is := range tt.is {
+			if !re.MatchString(is) {
+				t.Errorf("%s is not %s: %v", tt.name, is, re)
+			}
+		}
+		for _, is := range tt.isNot {
+			if re.MatchString(is) {
+				t.Errorf("%s is %s: %v", tt.name, is, re)
+			}
 		}
 	}
 }

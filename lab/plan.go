@@ -152,7 +152,7 @@ func (g *generator) put(what string, l PlannedLink, port Port) {
 		}
 		return
 	}
-	values := map[string]string{"vlan": strconv.Itoa(l.VLAN), "port": port.Name, "link": l.Name, "domain": l.Domain}
+	values := map[string]string{"vlan": strconv.Itoa(l.VLAN), "port": port.Name, anyForm: port.Name, "link": l.Name, "domain": l.Domain}
 	maps.Copy(values, dev.Settings)
 	f := filler{values: values}
 	d := g.device(port.Device)
@@ -168,11 +168,31 @@ func (g *generator) put(what string, l PlannedLink, port Port) {
 			applied.IDs, applied.Has = ids, l.VLAN
 			clean.IDs, clean.Not = ids, l.VLAN
 		}
-		d.Applied, d.Clean = append(d.Applied, applied), append(d.Clean, clean)
+		d.Applied, d.Clean = append(d.Applied, applied.some()...), append(d.Clean, clean.some()...)
 	}
 	if f.err != nil {
 		g.errs = append(g.errs, fmt.Errorf("%s: platform %s: %s: %w", port.Device, dev.Platform, what, f.err))
 	}
+}
+
+// anyForm stands, in a pattern, for a port's name however the device shortens it.
+const anyForm = "port.any"
+
+var letteredPort = regexp.MustCompile(`^([A-Za-z][A-Za-z-]*?) ?([0-9].*)$`)
+
+// anyFormOf returns a pattern for a port's name and all shorter and longer forms of its
+// word, from two letters on: Gi0/1 is GigabitEthernet0/1.
+func anyFormOf(port string) string {
+	m := letteredPort.FindStringSubmatch(port)
+	if m == nil {
+		return regexp.QuoteMeta(port)
+	}
+	word, few := m[1], min(2, len(m[1]))
+	rest := "[a-z-]*"
+	for i := len(word) - 1; i >= few; i-- {
+		rest = "(?:" + word[i:i+1] + rest + ")?"
+	}
+	return "(?i:" + word[:few] + rest + ") ?" + regexp.QuoteMeta(m[2])
 }
 
 // A filler puts values in the holes of templates.
@@ -191,12 +211,20 @@ func (f *filler) fill(texts []string, pattern bool) []string {
 		var b strings.Builder
 		end := 0
 		for _, m := range holes.FindAllStringSubmatchIndex(t, -1) {
-			v, ok := f.values[t[m[2]:m[3]]]
+			name := t[m[2]:m[3]]
+			v, ok := f.values[name]
 			if !ok {
 				f.err = fmt.Errorf("%s: is nothing that is known; settings of the device are given in the inventory: %w", t[m[0]:m[1]], fault.Invalid)
 			}
 			b.WriteString(t[end:m[0]])
-			b.WriteString(ifElse(pattern, regexp.QuoteMeta(v), v))
+			switch {
+			case pattern && name == anyForm:
+				b.WriteString(anyFormOf(v))
+			case pattern:
+				b.WriteString(regexp.QuoteMeta(v))
+			default:
+				b.WriteString(v)
+			}
 			end = m[1]
 		}
 		b.WriteString(t[end:])
@@ -279,6 +307,14 @@ func (p *Plan) Undoing(platforms map[string]*Platform) (longest time.Duration) {
 	return longest
 }
 
+// some is the check, or none if nothing would have to be there and nothing be absent.
+func (c Check) some() []Check {
+	if len(c.Lines) == 0 && len(c.None) == 0 && c.IDs == "" {
+		return nil
+	}
+	return []Check{c}
+}
+
 // Failed says what of an answer is not as it must be, or "".
 func (c Check) Failed(answer string) string {
 	var lines []string
@@ -298,7 +334,7 @@ func (c Check) Failed(answer string) string {
 	}
 	for _, expr := range c.Lines {
 		if _, ok := some(expr); !ok {
-			return fmt.Sprintf("%q shows no line %q", c.Show, plainPattern(expr))
+			return fmt.Sprintf("%q shows no line %q%s", c.Show, plainPattern(expr), only(lines))
 		}
 	}
 	for _, expr := range c.None {
@@ -322,6 +358,9 @@ func (c Check) failedIDs(lines []string) string {
 		if m := re.FindStringSubmatch(l); m != nil {
 			found = true
 			for _, part := range strings.FieldsFunc(m[1], func(c rune) bool { return c == ',' || c == ' ' }) {
+				if strings.EqualFold(part, "all") {
+					part = "1-4094"
+				}
 				if r, err := parseRange(part); err == nil {
 					for id := r.First; id <= r.Last; id++ {
 						has[id] = true
@@ -332,11 +371,23 @@ func (c Check) failedIDs(lines []string) string {
 	}
 	switch {
 	case !found:
-		return fmt.Sprintf("%q shows no list of VLANs, so it carries every one", c.Show)
+		return fmt.Sprintf("%q shows no list of VLANs, and without one it may carry every VLAN%s", c.Show, only(lines))
 	case c.Has > 0 && !has[c.Has]:
 		return fmt.Sprintf("%q shows no VLAN %d", c.Show, c.Has)
 	case c.Not > 0 && has[c.Not]:
 		return fmt.Sprintf("%q shows VLAN %d", c.Show, c.Not)
+	}
+	return ""
+}
+
+// only says what an answer is, if that is short.
+func only(lines []string) string {
+	lines = slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return l == "" })
+	switch len(lines) {
+	case 0:
+		return " (it shows nothing)"
+	case 1:
+		return fmt.Sprintf(" (it shows only %.100q)", lines[0])
 	}
 	return ""
 }

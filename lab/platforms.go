@@ -45,7 +45,7 @@ type Platform struct {
 }
 
 // A part of a switch's work: what defines a VLAN, or puts it on a port. {vlan},
-// {port}, {link} and {NAME} of a setting stand for what they name.
+// {port}, {port.any}, {link} and {NAME} of a setting stand for what they name.
 type part struct {
 	apply, undo []string
 	checks      []check
@@ -53,7 +53,8 @@ type part struct {
 
 // A check is a command and what must be seen when a part is applied, and when it is
 // undone: patterns for whole lines that must or must not be there, or one whose first
-// group lists the VLAN ids of a trunk.
+// group lists the VLAN ids of a trunk. Where something must not be there, something must
+// be: a check that only says what must not is content with an empty answer.
 type check struct {
 	show                      string
 	applied, clean            []string
@@ -63,7 +64,11 @@ type check struct {
 // LoadPlatform reads a platform: the user's own NAME.yaml in dir, if there is one, or
 // else the one that comes with the program. Its dialog is NAME.dialog.yaml beside it,
 // or the one that its key dialog names. Faults are told as by [ReadInventory].
-func LoadPlatform(dir, name string) (*Platform, error) {
+func LoadPlatform(dir, name string) (*Platform, error) { return loadPlatform(dir, name, false) }
+
+// loadPlatform takes, of a plan that is kept, a platform with checks that prove little,
+// too: what was applied with them must come off.
+func loadPlatform(dir, name string, kept bool) (*Platform, error) {
 	p := &Platform{Name: name, Files: map[string][]byte{}}
 	if err := checkName(name); err != nil {
 		return nil, fmt.Errorf("platform: %w: %w", err, fault.Invalid)
@@ -89,7 +94,7 @@ func LoadPlatform(dir, name string) (*Platform, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, fault.Unavailable)
 	}
-	r := &reader{}
+	r := &reader{kept: kept}
 	r.faults.File = file
 	dialog := name
 	if root := r.root(data); root != nil {
@@ -246,8 +251,27 @@ func (r *reader) part(n *yaml.Node, what string) (p part) {
 	})
 	if len(p.apply) > 0 && (len(p.undo) == 0 || len(p.checks) == 0) {
 		r.fault(n, "%smust have undo and checks, too: what can't be undone and proved isn't applied", what)
+		return p
+	}
+	has := func(lines func(check) []string) bool {
+		return slices.ContainsFunc(p.checks, func(c check) bool { return len(c.ids)+len(lines(c)) > 0 })
+	}
+	if len(p.apply) > 0 && !r.kept {
+		if !has(func(c check) []string { return c.applied }) {
+			r.fault(n, "%schecks: none has applied, a line that is there when it is applied", what)
+		}
+		if !has(func(c check) []string { return c.clean }) {
+			r.fault(n, "%schecks: none has clean, a line that is there when it is undone", what)
+		}
 	}
 	return p
+}
+
+// positive is a fault where only lines that must not be there are given.
+func (r *reader) positive(n *yaml.Node, what, key string, lines, not int) {
+	if not > 0 && lines == 0 && !r.kept {
+		r.fault(n, "%[1]s%[2]s_not: proves nothing alone, because an empty answer has no such line either; add %[2]s with a line that is there then, such as the port's name, best one at the end of the answer", what, key)
+	}
 }
 
 func (r *reader) check(n *yaml.Node, what string) (c check) {
@@ -276,6 +300,8 @@ func (r *reader) check(n *yaml.Node, what string) (c check) {
 	if c.show == "" {
 		r.fault(n, "%shas no show", what)
 	}
+	r.positive(n, what, "applied", len(c.applied)+len(c.ids), len(c.appliedNot))
+	r.positive(n, what, "clean", len(c.clean)+len(c.ids), len(c.cleanNot))
 	return c
 }
 
@@ -417,18 +443,19 @@ func (r *reader) command(n *yaml.Node) (c command) {
 		r.fault(n, "commands: has no line")
 		c.line = regexp.MustCompile(`^$`)
 	}
+	r.positive(n, "commands: ", "clean", len(c.clean), len(c.cleanNot))
 	return c
 }
 
 // platforms loads each once.
-func platforms(dir string, names []string) (map[string]*Platform, error) {
+func platforms(dir string, names []string, kept bool) (map[string]*Platform, error) {
 	all := map[string]*Platform{}
 	var errs []error
 	for _, name := range names {
 		if all[name] != nil {
 			continue
 		}
-		p, err := LoadPlatform(dir, name)
+		p, err := loadPlatform(dir, name, kept)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -444,5 +471,5 @@ func (inv *Inventory) Platforms() (map[string]*Platform, error) {
 	for _, d := range inv.Devices {
 		names[d.Platform] = true
 	}
-	return platforms(inv.Templates, slices.Sorted(maps.Keys(names)))
+	return platforms(inv.Templates, slices.Sorted(maps.Keys(names)), false)
 }

@@ -37,7 +37,7 @@ func newSim(t *testing.T, name string) *sim {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &sim{name: name, ln: ln, left: -1, model: &iosModel{blocks: map[string][]string{}}}
+	s := &sim{name: name, ln: ln, left: -1, model: &iosModel{platform: "cisco_ios", blocks: map[string][]string{}}}
 	s.wg.Go(func() {
 		for {
 			c, err := ln.Accept()
@@ -162,7 +162,7 @@ func (s *sim) answer(line string, mode *string, copying *bool) (string, bool) {
 	case strings.HasPrefix(line, "copy run"):
 		*copying = true
 		return "Destination filename [startup-config]? ", true
-	case strings.HasPrefix(line, "show run"):
+	case strings.HasPrefix(line, "show "):
 		said := s.model.show(line)
 		if s.cutShow {
 			said = said[:strings.LastIndex(strings.TrimSpace(said), "\n")+1]

@@ -21,8 +21,9 @@ const maxFile = 16 << 20
 // A reader reads a file's YAML, node by node, and notes every fault with its line.
 type reader struct {
 	faults diag.List
-	found  int // how many there are
-	left   int // nodes that may yet be visited: aliases can make a small file large
+	found  int  // how many there are
+	kept   bool // it is the platform of a plan that is kept
+	left   int  // nodes that may yet be visited: aliases can make a small file large
 }
 
 func (r *reader) add(line int, format string, args ...any) {

@@ -1,0 +1,585 @@
+package lab
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// answers are what a device says to each command.
+type answers map[string]string
+
+// A wrong is a state that no check may be content with: what stands in the right answer
+// of the command that has these words, and what a device in that state says instead.
+type wrong struct{ name, command, right, is string }
+
+// A checkCase has the checks of a platform's part, what a device in the right state
+// answers, and wrong states.
+type checkCase struct {
+	platform, part, port string
+	// enough is what an answer needs to have, up to its end, to prove all that its
+	// command is to prove. Without one that is the whole answer.
+	enough map[string]string
+
+	applied, clean           answers
+	notApplied, notClean     []wrong
+	errors                   []string // what it says when it does not understand, or the port is not there
+	otherName, otherPortName string   // another port, where it is named; "": no answer has names
+}
+
+const checkedVLAN = 117
+
+// checkCases have answers in the forms of the real devices.
+func checkCases() []checkCase {
+	iosVLAN := "\nVLAN Name                             Status    Ports\n---- -------------------------------- --------- -------------------------------\n" +
+		"117  VLAN0117                         active    Gi1/0/7, Gi1/0/8\n\n" +
+		"VLAN Type  SAID       MTU   Parent RingNo BridgeNo Stp  BrdgMode Trans1 Trans2\n---- ----- ---------- ----- ------ ------ -------- ---- -------- ------ ------\n" +
+		"117  enet  100117     1500  -      -      -        -    -        0      0   \n\nRemote SPAN VLAN\n----------------\nDisabled\n"
+	iosPort := func(lines ...string) string {
+		return "Building configuration...\n\nCurrent configuration : 141 bytes\n!\ninterface GigabitEthernet1/0/7\n " + strings.Join(lines, "\n ") + "\nend\n"
+	}
+	iosErrors := []string{"                                 ^\n% Invalid input detected at '^' marker.\n", "% Ambiguous command:  \"show\"\n", "Command authorization failed.\n"}
+	eosVLAN := "VLAN  Name                             Status    Ports\n----- -------------------------------- --------- -------------------------------\n117   VLAN0117                         active    Cpu, Et7, Et48\n"
+	eosPort := func(mode, vlan, list string) string {
+		return "Name: Et7\nSwitchport: Enabled\nAdministrative Mode: " + mode + "\nOperational Mode: " + mode + "\nMAC Address Learning: enabled\n" +
+			"Dot1q ethertype/TPID: 0x8100 (active)\nDot1q VLAN Tag: Allowed\nAccess Mode VLAN: " + vlan + "\nTrunking Native Mode VLAN: 1 (default)\n" +
+			"Administrative Native VLAN tagging: disabled\nTrunking VLANs Enabled: " + list + "\nStatic Trunk Groups:\nDynamic Trunk Groups:\nSource interface filtering: enabled\n"
+	}
+	eosStatus := func(status, vlan string) string {
+		return "Port       Name                   Status       Vlan        Duplex Speed  Type            Flags Encapsulation\n" +
+			fmt.Sprintf("Et7        to the left 1          %-12s %-11s full   10G    10GBASE-SR                   \n", status, vlan)
+	}
+	eosErrors := []string{"% Invalid input (at token 2: 'Ethernet7')\n", "% Interface does not exist\n", "% Incomplete command\n"}
+	junosErrors := []string{"                          ^\nsyntax error.\n", "error: permission denied: interfaces\n", "unknown command.\n"}
+	const (
+		junosVLAN = "show configuration vlans lab-117 | display inheritance | display xml"
+		junosPort = "show configuration interfaces ge-0/0/7 | display inheritance | display xml"
+		junosSets = "show configuration interfaces ge-0/0/7 | display inheritance no-comments | display set"
+	)
+	junos := func(in ...string) string {
+		return "<rpc-reply xmlns:junos=\"http://xml.juniper.net/junos/21.4R0/junos\">\n    <configuration junos:commit-seconds=\"1796000000\" junos:commit-localtime=\"2026-11-30 01:00:00 UTC\" junos:commit-user=\"lab\">\n" +
+			strings.Join(append(in, ""), "\n") + "    </configuration>\n    <cli>\n        <banner>{master:0}</banner>\n    </cli>\n</rpc-reply>\n"
+	}
+	junosHas := func(mode, disable string, members ...string) string {
+		in := []string{"            <interfaces>", "                <interface>", "                    <name>ge-0/0/7</name>", "                    <description>to the left</description>" + disable}
+		in = append(in, "                    <unit>", "                        <name>0</name>", "                        <family>", "                            <ethernet-switching>",
+			"                                <interface-mode>"+mode+"</interface-mode>", "                                <vlan>")
+		for _, m := range members {
+			in = append(in, "                                    <members>"+m+"</members>")
+		}
+		return junos(append(in, "                                </vlan>", "                            </ethernet-switching>", "                        </family>", "                    </unit>", "                </interface>", "            </interfaces>")...)
+	}
+	const disable = "\n                    <disable/>"
+	junosVLANHas := junos("            <vlans>", "                <vlan>", "                    <name>lab-117</name>", "                    <vlan-id>117</vlan-id>", "                </vlan>", "            </vlans>")
+	junosFree := strings.NewReplacer("                                <vlan>\n", "", "                                </vlan>\n", "").Replace(junosHas("access", disable))
+	const setsFree = "set interfaces ge-0/0/7 description \"to the left\"\nset interfaces ge-0/0/7 disable\nset interfaces ge-0/0/7 unit 0 family ethernet-switching interface-mode access\n"
+	const ovs = "ovs-vsctl get Port p7 name "
+	ovsErrors := []string{"ovs-vsctl: no row \"p7\" in table Port\n", "ovs-vsctl: unix:/run/openvswitch/db.sock: database connection failed (No such file or directory)\n", "bash: ovs-vsctl: command not found\n"}
+	return []checkCase{
+		{
+			platform: "cisco_ios", part: "vlan", errors: iosErrors,
+			enough:  map[string]string{"show vlan id 117": " active"},
+			applied: answers{"show vlan id 117": iosVLAN},
+			clean:   answers{"show vlan id 117": "VLAN id 117 not found in current VLAN database\n"},
+			notApplied: []wrong{
+				{"suspended", "vlan", "active   ", "suspended"},
+				{"shut down", "vlan", "active   ", "act/lshut"},
+				{"of another medium", "vlan", "active   ", "act/unsup"},
+				{"missing", "vlan", iosVLAN, "VLAN id 117 not found in current VLAN database\n"},
+			},
+			notClean: []wrong{{"there", "vlan", "VLAN id 117 not found in current VLAN database\n", iosVLAN}},
+		},
+		{
+			platform: "cisco_ios", part: "access", port: "Gi1/0/7", errors: iosErrors, otherName: "GigabitEthernet1/0/7", otherPortName: "GigabitEthernet1/0/17",
+			applied: answers{"show running-config interface Gi1/0/7": iosPort("description to the left", "switchport access vlan 117", "switchport mode access", "spanning-tree portfast")},
+			clean:   answers{"show running-config interface Gi1/0/7": iosPort("description to the left", "switchport mode access", "shutdown")},
+			notApplied: []wrong{
+				{"trunk", "running", "mode access", "mode trunk"},
+				{"tunnel", "running", "mode access", "mode dot1q-tunnel"},
+				{"negotiated", "running", "mode access", "mode dynamic desirable"},
+				{"negotiated by default", "running", " switchport mode access\n", ""},
+				{"routed", "running", " spanning", " no switchport\n spanning"},
+				{"shut down", "running", " spanning", " shutdown\n spanning"},
+				{"other VLAN", "running", "vlan 117", "vlan 1170"},
+				{"no VLAN", "running", " switchport access vlan 117\n", ""},
+				{"a telephone's VLAN beside it", "running", " spanning", " switchport voice vlan 200\n spanning"},
+				{"a description of these words", "running", " switchport mode access\n", " description switchport mode access\n"},
+			},
+			notClean: []wrong{
+				{"up", "running", " shutdown\n", ""},
+				{"trunk", "running", "mode access", "mode trunk"},
+				{"negotiated by default", "running", " switchport mode access\n", ""},
+				{"routed", "running", " shutdown", " no switchport\n shutdown"},
+				{"a VLAN", "running", " shutdown", " switchport access vlan 117\n shutdown"},
+				{"a VLAN, shown last", "running", " shutdown\n", " shutdown\n switchport access vlan 117\n"},
+			},
+		},
+		{
+			platform: "cisco_ios", part: "trunk", port: "Gi1/0/7", errors: iosErrors, otherName: "GigabitEthernet1/0/7", otherPortName: "GigabitEthernet1/0/17",
+			applied: answers{"show running-config interface Gi1/0/7": iosPort("switchport trunk allowed vlan 90,100-110", "switchport trunk allowed vlan add 116-118,4094", "switchport mode trunk")},
+			clean:   answers{"show running-config interface Gi1/0/7": iosPort("switchport trunk allowed vlan 90,100-110", "switchport trunk allowed vlan add 116,118,4094", "switchport mode trunk")},
+			notApplied: []wrong{
+				{"access", "running", "mode trunk", "mode access"},
+				{"negotiated", "running", "mode trunk", "mode dynamic auto"},
+				{"shut down", "running", " switchport mode trunk", " switchport mode trunk\n shutdown"},
+				{"routed", "running", " switchport mode trunk", " switchport mode trunk\n no switchport"},
+				{"others", "running", "116-118", "116,118"},
+				{"none", "running", "vlan add 116-118,4094", "vlan none"},
+			},
+			notClean: []wrong{
+				{"in a range", "running", "100-110", "100-120"},
+				{"on a later line", "running", "116,118", "116-118"},
+				{"without a list", "running", " switchport trunk allowed vlan 90,100-110\n switchport trunk allowed vlan add 116,118,4094\n", ""},
+			},
+		},
+		{
+			platform: "arista_eos", part: "vlan", errors: eosErrors,
+			enough:  map[string]string{"show vlan 117": " active"},
+			applied: answers{"show vlan 117": eosVLAN},
+			clean:   answers{"show vlan 117": "% VLAN 117 not found in current VLAN database\n"},
+			notApplied: []wrong{
+				{"suspended", "vlan", "active   ", "suspended"},
+				{"missing", "vlan", eosVLAN, "% VLAN 117 not found in current VLAN database\n"},
+			},
+			notClean: []wrong{{"there", "vlan", "% VLAN 117 not found in current VLAN database\n", eosVLAN}},
+		},
+		{
+			platform: "arista_eos", part: "access", port: "Ethernet7", errors: eosErrors, otherName: "Et7", otherPortName: "Et17",
+			enough: map[string]string{"show interfaces Ethernet7 switchport": "Trunk Groups:", "show interfaces Ethernet7 status": "full   1"},
+			applied: answers{
+				"show interfaces Ethernet7 switchport": eosPort("static access", "117 (VLAN0117)", "ALL"),
+				"show interfaces Ethernet7 status":     eosStatus("connected", "117"),
+			},
+			clean: answers{
+				"show interfaces Ethernet7 switchport": strings.Replace(eosPort("static access", "1 (default)", "ALL"), "Operational Mode: static access", "Operational Mode: down", 1),
+				"show interfaces Ethernet7 status":     eosStatus("disabled", "1"),
+			},
+			notApplied: []wrong{
+				{"trunk", "switchport", "Administrative Mode: static access", "Administrative Mode: trunk"},
+				{"tunnel", "switchport", "Administrative Mode: static access", "Administrative Mode: dot1q-tunnel"},
+				{"routed", "switchport", "Switchport: Enabled", "Switchport: Disabled"},
+				{"routed, without more", "switchport", eosPort("static access", "117 (VLAN0117)", "ALL"), "Name: Et7\nSwitchport: Disabled\n"},
+				{"other VLAN", "switchport", "117 (VLAN0117)", "1170 (VLAN1170)"},
+				{"VLAN missing", "switchport", "117 (VLAN0117)", "117 (Inactive)"},
+				{"shut down", "status", "connected ", "disabled  "},
+				{"broken down", "status", "connected   ", "errdisabled "},
+				{"trunk, by its state", "status", " 117   ", " trunk "},
+				{"other VLAN, by its state", "status", " 117   ", " 1170  "},
+				{"shut down, and described as connected", "status", "to the left 1          connected ", "connected 117 full 10G disabled  "},
+			},
+			notClean: []wrong{
+				{"trunk that is shut down", "switchport", "Administrative Mode: static access", "Administrative Mode: trunk"},
+				{"a VLAN", "switchport", "1 (default)\nTrunking Native", "117 (VLAN0117)\nTrunking Native"},
+				{"routed", "switchport", "Switchport: Enabled", "Switchport: Disabled"},
+				{"up", "status", "disabled    ", "connected   "},
+				{"without a cable", "status", "disabled    ", "notconnect  "},
+				{"broken down", "status", "disabled    ", "errdisabled "},
+				{"up, and described as disabled", "status", "to the left 1          disabled    ", "disabled 1 full 10G    notconnect  "},
+			},
+		},
+		{
+			platform: "arista_eos", part: "trunk", port: "Ethernet7", errors: eosErrors, otherName: "Et7", otherPortName: "Et17",
+			enough:  map[string]string{"show interfaces Ethernet7 switchport": "Trunk Groups:", "show interfaces Ethernet7 status": "full   1"},
+			applied: answers{"show interfaces Ethernet7 switchport": eosPort("trunk", "1 (default)", "90,100-110,116-118,4094"), "show interfaces Ethernet7 status": eosStatus("connected", "trunk")},
+			clean:   answers{"show interfaces Ethernet7 switchport": eosPort("trunk", "1 (default)", "90,100-110,116,118,4094")},
+			notApplied: []wrong{
+				{"access", "switchport", "Administrative Mode: trunk", "Administrative Mode: static access"},
+				{"routed", "switchport", "Switchport: Enabled", "Switchport: Disabled"},
+				{"others", "switchport", "116-118", "116,118"},
+				{"none", "switchport", "90,100-110,116-118,4094", "NONE"},
+				{"shut down", "status", "connected ", "disabled  "},
+			},
+			notClean: []wrong{
+				{"in a range", "switchport", "116,118", "116-118"},
+				{"all", "switchport", "90,100-110,116,118,4094", "ALL"},
+				{"without a list", "switchport", "Trunking VLANs Enabled: 90,100-110,116,118,4094\n", ""},
+				{"on a later line", "switchport", "116,118,4094\n", "116,118,\n    117,4094\n"},
+			},
+		},
+		{
+			platform: "juniper_junos", part: "vlan", errors: junosErrors,
+			applied: answers{junosVLAN: junosVLANHas},
+			clean:   answers{junosVLAN: junos()},
+			notApplied: []wrong{
+				{"other VLAN", "vlans", "<vlan-id>117", "<vlan-id>1170"},
+				{"other name", "vlans", "<name>lab-117", "<name>lab-1170"},
+				{"deactivated", "vlans", "<vlan>", `<vlan inactive="inactive">`},
+				{"deactivated with all others", "vlans", "<vlans>", `<vlans inactive="inactive">`},
+				{"missing", "vlans", junosVLANHas, junos()},
+			},
+			notClean: []wrong{{"there", "vlans", junos(), junosVLANHas}},
+		},
+		{
+			platform: "juniper_junos", part: "access", port: "ge-0/0/7", errors: junosErrors, otherName: "ge-0/0/7", otherPortName: "ge-0/0/17",
+			enough:  map[string]string{junosSets: "ge-0/0/7 disable"},
+			applied: answers{junosPort: junosHas("access", "", "lab-117")},
+			clean:   answers{junosPort: junosFree, junosSets: setsFree},
+			notApplied: []wrong{
+				{"trunk", "xml", ">access<", ">trunk<"},
+				{"other VLAN", "xml", "lab-117", "lab-118"},
+				{"no VLAN", "xml", "                                    <members>lab-117</members>\n", ""},
+				{"disabled", "xml", "left</description>", "left</description>" + disable},
+				{"unit disabled", "xml", "<name>0</name>", "<name>0</name>\n<disable/>"},
+				{"disabled by a group", "xml", "left</description>", `left</description>` + "\n" + `<disable junos:group="off"/>`},
+				{"deactivated", "xml", "<interface>", `<interface inactive="inactive">`},
+				{"unit deactivated", "xml", "<unit>", `<unit inactive="inactive">`},
+				{"member deactivated", "xml", "<members>", `<members inactive="inactive">`},
+				{"all ports deactivated", "xml", "<interfaces>", `<interfaces inactive="inactive">`},
+				{"nothing", "xml", junosHas("access", "", "lab-117"), junos()},
+			},
+			notClean: []wrong{
+				{"trunk that is disabled", "xml", ">access<", ">trunk<"},
+				{"the disabling is deactivated", "xml", "<disable/>", `<disable inactive="inactive"/>`},
+				{"the port is deactivated", "xml", "<interface>", `<interface inactive="inactive">`},
+				{"a VLAN", "xml", "</interface-mode>", "</interface-mode>\n<members>lab-118</members>"},
+				{"a VLAN of a group", "xml", "</interface-mode>", "</interface-mode>\n" + `<members junos:group="g">blue</members>`},
+				{"nothing", "xml", junosFree, junos()},
+				{"enabled", "set", "set interfaces ge-0/0/7 disable\n", ""},
+				{"only its unit is disabled", "set", "ge-0/0/7 disable", "ge-0/0/7 unit 0 disable"},
+				{"another port is disabled", "set", "ge-0/0/7 disable", "ge-0/0/17 disable"},
+			},
+		},
+		{
+			platform: "juniper_junos", part: "trunk", port: "ge-0/0/7", errors: junosErrors, otherName: "ge-0/0/7", otherPortName: "ge-0/0/17",
+			applied: answers{junosPort: junosHas("trunk", "", "placeholder", "90", "lab-117", "lab-118")},
+			clean:   answers{junosPort: junosHas("trunk", "", "placeholder", "90", "lab-116", "118-199")},
+			notApplied: []wrong{
+				{"access", "xml", ">trunk<", ">access<"},
+				{"other VLAN", "xml", "lab-117", "lab-116"},
+				{"disabled", "xml", "left</description>", "left</description>" + disable},
+				{"deactivated", "xml", "<members>lab-117", `<members inactive="inactive">lab-117`},
+				{"unit deactivated", "xml", "<unit>", `<unit inactive="inactive">`},
+			},
+			notClean: []wrong{
+				{"by its name", "xml", "lab-116", "lab-117"},
+				{"by its number", "xml", "<members>90", "<members>117"},
+				{"in a range", "xml", "118-199", "100-199"},
+				{"with all", "xml", "lab-116", "all"},
+				{"of a group", "xml", "<members>lab-116", `<members junos:group="g">110-120`},
+				{"nothing", "xml", junosHas("trunk", "", "placeholder", "90", "lab-116", "118-199"), junos()},
+			},
+		},
+		{
+			platform: "openvswitch", part: "access", port: "p7", errors: ovsErrors, otherName: "p7", otherPortName: "p17",
+			applied: answers{ovs + "vlan_mode tag protected": "p7\naccess\n117\nfalse\n"},
+			clean:   answers{ovs + "vlan_mode tag protected": "p7\naccess\n[]\ntrue\n"},
+			notApplied: []wrong{
+				{"trunk", "get", "access", "trunk"},
+				{"native tagged", "get", "access", "native-tagged"},
+				{"native untagged", "get", "access", "native-untagged"},
+				{"tunnel", "get", "access", "dot1q-tunnel"},
+				{"no mode, so that its trunks count", "get", "access", "[]"},
+				{"other VLAN", "get", "117", "1170"},
+				{"no VLAN", "get", "117", "[]"},
+				{"protected", "get", "false", "true"},
+			},
+			notClean: []wrong{
+				{"trunk", "get", "access", "trunk"},
+				{"no mode", "get", "access", "[]"},
+				{"no mode, and a VLAN", "get", "access\n[]", "[]\n117"},
+				{"a VLAN", "get", "[]", "117"},
+				{"not protected", "get", "true", "false"},
+			},
+		},
+		{
+			platform: "openvswitch", part: "trunk", port: "p7", errors: ovsErrors, otherName: "p7", otherPortName: "p17",
+			applied:    answers{ovs + "vlan_mode trunks": "p7\ntrunk\n[90, 117, 4095]\n"},
+			clean:      answers{ovs + "vlan_mode trunks": "p7\ntrunk\n[90, 118, 4095]\n"},
+			notApplied: []wrong{{"access", "get", "trunk", "access"}, {"native", "get", "trunk", "native-untagged"}, {"others", "get", "117", "118"}, {"none, which is all", "get", "[90, 117, 4095]", "[]"}},
+			notClean:   []wrong{{"carried", "get", "118", "117"}, {"none, which is all", "get", "[90, 118, 4095]", "[]"}},
+		},
+	}
+}
+
+// hostCases are of the commands that a host's shell is given.
+func hostCases() []checkCase {
+	errors := []string{"Cannot find device \"eth7\"\n", "sh: 1: ip: not found\n", "Error: inet prefix is expected rather than \"x\".\n"}
+	const address = "ip -o address show dev eth7 && echo = eth7"
+	other := "7: eth7    inet 10.8.0.1/24 scope global eth7\\       valid_lft forever preferred_lft forever\n"
+	route := func(family, to string) string {
+		return "ip " + family + " -o route show to exact " + to + " && echo = " + to
+	}
+	routed := func(family, to, via string) checkCase {
+		command, shown, end := route(family, to), to+" via "+via+" dev eth7 \n", "= "+to+"\n"
+		line := "ip route add " + to + " via " + via
+		if !strings.Contains(to, "/") && to != "default" {
+			line = strings.Replace(line, " via", "/32 via", 1)
+		}
+		return checkCase{
+			platform: "linux", part: line, errors: errors, otherName: to, otherPortName: "10.99.0.0/16",
+			enough:     map[string]string{command: shown[:len(shown)-len("dev eth7 \n")]},
+			applied:    answers{command: shown + end},
+			clean:      answers{command: end},
+			notApplied: []wrong{{"by another", "route", via, via + "2"}, {"none", "route", shown, ""}},
+			notClean:   []wrong{{"there", "route", end, shown + end}, {"another", "route", end, "unreachable " + to + "\n" + end}},
+		}
+	}
+	return []checkCase{
+		{
+			platform: "linux", part: "ip address add 10.0.0.1/24 dev eth7", errors: errors, otherName: "eth7", otherPortName: "eth17",
+			enough:     map[string]string{address: "inet 10.0.0.1/24 "},
+			applied:    answers{address: other + strings.Replace(other, "10.8.0.1", "10.0.0.1", 1) + "= eth7\n"},
+			clean:      answers{address: other + "= eth7\n"},
+			notApplied: []wrong{{"another address", "ip", "10.0.0.1", "10.0.0.11"}, {"another length", "ip", "10.0.0.1/24", "10.0.0.1/25"}},
+			notClean:   []wrong{{"there", "ip", "10.8.0.1", "10.0.0.1"}},
+		},
+		routed("-4", "10.9.0.0/16", "10.0.0.2"),
+		routed("-4", "10.9.0.7", "10.0.0.2"),
+		routed("-4", "default", "10.0.0.2"),
+		routed("-6", "fd00:9::/32", "fd00::2"),
+		{
+			platform: "linux", part: "ip link set dev eth7 up", errors: errors, otherName: "eth7", otherPortName: "eth17",
+			enough:     map[string]string{"ip -o link show dev eth7": ",UP> "},
+			applied:    answers{"ip -o link show dev eth7": "7: eth7@if3: <BROADCAST,MULTICAST,UP> mtu 1500 qdisc noqueue state UP mode DEFAULT group default qlen 1000\\    link/ether 02:00:00:00:00:07 brd ff:ff:ff:ff:ff:ff\n"},
+			notApplied: []wrong{{"down", "ip", ",UP>", ">"}, {"only its lower half", "ip", ",UP>", ",LOWER_UP>"}},
+		},
+	}
+}
+
+// checks returns those of a case.
+func (c checkCase) checks(t *testing.T) (applied, clean []Check) {
+	t.Helper()
+	p, err := LoadPlatform("", c.platform)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.platform == "linux" {
+		made, err := p.dialect.plan(&Node{Name: "h1", Config: c.part + "\n"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return made.applied, made.clean
+	}
+	inv := &Inventory{Devices: map[string]*Device{"sw": {Name: "sw", Platform: c.platform, Domain: "d"}}}
+	g := &generator{Input: Input{Inventory: inv, Platforms: map[string]*Platform{c.platform: p}}, devices: map[string]*DevicePlan{}, undo: map[string][][]string{}}
+	g.put(c.part, PlannedLink{VLAN: checkedVLAN, Domain: "d"}, Port{"sw", c.port})
+	if g.errs != nil {
+		t.Fatal(g.errs)
+	}
+	return g.devices["sw"].Applied, g.devices["sw"].Clean
+}
+
+// failed is why checks fail, or "".
+func (a answers) failed(checks []Check) (why string) {
+	for _, c := range checks {
+		why += c.Failed(a[c.Show])
+	}
+	return why
+}
+
+// with returns answers with another one to a command.
+func (a answers) with(command, said string) answers {
+	b := maps.Clone(a)
+	b[command] = said
+	return b
+}
+
+// TestChecksAreNotContent: a check is content with the right answer and with nothing else:
+// not with that of a port in another mode, or shut down, or in another VLAN, not with that
+// about another port, an error, no answer, and not with an answer that was cut where the
+// rest of it could say something else. It keeps out the kind of check that only says what
+// must not be there, which an empty or misunderstood answer satisfies.
+func TestChecksAreNotContent(t *testing.T) {
+	for _, c := range append(checkCases(), hostCases()...) {
+		applied, clean := c.checks(t)
+		for _, phase := range []struct {
+			name   string
+			checks []Check
+			right  answers
+			wrong  []wrong
+		}{{"applied", applied, c.applied, c.notApplied}, {"clean", clean, c.clean, c.notClean}} {
+			t.Run(c.platform+" "+c.part+" "+phase.name, func(t *testing.T) {
+				var asked []string
+				for _, k := range phase.checks {
+					asked = append(asked, k.Show)
+				}
+				slices.Sort(asked)
+				if known := slices.Sorted(maps.Keys(phase.right)); !slices.Equal(slices.Compact(asked), known) {
+					t.Fatalf("the checks ask\n%q\nand known are the answers to\n%q", asked, known)
+				}
+				if why := phase.right.failed(phase.checks); why != "" {
+					t.Fatalf("the right answers: %s", why)
+				}
+				c.tryNonsense(t, phase.checks, phase.right)
+				for _, w := range phase.wrong {
+					c.tryWrong(t, phase.checks, phase.right, w)
+				}
+			})
+		}
+	}
+}
+
+// tryNonsense gives each command no answer, errors, another port's answer, and the
+// beginning of the right one.
+func (c checkCase) tryNonsense(t *testing.T, checks []Check, right answers) {
+	t.Helper()
+	for command, said := range right {
+		for _, nonsense := range append([]string{"", "\n", "\n\n"}, c.errors...) {
+			if right.with(command, nonsense).failed(checks) == "" {
+				t.Errorf("%q: content with %q", command, nonsense)
+			}
+		}
+		others := strings.ReplaceAll(said, c.otherName, c.otherPortName)
+		if c.otherName == "" {
+			others = strings.ReplaceAll(said, "117", "118")
+		}
+		if others != said && right.with(command, others).failed(checks) == "" {
+			t.Errorf("%q: content with another's answer:\n%s", command, others)
+		}
+		whole := len(strings.TrimSpace(said)) + strings.Index(said, strings.TrimSpace(said))
+		if enough := c.enough[command]; enough != "" && strings.Contains(said, enough) {
+			whole = strings.Index(said, enough) + len(strings.TrimSpace(enough))
+		}
+		for cut := range whole {
+			if right.with(command, said[:cut]).failed(checks) == "" {
+				t.Errorf("%q: content with what ends in the middle:\n%s", command, said[:cut])
+			}
+		}
+	}
+}
+
+// tryWrong gives a wrong answer to one command, also one that was cut at the end of a line.
+func (c checkCase) tryWrong(t *testing.T, checks []Check, right answers, w wrong) {
+	t.Helper()
+	for command, said := range right {
+		if command != w.command && (w.command == "" || !strings.Contains(command, w.command) || right[w.command] != "") {
+			continue
+		}
+		if !strings.Contains(said, w.right) {
+			continue
+		}
+		is := strings.Replace(said, w.right, w.is, 1)
+		if right.with(command, is).failed(checks) == "" {
+			t.Errorf("%s: content with %q saying\n%s", w.name, command, is)
+		}
+		for cut := range is {
+			if is[cut] == '\n' && right.with(command, is[:cut]).failed(checks) == "" {
+				t.Errorf("%s: content with %q saying, before it was cut,\n%s", w.name, command, is[:cut])
+			}
+		}
+		return
+	}
+	t.Errorf("%s: no command that has %q is answered with %q", w.name, w.command, w.right)
+}
+
+// TestWrongStates: what somebody did to a switch by hand, before or after a plan was
+// applied, is seen in what the switch shows then. It keeps out checks that look at a line
+// which a device does not show, or shows in other states, too.
+func TestWrongStates(t *testing.T) {
+	type state struct {
+		name, part string
+		lines      []string
+	}
+	in := func(lines ...string) []string { return append([]string{"interface p7"}, lines...) }
+	const unit = "interfaces p7 unit 0 family ethernet-switching "
+	trunks := func(ids string) []string { return []string{"set " + unit + "vlan members " + ids} }
+	for platform, tt := range map[string]struct{ applied, clean []state }{
+		"arista_eos": {
+			applied: []state{
+				{"trunk", "access", in("switchport mode trunk")}, {"tunnel", "access", in("switchport mode dot1q-tunnel")}, {"routed", "access", in("no switchport")},
+				{"shut down", "access", in("shutdown")}, {"other VLAN", "access", in("switchport access vlan 118")}, {"suspended", "vlan", []string{"vlan 117", "state suspend"}},
+				{"access", "trunk", in("switchport mode access")}, {"shut down", "trunk", in("shutdown")},
+			},
+			clean: []state{{"trunk that is shut down", "access", in("switchport mode trunk")}, {"up", "access", in("no shutdown")}, {"without a list", "trunk", in("no switchport trunk allowed vlan")}},
+		},
+		"cisco_ios": {
+			applied: []state{
+				{"trunk", "access", in("switchport mode trunk")}, {"negotiated", "access", in("no switchport mode")}, {"routed", "access", in("no switchport")},
+				{"shut down", "access", in("shutdown")}, {"other VLAN", "access", in("switchport access vlan 118")}, {"suspended", "vlan", []string{"vlan 117", "state suspend"}},
+				{"VLAN shut down", "vlan", []string{"vlan 117", "shutdown"}}, {"access", "trunk", in("switchport mode access")}, {"shut down", "trunk", in("shutdown")},
+			},
+			clean: []state{{"trunk that is shut down", "access", in("switchport mode trunk")}, {"negotiated", "access", in("no switchport mode")}, {"without a list", "trunk", in("no switchport trunk allowed vlan")}},
+		},
+		"juniper_junos": {
+			applied: []state{
+				{"trunk", "access", []string{"delete " + unit + "interface-mode", "set " + unit + "interface-mode trunk"}}, {"disabled", "access", []string{"set interfaces p7 disable"}},
+				{"unit deactivated", "access", []string{"deactivate interfaces p7 unit 0"}}, {"port deactivated", "access", []string{"deactivate interfaces p7"}},
+				{"VLAN deactivated", "vlan", []string{"deactivate vlans lab-117"}}, {"disabled", "trunk", []string{"set interfaces p7 disable"}},
+			},
+			clean: []state{
+				{"the disabling is deactivated", "access", []string{"deactivate interfaces p7 disable"}}, {"the port is deactivated", "access", []string{"deactivate interfaces p7"}},
+				{"a range", "trunk", trunks("100-199")}, {"a number", "trunk", trunks("117")}, {"all", "trunk", trunks("all")}, {"inherited", "trunk", []string{"inherit " + unit + "vlan members 110-120"}},
+			},
+		},
+		"openvswitch": {
+			applied: []state{{"trunk", "access", []string{"ovs-vsctl set Port p7 vlan_mode=trunk"}}, {"no mode", "access", []string{"ovs-vsctl clear Port p7 vlan_mode"}}, {"access", "trunk", []string{"ovs-vsctl set Port p7 vlan_mode=access"}}},
+			clean:   []state{{"trunk", "access", []string{"ovs-vsctl set Port p7 vlan_mode=trunk"}}, {"all", "trunk", []string{"ovs-vsctl remove Port p7 trunks 4095"}}},
+		},
+	} {
+		try := func(s state, phase string) {
+			t.Run(platform+" "+s.part+" "+phase+" "+s.name, func(t *testing.T) {
+				p, err := LoadPlatform("", platform)
+				if err != nil {
+					t.Fatal(err)
+				}
+				inv := &Inventory{Devices: map[string]*Device{"sw": {Name: "sw", Platform: platform, Domain: "d"}}}
+				g := &generator{Input: Input{Inventory: inv, Platforms: map[string]*Platform{platform: p}}, devices: map[string]*DevicePlan{}, undo: map[string][][]string{}}
+				port := Port{"sw", "p7"}
+				if s.part == "vlan" {
+					port.Name = ""
+				}
+				g.put(s.part, PlannedLink{VLAN: checkedVLAN, Domain: "d"}, port)
+				d, m := *g.device("sw"), modelOf(platform)
+				prepare(m, "p7", s.part == "trunk")
+				do := func(lines []string) {
+					for _, l := range lines {
+						if group, ok := strings.CutPrefix(l, "inherit "); ok {
+							m.(*junosModel).inherited = append(m.(*junosModel).inherited, group)
+						} else if said := m.do(l); said != "" {
+							t.Fatalf("%q: %s", l, said)
+						}
+					}
+				}
+				checks := d.Clean
+				if phase == "applied" {
+					do(d.Apply)
+					checks = d.Applied
+				}
+				if got := content(m, checks); got == nil {
+					t.Fatalf("the right state is not right:\n%s", m)
+				}
+				do(s.lines)
+				if got := content(m, checks); got != nil {
+					t.Errorf("content with\n%s", m)
+				}
+			})
+		}
+		for _, s := range tt.applied {
+			try(s, "applied")
+		}
+		for _, s := range tt.clean {
+			try(s, "clean")
+		}
+	}
+}
+
+// TestVLANsElsewhere: an IOS switch that is a VTP server has its VLANs, and does not show
+// them in its configuration.
+func TestVLANsElsewhere(t *testing.T) {
+	p, err := LoadPlatform("", "cisco_ios")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inv := &Inventory{Devices: map[string]*Device{"sw": {Name: "sw", Platform: "cisco_ios", Domain: "d"}}}
+	g := &generator{Input: Input{Inventory: inv, Platforms: map[string]*Platform{"cisco_ios": p}}, devices: map[string]*DevicePlan{}, undo: map[string][][]string{}}
+	g.put("vlan", PlannedLink{VLAN: checkedVLAN, Domain: "d"}, Port{Device: "sw"})
+	d, m := *g.device("sw"), &iosModel{platform: "cisco_ios", vtp: "server", blocks: map[string][]string{}}
+	if got := content(m, d.Clean); got == nil {
+		t.Error("without the VLAN it is not clean")
+	}
+	if got := content(m, d.Applied); got != nil {
+		t.Error("without the VLAN it is applied")
+	}
+	m.do("vlan 117")
+	if strings.Contains(m.show("show running-config"), "vlan 117") {
+		t.Fatal("the model shows its VLANs")
+	}
+	if got := content(m, d.Applied); got == nil {
+		t.Error("with the VLAN it is not applied")
+	}
+	if got := content(m, d.Clean); got != nil {
+		t.Error("with the VLAN it is clean")
+	}
+}
