@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -160,24 +161,23 @@ func (e *expectation) words() string {
 }
 
 // portChecks are a port's: of an access port that it has its VLAN or is free, and of a
-// trunk that it has those of the pool that it should have, and no others. A lease in
-// doubt proves nothing.
+// trunk that it has those of the pool that it should have, and no others. A port is free
+// when it is free of each id of the pool: a template may ask for one id at a time. A lease
+// in doubt proves nothing.
 func (inv *Inventory) portChecks(d *Device, p *Platform, e *expectation) []Check {
 	one := func(what string, id int) DevicePlan {
 		g := &generator{Input: Input{Inventory: inv, Platforms: map[string]*Platform{d.Platform: p}}, devices: map[string]*DevicePlan{}, undo: map[string][][]string{}}
 		g.put(what, PlannedLink{VLAN: id, Domain: d.Domain}, e.port)
 		return *g.device(d.Name)
 	}
-	if !e.trunk {
+	what := ifElse(e.trunk, "trunk", "access")
+	if !e.trunk && len(e.ids) > 0 {
 		for _, id := range slices.Sorted(maps.Keys(e.ids)) {
 			if !e.ids[id].Doubtful { // whatever is in doubt beside it must be gone
-				return one("access", id).Applied
+				return one(what, id).Applied
 			}
 		}
-		if len(e.ids) > 0 {
-			return nil
-		}
-		return one("access", 1).Clean
+		return nil
 	}
 	var checks []Check
 	for id := 1; id <= 4094; id++ {
@@ -185,9 +185,13 @@ func (inv *Inventory) portChecks(d *Device, p *Platform, e *expectation) []Check
 		switch {
 		case leased && l.Doubtful || !leased && !inv.Pools[d.Domain].Has(id):
 		case leased:
-			checks = append(checks, one("trunk", id).Applied...)
+			checks = append(checks, one(what, id).Applied...)
 		default:
-			checks = append(checks, one("trunk", id).Clean...)
+			free := one(what, id).Clean
+			if !e.trunk && reflect.DeepEqual(free, checks) {
+				return checks // it asks the same for every id
+			}
+			checks = append(checks, free...)
 		}
 	}
 	return checks

@@ -427,6 +427,31 @@ func TestDrift(t *testing.T) {
 	drift("sw1:p1 sw2:t0", lease)
 }
 
+// TestDriftAsksForEachID: a free port of a platform of the user's own, whose template asks
+// for one VLAN at a time, is free of each VLAN of the pool, and not only of VLAN 1, which
+// is in no pool.
+func TestDriftAsksForEachID(t *testing.T) {
+	t.Parallel()
+	inv := &Inventory{Pools: map[string]Pool{"d": {Ranges: []Range{{100, 102}, {110, 110}}, Exclude: []Range{{101, 101}}}}}
+	sw := &Device{Name: "sw", Platform: "mine", Domain: "d"}
+	inv.Devices = map[string]*Device{"sw": sw}
+	each := &Platform{access: part{apply: []string{"a"}, undo: []string{"b"}, checks: []check{{show: "show vlan {vlan} ports", clean: []string{"end"}, cleanNot: []string{"{port}"}}}}}
+	same := &Platform{access: part{apply: []string{"a"}, undo: []string{"b"}, checks: []check{{show: "show port {port}", clean: []string{"free"}}}}}
+	asked := func(p *Platform) string {
+		var all []string
+		for _, c := range inv.portChecks(sw, p, &expectation{port: Port{"sw", "p7"}}) {
+			all = append(all, c.Show)
+		}
+		return strings.Join(all, ", ")
+	}
+	if got, want := asked(each), "show vlan 100 ports, show vlan 102 ports, show vlan 110 ports"; got != want {
+		t.Errorf("it asks %s, want %s", got, want)
+	}
+	if got, want := asked(same), "show port p7"; got != want {
+		t.Errorf("it asks %s, want %s", got, want)
+	}
+}
+
 // TestLongConfig: a configuration of many lines goes on after a cut from where it was, and
 // is erased as a whole.
 func TestLongConfig(t *testing.T) {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -22,12 +23,7 @@ that they take by the devices' pace. It asks nobody: the VLAN ids are the first 
 pools, while generate gets those that are free.`,
 		Args: none,
 		RunE: func(*cobra.Command, []string) error {
-			p, _, err := a.plan(guess)
-			if err != nil {
-				return err
-			}
-			a.show(p)
-			return nil
+			return a.guessPlan()
 		},
 	}
 	a.inputFlags(cmd)
@@ -41,11 +37,12 @@ func newGenerateCommand(a *app) *cobra.Command {
 		Short: "Get VLANs and write the devices' configurations",
 		Long: `Generate reads the topology and the inventory, has the daemon lend the activation a VLAN
 id for each link (the same ones when it asks again), and writes into the directory for
-each device DEVICE.conf, DEVICE.undo and DEVICE.checks.json, and manifest.json.`,
+each device DEVICE.conf, DEVICE.undo and DEVICE.checks.json, and manifest.json. What is
+wrong is found before anything is lent.`,
 		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dry {
-				return a.dryGenerate()
+				return a.guessPlan()
 			}
 			return a.generate(cmd.Context())
 		},
@@ -56,23 +53,54 @@ each device DEVICE.conf, DEVICE.undo and DEVICE.checks.json, and manifest.json.`
 	return cmd
 }
 
-func (a *app) dryGenerate() error {
-	p, _, err := a.plan(guess)
+// guessPlan shows the plan with the first ids of the pools.
+func (a *app) guessPlan() error {
+	in, err := a.input()
+	if err == nil {
+		err = guess(in.Inventory, in.Links)
+	}
+	if err != nil {
+		return err
+	}
+	p, err := lab.Generate(in)
 	if err == nil {
 		a.show(p)
 	}
 	return err
 }
 
+// generate has VLANs lent last. By then there is a plan with other ids, and it could be
+// written; if the real one can't, what was lent for it is given back.
 func (a *app) generate(ctx context.Context) error {
 	if err := need(a.activation, "activation", "ACTIVATION_ID", a.config, "out", "ACTIVATION_CONFIG_DIR"); err != nil {
 		return err
 	}
-	p, platforms, err := a.plan(func(_ *lab.Inventory, links []lab.PlannedLink) error { return a.lend(ctx, links) })
+	in, err := a.input()
 	if err != nil {
 		return err
 	}
-	if err := lab.WritePlan(a.config, p, platforms); err != nil {
+	for i := range in.Links {
+		in.Links[i].VLAN = i%4094 + 1
+	}
+	p, err := lab.Generate(in)
+	if err == nil {
+		err = tryOut(a.config, p, in.Platforms)
+	}
+	if err != nil {
+		return err
+	}
+	if len(in.Links) > 0 {
+		giveBack, err := a.lend(ctx, in.Links)
+		if err == nil {
+			p, err = lab.Generate(in)
+		}
+		if err == nil {
+			err = lab.WritePlan(a.config, p, in.Platforms)
+		}
+		if err != nil {
+			return giveBack(err)
+		}
+	} else if err := lab.WritePlan(a.config, p, in.Platforms); err != nil {
 		return err
 	}
 	for _, n := range p.Notices {
@@ -92,46 +120,49 @@ func (a *app) generate(ctx context.Context) error {
 	return nil
 }
 
-// plan makes a plan; vlans gives the links theirs.
-func (a *app) plan(vlans func(*lab.Inventory, []lab.PlannedLink) error) (*lab.Plan, map[string]*lab.Platform, error) {
+// tryOut writes a plan into a directory of its own where the real one is to be, and
+// removes it.
+func tryOut(dir string, p *lab.Plan, platforms map[string]*lab.Platform) error {
+	tmp, err := os.MkdirTemp(dir, ".try-*")
+	if err != nil {
+		return fmt.Errorf("a plan can't be written: %w: %w", err, fault.Unavailable)
+	}
+	err = lab.WritePlan(tmp, p, platforms)
+	if gone := os.RemoveAll(tmp); err == nil && gone != nil {
+		err = fmt.Errorf("%w: %w", gone, fault.Unavailable)
+	}
+	return err
+}
+
+// input reads all that a plan is made of, but for the ids of its links.
+func (a *app) input() (in lab.Input, err error) {
+	in.Activation = a.activation
 	if a.topology == "" && a.activation != "" { // a reservation without one
 		a.say("", "there is no topology, so there is nothing to configure")
-		return &lab.Plan{Activation: a.activation}, nil, nil
+		in.Topology = &lab.Topology{}
+		return in, nil
 	}
 	if err := need(a.topology, "topology", "ACTIVATION_TOPOLOGY", a.inventory, "inventory", "lab: {inventory: FILE} in the daemon's configuration"); err != nil {
-		return nil, nil, err
+		return in, err
 	}
-	inv, err := lab.ReadInventory(a.inventory)
-	if err != nil {
-		return nil, nil, err
+	if in.Inventory, err = lab.ReadInventory(a.inventory); err != nil {
+		return in, err
 	}
-	topo, err := lab.ReadTopology(a.topology)
-	if err != nil {
-		return nil, nil, err
+	if in.Topology, err = lab.ReadTopology(a.topology); err != nil {
+		return in, err
 	}
 	devices := a.devices
 	if len(devices) == 0 {
 		devices = nil // all
 	}
-	mapping, err := lab.Map(inv, topo, devices)
-	if err != nil {
-		return nil, nil, err
+	if in.Mapping, err = lab.Map(in.Inventory, in.Topology, devices); err != nil {
+		return in, err
 	}
-	links, err := lab.Route(inv, topo, mapping)
-	if err != nil {
-		return nil, nil, err
+	if in.Links, err = lab.Route(in.Inventory, in.Topology, in.Mapping); err != nil {
+		return in, err
 	}
-	platforms, err := inv.Platforms()
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := vlans(inv, links); err != nil {
-		return nil, nil, err
-	}
-	p, err := lab.Generate(lab.Input{
-		Activation: a.activation, Inventory: inv, Platforms: platforms, Topology: topo, Mapping: mapping, Links: links,
-	})
-	return p, platforms, err
+	in.Platforms, err = in.Inventory.Platforms()
+	return in, err
 }
 
 // guess gives each link the lowest id of its pool that no other link has.

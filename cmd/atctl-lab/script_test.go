@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -20,7 +21,8 @@ import (
 )
 
 // TestScript runs testdata/script/*.txtar: atctl, which becomes atctl-lab, with a
-// daemon that lends VLANs from 100 on, and none to "2@lab".
+// daemon that lends VLANs from 100 on, and none to "2@lab". While "3@lab" is lent some, the
+// directory "gone" of the script goes.
 func TestScript(t *testing.T) {
 	bin := t.TempDir()
 	if out, err := exec.Command("go", "build", "-o", bin+"/", ".", "../atctl").CombinedOutput(); err != nil {
@@ -29,7 +31,7 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
-			socket, err := serve(t)
+			socket, err := serve(t, e.WorkDir)
 			if err != nil {
 				return err
 			}
@@ -58,7 +60,7 @@ func exitStatus(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // serve answers like a daemon at the socket that it returns, until the test ends.
-func serve(t *testing.T) (string, error) {
+func serve(t *testing.T, work string) (string, error) {
 	dir, err := os.MkdirTemp("", "atctl-lab") // a socket's path is short
 	if err != nil {
 		return "", err
@@ -69,14 +71,21 @@ func serve(t *testing.T) (string, error) {
 			if in.Holder == "2@lab" {
 				return r, fmt.Errorf("the pool d is 2 short; 1@lab has 100: %w", fault.Unavailable)
 			}
+			if in.Holder == "3@lab" {
+				err = os.RemoveAll(filepath.Join(work, "gone"))
+			}
 			leases = nil
 			for i, l := range in.Link {
 				leases = append(leases, control.VLANLease{Domain: in.Domain[min(i, len(in.Domain)-1)], ID: 100 + i, State: "leased", Holder: in.Holder, Link: l})
 			}
 			r.Lines = leases
+			return r, err
+		}),
+		control.Declare("vlan release", control.Admin, "", func(_ context.Context, _ control.Caller, in control.VLANReleaseIn) (r control.Reply[control.VLANLease], err error) {
+			leases = slices.DeleteFunc(leases, func(l control.VLANLease) bool { return l.ID == in.ID })
 			return r, nil
 		}),
-		control.Declare("vlan list", control.Viewer, "", func(context.Context, control.Caller, control.Nothing) (r control.Reply[control.VLANLease], err error) {
+		control.Declare("vlan list", control.Viewer, "", func(context.Context, control.Caller, control.VLANListIn) (r control.Reply[control.VLANLease], err error) {
 			r.Lines = leases
 			return r, nil
 		}),
