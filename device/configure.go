@@ -19,6 +19,30 @@ func (s *Session) Configure(ctx context.Context, lines []string) error {
 	return s.configure(ctx, lines, func(int, bool) {})
 }
 
+// ConfigureAtOnce is Configure in a mode in which all lines become valid at once. It says
+// whether there is one; where there is none, nothing was sent.
+func (s *Session) ConfigureAtOnce(ctx context.Context, lines []string) (bool, error) {
+	usual := s.dialog.Configure
+	if len(usual.Commit) > 0 {
+		return true, s.Configure(ctx, lines)
+	}
+	if s.broken != nil || len(s.dialog.Session.Enter) == 0 {
+		return false, s.fail(s.broken)
+	}
+	for _, c := range s.dialog.Session.Enter {
+		if _, err := s.command(ctx, c); err != nil {
+			return false, s.fail(err)
+		}
+	}
+	if s.mode != configure {
+		return false, nil // an older system, that does not know it
+	}
+	s.dialog.Configure = s.dialog.Session
+	s.dialog.Configure.Enter = nil // that was done above
+	defer func() { s.dialog.Configure = usual }()
+	return true, s.Configure(ctx, lines)
+}
+
 // configure calls verified after each line, with its number from 1 and whether it left
 // the device at the configuration's top level.
 func (s *Session) configure(ctx context.Context, lines []string, verified func(number int, top bool)) error {

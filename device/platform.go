@@ -33,6 +33,9 @@ type Platform struct {
 	More []string `yaml:"more"`
 	// Configure leads into the configuration mode and out of it.
 	Configure ConfigureDialog `yaml:"configure"`
+	// Session is another configuration mode, in which all lines become valid at once, for
+	// what must not be half done. Where Configure has a commit it is not needed.
+	Session ConfigureDialog `yaml:"session"`
 	// Save are the commands that make the configuration survive a restart, and Saved
 	// matches a line of the answer of each by which it says that it has. Without Saved
 	// whatever is not refused counts.

@@ -197,7 +197,7 @@ func (d *dialect) planBlocks(n *Node, where func(int) string) (p nodePlan, err e
 		return p, err
 	}
 	p.apply = d.render(bs, 0)
-	p.undo, _ = d.difference(bs, nil, tries{})
+	p.undo, _, _ = d.difference(bs, nil, tries{})
 	p.unverified = d.unverifiable(bs)
 	p.notices = slices.Compact(p.notices)
 	return p, nil
@@ -225,9 +225,11 @@ func (d *dialect) missing(lines []string, running string) []string {
 
 // between returns the lines that lead from one running configuration to another, as far
 // as it knows some that were not tried before, and every difference of the two in words.
-func (d *dialect) between(now, before string, tried tries) (lines, differences []string) {
+// Whole says that something is made anew, so that the lines should become valid at once.
+func (d *dialect) between(now, before string, tried tries) (lines, differences []string, whole bool) {
 	if d.style == indented {
 		return d.difference(parseConfig(now, d.volatile), parseConfig(before, d.volatile), tried)
 	}
-	return d.differenceOfSets(now, before, tried)
+	lines, differences = d.differenceOfSets(now, before, tried)
+	return lines, differences, false
 }

@@ -19,17 +19,19 @@ type comparison struct {
 	now     []*block // the whole
 	before  []*block
 	late    []string // to be sent last
+	anew    bool     // something is removed and made again
 	differs []string // in words
 }
 
 // difference returns the lines that make of the configuration now the one from before,
 // and in words all in which they differ. A difference for which no line is known any more
 // is in the second list only, so that no lines and equality are not the same. First goes
-// what is too much, the last line first, then comes what lacks.
-func (d *dialect) difference(now, before []*block, tried tries) (lines, differences []string) {
+// what is too much, the last line first, then comes what lacks. Anew says that among the
+// lines are some that remove something in order to make it again.
+func (d *dialect) difference(now, before []*block, tried tries) (lines, differences []string, anew bool) {
 	c := &comparison{d: d, tried: tried, now: now, before: before}
 	lines = c.change(&block{under: now}, &block{under: before}, "", 0)
-	return append(lines, c.late...), c.differs
+	return append(lines, c.late...), c.differs, c.anew
 }
 
 func (c *comparison) differ(format string, args ...any) {
@@ -150,7 +152,11 @@ func (d *dialect) ways(b *block, rule *inverse, match []int, now, was *block, de
 		for _, u := range rule.undo {
 			lines = append(lines, in+string(rule.line.ExpandString(nil, u, b.line, match)))
 		}
-		add(lines...)
+		// A form with fewer words would undo others that begin like it, too.
+		short, no := strings.CutPrefix(strings.TrimSpace(lines[0]), "no ")
+		if !no || len(lines) > 1 || !startsWith(b.line, short) || !begins(was.under, short) {
+			add(lines...)
+		}
 	}
 	header, _, _ := strings.Cut(b.line, "\n")
 	positive, negated := strings.CutPrefix(header, "no ")
@@ -316,6 +322,7 @@ func (c *comparison) rewrite(o *ordered, name string, now, was *block, path stri
 		again = c.d.render([]*block{was}, 0)
 	}
 	again = append([]string{"no " + name}, again...)
+	c.anew = true
 	uses := c.uses(o, name)
 	if len(uses) == 0 {
 		return again

@@ -243,7 +243,7 @@ func TestChange(t *testing.T) {
 		if lacks := d.missing(made.apply, m.String()); lacks != nil {
 			t.Fatalf("applied, %q lacks in\n%s", lacks, m)
 		}
-		lines, _ := d.between(m.String(), before, tries{})
+		lines, _, _ := d.between(m.String(), before, tries{})
 		feed(lines)
 		if got := m.String(); got != before {
 			t.Fatalf("it is\n%s\nwant\n%s", got, before)

@@ -17,18 +17,21 @@ type sim struct {
 	ln   net.Listener
 	wg   sync.WaitGroup
 
-	mu      sync.Mutex
-	model   *iosModel
-	saved   string
-	left    int  // configuration lines until the connection is cut, and it is away; < 0: never
-	away    bool // it accepts nobody
-	onCut   func()
-	lines   int               // of configuration that came
-	lie     string            // a line that is taken with an OK, and forgotten
-	says    map[string]string // what it says to a line that it takes
-	busy    string            // what it says instead of saving
-	cutShow bool              // what it shows ends before its end
-	reach   string            // a line after which it can't be reached any more
+	mu        sync.Mutex
+	model     *iosModel
+	saved     string
+	left      int  // configuration lines until the connection is cut, and it is away; < 0: never
+	away      bool // it accepts nobody
+	onCut     func()
+	lines     int               // of configuration that came
+	lie       string            // a line that is taken with an OK, and forgotten
+	says      map[string]string // what it says to a line that it takes
+	busy      string            // what it says instead of saving
+	cli       *cliModel         // instead of model
+	noSession bool              // an older EOS
+	session   string            // what cli was when a session began; "": none did
+	cutShow   bool              // what it shows ends before its end
+	reach     string            // a line after which it can't be reached any more
 }
 
 func newSim(t *testing.T, name string) *sim {
@@ -147,6 +150,9 @@ func (s *sim) answer(line string, mode *string, copying *bool) (string, bool) {
 		if line == s.lie && s.lie != "" {
 			return "", true
 		}
+		if s.cli != nil {
+			return s.answerCLI(line, mode), true
+		}
 		said := s.model.do(line)
 		*mode = ifElse(s.model.in == "", "(config)", "(config-if)")
 		if line == "end" {
@@ -156,18 +162,50 @@ func (s *sim) answer(line string, mode *string, copying *bool) (string, bool) {
 		return ifElse(said == "", "", said+"\n"), true
 	case strings.HasPrefix(line, "terminal"):
 		return "", true
+	case line == "configure session":
+		if s.cli == nil || s.noSession {
+			return "% Incomplete command\n", true
+		}
+		s.session, *mode = s.cli.String(), "(config-s-sess-1)"
+		return "", true
 	case strings.HasPrefix(line, "configure"):
 		s.model.in, *mode = "", "(config)"
 		return "Enter configuration commands, one per line.  End with CNTL/Z.\n", true
+	case strings.HasPrefix(line, "copy run") && s.cli != nil:
+		return "Copy completed successfully.\n", true
 	case strings.HasPrefix(line, "copy run"):
 		*copying = true
 		return "Destination filename [startup-config]? ", true
 	case strings.HasPrefix(line, "show "):
 		said := s.model.show(line)
+		if s.cli != nil {
+			said = s.cli.String()
+		}
 		if s.cutShow {
 			said = said[:strings.LastIndex(strings.TrimSpace(said), "\n")+1]
 		}
 		return said, true
 	}
 	return "% Invalid input detected at '^' marker.\n", true
+}
+
+// answerCLI is answer for the configuration lines of a cliModel, in a session or not.
+func (s *sim) answerCLI(line string, mode *string) string {
+	leave := line == "end"
+	switch {
+	case s.session == "":
+	case line == "abort" || line == "end":
+		*s.cli.root, leave = cliNode{}, true
+		s.cli.load(s.session)
+	case line == "commit":
+		leave = true
+	}
+	if leave {
+		s.cli.at, s.session, *mode = s.cli.at[:1], "", ""
+		return ""
+	}
+	if said := s.cli.do(line); said != "" {
+		return said + "\n"
+	}
+	return ""
 }

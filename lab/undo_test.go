@@ -48,7 +48,7 @@ func undone(t *testing.T, platform string, m *cliModel, before, config string) (
 	}
 	tried := tries{}
 	for range 20 {
-		lines, differs := d.between(m.String(), was, tried)
+		lines, differs, _ := d.between(m.String(), was, tried)
 		left = differs
 		if len(lines) == 0 {
 			break
@@ -285,7 +285,7 @@ func TestTextsOfSeveralLines(t *testing.T) {
 			t.Errorf("%q: %v", line, err)
 		}
 	}
-	if lines, differs := p.dialect.between(running, running, tries{}); lines != nil || differs != nil {
+	if lines, differs, _ := p.dialect.between(running, running, tries{}); lines != nil || differs != nil {
 		t.Errorf("equal configurations differ: %q, %q", lines, differs)
 	}
 }

@@ -268,9 +268,18 @@ func (w *Work) eraseWhole(ctx context.Context, s *device.Session, d *DevicePlan,
 		if err != nil {
 			return nil, err
 		}
-		lines, differs := p.dialect.between(now, before, tried)
+		lines, differs, whole := p.dialect.between(now, before, tried)
 		if len(lines) == 0 {
 			return differs, nil
+		}
+		if whole {
+			done, err := s.ConfigureAtOnce(ctx, lines)
+			if _, refused := errors.AsType[*device.LineError](err); err != nil && !refused {
+				return nil, err
+			}
+			if done && err == nil {
+				continue
+			}
 		}
 		if err := w.give(ctx, s, d, p, lines); err != nil {
 			return nil, err

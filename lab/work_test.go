@@ -182,6 +182,43 @@ func TestUndoKeepsTheWay(t *testing.T) {
 	b.blank("erased")
 }
 
+// TestOneStep: on EOS an object whose order differs is made anew in a session, so that it
+// is never gone in between; on an older system, which has none, it comes back all the same.
+func TestOneStep(t *testing.T) {
+	t.Parallel()
+	for _, old := range []bool{false, true} {
+		b := newBench(t)
+		sim := b.sims["r1"]
+		sim.cli = newCLI("policy-map P\n class A\n class B\n")
+		sim.cli.load("hostname r1\npolicy-map P\n class A\n class B\n")
+		b.inv.Devices["r1"].Platform = "arista_eos"
+		was := sim.cli.String()
+		b.topology = strings.Replace(strings.Replace(benchTopology, "cisco_iol", "arista_ceos", 1),
+			"        interface Ethernet0/1\n         description to h1\n         ip address 10.0.0.1 255.255.255.0\n        router ospf 1\n         network 10.0.0.0 0.255.255.255 area 0\n",
+			"        policy-map P\n         no class A\n         class A\n", 1)
+		b.generate(100)
+		if err := b.upload(); err != nil {
+			t.Fatal(err)
+		}
+		if sim.cli.String() == was {
+			t.Fatal("the order is what it was")
+		}
+		gone := false
+		sim.cli.watch = func(string) {
+			gone = gone || sim.session == "" && !strings.Contains(sim.cli.String(), "policy-map P\n class")
+		}
+		if old {
+			sim.noSession = true
+		}
+		if err := b.erase(); err != nil {
+			t.Fatal(err)
+		}
+		if got := sim.cli.String(); got != was || gone != old {
+			t.Errorf("old system %v: it has\n%s\nwas\n%s\nand was gone meanwhile: %v", old, got, was, gone)
+		}
+	}
+}
+
 // TestCutConfiguration: a configuration that ends in the middle is not taken for what a
 // device was: undoing would remove all that lacks in it.
 func TestCutConfiguration(t *testing.T) {
