@@ -131,7 +131,7 @@ func TestDemo(t *testing.T) {
 	needRoot(t, "ovs-vswitchd", "/usr/sbin/sshd", "ip", "jq", "nc", "nsenter", "ping")
 	t.Parallel()
 	d := startDemo(t, buildPrograms(t))
-	passed := d.until("28 of 28 checks passed")
+	passed := d.until("33 of 33 checks passed")
 	d.until("")
 	if err := d.cmd.Wait(); err != nil || !passed {
 		t.Errorf("the demo ended with %v:\n%s", err, &d.said)
@@ -146,6 +146,7 @@ func TestDemoInterrupted(t *testing.T) {
 	bin := buildPrograms(t)
 	for _, when := range []string{
 		"two Open vSwitches", "the inventory says", "version ", "before any slot", "nc -N", "1042@demo  activating", "both slots are running",
+		"the first slot is to end",
 	} {
 		t.Run(when, func(t *testing.T) {
 			t.Parallel()

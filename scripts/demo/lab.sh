@@ -35,7 +35,7 @@ in_mgmt() { nsenter --net="/run/netns/$LAB-mgmt" -- "$@"; }
 vsctl() {
 	local switch=$1
 	shift
-	ovs-vsctl --db="unix:$LAB_DIR/$switch/db.sock" --timeout=20 "$@"
+	ovs-vsctl --db="unix:$LAB_DIR/$switch/db.sock" --timeout=600 "$@"
 }
 
 # lab_start DIR makes the laboratory; LAB is its name.
@@ -123,7 +123,7 @@ sshd_start() {
 	local dir=$LAB_DIR/$1 try
 	mkdir -p /run/sshd # where Debian's shuts its unprivileged part in
 	in_mgmt /usr/sbin/sshd -f "$dir/sshd_config" -E "$dir/sshd.log"
-	for try in {1..200}; do
+	for try in {1..6000}; do
 		[[ -s $dir/sshd.pid ]] && return
 		sleep 0.05
 	done
@@ -186,7 +186,7 @@ lab_stop() {
 # empty_space NAMESPACE kills what is in it.
 empty_space() {
 	local try pids
-	for try in {1..100}; do
+	for try in {1..6000}; do
 		pids=$(ip netns pids "$1") || return
 		[[ -n $pids ]] || return 0
 		# shellcheck disable=SC2086
@@ -196,13 +196,13 @@ empty_space() {
 	echo "namespace $1 is not empty, $try times killed: $pids" >&2
 }
 
-# end_process PID [SIGNAL] asks a process to end and insists after 5 s. It need
+# end_process PID [SIGNAL] asks a process to end and insists after a minute. It need
 # not be our child, so there is no event to wait for.
 end_process() {
 	local pid=$1 signal try
 	for signal in "${2:-TERM}" KILL; do
 		kill -"$signal" "$pid" 2>/dev/null || return 0
-		for try in {1..100}; do
+		for try in {1..1200}; do
 			lives "$pid" || return 0
 			sleep 0.05
 		done
