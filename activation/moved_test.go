@@ -228,7 +228,11 @@ func TestChangedWhileHeld(t *testing.T) {
 		l.sleep(minute)
 		l.is("r1", "active")
 		l.is(waits, "succeeded")
-		l.ran("r1.activate.1 r1.deactivate.1 r1.activate.2 1.activate.1")
+		// What was undone lets both go on at once.
+		l.ranInAnyOrder("1.activate.1 r1.activate.1 r1.activate.2 r1.deactivate.1")
+		if l.beganAt(waits, "activate", 1).Before(l.beganAt("r1", "deactivate", 1)) {
+			l.t.Error("the job began before sw1 was given back")
+		}
 		if got := l.get("r1").Held; !slices.Equal(got, []string{"sw2"}) {
 			l.t.Errorf("it holds %q", got)
 		}
