@@ -1,11 +1,13 @@
 // Command gotest runs `go test` with the arguments it is given and tells, in
 // place of a long log, each package's result, the whole output of each test that
-// failed, and each test that was skipped with its reason. Its last line counts.
+// failed, each test that was skipped with its reason, and the slowest tests. Its last
+// line counts.
 //
-//	go run ./scripts/gotest [-no-skips] [go test's arguments]
+//	go run ./scripts/gotest [-no-skips] [-times FILE] [go test's arguments]
 //
 // With -no-skips a skipped test is a failure: where everything can be installed,
-// a skip is a hole.
+// a skip is a hole. With -times the slowest are those of all runs that were given
+// this file, to which this one is added.
 package main
 
 import (
@@ -35,17 +37,21 @@ type event struct {
 // A tally is what became of all the tests.
 type tally struct {
 	passed, failed int
+	timings        []timing
 	skipped        []string                    // with their reasons
 	output         map[string]*strings.Builder // of each package and test that has not ended
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	args, noSkips := os.Args[1:], false
+	args, noSkips, times := os.Args[1:], false, ""
 	if len(args) > 0 && args[0] == "-no-skips" {
 		args, noSkips = args[1:], true
 	}
-	ok, err := run(ctx, os.Stdout, args, noSkips)
+	if len(args) > 1 && args[0] == "-times" {
+		args, times = args[2:], args[1]
+	}
+	ok, err := run(ctx, os.Stdout, args, noSkips, times)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "gotest:", err)
@@ -55,7 +61,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, w io.Writer, args []string, noSkips bool) (bool, error) {
+func run(ctx context.Context, w io.Writer, args []string, noSkips bool, times string) (bool, error) {
 	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-json"}, args...)...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // let tests clean up
 	cmd.WaitDelay = 30 * time.Second
@@ -71,6 +77,13 @@ func run(ctx context.Context, w io.Writer, args []string, noSkips bool) (bool, e
 	t.read(w, out)
 	testErr := cmd.Wait()
 
+	timings := whole(t.timings)
+	if times != "" {
+		if timings, err = withEarlier(times, timings); err != nil {
+			return false, err
+		}
+	}
+	tellSlowest(w, timings)
 	if len(t.skipped) > 0 {
 		fmt.Fprintf(w, "\nskipped:\n  %s\n", strings.Join(t.skipped, "\n  "))
 	}
@@ -125,6 +138,9 @@ func (t *tally) note(w io.Writer, e event) {
 
 func (t *tally) ended(w io.Writer, e event, said string) {
 	name := strings.TrimSpace(e.Package + " " + e.Test)
+	if e.Test != "" && e.Action != "skip" {
+		t.timings = append(t.timings, timing{name, e.Elapsed})
+	}
 	switch {
 	case e.Action == "fail":
 		if e.Test != "" {

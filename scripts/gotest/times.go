@@ -1,0 +1,79 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// shown is how many of the slowest tests are told.
+const shown = 20
+
+// A timing is how long a test took, in seconds.
+type timing struct {
+	name string // "PACKAGE TEST"
+	took float64
+}
+
+// whole returns the tests that are no part of another. A test whose parts ran in
+// parallel says that it took no time, so what its parts took together counts if
+// that is more.
+func whole(all []timing) []timing {
+	// Parts are before what they are parts of.
+	slices.SortStableFunc(all, func(a, b timing) int {
+		return cmp.Compare(strings.Count(b.name, "/"), strings.Count(a.name, "/"))
+	})
+	parts := map[string]float64{}
+	var tops []timing
+	for _, one := range all {
+		one.took = max(one.took, parts[one.name])
+		pkg, test, _ := strings.Cut(one.name, " ")
+		if i := strings.LastIndex(test, "/"); i >= 0 {
+			parts[pkg+" "+test[:i]] += one.took
+		} else {
+			tops = append(tops, one)
+		}
+	}
+	return tops
+}
+
+// tellSlowest prints the slowest tests.
+func tellSlowest(w io.Writer, all []timing) {
+	if len(all) < 2 {
+		return
+	}
+	slices.SortStableFunc(all, func(a, b timing) int { return cmp.Compare(b.took, a.took) })
+	fmt.Fprintln(w, "\nslowest:")
+	for _, one := range all[:min(len(all), shown)] {
+		fmt.Fprintf(w, "  %7.1fs  %s\n", one.took, one.name)
+	}
+}
+
+// withEarlier adds the timings to those of earlier runs in a file, and returns all
+// of them.
+func withEarlier(name string, now []timing) ([]timing, error) {
+	data, err := os.ReadFile(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return now, err
+	}
+	all := slices.Clone(now)
+	for in := bufio.NewScanner(strings.NewReader(string(data))); in.Scan(); {
+		took, test, _ := strings.Cut(in.Text(), " ")
+		seconds, err := strconv.ParseFloat(took, 64)
+		if err != nil {
+			return now, fmt.Errorf("%s: %w", name, err)
+		}
+		all = append(all, timing{test, seconds})
+	}
+	for _, one := range now {
+		data = fmt.Appendf(data, "%.3f %s\n", one.took, one.name)
+	}
+	return all, os.WriteFile(name, data, 0o600)
+}
