@@ -12,6 +12,7 @@ KILLS    ?= 200
 FUZZTIME ?= 10s
 RUNS     ?= 30000
 PKG      ?= ./...
+LOAD     ?= --cpu 8 --io 4
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 PROGRAMS := activationd atctl atctl-lab atctl-tls atwrap
@@ -21,12 +22,16 @@ UNITS = $(shell go list ./... | grep -vE '/(test|bench)(/|$$)')
 
 GOLANGCI_LINT_VERSION := 2.15.0
 
+# Time-outs end what hangs. They judge nothing: the machine may be a slow or a busy one.
+HANGS := -timeout 2h
+
 # As root in CI everything can be installed, so nothing may be skipped.
 NO_SKIPS := $(if $(CI),$(if $(filter 0,$(shell id -u)),-no-skips))
 ROOT     := $(filter 0,$(shell id -u))
-GOTEST    = go run ./scripts/gotest $(NO_SKIPS)
+TIMES    :=
+GOTEST    = go run ./scripts/gotest $(NO_SKIPS) $(if $(TIMES),-times '$(TIMES)') $(HANGS)
 
-.PHONY: help build manual demo test test-short test-lab test-at unit whole bench torture lint vet shellcheck fuzz clean install install-at install-deps
+.PHONY: help build manual demo test test-loaded test-short test-lab test-at unit whole bench torture lint vet shellcheck fuzz clean install install-at install-deps
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-12s %s\n' "$$t" "$$d"; done
@@ -38,22 +43,29 @@ demo: build ## two overlapping reservations on real switches, checked; about a m
 	@scripts/install-deps demo
 	@scripts/demo/run
 
-test: install-deps lint build unit whole ## everything; a summary of what was skipped ends each part
+test: TIMES := $(BIN)/test-times
+test: install-deps lint build unit whole ## everything; each part ends with what was skipped, and the slowest tests so far
+
+test-loaded: ## the same beside busy processes: LOAD='--cpu 8 --io 4'
+ifneq ($(ROOT),)
+	@scripts/install-deps loaded
+endif
+	@stress-ng --quiet $(LOAD) --temp-path "$${TMPDIR:-/tmp}" & load=$$!; trap 'kill "$$load"' EXIT; $(MAKE) test
 
 test-short: vet ## what needs no root and little time
-	go run ./scripts/gotest -short -timeout 5m ./...
+	go run ./scripts/gotest -short $(HANGS) ./...
 
 test-lab: ## the laboratory's work on real switches and routers
 ifneq ($(ROOT),)
 	@scripts/install-deps lab
 endif
-	$(GOTEST) -race -timeout 10m -count=1 ./device ./test/lab
+	$(GOTEST) -race -count=1 ./device ./test/lab
 
 test-at: ## at's grammar of times, tried on the real at; RUNS=30000 timespecs, others each time unless SEED is given
 ifneq ($(ROOT),)
 	@scripts/install-deps at
 endif
-	go run ./scripts/gotest $(if $(ROOT),-no-skips) -timeout 30m -count=1 ./schedule/timespec -args -at-runs=$(RUNS) -at-seed=$(or $(SEED),0)
+	go run ./scripts/gotest $(if $(ROOT),-no-skips) $(HANGS) -count=1 ./schedule/timespec -args -at-runs=$(RUNS) -at-seed=$(or $(SEED),0)
 
 install-deps:
 ifneq ($(ROOT),)
@@ -63,10 +75,11 @@ else
 endif
 
 unit:
-	$(GOTEST) -race -timeout 10m -p 2 $(UNITS)
+	$(if $(TIMES),@rm -f '$(TIMES)')
+	$(GOTEST) -race -p 2 $(UNITS)
 
 whole: build
-	@if [ -n "$$(go list ./test/... 2>/dev/null)" ]; then $(GOTEST) -timeout 20m -count=1 -p 1 ./test/...; fi
+	@if [ -n "$$(go list ./test/... 2>/dev/null)" ]; then $(GOTEST) -count=1 -p 1 ./test/...; fi
 
 bench: build ## the table of speeds, beside the programs that people use today
 ifneq ($(ROOT),)
@@ -75,7 +88,7 @@ endif
 	go run ./bench
 
 torture: build ## kill -9 of the daemon, KILLS=200 times, under load
-	go test ./test -run '^TestTorture' -count=1 -v -timeout 60m -args -kills=$(KILLS)
+	go test ./test -run '^TestTorture' -count=1 -v $(HANGS) -args -kills=$(KILLS)
 
 lint: vet shellcheck bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## gofmt, go vet, shellcheck, golangci-lint
 	bin/golangci-lint-$(GOLANGCI_LINT_VERSION) run --allow-parallel-runners ./...
