@@ -57,7 +57,7 @@ func (d *daemon) up() error {
 	if err := d.cmd.Start(); err != nil {
 		return err
 	}
-	for range 10_000 {
+	for range 300_000 {
 		c, err := net.Dial("unix", d.client.Address)
 		if err == nil {
 			return c.Close()

@@ -216,7 +216,7 @@ func (d *daemon) all(book, state string, start, end time.Time) (time.Duration, e
 	if _, _, err := control.Call[control.ReloadLine](context.Background(), d.client, "reload", control.ReloadIn{}); err != nil {
 		return 0, err
 	}
-	for time.Since(begin) < 5*time.Minute {
+	for time.Since(begin) < 20*time.Minute {
 		n := len(d.list(state))
 		if stuck := d.list("stuck"); len(stuck) > 0 {
 			return 0, errors.New("stuck: " + stuck[0].ID + ": " + stuck[0].Reason)

@@ -98,7 +98,7 @@ func (a *atd) burst(dir string, n int) ([]float64, error) {
 
 // readMarks waits until n marks are there, and returns how late they are.
 func readMarks(name string, n int, due time.Time) ([]float64, error) {
-	for range 3000 {
+	for range 12_000 {
 		data, err := os.ReadFile(name)
 		lines := strings.Fields(string(data))
 		if err == nil && len(lines) >= n {

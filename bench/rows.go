@@ -190,7 +190,7 @@ func restart(b *bench) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	for range 600 {
+	for range 12_000 {
 		if at, _, err := d.started(ids[running-1]); err == nil && !at.IsZero() {
 			break
 		}

@@ -86,7 +86,7 @@ func start(t *testing.T, ready string, args ...string) {
 		if said != "" {
 			t.Fatalf("%v: %s", args, said)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(10 * time.Minute):
 		t.Fatalf("%v did not say %q", args, ready)
 	}
 }
@@ -96,7 +96,7 @@ func exists(t *testing.T, path string) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for range 3000 {
+	for range 60_000 {
 		if _, err := os.Stat(path); err == nil {
 			return
 		}
@@ -210,7 +210,7 @@ func TestShellOverSSH(t *testing.T) {
 	if _, err := open(within(t, time.Minute), t, target).Show(within(t, time.Minute), "yes"); !errors.Is(err, fault.Unavailable) {
 		t.Errorf("Show(yes): %v, want Unavailable", err)
 	}
-	target.Limits.Command = time.Second
+	target.Limits.Command = 5 * time.Second // in which the login's commands are done
 	if _, err := open(within(t, time.Minute), t, target).Show(within(t, time.Minute), "sleep 1000"); !errors.Is(err, fault.Unavailable) {
 		t.Errorf("Show(sleep): %v, want Unavailable", err)
 	}
@@ -409,7 +409,7 @@ func startSer2net(t *testing.T, line string) string {
 	start(t, "", "ser2net", "-n", "-d", "-c", config)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for range 3000 {
+	for range 60_000 {
 		if c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
 			c.Close()
 			return fmt.Sprintf("rfc2217://127.0.0.1:%d", port)

@@ -270,7 +270,7 @@ func TestTelnetOptions(t *testing.T) {
 			if c.String() != tt.want {
 				t.Errorf("after % x: %s, want %s", tt.say, c, tt.want)
 			}
-		case <-time.After(time.Minute):
+		case <-time.After(10 * time.Minute):
 			t.Fatalf("after % x: nothing, want %s", tt.say, tt.want)
 		}
 	}

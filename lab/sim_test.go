@@ -84,7 +84,7 @@ func (s *sim) serve(conn net.Conn) {
 	fmt.Fprintf(conn, "\r\n%s#", s.name)
 	var line []byte
 	for {
-		_ = conn.SetDeadline(time.Now().Add(time.Minute))
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Minute))
 		b, err := in.ReadByte()
 		if err != nil {
 			return

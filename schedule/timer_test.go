@@ -42,7 +42,7 @@ func await(t *testing.T, tm *Timer) Wake {
 	select {
 	case w := <-tm.C():
 		return w
-	case <-time.After(10 * time.Second):
+	case <-time.After(10 * time.Minute):
 		t.Fatal("no wake")
 		return Wake{}
 	}

@@ -232,7 +232,7 @@ func boot(t *testing.T, dir string) *machine {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	if err := ready.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := ready.SetReadDeadline(time.Now().Add(10 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	for buf := make([]byte, 4096); ; {

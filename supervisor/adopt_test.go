@@ -338,8 +338,8 @@ func TestStoppedWrapper(t *testing.T) {
 			b.open()
 			spec := shell(tt.script)
 			spec.Grace = 100 * time.Millisecond
-			if !tt.stop {
-				spec.Timeout = 3 * time.Second
+			if !tt.stop { // in which the script stops its wrapper, also on a slow machine
+				spec.Timeout = 10 * time.Second
 			}
 			b.start(spec)
 			b.await("that the wrapper is stopped", func() bool {

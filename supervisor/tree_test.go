@@ -25,13 +25,13 @@ var shapes = []struct{ name, script string }{
 	{"background", `sleep 600 & echo up; wait`},
 	{"background and exit", `sleep 600 & echo up`},
 	{"setsid", `setsid sleep 600 & sleep 0.1; echo up; wait`},
-	{"setsid and exit", `setsid sh -c 'echo up; exec sleep 600' & sleep 0.1`},
+	{"setsid and exit", `d=$ACTIVATION_CONFIG_DIR; setsid sh -c 'echo up; : >"$0/up"; exec sleep 600' "$d" & while ! test -e "$d/up"; do sleep 0.01; done`},
 	{"double fork", `(setsid sh -c '(sleep 600 &) ; exit' &) ; sleep 0.1; echo up; sleep 600`},
 	{"daemonised", `setsid sh -c 'cd /; exec </dev/null >/dev/null 2>&1; setsid sleep 600 & exit' ; echo up; exec sleep 600`},
 	{"setsid in setsid", `setsid sh -c 'sleep 600 & setsid sh -c "sleep 600 & setsid sleep 600 & wait" & wait' & sleep 0.2; echo up; wait`},
 	{"TERM ignored", `trap '' TERM; echo up; while :; do sleep 600; done`},
 	{"TERM ignored by all", `trap '' TERM HUP INT QUIT; sh -c 'trap "" TERM; sleep 600' & setsid sh -c 'trap "" TERM; sleep 600' & echo up; wait`},
-	{"leader exits first", `sh -c 'trap "" TERM; echo up; sleep 600; sleep 600' & sleep 0.1; exit 0`},
+	{"leader exits first", `d=$ACTIVATION_CONFIG_DIR; sh -c 'trap "" TERM; echo up; : >"$0/up"; sleep 600; sleep 600' "$d" & while ! test -e "$d/up"; do sleep 0.01; done; exit 0`},
 	{"pipe held by a survivor", `setsid sh -c 'while :; do echo x; sleep 0.01; done' & echo up; exit 0`},
 	{"stopped", `echo up; kill -STOP $$; sleep 600`},
 	{"stopped elsewhere", `setsid sh -c 'kill -STOP $$' & sleep 0.1; echo up; sleep 600`},
@@ -175,7 +175,7 @@ func TestLeftovers(t *testing.T) {
 			`true`:        0,
 			`sleep 600 &`: 1,
 			`sleep 600 & setsid sleep 600 & sleep 0.1`: 2,
-			`(sleep 0.01 &) ; sleep 0.2`:               0,
+			`p=$ACTIVATION_CONFIG_DIR/p; (sleep 0.01 & echo $! >$p); while kill -0 $(cat $p) 2>/dev/null; do sleep 0.01; done`: 0,
 		} {
 			t.Run(guard+"/"+script, func(t *testing.T) {
 				b := newBench(t, guard)
@@ -260,6 +260,7 @@ func TestKeepNothing(t *testing.T) {
 func TestGraceIsTheGroups(t *testing.T) {
 	b := newBench(t, "")
 	spec := shell(`sh -c 'trap "sleep 0.3; echo cleaned; exit" TERM; echo up; while :; do sleep 0.02; done' & wait`)
+	spec.Grace = hang
 	b.start(spec)
 	b.awaitLog("up\n")
 	if err := b.Stop(key); err != nil {

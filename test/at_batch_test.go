@@ -1,6 +1,8 @@
 package test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -26,6 +28,25 @@ func (d *daemon) fakeLoad() func(load string) {
 	set("9.00")
 	d.prefix = []string{"unshare", "-m", "sh", "-c", `mount --bind "$0" /proc/loadavg && exec "$@"`, file}
 	return set
+}
+
+// decided is when the daemon decided that an activation comes into a state.
+func (d *daemon) decided(id, state string) (at time.Time) {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(d.t.Context(), patience)
+	defer cancel()
+	found := errors.New("found")
+	err := control.Stream(ctx, &d.Client, "events", control.EventsIn{Since: allEvents}, func(e control.Event) error {
+		if e.ID == id && e.What == "state" && e.State == state {
+			at = e.Time
+			return found
+		}
+		return nil
+	})
+	if !errors.Is(err, found) {
+		d.t.Fatalf("no event says that %s is %s: %v", id, state, err)
+	}
+	return at
 }
 
 // TestBatch wants batch jobs, also those of queues with an uppercase letter once
@@ -62,9 +83,10 @@ func TestBatch(t *testing.T) {
 	if got := b.next(); got != "second" {
 		t.Errorf("%q is second", got)
 	}
-	one, two := d.ended(first, "succeeded", 0), d.ended(second, "succeeded", 0)
-	if pause := two.Attempts[0].Started.Sub(one.Attempts[0].Started); pause < 900*time.Millisecond {
-		t.Errorf("the second began %v after the first, want an interval between them", pause)
+	d.ended(first, "succeeded", 0)
+	d.ended(second, "succeeded", 0)
+	if pause := d.decided(second, "activating").Sub(d.decided(first, "activating")); pause < time.Second {
+		t.Errorf("the second was let go %v after the first, want an interval between them", pause)
 	}
 
 	load("1.50")

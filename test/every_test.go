@@ -40,7 +40,7 @@ func TestRecurrencesSurviveKills(t *testing.T) {
 	t.Logf("seed %d (-seed=%[1]d repeats the choices, though not the scheduling)", seed)
 	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // reproducible on purpose
 	d := newDaemon(t, `
-jobs: {timeout: 20s, grace: 100ms, environment: {MARKS: DIR/shared/marks}}
+jobs: {timeout: 10m, grace: 100ms, environment: {MARKS: DIR/shared/marks}}
 recurrences:
   - {name: declared, cron: "* * * * * *", overlap: parallel, command: [DIR/recurring, "0.1"]}
 `)
@@ -187,7 +187,7 @@ func (d *daemon) judgeRecurrence(r *everyRule, marks map[string]int, held time.T
 // TestDeclaredRecurrences changes what the configuration declares, and reloads.
 func TestDeclaredRecurrences(t *testing.T) {
 	t.Parallel()
-	const head = "jobs: {timeout: 20s}\nrecurrences:\n"
+	const head = "jobs: {timeout: 10m}\nrecurrences:\n"
 	d := newDaemon(t, head+"  - {name: a, every: 1h, command: [DIR/tell]}\n  - {name: b, cron: '@daily', script: 'exit 1'}\n")
 	b := d.beacon()
 	d.script("tell", "echo $ACTIVATION_RECURRENCE $PWD >"+b.path+"\n")

@@ -34,8 +34,9 @@ var (
 )
 
 // patience is how long anything that is waited for may take before the test
-// gives up. It is no measure of speed: the machine may be a slow one.
-const patience = 60 * time.Second
+// gives up. It ends what hangs and is no measure of speed: the machine may be a slow
+// one.
+const patience = 10 * time.Minute
 
 // bin is the directory with the three programs, made by TestMain.
 var bin string

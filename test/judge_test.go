@@ -127,7 +127,7 @@ func (tt *torture) judgeReservation(d control.Detail, b booking) {
 	for i, a := range d.Attempts {
 		// A lab must not come up after its slot. Its claim may be the last thing
 		// that a daemon did before it was killed, so this is no sharp limit.
-		if a.Phase == "activate" && !b.moved && a.Started.After(b.end.Add(10*time.Second)) {
+		if a.Phase == "activate" && !b.moved && a.Started.After(b.end.Add(time.Minute)) {
 			tt.t.Errorf("%s: activate started at %v, its slot had ended at %v", d.ID, a.Started, b.end)
 		}
 		if a.Phase == "deactivate" && d.Outcome == "succeeded" && !b.moved && !b.removed && !a.Started.IsZero() && a.Started.Before(b.end) {

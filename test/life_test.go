@@ -132,7 +132,8 @@ func TestDrain(t *testing.T) {
 			p := d.start()
 			id := d.add("--", script, "job")
 			b.next()
-			later := d.add("--in", "300ms", "--", "sh", "-c", "echo later >"+b.path)
+			// Longer than it takes to ask for the draining, also on a slow machine.
+			later := d.add("--in", "10s", "--", "sh", "-c", "echo later >"+b.path)
 			switch how {
 			case "USR2":
 				d.signal(syscall.SIGUSR2)
@@ -326,18 +327,23 @@ func TestBackup(t *testing.T) {
 // TestMissed is about instants that pass while nothing runs.
 func TestMissed(t *testing.T) {
 	t.Parallel()
-	d, b := lab(t, labConfig)
-	d.start()
-	now := time.Now()
-	at := now.Add(3 * time.Second) // the daemon is to be away by then, also on a busy machine
-	soon := d.add("--at", at.Format(time.RFC3339Nano), "--", "sh", "-c", "echo soon >"+b.path)
-	skip := d.add("--missed", "skip", "--at", at.Format(time.RFC3339Nano), "--", "sh", "-c", "echo skip >"+b.path)
-	hour := now.Add(time.Hour)
-	d.announce(
-		resv{id: "1@x", start: at, end: at.Add(100 * time.Millisecond), devices: "r1"},
-		resv{id: "2@x", start: at, end: hour, devices: "r2"},
-	)
-	d.stop()
+	var d *daemon
+	var b *beacon
+	var at, hour time.Time
+	var soon, skip string
+	// The daemon is to be away by the instants. A slow machine gets more time for that.
+	for lead := 2 * time.Second; time.Now().After(at); lead *= 2 {
+		d, b = lab(t, labConfig)
+		d.start()
+		at, hour = time.Now().Add(lead), time.Now().Add(time.Hour)
+		soon = d.add("--at", at.Format(time.RFC3339Nano), "--", "sh", "-c", "echo soon >"+b.path)
+		skip = d.add("--missed", "skip", "--at", at.Format(time.RFC3339Nano), "--", "sh", "-c", "echo skip >"+b.path)
+		d.announce(
+			resv{id: "1@x", start: at, end: at.Add(100 * time.Millisecond), devices: "r1"},
+			resv{id: "2@x", start: at, end: hour, devices: "r2"},
+		)
+		d.stop()
+	}
 	time.Sleep(time.Until(at.Add(200 * time.Millisecond))) // the instants have to pass, whatever happens
 	d.start()
 	d.ended(soon, "succeeded", 0)
@@ -382,17 +388,17 @@ func TestOneDevice(t *testing.T) {
 	d.script("deactivate", `echo "deactivate $ACTIVATION_ID $ACTIVATION_ATTEMPT" >`+b.path+"\nread word <"+gate+"\n[ $word = ok ]\n")
 	d.start()
 	now := time.Now()
-	end := now.Add(700 * time.Millisecond)
-	d.announce(
-		resv{id: "1@x", start: now, end: end, devices: "r1, r2"},
-		resv{id: "2@x", start: end, end: now.Add(time.Hour), devices: "r2, r3"},
-		resv{id: "3@x", start: end, end: end.Add(time.Second), devices: "r2"},
-		resv{id: "4@x", start: now, end: now.Add(time.Hour), devices: "r4"},
-	)
+	hour := now.Add(time.Hour)
+	first, fourth := resv{id: "1@x", start: now, end: hour, devices: "r1, r2"}, resv{id: "4@x", start: now, end: hour, devices: "r4"}
+	d.announce(first, fourth)
 	told := map[string]bool{b.next(): true, b.next(): true}
 	if !told["activate 1@x"] || !told["activate 4@x"] {
 		t.Fatalf("first came %v", told)
 	}
+	end := time.Now().Add(500 * time.Millisecond)
+	first.end = end
+	second, third := resv{id: "2@x", start: end, end: hour, devices: "r2, r3"}, resv{id: "3@x", start: end, end: hour, devices: "r2"}
+	d.announce(first, second, third, fourth)
 	if got := b.next(); got != "deactivate 1@x 1" {
 		t.Fatalf("then %q", got)
 	}
@@ -410,6 +416,9 @@ func TestOneDevice(t *testing.T) {
 		t.Fatalf("then %q, want the next attempt", got)
 	}
 	b.quiet()
+	d.inState("3@x", "waiting")
+	third.end = time.Now().Add(500 * time.Millisecond)
+	d.announce(first, second, third, fourth)
 	if a := d.ended("3@x", "failed", 125); len(a.Attempts) != 0 || !strings.Contains(a.Reason, "r2") {
 		t.Errorf("3@x, whose slot ended while it waited: %s, %+v", a.Reason, a.Attempts)
 	}
@@ -419,9 +428,9 @@ func TestOneDevice(t *testing.T) {
 	}
 	d.ended("1@x", "succeeded", 0)
 	d.inState("2@x", "active")
-	first, second := d.show("1@x"), d.show("2@x")
-	if last := first.Attempts[len(first.Attempts)-1]; second.Attempts[0].Started.Before(last.Ended) {
-		t.Errorf("2@x started at %v, before 1@x was down at %v", second.Attempts[0].Started, last.Ended)
+	one, two := d.show("1@x"), d.show("2@x")
+	if last := one.Attempts[len(one.Attempts)-1]; two.Attempts[0].Started.Before(last.Ended) {
+		t.Errorf("2@x started at %v, before 1@x was down at %v", two.Attempts[0].Started, last.Ended)
 	}
 	for _, id := range []string{"2@x", "4@x"} { // one at a time: bytes go to anybody who reads
 		d.must("cancel", id)
@@ -438,10 +447,13 @@ func TestStuck(t *testing.T) {
 	d.script("deactivate", `echo "deactivate $ACTIVATION_ID $ACTIVATION_ATTEMPT" >`+b.path+"\n[ -e "+d.shared("healed")+" ]\n")
 	d.start()
 	now := time.Now()
-	d.announce(
-		resv{id: "1@x", start: now, end: now.Add(500 * time.Millisecond), devices: "r1"},
-		resv{id: "2@x", start: now, end: now.Add(500 * time.Millisecond), devices: "r2"},
-	)
+	one := resv{id: "1@x", start: now, end: now.Add(time.Hour), devices: "r1"}
+	two := resv{id: "2@x", start: now, end: now.Add(time.Hour), devices: "r2"}
+	d.announce(one, two)
+	d.inState("1@x", "active")
+	d.inState("2@x", "active")
+	one.end, two.end = time.Now(), time.Now()
+	d.announce(one, two)
 	for _, id := range []string{"1@x", "2@x"} {
 		if a := d.inState(id, "stuck"); len(a.Attempts) != 3 {
 			t.Errorf("%s is stuck after %+v, want activate and two of deactivate", id, a.Attempts)

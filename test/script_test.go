@@ -308,8 +308,10 @@ func TestAsOrdinaryUser(t *testing.T) {
 	d.start()
 	d.open(gate, "on")
 	d.ended(id, "failed", 5)
-	id = d.add("--timeout", "500ms", "--grace", "100ms", "--", "sh", "-c", "trap '' TERM; setsid sleep 300 & id -u; while :; do sleep 1; done")
+	id = d.add("--timeout", "500ms", "--grace", "100ms", "--", "sh", "-c", "trap '' TERM; setsid sleep 300 & while :; do sleep 1; done")
 	d.ended(id, "timed_out", 124)
+	id = d.add("--", "id", "-u")
+	d.ended(id, "succeeded", 0)
 	if got := d.must("log", id); os.Getuid() == 0 && got != fmt.Sprint(nobody) {
 		t.Errorf("the job ran as %s, want %d", got, nobody)
 	}

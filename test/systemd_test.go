@@ -301,7 +301,7 @@ func TestSystemdWatchdog(t *testing.T) {
 	t.Parallel()
 	m := bootSystemd(t)
 	dropIn := filepath.Join(m.dir, "units", "watchdog.conf")
-	if err := os.WriteFile(dropIn, []byte("[Service]\nWatchdogSec=1\nTimeoutAbortSec=500ms\nRestartSec=10ms\n"), 0o644); err != nil {
+	if err := os.WriteFile(dropIn, []byte("[Service]\nWatchdogSec=10\nTimeoutAbortSec=500ms\nRestartSec=10ms\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	m.do("mkdir", "/run/systemd/system/activationd.service.d")
@@ -309,14 +309,18 @@ func TestSystemdWatchdog(t *testing.T) {
 	m.do("systemctl", "daemon-reload")
 	m.do("systemctl", "start", "activationd")
 	before := m.state().PID
-	id := m.do("atctl", "add", "--", "sleep", "3")
+	id := m.do("atctl", "add", "--", "sleep", "12")
 	m.do("atctl", "wait", id)
 	if pid := m.state().PID; pid != before {
-		t.Errorf("after three seconds of a watchdog of one it is process %d, was %d", pid, before)
+		t.Errorf("after twelve seconds of a watchdog of ten it is process %d, was %d", pid, before)
 	}
-	job := m.do("atctl", "add", "--", "sh", "-c", "sleep 4; exit 5")
+	job := m.do("atctl", "add", "--", "sh", "-c", "while ! [ -e /run/lab/shared/enough ]; do sleep 0.1; done; exit 5")
+	m.scriptOf(job)
 	m.do("kill", "-STOP", strconv.Itoa(before))
 	m.crashed(before)
+	if err := os.WriteFile(m.shared("enough"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	if o := m.try("atctl", "wait", job); o.status != 5 {
 		t.Errorf("the job that ran meanwhile: %+v, want status 5", o)
 	}

@@ -32,7 +32,7 @@ reservations:
   backoff: {first: 20ms, max: 100ms}
   environment: {MARKS: DIR/shared/marks, WRONG: DIR/shared/wrong, DEVICES: DIR/devices}
 jobs:
-  timeout: 20s
+  timeout: 60s
   grace: 100ms
   backoff: {first: 20ms, max: 100ms}
   environment: {MARKS: DIR/shared/marks, WRONG: DIR/shared/wrong, LOCKS: DIR/locks}
@@ -299,7 +299,11 @@ func (tt *torture) client(i int) {
 			if _, ok := call[control.Activation](tt, c, "cancel", control.CancelIn{ID: id}, 409); ok {
 				p.cancelled = true
 				tt.promise(id, p)
+				break
 			}
+			// Unanswered, it goes on until its timeout or another cancel ends it.
+			_, _ = call[control.Activation](tt, c, "cancel", control.CancelIn{ID: id}, 409)
+			continue
 		case "held":
 			_, _ = call[control.Activation](tt, c, "hold", control.IDIn{ID: id}, 409)
 			tt.idle(time.Duration(random.IntN(30)) * time.Millisecond)

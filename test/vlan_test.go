@@ -349,11 +349,12 @@ func TestSections(t *testing.T) {
 	second.exits(t, 128+15, "")
 	third.exits(t, 0, "")
 
+	const hold = "5s" // in which they can say that they are inside, also on a slow machine
 	// Held too long; also by one who will not hear of it, and by his children.
-	s = d.section(b, "exec sleep 300", "--hold", "200ms")
+	s = d.section(b, "exec sleep 300", "--hold", hold)
 	s.inside(b)
-	s.exits(t, 124, "sh was ended because it held the section for 200ms")
-	s = d.section(b, "trap '' TERM; sleep 300 & echo $! >"+b.path+"; wait; sleep 300", "--hold", "200ms")
+	s.exits(t, 124, "sh was ended because it held the section for "+hold)
+	s = d.section(b, "trap '' TERM; sleep 300 & echo $! >"+b.path+"; wait; sleep 300", "--hold", hold)
 	s.inside(b)
 	child, err := strconv.Atoi(b.next())
 	if err != nil {

@@ -193,7 +193,7 @@ func TestListenerSpeaksTLS(t *testing.T) {
 		}
 	}()
 	read := func(conf *tls.Config) (string, error) {
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		conn, err := (&tls.Dialer{Config: conf}).DialContext(ctx, "tcp", open[1].Addr().String())
 		if err != nil {

@@ -28,7 +28,7 @@ func listenAsSystemd(t *testing.T) (path string, next func() string) {
 	return path, func() string {
 		t.Helper()
 		buf := make([]byte, 4096)
-		if err := conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
 		}
 		n, err := conn.Read(buf)

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"activationd/activation"
 	"activationd/internal/fault"
@@ -68,7 +67,7 @@ func TestReloadBySignal(t *testing.T) {
 		answered: func() { c.Notify.Status("the source answered") }, // in the same socket, so in order
 	}
 	c.engine.SetSources([]activation.Source{{Source: source}})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- together(ctx, c.engine.RunLoads, c.watchRequests, c.watchReloads) }()

@@ -123,7 +123,7 @@ func scriptNotified(ts *testscript.TestScript, neg bool, args []string) {
 	if !ok {
 		ts.Fatalf("no socket for notices")
 	}
-	ts.Check(conn.SetReadDeadline(time.Now().Add(30 * time.Second)))
+	ts.Check(conn.SetReadDeadline(time.Now().Add(patience)))
 	buf := make([]byte, 4096)
 	for {
 		n, err := conn.Read(buf)

@@ -10,13 +10,16 @@ import (
 	"time"
 )
 
+// patience ends what hangs. It is no measure of speed: the machine may be a slow one.
+const patience = 10 * time.Minute
+
 // awaited fails the test if c says nothing.
 func awaited[T any](t *testing.T, what string, c <-chan T) T {
 	t.Helper()
 	select {
 	case v := <-c:
 		return v
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("%s: nothing happens", what)
 		panic("unreachable")
 	}

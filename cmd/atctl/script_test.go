@@ -61,7 +61,7 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 		want, err = strconv.Atoi(args[1])
 		ts.Check(err)
 	}
-	for range 6000 { // 30 s
+	for range 120_000 { // ten minutes: it ends what hangs
 		info, err := os.Stat(ts.MkAbs(args[0]))
 		if err == nil && info.Mode()&os.ModeSocket != 0 {
 			var c net.Conn

@@ -19,7 +19,7 @@ import (
 )
 
 // hang is how long a test waits for what must happen at some time.
-const hang = 30 * time.Second
+const hang = 10 * time.Minute
 
 type echoIn struct {
 	Text string   `arg:"text,required"`

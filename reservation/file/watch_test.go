@@ -51,8 +51,8 @@ func (w *watched) event() {
 	case err := <-w.done:
 		w.done <- nil
 		w.t.Fatalf("Watch() = %v", err)
-	case <-time.After(20 * time.Second):
-		w.t.Fatal("no change was seen in 20 s")
+	case <-time.After(10 * time.Minute):
+		w.t.Fatal("no change was seen")
 	}
 }
 
@@ -325,8 +325,8 @@ func TestWatchOverflow(t *testing.T) {
 	w.Errors <- fsnotify.ErrEventOverflow
 	select {
 	case <-changed:
-	case <-time.After(20 * time.Second):
-		t.Error("an overflow changed nothing in 20 s")
+	case <-time.After(10 * time.Minute):
+		t.Error("an overflow changed nothing")
 	}
 	cancel()
 	if err := <-done; err != nil {

@@ -305,7 +305,7 @@ func times(t *testing.T, s *testServer) {
 }
 
 func faults(t *testing.T, s *testServer) {
-	sleep := map[string]string{"postgres": "pg_sleep(60)::text", "mysql": "SLEEP(60)"}[s.driver]
+	sleep := map[string]string{"postgres": "pg_sleep(600)::text", "mysql": "SLEEP(600)"}[s.driver]
 	tests := []struct {
 		name, query string
 		kind        fault.Kind
@@ -319,13 +319,13 @@ func faults(t *testing.T, s *testServer) {
 		{"missing columns", "SELECT 'a' AS id", fault.Invalid, "column start: is missing: invalid\ncolumn end: is missing: invalid"},
 		{"a query that writes", "DELETE FROM reservations RETURNING resid, from_time, to_time", fault.Unavailable, ""},
 		{"two statements", "SELECT 'a' AS id, " + slot + "; DELETE FROM reservations", "", ""},
-		{"slow", "SELECT 'a' AS id, " + sleep + " AS owner, " + slot, fault.Unavailable, "no answer within 500ms: unavailable"},
+		{"slow", "SELECT 'a' AS id, " + sleep + " AS owner, " + slot, fault.Unavailable, "no answer within 5s: unavailable"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			src := s.source(t, tt.query, "")
 			if tt.name == "slow" {
-				src.conf.Timeout = 500 * time.Millisecond
+				src.conf.Timeout = 5 * time.Second // in which the server is reached
 			}
 			set, err := src.Load(t.Context())
 			if err == nil {

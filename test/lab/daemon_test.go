@@ -56,7 +56,7 @@ lab: {inventory: %[1]s/inventory.yaml}
 reservations:
   activate: [%[2]s/activate]
   deactivate: [%[2]s/deactivate]
-  timeout: 60s
+  timeout: 10m
   backoff: {first: 100ms, max: 500ms}
   environment: {PATH: '%[3]s:/usr/sbin:/usr/bin:/sbin:/bin'}
   %[4]s

@@ -32,7 +32,7 @@ import (
 
 // patience is how long anything that is waited for may take before the test
 // gives up. It is no measure of speed: the machine may be a slow one.
-const patience = 90 * time.Second
+const patience = 10 * time.Minute
 
 // bin is the directory with the programs, and scripts that of the scripts.
 var bin, scripts string
@@ -209,7 +209,7 @@ func (l *lab) write(name, text string) string {
 // vsctl asks a switch, past its sshd.
 func (l *lab) vsctl(sw string, args ...string) string {
 	l.t.Helper()
-	all := append([]string{"--db=unix:" + filepath.Join(l.dir, sw, "db.sock"), "--timeout=30"}, args...)
+	all := append([]string{"--db=unix:" + filepath.Join(l.dir, sw, "db.sock"), "--timeout=600"}, args...)
 	out, err := exec.Command("ovs-vsctl", all...).CombinedOutput()
 	if err != nil {
 		l.t.Fatalf("ovs-vsctl of %s: %v\n%s", sw, err, out)

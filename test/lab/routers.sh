@@ -73,14 +73,14 @@ console_start() {
 	becomes_true test -e "$dir/tty"
 }
 
-# becomes_true COMMAND...: within ten seconds.
+# becomes_true COMMAND...: within some ten minutes, which end what hangs.
 becomes_true() {
 	local try
-	for try in {1..200}; do
+	for try in {1..12000}; do
 		"$@" >/dev/null 2>&1 && return
 		sleep 0.05
 	done
-	echo "not in ten seconds, $try times asked: $*" >&2
+	echo "not true, $try times asked: $*" >&2
 	return 1
 }
 
