@@ -30,18 +30,33 @@ func whole(all []timing) []timing {
 	slices.SortStableFunc(all, func(a, b timing) int {
 		return cmp.Compare(strings.Count(b.name, "/"), strings.Count(a.name, "/"))
 	})
+	ran := map[string]bool{}
+	for _, one := range all {
+		ran[one.name] = true
+	}
 	parts := map[string]float64{}
 	var tops []timing
 	for _, one := range all {
 		one.took = max(one.took, parts[one.name])
-		pkg, test, _ := strings.Cut(one.name, " ")
-		if i := strings.LastIndex(test, "/"); i >= 0 {
-			parts[pkg+" "+test[:i]] += one.took
+		if of := partOf(one.name, ran); of != "" {
+			parts[of] += one.took
 		} else {
 			tops = append(tops, one)
 		}
 	}
 	return tops
+}
+
+// partOf returns the test that a test is a part of, if any. A part's own name may
+// have slashes, too.
+func partOf(name string, ran map[string]bool) string {
+	pkg, test, _ := strings.Cut(name, " ")
+	for i := strings.LastIndex(test, "/"); i >= 0; i = strings.LastIndex(test[:i], "/") {
+		if of := pkg + " " + test[:i]; ran[of] {
+			return of
+		}
+	}
+	return ""
 }
 
 // tellSlowest prints the slowest tests.

@@ -22,7 +22,7 @@ func TestSlowest(t *testing.T) {
 	var got string
 	for _, out := range []string{
 		quick.String() + said("TestOfBefore", 2),
-		said("TestParallel/one/x", 3) + said("TestParallel/one/y", 2) + said("TestParallel/one", 0) + said("TestParallel/two", 4) + said("TestParallel", 0) +
+		said("TestParallel/one/x", 3) + said("TestParallel/one/y", 2) + said("TestParallel/one", 0) + said("TestParallel/with/slashes", 4) + said("TestParallel", 0) +
 			said("TestSerial/one", 3) + said("TestSerial/two", 2) + said("TestSerial", 5.5),
 	} {
 		tl := tally{output: map[string]*strings.Builder{}}
