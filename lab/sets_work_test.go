@@ -66,6 +66,16 @@ func (s *junosSim) show() string {
 	return s.tree.show()
 }
 
+// heard returns what was typed in configuration mode, and how often it was committed,
+// since it was asked last.
+func (s *junosSim) heard() (typed string, commits int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	typed, commits = strings.Join(s.typed, "\n"), s.commits
+	s.typed, s.commits = nil, 0
+	return typed, commits
+}
+
 // do is somebody else's change.
 func (s *junosSim) do(lines ...string) {
 	s.mu.Lock()
@@ -77,7 +87,11 @@ func (s *junosSim) serve(conn net.Conn) {
 	defer func() { _ = conn.Close() }()
 	in := bufio.NewReader(conn)
 	configuring := false
-	prompt := func() string { return "lab@" + s.host + ifElse(configuring, "# ", "> ") }
+	prompt := func() string {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return "lab@" + s.host + ifElse(configuring, "# ", "> ")
+	}
 	fmt.Fprint(conn, "\r\n"+prompt())
 	var line []byte
 	for quoted := false; ; {
@@ -93,10 +107,8 @@ func (s *junosSim) serve(conn net.Conn) {
 		case b == 0x16:
 			quoted = true
 		case b == '\r':
-			s.mu.Lock()
 			said := s.answer(string(line), &configuring)
 			echo = strings.ReplaceAll("\n"+said+ifElse(configuring, "\n[edit]\n", "\n")+prompt(), "\n", "\r\n")
-			s.mu.Unlock()
 			line = line[:0]
 		case b == 0x15:
 			echo, line = strings.Repeat("\b \b", len(line)), line[:0]
@@ -112,6 +124,8 @@ func (s *junosSim) serve(conn net.Conn) {
 }
 
 func (s *junosSim) answer(line string, configuring *bool) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch {
 	case line == "", strings.HasPrefix(line, "set cli "):
 		return ""
@@ -221,8 +235,8 @@ func TestJunosUploadVerifyErase(t *testing.T) {
 	if err := w.Upload(t.Context(), dir, keep); err != nil {
 		t.Fatal(err)
 	}
-	if s.commits != 1 {
-		t.Errorf("the upload was %d commits, want one", s.commits)
+	if _, commits := s.heard(); commits != 1 {
+		t.Errorf("the upload was %d commits, want one", commits)
 	}
 	// ge-0/0/2 was inactive before, so that what it got does nothing; and c is before new.
 	err := verify()
@@ -234,19 +248,15 @@ func TestJunosUploadVerifyErase(t *testing.T) {
 		t.Errorf("verify: %v", err)
 	}
 	s.do("delete firewall family inet filter f term b", "delete protocols bgp group g import q", "unprotect system services", "deactivate system services", "set vlans v vlan-id 7", "protect vlans v")
-	s.mu.Lock()
-	s.typed, s.commits = nil, 0
-	s.mu.Unlock()
+	s.heard()
 	if err := w.Erase(t.Context(), keep); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.show(); got != before {
 		t.Errorf("it is\n%s\nwas\n%s", got, before)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if all := strings.Join(s.typed, "\n"); strings.Contains(all, "fxp0") || strings.Contains(all, "delete system") || s.commits != 1 {
-		t.Errorf("in %d commits it was told\n%s", s.commits, all)
+	if all, commits := s.heard(); strings.Contains(all, "fxp0") || strings.Contains(all, "delete system") || commits != 1 {
+		t.Errorf("in %d commits it was told\n%s", commits, all)
 	}
 }
 
@@ -255,14 +265,17 @@ func TestJunosUploadVerifyErase(t *testing.T) {
 func TestJunosHidesSecrets(t *testing.T) {
 	t.Parallel()
 	s := newJunosSim(t, junosBefore...)
+	s.mu.Lock()
 	s.hidden = true
+	s.mu.Unlock()
 	before := s.show()
 	w, dir, keep := junosBench(t, s)
 	if err := w.Upload(t.Context(), dir, keep); !errors.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "encrypted-password") {
 		t.Errorf("upload: %v", err)
 	}
-	if err := w.Erase(t.Context(), keep); err != nil || s.show() != before || len(s.typed) > 0 {
-		t.Errorf("erase: %v; it was told %q", err, s.typed)
+	err := w.Erase(t.Context(), keep)
+	if all, _ := s.heard(); err != nil || s.show() != before || all != "" {
+		t.Errorf("erase: %v; it was told %q", err, all)
 	}
 }
 
