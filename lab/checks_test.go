@@ -131,6 +131,7 @@ func checkCases() []checkCase {
 			notClean: []wrong{
 				{"in a range", "running", "100-110", "100-120"},
 				{"on a later line", "running", "116,118", "116-118"},
+				{"all", "running", "vlan 90,100-110", "vlan all"},
 				{"without a list", "running", " switchport trunk allowed vlan 90,100-110\n switchport trunk allowed vlan add 116,118,4094\n", ""},
 			},
 		},

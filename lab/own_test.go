@@ -174,6 +174,9 @@ func TestPortForms(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if got := plainPattern("Name: " + anyFormOf(tt.name) + ` \(x\)`); got != "Name: "+tt.name+" (x)" {
+			t.Errorf("%s is shown as %q", tt.name, got)
+		}
 		for _, is := range tt.is {
 			if !re.MatchString(is) {
 				t.Errorf("%s is not %s: %v", tt.name, is, re)

@@ -392,8 +392,18 @@ func only(lines []string) string {
 	return ""
 }
 
-// plainPattern takes the quoting out of a pattern, to be read.
-func plainPattern(expr string) string { return strings.ReplaceAll(expr, `\`, "") }
+var (
+	quoted     = regexp.MustCompile(`\\([^A-Za-z0-9])`)
+	formsOf    = regexp.MustCompile(`\(\?i:(.*?)\) \?`)
+	formsParts = strings.NewReplacer("(?:", "", ")?", "", "[a-z-]*", "")
+)
+
+// plainPattern takes the quoting and the forms of ports' names out of a pattern, to be
+// read.
+func plainPattern(expr string) string {
+	expr = formsOf.ReplaceAllStringFunc(expr, func(f string) string { return formsParts.Replace(formsOf.FindStringSubmatch(f)[1]) })
+	return quoted.ReplaceAllString(expr, "$1")
+}
 
 // JSON of a duration is text.
 type jsonDuration time.Duration
