@@ -76,9 +76,13 @@ var addressed = regexp.MustCompile(`^([0-9.]+|[0-9a-f.]*:[0-9a-f:.]*)(/[0-9]+)?$
 
 var group = regexp.MustCompile(`\$[0-9]`)
 
-// expand puts a match's groups in, quoted where they become part of a pattern.
+// expand puts a match's groups in, quoted where they become part of a pattern. Of no
+// match it makes nothing.
 func expand(texts, match []string, pattern bool) []string {
 	var out []string
+	if match == nil {
+		return nil
+	}
 	for _, t := range texts {
 		out = append(out, group.ReplaceAllStringFunc(t, func(g string) string {
 			n := int(g[1] - '0')

@@ -218,7 +218,7 @@ func join(path, line string) string { return strings.TrimPrefix(path+" / "+line,
 func (d *dialect) missing(lines []string, running string) []string {
 	want := strings.Join(lines, "\n")
 	if d.style == indented {
-		return d.lacks(parseConfig(want, nil), parseConfig(running, d.volatile), "")
+		return d.lacks(parseConfig(want, nil), parseConfig(running, d.volatile))
 	}
 	return d.missingSets(lines, running)
 }

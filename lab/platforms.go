@@ -336,6 +336,11 @@ func (r *reader) shown(n *yaml.Node) (s shown) {
 			s.in = r.pattern(v, "shown: in")
 		case "as":
 			s.as = r.texts(v, "shown: as")
+			for _, as := range s.as {
+				if _, err := wholeLine(group.ReplaceAllString(as, "1")); err != nil {
+					r.fault(v, "shown: as: %v", err)
+				}
+			}
 		default:
 			r.unknown(k, "shown: ", "line, in and as")
 		}
