@@ -329,7 +329,7 @@ func (l *lab) ping(from, to string, expected bool) bool {
 		}
 		return !strings.Contains(string(out), " 0 received")
 	}
-	for range 20 { // ping counts an ARP request without an answer as its one packet
+	for range 300 { // ping counts an ARP request without an answer as its one packet
 		if l.in(from, "ping", "-n", "-q", "-c", "1", "-W", "1", address(to)).Run() == nil {
 			return true
 		}

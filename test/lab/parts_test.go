@@ -59,10 +59,13 @@ func TestConsoles(t *testing.T) {
 	script := "\rconfigure terminal\rinterface eth1\rip address 10.0.0.1/24\rend\rwrite memory\rexit\r\r"
 	l.write("typed", script)
 	l.do(`{ while IFS= read -r -d $'\r' line; do printf '%s\r' "$line"; sleep 0.3; done <"$LAB_DIR/typed"; } | in_mgmt nc -q 1 127.0.0.1 7001`)
+	var saved []byte
+	l.eventually("what was typed is saved", func() (ok bool) {
+		var err error
+		saved, err = os.ReadFile(l.dir + "/r1/zebra.conf")
+		return err == nil && strings.Contains(string(saved), "10.0.0.1/24")
+	})
 	if got := l.routerConfig("r1"); !strings.Contains(got, "interface eth1\n ip address 10.0.0.1/24\n") {
-		t.Errorf("after typing at the console, the router has\n%s\nblank it had\n%s", got, blank)
-	}
-	if got, err := os.ReadFile(l.dir + "/r1/zebra.conf"); err != nil || !strings.Contains(string(got), "10.0.0.1/24") {
-		t.Errorf("saved is\n%s%v", got, err)
+		t.Errorf("after typing at the console, the router has\n%s\nblank it had\n%s\nsaved is\n%s", got, blank, saved)
 	}
 }
