@@ -25,7 +25,7 @@ type everyRule struct {
 	args     []string // of atctl every add; none: it is declared
 	period   time.Duration
 	outcomes string // that its activations may have
-	skips    bool   // some may be skipped
+	skips    bool   // some may be skipped though the daemon runs
 }
 
 // TestRecurrencesSurviveKills kills the daemon again and again while things recur
@@ -149,7 +149,8 @@ func (d *daemon) judgeRecurrence(r *everyRule, marks map[string]int, held time.T
 		delete(marks, key)
 	}
 	for _, s := range v.Skips {
-		if !r.skips {
+		// On a slow machine a restart may take longer than from one to the next.
+		if !r.skips && !strings.HasPrefix(s.Reason, "nothing could run at its time: the daemon was down") {
 			d.t.Errorf("%s: skipped %+v", r.name, s)
 		}
 		n := uint64(0)
