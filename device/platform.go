@@ -74,9 +74,9 @@ type Prompts struct {
 
 // LoginDialog matches what is said at the login.
 type LoginDialog struct {
-	User     string `yaml:"user"`
-	Password string `yaml:"password"`
-	Failed   string `yaml:"failed"`
+	User     string `yaml:"user" json:"user,omitempty"`
+	Password string `yaml:"password" json:"password,omitempty"`
+	Failed   string `yaml:"failed" json:"failed,omitempty"`
 }
 
 // with returns a dialog that knows the questions of both.

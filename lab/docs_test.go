@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"activationd/device"
 )
 
 // TestDocumented holds docs/lab.md and docs/lab.example.yaml to the code: every key that
@@ -56,5 +58,18 @@ func TestDocumented(t *testing.T) {
 	}
 	if names, _ := filepath.Glob("platforms/*.yaml"); len(names) != len(BuiltInPlatforms()) {
 		t.Errorf("there are %v", names)
+	}
+}
+
+// TestQuestionsOfADevice: what the inventory says of a device's questions goes with the plan to who
+// logs in.
+func TestQuestionsOfADevice(t *testing.T) {
+	inv, err := ReadInventory("../docs/lab.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := device.LoginDialog{User: "CPPM_UserName: *", Password: "Passcode: *", Failed: "Sorry.*"}
+	if got := inv.way(inv.Devices["sw2"]).target("sw2").Questions; got != want {
+		t.Errorf("the example's sw2 asks %+v, want %+v", got, want)
 	}
 }

@@ -63,6 +63,8 @@ func TestInventoryFaults(t *testing.T) {
 		{"a pace", "character: 1ms", "character: 1", "i:6: r1: pace: character: must be a time from 0s to 1m0s"},
 		{"a chunk", "chunk: 16", "chunk: -1", "i:6: r1: pace: chunk: must be a number from 0"},
 		{"unknown key of a pace", "chunk: 16", "chunks: 16", "i:6: r1: pace: chunks: unknown key"},
+		{"login", "credentials: c}", "login: {user: '('}}", "i:4: sw1: login: user: "},
+		{"login's keys", "credentials: c}", "login: {name: x}}", "i:4: sw1: login: name"},
 		{"old algorithms", "credentials: c}", "old_algorithms: perhaps}", "i:4: sw1: old_algorithms: must be true or false"},
 		{"a wire", "r1:eth1 -- sw1:p1", "r1:eth1 - sw1:p1", `i:8: wiring: "r1:eth1 - sw1:p1": must be as in`},
 		{"a wire to nowhere", "r1:eth1 -- sw1:p1", "r1:eth1 -- sw3:p1", `i:8: "r1:eth1 -- sw3:p1": there is no device sw3`},

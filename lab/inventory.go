@@ -59,6 +59,8 @@ type Device struct {
 	Credentials   string
 	HostKeys      device.HostKeys
 	OldAlgorithms bool
+	// Login are patterns of what it asks at its login, beside the platform's.
+	Login device.LoginDialog
 	// AllowAccessPath says that a startup-config may change the interface, the user or the
 	// service by which the device is reached.
 	AllowAccessPath bool

@@ -186,6 +186,8 @@ func (r *reader) device(n *yaml.Node, name, dir string) *Device {
 			d.HostKeys = r.hostKey(v, in, dir)
 		case "old_algorithms":
 			d.OldAlgorithms = r.boolean(v, in)
+		case "login":
+			d.Login = r.login(v, in)
 		case "allow":
 			d.AllowAccessPath = r.allow(v, in)
 		case "pace":
@@ -201,7 +203,7 @@ func (r *reader) device(n *yaml.Node, name, dir string) *Device {
 				d.Settings[k.Value] = r.word(v, in+": "+k.Value, checkLine)
 			})
 		default:
-			r.unknown(k, what, "platform, domain, connect, credentials, host_key, old_algorithms, allow, pace, limits and settings")
+			r.unknown(k, what, "platform, domain, connect, credentials, host_key, old_algorithms, login, allow, pace, limits and settings")
 		}
 	})
 	if d.Platform == "" {
@@ -242,6 +244,30 @@ func (r *reader) hostKey(n *yaml.Node, what, dir string) (h device.HostKeys) {
 		h.File = beside(dir, r.word(v, what+": file", checkLine))
 	})
 	return h
+}
+
+// login reads patterns of questions.
+func (r *reader) login(n *yaml.Node, what string) (l device.LoginDialog) {
+	pattern := func(s string) error {
+		if err := checkLine(s); err != nil {
+			return err
+		}
+		return device.LoginDialog{User: s}.Check()
+	}
+	r.mapping(n, what, func(k, v *yaml.Node) {
+		in := what + ": " + k.Value
+		switch k.Value {
+		case "user":
+			l.User = r.word(v, in, pattern)
+		case "password":
+			l.Password = r.word(v, in, pattern)
+		case "failed":
+			l.Failed = r.word(v, in, pattern)
+		default:
+			r.unknown(k, what+": ", "user, password and failed")
+		}
+	})
+	return l
 }
 
 const slowest = time.Minute // a pause that nobody means is longer

@@ -14,23 +14,25 @@ import (
 
 // A Way is how a device is reached. It has no secret in it, so it can be kept.
 type Way struct {
-	Connect       string        `json:"connect"`
-	User          string        `json:"user,omitempty"`
-	Password      Reference     `json:"password,omitzero"`
-	Enable        Reference     `json:"enable,omitzero"`
-	Key           Reference     `json:"key,omitzero"`
-	HostKey       string        `json:"host_key,omitempty"`
-	KnownHosts    string        `json:"known_hosts,omitempty"`
-	OldAlgorithms bool          `json:"old_algorithms,omitempty"`
-	Pace          device.Pace   `json:"pace,omitzero"`
-	Limits        device.Limits `json:"limits,omitzero"`
+	Connect       string    `json:"connect"`
+	User          string    `json:"user,omitempty"`
+	Password      Reference `json:"password,omitzero"`
+	Enable        Reference `json:"enable,omitzero"`
+	Key           Reference `json:"key,omitzero"`
+	HostKey       string    `json:"host_key,omitempty"`
+	KnownHosts    string    `json:"known_hosts,omitempty"`
+	OldAlgorithms bool      `json:"old_algorithms,omitempty"`
+	// Login are patterns of what it asks, beside the platform's.
+	Login  device.LoginDialog `json:"login,omitzero"`
+	Pace   device.Pace        `json:"pace,omitzero"`
+	Limits device.Limits      `json:"limits,omitzero"`
 }
 
 func (inv *Inventory) way(d *Device) Way {
 	c := inv.Credentials[d.Credentials]
 	return Way{
 		Connect: d.Connect, User: c.User, Password: c.Password, Enable: c.Enable, Key: c.Key,
-		HostKey: d.HostKeys.Lines, KnownHosts: d.HostKeys.File, OldAlgorithms: d.OldAlgorithms, Pace: d.Pace, Limits: d.Limits,
+		HostKey: d.HostKeys.Lines, KnownHosts: d.HostKeys.File, OldAlgorithms: d.OldAlgorithms, Login: d.Login, Pace: d.Pace, Limits: d.Limits,
 	}
 }
 
@@ -39,7 +41,7 @@ func (w Way) target(name string) device.Target {
 	return device.Target{
 		Name: name, URL: w.Connect, Login: device.Login{User: w.User},
 		HostKeys:      device.HostKeys{Lines: w.HostKey, File: w.KnownHosts},
-		OldAlgorithms: w.OldAlgorithms, Pace: w.Pace, Limits: w.Limits,
+		OldAlgorithms: w.OldAlgorithms, Questions: w.Login, Pace: w.Pace, Limits: w.Limits,
 	}
 }
 
