@@ -12,7 +12,7 @@ import (
 type Happening struct {
 	Seq    uint64 // rises by one; by more where some were missed, and over a restart
 	Time   time.Time
-	What   string // "state", "attempt.started", "attempt.ended", "load", "rejected", "notice", "pruned"
+	What   string // "state", "attempt.started", "attempt.ended", "load", "rejected", "notice", "pruned", "login.refused"
 	ID     string
 	State  string
 	Reason string

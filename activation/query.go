@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"activationd/internal/fault"
+	"activationd/loginstore"
 	"activationd/store"
 	"activationd/supervisor"
 	"activationd/supervisor/wrapper"
@@ -284,6 +285,7 @@ type Status struct {
 	Sources    []SourceStatus
 	Draining   bool
 	Doubt      string // why the clock is not trusted; empty: it is
+	Logins     int    // that devices have refused, and are not tried again
 }
 
 // A SourceStatus is how a source's last load went.
@@ -322,7 +324,9 @@ func (e *Engine) Status(ctx context.Context) (Status, error) {
 			}
 			s.Sources = append(s.Sources, SourceStatus{Name: name, Live: len(live), Read: l.Read})
 		}
-		return nil
+		closed, err := loginstore.List(tx, (*loginstore.Login).Closed)
+		s.Logins = len(closed)
+		return err
 	})
 	e.loader.mu.Lock()
 	defer e.loader.mu.Unlock()

@@ -241,6 +241,9 @@ func (e *Engine) Do(ctx context.Context, by By, id string, ev Event, why string)
 				}
 				r.Renew, r.Quit = true, false
 			}
+			if err := t.openLogins(by, r); err != nil {
+				return err
+			}
 		}
 		if why == "" {
 			why = fmt.Sprintf("%s by %s", pastTense[ev], by.Name)

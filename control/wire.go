@@ -230,6 +230,7 @@ type StatusOut struct {
 	States     map[string]int `json:"states"`
 	Sources    []SourceStatus `json:"sources"`
 	Draining   bool           `json:"draining,omitempty"`
+	Logins     int            `json:"refused_logins,omitempty"` // that are not tried again
 
 	// ClockTrusted is false while what the clock passed over when it was set waits;
 	// ClockWhy says what is the matter.
@@ -386,4 +387,37 @@ type SectionVisit struct {
 	Who   string    `json:"who"`
 	What  string    `json:"what"` // inside | waiting
 	Since time.Time `json:"since"`
+}
+
+// LoginIn is a step of a login to a device. The secret itself is not told.
+type LoginIn struct {
+	Step       string `arg:"step,required"` // ask | begin | accepted | refused
+	Device     string `arg:"device,required"`
+	User       string `arg:"user"`
+	What       string `arg:"what,required"`   // password | enable password | key
+	Digest     string `arg:"digest,required"` // of the secret: 64 hexadecimal digits
+	Activation string `arg:"activation"`      // for which; none: by hand
+	Said       string `arg:"said"`            // what the device said when it refused
+}
+
+// LoginOut tells whether a login must not be tried.
+type LoginOut struct {
+	Closed string `json:"closed,omitempty"` // why, and what to do
+}
+
+// A Login is one that is not tried again.
+type Login struct {
+	Device string    `json:"device"`
+	User   string    `json:"user,omitempty"`
+	What   string    `json:"what"`
+	State  string    `json:"state"` // refused | trying: it was given, and nobody knows whether it was right
+	Tries  int       `json:"tries"`
+	Since  time.Time `json:"since"`
+	For    string    `json:"for,omitempty"`  // which activation
+	Said   string    `json:"said,omitempty"` // by the device
+}
+
+// DeviceIn names a device.
+type DeviceIn struct {
+	Device string `arg:"device,required"`
 }

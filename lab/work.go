@@ -31,6 +31,12 @@ type Work struct {
 	// Say is told of what is done with a device. It may be nil; it is called by several
 	// goroutines.
 	Say func(device, text string)
+	// Logins tells the daemon of a step of a login to a device. It returns why the login must
+	// not be tried, "" if it may; an error is that nobody could be asked. It may be nil;
+	// it is called by several goroutines.
+	Logins func(context.Context, LoginStep) (closed string, err error)
+
+	logins logins
 }
 
 func (w *Work) say(name, format string, args ...any) {
@@ -80,6 +86,7 @@ func (w *Work) talker(d *DevicePlan, all map[string]*Platform) (*talker, error) 
 	if err != nil {
 		return nil, err
 	}
+	t.Guard = guard{w}
 	say := func(format string, args ...any) { w.say(d.Name, format, args...) }
 	t.Notice = func(n device.Notice) { say("%s", n) }
 	if w.Transcripts == "" {

@@ -38,7 +38,7 @@ var (
 // one.
 const patience = 10 * time.Minute
 
-// bin is the directory with the three programs, made by TestMain.
+// bin is the directory with the programs, made by TestMain.
 var bin string
 
 func TestMain(m *testing.M) {
@@ -73,7 +73,7 @@ func testMain(m *testing.M) (int, error) {
 	return m.Run(), nil
 }
 
-// build puts the three programs into dir. Version, unless empty, is what they
+// build puts the programs into dir. Version, unless empty, is what they
 // call themselves.
 func build(dir, version string) error {
 	args := []string{"build", "-o", dir + "/"}
@@ -83,7 +83,7 @@ func build(dir, version string) error {
 	for _, p := range []struct {
 		name string
 		race bool
-	}{{"activationd", *raceDaemon}, {"atctl", false}, {"atwrap", false}} {
+	}{{"activationd", *raceDaemon}, {"atctl", false}, {"atctl-lab", false}, {"atwrap", false}} {
 		one, env := args, append(os.Environ(), "CGO_ENABLED=0")
 		if p.race {
 			one, env = slices.Concat(args, []string{"-race"}), os.Environ()

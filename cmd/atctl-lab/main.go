@@ -60,6 +60,9 @@ func status(err error) int {
 	if e, ok := errors.AsType[ended](err); ok {
 		return exitSignal + int(e)
 	}
+	if errors.Is(err, fault.Denied) { // of several devices this one needs a person
+		return 5
+	}
 	switch fault.Of(err) {
 	case fault.Invalid:
 		return 2
@@ -67,8 +70,6 @@ func status(err error) int {
 		return 3
 	case fault.Conflict:
 		return 4
-	case fault.Denied:
-		return 5
 	case fault.Unavailable:
 		return 6
 	}

@@ -182,6 +182,7 @@ func (a *app) socketPath() string {
 // the daemon's runtime directory.
 func (a *app) work() *lab.Work {
 	return &lab.Work{
+		Logins:     a.login(),
 		Activation: a.activation, Getenv: os.Getenv, Transcripts: a.config,
 		Locks: filepath.Join(filepath.Dir(a.socketPath()), "devices"),
 		Say:   func(device, text string) { a.say(device, text) },

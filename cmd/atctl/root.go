@@ -70,8 +70,9 @@ func groups() []group {
 			"stop":   newStopCommand,
 		}},
 		{"The laboratory:", map[string]func(*app) *cobra.Command{
-			"lab":  newLabCommand,
-			"vlan": newVLANCommand,
+			"lab":    newLabCommand,
+			"logins": newLoginsCommand,
+			"vlan":   newVLANCommand,
 		}},
 		{"This program:", map[string]func(*app) *cobra.Command{
 			"version": newVersionCommand,

@@ -63,6 +63,10 @@ func runStatus(ctx context.Context, a *app) error {
 	if s.ClockWhy != "" {
 		clock = "not trusted yet: " + s.ClockWhy
 	}
+	logins := ""
+	if s.Logins > 0 {
+		logins = fmt.Sprintf("%d are refused and not tried again; see atctl logins", s.Logins)
+	}
 	var states []string
 	for _, name := range slices.Sorted(maps.Keys(s.States)) {
 		if n := s.States[name]; n > 0 {
@@ -82,6 +86,7 @@ func runStatus(ctx context.Context, a *app) error {
 		[2]string{"next", next},
 		[2]string{"running", strconv.Itoa(s.Running)},
 		[2]string{"activations", strings.Join(states, ", ")},
+		[2]string{"logins", logins},
 	)
 	if err != nil || len(s.Sources) == 0 {
 		return err

@@ -36,11 +36,34 @@ for those that it is to come after.`, "scheduled,held", byID)
 }
 
 func newRetryCommand(a *app) *cobra.Command {
-	return newVerbCommand(a, "retry", "Run again what has failed, or the deactivation of stuck ones",
+	cmd := newVerbCommand(a, "retry", "Run again what has failed, or the deactivation of stuck ones",
 		`Retry tries the deactivation again of a reservation that is stuck because its attempts
 were used up. What is finished and did not succeed is run again, under its id and with
 all the attempts that it had: a job unless its deadline has passed, a reservation
-while its slot lasts.`, "stuck", byID)
+while its slot lasts.
+
+A password or key that a device has refused is not tried again. When an operator says
+retry of an activation that wanted it, it is; so it is with --device, whoever wanted it,
+and then no ID is needed. "atctl logins" lists them.`, "stuck", byID)
+	var devices []string
+	cmd.Flags().StringArrayVar(&devices, "device", nil, "have what `DEVICE` has refused tried again; may be repeated")
+	retry := cmd.RunE
+	cmd.Use = "retry {ID... | --device DEVICE...}"
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(devices) > 0 && len(args) == 0 {
+			return nil
+		}
+		return wants(1, 0, "an ID, see atctl list, or --device")(cmd, args)
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		for _, d := range devices {
+			if err := a.tell(cmd.Context(), "login retry", control.DeviceIn{Device: d}); err != nil {
+				return err
+			}
+		}
+		return retry(cmd, args)
+	}
+	return cmd
 }
 
 func newForgiveCommand(a *app) *cobra.Command {

@@ -77,7 +77,7 @@ func Registry(d Daemon) *control.Registry {
 		control.DeclareStream("events", control.Viewer, "follow what happens", d.events),
 		control.DeclareStream("backup", control.Admin, "a copy of the state, in pieces of base64", d.backup),
 		control.Declare("stop", control.Admin, "stop the daemon; what runs goes on", d.stop),
-	}, slices.Concat(d.vlanOps(), d.everyOps(), d.atOps())...)...)
+	}, slices.Concat(d.vlanOps(), d.loginOps(), d.everyOps(), d.atOps())...)...)
 }
 
 // by is who asks, for the engine: below operator one has only one's own jobs, and
@@ -184,7 +184,17 @@ func (d Daemon) why(ctx context.Context, c control.Caller, in control.IDIn, send
 	if err != nil {
 		return err
 	}
-	for _, l := range explain(&v) {
+	lines := explain(&v)
+	if !v.Hidden {
+		closed, err := d.Engine.Logins(ctx, v.ID)
+		if err != nil {
+			return err
+		}
+		for _, l := range closed {
+			lines = append(lines, control.WhyLine{Time: l.Since, Text: l.String()})
+		}
+	}
+	for _, l := range lines {
 		if err := send(l); err != nil {
 			return err
 		}
@@ -258,7 +268,7 @@ func (d Daemon) status(ctx context.Context, _ control.Caller, _ control.Nothing)
 	}
 	out := control.StatusOut{
 		Started: s.Began, Guard: s.Guard, GuardWhy: s.Why, Generation: s.Generation, Next: s.Next,
-		Running: s.Running, States: make(map[string]int), Draining: s.Draining,
+		Running: s.Running, States: make(map[string]int), Draining: s.Draining, Logins: s.Logins,
 		ClockTrusted: s.Doubt == "", ClockWhy: s.Doubt,
 		Sources: []control.SourceStatus{},
 	}

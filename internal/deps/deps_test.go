@@ -33,6 +33,7 @@ var policy = map[string]string{
 	"store/bolt":         "store internal/fault",
 	"store/storetest":    "store",
 	"vlanstore":          "store internal/fault",
+	"loginstore":         "store internal/fault",
 	"vlanstore/vlantest": "control internal/fault", // it looks from outside
 	"supervisor":         "supervisor/wrapper internal/fault",
 	"supervisor/wrapper": "", // it must outlive every bug and upgrade of the daemon
@@ -46,14 +47,14 @@ var policy = map[string]string{
 	// The core runs in a test without a port or a file: no server, no backend of
 	// the store, no source. It knows the wrapper's specification, which a record
 	// of what shall run is made of.
-	"activation": "schedule supervisor supervisor/wrapper reservation vlanstore store internal/fault",
+	"activation": "schedule supervisor supervisor/wrapper reservation vlanstore loginstore store internal/fault",
 
 	// Wire forms outlive the core's types, and atctl stays small: control knows
 	// neither the core nor a server. Only control/ops knows both sides: it reads
 	// times as schedule does and tells a run's reasons as the wrapper gave them.
 	"control":      "internal/fault",
 	"control/line": "control internal/fault internal/diag",
-	"control/ops":  "control activation schedule supervisor/wrapper vlanstore internal/fault",
+	"control/ops":  "control activation schedule supervisor/wrapper vlanstore loginstore internal/fault",
 
 	// An id of a VLAN is a fact that lab is given: it knows no store.
 	"lab": "device internal/diag internal/fault",
