@@ -158,7 +158,7 @@ devices:
 dialog: linux
 style: commands
 commands:
-  - {line: 'make ([a-z]+)', apply: [touch DIR/shared/$1], undo: [rm -f DIR/shared/$1], show: ls DIR/shared, applied: [$1], clean_not: [$1]}
+  - {line: 'make ([a-z]+)', apply: [touch DIR/shared/$1], undo: [rm -f DIR/shared/$1], show: ls DIR/shared && echo =, applied: [$1, =], clean: [=], clean_not: [$1]}
 `, "DIR", d.dir), 0o644)
 			secret := func(text string) {
 				t.Helper()
