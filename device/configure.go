@@ -69,7 +69,7 @@ func (s *Session) configure(ctx context.Context, lines []string, verified func(n
 		return s.fail(s.modes(ctx, s.dialog.Configure.Leave, privileged))
 	}
 	for _, c := range s.dialog.Configure.Abort {
-		if _, abort := s.command(ctx, c); abort != nil {
+		if _, abort := s.change(ctx, c); abort != nil {
 			return s.fail(fmt.Errorf("%w; and it did not throw away what went before: %v: %w", fault.Unavailable, err, abort))
 		}
 	}
@@ -82,7 +82,7 @@ func (s *Session) configure(ctx context.Context, lines []string, verified func(n
 // modes gives the commands that lead to another mode, and checks that it is that one.
 func (s *Session) modes(ctx context.Context, commands []string, to mode) error {
 	for _, c := range commands {
-		lines, err := s.command(ctx, c)
+		lines, err := s.change(ctx, c)
 		if err != nil {
 			return err
 		}
@@ -98,11 +98,52 @@ func (s *Session) modes(ctx context.Context, commands []string, to mode) error {
 	return s.learnAgain(ctx)
 }
 
+// change gives a command after which the device may be in another mode. There its prompt
+// may name another host: IOS shows at most 20 characters of its name in the configuration
+// mode, and what it is told to as a prompt in the others.
+func (s *Session) change(ctx context.Context, command string) ([]string, error) {
+	s.strange = true
+	defer func() { s.strange = false }()
+	lines, err := s.command(ctx, command)
+	if err != nil || s.dialog.Shell || s.dialog.prompt(s.prompt) != noMode {
+		return lines, err
+	}
+	late, err := s.meet(ctx)
+	return append(lines, late...), err
+}
+
+// meet takes the host that the prompt shows for the one of this mode, when it was proved
+// to be a prompt. It returns what came meanwhile.
+func (s *Session) meet(ctx context.Context) ([]string, error) {
+	if err := s.settle(ctx, stands); err != nil {
+		return nil, err
+	}
+	said := s.term.take()
+	s.prompt = s.term.line()
+	m, host := s.dialog.candidate(s.prompt)
+	if m == noMode {
+		return nil, s.explain(fmt.Errorf("has a prompt that is none: %w", fault.Unavailable))
+	}
+	late, err := s.confirm(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.dialog.learnMode(m, host)
+	s.mode = m
+	return append(said, late...), nil
+}
+
 // learnAgain takes the host that the prompt shows after a change of its name for the
 // right one, when it was proved to be a prompt.
 func (s *Session) learnAgain(ctx context.Context) error {
 	if !s.renamed {
 		return nil
+	}
+	if s.dialog.prompt(s.prompt) == noMode {
+		if err := s.settle(ctx, stands); err != nil { // the name may have a # in it
+			return err
+		}
+		s.prompt = s.term.line()
 	}
 	if _, err := s.confirm(ctx); err != nil {
 		return err

@@ -208,10 +208,15 @@ var names = map[mode]string{userMode: "user", privileged: "privileged", configur
 // learn makes the prompts of this host, and no others, the known ones.
 func (d *dialog) learn(host string) {
 	d.known = map[mode]*regexp.Regexp{}
-	host = strings.Map(func(r rune) rune { return r }, host) // noise on the line is no UTF-8, and no expression
-	for m, expr := range d.prompts {
-		d.known[m] = regexp.MustCompile(`^(?:` + strings.Replace(expr, "{host}", regexp.QuoteMeta(host), 1) + `)$`) // it compiled before
+	for m := range d.prompts {
+		d.learnMode(m, host)
 	}
+}
+
+// learnMode makes a host the known one in the prompt of one mode.
+func (d *dialog) learnMode(m mode, host string) {
+	host = strings.Map(func(r rune) rune { return r }, host)                                                            // noise on the line is no UTF-8, and no expression
+	d.known[m] = regexp.MustCompile(`^(?:` + strings.Replace(d.prompts[m], "{host}", regexp.QuoteMeta(host), 1) + `)$`) // it compiled before
 }
 
 // prompt tells which mode's prompt a line is: of the known host.

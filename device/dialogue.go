@@ -124,6 +124,10 @@ func (s *Session) enter(ctx context.Context) ([]string, error) {
 				return nil, err
 			}
 			pressed++
+		case !ok && s.stranger():
+			said := s.term.take()
+			late, err := s.meet(ctx)
+			return append(said, late...), err
 		case !ok:
 		case s.asked() != "":
 			if err := s.answer(ctx, s.asked()); err != nil {
@@ -153,13 +157,20 @@ func (s *Session) atPrompt() bool {
 		return false
 	}
 	m := s.dialog.prompt(s.term.line())
-	if m == noMode && s.renamed {
+	if m == noMode && (s.renamed || s.strange) {
 		m, _ = s.dialog.candidate(s.term.line())
 	}
 	if m != noMode {
 		s.mode = m
 	}
 	return m != noMode
+}
+
+// stranger tells whether the cursor stands behind what may be the prompt of a part of the
+// configuration mode that names another host than the others.
+func (s *Session) stranger() bool {
+	m, _ := s.dialog.candidate(s.term.line())
+	return s.mode == configure && m == configure && !s.term.drop && !s.dialog.Blind && s.dialog.Keys.Erase != ""
 }
 
 // asked returns what the line that the cursor is on, a pager's or a question, is to be

@@ -9,7 +9,7 @@
 //     device needs, and return is pressed when the device has shown all of it. What was
 //     lost on the way is taken back and typed again, a bounded number of times.
 //   - A prompt is the line on which the cursor stands when nothing more comes, of the
-//     host that was learned at the login, and proved: a word that no device knows is typed
+//     host that was learned for its mode, and proved: a word that no device knows is typed
 //     behind it, seen there, and erased. A # in a banner, a description or a secret is
 //     text. A shell gets a prompt that nothing else says and that tells the exit status.
 //   - Whatever a device does, each call ends: at the limits of its [Limits], or with its

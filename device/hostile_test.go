@@ -54,6 +54,9 @@ type quirks struct {
 	late       string            // after this line the error comes late, behind the prompt
 	noEcho     bool              // doesn't echo
 	says       map[string]string // what it says to a line, which it takes
+	host       string            // its name; core when empty
+	cut        int               // so many characters of the name are shown in the configuration mode; all when 0
+	execPrompt string            // what is shown for the name in the other modes
 	save       []string          // what it says when it is to save, each once, then the usual
 	// respond makes it another platform: it answers a line with what is said and the
 	// next prompt. The first line is empty.
@@ -70,10 +73,13 @@ func startHostile(t *testing.T, q quirks) *hostile {
 	if q.buffer == 0 {
 		q.buffer = 4096
 	}
+	if q.host == "" {
+		q.host = "core"
+	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	h := &hostile{
-		quirks: q, path: path, master: master, slave: slave, host: "core", mode: "",
+		quirks: q, path: path, master: master, slave: slave, host: q.host, mode: "",
 		fifo: make(chan byte, q.buffer), random: rand.New(rand.NewPCG(seed, 1)),
 	}
 	var done sync.WaitGroup
@@ -241,7 +247,7 @@ func (h *hostile) run() {
 		mode = ">"
 	}
 	for {
-		line, ok := h.readLine(h.host+mode, !h.quirks.noEcho)
+		line, ok := h.readLine(h.prompt(mode), !h.quirks.noEcho)
 		if !ok {
 			return
 		}
@@ -260,6 +266,20 @@ func (h *hostile) run() {
 			return
 		}
 	}
+}
+
+func (h *hostile) prompt(mode string) string {
+	switch name := []rune(h.host); {
+	case strings.HasPrefix(mode, "(") && h.quirks.cut > 0:
+		most := h.quirks.cut
+		if mode != "(config)#" { // and less where the mode's name is longer
+			most -= 2
+		}
+		return string(name[:min(len(name), most)]) + mode
+	case !strings.HasPrefix(mode, "(") && h.quirks.execPrompt != "":
+		return h.quirks.execPrompt + mode
+	}
+	return h.host + mode
 }
 
 func (h *hostile) login() bool {
@@ -344,7 +364,7 @@ func (h *hostile) configure(mode, line, refusal string) (string, bool) {
 		h.print(refusal)
 		return mode, true
 	case h.quirks.late != "" && line == h.quirks.late:
-		h.print(h.host + mode + "\a\n" + refusal) // a prompt too early
+		h.print(h.prompt(mode) + "\a\n" + refusal) // a prompt too early
 		return mode, true
 	case h.quirks.lie != "" && strings.Contains(line, h.quirks.lie):
 		return mode, true

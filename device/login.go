@@ -248,7 +248,7 @@ func (s *Session) leaveOldMode(ctx context.Context) error {
 	}
 	s.tr.note("the console is in the configuration mode: leaving it")
 	for _, c := range append(s.dialog.Configure.Abort[:len(s.dialog.Configure.Abort):len(s.dialog.Configure.Abort)], s.dialog.Configure.Leave...) {
-		if _, err := s.command(ctx, c); err != nil {
+		if _, err := s.change(ctx, c); err != nil {
 			return err
 		}
 	}

@@ -18,8 +18,9 @@ type Platform struct {
 	// status. Only Login, Host, Prompts (of before that), More, Save, Keys and Logout
 	// matter then.
 	Shell bool `yaml:"shell"`
-	// Host matches the part of the prompt that is the same in all modes. It is learned
-	// at login; {host} in Prompts stands for it.
+	// Host matches the part of the prompt that names the host. It is learned at login, and
+	// again after a command that leads to another mode, if it differs there; {host} in
+	// Prompts stands for it.
 	Host string `yaml:"host"`
 	// Prompts match the whole line that the cursor is on when a command is awaited.
 	Prompts Prompts `yaml:"prompts"`

@@ -38,6 +38,7 @@ type Session struct {
 	answered int  // bytes of the answer that is being read
 	loggedIn bool // by a dialog on the line, which outlives the connection
 	renamed  bool // the host in the prompt may be another
+	strange  bool // as may the mode, and the host that its prompt names
 	broken   error
 }
 

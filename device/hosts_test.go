@@ -1,0 +1,71 @@
+package device
+
+import (
+	"testing"
+	"time"
+)
+
+// TestHostNames: whatever characters a host's name has, but blanks, it is logged in to,
+// configured, read from, and its name changed, on a console that was left in the middle of
+// its configuration mode, too.
+func TestHostNames(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{
+		"router-1(LAB)", "r[1]", "rack2/u7", "10.0.0.1:7001", "sw#", "sw>", "a#b>c", "größe-λ1", "r1$", "x|y", "^r1", `r\1`, "(null)", "{host}", "r1-",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := startHostile(t, quirks{host: name})
+			useHostile(t, h, "edge"+name)
+		})
+	}
+}
+
+// TestHostsDifferByMode: the prompt may name another host in the configuration mode than
+// elsewhere, as on IOS, which shows 20 characters of a name there, or where another prompt
+// was configured; and in parts of that mode still another.
+func TestHostsDifferByMode(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		quirks quirks
+	}{
+		{"cut to 20", quirks{host: "THIS.IS.A.PARTICULARLY.LONG", cut: 20}},
+		{"cut, and not only letters", quirks{host: "this-is-a-particular(LAB)-#1", cut: 23}},
+		{"a prompt of its own", quirks{host: "Loc-S123987345", execPrompt: "Loc-S123987345-STP-1234"}},
+		{"quite another", quirks{host: "EWM_20555", execPrompt: "ttyp0:rack(7)", cut: 20}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			useHostile(t, startHostile(t, tt.quirks), "and.still.another.one-that.is.long")
+		})
+	}
+}
+
+// useHostile configures a router twice, in a session each; the first is cut inside of the
+// configuration mode.
+func useHostile(t *testing.T, h *hostile, renamed string) {
+	t.Helper()
+	lines := []string{"interface Gi0/1", " description one", "router ospf 1", " network 10.0.0.0 0.255.255.255 area 0"}
+	first := open(within(t, time.Minute), t, h.target(t))
+	if err := first.modes(within(t, time.Minute), first.dialog.Configure.Enter, configure); err != nil {
+		t.Fatalf("the configuration mode: %v", err)
+	}
+	if err := first.line(within(t, time.Minute), lines, 0, lines[0], 0); err != nil {
+		t.Fatalf("a line: %v", err)
+	}
+	first.hangUp()
+	first.Close()
+
+	s := open(within(t, time.Minute), t, h.target(t))
+	for _, lines := range [][]string{lines, append([]string{"hostname " + renamed}, lines...), lines} {
+		if err := s.Configure(within(t, time.Minute), lines); err != nil {
+			t.Fatalf("Configure: %v", err)
+		}
+		if got, err := s.Show(within(t, time.Minute), "show clock"); err != nil || got != "12:00:00.000 UTC Mon Mar 1 1993\n" {
+			t.Errorf("Show = %q, %v", got, err)
+		}
+	}
+	want := append(append(append(append([]string{lines[0]}, lines...), "hostname "+renamed), lines...), lines...)
+	same(t, "running-config", h.config(), trimmed(want))
+}
