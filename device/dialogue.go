@@ -40,7 +40,11 @@ func (s *Session) read(ctx context.Context, quiet time.Duration) (bool, error) {
 		if limit := s.target.Limits.output(); s.answered > limit {
 			return false, tooMuch(limit)
 		}
+		understood := s.term.unknown == ""
 		s.term.feed(data)
+		if understood && s.term.unknown != "" {
+			s.tr.note("the device sends %s for its screen, which is not understood here", s.term.unknown)
+		}
 		return true, nil
 	case <-timer.C:
 		return false, nil
@@ -143,8 +147,11 @@ func (s *Session) enter(ctx context.Context) ([]string, error) {
 	}
 }
 
-// explain adds to an error what the device showed last.
+// explain adds to an error what the device showed last, and what of it is not understood.
 func (s *Session) explain(err error) error {
+	if s.term.unknown != "" {
+		err = fmt.Errorf("%w (it sends %s for its screen, which is not understood here)", err, s.term.unknown)
+	}
 	if shown := s.clean(s.term.shown()); shown != "" {
 		return fmt.Errorf("it showed %q: %w", shown[max(0, len(shown)-400):], err)
 	}

@@ -87,10 +87,20 @@ func FuzzTerminal(f *testing.F) {
 		for _, p := range pieces(data, at) {
 			parts.feed(p)
 		}
-		if !slices.Equal(whole.rows, parts.rows) || whole.line() != parts.line() || whole.col != parts.col {
-			t.Errorf("in pieces: %q %q %d, whole: %q %q %d", parts.rows, parts.line(), parts.col, whole.rows, whole.line(), whole.col)
+		if !slices.Equal(whole.rows, parts.rows) || whole.line() != parts.line() || whole.col() != parts.col() {
+			t.Errorf("in pieces: %q %q %d, whole: %q %q %d", parts.rows, parts.line(), parts.col(), whole.rows, whole.line(), whole.col())
 		}
-		size := len(whole.row)
+		size := 0
+		for _, r := range whole.screen {
+			size += len(r.text)
+			cells := 0
+			for at := 0; at < len(r.text); at += cell(r.text[at:]) {
+				cells++
+			}
+			if cells != r.cells {
+				t.Errorf("%q has %d characters and not %d", r.text, cells, r.cells)
+			}
+		}
 		for _, r := range whole.rows {
 			size += len(r)
 		}

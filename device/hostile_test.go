@@ -57,6 +57,8 @@ type quirks struct {
 	host       string            // its name; core when empty
 	cut        int               // so many characters of the name are shown in the configuration mode; all when 0
 	execPrompt string            // what is shown for the name in the other modes
+	screen     bool              // addresses its screen by rows and columns, for each character
+	asks       string            // what it sends with its prompt besides
 	save       []string          // what it says when it is to save, each once, then the usual
 	// respond makes it another platform: it answers a line with what is said and the
 	// next prompt. The first line is empty.
@@ -177,9 +179,58 @@ func (h *hostile) print(text string) {
 	}
 }
 
-// readLine is its line editor.
+// A lineEditor shows what is typed: a terminal's cheapest way, or by addresses on a
+// screen of 24 rows, of which it writes into the last.
+type lineEditor struct {
+	h      *hostile
+	prompt string
+	screen bool
+}
+
+func (e lineEditor) at(n int) string { return fmt.Sprintf("\x1b[24;%dH", len([]rune(e.prompt))+n+1) }
+
+func (e lineEditor) begin(line []byte) {
+	if !e.screen {
+		e.h.print(e.prompt + string(line))
+		return
+	}
+	e.h.print("\x1b[24;1H\x1b[2K\x1b[24;1H\x1b[?25h\x1b[24;1H\x1b[1;24r\x1b[24;1H\x1b[1;24r\x1b[24;1H\x1b[24;1H\x1b[2K\x1b[24;1H\x1b[?25h" +
+		e.h.quirks.asks + "\x1b[24;1H\x1b[24;1H" + e.prompt + "\x1b[24;1H" + e.at(0) + "\x1b[24;1H\x1b[?25h" + e.at(0))
+	for i, c := range line {
+		e.char(i, c)
+	}
+}
+
+func (e lineEditor) char(i int, c byte) {
+	if e.screen {
+		e.h.print(e.at(i) + string(c) + e.at(i+1))
+	} else {
+		e.h.print(string(c))
+	}
+}
+
+// erase takes back the last characters of n.
+func (e lineEditor) erase(n, count int) {
+	if e.screen {
+		e.h.print(e.at(n-count) + "\x1b[K" + e.at(n-count))
+	} else {
+		e.h.print(strings.Repeat("\b \b", count))
+	}
+}
+
+// end goes to a new line, with a scrolling of the screen that no newline tells.
+func (e lineEditor) end(n int) {
+	if e.screen {
+		e.h.print("\x1b[1;0H\x1b[1M\x1b[24;1H\x1b[1L" + e.at(n) + "\x1b[24;1H\x1b[2K\x1b[24;1H\x1b[?25h\x1b[24;1H\x1b[1;24r\x1b[24;1H")
+	} else {
+		e.h.print("\n")
+	}
+}
+
+// readLine reads what is typed.
 func (h *hostile) readLine(prompt string, echo bool) (string, bool) {
-	h.print(prompt)
+	e := lineEditor{h, prompt, h.quirks.screen}
+	e.begin(nil)
 	var line []byte
 	for {
 		c, ok := h.get()
@@ -188,32 +239,35 @@ func (h *hostile) readLine(prompt string, echo bool) (string, bool) {
 		}
 		switch {
 		case c == '\r':
-			h.print("\n")
+			e.end(len(line))
 			return string(line), true
 		case c == 0x15:
 			if echo {
-				h.print(strings.Repeat("\b \b", len(line)))
+				e.erase(len(line), len(line))
 			}
 			line = nil
 		case c == '\b':
 			if len(line) > 0 {
 				line = line[:len(line)-1]
-				h.print("\b \b")
+				e.erase(len(line)+1, 1)
 			}
 		case c == 0x12 && !h.quirks.noRedraw:
-			h.print("\n" + prompt + string(line))
+			e.end(len(line))
+			e.begin(line)
 		case c == 0x16:
 			if c, ok = h.get(); !ok {
 				return "", false
 			}
 			line = append(line, c)
-			h.print(string(c))
+			e.char(len(line)-1, c)
 		case c == '?':
-			h.print("\n  <cr>\n" + prompt + string(line))
+			e.end(len(line))
+			h.print("  <cr>\n")
+			e.begin(line)
 		case c >= ' ':
 			line = append(line, c)
 			if echo {
-				h.print(string(c))
+				e.char(len(line)-1, c)
 				h.log()
 			}
 		}

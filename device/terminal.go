@@ -2,20 +2,42 @@ package device
 
 import (
 	"bytes"
+	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 )
 
 // A terminal turns what a device sends into the lines that a reader would see:
-// carriage returns, backspaces and escape sequences applied. Its lines have no end,
-// so that nothing wraps; what moves up or clears the screen begins a new line.
+// carriage returns, backspaces and escape sequences applied, as ECMA-48 has them. Its
+// rows have no end, so that nothing wraps. A line has ended when the device goes to the
+// next one, or when it writes into another row of the screen than before; to move the
+// cursor and to move it back is nothing.
 type terminal struct {
-	rows   []string // ended by a newline, since the last take
-	row    []byte   // the one that the cursor is on
-	col    int
+	rows    []string // ended, since the last take
+	drop    bool     // the row that is written shall not be among rows when it ends
+	echo    []byte   // what was printed since the last newline
+	unknown string   // the first escape sequence that is not understood
+
+	screen      []*row
+	cur         *row // that was written last
+	x, y        int  // of the cursor; x counts characters
+	top, bottom int  // of the region that scrolls
+	placed      bool // y is the device's, and not our guess
+	whole       bool // the device has told how many rows there are
+	saved       [2]int
+	last        byte
+
 	escape escapeState
 	params []byte
-	drop   bool // the row shall not be among rows when it ends
-	echo   []byte
+}
+
+// A row is a row of the screen. Its text has no blanks behind it, but written ones.
+type row struct {
+	text  []byte
+	cells int  // characters in text
+	wide  bool // some of them have several bytes
+	told  bool // since it was changed
 }
 
 type escapeState byte
@@ -29,10 +51,19 @@ const (
 	oscEnd
 )
 
-// widest is how far escape sequences may move the cursor.
-const widest = 4096
+// widest is how far escape sequences may move the cursor; tallest is how many rows there
+// can be, and usual how many a device believes in that was told nothing.
+const (
+	widest  = 4096
+	tallest = 512
+	usual   = 24
+)
 
 func (t *terminal) feed(data []byte) {
+	if t.screen == nil {
+		t.resize(usual)
+		t.y = usual - 1 // where the cursor of a terminal is that has scrolled
+	}
 	for _, c := range data {
 		switch t.escape {
 		case text:
@@ -41,9 +72,9 @@ func (t *terminal) feed(data []byte) {
 			t.escapedBy(c)
 		case control:
 			if c >= 0x40 && c <= 0x7e {
-				t.control(c)
 				t.escape = text
-			} else if len(t.params) < 16 {
+				t.control(c)
+			} else if len(t.params) < 32 {
 				t.params = append(t.params, c)
 			}
 		case charset:
@@ -62,18 +93,40 @@ func (t *terminal) feed(data []byte) {
 }
 
 func (t *terminal) escapedBy(c byte) {
+	t.escape = text
 	switch c {
 	case '[':
 		t.escape, t.params = control, t.params[:0]
-	case ']', 'P', '^', '_':
+	case ']', 'P', '^', '_', 'X':
 		t.escape = osc
-	case '(', ')', '*', '+', '#', '%':
+	case '(', ')', '*', '+', '-', '.', '/', '#', '%', ' ':
 		t.escape = charset
-	case 'E':
-		t.escape = text
+	case 'E', 'D':
 		t.newline()
+	case 'M':
+		t.place()
+		if t.y == t.top {
+			t.insert(t.top, 1)
+		} else {
+			t.y = max(0, t.y-1)
+		}
+	case '7':
+		t.saved = [2]int{t.x, t.y}
+	case '8':
+		t.x, t.y = t.saved[0], min(t.saved[1], len(t.screen)-1)
+	case 'c':
+		t.clear()
+		t.x, t.y = 0, 0
+	case '=', '>', '<', 'H', 'N', 'O', '\\', '}', '|', '~', 'n', 'o':
 	default:
-		t.escape = text
+		t.odd("ESC " + strconv.QuoteToASCII(string(rune(c))))
+	}
+}
+
+// odd remembers what is not understood.
+func (t *terminal) odd(sequence string) {
+	if t.unknown == "" {
+		t.unknown = sequence
 	}
 }
 
@@ -81,7 +134,7 @@ func (t *terminal) put(c byte) {
 	switch {
 	case c == 0x1b:
 		t.escape = escaped
-	case c == '\n':
+	case c == '\n', c == '\v', c == '\f':
 		t.newline()
 	case c == '\r':
 		// A line editor that knows the width writes a space and returns, to get the
@@ -89,93 +142,397 @@ func (t *terminal) put(c byte) {
 		if n := len(t.echo); n > 0 && t.echo[n-1] == ' ' {
 			t.echo = t.echo[:n-1]
 		}
-		t.col = 0
+		t.x = 0
 	case c == '\b':
-		t.col = max(0, t.col-1)
+		t.x = max(0, t.x-1)
 	case c == '\t':
 		t.write(' ')
-		for t.col%8 != 0 {
+		for t.x%8 != 0 {
 			t.write(' ')
 		}
 	case c >= 0x20 && c != 0x7f:
 		t.write(c)
 		t.echo = append(t.echo, c)
+		t.last = c
 	case c != 0 && c != 0x07 && c != 0x11 && c != 0x13:
 		// A key that became text, behind a lost one that was quoted: it must not be
 		// invisible in a line that is typed. In an answer it is.
-		t.write(odd)
-		t.echo = append(t.echo, odd)
+		t.write(strangeKey)
+		t.echo = append(t.echo, strangeKey)
 	}
 }
 
-// odd stands for a control character.
-const odd = 0x7f
+// strangeKey stands for a control character.
+const strangeKey = 0x7f
+
+// cell returns how many bytes the first character of b has, as far as they have come.
+func cell(b []byte) int {
+	n, i := 1, 1
+	switch c := b[0]; {
+	case c >= 0xf8:
+	case c >= 0xf0:
+		n = 4
+	case c >= 0xe0:
+		n = 3
+	case c >= 0xc0:
+		n = 2
+	}
+	for i < n && i < len(b) && b[i]&0xc0 == 0x80 {
+		i++
+	}
+	return i
+}
+
+// offset returns where in text the character at x is, or behind its end would be.
+func (r *row) offset(x int) int {
+	switch {
+	case x >= r.cells:
+		return len(r.text) + x - r.cells
+	case !r.wide:
+		return x
+	}
+	at := 0
+	for range x {
+		at += cell(r.text[at:])
+	}
+	return at
+}
+
+// pad makes the row reach up to x.
+func (r *row) pad(x int) {
+	for r.cells < x {
+		r.text = append(r.text, ' ')
+		r.cells++
+	}
+}
+
+// cut takes n characters out of the row, beginning with x.
+func (r *row) cut(x, n int) {
+	if x >= r.cells {
+		return
+	}
+	n = min(n, r.cells-x)
+	r.text = slices.Delete(r.text, r.offset(x), r.offset(x+n))
+	r.cells -= n
+	r.told = false
+}
+
+func (r *row) set(x int, c byte) {
+	r.pad(x)
+	r.told = false
+	if x == r.cells {
+		r.text = append(r.text, c)
+		r.cells++
+	} else if at := r.offset(x); r.wide {
+		r.text = slices.Replace(r.text, at, at+cell(r.text[at:]), c)
+	} else {
+		r.text[at] = c
+	}
+	r.wide = r.wide || c >= 0x80
+}
+
+func (r *row) blank() bool { return len(bytes.TrimSpace(r.text)) == 0 }
 
 func (t *terminal) write(c byte) {
-	for len(t.row) < t.col {
-		t.row = append(t.row, ' ')
+	r := t.touch()
+	if c&0xc0 == 0x80 && t.x > 0 && t.x <= r.cells {
+		// It may belong to the character before.
+		from, to := r.offset(t.x-1), r.offset(t.x)
+		if more := append(slices.Clone(r.text[from:to]), c); cell(more) == len(more) {
+			r.text = slices.Insert(r.text, to, c)
+			return
+		}
 	}
-	if t.col < len(t.row) {
-		t.row[t.col] = c
-	} else {
-		t.row = append(t.row, c)
+	r.set(t.x, c)
+	t.x++
+}
+
+// touch returns the row that the cursor is on, which is to be changed. The one that was
+// changed before, if it is another, has ended.
+func (t *terminal) touch() *row {
+	r := t.screen[t.y]
+	if r != t.cur {
+		t.leave()
+		t.cur = r
 	}
-	t.col++
+	return r
+}
+
+func (t *terminal) leave() {
+	if t.cur != nil && !t.cur.told && !t.cur.blank() {
+		t.tell()
+	}
+}
+
+// tell makes the row that was written last one that has ended.
+func (t *terminal) tell() {
+	if !t.drop {
+		t.rows = append(t.rows, string(bytes.TrimRight(bytes.ReplaceAll(t.cur.text, []byte{strangeKey}, nil), " ")))
+	}
+	t.drop, t.cur.told = false, true
 }
 
 func (t *terminal) newline() {
-	if !t.drop {
-		t.rows = append(t.rows, string(bytes.TrimRight(bytes.ReplaceAll(t.row, []byte{odd}, nil), " ")))
+	if t.touch(); !t.cur.told {
+		t.tell()
 	}
-	t.row, t.col, t.drop = t.row[:0], 0, false
-	t.echo = t.echo[:0]
+	t.echo, t.x = t.echo[:0], 0
+	switch {
+	case t.y == t.bottom:
+		t.remove(t.top, 1)
+	case t.y < len(t.screen)-1:
+		t.y++
+	}
+	t.cur = t.screen[t.y]
 }
 
-func (t *terminal) control(c byte) {
+// remove takes n rows out of the region that scrolls, and insert puts new ones into it.
+func (t *terminal) remove(at, n int) {
+	if at < t.top || at > t.bottom {
+		return
+	}
+	for range min(n, t.bottom-at+1) {
+		r := t.screen[at]
+		copy(t.screen[at:t.bottom], t.screen[at+1:t.bottom+1])
+		t.screen[t.bottom] = t.fresh(r)
+	}
+}
+
+func (t *terminal) insert(at, n int) {
+	if at < t.top || at > t.bottom {
+		return
+	}
+	for range min(n, t.bottom-at+1) {
+		r := t.screen[t.bottom]
+		copy(t.screen[at+1:t.bottom+1], t.screen[at:t.bottom])
+		t.screen[at] = t.fresh(r)
+	}
+}
+
+// fresh returns an empty row, made of one that is no longer on the screen.
+func (t *terminal) fresh(r *row) *row {
+	if r == t.cur {
+		return &row{} // it has not ended
+	}
+	*r = row{text: r.text[:0]}
+	return r
+}
+
+// clear ends the row that was written last, and empties the screen.
+func (t *terminal) clear() {
+	t.leave()
+	t.cur = nil
+	for i := range t.screen {
+		t.screen[i] = &row{}
+	}
+}
+
+// resize makes the screen have so many rows, all of which scroll.
+func (t *terminal) resize(rows int) {
+	for len(t.screen) < rows {
+		t.screen = append(t.screen, &row{})
+	}
+	t.screen = t.screen[:rows]
+	t.top, t.bottom = 0, rows-1
+	t.y = min(t.y, rows-1)
+}
+
+// place is for what goes to a row by its number. Until the first time it is not known
+// which one the cursor is on.
+func (t *terminal) place() {
+	if !t.placed {
+		t.placed = true
+		t.clear()
+	}
+}
+
+// goTo moves to the row of a number, counted from 1.
+func (t *terminal) goTo(number int) {
+	t.place()
+	number = min(max(number, 1), tallest)
+	if number > len(t.screen) {
+		if !t.whole || number == len(t.screen)+1 { // one more may be a row for the status
+			top, bottom, all := t.top, t.bottom, t.bottom == len(t.screen)-1
+			t.resize(number)
+			if t.whole || !all {
+				t.top, t.bottom = top, bottom
+			}
+		}
+		number = min(number, len(t.screen)) // what is beyond the end is its last row
+	}
+	t.y = number - 1
+}
+
+// down moves within the screen, up if n < 0.
+func (t *terminal) down(n int) { t.y = min(max(t.y+n, 0), len(t.screen)-1) }
+
+// parameter returns a number of the escape sequence, or what stands for none.
+func (t *terminal) parameter(i, none int) int {
+	fields := bytes.Split(t.params, []byte{';'})
+	if i >= len(fields) {
+		return none
+	}
 	n := 0
-	for _, d := range t.params {
+	for _, d := range fields[i] {
 		if d < '0' || d > '9' {
 			break
 		}
 		n = min(widest, n*10+int(d-'0'))
 	}
+	if n == 0 {
+		return none
+	}
+	return n
+}
+
+func (t *terminal) control(c byte) {
+	if len(t.params) > 0 && t.params[0] >= '<' && t.params[0] <= '?' || bytes.ContainsAny(t.params, " !\"#$%&'()*+,-./") {
+		if strings.IndexByte("hlmpqrsuJK", c) < 0 { // modes, colours, shapes; and what is protected from erasing
+			t.odd(fmt.Sprintf("ESC [%s%c", t.params, c))
+		}
+		return
+	}
+	n := t.parameter(0, 1)
 	switch c {
-	case 'C':
-		t.col = min(widest, t.col+max(1, n))
-	case 'D':
-		t.col = max(0, t.col-max(1, n))
-	case 'G':
-		t.col = max(0, n-1)
+	case 'A', 'k':
+		t.down(-n)
+	case 'B', 'e':
+		t.down(n)
+	case 'E':
+		t.down(n)
+		t.x = 0
+	case 'F':
+		t.down(-n)
+		t.x = 0
+	case 'C', 'a':
+		t.x = min(widest, t.x+n)
+	case 'D', 'j':
+		t.x = max(0, t.x-n)
+	case 'G', '`':
+		t.x = n - 1
+	case 'H', 'f':
+		t.goTo(n)
+		t.x = t.parameter(1, 1) - 1
+	case 'd':
+		t.goTo(n)
+	case 'I':
+		t.x = min(widest, (t.x/8+n)*8)
+	case 'Z':
+		t.x = max(0, ((t.x+7)/8-n)*8)
+	case 'J':
+		t.eraseScreen(t.parameter(0, 0))
 	case 'K':
-		switch {
-		case n == 0 && t.col < len(t.row):
-			t.row = t.row[:t.col]
-		case n == 1:
-			for i := range min(t.col+1, len(t.row)) {
-				t.row[i] = ' '
-			}
-		case n == 2:
-			t.row = t.row[:0]
+		t.eraseLine(t.parameter(0, 0))
+	case '@':
+		if r := t.touch(); t.x < r.cells {
+			at := r.offset(t.x)
+			r.text = slices.Insert(r.text, at, bytes.Repeat([]byte{' '}, n)...)
+			r.cells, r.told = r.cells+n, false
 		}
 	case 'P':
-		if t.col < len(t.row) {
-			t.row = append(t.row[:t.col], t.row[min(len(t.row), t.col+max(1, n)):]...)
+		t.touch().cut(t.x, n)
+	case 'X':
+		t.eraseCells(t.x, n)
+	case 'L':
+		t.place()
+		t.insert(t.y, n)
+	case 'M':
+		t.place()
+		t.remove(t.y, n)
+	case 'S':
+		t.remove(t.top, n)
+	case 'T':
+		t.insert(t.top, n)
+	case 'b':
+		for range n {
+			t.write(max(t.last, ' '))
 		}
-	case 'H', 'f':
-		t.newline()
-	case 'J':
-		if n >= 2 {
-			t.newline()
-		} else if t.col < len(t.row) {
-			t.row = t.row[:t.col]
+	case 'r':
+		t.scrollRegion()
+	case 's':
+		t.saved = [2]int{t.x, t.y}
+	case 'u':
+		t.x, t.y = t.saved[0], min(t.saved[1], len(t.screen)-1)
+	case 'h', 'l':
+		if bytes.Equal(t.params, []byte("4")) && c == 'h' {
+			t.odd("ESC [4h")
 		}
+	case 'm', 'g', 'q', 't', 'i':
+	default: // among them questions, to which a device may want an answer
+		t.odd(fmt.Sprintf("ESC [%s%c", t.params, c))
+	}
+}
+
+func (t *terminal) scrollRegion() {
+	t.place()
+	top := t.parameter(0, 1)
+	bottom := min(t.parameter(1, len(t.screen)), tallest)
+	if top >= bottom {
+		return
+	}
+	if top == 1 {
+		t.resize(bottom)
+		t.whole = true
+	} else {
+		t.resize(max(bottom, len(t.screen)))
+		t.top, t.bottom = top-1, bottom-1
+	}
+	t.x, t.y = 0, 0
+}
+
+func (t *terminal) eraseLine(what int) {
+	switch r := t.touch(); what {
+	case 0:
+		r.cut(t.x, r.cells)
+	case 1:
+		t.eraseCells(0, t.x+1)
+	default:
+		r.cut(0, r.cells)
+	}
+}
+
+// eraseCells makes characters blank that are there.
+func (t *terminal) eraseCells(from, n int) {
+	r := t.touch()
+	for x := from; x < min(from+n, r.cells); x++ {
+		r.set(x, ' ')
+	}
+}
+
+func (t *terminal) eraseScreen(what int) {
+	from, to := 0, len(t.screen)
+	switch what {
+	case 0:
+		t.eraseLine(0)
+		from = t.y + 1
+	case 1:
+		t.eraseLine(1)
+		to = t.y
+	default:
+		t.clear()
+		return
+	}
+	for i := from; i < to; i++ {
+		t.screen[i] = t.fresh(t.screen[i])
 	}
 }
 
 // line returns the line that the cursor is on. Blanks behind the cursor don't count.
 func (t *terminal) line() string {
-	end := len(bytes.TrimRight(t.row, " "))
-	return string(t.row[:max(end, min(t.col, len(t.row)))])
+	if t.screen == nil {
+		return ""
+	}
+	r := t.screen[t.y]
+	end := len(bytes.TrimRight(r.text, " "))
+	return string(r.text[:max(end, min(r.offset(t.x), len(r.text)))])
+}
+
+// col returns how many bytes of the line are before the cursor.
+func (t *terminal) col() int {
+	if t.screen == nil {
+		return 0
+	}
+	return t.screen[t.y].offset(t.x)
 }
 
 // take returns the ended lines and forgets them.

@@ -125,7 +125,7 @@ func (s *Session) takeBack(ctx context.Context, shown *string, right string, n i
 	}
 	s.tr.note("of the echo of %q something is missing: typing the end again", s.clean(right))
 	s.term.echo = append(s.term.echo[:0], 0) // it can't be right any more
-	return s.until(ctx, wait, func() bool { return s.term.line() == *shown && s.term.col == len(*shown) })
+	return s.until(ctx, wait, func() bool { return s.term.line() == *shown && s.term.col() == len(*shown) })
 }
 
 // echoed tells whether the device shows the last n bytes of typed behind what it had
@@ -134,9 +134,9 @@ func (s *Session) echoed(shown, typed string, n, ended int) bool {
 	line, piece := s.term.line(), typed[len(typed)-n:]
 	same := func(a, b string) bool { return strings.TrimRight(a, " ") == strings.TrimRight(b, " ") }
 	switch {
-	case same(line, shown+piece) && s.term.col == len(shown+piece):
+	case same(line, shown+piece) && s.term.col() == len(shown+piece):
 		return true
-	case same(line, s.prompt+typed) && s.term.col == len(s.prompt+typed):
+	case same(line, s.prompt+typed) && s.term.col() == len(s.prompt+typed):
 		return true // shown again after something else was said
 	case string(s.term.echo) == typed:
 		return true // folded at the edge of a screen

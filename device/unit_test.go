@@ -217,27 +217,107 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestTerminal: a line ends where a reader would see another one begin, and has the
+// characters that he would see. To move the cursor is nothing in itself: neither to the
+// row where it is, as some devices do for each character, nor to another one and back.
 func TestTerminal(t *testing.T) {
+	// As a switch does that addresses its screen.
+	const (
+		prompt = "\x1b[24;1H\x1b[2K\x1b[24;1H\x1b[?25h\x1b[24;1H\x1b[1;24r\x1b[24;1H\x1b[24;1Hsw# \x1b[24;1H\x1b[24;5H\x1b[24;1H\x1b[?25h\x1b[24;5H"
+		show   = "\x1b[24;5Hs\x1b[24;6H\x1b[24;6Hh\x1b[24;7H"
+		enter  = "\x1b[1;0H\x1b[1M\x1b[24;1H\x1b[1L\x1b[24;7H"
+	)
 	for _, tt := range []struct{ in, rows, line string }{
 		{"a\r\nb\r\n", "a|b", ""},
+		{"a\r\n\r\nb\r\n", "a||b", ""},
 		{"r1#", "", "r1#"},
 		{"abc\b\b  \b\b\bxy", "", "xy"},
 		{" --More-- \b\b\b\b\b\b\b\b\b\b          \b\b\b\b\b\b\b\b\b\bnext\n", "next", ""},
 		{"--More--\r        \rnext\n", "next", ""},
 		{"\x1b[?2004hr1# \x1b[Kx\x1b[1mbold\x1b[0m", "", "r1# xbold"},
 		{"\x1b]0;title\x07$ ", "", "$ "},
-		{"old\x1b[H\x1b[Jnew", "old", "new"},
 		{"abcdef\x1b[3D\x1b[Kx", "", "abcx"},
 		{"abcdef\r\x1b[2Px", "", "xdef"},
+		{"abcdef\r\x1b[2@xy", "", "xyabcdef"},
+		{"abcdef\r\x1b[2C\x1b[3X", "", "ab   f"},
+		{"abcdef\x1b[2D\x1b[1K\r12", "", "12   f"},
 		{"abc\x1b[2K\rx", "", "x"},
+		{"ab\x1b[3b", "", "abbbb"},
 		{"a\tb", "", "a       b"},
 		{"\x1b(B\x0fx\x00\x07", "", "\x7fx"},
 		{"x\x0fy\n", "xy", ""},
+		{"a\fb\vc", "a|b", "c"},
+		{"a\x1bEb\x1bDc", "a|b", "c"},
+
+		// Rows.
+		{"old\x1b[H\x1b[Jnew", "old", "new"},
+		{"\x1b[5;1Hone\x1b[5;4H two\x1b[5;1f1", "", "1ne two"},
+		{"\x1b[5;1Hone\x1b[6;1Htwo\x1b[5;4H", "one", "one"},
+		{"\x1b[5;1Hone\x1b[6;1Htwo\x1b[5;4H!", "one|two", "one!"},
+		{"\x1b[5;1Hone\x1b[9;3H\x1b[5;4H more\n", "one more", ""},
+		{"\x1b[5;1Hone\x1b[7d\x1b[5d\x1b[1G1", "", "1ne"},
+		{"\x1b[5;1Hone\x1b[Atwo", "one", "   two"},
+		{"\x1b[5;1Hone\x1b[A\x1b[Btwo", "", "onetwo"},
+		{"\x1b[5;1Hone\x1b[Etwo\x1b[F1", "one|two", "1ne"},
+		{"\x1b[5;1Hone\x1b7\x1b[1;1H\x1b8two", "", "onetwo"},
+		{"\x1b[5;1Hone\x1b[s\x1b[1;1H\x1b[utwo", "", "onetwo"},
+		{"one\r\n> two\x1b[A\r\x1b[Kthree\n", "one|> two|three", "> two"},
+		{"\x1b[24;1Hone\r\ntwo\x1b[24;1H", "one", "two"},
+		{"\x1b[2;5r\x1b[5;1Hone\ntwo\x1b[4;1H\x1b[5;4H!", "one", "two!"},
+		{"\x1b[1;24r\x1b[99;1Hone\x1b[24;4H more", "", "one more"},
+		{"\x1b[1;23r\x1b[24;1Hstatus\x1b[23;1Hline", "status", "line"},
+		{"\x1b[2J\x1b[1;1Hone\n\rtwo\n\r\x1b[2J\x1b[1;1Hthree", "one|two", "three"},
+		{"\x1b[3;1Hone\x1b[1;1H\x1bM\x1b[4;4H!", "", "one!"},
+		{"\x1b[3;1Hone\x1b[2;1H\x1b[2L\x1b[5;4H!", "", "one!"},
+		{"\x1b[3;1Hone\x1b[S\x1b[2;4H!\x1b[2T\x1b[4;5H?", "", "one!?"},
+
+		// A switch that addresses its screen: its prompt, an echo, a command.
+		{prompt, "", "sw# "},
+		{prompt + show, "", "sw# sh"},
+		{prompt + show + enter + prompt, "sw# sh", "sw# "},
+		{prompt + show + "\x1bE\x1b[24;1H\x1b[24;7H" + prompt, "sw# sh", "sw# "},
+		{prompt + show + enter + "\x1b[24;1H\x1b[2K\x1b[24;1Hone\n\rtwo\n\r" + prompt, "sw# sh|one|two", "sw# "},
+		{prompt + show + "\x1b[3;1Hlink 4 is up\x1b[24;7Ho", "sw# sh|link 4 is up", "sw# sho"},
+
+		// Characters of several bytes.
+		{"größe\b\b\bO", "", "grOße"},
+		{"größe\r\x1b[3Cs", "", "gröse"},
+		{"größe\x1b[3G\x1b[P", "", "grße"},
+		{"größe\x1b[4Gλ\x1b[K", "", "gröλ"},
+		{"a\x1b[4Gλ", "", "a  λ"},
+		{"\xff\xfe\b\xc3x", "", "\xff\xc3x"},
 	} {
 		var term terminal
 		term.feed([]byte(tt.in))
-		if got := strings.Join(term.rows, "|"); got != tt.rows || term.line() != tt.line {
-			t.Errorf("%q: rows %q and line %q, want %q and %q", tt.in, got, term.line(), tt.rows, tt.line)
+		if got := strings.Join(term.rows, "|"); got != tt.rows || term.line() != tt.line || term.unknown != "" {
+			t.Errorf("%q: rows %q and line %q, want %q and %q; not understood: %q", tt.in, got, term.line(), tt.rows, tt.line, term.unknown)
+		}
+	}
+}
+
+// TestTerminalDropsTheLine: of the line that was typed, which is no answer, nothing is left,
+// also where the cursor wanders while it ends.
+func TestTerminalDropsTheLine(t *testing.T) {
+	for _, end := range []string{"\r\n", "\x1bE", "\x1b[1;1H\x1b[1M\x1b[24;1H\x1b[1L\x1b[24;1H", "\x1b[3;9H\x1b[24;7H\x1b[?25h\r\n"} {
+		var term terminal
+		term.feed([]byte("\x1b[24;1Hsw# show"))
+		term.drop = true
+		term.feed([]byte(end + "answer\r\nsw# "))
+		if got := term.take(); len(got) != 1 || got[0] != "answer" || term.line() != "sw# " || term.drop {
+			t.Errorf("%q: rows %q and line %q (%t), want answer and the prompt", end, got, term.line(), term.drop)
+		}
+	}
+}
+
+// TestNotUnderstood: what a device sends for its screen and is not understood is said.
+func TestNotUnderstood(t *testing.T) {
+	for in, want := range map[string]string{
+		"\x1b[6n": "ESC [6n", "\x1b[c": "ESC [c", "\x1b[?1;2c": "ESC [?1;2c", "\x1bZ": `ESC "Z"`, "\x1b[4h": "ESC [4h", "a\x1b[3y\x1b[6n": "ESC [3y",
+	} {
+		var term terminal
+		term.feed([]byte(in))
+		if term.unknown != want {
+			t.Errorf("%q: %q is not understood, want %q", in, term.unknown, want)
 		}
 	}
 }
