@@ -53,6 +53,7 @@ func (s *Session) configure(ctx context.Context, lines []string, verified func(n
 		if err := printable(l); err != nil {
 			return fmt.Errorf("%s: line %d %w", s.target.Name, i+1, err)
 		}
+		s.hide(l)
 	}
 	err := s.modes(ctx, s.dialog.Configure.Enter, configure)
 	if err != nil {
@@ -218,7 +219,7 @@ func (s *Session) remarks(said []string, typed string) (remarks []string) {
 		text := strings.TrimSpace(l)
 		switch {
 		case text == "" || is(s.dialog.logs, l) || is(s.dialog.more, l) || is(s.dialog.strip, l):
-		case s.dialog.prompt(l) != noMode || s.ownMark(l) || strings.Contains(s.prompt+typed, text):
+		case strings.HasPrefix(l, strings.TrimRight(s.prompt, " ")) || s.ownMark(l) || strings.Contains(typed, text):
 		case s.dialog.Quiet || is(s.dialog.harmless, l):
 			remarks = append(remarks, text)
 		}

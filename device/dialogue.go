@@ -254,6 +254,7 @@ func (s *Session) command(ctx context.Context, command string) ([]string, error)
 	if err := printable(command); err != nil {
 		return nil, err
 	}
+	s.hide(command)
 	ctx, cancel := s.limit(ctx, command)
 	defer cancel()
 	if s.client != nil {
@@ -300,7 +301,7 @@ func (s *Session) status() int {
 func printable(line string) error {
 	for i := range len(line) {
 		if line[i] < ' ' || line[i] == 0x7f {
-			return fmt.Errorf("has the control character %q in %.80q, which can't be typed: %w", line[i], line, fault.Invalid)
+			return fmt.Errorf("has the control character %q in %.80q, which can't be typed: %w", line[i], MaskSecrets(line), fault.Invalid)
 		}
 	}
 	return nil

@@ -80,6 +80,7 @@ func FuzzComPort(f *testing.F) {
 // grows with what has come and not with what an escape sequence says.
 func FuzzTerminal(f *testing.F) {
 	f.Add([]byte("r1#\r\n\x1b[2Kabc\b\b \x1b[99999999Cx\ty"), []byte{1, 2})
+	f.Add([]byte("000\xbd0000\r00\xf6"), []byte{1})
 	f.Add([]byte("\x1b]0;t\x07\x1b[3P\x1b[J\x1b[H\x1b(B"), []byte{3})
 	f.Fuzz(func(t *testing.T, data, at []byte) {
 		var whole, parts terminal
@@ -155,7 +156,7 @@ func FuzzMasker(f *testing.F) {
 		}
 		got = append(got, m.rest()...)
 		clean := m.clean(string(data))
-		hit := false
+		hit := bytes.ContainsRune(data, 0x1b) // what moves the cursor may stand in a secret
 		for _, s := range m.secrets {
 			hit = hit || bytes.Contains(unfolded(data), []byte(s))
 			if strings.Contains(masked, s) || strings.Contains(s, "*") {
@@ -172,6 +173,39 @@ func FuzzMasker(f *testing.F) {
 		}
 		if rest, cut := bytes.CutSuffix(got, []byte(masked)); !hit && !bytes.Equal(got, data) && (!cut || !bytes.HasPrefix(data, rest)) {
 			t.Errorf("%q became %q, though no secret is in it", data, got)
+		}
+	})
+}
+
+// FuzzSecrets checks that what is masked in lines is in order and inside of them, that a
+// line that comes in pieces shows no more than a whole one, and that nothing is lost of
+// one that has no secret.
+func FuzzSecrets(f *testing.F) {
+	f.Add([]byte("enable secret 5 $1$a$b\nkey \"x\n"), []byte{3, 4})
+	f.Add([]byte("\x1b[24;1Hpassword\x1b[24;9H \x1b[K7 \x1b"), []byte{6, 6, 6, 6})
+	f.Add([]byte("description x\nntp authentication-key 1 md5 \xff 7\n"), []byte{1})
+	f.Fuzz(func(t *testing.T, data, at []byte) {
+		for line := range strings.Lines(string(data)) {
+			last := 0
+			for _, s := range secretsIn(line) {
+				if s.from < last || s.to <= s.from || s.to > len(line) {
+					t.Fatalf("secrets of %q: %v", line, secretsIn(line))
+				}
+				last = s.to
+			}
+			var m lineMasker
+			var got []byte
+			for _, p := range pieces([]byte(line), at) {
+				if len(p) > 0 {
+					got = append(got, m.mask(p)...)
+				}
+			}
+			if !bytes.Contains(got, []byte(masked)) && string(got) != line {
+				t.Errorf("%q became %q", line, got)
+			}
+			if len(got) > len(line)*len(masked) {
+				t.Errorf("%q became %q", line, got)
+			}
 		}
 	})
 }

@@ -1,6 +1,9 @@
 package device
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 const masked = "***"
 
@@ -12,10 +15,15 @@ type masker struct {
 }
 
 // between are the bytes that may stand inside of a secret: a line of the screen was full.
+// So may escape sequences, by which some devices show each character.
 const between = "\r\n\x00"
 
-// slack is how many of them there may be.
-const slack = 16
+// slack is how many of them there may be; moves, how many bytes of escape sequences
+// between two characters.
+const (
+	slack = 16
+	moves = 64
+)
 
 func (m *masker) mask(secrets ...Secret) {
 	for _, s := range secrets {
@@ -25,7 +33,7 @@ func (m *masker) mask(secrets ...Secret) {
 			}
 			return r
 		}, string(s))
-		if bare != "" {
+		if bare != "" && !slices.Contains(m.secrets, bare) {
 			m.secrets = append(m.secrets, bare)
 		}
 	}
@@ -81,16 +89,23 @@ func (m *masker) match(b []byte) (n int, open bool) {
 }
 
 func matchOne(b []byte, secret string) (n int, open bool) {
-	matched, skipped := 0, 0
-	for i, c := range b {
-		switch {
+	matched, skipped, moved := 0, 0, 0
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
 		case c == secret[matched]:
 			matched++
+			moved = 0
 			if matched == len(secret) {
 				return i + 1, false
 			}
 		case matched > 0 && skipped < slack && strings.IndexByte(between, c) >= 0:
 			skipped++
+		case matched > 0 && c == 0x1b:
+			length := escapeLength(b[i:])
+			if moved += length; moved > moves {
+				return 0, false
+			}
+			i += length - 1
 		default:
 			return 0, false
 		}

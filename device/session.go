@@ -333,8 +333,18 @@ func (e *LineError) plain() error { return fmt.Errorf("it refused %q: %s", e.Lin
 
 func (e *LineError) Unwrap() error { return fault.Invalid }
 
-// clean masks the secrets of the login, and of the transcript.
-func (s *Session) clean(text string) string { return s.tr.clean(s.secrets.clean(text)) }
+// clean masks the secrets of the login, of what was sent, of the transcript, and what
+// stands where secrets do.
+func (s *Session) clean(text string) string {
+	return MaskSecrets(s.tr.clean(s.secrets.clean(text)))
+}
+
+// hide has the secrets of a line masked that is to be typed, wherever they come.
+func (s *Session) hide(line string) {
+	secrets := SecretsOf(line)
+	s.secrets.mask(secrets...)
+	s.tr.Mask(secrets...)
+}
 
 // most of what a device said to a refused line is kept.
 const mostSaid = 500

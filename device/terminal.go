@@ -215,6 +215,18 @@ func (r *row) cut(x, n int) {
 	r.text = slices.Delete(r.text, r.offset(x), r.offset(x+n))
 	r.cells -= n
 	r.told = false
+	r.count()
+}
+
+// count counts the characters again, of which a part may have got between others.
+func (r *row) count() {
+	if !r.wide {
+		return
+	}
+	r.cells = 0
+	for at := 0; at < len(r.text); at += cell(r.text[at:]) {
+		r.cells++
+	}
 }
 
 func (r *row) set(x int, c byte) {
@@ -225,6 +237,7 @@ func (r *row) set(x int, c byte) {
 		r.cells++
 	} else if at := r.offset(x); r.wide {
 		r.text = slices.Replace(r.text, at, at+cell(r.text[at:]), c)
+		r.count()
 	} else {
 		r.text[at] = c
 	}
@@ -428,6 +441,7 @@ func (t *terminal) control(c byte) {
 			at := r.offset(t.x)
 			r.text = slices.Insert(r.text, at, bytes.Repeat([]byte{' '}, n)...)
 			r.cells, r.told = r.cells+n, false
+			r.count()
 		}
 	case 'P':
 		t.touch().cut(t.x, n)

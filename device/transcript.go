@@ -8,7 +8,7 @@ import (
 )
 
 // A Transcript keeps every byte that was sent to a device and received from it, with
-// times, and with secrets masked: whole lines of text such as
+// times, and with secrets masked, as [MaskSecrets] does, too: whole lines of text such as
 //
 //	2026-11-21T07:30:00.123456Z > "show clock\r"
 //	2026-11-21T07:30:00.131415Z < "show clock\r\n"
@@ -22,6 +22,7 @@ type Transcript struct {
 	w       io.Writer
 	err     error
 	masks   [2]masker
+	lines   [2]lineMasker
 	held    [2]time.Time // when what a masker holds back had come
 	pending []byte       // of one direction, not yet written
 	from    direction
@@ -110,7 +111,7 @@ func (t *Transcript) keep(d direction, data []byte, now time.Time) {
 
 func (t *Transcript) write() {
 	if len(t.pending) > 0 {
-		t.line(t.since, fmt.Sprintf("%c %q", "><"[t.from], t.pending))
+		t.line(t.since, fmt.Sprintf("%c %q", "><"[t.from], t.lines[t.from].mask(t.pending)))
 		t.pending = t.pending[:0]
 	}
 }
@@ -130,7 +131,7 @@ func (t *Transcript) note(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.write()
-	t.line(time.Now(), "- "+t.masks[sent].clean(fmt.Sprintf(format, args...)))
+	t.line(time.Now(), "- "+MaskSecrets(t.masks[sent].clean(fmt.Sprintf(format, args...))))
 }
 
 // clean masks a text that goes elsewhere.

@@ -208,8 +208,9 @@ func TestRefusals(t *testing.T) {
 		{"juniper_junos", false, []string{"commit complete", "warning: statement has no contents; ignored"}},
 	} {
 		for _, platform := range strings.Fields(tt.platforms) {
+			d := dialogOf(t, platform)
 			for _, line := range tt.lines {
-				if got := len(dialogOf(t, platform).refusals([]string{line})) > 0; got != tt.want {
+				if got := len(d.refusals([]string{line})) > 0; got != tt.want {
 					t.Errorf("%s: %q is an error: %t, want %t", platform, line, got, tt.want)
 				}
 			}

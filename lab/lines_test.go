@@ -55,28 +55,6 @@ func TestAddressesAsShown(t *testing.T) {
 	}
 }
 
-func TestSecretsOf(t *testing.T) {
-	for line, want := range map[string]string{
-		" enable password Zorro9":                      "Zorro9",
-		"ip ospf message-digest-key 1 md5 Batman7":     "Batman7",
-		"username ada privilege 15 secret 5 $1$abcd":   "$1$abcd",
-		"neighbor 10.0.0.1 password hunter2":           "hunter2",
-		"snmp-server community S3cret":                 "S3cret",
-		`set system root-authentication secret "abcd"`: "abcd",
-		"key chain K":             "",
-		"description the keys":    "",
-		" ip address 10.0.0.1/24": "",
-	} {
-		got := ""
-		for _, s := range secretsOf([]string{line}) {
-			got += string(s)
-		}
-		if got != want {
-			t.Errorf("%q: %q, want %q", line, got, want)
-		}
-	}
-}
-
 // TestUndoing: the time for undoing follows from the pace, as that for applying does.
 func TestUndoing(t *testing.T) {
 	p := &Plan{Devices: []DevicePlan{

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -41,7 +40,7 @@ type Work struct {
 
 func (w *Work) say(name, format string, args ...any) {
 	if w.Say != nil {
-		w.Say(name, fmt.Sprintf(format, args...))
+		w.Say(name, device.MaskSecrets(fmt.Sprintf(format, args...)))
 	}
 }
 
@@ -97,7 +96,7 @@ func (w *Work) talker(d *DevicePlan, all map[string]*Platform) (*talker, error) 
 		return nil, fmt.Errorf("%s: %w: %w", d.Name, err, fault.Unavailable)
 	}
 	tr := device.NewTranscript(f)
-	tr.Mask(secretsOf(d.Apply)...)
+	tr.Mask(device.SecretsOf(d.Apply...)...)
 	return &talker{t, tr, func() error { return errors.Join(tr.Err(), f.Close()) }, say}, nil
 }
 
@@ -147,21 +146,6 @@ func failures(ctx context.Context, s *device.Session, checks []Check) ([]string,
 		}
 	}
 	return failed, said, nil
-}
-
-// secretive matches lines that say a secret, as their last word: passwords, keys and
-// communities, in clear or as a hash.
-var secretive = regexp.MustCompile(`(?i)(^|[ -])(password|secret|passphrase|key-string|pre-shared-key|authentication-key|message-digest-key|md5|sha|sha512|community|ascii-text)\b.* "?([^ "]+)"?;?$`)
-
-// secretsOf lists the secrets of a configuration, for the transcript to mask. Short
-// words are none: they would mask what is none, too.
-func secretsOf(lines []string) (secrets []device.Secret) {
-	for _, l := range lines {
-		if m := secretive.FindStringSubmatch(strings.TrimSpace(l)); len(m) == 4 && len(m[3]) >= 4 {
-			secrets = append(secrets, device.Secret(m[3]))
-		}
-	}
-	return secrets
 }
 
 // lines gives lines, and goes on after those that are refused: what is to be undone

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"activationd/device"
 	"activationd/internal/fault"
 )
 
@@ -29,7 +30,8 @@ func main() {
 	}()
 	err := newRootCommand().ExecuteContext(ctx)
 	if err != nil && err.Error() != "" {
-		lines := strings.Split(strings.TrimRight(fault.Text(err), "\n"), "\n")
+		// Lines of configurations are in it, and with them their secrets.
+		lines := strings.Split(strings.TrimRight(device.MaskSecrets(fault.Text(err)), "\n"), "\n")
 		fmt.Fprintln(os.Stderr, "atctl: "+strings.Join(lines, "\natctl: "))
 	}
 	os.Exit(status(err))

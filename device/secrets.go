@@ -1,0 +1,230 @@
+package device
+
+import (
+	"bytes"
+	"cmp"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Secrets are found by where they stand, whoever says the line: what is sent, its echo,
+// a configuration that is shown, a refusal. What cannot be told from a secret is one.
+const (
+	// word is a secret: in quotes, also as it is in a line that was quoted itself, or not.
+	word = `(\\"[^"]*"?|"(?:[^"\\]|\\.)*"?|[^\s"]+)`
+	// kinds may stand before it.
+	kinds = `(?:(?:\d{1,3}|level +\d+|encryption-type +\d+|encrypted|unencrypted|hashed|hash|clear|cleartext|clear-text|plain|plaintext|plain-text|` +
+		`ascii|ascii-text|hex|hexadecimal|string|text|value|md5|sha\d*|sha-\d+|hmac-\S+|cmac-\S+|aes-\d+-cmac|scrypt|pbkdf2|` +
+		`cipher|irreversible-cipher|simple|local|remote|fallback) +)*`
+)
+
+// A place is where a secret may stand.
+type place struct {
+	needs []string // parts of words, of which a line has one, or has no such place
+	where *regexp.Regexp
+}
+
+// secretPlaces are the places of secrets. Each expression has one group, around the
+// secret.
+var secretPlaces = []place{
+	// NAME password 7 X, key-string X, message-digest-key 1 md5 X, ntp authentication-key 1 md5 X, secret "X"
+	newPlace("pass|secret|psk|key|ascii-text", `(?:password|passwd|passphrase|pass-phrase|secret|psk|key-string|pre-?shared-key|`+
+		`authentication-key|message-digest-key|server-key|shared-key|privacy-key|set-key|ascii-text|plain-text-password-value) +`+kinds+word),
+	newPlace("authentication-key", `authentication-key +\d+ .*?value +`+word),
+	// password=X, token: X, --api-key=X
+	newPlace("pass|secret|psk|token|api", `(?:password|passwd|passphrase|secret|psk|token|api[_-]?key)["']?[=:] *`+word),
+	newPlace("auth=", `auth=(?:key|token[\w-]*),`+word),
+	// Keys, where the line says of what.
+	newPlace("tac|rad", `(?:tacacs|radius|tacplus|radsec)[\w-]*\b.*? key +`+kinds+word),
+	newPlace("key ", `(?:^|["/]) *(?:no +)?(?:pac +)?key +[05-9] +`+word),
+	newPlace("key ", `(?:^|["/]) *(?:no +)?(?:pac +)?key +([^\s"]*[^\s"\d][^\s"]*)`),
+	newPlace("key ", `(?:^|["/]) *(?:no +)?key +[[:xdigit:]]{2,} +[0-9] +`+word), // of MACsec: its name, its kind, the key
+	newPlace("key ", `(?:^|["/]) *server(?:-private)?\b.*? key +`+kinds+word),
+	newPlace("key ", `(?:isakmp|authentication) +key +`+kinds+word),
+	newPlace("key ", `pre-?shared-key\b.*? key +`+kinds+word),
+	newPlace("config-key", `config-key +(?:password-encrypt +|newpass +|ascii +)`+word),
+	newPlace("md5", `md5 +\d+ +key +`+word),
+	newPlace("cipher", `cipher +`+kinds+`([[:xdigit:]]{8,})`),
+	newPlace("authenticator", `authenticator +`+kinds+`([[:xdigit:]]{8,})`),
+	newPlace("spi |esp ", `(?:spi|esp) +\S.*? ([[:xdigit:]]{16,})`),
+	newPlace("spi |esp ", `(?:spi|esp) +\S.*? [[:xdigit:]]{16,} .*? ([[:xdigit:]]{16,})`),
+	// What virtual addresses are guarded with, in clear.
+	newPlace("standby|vrrp|glbp", `(?:standby|vrrp|glbp|vrrp-group)\b.*? authentication +(?:text +)?`+word),
+	newPlace("nhrp", `nhrp +authentication +`+word),
+	newPlace("authentication", `authentication +(?:mode +hmac-sha-256|string) +`+kinds+word),
+	// SNMP.
+	newPlace("snmp", `snmp(?:-server|-agent)? +community +(?:(?:read|write) +)?`+kinds+word),
+	newPlace("community", `^ *community +`+word+` *(?:\{|authorization\b|clients\b|$)`),
+	newPlace("snmp", `snmp-server +host +\S+ +(?:(?:traps?|informs?|vrf +\S+|use-vrf +\S+|version +(?:1|2c|3 +(?:auth|noauth|priv))) +)*`+word),
+	newPlace("auth ", `\bauth +(?:md5|sha[\w-]*) +`+kinds+word),
+	newPlace("snmp", `snmp-server +user\b.* priv +(?:(?:des\d*|3des|aes[\w-]*|128|192|256) +)*`+word),
+	// What is a secret by its form, or said to be one.
+	newPlace("$", `(\$(?:1|2[aby]|5|6|7|8|9|14|y|sha512)\$[^\s"\\]+)`),
+	newPlace("://", `://[^/\s:@"]*:([^@\s/"]+)@`),
+	newPlace("://", `://[^/\s:@"]*:([^@\s/"]*[^\d@\s/"][^@\s/"]*)$`), // the rest may be to come
+	newPlace(" -u ", ` -u +[^\s:"]+:`+word),
+	newPlace("secret-data", word+`;? *## SECRET-DATA`),
+}
+
+func newPlace(needs, where string) place {
+	return place{strings.Split(needs, "|"), regexp.MustCompile(`(?i)` + where)}
+}
+
+// noSecrets are words that stand in such places and are none.
+var noSecrets = regexp.MustCompile(`(?i)^["']?(?:` +
+	`(?:minimum|maximum)-\S*|format|change-type|required|encryption|option|rollover|expire\S*|policy|length|lengths|prompt|history|lifetime|type|` +
+	`address|hostname|ipv6|chain|chains|generate|zeroize|pubkey-chain|key-chain|keychain|config-key|set-key|import|export|` +
+	`md5|ietf-md5|text|sha\d*|message-digest|rsa-sig|rsa-encr|pre-share|` +
+	`read|write|notify|access|context|match|udp-port|traps|informs|version|<\*>|` +
+	`\d+:\d+|` + // a community of BGP
+	`is|was|are|for|must|will|and|or|of|to|the|not|in|on|has|with|by|set|may|can|\*\*\*|\{|\}|;)[,.;:]?["']?$`)
+
+// A span is a part of a text.
+type span struct{ from, to int }
+
+// secretsIn returns where in a line there are secrets, in order and apart.
+func secretsIn(line string) []span {
+	lower := strings.ToLower(line)
+	// What describes has no secrets; what it talks of are no places of them.
+	end := len(line)
+	for _, word := range []string{"description ", "remark "} {
+		if at := strings.Index(lower, word); at == 0 || at > 0 && (line[at-1] == ' ' || line[at-1] == '"') {
+			end = min(end, at)
+		}
+	}
+	var found []span
+	for _, p := range secretPlaces {
+		if !slices.ContainsFunc(p.needs, func(part string) bool { return strings.Contains(lower, part) }) {
+			continue
+		}
+		for from := 0; from < end; {
+			m := p.where.FindStringSubmatchIndex(line[from:end])
+			if m == nil {
+				break
+			}
+			s := span{from + m[2], from + m[3]}
+			if !noSecrets.MatchString(line[s.from:s.to]) {
+				found = append(found, s)
+			}
+			if m[2] == 0 {
+				m[2] = m[3]
+			}
+			from += m[2] // the next one may begin with what was taken for a secret
+		}
+	}
+	slices.SortFunc(found, func(a, b span) int { return cmp.Compare(a.from, b.from) })
+	var apart []span
+	for _, s := range found {
+		if n := len(apart); n > 0 && s.from <= apart[n-1].to {
+			apart[n-1].to = max(apart[n-1].to, s.to)
+		} else {
+			apart = append(apart, s)
+		}
+	}
+	return apart
+}
+
+// MaskSecrets returns a text with *** for what stands where configurations have secrets:
+// passwords, keys, communities, in clear or not.
+func MaskSecrets(text string) string {
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		for len(line) > longestLine { // no configuration's
+			out.WriteString(MaskSecrets(line[:longestLine]))
+			line = line[longestLine:]
+		}
+		at := 0
+		for _, s := range secretsIn(line) {
+			out.WriteString(line[at:s.from] + masked)
+			at = s.to
+		}
+		out.WriteString(line[at:])
+	}
+	return out.String()
+}
+
+// SecretsOf returns the secrets of lines, without quotes, for [Transcript.Mask] to find them
+// elsewhere. Short ones are left out: they would mask what is none, too.
+func SecretsOf(lines ...string) (secrets []Secret) {
+	for _, line := range lines {
+		for _, s := range secretsIn(line) {
+			for _, w := range strings.Fields(strings.Trim(strings.TrimRight(line[s.from:s.to], ";"), `"\`)) {
+				if len(w) >= 4 {
+					secrets = append(secrets, Secret(w))
+				}
+			}
+		}
+	}
+	return secrets
+}
+
+// A lineMasker masks the secrets of lines that come in pieces.
+type lineMasker struct{ line []byte } // what has come of one
+
+// longestLine is how much of a line is kept.
+const longestLine = 2048
+
+// mask returns what can be shown of the next piece, which has no line's end but at its
+// own.
+func (m *lineMasker) mask(piece []byte) []byte {
+	shown := len(m.line)
+	m.line = append(m.line, piece...)
+	plain, at := plainText(m.line)
+	var out []byte
+	for _, s := range secretsIn(plain) {
+		from, to := at[s.from], at[s.to-1]+1
+		if to <= shown {
+			continue
+		}
+		if from > shown {
+			out = append(out, m.line[shown:from]...)
+		}
+		out = append(out, masked...)
+		shown = to
+	}
+	out = append(out, m.line[shown:]...)
+	if n := len(m.line); piece[len(piece)-1] == '\n' || n > longestLine {
+		m.line = m.line[:0]
+	}
+	return out
+}
+
+// plainText returns a line with blanks for control characters and without escape
+// sequences, and where each of its bytes stands.
+func plainText(line []byte) (string, []int) {
+	if bytes.IndexFunc(line, func(r rune) bool { return r < ' ' }) < 0 {
+		at := make([]int, len(line))
+		for i := range at {
+			at[i] = i
+		}
+		return string(line), at
+	}
+	var plain []byte
+	var at []int
+	for i := 0; i < len(line); i++ {
+		if n := escapeLength(line[i:]); n > 0 {
+			i += n - 1
+			continue
+		}
+		plain, at = append(plain, max(line[i], ' ')), append(at, i)
+	}
+	return string(plain), at
+}
+
+// escapeLength returns how long the escape sequence is that b begins with, or would be if
+// it is not whole; 0 if it begins with none.
+func escapeLength(b []byte) int {
+	if b[0] != 0x1b {
+		return 0
+	}
+	if len(b) == 1 || b[1] != '[' {
+		return 2
+	}
+	for i, c := range b[2:] {
+		if c >= 0x40 && c <= 0x7e {
+			return i + 3
+		}
+	}
+	return len(b) + 1
+}
