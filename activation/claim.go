@@ -144,15 +144,23 @@ func (t *turn) claim(r *Record, phase string) error {
 	return nil
 }
 
-// open notes a new attempt. Of many only the newest are kept.
+// open notes a new attempt. Of many only the newest are kept, and of those in a row
+// that could not be started only the last: they are no attempts, and take no room.
 func (t *turn) open(r *Record, a Attempt) error {
-	if len(r.Attempts) >= keepAttempts {
-		old := r.Attempts[0]
+	drop, n := -1, len(r.Attempts)
+	if n >= keepAttempts {
+		drop = 0
+	}
+	if n > 0 && r.Attempts[n-1].Result.Reason == wrapper.NotStarted {
+		drop = n - 1
+	}
+	if drop >= 0 {
+		old := r.Attempts[drop]
 		if err := t.discard(supervisor.Key{ID: r.ID, Phase: old.Phase, N: old.N}); err != nil {
 			return err
 		}
 		t.swept = true
-		r.Attempts = r.Attempts[1:]
+		r.Attempts = slices.Delete(r.Attempts, drop, drop+1)
 	}
 	r.Attempts = append(r.Attempts, a)
 	return nil
@@ -188,7 +196,7 @@ func (e *Engine) start(starts []start) (failed []supervisor.Exit) {
 		if about := starts[i].mail; about != "" {
 			var err error
 			if spec.Stdin, err = letter(e.parts.Runs, spec.Stdin, about); err != nil {
-				errs[i] = fmt.Errorf("output of %s: %w: %w", about, err, fault.Invalid)
+				errs[i] = fmt.Errorf("output of %s: %w", about, err)
 				return
 			}
 		}

@@ -32,10 +32,10 @@ func (t *turn) ended(x supervisor.Exit) error {
 	if a.Result.Reason == wrapper.TimedOut && r.tooLate(t.moment) {
 		a.Result.Text = "its deadline has come"
 	}
+	ev := t.verdict(r, a)
 	said := Describe(a)
 	t.news = append(t.news, Happening{Time: t.now, What: "attempt.ended", ID: r.ID, State: string(r.State), Reason: said,
 		Phase: a.Phase, N: a.N, Failed: a.Result.Exit != 0 && a.Result.Reason != wrapper.Disarmed})
-	ev := t.verdict(r, a)
 	r.Stopped = false
 	if err := t.apply(r, ev, said); err != nil {
 		return err
@@ -61,10 +61,22 @@ func (t *turn) ended(x supervisor.Exit) error {
 	return t.put(old, r)
 }
 
-// minVoidPause is the least pause before it is tried again to start what could
-// not be started twice in a row, whatever the settings say: nothing else bounds
-// how often that is tried.
-const minVoidPause = time.Second
+// An attempt that is void is followed by so many more that may be, the second of them
+// and those after it with a pause of at least minVoidPause, whatever the settings say.
+// Then it counts as lost: a script that removes what would tell of it is not started
+// again and again.
+const (
+	maxVoids     = 3
+	minVoidPause = time.Second
+)
+
+// maxStartPause bounds the pause before it is tried again to start what could not be
+// started. It is a second at first, and doubles.
+const maxStartPause = time.Minute
+
+func startPause(n int) time.Duration {
+	return Defaults{BackoffFirst: time.Second, BackoffMax: maxStartPause}.backoff(n)
+}
 
 // verdict says what the end of an attempt means for its activation, and counts it.
 func (t *turn) verdict(r *Record, a *Attempt) Event {
@@ -80,17 +92,27 @@ func (t *turn) verdict(r *Record, a *Attempt) Event {
 		if a.First {
 			r.Dirty = false // as before the claim
 		}
-		if res.Reason == wrapper.NotStarted { // at once again, but not again and again
-			if r.Voids++; r.Voids > 1 {
-				r.RetryAt = t.now.Add(max(minVoidPause, d.backoff(r.Voids-1)))
-			}
+		if res.Reason == wrapper.NotStarted {
+			r.NoStarts++
+			r.RetryAt = t.now.Add(startPause(r.NoStarts))
+		}
+		return Void
+	case res.Reason == wrapper.Void && r.Voids < maxVoids:
+		// Dirty stays: that nothing shows a start is no proof that there was none.
+		if r.Voids++; r.Voids > 1 { // at once again, but not again and again
+			r.RetryAt = t.now.Add(max(minVoidPause, d.backoff(r.Voids-1)))
 		}
 		return Void
 	case a.Phase == Activate && r.Stopped && r.Ending == "" && res.Reason == wrapper.Stopped:
 		return Void // held at the last moment, and perhaps released since: that was no try
 	}
+	if res.Reason == wrapper.Void {
+		a.Result.Reason = wrapper.Lost
+		a.Result.Text += fmt.Sprintf("; so did the %d before it: does the script remove its run's directory, or end its wrapper?", maxVoids)
+		res = a.Result
+	}
 	r.Tries++
-	r.Voids = 0
+	r.Voids, r.NoStarts = 0, 0
 	if a.Phase == Deactivate {
 		if r.Tries > t.set.retries(r, Deactivate) {
 			return Spent
@@ -145,6 +167,8 @@ func Describe(a *Attempt) string {
 		what += "was lost: its wrapper is gone"
 	case wrapper.NotStarted:
 		what += "did not start"
+	case wrapper.Void:
+		what += "left nothing that shows a start"
 	case wrapper.Disarmed:
 		what += "was disarmed before its instant"
 	default:

@@ -1,6 +1,7 @@
 package activation
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"activationd/internal/fault"
 	"activationd/supervisor"
 	"activationd/supervisor/wrapper"
 )
@@ -47,7 +49,11 @@ func (t *turn) mail(r *Record, a *Attempt) error {
 
 // mailed tells whether the output of a run is to be mailed.
 func (t *turn) mailed(r *Record, a *Attempt, run supervisor.Key) bool {
-	if a.Result.Reason == wrapper.NotStarted || a.Result.Reason == wrapper.Disarmed || r.AtJob.Mail == MailNever {
+	switch a.Result.Reason {
+	case wrapper.NotStarted, wrapper.Void, wrapper.Disarmed:
+		return false
+	}
+	if r.AtJob.Mail == MailNever {
 		return false
 	}
 	if r.AtJob.Mail != MailAlways {
@@ -72,9 +78,12 @@ func logFile(runs Runs, run supervisor.Key) string {
 func letter(runs Runs, head []byte, about string) ([]byte, error) {
 	run, ok := parseRun(about)
 	if !ok {
-		return nil, fmt.Errorf("%q is not the name of a run", about)
+		return nil, fmt.Errorf("%q is not the name of a run: %w", about, fault.Invalid)
 	}
 	f, err := os.Open(logFile(runs, run))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %w", err, fault.Invalid)
+	}
 	if err != nil {
 		return nil, err
 	}

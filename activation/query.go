@@ -220,7 +220,7 @@ func (e *Engine) LogFile(ctx context.Context, by By, id, phase string, n int) (p
 		return "", err
 	}
 	for _, a := range slices.Backward(v.Attempts) {
-		if a.Result.Reason == wrapper.NotStarted {
+		if a.Result.Reason == wrapper.NotStarted || a.Result.Reason == wrapper.Void {
 			continue // what is there under its name may be another's, from before a backup was restored
 		}
 		if (phase == "" || phase == a.Phase) && (n == 0 || n == a.N) {

@@ -46,7 +46,7 @@ const (
 	OK        Event = "ok"      // the attempt succeeded
 	Again     Event = "again"   // the attempt failed, and tries are left
 	Spent     Event = "spent"   // the attempt failed, and no try is left
-	Void      Event = "void"    // the attempt ended before its script began
+	Void      Event = "void"    // the attempt ended before its script began, or nothing shows that it began
 	Over      Event = "over"    // the slot has ended
 	Cancel    Event = "cancel"  // an admin or the owner cancelled it
 	Remove    Event = "removed" // its source no longer announces it

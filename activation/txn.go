@@ -295,7 +295,7 @@ func (t *txn) enter(r *Record, from State, e Event) {
 			r.Held = nil
 		}
 		r.Ending, r.Cause, r.Renew, r.Stopped = "", "", false, false
-		r.Tries, r.Voids, r.RetryAt = 0, 0, time.Time{}
+		r.Tries, r.Voids, r.NoStarts, r.RetryAt = 0, 0, 0, time.Time{}
 		// What comes back for any reason but its source's is not missed: it was
 		// somebody who kept it until now.
 		r.Late = e != Move && !r.activateAt().After(t.now)
@@ -311,10 +311,10 @@ func (t *txn) enter(r *Record, from State, e Event) {
 			r.Held = nil
 		}
 	case Deactivating:
-		r.Tries, r.Voids, r.RetryAt = 0, 0, time.Time{}
+		r.Tries, r.Voids, r.NoStarts, r.RetryAt = 0, 0, 0, time.Time{}
 		r.Cause = orElse(r.Cause, r.Reason)
 	case Active:
-		r.Tries, r.Voids = 0, 0
+		r.Tries, r.Voids, r.NoStarts = 0, 0, 0
 		r.Reason = ""
 	case Finished:
 		switch e {

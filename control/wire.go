@@ -82,7 +82,7 @@ type Attempt struct {
 	Ended     time.Time `json:"ended,omitzero"`
 	Exit      *int      `json:"exit"`   // null when it did not exit by itself
 	Signal    string    `json:"signal"` // "KILL", when one ended it
-	Reason    string    `json:"reason"` // exited, timeout, stopped, lost, not-started, ...
+	Reason    string    `json:"reason"` // exited, timeout, stopped, failed, lost, not-started, void, disarmed
 	Contained string    `json:"contained"`
 	Leftovers int       `json:"leftovers"` // processes killed after the script's own end
 	Rusage    Rusage    `json:"rusage"`

@@ -9,14 +9,16 @@ import (
 	"activationd/supervisor/wrapper"
 )
 
-// Every combination of what a run directory can show.
+// TestDecide goes through every combination of what a run directory can show, and
+// through what else may be known. What may have run is not taken for what did not: that
+// is started again.
 func TestDecide(t *testing.T) {
 	tests := []struct {
 		held, result, started, sameBoot bool
 		want                            State
 	}{
 		{false, false, false, false, Lost}, // the note of the start may be gone with the power
-		{false, false, false, true, NotStarted},
+		{false, false, false, true, Void},
 		{false, false, true, false, Lost},
 		{false, false, true, true, Lost},
 		{false, true, false, false, Ended}, // disarmed, or could not be started
@@ -34,7 +36,7 @@ func TestDecide(t *testing.T) {
 	}
 	seen := map[facts]bool{}
 	for _, tt := range tests {
-		f := facts{tt.held, tt.result, tt.started, tt.sameBoot}
+		f := facts{held: tt.held, result: tt.result, started: tt.started, sameBoot: tt.sameBoot}
 		seen[f] = true
 		if got := decide(f); got != tt.want {
 			t.Errorf("decide(%+v) = %v, want %v", f, got, tt.want)
@@ -42,6 +44,30 @@ func TestDecide(t *testing.T) {
 	}
 	if len(seen) != 16 {
 		t.Errorf("%d combinations of 16 have a row", len(seen))
+	}
+	for f := range seen { // what is known beside the directory
+		for _, more := range []struct {
+			what string
+			set  func(*facts)
+			void State // what such a run is instead
+			lost State
+		}{
+			{"its wrapper says that nothing ran", func(f *facts) { f.nothing = true }, NotStarted, NotStarted},
+			{"its wrapper says that it ran", func(f *facts) { f.untold = true }, Lost, Lost},
+			{"its directory is gone", func(f *facts) { f.gone = true }, Lost, Lost},
+		} {
+			want, g := decide(f), f
+			more.set(&g)
+			switch want {
+			case Void:
+				want = more.void
+			case Lost:
+				want = more.lost
+			}
+			if got := decide(g); got != want {
+				t.Errorf("decide(%+v), %s = %v, want %v", g, more.what, got, want)
+			}
+		}
 	}
 }
 

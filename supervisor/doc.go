@@ -19,5 +19,5 @@
 // When and why a process should run is package activation's affair; where that
 // is written is package store's. After a loss of power a run's directory may
 // not show what had happened in it: whoever recorded durably, with the boot's
-// id, that the run was to be started knows better than [NotStarted].
+// id, that the run was to be started knows better than [Void].
 package supervisor

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -14,10 +15,11 @@ import (
 // A followed is a run whose wrapper's end is waited for.
 type followed struct {
 	pidfd *os.File
-	grace time.Duration
-	due   time.Time // when the wrapper should have ended at the latest; zero: whenever it likes; guarded by mu
-	looks int       // how often it was looked at since; the follower's own, as is
-	seen  int       // how often it was found stopped
+	pid   int
+	spec  *wrapper.Spec // by which what is left of it is found
+	due   time.Time     // when the wrapper should have ended at the latest; zero: whenever it likes; guarded by mu
+	looks int           // how often it was looked at since; the follower's own, as is
+	seen  int           // how often it was found stopped
 }
 
 // patience is how long a wrapper may take beyond what it was told, before it is
@@ -28,14 +30,17 @@ const patience = 5 * time.Second
 // It tries for one to write its result to a full disk.
 const giveUp = 60
 
-// follow has a goroutine wait for the end of the wrapper that pidfd refers to.
-func (s *Supervisor) follow(k Key, pidfd int, spec *wrapper.Spec) error {
-	if err := unix.SetNonblock(pidfd, true); err != nil { // else the runtime would block a thread on it
-		_ = unix.Close(pidfd)
+// follow has a goroutine wait for the end of the wrapper of a run.
+func (s *Supervisor) follow(k Key, w child, spec *wrapper.Spec) error {
+	if err := unix.SetNonblock(w.fd, true); err != nil { // else the runtime would block a thread on it
+		_ = unix.Close(w.fd)
 		s.forget(k)
 		return err
 	}
-	f := &followed{pidfd: os.NewFile(uintptr(pidfd), "pidfd of "+k.String()), grace: spec.Grace}
+	f := &followed{pidfd: os.NewFile(uintptr(w.fd), "pidfd of "+k.String()), pid: w.pid, spec: &wrapper.Spec{
+		ID: spec.ID, Phase: spec.Phase, Attempt: spec.Attempt, Boot: spec.Boot, Mark: spec.Mark, Grace: spec.Grace,
+		LogTail: spec.LogTail, Cgroup: spec.Cgroup, ConfigRoot: spec.ConfigRoot,
+	}}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	select {
@@ -60,9 +65,10 @@ func (s *Supervisor) follow(k Key, pidfd int, spec *wrapper.Spec) error {
 // await reports the end of a run.
 func (s *Supervisor) await(k Key, f *followed) {
 	defer func() { _ = f.pidfd.Close() }()
+	var status int
 	for {
-		err := awaitExit(f.pidfd)
-		if err == nil {
+		var err error
+		if status, err = awaitExit(f.pidfd); err == nil {
 			break
 		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -70,13 +76,26 @@ func (s *Supervisor) await(k Key, f *followed) {
 		}
 		s.overdue(k, f)
 	}
-	found := s.conclude(k)
+	found, err := s.conclude(k, f, status)
+	for err != nil {
+		s.config.Log.Error("cannot find out how a run ended; trying again", "run", k, "err", err, "in", concludePause)
+		select {
+		case <-time.After(concludePause):
+			found, err = s.conclude(k, f, status)
+		case <-s.closing:
+			return // the next daemon asks
+		}
+	}
 	s.forget(k)
 	select {
 	case s.exits <- Exit{k, found.Result}:
 	case <-s.closing:
 	}
 }
+
+// concludePause is how long it takes until it is tried again to find out how a run
+// has ended, while there are no descriptors or no memory for that.
+const concludePause = time.Second
 
 // expectEnd notes when a wrapper should have ended.
 func (s *Supervisor) expectEnd(f *followed, at time.Time) {
@@ -128,22 +147,43 @@ func (s *Supervisor) overdue(k Key, f *followed) {
 	_ = control(f.pidfd, func(fd int) error { return unix.PidfdSendSignal(fd, sig, nil, 0) }) // it may just have ended
 }
 
+// unknownStatus is the exit status of a wrapper that a signal ended, or that was
+// another daemon's child.
+const unknownStatus = -1
+
 // awaitExit waits until the process of a pidfd is gone, and reaps it if it is
-// our child: that one, and no other.
-func awaitExit(f *os.File) error {
+// our child: that one, and no other. It returns its exit status.
+func awaitExit(f *os.File) (status int, err error) {
 	c, err := f.SyscallConn()
 	if err != nil {
-		return err
+		return unknownStatus, err
 	}
-	return c.Read(func(fd uintptr) bool {
+	status = unknownStatus
+	err = c.Read(func(fd uintptr) bool {
 		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		if n, err := unix.Poll(p, 0); err != nil || n == 0 {
 			return false
 		}
-		_ = unix.Waitid(unix.P_PIDFD, int(fd), nil, unix.WEXITED|unix.WNOHANG, nil)
+		var info childInfo
+		if unix.Waitid(unix.P_PIDFD, int(fd), (*unix.Siginfo)(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG, nil) == nil && info.Code == cldExited {
+			status = int(info.Status)
+		}
 		return true
 	})
+	return status, err
 }
+
+// A childInfo is a siginfo_t as waitid(2) fills it on Linux.
+type childInfo struct {
+	Signo, Errno, Code int32
+	_                  [unsafe.Sizeof(uintptr(0))/4 - 1]int32 // what follows is aligned as a pointer
+	PID, UID           int32
+	Status             int32
+	_                  [128]byte
+}
+
+// cldExited is the code of a child that exited by itself.
+const cldExited = 1
 
 // control calls fn with the descriptor of f, which stays open meanwhile.
 func control(f *os.File, fn func(fd int) error) error {

@@ -171,13 +171,16 @@ func hasMark(pid int, mark string) bool {
 // saveFiles does what the wrapper did not come to do: it completes the log and
 // keeps the configuration directory as evidence.
 func (r *remains) saveFiles() error {
-	fd, err := unix.Open(r.dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(r.dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err == unix.ENOENT || err == unix.ENOTDIR {
+		return nil // there is nothing to be kept, and no place for it
+	}
 	if err != nil {
 		return err
 	}
 	defer func() { _ = unix.Close(fd) }()
 	var faults []error
-	if log, err := unix.Openat(fd, wrapper.LogFile, unix.O_WRONLY|unix.O_APPEND|unix.O_CLOEXEC, 0); err == nil {
+	if log, err := unix.Openat(fd, wrapper.LogFile, unix.O_WRONLY|unix.O_APPEND|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err == nil {
 		if err := wrapper.JoinLog(fd, log, r.spec.LogTail); err != nil {
 			faults = append(faults, fmt.Errorf("log not completed: %w", err))
 		}

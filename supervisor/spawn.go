@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -14,32 +16,46 @@ import (
 	"activationd/supervisor/wrapper"
 )
 
-// wrapperEnv is the wrapper's own environment. One thread for Go code is all
-// that it needs, and the first of the things that make its start cheap.
+// wrapperEnv is the wrapper's own environment, but for its run's mark. One thread for
+// Go code is all that it needs, and the first of the things that make its start cheap.
 var wrapperEnv = []string{"GOMAXPROCS=1", "GOGC=off"}
 
 // mark returns a value of ACTIVATION_RUN that no other run has or had.
-func mark(k Key) string { return k.String() + "-" + rand.Text()[:16] }
+func (s *Supervisor) mark(k Key) string { return s.markStem(k) + rand.Text()[:16] }
 
-// spawn makes the run's directory and starts its wrapper, and returns the
-// wrapper's pidfd.
-func (s *Supervisor) spawn(k Key, spec *wrapper.Spec) (pidfd int, err error) {
+// markStem is how the marks of a run begin, and of no other daemon's run of that name.
+func (s *Supervisor) markStem(k Key) string { return k.String() + "-" + s.place + "-" }
+
+// placeOf tells a directory from all others of this machine.
+func placeOf(dir *os.File) (string, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
+		return "", err
+	}
+	return strconv.FormatUint(st.Dev, 36) + "." + strconv.FormatUint(st.Ino, 36), nil
+}
+
+// A child is a wrapper that runs.
+type child struct{ pid, fd int } // fd is its pidfd
+
+// spawn makes the run's directory and starts its wrapper.
+func (s *Supervisor) spawn(k Key, spec *wrapper.Spec) (w child, err error) {
 	dir := s.RunDir(k)
 	if err := os.Mkdir(dir, 0o700); err != nil {
-		return -1, fmt.Errorf("directory of run %v: %w: %w", k, err, kind(err))
+		return w, fmt.Errorf("directory of run %v: %w: %w", k, err, kind(err))
 	}
 	d, err := openRunDir(dir, spec, s.null)
 	if err == nil {
-		pidfd, err = forkWrapper(s.config.Atwrap, d.files())
+		w, err = forkWrapper(s.config.Atwrap, spec.Mark, d.files())
 		d.close()
 	}
 	if err != nil {
 		if rest := os.RemoveAll(dir); rest != nil {
 			s.config.Log.Error("cannot remove the directory of a run that did not start", "run", k, "err", rest)
 		}
-		return -1, fmt.Errorf("start of run %v: %w: %w", k, err, kind(err))
+		return w, fmt.Errorf("start of run %v: %w: %w", k, err, kind(err))
 	}
-	return pidfd, nil
+	return w, nil
 }
 
 // kind says what can be done about an error of the operating system's.
@@ -137,8 +153,9 @@ func writeNew(dir int, name string, data []byte) error {
 
 // forkWrapper starts a wrapper in a session of its own, with all signals
 // blocked, so that a stop which comes before it is ready waits for it instead
-// of killing it.
-func forkWrapper(program string, files []uintptr) (pidfd int, err error) {
+// of killing it. It carries its run's mark, too: with that it can be found also when
+// its lock is gone.
+func forkWrapper(program, mark string, files []uintptr) (w child, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var all, old unix.Sigset_t
@@ -146,20 +163,17 @@ func forkWrapper(program string, files []uintptr) (pidfd int, err error) {
 		all.Val[i] = ^all.Val[i]
 	}
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &old); err != nil {
-		return -1, err
+		return w, err
 	}
-	pid, err := syscall.ForkExec(program, []string{"atwrap"}, &syscall.ProcAttr{
-		Dir: "/", Env: wrapperEnv, Files: files,
-		Sys: &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd},
+	w.pid, err = syscall.ForkExec(program, []string{"atwrap"}, &syscall.ProcAttr{
+		Dir: "/", Env: append(slices.Clone(wrapperEnv), wrapper.MarkVar+"="+mark), Files: files,
+		Sys: &syscall.SysProcAttr{Setsid: true, PidFD: &w.fd},
 	})
 	if e := unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil); e != nil && err == nil {
 		err = e
 	}
-	if err != nil {
-		return -1, err
+	if err == nil && w.fd < 0 { // a kernel that clones without
+		w.fd, err = unix.PidfdOpen(w.pid, 0)
 	}
-	if pidfd < 0 { // a kernel that clones without
-		pidfd, err = unix.PidfdOpen(pid, 0)
-	}
-	return pidfd, err
+	return w, err
 }

@@ -61,6 +61,7 @@ type Supervisor struct {
 	oomReset   bool          // the daemon's runs shall not be spared as it is
 	null       *os.File
 	dir        *os.File // RunsDir, locked
+	place      string   // of the runs: no other directory of this machine has it
 	exits      chan Exit
 	closing    chan struct{}
 	followers  sync.WaitGroup // and who sweeps
@@ -106,7 +107,10 @@ func New(c Config) (*Supervisor, error) {
 		_ = s.null.Close()
 		return nil, err
 	}
-	if err := s.chooseGuard(); err != nil {
+	if s.place, err = placeOf(s.dir); err == nil {
+		err = s.chooseGuard()
+	}
+	if err != nil {
 		_ = s.null.Close()
 		_ = s.dir.Close()
 		return nil, err
@@ -170,18 +174,18 @@ func (s *Supervisor) Start(k Key, spec wrapper.Spec) error {
 	if dup {
 		return fmt.Errorf("run %v is there already: %w", k, fault.Conflict)
 	}
-	fd, err := s.spawn(k, &spec)
+	w, err := s.spawn(k, &spec)
 	if err != nil {
 		s.forget(k)
 		return err
 	}
-	return s.follow(k, fd, &spec)
+	return s.follow(k, w, &spec)
 }
 
 // fill sets what only the supervisor knows.
 func (s *Supervisor) fill(k Key, spec *wrapper.Spec) {
 	spec.ID, spec.Phase, spec.Attempt = k.ID, k.Phase, k.N
-	spec.Boot, spec.Mark = s.boot, mark(k)
+	spec.Boot, spec.Mark = s.boot, s.mark(k)
 	spec.ConfigRoot, spec.Cgroup = s.config.ConfigRoot, s.cgroup
 	if !slices.ContainsFunc(spec.Limits, func(l wrapper.Limit) bool { return l.Name == s.files.Name }) {
 		spec.Limits = append(slices.Clone(spec.Limits), s.files)
@@ -214,7 +218,7 @@ func (s *Supervisor) Stop(k Key) error {
 	if f == nil {
 		return nil
 	}
-	s.expectEnd(f, time.Now().Add(f.grace))
+	s.expectEnd(f, time.Now().Add(f.spec.Grace))
 	err := control(f.pidfd, func(fd int) error { return unix.PidfdSendSignal(fd, wrapper.StopSignal, nil, 0) })
 	if err == nil || errors.Is(err, unix.ESRCH) || errors.Is(err, os.ErrClosed) {
 		return nil
@@ -225,11 +229,11 @@ func (s *Supervisor) Stop(k Key) error {
 // Started returns the script's process id and when it was started. It answers
 // for a run whose script may have started and whose directory is there.
 func (s *Supervisor) Started(k Key) (pid int, at time.Time, ok bool) {
-	data, err := os.ReadFile(filepath.Join(s.RunDir(k), wrapper.StartedFile))
+	data, err := readRunFile(s.RunDir(k), wrapper.StartedFile)
 	if err != nil {
 		return 0, time.Time{}, false
 	}
-	st, err := wrapper.ParseStarted(string(data))
+	st, err := wrapper.ParseStarted(data)
 	return st.PID, st.At, err == nil
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -87,6 +88,8 @@ func (i *identities) of(c control.Caller) (*activation.Identity, error) {
 func (i *identities) now(then activation.Identity) (*activation.Identity, error) {
 	known, err := i.lookup(then.UID)
 	switch {
+	case errors.Is(err, fault.Unavailable):
+		return nil, err
 	case err != nil:
 		return nil, fmt.Errorf("the user %s, number %d, whose run this was to be, is no more: %w", then.Name, then.UID, err)
 	case known.Name != then.Name:
@@ -121,6 +124,9 @@ func (i *identities) lookup(uid int) (*activation.Identity, error) {
 	if err == nil && id.UID != uid { // of somebody whose name is that number
 		err = fmt.Errorf("there is no user %d", uid)
 	}
+	if errors.Is(err, fault.Unavailable) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, fault.Denied)
 	}
@@ -147,7 +153,7 @@ func lookupIdentity(name string) (*activation.Identity, error) {
 	}
 	groups, err := u.GroupIds()
 	if err != nil {
-		return nil, fmt.Errorf("groups of user %s: %w", name, err)
+		return nil, fmt.Errorf("groups of user %s: %w: %w", name, err, fault.Unavailable)
 	}
 	for _, g := range groups {
 		n, err := strconv.Atoi(g)

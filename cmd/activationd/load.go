@@ -269,13 +269,20 @@ func (l *looker) user(name *string) {
 // lookupUser finds a user by name or number.
 func lookupUser(name string) (*user.User, error) {
 	if _, err := strconv.ParseUint(name, 10, 32); err == nil {
-		if u, err := user.LookupId(name); err == nil {
+		u, err := user.LookupId(name)
+		if err == nil {
 			return u, nil
+		}
+		if _, unknown := errors.AsType[user.UnknownUserIdError](err); !unknown {
+			return nil, fmt.Errorf("user %s: %w: %w", name, err, fault.Unavailable)
 		}
 	}
 	u, err := user.Lookup(name)
-	if err != nil {
+	if _, unknown := errors.AsType[user.UnknownUserError](err); unknown {
 		return nil, fmt.Errorf("there is no user %s", name)
+	}
+	if err != nil { // there may be no descriptors, say
+		return nil, fmt.Errorf("user %s: %w: %w", name, err, fault.Unavailable)
 	}
 	return u, nil
 }

@@ -2,6 +2,7 @@ package wrapper
 
 import (
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -83,7 +84,8 @@ const (
 // SaveConfig moves the configuration directory at path into the run directory
 // runDir, under the name ConfigDir. To another file system it is copied, within
 // bounds; what exceeds them is left out, which is an error, but the directory
-// is removed all the same. One that is not there is no error.
+// is removed all the same. So it is when the run directory is not there any more, or
+// has something else under that name. One that is not there is no error.
 //
 // On the same file system also an empty one is moved: ext4 does not use the
 // number of a removed inode for a minute or more, and searches on past all of
@@ -94,14 +96,19 @@ func SaveConfig(path string, runDir int) error {
 	}
 	err := renameMounted(unix.AT_FDCWD, path, runDir, ConfigDir)
 	switch {
-	case err == nil || err == syscall.ENOENT:
+	case err == nil:
 		return nil
+	case err == syscall.ENOENT: // the one directory, or the other
+		return removePath(path)
 	case err != syscall.EXDEV:
-		return err
+		return first(err, removePath(path))
 	case syscall.Rmdir(path) == nil:
 		return nil // it was empty, which is no evidence
 	}
 	from, err := openat(unix.AT_FDCWD, path, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+	if err == syscall.ENOENT {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -112,6 +119,19 @@ func SaveConfig(path string, runDir int) error {
 		m.err = err
 	}
 	return m.err
+}
+
+// removePath removes a configuration directory that nobody keeps.
+func removePath(path string) error {
+	dir, name := ".", path
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		dir, name = path[:i+1], path[i+1:]
+	}
+	number := 0
+	return RemoveTree(dir, name, func() bool {
+		number++
+		return number > maxRemoved
+	})
 }
 
 // renameMounted renames a configuration directory, also if something is mounted

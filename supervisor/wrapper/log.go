@@ -84,7 +84,7 @@ func (l *log) rotate() {
 	if l.seg >= 2 {
 		_ = unix.Unlinkat(dirFD, segment(l.seg-2), 0)
 	}
-	fd, err := openat(dirFD, segment(l.seg), syscall.O_WRONLY|syscall.O_CREAT|syscall.O_TRUNC, 0o600)
+	fd, err := openat(dirFD, segment(l.seg), syscall.O_WRONLY|syscall.O_CREAT|syscall.O_TRUNC|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		l.why = err
 		return
@@ -201,7 +201,7 @@ func atoi(s string) int {
 }
 
 func appendFile(dir int, name string, to int, skip int64) error {
-	fd, err := openat(dir, name, syscall.O_RDONLY, 0)
+	fd, err := openat(dir, name, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0) // a script may have made a pipe of it
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func (w *run) pump() {
 }
 
 // arm holds the run back until its instant. It returns false if the script
-// must not run any more.
+// must not run any more, or cannot be held back.
 func (w *run) arm() bool {
 	at := w.spec.NotBefore
 	timer := -1
@@ -68,15 +68,18 @@ func (w *run) arm() bool {
 		if timer < 0 {
 			var err error
 			if timer, err = unix.TimerfdCreate(unix.CLOCK_REALTIME, unix.TFD_CLOEXEC); err != nil {
-				w.note(errnoText("timerfd", err))
-				return false
+				return w.fails(NotStarted, "timerfd", err)
 			}
 			defer closeFD(timer)
 		}
 		if !w.sleepUntil(timer, at) {
+			w.result.Reason = Disarmed
 			w.note("the clock was set back")
 			return false
 		}
+	}
+	if w.stopped {
+		w.result.Reason = Disarmed
 	}
 	return !w.stopped
 }
@@ -90,8 +93,7 @@ func (w *run) thaw() bool {
 	}
 	events, err := openat(w.cgroup, "cgroup.events", syscall.O_RDONLY, 0)
 	if err != nil {
-		w.note(errnoText("cgroup.events", err))
-		return false
+		return w.fails(NotStarted, "cgroup.events", err)
 	}
 	defer closeFD(events)
 	began := monotonic()

@@ -1,6 +1,7 @@
 package wrapper
 
 import (
+	"errors"
 	"strings"
 	"syscall"
 	"time"
@@ -19,11 +20,16 @@ const (
 	lockFD // its lock, taken
 )
 
-// Statuses with which a wrapper exits. The daemon goes by the result alone;
-// these are for people who look at a wrapper with other tools.
+// Statuses with which a wrapper exits. The daemon goes by the result, and by these
+// where there is none.
 const (
-	statusTold   = 0 // the result is written
-	statusUntold = 1 // it could not be
+	statusTold = 0 // the result is written
+	// StatusUntold is that of a wrapper whose script ran, and which could not write the result.
+	StatusUntold = 1
+	// StatusNothing is that of a wrapper that could not write the result either, and
+	// whose script never ran. It is none of those that Go's runtime has: with 2 it ends
+	// when there is no memory or no thread for it.
+	StatusNothing = 3
 	// StatusMisused is a wrapper's answer to whoever is not a supervisor.
 	StatusMisused = 125
 )
@@ -65,7 +71,7 @@ func Main() int {
 	w.result = Result{Exit: -1, WrapperPID: syscall.Getpid(), Contained: GuardSubreaper}
 	lock := Lock{w.result.WrapperPID, boottime()}.encode()
 	if n, err := syscall.Pwrite(lockFD, lock, 0); n < len(lock) || err != nil {
-		return statusUntold // nothing has happened, and nothing will
+		return StatusNothing
 	}
 	if unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != nil {
 		w.result.Contained = GuardGroup
@@ -73,47 +79,50 @@ func Main() int {
 	syscall.CloseOnExec(dirFD)
 	syscall.CloseOnExec(lockFD)
 	if err := w.openResult(); err != nil {
-		return statusUntold
+		return StatusNothing
 	}
-	if err := w.all(); err != "" {
-		w.result.Reason = Failed
-		w.note(err)
-		if w.result.Exit < 0 {
-			w.result.Exit = 126
-		}
-	}
+	w.all()
 	return w.tell()
 }
 
 // all is the run from its specification to its script's end, and what is to be
-// cleared away after it. It returns why there was no script, if it could not
-// be started.
-func (w *run) all() (failure string) {
+// cleared away after it.
+func (w *run) all() {
 	data, err := readFile(dirFD, SpecFile, 64<<20)
-	if err != nil {
-		return errnoText(SpecFile, err)
+	if err == nil {
+		w.spec, err = ParseSpec(data)
 	}
-	if w.spec, err = ParseSpec(data); err != nil {
-		return err.Error()
+	if err != nil {
+		w.fails(NotStarted, SpecFile, err)
+		return
 	}
 	defer w.clear()
-	c, failure := w.prepare()
-	if failure != "" {
-		return failure
+	if c := w.prepare(); c != nil && w.arm() && w.thaw() && w.launch(c) {
+		w.follow()
+		w.finish()
 	}
-	if !w.arm() {
-		w.result.Reason = Disarmed
-		return ""
+}
+
+// fails says why there is no script, and for which reason of [Failed], [NotStarted]
+// and [Disarmed]. It returns false.
+func (w *run) fails(reason, what string, err error) bool {
+	w.result.Reason = reason
+	w.note(errnoText(what, err))
+	if reason == Failed && w.result.Exit < 0 {
+		w.result.Exit = 126
 	}
-	if !w.thaw() {
-		return ""
+	return false
+}
+
+// blame is whose fault it is that something failed which depends on what the script
+// asks for: its own, unless the system lacks something that it may have again.
+func blame(err error) (reason string) {
+	for _, lack := range [...]error{syscall.EAGAIN, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE, syscall.ENOSPC, syscall.EDQUOT, syscall.EIO} {
+		if errors.Is(err, lack) {
+			return NotStarted
+		}
 	}
-	if failure := w.launch(c); failure != "" || w.result.Reason != "" {
-		return failure
-	}
-	w.follow()
-	w.finish()
-	return ""
+	return Failed
 }
 
 // StopSignal asks a wrapper to stop its run. It is not SIGTERM: Go's runtime
@@ -156,43 +165,48 @@ func ignoreSignals() {
 	}
 }
 
-// prepare makes ready everything that the script needs but its process.
-func (w *run) prepare() (c *child, failure string) {
+// prepare makes ready everything that the script needs but its process. It returns
+// nil if it could not.
+func (w *run) prepare() *child {
 	c, err := newChild(w.spec)
 	if err != nil {
-		return nil, errnoText("script", err)
+		w.fails(blame(err), "script", err)
+		return nil
 	}
 	if err := w.makeConfigDir(); err != nil {
-		return nil, errnoText("configuration directory", err)
+		w.fails(NotStarted, "configuration directory", err)
+		return nil
 	}
 	w.makeCgroup()
 	c.cgroup = w.cgroup
 	set := stopSet()
 	if w.stops, err = unix.Signalfd(-1, &set, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK); err != nil {
-		return nil, errnoText("signalfd", err)
+		w.fails(NotStarted, "signalfd", err)
+		return nil
 	}
 	w.log = newLog(w.spec)
 	var p [2]int
 	if err := syscall.Pipe2(p[:], syscall.O_CLOEXEC); err != nil {
-		return nil, errnoText("pipe", err)
+		w.fails(NotStarted, "pipe", err)
+		return nil
 	}
 	w.pipe, c.out = p[0], p[1]
 	if w.spec.UID > 0 { // so that it can open /dev/stderr
 		_ = syscall.Fchown(c.out, w.spec.UID, -1)
 	}
-	return c, ""
+	return c
 }
 
 // launch writes down that the script may have run from now on, and starts it.
-func (w *run) launch(c *child) (failure string) {
+func (w *run) launch(c *child) bool {
 	note, err := openat(dirFD, StartedFile, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL, 0o600)
 	if err != nil {
-		return errnoText(StartedFile, err)
+		return w.fails(NotStarted, StartedFile, err)
 	}
 	defer closeFD(note)
 	now := time.Now()
 	if c.envv, err = w.environment(now); err != nil {
-		return errnoText("environment", err)
+		return w.fails(Failed, "environment", err)
 	}
 	pid, step, errno := c.start()
 	if errno != 0 && c.cgroup >= 0 && pid == 0 {
@@ -205,42 +219,45 @@ func (w *run) launch(c *child) (failure string) {
 		closeFD(c.out)
 	}
 	if pid == 0 {
-		return errnoText("fork", errno)
+		return w.fails(NotStarted, "fork", errno)
 	}
-	w.pid, w.script, w.result.Started = pid, int(c.pidfd), now
+	w.pid, w.script = pid, int(c.pidfd)
 	if step == stepUnborn {
 		w.finish()
-		w.unborn()
-		return ""
+		return w.unborn()
 	}
 	if step != 0 {
 		w.finish()
-		w.result.Exit = 126
-		if step == stepExec {
-			if errno == syscall.ENOENT {
-				w.result.Exit = 127
-			}
-			return errnoText(w.spec.Argv[0], errno)
+		w.result.Exit = -1
+		switch {
+		case step == stepExec && errno == syscall.ENOENT:
+			w.result.Exit = 127
+			return w.fails(Failed, w.spec.Argv[0], errno)
+		case step == stepExec:
+			return w.fails(blame(errno), w.spec.Argv[0], errno)
+		case step == stepDir:
+			return w.fails(blame(errno), stepNames[step], errno)
 		}
-		return errnoText(stepNames[step], errno)
+		return w.fails(NotStarted, stepNames[step], errno)
 	}
-	w.result.PID = pid
+	w.result.PID, w.result.Started = pid, now
 	s := Started{PID: pid, Born: boottime(), At: now, Cgroup: w.cgroupDir}
 	if _, err := writeAll(note, s.encode()); err != nil {
 		w.note(errnoText(StartedFile, err)) // it exists, and the run's mark finds the rest
 	}
-	return ""
+	return true
 }
 
 // unborn tells of a process that was killed before it did anything: its cgroup
-// was frozen in the moment of its birth, and the daemon ended that.
-func (w *run) unborn() {
+// was frozen in the moment of its birth, and the daemon ended that. It returns false.
+func (w *run) unborn() bool {
 	w.wait(0)
-	w.result.Reason, w.result.Exit, w.result.Signal, w.result.Started = TimedOut, -1, 0, time.Time{}
+	w.result.Reason, w.result.Exit, w.result.Signal = TimedOut, -1, 0
 	if w.stopped {
 		w.result.Reason = Disarmed
 	}
 	w.note("the script never ran: its process was killed when it was born")
+	return false
 }
 
 // environment returns the script's, with what only the wrapper knows.
@@ -248,13 +265,13 @@ func (w *run) environment(now time.Time) ([]*byte, error) {
 	env := make([]string, 0, len(w.spec.Env)+4)
 	for _, e := range w.spec.Env {
 		switch name, _, _ := strings.Cut(e, "="); name {
-		case configVar, deadlineVar, topologyVar, MarkVar:
+		case ConfigVar, deadlineVar, topologyVar, MarkVar:
 		default:
 			env = append(env, e)
 		}
 	}
 	if w.configDir != "" {
-		env = append(env, configVar+"="+w.configDir)
+		env = append(env, ConfigVar+"="+w.configDir)
 	}
 	if w.topology != "" {
 		env = append(env, topologyVar+"="+w.topology)
@@ -268,11 +285,11 @@ func (w *run) environment(now time.Time) ([]*byte, error) {
 	return syscall.SlicePtrFromStrings(env)
 }
 
-// MarkVar is the variable of the environment that marks a run's processes.
-const MarkVar = "ACTIVATION_RUN"
-
+// Variables of the environment: MarkVar marks a run's processes, ConfigVar is the
+// configuration directory, which has the wrapper's number for its name.
 const (
-	configVar   = "ACTIVATION_CONFIG_DIR"
+	MarkVar     = "ACTIVATION_RUN"
+	ConfigVar   = "ACTIVATION_CONFIG_DIR"
 	deadlineVar = "ACTIVATION_DEADLINE"
 	topologyVar = "ACTIVATION_TOPOLOGY"
 )
@@ -392,20 +409,28 @@ func (w *run) tell() int {
 			break
 		}
 		if try == tellTries || err != syscall.ENOSPC && err != syscall.EDQUOT && err != syscall.EINTR {
-			return statusUntold
+			return w.untold()
 		}
 		pause(tellPause)
 	}
 	if unix.Renameat(dirFD, resultNew, dirFD, ResultFile) != nil {
-		return statusUntold
+		return w.untold()
 	}
 	if daemonThere() {
 		return statusTold
 	}
 	if syscall.Fsync(w.resultFD) != nil || syscall.Fsync(dirFD) != nil {
-		return statusUntold // it can be read, but may not outlive the machine
+		return w.untold() // it can be read, but may not outlive the machine
 	}
 	return statusTold
+}
+
+// untold is the status of a wrapper that cannot write the result.
+func (w *run) untold() int {
+	if w.result.PID == 0 {
+		return StatusNothing
+	}
+	return StatusUntold
 }
 
 // daemonThere reports whether a supervisor has the directory of all runs,

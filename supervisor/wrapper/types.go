@@ -68,9 +68,10 @@ const (
 	TimedOut   = "timeout"     // it was ended at its timeout
 	Stopped    = "stopped"     // it was ended because someone asked
 	Disarmed   = "disarmed"    // stopped, or the clock set back, before NotBefore: the script never ran
-	Failed     = "failed"      // the script could not be started: Text says why, Exit is 126 or 127
+	Failed     = "failed"      // the script cannot be started: Text says why, Exit is 126 or 127
 	Lost       = "lost"        // the wrapper is gone without a word; the script may have run
-	NotStarted = "not-started" // the wrapper is gone, or never was; the script never ran
+	NotStarted = "not-started" // the script never ran, for a reason that is not its own: Text says which
+	Void       = "void"        // the wrapper is gone, or never was; nothing shows that the script ran
 )
 
 // Guards: how a run's processes are held together, best first.
