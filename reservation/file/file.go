@@ -47,7 +47,7 @@ import (
 type Source struct {
 	path string
 
-	reread chan struct{} // tells Watch that other files were read than before
+	loaded chan struct{} // tells Watch that there was a load
 
 	loading     sync.Mutex // held by a load
 	fingerprint string     // of the last load, if it was good
@@ -58,7 +58,7 @@ type Source struct {
 
 // New makes a source of path, a file or a directory. Nothing is read yet.
 func New(path string) *Source {
-	return &Source{path: filepath.Clean(path), reread: make(chan struct{}, 1)}
+	return &Source{path: filepath.Clean(path), loaded: make(chan struct{}, 1)}
 }
 
 // Name is the path.
@@ -77,6 +77,12 @@ func (s *Source) Load(ctx context.Context) (reservation.Set, error) {
 func (s *Source) LoadIfChanged(ctx context.Context, fingerprint string) (reservation.Set, bool, error) {
 	s.loading.Lock()
 	defer s.loading.Unlock()
+	defer func() {
+		select {
+		case s.loaded <- struct{}{}:
+		default: // it has not heard of the one before yet
+		}
+	}()
 	pages, notices, err := s.read(ctx)
 	if err != nil {
 		return reservation.Set{}, false, err
@@ -190,19 +196,10 @@ func (s *Source) topologies() []string {
 	return s.named
 }
 
-// remember notes which topologies are part of the source, and wakes the watch
-// when they are others than before.
+// remember notes which topologies are part of the source.
 func (s *Source) remember(names []string) {
 	s.fingerprint = ""
 	s.mu.Lock()
-	same := slices.Equal(names, s.named)
+	defer s.mu.Unlock()
 	s.named = names
-	s.mu.Unlock()
-	if same {
-		return
-	}
-	select {
-	case s.reread <- struct{}{}:
-	default:
-	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,8 +31,9 @@ const (
 // replaced by a rename and a link that is turned. Where a directory is missing
 // the nearest one above it is watched, so it sees one that is removed and made
 // again. It does not see a directory further up being renamed, nor a file system
-// being mounted over one. A path whose directory is missing
-// when the watch begins is an error of kind fault.Unavailable.
+// being mounted over one, of which the kernel tells nothing; but each load looks at
+// what the path leads to by then, and from then on that is watched. A path whose
+// directory is missing when the watch begins is an error of kind fault.Unavailable.
 //
 // Changed is called by the watching goroutine; it should not block.
 func (s *Source) Watch(ctx context.Context, changed func()) error {
@@ -51,7 +53,7 @@ func (s *Source) Watch(ctx context.Context, changed func()) error {
 	}
 	defer func() { _ = w.Close() }() // nothing can be done about it
 	v := view{w: w, path: path, armed: map[string]inode{}}
-	if err := v.arm(s.topologies()); err != nil {
+	if _, err := v.arm(s.topologies()); err != nil {
 		return err
 	}
 	changed()
@@ -88,15 +90,21 @@ func (s *Source) follow(ctx context.Context, v *view, changed func()) error {
 				return ended
 			}
 			touch()
-		case <-s.reread:
-			// A topology that is new in a directory of its own. What became of it
-			// between its reading and now is not known.
-			touch()
+		case <-s.loaded:
+			moved, err := v.arm(s.topologies())
+			if err != nil {
+				return err
+			}
+			if moved {
+				// There is a new topology, say, or the way leads elsewhere. What became
+				// of that between its reading and now is not known.
+				touch()
+			}
 		case <-timer.C:
 			first = time.Time{}
 			// First the watches, for directories may have come; then the load, which
 			// sees what happened before.
-			if err := v.arm(s.topologies()); err != nil {
+			if _, err := v.arm(s.topologies()); err != nil {
 				return err
 			}
 			changed()
@@ -125,16 +133,20 @@ type view struct {
 	whole string              // the directory of which every file counts, or ""
 }
 
-// arm makes the watches fit what is on the disk now.
-func (v *view) arm(topologies []string) error {
+// arm makes the watches fit what is on the disk now. It reports whether what is
+// watched is other than before.
+func (v *view) arm(topologies []string) (moved bool, err error) {
+	names := v.names
 	for range 10 { // a directory may vanish between look and Add
 		v.look(topologies)
+		moved = moved || !maps.Equal(v.names, names)
 		live := v.w.WatchList()
 		for dir, id := range v.armed {
 			// Its number alone proves nothing: a new directory may get the old one's.
 			if v.dirs[dir] != id || !slices.Contains(live, dir) {
 				_ = v.w.Remove(dir) // it may be gone by itself
 				delete(v.armed, dir)
+				moved = true
 			}
 		}
 		again := false
@@ -145,22 +157,23 @@ func (v *view) arm(topologies []string) error {
 			switch err := v.w.Add(dir); {
 			case err == nil:
 				v.armed[dir] = id
+				moved = true
 			case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 				again = true
 			case errors.Is(err, fs.ErrPermission) && dir != v.end:
 				// Passing through is allowed and looking is not: what happens to the
 				// directories below it is not seen.
 			case errors.Is(err, syscall.ENOSPC):
-				return fmt.Errorf("watch %s: fs.inotify.max_user_watches is too low: %w", v.path, fault.Unavailable)
+				return moved, fmt.Errorf("watch %s: fs.inotify.max_user_watches is too low: %w", v.path, fault.Unavailable)
 			default:
-				return fmt.Errorf("watch %s: %w: %w", v.path, err, fault.Unavailable)
+				return moved, fmt.Errorf("watch %s: %w: %w", v.path, err, fault.Unavailable)
 			}
 		}
 		if !again {
-			return nil
+			return moved, nil
 		}
 	}
-	return fmt.Errorf("watch %s: its directories come and go: %w", v.path, fault.Unavailable)
+	return moved, fmt.Errorf("watch %s: its directories come and go: %w", v.path, fault.Unavailable)
 }
 
 // look finds out what should be watched.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -256,6 +257,65 @@ func TestWatchTopologies(t *testing.T) {
 	w.event() // the load found out about sub, and the watch took it up
 	w.change("b", write(filepath.Join(dir, "sub/x.clab.yml"), triangle), "a b")
 	w.change("a b", write(filepath.Join(dir, "sub/x.clab.yml"), "topology: {}"), "b")
+}
+
+// TestWatchFurtherUp has a directory further up renamed, and a file system mounted over
+// one and taken away again. Nothing tells of that; but once a reload has read the new
+// file, changes of it are seen, and changes of the old one are not what is read.
+func TestWatchFurtherUp(t *testing.T) {
+	for _, source := range []string{"lab.yml", "."} {
+		t.Run(source, func(t *testing.T) {
+			top := filepath.Join(t.TempDir(), "srv")
+			dir := filepath.Join(top, "etc", "lab")
+			path := filepath.Join(dir, "lab.yml")
+			put(t, dir, map[string]string{"lab.yml": list("a")})
+			w := watch(t, filepath.Join(dir, source))
+			w.change("a", write(path, list("b")), "b")
+			away := func(id string) {
+				if err := errors.Join(os.Rename(top, top+id), os.MkdirAll(dir, 0o755), write(path, list(id))()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			reload := func(want string) {
+				t.Helper()
+				set, err := w.s.Load(t.Context())
+				if err != nil || ids(set) != want {
+					t.Fatalf("a reload has %q, %v, want %q", ids(set), err, want)
+				}
+				w.event() // the watch was moved, and what happened before is not known
+			}
+			away("c")
+			reload("c")
+			w.change("c", write(path, list("d")), "d")
+			away("e") // again, also in the new place
+			reload("e")
+			w.change("e", write(path, list("f")), "f")
+			if os.Getuid() != 0 {
+				return
+			}
+			if err := syscall.Mount("tmpfs", top, "tmpfs", 0, "size=1m"); err != nil {
+				t.Skipf("cannot mount a tmpfs: %v", err)
+			}
+			mounted := true
+			defer func() {
+				if mounted {
+					_ = syscall.Unmount(top, syscall.MNT_DETACH)
+				}
+			}()
+			put(t, dir, map[string]string{"lab.yml": list("g")})
+			reload("g")
+			w.change("g", write(path, list("h")), "h")
+			if err := syscall.Unmount(top, syscall.MNT_DETACH); err != nil {
+				t.Fatal(err)
+			}
+			mounted = false
+			if _, err := w.s.Load(t.Context()); err != nil { // the kernel may tell of this one by itself
+				t.Fatal(err)
+			}
+			w.until("f")
+			w.change("f", write(path, list("i")), "i")
+		})
+	}
 }
 
 func TestWatchOtherFilesAreNothing(t *testing.T) {
