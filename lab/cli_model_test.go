@@ -3,6 +3,7 @@ package lab
 import (
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -16,6 +17,8 @@ type cliModel struct {
 	modes    map[string]bool // lines that lead into a mode
 	hardware *regexp.Regexp
 	single   []*regexp.Regexp // the first group is what there is one of
+	lists    []string         // commands that are shown as one line with all their values
+	takes    *regexp.Regexp   // a line that, negated, takes all with it that begins with its first group
 	on       map[string]bool  // commands that hold unless they are negated
 	off      map[string]bool  // commands that are shown as "no ..." in hardware when they are not given
 	refuse   func(path, line string) string
@@ -50,9 +53,11 @@ func (m *cliModel) load(config string) {
 	var into func(n *cliNode, bs []*block)
 	into = func(n *cliNode, bs []*block) {
 		for _, b := range bs {
-			c := &cliNode{line: b.line}
-			n.under = append(n.under, c)
-			into(c, b.under)
+			for _, l := range m.each(b.line) {
+				c := &cliNode{line: l}
+				n.under = append(n.under, c)
+				into(c, b.under)
+			}
 		}
 	}
 	into(m.root, parseConfig(config, nil))
@@ -85,6 +90,12 @@ func (m *cliModel) do(line string) (said string) {
 		in.drop(func(l string) bool { return startsWith(l, std) })
 		return ""
 	}
+	if all := m.each(line); len(all) > 1 {
+		for _, l := range all {
+			m.do(l)
+		}
+		return ""
+	}
 	if not, ok := strings.CutPrefix(line, "no "); ok {
 		return m.negate(in, not)
 	}
@@ -112,6 +123,11 @@ func (m *cliModel) do(line string) (said string) {
 func (m *cliModel) negate(in *cliNode, not string) string {
 	if m.hardware.MatchString(not) {
 		return "% Removal of physical interfaces is not permitted"
+	}
+	if m.takes != nil {
+		if g := m.takes.FindStringSubmatch(not); g != nil {
+			in.drop(func(l string) bool { return startsWith(l, g[1]) })
+		}
 	}
 	before := len(in.under)
 	in.drop(func(l string) bool { return l == not })
@@ -148,11 +164,43 @@ func (n *cliNode) drop(which func(string) bool) {
 	n.under = slices.DeleteFunc(n.under, func(c *cliNode) bool { return which(c.line) })
 }
 
+// each returns the lines that one with several values stands for.
+func (m *cliModel) each(line string) []string {
+	for _, head := range m.lists {
+		if values, ok := strings.CutPrefix(positive(line), head+" "); ok {
+			var all []string
+			for _, v := range strings.FieldsFunc(values, func(c rune) bool { return c == ',' || c == ' ' }) {
+				r, err := parseRange(v)
+				for id := r.First; err == nil && id <= r.Last; id++ {
+					all = append(all, line[:len(line)-len(values)]+strconv.Itoa(id))
+				}
+				if err != nil {
+					all = append(all, line[:len(line)-len(values)]+v)
+				}
+			}
+			return all
+		}
+	}
+	return []string{line}
+}
+
 func (m *cliModel) String() string {
 	var out strings.Builder
 	var show func(n *cliNode, depth int)
 	show = func(n *cliNode, depth int) {
+		last := ""
 		for _, c := range n.under {
+			i := slices.IndexFunc(m.lists, func(head string) bool { return strings.HasPrefix(c.line, head+" ") && len(c.under) == 0 })
+			if i >= 0 && m.lists[i] == last { // all its values are shown in one line
+				text := strings.TrimSuffix(out.String(), "\n")
+				out.Reset()
+				out.WriteString(text + ifElse(last == "vlan", ",", " ") + strings.TrimPrefix(c.line, last+" ") + "\n")
+				continue
+			}
+			last = ""
+			if i >= 0 {
+				last = m.lists[i]
+			}
 			out.WriteString(strings.Repeat(" ", depth) + c.line + "\n")
 			show(c, depth+1)
 		}
@@ -164,6 +212,13 @@ func (m *cliModel) String() string {
 // paths are all lines that the device shows, with those that lead to them.
 func (m *cliModel) paths() map[string]bool {
 	all := map[string]bool{}
-	walk(parseConfig(m.String(), nil), "", func(_ *block, path string) { all[path] = true })
+	var into func(n *cliNode, path string)
+	into = func(n *cliNode, path string) { // each value by itself
+		for _, c := range n.under {
+			all[join(path, c.line)] = true
+			into(c, join(path, c.line))
+		}
+	}
+	into(m.root, "")
 	return all
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -85,6 +86,59 @@ func matches(res []*regexp.Regexp, line string) bool {
 	return slices.ContainsFunc(res, func(re *regexp.Regexp) bool { return re.MatchString(line) })
 }
 
+// parse reads a configuration, as it is compared: a line that lists several values is one
+// line for each, because they come and go one by one.
+func (d *dialect) parse(text string) []*block { return d.spread(parseConfig(text, d.volatile)) }
+
+func (d *dialect) spread(bs []*block) (all []*block) {
+	for _, b := range bs {
+		under := d.spread(b.under)
+		for _, line := range d.values(b.line) {
+			c := find(all, line)
+			if c == nil {
+				fresh := *b
+				fresh.line, fresh.under = line, nil
+				if line != b.line {
+					fresh.text = line
+				}
+				c = &fresh
+				all = append(all, c)
+			}
+			for _, u := range under {
+				if find(c.under, u.line) == nil {
+					c.under = append(c.under, u)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// mostValues is how many values a line may have and be compared by each.
+const mostValues = 5000
+
+// values returns a line for each value that a line lists.
+func (d *dialect) values(line string) (all []string) {
+	for _, re := range d.lists {
+		m := re.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		head, tail := m[1]+" ", strings.Join(m[3:], "")
+		for _, v := range strings.FieldsFunc(m[2], func(c rune) bool { return c == ',' || c == ' ' }) {
+			if r, err := parseRange(v); err == nil {
+				for id := r.First; id <= r.Last && len(all) < mostValues; id++ {
+					all = append(all, head+strconv.Itoa(id)+tail)
+				}
+				continue
+			}
+			all = append(all, head+v+tail)
+		}
+		return all
+	}
+	return []string{line}
+}
+
 // A dialect says how a platform's configuration is written, shown and undone.
 type dialect struct {
 	style    style
@@ -95,6 +149,7 @@ type dialect struct {
 	volatile []*regexp.Regexp
 	unshown  []*regexp.Regexp
 	shown    []shown
+	lists    []*regexp.Regexp // before the values, the values, behind them
 	single   []*regexp.Regexp
 	ordered  []ordered
 	refused  []refusal
@@ -197,7 +252,7 @@ func (d *dialect) planBlocks(n *Node, where func(int) string) (p nodePlan, err e
 		return p, err
 	}
 	p.apply = d.render(bs, 0)
-	p.undo, _, _ = d.difference(bs, nil, tries{})
+	p.undo, _, _ = d.difference(d.spread(bs), nil, tries{})
 	p.unverified = d.unverifiable(bs)
 	p.notices = slices.Compact(p.notices)
 	return p, nil
@@ -218,7 +273,7 @@ func join(path, line string) string { return strings.TrimPrefix(path+" / "+line,
 func (d *dialect) missing(lines []string, running string) []string {
 	want := strings.Join(lines, "\n")
 	if d.style == indented {
-		return d.lacks(parseConfig(want, nil), parseConfig(running, d.volatile))
+		return d.lacks(d.parse(want), d.parse(running))
 	}
 	return d.missingSets(lines, running)
 }
@@ -228,7 +283,7 @@ func (d *dialect) missing(lines []string, running string) []string {
 // Whole says that something is made anew, so that the lines should become valid at once.
 func (d *dialect) between(now, before string, tried tries) (lines, differences []string, whole bool) {
 	if d.style == indented {
-		return d.difference(parseConfig(now, d.volatile), parseConfig(before, d.volatile), tried)
+		return d.difference(d.parse(now), d.parse(before), tried)
 	}
 	lines, differences = d.differenceOfSets(now, before, tried)
 	return lines, differences, false

@@ -116,6 +116,9 @@ func (c *comparison) extra(b, now, was *block, at string, depth int) []string {
 		return c.d.inside(b.line, under, depth, true)
 	}
 	ways := c.d.ways(b, rule, match, now, was, depth)
+	if len(ways) > 0 { // it may have been in use by what is gone then
+		ways = append(ways, ways[0])
+	}
 	if c.d.overwritten(b, now, was) { // what comes in its place makes it go
 		ways = append([][]string{nil}, ways...)
 	}

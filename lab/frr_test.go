@@ -221,6 +221,8 @@ func TestFRRComesBack(t *testing.T) {
 		{"interface eth1\n ip ospf cost 9", "interface eth1\n ip ospf cost 7\n ip ospf hello-interval 10"},
 		{"router ospf\n network 10.0.0.0/8 area 0\n redistribute connected", "router ospf\n no redistribute connected\n redistribute static metric 5"},
 		{"router bgp 65001\n neighbor 10.0.0.2 remote-as 65002\n neighbor 10.0.0.2 description left", "router bgp 65001\n neighbor 10.0.0.2 description right\n neighbor 10.0.0.3 remote-as 65003"},
+		{"router bgp 65001\n neighbor 10.0.0.2 remote-as 65002\n neighbor 10.0.0.2 description left\n neighbor 10.0.0.2 timers 5 15", "router bgp 65001\n neighbor 10.0.0.2 remote-as 65003"},
+		{"router bgp 65001\n bgp confederation identifier 7\n bgp confederation peers 8 9", "router bgp 65001\n bgp confederation peers 9 10"},
 		{"ip prefix-list LAB seq 5 permit 10.0.0.0/8\nip prefix-list LAB seq 10 deny any", "ip prefix-list LAB seq 7 permit 11.0.0.0/8\nno ip prefix-list LAB seq 10 deny any"},
 		{"access-list LAB seq 5 permit 10.0.0.0/8\naccess-list LAB seq 10 deny any", "access-list LAB permit 11.0.0.0/8"},
 		{"route-map LAB permit 10\n match ip address prefix-list A\n set metric 7", "route-map LAB permit 10\n match ip address prefix-list B\n set metric 8\nroute-map LAB deny 20"},

@@ -148,6 +148,11 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 			for _, e := range r.list(v, "shown") {
 				d.shown = append(d.shown, r.shown(e))
 			}
+		case "lists":
+			if d.lists = r.patterns(v, "lists"); slices.ContainsFunc(d.lists, func(re *regexp.Regexp) bool { return re.NumSubexp() < 2 }) {
+				r.fault(v, "lists: each must have a group before the values, and one around them")
+				d.lists = nil
+			}
 		case "single":
 			d.single = r.patterns(v, "single")
 		case "ordered":
@@ -175,7 +180,7 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 				d.commands = append(d.commands, r.command(e))
 			}
 		default:
-			r.unknown(k, "", "dialog, vlan, access, trunk, style, running, complete, exit, standard, volatile, unshown, shown, single, ordered, refused, access_path, inverse and commands")
+			r.unknown(k, "", "dialog, vlan, access, trunk, style, running, complete, exit, standard, volatile, unshown, shown, lists, single, ordered, refused, access_path, inverse and commands")
 		}
 	})
 	if d.style != commands && d.running == "" {

@@ -26,7 +26,7 @@ func undone(t *testing.T, platform string, m *cliModel, before, config string) (
 	m.single = d.single
 	m.learn(before, config, strings.Join(made.apply, "\n"))
 	m.load(before)
-	was := m.String()
+	was, had := m.String(), m.paths()
 	for _, l := range made.apply {
 		if said := m.do(l); said != "" {
 			t.Logf("%q: %s", l, said)
@@ -34,9 +34,7 @@ func undone(t *testing.T, platform string, m *cliModel, before, config string) (
 	}
 	m.at = m.at[:1]
 	kept := m.paths()
-	maps.DeleteFunc(kept, func(path string, _ bool) bool {
-		return !slices.Contains(slices.Collect(maps.Keys(pathsOf(was))), path)
-	})
+	maps.DeleteFunc(kept, func(path string, _ bool) bool { return !had[path] })
 	m.watch = func(line string) {
 		now := m.paths()
 		for path := range kept {
@@ -174,6 +172,64 @@ func TestUndoIsTheDifference(t *testing.T) {
 	}
 }
 
+// TestAnotherAS keeps out that a neighbour's changed AS is undone by "no neighbor A
+// remote-as", which removes the neighbour with all that was there before of it.
+func TestAnotherAS(t *testing.T) {
+	for _, platform := range []string{"cisco_ios", "arista_eos", "frr"} {
+		m := newCLI()
+		m.takes = regexp.MustCompile(`^(neighbor \S+) (?:remote-as|peer[- ]group)\b.*`)
+		before := "router bgp 1\n neighbor 10.0.0.2 remote-as 2\n neighbor 10.0.0.2 description left\n neighbor 10.0.0.2 route-map A in\n"
+		sent, left := undone(t, platform, m, before, "router bgp 1\n neighbor 10.0.0.2 remote-as 3\n neighbor 10.0.0.2 route-map B in\n")
+		if got := strings.Join(sent, "/"); got != "router bgp 1/neighbor 10.0.0.2 remote-as 2/neighbor 10.0.0.2 route-map A in/exit" || left != nil {
+			t.Errorf("%s: sent is %s; left is %q", platform, got, left)
+		}
+	}
+}
+
+// TestListsAreTheirValues keeps out that a line with several values is undone as a whole:
+// the VLANs, servers and neighbours among them that were there before went away for a
+// moment. So did, from a list that is replaced, all that it kept apart.
+func TestListsAreTheirValues(t *testing.T) {
+	for _, tt := range []struct{ name, platform, before, config, sent string }{
+		{"VLANs", "cisco_ios", "vlan 20,30\n", "vlan 10\nvlan 40,41\n", "no vlan 41/no vlan 40/no vlan 10"},
+		{"VLANs on EOS", "arista_eos", "vlan 20-22,30\n", "vlan 21-23\n", "no vlan 23"},
+		{"a VLAN that went", "arista_eos", "vlan 20,30\n", "no vlan 30\n", "vlan 30"},
+		{"name servers", "cisco_ios", "ip name-server 192.0.2.1\n", "ip name-server 192.0.2.2\n", "no ip name-server 192.0.2.2"},
+		{"what a route map matches", "cisco_ios", "route-map A permit 10\n match ip address LEFT\n", "route-map A permit 10\n match ip address RIGHT\n",
+			"route-map A permit 10/no match ip address RIGHT/exit"},
+		{"members of a confederation", "frr", "router bgp 1\n bgp confederation peers 8 9\n", "router bgp 1\n bgp confederation peers 9 10\n",
+			"router bgp 1/no bgp confederation peers 10/exit"},
+		{"a trunk's VLANs", "cisco_ios", "interface Ethernet0/1\n switchport trunk allowed vlan 4094\n", "interface Ethernet0/1\n switchport trunk allowed vlan 10,20\n",
+			"interface Ethernet0/1/switchport trunk allowed vlan 4094/exit"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newCLI()
+			m.lists = []string{"vlan", "ip name-server", "match ip address", "bgp confederation peers"}
+			sent, left := undone(t, tt.platform, m, tt.before, tt.config)
+			if got := strings.Join(sent, "/"); got != tt.sent || left != nil {
+				t.Errorf("sent is %s, want %s; left is %q", got, tt.sent, left)
+			}
+		})
+	}
+	for _, tt := range []struct{ want, running, lacks string }{
+		{"vlan 10", "vlan 9-11,20", ""},
+		{"vlan 10,20", "vlan 10\n name a\nvlan 20", ""},
+		{"vlan 10,21", "vlan 9-11,20", "vlan 21"},
+		{"spanning-tree vlan 10 priority 4096", "spanning-tree vlan 1,10 priority 4096", ""},
+		{"spanning-tree vlan 10 priority 4096", "spanning-tree vlan 1,10 priority 8192", "spanning-tree vlan 10 priority 4096"},
+		{"route-map A permit 10\n match ip address prefix-list B", "route-map A permit 10\n match ip address prefix-list C B", ""},
+		{"no spanning-tree vlan 10", "no spanning-tree vlan 10-12", ""},
+	} {
+		p, err := LoadPlatform("", "cisco_ios")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(p.dialect.missing(strings.Split(tt.want, "\n"), tt.running+"\nend\n"), "; "); got != tt.lacks {
+			t.Errorf("%q in %q: lacks %q, want %q", tt.want, tt.running, got, tt.lacks)
+		}
+	}
+}
+
 // TestRefusedInverse: where "no LINE" is refused, shorter forms, the default and an empty
 // block are tried; a shorter form that would undo a neighbour is not.
 func TestRefusedInverse(t *testing.T) {
@@ -185,6 +241,7 @@ func TestRefusedInverse(t *testing.T) {
 			return ""
 		}
 	}
+	inUse := true
 	for _, tt := range []struct {
 		name, before, config string
 		refuse               func(path, line string) string
@@ -192,13 +249,37 @@ func TestRefusedInverse(t *testing.T) {
 	}{
 		{"by its first word", "", "password zebra\n", never("no password zebra", "default password zebra"), "no password zebra/default password zebra/no password", ""},
 		{"a neighbour begins with the same words", "ntp server 10.0.0.1\n", "ntp server 10.0.0.2\n", never("no ntp server 10.0.0.2", "default ntp server 10.0.0.2"),
-			"no ntp server 10.0.0.2/default ntp server 10.0.0.2", `"ntp server 10.0.0.2" was not there; no command is known that undoes it`},
+			"no ntp server 10.0.0.2/default ntp server 10.0.0.2/no ntp server 10.0.0.2", `"ntp server 10.0.0.2" was not there; no command is known that undoes it`},
+		{"in use by what goes later", "", "import vrf red\nvrf red\n", func(_, line string) string {
+			switch {
+			case line == "no import vrf red":
+				inUse = false
+			case strings.HasSuffix(line, "vrf red") && line != "vrf red" && line != "import vrf red" && inUse:
+				return "% In use"
+			}
+			return ""
+		}, "no vrf red/no import vrf red/default vrf red", ""},
+		{"in use, and there is no other form", "", "use LAB\nprofile\n", func(_, line string) string {
+			switch line {
+			case "no use LAB":
+				inUse = false
+			case "use LAB":
+				inUse = true
+			case "default profile":
+				return "% Invalid input"
+			case "no profile":
+				if inUse {
+					return "% In use"
+				}
+			}
+			return ""
+		}, "no profile/no use LAB/default profile/no profile", ""},
 		{"a block that must be empty", "", "vrf red\n vni 7\n", func(_, line string) string {
 			if line == "no vrf red" || line == "default vrf red" {
 				return "% Only inactive VRFs can be deleted"
 			}
 			return ""
-		}, "no vrf red/default vrf red/vrf red/no vni 7/exit/no vrf red", `"vrf red" was not there; no command is known that undoes it`},
+		}, "no vrf red/default vrf red/vrf red/no vni 7/exit/no vrf red/no vrf red", `"vrf red" was not there; no command is known that undoes it`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newCLI()
