@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -24,24 +25,24 @@ type timing struct {
 
 // whole returns the tests that are no part of another. A test whose parts ran in
 // parallel says that it took no time, so what its parts took together counts if
-// that is more.
+// that is more. What ran several times counts with all of them.
 func whole(all []timing) []timing {
-	// Parts are before what they are parts of.
-	slices.SortStableFunc(all, func(a, b timing) int {
-		return cmp.Compare(strings.Count(b.name, "/"), strings.Count(a.name, "/"))
-	})
-	ran := map[string]bool{}
+	own := map[string]float64{}
 	for _, one := range all {
-		ran[one.name] = true
+		own[one.name] += one.took
 	}
+	// Parts are before what they are parts of.
+	names := slices.SortedFunc(maps.Keys(own), func(a, b string) int {
+		return cmp.Or(cmp.Compare(strings.Count(b, "/"), strings.Count(a, "/")), cmp.Compare(a, b))
+	})
 	parts := map[string]float64{}
 	var tops []timing
-	for _, one := range all {
-		one.took = max(one.took, parts[one.name])
-		if of := partOf(one.name, ran); of != "" {
-			parts[of] += one.took
+	for _, name := range names {
+		took := max(own[name], parts[name])
+		if of := partOf(name, own); of != "" {
+			parts[of] += took
 		} else {
-			tops = append(tops, one)
+			tops = append(tops, timing{name, took})
 		}
 	}
 	return tops
@@ -49,10 +50,11 @@ func whole(all []timing) []timing {
 
 // partOf returns the test that a test is a part of, if any. A part's own name may
 // have slashes, too.
-func partOf(name string, ran map[string]bool) string {
+func partOf(name string, ran map[string]float64) string {
 	pkg, test, _ := strings.Cut(name, " ")
 	for i := strings.LastIndex(test, "/"); i >= 0; i = strings.LastIndex(test[:i], "/") {
-		if of := pkg + " " + test[:i]; ran[of] {
+		of := pkg + " " + test[:i]
+		if _, ok := ran[of]; ok {
 			return of
 		}
 	}
