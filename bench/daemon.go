@@ -22,6 +22,7 @@ type daemon struct {
 	b      *bench
 	dir    string
 	cmd    *exec.Cmd
+	gone   chan struct{} // closed when the process has ended
 	client *control.Client
 }
 
@@ -57,21 +58,30 @@ func (d *daemon) up() error {
 	if err := d.cmd.Start(); err != nil {
 		return err
 	}
-	for range 300_000 {
+	cmd, gone := d.cmd, make(chan struct{})
+	d.gone = gone
+	go func() {
+		_ = cmd.Wait() // how it ended is in its log
+		close(gone)
+	}()
+	for {
 		c, err := net.Dial("unix", d.client.Address)
 		if err == nil {
 			return c.Close()
 		}
-		time.Sleep(time.Millisecond)
+		select {
+		case <-gone:
+			return errors.New("the daemon has ended; see " + log.Name())
+		case <-time.After(time.Millisecond):
+		}
 	}
-	return errors.New("the daemon does not answer; see " + log.Name())
 }
 
 // kill ends it at once, and leaves alone what runs.
 func (d *daemon) kill() {
 	_ = d.client.Close()
 	_ = d.cmd.Process.Kill()
-	_ = d.cmd.Wait() // killed
+	<-d.gone
 }
 
 // end cancels what runs and ends the daemon.
