@@ -1,11 +1,14 @@
 package lab
 
 import (
-	"net"
+	"fmt"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
+
+	"activationd/internal/fault"
 )
 
 // An access is a line that changes how a device is reached: its patterns are for the
@@ -49,14 +52,9 @@ func (d *dialect) accessPath(config string, w Way) (lines []string) {
 	if d.style == setStyle {
 		return d.accessSets(config, w)
 	}
-	bs := parseConfig(config, d.volatile)
-	host := ""
-	if u, err := url.Parse(w.Connect); err == nil && w.reached(accessNetwork) && net.ParseIP(u.Hostname()) != nil {
-		host = u.Hostname()
-	}
-	for _, top := range bs {
-		mine := false
-		walk([]*block{top}, "", func(b *block, _ string) { mine = mine || host != "" && hasAddress(b.line, host) })
+	host := w.address()
+	for _, top := range parseConfig(config, d.volatile) {
+		mine := hasHost(top, host)
 		walk([]*block{top}, "", func(b *block, path string) {
 			if len(b.under) == 0 && (mine || d.accessLine(path, w)) {
 				lines = append(lines, path)
@@ -66,26 +64,120 @@ func (d *dialect) accessPath(config string, w Way) (lines []string) {
 	return lines
 }
 
+// address is the one by which a device is reached, if that is known.
+func (w Way) address() (a netip.Addr) {
+	if u, err := url.Parse(w.Connect); err == nil && w.reached(accessNetwork) {
+		a, _ = netip.ParseAddr(u.Hostname()) // it may be a name
+	}
+	return a
+}
+
+// hasHost says whether an interface has an address.
+func hasHost(b *block, host netip.Addr) (has bool) {
+	walk([]*block{b}, "", func(b *block, _ string) { has = has || hasAddress(b.line, host) })
+	return has
+}
+
+// reachable is an error if a plan changes the interface by which a device is reached, as
+// far as only the device itself can tell: it is the one with the address.
+func (d *dialect) reachable(plan *DevicePlan, running string) error {
+	host := plan.Way.address()
+	if plan.Way.AllowAccessPath || !host.IsValid() {
+		return nil
+	}
+	var line string
+	switch d.style {
+	case indented:
+		line = d.changedBlock(plan.Apply, running, host)
+	case setStyle:
+		line = d.changedSet(plan.Apply, running, host)
+	}
+	if line == "" {
+		return nil
+	}
+	return fmt.Errorf("%s: %.120q changes the interface by which it is reached, as it has the address %v, and may cut that off; leave it out, or write \"allow: access-path\" for it into the inventory: %w",
+		plan.Name, line, host, fault.Conflict)
+}
+
+// changedBlock returns the first line that changes the interface with an address.
+func (d *dialect) changedBlock(apply []string, running string, host netip.Addr) (changed string) {
+	want := d.parse(strings.Join(apply, "\n"))
+	for _, has := range d.parse(running) {
+		name, ok := strings.CutPrefix(has.line, "interface ")
+		if !ok || !hasHost(has, host) {
+			continue
+		}
+		header := regexp.MustCompile("^(?:no |default )?(?i:int[a-z]*) " + anyFormOf(name) + "$")
+		for _, b := range want {
+			switch {
+			case !header.MatchString(b.line):
+			case positive(b.line) != b.line:
+				return b.line
+			}
+			if header.MatchString(b.line) {
+				walk(b.under, b.line, func(l *block, path string) {
+					if changed == "" && len(l.under) == 0 && find(has.under, l.line) == nil {
+						changed = path
+					}
+				})
+			}
+		}
+	}
+	return changed
+}
+
+// changedSet is changedBlock of lines of "set".
+func (d *dialect) changedSet(apply []string, running string, host netip.Addr) string {
+	has, want := d.parseSets(running), d.parseSets(strings.Join(apply, "\n"))
+	for _, name := range interfacesWith(has, host) {
+		i := want.root.byWord["interfaces"]
+		if i == nil || i.byWord[name] == nil {
+			continue
+		}
+		changed := ""
+		for n := i.byWord[name]; n != nil && n.up != nil; n = n.up {
+			if n.inactive {
+				return verbDeactivate + " " + n.path()
+			}
+		}
+		i.byWord[name].each(func(n *setNode) bool {
+			switch {
+			case changed != "":
+			case n.inactive:
+				changed = verbDeactivate + " " + n.path()
+			case n.line != "" && has.root.at(n) == nil:
+				changed = n.line
+			}
+			return changed == ""
+		})
+		if changed != "" {
+			return changed
+		}
+	}
+	return ""
+}
+
+// interfacesWith returns the interfaces that have an address.
+func interfacesWith(sets *setTree, host netip.Addr) (names []string) {
+	for _, n := range sets.ends {
+		if f := strings.Fields(inGroup.ReplaceAllString(n.line, "set ")); len(f) > 3 && f[1] == "interfaces" && hasAddress(n.line, host) {
+			names = append(names, f[2])
+		}
+	}
+	return names
+}
+
 // inGroup is what stands before a line that a group of Junos has.
 var inGroup = regexp.MustCompile(`^set groups \S+ `)
 
 // accessSets is accessPath of lines of "set". A line of a group counts as if it stood
 // where the group is used.
 func (d *dialect) accessSets(config string, w Way) (lines []string) {
-	host := ""
-	if u, err := url.Parse(w.Connect); err == nil && w.reached(accessNetwork) && net.ParseIP(u.Hostname()) != nil {
-		host = u.Hostname()
-	}
 	sets := d.parseSets(config)
-	mine := map[string]bool{} // the interfaces that have the address
-	for _, n := range sets.ends {
-		if f := strings.Fields(n.line); len(f) > 3 && f[1] == "interfaces" && host != "" && hasAddress(n.line, host) {
-			mine[f[2]] = true
-		}
-	}
+	mine := interfacesWith(sets, w.address())
 	for _, n := range sets.ends {
 		l := inGroup.ReplaceAllString(n.line, "set ")
-		if f := strings.Fields(l); d.accessLine(l, w) || len(f) > 2 && f[1] == "interfaces" && mine[f[2]] {
+		if f := strings.Fields(l); d.accessLine(l, w) || len(f) > 2 && f[1] == "interfaces" && slices.Contains(mine, f[2]) {
 			lines = append(lines, n.line)
 		}
 	}
@@ -110,10 +202,15 @@ func (a access) begins(words string, w Way) bool {
 }
 
 // hasAddress says whether a line gives an interface an address.
-func hasAddress(line, host string) bool {
+func hasAddress(line string, host netip.Addr) bool {
 	words := strings.Fields(line)
-	i := slices.Index(words, "address")
-	return i > 0 && i+1 < len(words) && strings.Split(words[i+1], "/")[0] == host
+	i := slices.IndexFunc(words, func(w string) bool { return len(w) > 1 && strings.HasPrefix("address", w) })
+	if !host.IsValid() || i < 1 || i+1 >= len(words) {
+		return false
+	}
+	word, _, _ := strings.Cut(words[i+1], "/")
+	a, err := netip.ParseAddr(word)
+	return err == nil && a == host
 }
 
 func (d *dialect) accessLine(path string, w Way) bool {
@@ -122,6 +219,44 @@ func (d *dialect) accessLine(path string, w Way) bool {
 			return false
 		}
 		re, err := wholeLine(strings.ReplaceAll(a.line, "{user}", regexp.QuoteMeta(w.User)))
-		return err == nil && re.MatchString(path)
+		if err != nil {
+			return false
+		}
+		full := a.full(path)
+		return re.MatchString(path) || re.MatchString(full) && !matches(a.except, full)
 	})
+}
+
+var (
+	literals  = regexp.MustCompile(`[A-Za-z][A-Za-z-]{2,}`)
+	wordStart = regexp.MustCompile(`^[A-Za-z-]{2,}`)
+)
+
+// full is a path with words that may have been shortened, or are in another case, as an
+// access has them: of each line the first two. What is set to its default, or an interface
+// that is removed, is as good as negated.
+func (a access) full(path string) string {
+	known := literals.FindAllString(strings.ReplaceAll(a.line, "{user}", ""), -1)
+	long := func(word string) string {
+		short := wordStart.FindString(word)
+		for _, l := range known {
+			if short != "" && len(short) <= len(l) && strings.EqualFold(l[:len(short)], short) {
+				return l + word[len(short):]
+			}
+		}
+		return word
+	}
+	lines := strings.Split(path, " / ")
+	for i, line := range lines {
+		bare := positive(line)
+		words := strings.SplitN(bare, " ", 3)
+		for j := range words[:min(2, len(words))] {
+			words[j] = long(words[j])
+		}
+		lines[i] = ifElse(bare == line, "", "no ") + strings.Join(words, " ")
+	}
+	if what, negated := strings.CutPrefix(lines[0], "no "); negated && strings.HasPrefix(what, "interface ") {
+		lines[0] = what + " / no"
+	}
+	return strings.Join(lines, " / ")
 }

@@ -29,6 +29,41 @@ devices:
 	return Generate(Input{Inventory: inv, Platforms: platforms, Topology: topo, Mapping: Mapping{{"r1", "r1", platform}}})
 }
 
+// TestAccessPathOfTheDevice keeps out a startup-config that says nothing of the address by
+// which a device is reached, and changes the interface that has it: before anything is
+// sent it is compared with what the device has.
+func TestAccessPathOfTheDevice(t *testing.T) {
+	const ssh = "ssh://192.0.2.12"
+	for _, tt := range []struct{ platform, running, config, line string }{
+		{"cisco_ios", "interface Ethernet0/0\n description up\n ip address 192.0.2.12 255.255.255.0\nend\n", "interface Ethernet0/0\n no ip address\n", "interface Ethernet0/0 / no ip address"},
+		{"cisco_ios", "interface Ethernet0/0\n ip address 192.0.2.12 255.255.255.0\nend\n", "interface eth0/0\n shutdown\n", "interface eth0/0 / shutdown"},
+		{"cisco_ios", "interface Ethernet0/0\n ip address 192.0.2.12 255.255.255.0\nend\n", "default interface Ethernet0/0\n", "default interface Ethernet0/0"},
+		{"cisco_ios", "interface Ethernet0/0\n description up\n ip address 192.0.2.12 255.255.255.0\nend\n", "interface Ethernet0/0\n description up\ninterface Ethernet0/1\n shutdown\n", ""},
+		{"frr", "interface eth0\n ip address 192.0.2.12/24\nexit\n!\nend\n", "interface eth0\n shutdown\n", "interface eth0 / shutdown"},
+		{"frr", "interface eth0\n ip address 192.0.2.12/24\nexit\n!\nend\n", "interface eth1\n shutdown\n", ""},
+		{"juniper_junos", "set interfaces ge-0/0/9 unit 0 family inet address 192.0.2.12/24\n", "set interfaces ge-0/0/9 disable\n", "set interfaces ge-0/0/9 disable"},
+		{"juniper_junos", "set interfaces ge-0/0/9 unit 0 family inet address 192.0.2.12/24\n", "deactivate interfaces ge-0/0/9\n", "deactivate interfaces ge-0/0/9"},
+		{"juniper_junos", "set interfaces ge-0/0/9 unit 0 family inet address 192.0.2.12/24\n", "set interfaces ge-0/0/8 disable\nset interfaces ge-0/0/9 unit 0 family inet\n", ""},
+	} {
+		for _, allow := range []string{"", ", allow: access-path"} {
+			plan, err := accessPlan(t, tt.platform, ssh, ", host_key: 'ssh-ed25519 AAAA'"+allow, tt.config)
+			if err != nil {
+				t.Errorf("%q: %v", tt.config, err)
+				continue
+			}
+			p, err := LoadPlatform("", tt.platform)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = p.dialect.reachable(&plan.Devices[0], tt.running)
+			want := tt.line != "" && allow == ""
+			if errors.Is(err, fault.Conflict) != want || want && !strings.Contains(err.Error(), tt.line) {
+				t.Errorf("%q%s: %v, want one about %q", tt.config, allow, err, tt.line)
+			}
+		}
+	}
+}
+
 // TestAccessPath keeps out a startup-config that cuts off the way by which it would be
 // undone: it is refused by its line when it is planned, unless the inventory allows it.
 func TestAccessPath(t *testing.T) {
@@ -48,6 +83,20 @@ func TestAccessPath(t *testing.T) {
 		{"cisco_ios", ssh, "no ip ssh version 2\n", "no ip ssh version 2"},
 		{"cisco_ios", serial, "aaa new-model\n", "aaa new-model"},
 		{"arista_eos", ssh, "interface Management1\n   shutdown\n", "interface Management1 / shutdown"},
+		// In other words, and in short ones.
+		{"arista_eos", ssh, "interface management 1\n   shutdown\n", "interface management 1 / shutdown"},
+		{"arista_eos", ssh, "int ma1\n   shut\n", "int ma1 / shut"},
+		{"arista_eos", ssh, "default interface Management1\n", "default interface Management1"},
+		{"arista_eos", ssh, "manage ssh\n   shutdown\n", "manage ssh / shutdown"},
+		{"arista_eos", ssh, "interface Ethernet3\n   ip add 192.0.2.12/24\n", "interface Ethernet3 / ip add"},
+		{"arista_eos", ssh, "interface Ethernet3\n   ip address 10.0.0.1/24\n", ""},
+		{"cisco_ios", telnet, "default username lab\n", "default username lab"},
+		{"cisco_ios", telnet, "no user lab\n", "no user lab"},
+		{"cisco_ios", telnet, "user ada sec x\n", ""},
+		{"cisco_ios", telnet, "lin vt 0 4\n transport input ssh\n", "lin vt 0 4 / transport input ssh"},
+		{"cisco_ios", telnet, "interface Gi0\n shutdown\n", "interface Gi0 / shutdown"},
+		{"cisco_ios", telnet, "interface Gi0/1\n shutdown\n", ""},
+		{"cisco_ios", "telnet://[2001:db8::12]", "interface Ethernet0/0\n ipv6 address 2001:DB8:0::12/64\n", "interface Ethernet0/0 / ipv6 address"},
 		{"arista_eos", ssh, "management ssh\n   shutdown\n", "management ssh / shutdown"},
 		{"arista_eos", telnet, "management telnet\n   shutdown\n", "management telnet / shutdown"},
 		{"arista_eos", ssh, "management api http-commands\n   no shutdown\n", ""},
@@ -68,7 +117,7 @@ func TestAccessPath(t *testing.T) {
 	} {
 		t.Run(tt.platform+" "+tt.url+" "+tt.config, func(t *testing.T) {
 			more := ""
-			if strings.HasPrefix(tt.url, ssh) {
+			if strings.HasPrefix(tt.url, "ssh") {
 				more = ", host_key: 'ssh-ed25519 AAAA'"
 			}
 			_, err := accessPlan(t, tt.platform, tt.url, more, tt.config)

@@ -145,7 +145,7 @@ func (w *Work) look(ctx context.Context, s *device.Session, d *DevicePlan, p *Pl
 	if d.Whole {
 		state, err := showRunning(ctx, s, p)
 		if err == nil {
-			err = p.dialect.restorable(d, state)
+			err = errors.Join(p.dialect.restorable(d, state), p.dialect.reachable(d, state))
 		}
 		return state, err
 	}

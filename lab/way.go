@@ -22,6 +22,8 @@ type Way struct {
 	HostKey       string    `json:"host_key,omitempty"`
 	KnownHosts    string    `json:"known_hosts,omitempty"`
 	OldAlgorithms bool      `json:"old_algorithms,omitempty"`
+	// AllowAccessPath is what the inventory says of the device.
+	AllowAccessPath bool `json:"allow_access_path,omitempty"`
 	// Login are patterns of what it asks, beside the platform's.
 	Login  device.LoginDialog `json:"login,omitzero"`
 	Pace   device.Pace        `json:"pace,omitzero"`
@@ -32,7 +34,7 @@ func (inv *Inventory) way(d *Device) Way {
 	c := inv.Credentials[d.Credentials]
 	return Way{
 		Connect: d.Connect, User: c.User, Password: c.Password, Enable: c.Enable, Key: c.Key,
-		HostKey: d.HostKeys.Lines, KnownHosts: d.HostKeys.File, OldAlgorithms: d.OldAlgorithms, Login: d.Login, Pace: d.Pace, Limits: d.Limits,
+		HostKey: d.HostKeys.Lines, KnownHosts: d.HostKeys.File, OldAlgorithms: d.OldAlgorithms, AllowAccessPath: d.AllowAccessPath, Login: d.Login, Pace: d.Pace, Limits: d.Limits,
 	}
 }
 
