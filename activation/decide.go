@@ -20,6 +20,9 @@ type look struct {
 // any crash, and depends on nothing but its arguments. Grant means that the
 // record may have its next attempt as soon as its locks and a slot are free.
 func (r *Record) decide(l look) Event {
+	if a := r.hangs(); a != nil && a.Forgiven != "" {
+		return letGo
+	}
 	if r.open() != nil {
 		if r.State == Activating && r.Ending == "" && r.over(l.moment) {
 			return Over

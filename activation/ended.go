@@ -6,6 +6,7 @@ import (
 
 	"activationd/supervisor"
 	"activationd/supervisor/wrapper"
+	"activationd/vlanstore"
 )
 
 // ended records how an attempt ended, and takes its record through what follows
@@ -23,12 +24,67 @@ func (t *turn) ended(x supervisor.Exit) error {
 		t.log.Warn("the end of a run that has been recorded already", "run", x.Key)
 		return nil
 	}
-	a.Open, a.Result, a.Bytes = false, x.Result, t.sizes[x.Key]
+	if n, ok := t.sizes[x.Key]; ok {
+		a.Bytes = n
+	}
+	if len(x.Result.Hung) > 0 {
+		if err := t.hang(r, a, x.Result); err != nil {
+			return err
+		}
+		return t.save(old, r)
+	}
+	if err := t.close(r, a, x.Result); err != nil {
+		return err
+	}
+	if _, err := t.advance(r); err != nil {
+		return err
+	}
+	return t.put(old, r)
+}
+
+// hang notes that an attempt has ended as far as its script goes, but that a
+// process of it hangs in the kernel, whose system call may still be carried out:
+// the end is not verified. The attempt stays open, and so its activation keeps
+// what it has, until the process is gone or somebody forgives it; its VLANs go to
+// quarantine meanwhile. It does not count as one that runs.
+func (t *turn) hang(r *Record, a *Attempt, res wrapper.Result) error {
+	if !a.Hangs() {
+		t.uncount(a)
+	}
+	a.Result = res
+	said := Describe(a)
+	t.news = append(t.news, Happening{Time: t.now, What: "notice", ID: r.ID, State: string(r.State), Reason: said, Phase: a.Phase, N: a.N, Failed: true})
+	if err := t.apply(r, Hang, said); err != nil {
+		return err
+	}
+	_, err := vlanstore.QuarantineAll(t, r.ID, a.unverified(), t.now)
+	return err
+}
+
+// unverified is why VLANs are in quarantine while an attempt hangs.
+func (a *Attempt) unverified() string {
+	return fmt.Sprintf("the end of %s attempt %d is not verified", a.Phase, a.N)
+}
+
+// uncount notes that an attempt does not run any more.
+func (t *turn) uncount(a *Attempt) {
 	t.opened--
 	if a.Phase == Activate {
 		t.started--
 		t.free++
 	}
+}
+
+// close records the end of an attempt, and what it means for its activation.
+func (t *turn) close(r *Record, a *Attempt, res wrapper.Result) error {
+	if !a.Hangs() {
+		t.uncount(a)
+	} else { // its activation has them as before, or as whoever forgives it says
+		if err := vlanstore.Unquarantine(t, r.ID, a.unverified(), "leased: the end of an attempt was not verified for a while", t.now); err != nil {
+			return err
+		}
+	}
+	a.Open, a.Result = false, res
 	if a.Result.Reason == wrapper.TimedOut && r.tooLate(t.moment) {
 		a.Result.Text = "its deadline has come"
 	}
@@ -40,6 +96,7 @@ func (t *turn) ended(x supervisor.Exit) error {
 	if err := t.apply(r, ev, said); err != nil {
 		return err
 	}
+	var err error
 	switch {
 	case r.State == Waiting && a.Result.Reason == wrapper.Disarmed && t.now.Add(t.set.ArmAhead).Before(r.activateAt()):
 		// Disarmed because the clock was set back: its instant is to come again.
@@ -51,14 +108,9 @@ func (t *turn) ended(x supervisor.Exit) error {
 		return err
 	}
 	if r.State == Finished && r.AtJob != nil {
-		if err := t.mail(r, a); err != nil {
-			return err
-		}
+		return t.mail(r, a)
 	}
-	if _, err := t.advance(r); err != nil {
-		return err
-	}
-	return t.put(old, r)
+	return nil
 }
 
 // An attempt that is void is followed by so many more that may be, the second of them
@@ -176,6 +228,9 @@ func Describe(a *Attempt) string {
 	}
 	if res.Text != "" {
 		what += ": " + res.Text
+	}
+	if len(res.Hung) > 0 {
+		what += "; this end is not verified: a process hangs in the kernel"
 	}
 	return what
 }

@@ -116,6 +116,7 @@ func newMachine(t *testing.T, rt *rapid.T) *machine {
 			hangs:   rapid.SampledFrom([]bool{false, false, false, true}).Draw(t, "hangs"),
 			ignores: rapid.SampledFrom([]bool{false, false, true}).Draw(t, "ignores"),
 			late:    rapid.Bool().Draw(t, "late"),
+			remains: rapid.SampledFrom([]time.Duration{0, 0, 0, time.Second, 2 * hour}).Draw(t, "remains"),
 			onStop:  rapid.SampledFrom([]time.Duration{0, time.Second}).Draw(t, "onStop"),
 		}
 		switch rapid.IntRange(0, 12).Draw(t, "fate") {
@@ -149,7 +150,7 @@ func newMachine(t *testing.T, rt *rapid.T) *machine {
 		_, _ = h.Write([]byte(k.String()))
 		s := m.scripts[int(h.Sum32()%uint32(len(m.scripts)))]
 		if m.calm {
-			s.hangs, s.noStart = false, nil
+			s.hangs, s.remains, s.noStart = false, 0, nil
 		}
 		return s
 	}
@@ -177,7 +178,7 @@ func (m *machine) mayStart(k supervisor.Key) error {
 		}
 		running := 0
 		for id := range tx.Scan(runKey, "") {
-			if other, err := t.get(strings.TrimPrefix(id, runKey)); err == nil && other.State == Activating {
+			if other, err := t.get(strings.TrimPrefix(id, runKey)); err == nil && other.State == Activating && other.hangs() == nil {
 				running++
 			}
 		}

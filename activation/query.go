@@ -64,6 +64,10 @@ func (t *txn) view(r *Record) View {
 	if r.State == Scheduled && t.passedOver(r.activateAt()) {
 		v.Reason = "its time was passed over when the clock was set, which is not trusted yet: it waits " + t.believedBy()
 	}
+	if a := r.hangs(); a != nil {
+		v.WaitsFor = append(v.WaitsFor, "the end of process "+wrapper.HungText(a.Result.Hung)+
+			", which hangs in the kernel and cannot be killed; if it can do no harm any more, forgive "+r.ID+" lets go of it")
+	}
 	if r.State == Waiting && r.Awaits {
 		if a := t.awaited(r); a != "" {
 			v.WaitsFor = append(v.WaitsFor, a)
@@ -281,6 +285,7 @@ type Status struct {
 	Generation uint64
 	Next       time.Time // the next instant at which something may happen to what is not finished; zero: none
 	Running    int       // open attempts
+	Hanging    int       // those whose script has ended, but not all of its processes
 	States     map[State]int
 	Sources    []SourceStatus
 	Draining   bool
@@ -306,8 +311,12 @@ func (e *Engine) Status(ctx context.Context) (Status, error) {
 		s.Doubt = t.why()
 		s.Generation = number(tx, generation)
 		s.Next = earliest(first(tx, startKey), first(tx, instantKey))
-		for range tx.Scan(runKey, "") {
-			s.Running++
+		for _, mark := range tx.Scan(runKey, "") {
+			if string(mark) == hangsMark {
+				s.Hanging++
+			} else {
+				s.Running++
+			}
 		}
 		for _, st := range States {
 			s.States[st] = int(number(tx, stateNumber+string(st)))

@@ -133,6 +133,7 @@ type Attempt struct {
 	NotBefore time.Time      `json:"not_before,omitzero"` // armed: its script begins then
 	Result    wrapper.Result `json:"result,omitzero"`     // once it has ended
 	Open      bool           `json:"open,omitempty"`      // its end is not known yet
+	Forgiven  string         `json:"forgiven,omitempty"`  // by whom, although it hangs
 	First     bool           `json:"first,omitempty"`     // before it there was nothing to undo
 	Bytes     int64          `json:"bytes,omitempty"`     // of its evidence, once it has ended
 }
@@ -151,6 +152,18 @@ const keepAttempts = 64
 func (r *Record) open() *Attempt {
 	if n := len(r.Attempts); n > 0 && r.Attempts[n-1].Open {
 		return &r.Attempts[n-1]
+	}
+	return nil
+}
+
+// Hangs tells whether the attempt's script has ended, but not all of its
+// processes: its end is not verified.
+func (a *Attempt) Hangs() bool { return a.Open && len(a.Result.Hung) > 0 }
+
+// hangs returns the open attempt if it hangs, or nil.
+func (r *Record) hangs() *Attempt {
+	if a := r.open(); a != nil && a.Hangs() {
+		return a
 	}
 	return nil
 }
@@ -208,6 +221,7 @@ func (r *Record) facts(m moment) facts {
 		fresh: r.Renew && !r.over(m),
 		armed: r.armed(m.now),
 		pause: r.Pause,
+		hangs: r.hangs() != nil,
 	}
 }
 

@@ -99,7 +99,7 @@ func (e *Engine) survey(ctx context.Context, w *work) error {
 		last := string(tx.Get(bootID))
 		e.newBoot, e.rebooted = last != e.parts.Boot, last != "" && last != e.parts.Boot
 		w.adopt, w.ids = nil, nil
-		running := 0
+		running, hung := 0, 0
 		for k := range tx.Scan(runKey, "") {
 			id := strings.TrimPrefix(k, runKey)
 			r, err := t.get(id)
@@ -110,12 +110,15 @@ func (e *Engine) survey(ctx context.Context, w *work) error {
 			a := r.open()
 			w.adopt = append(w.adopt, supervisor.Key{ID: r.ID, Phase: a.Phase, N: a.N})
 			w.ids = append(w.ids, r.ID)
-			if a.Phase == Activate {
+			switch {
+			case a.Hangs():
+				hung++
+			case a.Phase == Activate:
 				running++
 			}
 		}
 		e.running.Store(int64(running))
-		e.open = len(w.adopt)
+		e.open = len(w.adopt) - hung
 		w.ids = append(w.ids, t.firstInLine()...)
 		w.ids = append(w.ids, t.awaitedNoMore()...)
 		return nil

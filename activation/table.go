@@ -47,6 +47,7 @@ const (
 	Again     Event = "again"   // the attempt failed, and tries are left
 	Spent     Event = "spent"   // the attempt failed, and no try is left
 	Void      Event = "void"    // the attempt ended before its script began, or nothing shows that it began
+	Hang      Event = "hangs"   // the attempt's script has ended, and a process of it hangs in the kernel
 	Over      Event = "over"    // the slot has ended
 	Cancel    Event = "cancel"  // an admin or the owner cancelled it
 	Remove    Event = "removed" // its source no longer announces it
@@ -60,10 +61,11 @@ const (
 	Prune     Event = "prune"   // its history has been kept long enough
 	noEvent   Event = ""        // nothing is to be done
 	stopAgain Event = "stop"    // the attempt that runs is to be stopped; no change of state
+	letGo     Event = "let go"  // the attempt that hangs was forgiven: it has ended; what follows is an event of its own
 )
 
 // Events lists all that the table knows.
-var Events = [...]Event{Due, Miss, Grant, Expire, Unmet, OK, Again, Spent, Void, Over, Cancel, Remove, Reboot, Hold, Release, RunNow, Retry, Forgive, Move}
+var Events = [...]Event{Due, Miss, Grant, Expire, Unmet, OK, Again, Spent, Void, Hang, Over, Cancel, Remove, Reboot, Hold, Release, RunNow, Retry, Forgive, Move}
 
 // facts are what a transition may depend on beside state and event.
 type facts struct {
@@ -73,6 +75,7 @@ type facts struct {
 	fresh bool // its slot is to be served again, and is not over
 	armed bool // its attempt waits for its instant
 	pause bool // it is to be held as soon as its attempt has ended
+	hangs bool // a process of its attempt hangs in the kernel
 }
 
 // next is the table of transitions: the state that follows from s by e, and
@@ -143,8 +146,10 @@ func next(s State, e Event, f facts) (State, bool) {
 		}
 	case Deactivating:
 		switch e {
-		case Grant, Again, Void, Move:
+		case Grant, Again, Void, Hang, Move:
 			return Deactivating, true
+		case Forgive:
+			return Deactivating, f.hangs
 		case Cancel, Remove: // it shall not be served again
 			return Deactivating, f.fresh
 		case OK:
@@ -207,8 +212,10 @@ func nextActivating(e Event, f facts) (State, bool) {
 		return Waiting, true
 	case Spent:
 		return stopped(f), true
-	case Over, Cancel, Remove, Move:
+	case Over, Cancel, Remove, Move, Hang:
 		return Activating, true
+	case Forgive:
+		return Activating, f.hangs
 	case Hold:
 		return Activating, f.armed && !f.ended
 	case Release:
@@ -248,8 +255,10 @@ func refusal(s State, e Event, slot bool) string {
 		hint = "; retry tries its deactivation again, forgive ends it"
 	case s == Deactivating && e == Cancel:
 		hint = "; it is being taken down already"
-	case e == Retry || e == Forgive:
+	case e == Retry:
 		hint = "; that is for stuck ones"
+	case e == Forgive:
+		hint = "; that is for stuck ones, and for those of which a process hangs"
 	case e == Hold && s == Held:
 		hint = ""
 	case e == Hold:

@@ -24,6 +24,7 @@ var allFacts = []struct {
 	{"serve again", "done with", func(f *facts) { f.fresh = true }},
 	{"armed", "running", func(f *facts) { f.armed = true }},
 	{"to be held", "not held", func(f *facts) { f.pause = true }},
+	{"unverified", "verified", func(f *facts) { f.hangs = true }},
 }
 
 func makeFacts(mask int) (f facts) {
@@ -41,6 +42,8 @@ func makeFacts(mask int) (f facts) {
 func possible(s State, f facts) bool {
 	switch {
 	case !f.slot && (f.dirty || f.fresh):
+		return false
+	case f.hangs && (f.armed || s != Activating && s != Deactivating):
 		return false
 	case f.armed && s != Activating, f.pause && s != Activating:
 		return false
@@ -124,6 +127,7 @@ const legend = `# What an event does to an activation. Where it depends on more 
 #   serve again, done with    its slot is to be served (again): moved, announced again, undone after a reboot
 #   armed, running            its attempt still waits for its instant
 #   to be held, not held      it was held while it was armed
+#   unverified, verified      its attempt has ended but for a process that hangs in the kernel; or there is none
 #
 # state       event       next state    when
 `

@@ -347,6 +347,13 @@ func (t *turn) advance(r *Record) (changed bool, err error) {
 			a := r.open()
 			r.Stopped = true
 			t.stops = append(t.stops, supervisor.Key{ID: r.ID, Phase: a.Phase, N: a.N})
+		case letGo:
+			a := r.open()
+			res := a.Result
+			res.Hung, res.Text = nil, res.Text+"; "+a.Forgiven
+			if err := t.close(r, a, res); err != nil {
+				return changed, err
+			}
 		case Prune:
 			return true, t.prune(r)
 		default:

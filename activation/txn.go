@@ -55,7 +55,11 @@ func (r *Record) index() []entry {
 		es = append(es, entry{prefix + instant(at) + "/" + r.ID, []byte(place(r.Priority))})
 	}
 	if r.open() != nil {
-		es = append(es, entry{runKey + r.ID, []byte{}})
+		mark := []byte{}
+		if r.hangs() != nil {
+			mark = []byte(hangsMark)
+		}
+		es = append(es, entry{runKey + r.ID, mark})
 	}
 	if r.State == Active {
 		es = append(es, entry{activeKey + r.ID, []byte{}})
@@ -93,6 +97,9 @@ func (r *Record) index() []entry {
 	}
 	return es
 }
+
+// hangsMark is what the index of open attempts holds for one that hangs.
+const hangsMark = "hangs"
 
 // save writes r, which was old before (nil: it is new), and its index entries.
 func (t *txn) save(old, r *Record) error {

@@ -251,6 +251,9 @@ func (e *Engine) Do(ctx context.Context, by By, id string, ev Event, why string)
 		if err := t.apply(r, ev, why); err != nil {
 			return err
 		}
+		if a := r.hangs(); a != nil && ev == Forgive {
+			a.Forgiven = why
+		}
 		return t.save(old, r)
 	})
 	if err != nil {

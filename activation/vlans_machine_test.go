@@ -111,7 +111,7 @@ func (l *lab) checkKept(tx store.Tx) (faults []string) {
 		}
 	}
 	for k, run := range l.w.runs {
-		if r, err := t.get(k.ID); err == nil && r.slot() && !run.over() && !l.w.kept[k.ID] {
+		if r, err := t.get(k.ID); err == nil && r.slot() && !run.ended() && !l.w.kept[k.ID] {
 			faults = append(faults, fmt.Sprintf("%v runs without its directory", k))
 		}
 	}

@@ -22,6 +22,7 @@ type script struct {
 	hangs   bool          // until it is stopped, or its timeout
 	onStop  time.Duration // from being asked to stop to the end
 	ignores bool          // to be stopped: it goes on and ends by itself
+	remains time.Duration // how long a process of it hangs after its end
 	late    bool          // the stop comes too late to disarm it
 	noStart error         // Start fails
 }
@@ -49,7 +50,8 @@ type worldRun struct {
 	started time.Time // when its script began
 	stopped bool
 	result  wrapper.Result
-	done    chan struct{}
+	done    chan struct{} // closed at its end
+	gone    chan struct{} // closed when nothing of it hangs any more
 	timers  []*time.Timer
 }
 
@@ -65,9 +67,13 @@ func (w *world) fault(format string, args ...any) {
 	w.faults = append(w.faults, fmt.Sprintf(format, args...))
 }
 
-func (r *worldRun) over() bool {
+// ended tells whether the script has, over whether nothing of it is left.
+func (r *worldRun) ended() bool { return isClosed(r.done) }
+func (r *worldRun) over() bool  { return isClosed(r.gone) }
+
+func isClosed(c <-chan struct{}) bool {
 	select {
-	case <-r.done:
+	case <-c:
 		return true
 	default:
 		return false
@@ -79,7 +85,7 @@ func (w *world) after(r *worldRun, d time.Duration, fn func()) {
 	r.timers = append(r.timers, time.AfterFunc(d, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if !r.over() {
+		if !r.ended() {
 			fn()
 		}
 	}))
@@ -101,7 +107,7 @@ func (w *world) start(k supervisor.Key, spec wrapper.Spec) error {
 	if s.noStart != nil {
 		return s.noStart
 	}
-	r := &worldRun{key: k, spec: spec, script: s, done: make(chan struct{})}
+	r := &worldRun{key: k, spec: spec, script: s, done: make(chan struct{}), gone: make(chan struct{})}
 	w.runs[k] = r
 	if wait := time.Until(spec.NotBefore); !spec.NotBefore.IsZero() && wait > 0 {
 		w.after(r, wait, func() { w.begin(r) })
@@ -131,21 +137,39 @@ func (w *world) begin(r *worldRun) {
 }
 
 func (w *world) end(r *worldRun, reason string, exit int) {
-	if r.over() {
+	if r.ended() {
 		return
 	}
 	r.result = wrapper.Result{Reason: reason, Exit: exit, Started: r.started, Ended: time.Now()}
 	for _, t := range r.timers {
 		t.Stop()
 	}
+	if r.script.remains > 0 && !r.started.IsZero() {
+		r.result.Hung = []wrapper.Hung{{PID: 7, Born: 1}}
+		time.AfterFunc(r.script.remains, func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.vanish(r)
+		})
+	} else {
+		close(r.gone)
+	}
 	close(r.done)
+}
+
+// vanish ends what hangs of a run.
+func (w *world) vanish(r *worldRun) {
+	if r.ended() && !r.over() {
+		r.result.Hung = nil
+		close(r.gone)
+	}
 }
 
 func (w *world) stop(k supervisor.Key) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	r := w.runs[k]
-	if r == nil || r.over() {
+	if r == nil || r.ended() {
 		return
 	}
 	r.stopped = true
@@ -166,6 +190,7 @@ func (w *world) kill(k supervisor.Key) {
 	defer w.mu.Unlock()
 	if r := w.runs[k]; r != nil {
 		w.end(r, wrapper.Lost, -1)
+		w.vanish(r)
 	}
 }
 
@@ -175,6 +200,7 @@ func (w *world) powerLoss() {
 	defer w.mu.Unlock()
 	for _, r := range w.runs {
 		w.end(r, wrapper.Lost, -1)
+		w.vanish(r)
 	}
 }
 
@@ -223,9 +249,21 @@ func (f *fakeRuns) follow(r *worldRun) {
 			return
 		case <-r.done:
 		}
-		select {
-		case <-f.closing:
-		case f.exits <- supervisor.Exit{Key: r.key, Result: r.result}:
+		for over := false; !over; {
+			f.w.mu.Lock()
+			x := supervisor.Exit{Key: r.key, Result: r.result}
+			f.w.mu.Unlock()
+			over = len(x.Result.Hung) == 0
+			select {
+			case <-f.closing:
+				return
+			case f.exits <- x:
+			}
+			select {
+			case <-f.closing:
+				return
+			case <-r.gone:
+			}
 		}
 	})
 }
@@ -305,7 +343,7 @@ func (f *fakeRuns) Unkeep(_ context.Context, id string) error {
 		f.w.mu.Lock()
 		defer f.w.mu.Unlock()
 		for k, r := range f.w.runs {
-			if k.ID == id && !r.over() {
+			if k.ID == id && !r.ended() {
 				f.w.fault("the directory of %s is removed while %v runs", id, k)
 			}
 		}

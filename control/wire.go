@@ -84,7 +84,8 @@ type Attempt struct {
 	Signal    string    `json:"signal"` // "KILL", when one ended it
 	Reason    string    `json:"reason"` // exited, timeout, stopped, failed, lost, not-started, void, disarmed
 	Contained string    `json:"contained"`
-	Leftovers int       `json:"leftovers"` // processes killed after the script's own end
+	Leftovers int       `json:"leftovers"`      // processes killed after the script's own end
+	Hung      []int     `json:"hung,omitempty"` // processes that hang in the kernel and do not die: the end is not verified
 	Rusage    Rusage    `json:"rusage"`
 }
 
@@ -227,6 +228,7 @@ type StatusOut struct {
 	Generation uint64         `json:"generation"`
 	Next       time.Time      `json:"next,omitzero"` // when something may next happen to what is not finished
 	Running    int            `json:"running"`
+	Unverified int            `json:"unverified,omitempty"` // attempts that have ended but for processes that hang in the kernel
 	States     map[string]int `json:"states"`
 	Sources    []SourceStatus `json:"sources"`
 	Draining   bool           `json:"draining,omitempty"`

@@ -99,8 +99,7 @@ func (s *Supervisor) Adopt(k Key) (Found, error) {
 			return Found{}, fmt.Errorf("lock of run %v: %w", k, err)
 		}
 		if !held {
-			defer s.forget(k)
-			return s.conclude(k, nil, unknownStatus)
+			return s.adoptEnded(k)
 		}
 		w, err := s.openHolder(k)
 		if err == nil {
@@ -115,6 +114,45 @@ func (s *Supervisor) Adopt(k Key) (Found, error) {
 			s.forget(k)
 			return Found{}, fmt.Errorf("the lock of run %v is held, but not by a wrapper that can be found: %w: %w", k, err, fault.Internal)
 		}
+	}
+}
+
+// adoptEnded says what has become of a run whose wrapper is gone. If something of
+// it hangs in the kernel, it goes on.
+func (s *Supervisor) adoptEnded(k Key) (Found, error) {
+	found, err := s.conclude(k, nil, unknownStatus)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.closing:
+		delete(s.runs, k)
+		return found, err
+	default:
+	}
+	if err != nil || len(found.Result.Hung) == 0 {
+		delete(s.runs, k)
+		return found, err
+	}
+	f := new(followed)
+	s.runs[k] = f
+	s.followers.Go(func() { s.tell(k, f, found, func() (Found, bool) { return s.concludeAtLast(k, nil, unknownStatus) }) })
+	return Found{State: Running}, nil
+}
+
+// endHung looks again at processes that could not be killed. When they are gone,
+// it ends and removes what else is left of the run.
+func (r *remains) endHung(result *wrapper.Result) {
+	result.Hung = slices.DeleteFunc(result.Hung, func(h wrapper.Hung) bool { return !h.Lives() })
+	if len(result.Hung) > 0 {
+		return
+	}
+	killed, hung, err := r.end()
+	result.Leftovers += killed
+	result.Hung = hung
+	if err != nil {
+		result.Text += "; " + err.Error()
+	} else {
+		result.Text += "; gone since"
 	}
 }
 
@@ -179,7 +217,9 @@ func (s *Supervisor) conclude(k Key, followed *followed, status int) (Found, err
 	switch {
 	case err == nil:
 		f.result = true
-		return Found{decide(f), result}, nil
+		if len(result.Hung) == 0 {
+			return Found{decide(f), result}, nil
+		}
 	case lacking(err):
 		return Found{}, fmt.Errorf("result of run %v: %w", k, err)
 	case !isGone(err):
@@ -201,6 +241,14 @@ func (s *Supervisor) conclude(k Key, followed *followed, status int) (Found, err
 	remains := remains{dir: dir, spec: spec, sameBoot: f.sameBoot, config: s.config}
 	remains.started, _ = wrapper.ParseStarted(note) // may be empty: the wrapper was killed in between
 	remains.lock, err = readLock(dir)
+	if f.result {
+		if f.sameBoot {
+			remains.endHung(&result)
+		} else {
+			result.Hung = nil // none of them outlives the machine
+		}
+		return Found{decide(f), result}, nil
+	}
 	switch status {
 	case wrapper.StatusNothing:
 		f.nothing = true
@@ -212,15 +260,16 @@ func (s *Supervisor) conclude(k Key, followed *followed, status int) (Found, err
 	}
 	marks := s.marks(k)
 	var killed int
+	var hung []wrapper.Hung
 	switch {
 	case spec != nil:
-		killed, err = remains.clear()
+		killed, hung, err = remains.clear()
 	case followed != nil:
 		remains.spec = followed.spec
-		killed, err = remains.clear()
+		killed, hung, err = remains.clear()
 	default:
-		killed, err = s.clearUnknown(k, marks)
-		f.gone = killed > 0 // so it had been started
+		killed, hung, err = s.clearUnknown(k, marks)
+		f.gone = killed+len(hung) > 0 // so it had been started
 	}
 	if followed != nil {
 		marks[followed.pid] = ""
@@ -231,7 +280,7 @@ func (s *Supervisor) conclude(k Key, followed *followed, status int) (Found, err
 	st := decide(f)
 	result = wrapper.Result{
 		Reason: st.String(), Text: s.because(k, st, f, status), PID: remains.started.PID, WrapperPID: remains.lock.PID, Exit: -1,
-		Started: remains.started.At, Ended: time.Now(), Leftovers: killed,
+		Started: remains.started.At, Ended: time.Now(), Leftovers: killed, Hung: hung,
 	}
 	if err != nil {
 		result.Text += "; " + err.Error()
@@ -268,18 +317,18 @@ func (s *Supervisor) unread(k Key) *wrapper.Spec {
 
 // clearUnknown ends what is left of a run whose directory is gone, or has no
 // specification any more: its processes are found by the beginning of their mark,
-// which no other run's has. It returns how many it killed.
-func (s *Supervisor) clearUnknown(k Key, marks map[int]string) (killed int, err error) {
+// which no other run's has. It returns what [remains.clear] does.
+func (s *Supervisor) clearUnknown(k Key, marks map[int]string) (killed int, hung []wrapper.Hung, err error) {
 	var faults []error
 	for _, mark := range slices.Compact(slices.Sorted(maps.Values(marks))) {
 		spec := s.unread(k)
 		spec.Mark = mark
 		r := remains{dir: s.RunDir(k), spec: spec, sameBoot: true, config: s.config}
-		n, err := r.clear()
-		killed += n
+		n, h, err := r.clear()
+		killed, hung = killed+n, append(hung, h...)
 		faults = append(faults, err)
 	}
-	return killed, errors.Join(faults...)
+	return killed, hung, errors.Join(faults...)
 }
 
 // dropConfig removes the configuration directory of a wrapper that is gone, if it is

@@ -14,7 +14,8 @@ import (
 
 // A followed is a run whose wrapper's end is waited for.
 type followed struct {
-	pidfd *os.File
+	pidfd *os.File // of the wrapper; nil if that was gone when the run was adopted
+	hung  *os.File // pidfd of a process that could not be killed; guarded by mu
 	pid   int
 	spec  *wrapper.Spec // by which what is left of it is found
 	due   time.Time     // when the wrapper should have ended at the latest; zero: whenever it likes; guarded by mu
@@ -76,22 +77,97 @@ func (s *Supervisor) await(k Key, f *followed) {
 		}
 		s.overdue(k, f)
 	}
-	found, err := s.conclude(k, f, status)
-	for err != nil {
+	again := func() (Found, bool) { return s.concludeAtLast(k, f, status) }
+	if found, ok := again(); ok {
+		s.tell(k, f, found, again)
+	}
+}
+
+// concludeAtLast is conclude, tried until it is known how the run ended. It returns
+// false when the Supervisor is closed before: the next daemon asks.
+func (s *Supervisor) concludeAtLast(k Key, f *followed, status int) (Found, bool) {
+	for {
+		found, err := s.conclude(k, f, status)
+		if err == nil {
+			return found, true
+		}
 		s.config.Log.Error("cannot find out how a run ended; trying again", "run", k, "err", err, "in", concludePause)
 		select {
 		case <-time.After(concludePause):
-			found, err = s.conclude(k, f, status)
 		case <-s.closing:
-			return // the next daemon asks
+			return found, false
 		}
 	}
-	s.forget(k)
-	select {
-	case s.exits <- Exit{k, found.Result}:
-	case <-s.closing:
+}
+
+// tell reports the end of a run. If something of it hangs in the kernel, it
+// reports that, and the end again when all of it is gone, as again finds it.
+func (s *Supervisor) tell(k Key, f *followed, found Found, again func() (Found, bool)) {
+	for {
+		hung := found.Result.Hung
+		if len(hung) == 0 {
+			s.forget(k)
+		}
+		select {
+		case s.exits <- Exit{k, found.Result}:
+		case <-s.closing:
+			return
+		}
+		if len(hung) == 0 || !s.outlast(f, hung) {
+			return
+		}
+		next, ok := again()
+		if !ok {
+			return
+		}
+		if next.State != found.State { // what told of the end was removed meanwhile
+			next.State, found.Result.Hung = found.State, next.Result.Hung
+			next.Result = found.Result
+		}
+		found = next
 	}
 }
+
+// lookAgain is how often a process that hangs is looked at beside waiting for the
+// event of its end.
+const lookAgain = time.Minute
+
+// outlast waits until processes that could not be killed are gone. It returns
+// false when the Supervisor is closed.
+func (s *Supervisor) outlast(f *followed, hung []wrapper.Hung) bool {
+	for _, h := range hung {
+		for h.Lives() {
+			fd, err := unix.PidfdOpen(h.PID, unix.PIDFD_NONBLOCK)
+			if err != nil {
+				select {
+				case <-s.closing:
+					return false
+				case <-time.After(lookPause):
+				}
+				continue
+			}
+			file := os.NewFile(uintptr(fd), "pidfd of one who hangs")
+			s.mu.Lock()
+			f.hung = file
+			select {
+			case <-s.closing:
+				_ = file.Close()
+			default:
+			}
+			s.mu.Unlock()
+			_ = file.SetReadDeadline(time.Now().Add(lookAgain)) // fails only when it is closed
+			_, err = awaitExit(file)
+			_ = file.Close()
+			if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+				return false // closed: let go
+			}
+		}
+	}
+	return true
+}
+
+// lookPause is between two looks when there is no event to wait for.
+const lookPause = time.Second
 
 // concludePause is how long it takes until it is tried again to find out how a run
 // has ended, while there are no descriptors or no memory for that.

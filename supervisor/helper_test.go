@@ -18,8 +18,8 @@ import (
 // hang is how long a test waits for what must come. Nothing is asserted of it.
 const hang = 10 * time.Minute
 
-// Programs that are built once: the real wrapper, and testdata/firstends.
-var atwrap, firstends string
+// Programs that are built once: the real wrapper, and those of testdata.
+var atwrap, firstends, deafdisk string
 
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
@@ -33,8 +33,8 @@ func testMain(m *testing.M) int {
 	if out, err := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", atwrap, "activationd/cmd/atwrap").CombinedOutput(); err != nil {
 		panic(string(out))
 	}
-	firstends = filepath.Join(dir, "firstends")
-	if out, err := exec.Command("go", "build", "-o", firstends, "./testdata/firstends").CombinedOutput(); err != nil {
+	firstends, deafdisk = filepath.Join(dir, "firstends"), filepath.Join(dir, "deafdisk")
+	if out, err := exec.Command("go", "build", "-o", dir, "./testdata/firstends", "./testdata/deafdisk").CombinedOutput(); err != nil {
 		panic(string(out))
 	}
 	if err := os.Chmod(dir, 0o755); err != nil {

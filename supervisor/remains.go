@@ -25,23 +25,30 @@ type remains struct {
 }
 
 // clear ends and removes all of it, and returns how many processes it killed
-// besides the script.
-func (r *remains) clear() (killed int, err error) {
-	if r.spec == nil {
-		return 0, nil
+// besides the script, and those that it could not kill.
+func (r *remains) clear() (killed int, hung []wrapper.Hung, err error) {
+	killed, hung, err = r.end()
+	if r.spec != nil {
+		err = errors.Join(err, r.saveFiles())
 	}
-	var faults []error
-	if r.sameBoot {
-		killed, err = r.kill()
-		faults = append(faults, err)
-		if cgroup := r.cgroup(); cgroup != "" {
-			if err := wrapper.RemoveCgroup(cgroup); err != nil {
-				faults = append(faults, fmt.Errorf("cgroup not removed: %w", err))
-			}
+	return killed, hung, err
+}
+
+// end is clear but for the files.
+func (r *remains) end() (killed int, hung []wrapper.Hung, err error) {
+	if r.spec == nil || !r.sameBoot {
+		return 0, nil, nil
+	}
+	killed, hung = r.kill()
+	if len(hung) > 0 { // they keep the cgroup
+		return killed, hung, fmt.Errorf("could not be killed: %s", wrapper.HungText(hung))
+	}
+	if cgroup := r.cgroup(); cgroup != "" {
+		if err := wrapper.RemoveCgroup(cgroup); err != nil {
+			return killed, nil, fmt.Errorf("cgroup not removed: %w", err)
 		}
 	}
-	faults = append(faults, r.saveFiles())
-	return killed, errors.Join(faults...)
+	return killed, nil, nil
 }
 
 func (r *remains) cgroup() string {
@@ -61,17 +68,19 @@ const (
 // what was in its cgroup, its session or its process group, carries its mark,
 // or descends from such. One pass is not enough: a process that is just becoming
 // another program (execve) shows no environment, and so no mark.
-func (r *remains) kill() (int, error) {
+func (r *remains) kill() (n int, hung []wrapper.Hung) {
 	killed := map[wrapper.Process]bool{}
 	patience := time.Now().Add(huntPatience)
 	for empty := 0; ; {
+		var inside []wrapper.Process
 		if c := r.cgroup(); c != "" {
-			for _, p := range wrapper.KillCgroup(c) {
+			inside = wrapper.KillCgroup(c)
+			for _, p := range inside {
 				killed[identity(p)] = true
 			}
 		}
 		found := r.find()
-		if len(found) > 0 {
+		if len(found)+len(inside) > 0 {
 			empty = 0
 		} else if empty++; empty == 2 {
 			break
@@ -85,21 +94,20 @@ func (r *remains) kill() (int, error) {
 			}
 		}
 		if time.Now().After(patience) {
-			var pids []string
-			for _, p := range found {
-				pids = append(pids, strconv.Itoa(p.PID))
+			if hung = wrapper.AddHung(wrapper.AddHung(nil, found...), inside...); len(hung) > 0 {
+				break
 			}
-			return len(killed), fmt.Errorf("could not be killed: %s", strings.Join(pids, " "))
+			patience = patience.Add(huntPatience) // those have gone just now; who comes after them?
 		}
 		time.Sleep(huntPause)
 	}
-	n := len(killed)
+	n = len(killed) - len(hung)
 	for p := range killed {
 		if p.PID == r.started.PID {
 			n--
 		}
 	}
-	return n, nil
+	return max(n, 0), hung
 }
 
 // identity is what of a process does not change.

@@ -151,7 +151,8 @@ func (s *Supervisor) Guard() (guard, why string) { return s.guard, s.why }
 
 // Exits yields one Exit for each successful Start and each Adopt that said
 // Running. It is never closed. A run's Exit comes after its wrapper is gone and
-// what that may have left has been cleared away.
+// what that may have left has been cleared away. An Exit whose Result has
+// processes that hang is not the last: another one follows when they are gone.
 func (s *Supervisor) Exits() <-chan Exit { return s.exits }
 
 // Start makes the run's directory and starts its wrapper. It does not wait for
@@ -215,7 +216,7 @@ func (s *Supervisor) Stop(k Key) error {
 	s.mu.Lock()
 	f := s.runs[k]
 	s.mu.Unlock()
-	if f == nil {
+	if f == nil || f.pidfd == nil {
 		return nil
 	}
 	s.expectEnd(f, time.Now().Add(f.spec.Grace))
@@ -284,6 +285,7 @@ func (s *Supervisor) Close() {
 	for _, f := range s.runs {
 		if f != nil {
 			_ = f.pidfd.Close()
+			_ = f.hung.Close() // nil, or closed already, is fine for both
 		}
 	}
 	s.mu.Unlock()

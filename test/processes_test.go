@@ -1,15 +1,19 @@
 package test
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"activationd/control"
 	"activationd/supervisor/wrapper"
 )
 
@@ -54,11 +58,11 @@ ready() { while [ "$(wc -l <"$PIDS" 2>/dev/null || echo 0)" -lt "${1:-1}" ]; do 
 [ "$1" = sleep ] && { echo $$ >>"$PIDS"; exec sleep 300; }
 `
 
-// buildFirstends builds the program that no shell can be.
-func buildFirstends(t *testing.T) string {
+// buildHelper builds a program that no shell can be.
+func buildHelper(t *testing.T, name string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "firstends")
-	if out, err := exec.Command("go", "build", "-o", path, "../supervisor/testdata/firstends").CombinedOutput(); err != nil {
+	path := filepath.Join(t.TempDir(), name)
+	if out, err := exec.Command("go", "build", "-o", path, "../supervisor/testdata/"+name).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	return path
@@ -68,7 +72,7 @@ func buildFirstends(t *testing.T) string {
 func TestNothingIsLeftBehind(t *testing.T) {
 	t.Parallel()
 	needProgram(t, "setsid")
-	firstends := buildFirstends(t)
+	firstends := buildHelper(t, "firstends")
 	for _, guard := range []string{"auto", "subreaper"} {
 		t.Run(guard, func(t *testing.T) {
 			t.Parallel()
@@ -278,6 +282,80 @@ func TestFrozenCgroup(t *testing.T) {
 	if text := d.must("log", thawed); text != "ran" {
 		t.Errorf("the log says %q", text)
 	}
+	d.nothingLeft()
+}
+
+// TestHung has runs of which a process hangs in the kernel, as one does that uses
+// a file system which does not answer, so that even a kill does not end it. Their
+// ends are not verified: they keep their locks, also when the daemon is killed,
+// until the process is gone, or somebody forgives them.
+func TestHung(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	deaf := t.TempDir()
+	disk := exec.Command(buildHelper(t, "deafdisk"), deaf)
+	in, err := disk.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := disk.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := disk.Start(); err != nil {
+		t.Fatal(err)
+	}
+	requests := bufio.NewReader(out)
+	if line, _ := requests.ReadString('\n'); line != "up\n" {
+		_ = disk.Wait()
+		t.Skip("no file system of one's own can be had")
+	}
+	wake := sync.OnceFunc(func() { // who waits for it wakes then
+		_ = in.Close()
+		_, _ = io.Copy(io.Discard, requests)
+		if err := disk.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(wake)
+
+	d := newDaemon(t, "")
+	d.start()
+	var ids, next []string
+	for _, lock := range []string{"sw1", "sw2"} {
+		ids = append(ids, d.add("--lock", lock, "--timeout", "500ms", "--grace", "100ms", "--", "cat", deaf+"/"+lock))
+		next = append(next, d.add("--lock", lock, "--", "true"))
+	}
+	check := func(i int) {
+		t.Helper()
+		a := d.until(ids[i], "hung", func(a control.Detail) bool { return len(a.Attempts) == 1 && len(a.Attempts[0].Hung) == 1 })
+		if at := a.Attempts[0]; a.State != "activating" || at.Hung[0] != at.PID || !strings.HasPrefix(at.Reason, "timeout, not verified") || !alive(at.PID) {
+			t.Errorf("it is %s, its attempt %+v", a.State, at)
+		}
+		if a := d.show(next[i]); a.State != "waiting" {
+			t.Errorf("the next for its lock is %s", a.State)
+		}
+		if text := d.must("why", ids[i]); !strings.Contains(text, fmt.Sprintf("it waits for the end of process %d, which hangs in the kernel", a.Attempts[0].PID)) {
+			t.Errorf("why says %q", text)
+		}
+	}
+	check(0)
+	check(1)
+	if s := d.status(); s.Unverified != 2 {
+		t.Errorf("status says that %d are unverified, want 2", s.Unverified)
+	}
+	d.kill()
+	d.start()
+	check(0)
+	check(1)
+	d.must("forgive", ids[0])
+	d.ended(ids[0], "timed_out", 124)
+	d.ended(next[0], "succeeded", 0)
+	check(1)
+	wake()
+	d.ended(ids[1], "timed_out", 124)
+	d.ended(next[1], "succeeded", 0)
+	d.await("the end of all", func() bool { return len(d.marked()) == 0 && len(d.cgroups()) == 0 })
 	d.nothingLeft()
 }
 

@@ -259,6 +259,25 @@ func QuarantineAll(tx store.Tx, holder, reason string, now time.Time) ([]Lease, 
 	return moved, nil
 }
 
+// Unquarantine leases to holder again what he had when [QuarantineAll] put it into
+// quarantine for that reason: it was in doubt, and is so no more.
+func Unquarantine(tx store.Tx, holder, reason, why string, now time.Time) error {
+	ls, err := Of(tx, holder)
+	if err != nil {
+		return err
+	}
+	for _, l := range ls {
+		if l.State != Quarantined || l.Reason != reason {
+			continue
+		}
+		l.State, l.Since, l.Reason = Leased, now, why
+		if err := write(tx, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Release frees one id that somebody has, on the word of whoever calls. The
 // errors are of kind fault.NotFound if it is free and fault.Conflict if it is in
 // quarantine: see [Free].

@@ -50,7 +50,10 @@ func runStatus(ctx context.Context, a *app) error {
 		return err
 	}
 	now := time.Now()
-	next, guard, draining, clock := "nothing is scheduled", s.Guard, "", ""
+	next, guard, draining, clock, unverified := "nothing is scheduled", s.Guard, "", "", ""
+	if s.Unverified > 0 {
+		unverified = fmt.Sprintf("%d, of which processes hang in the kernel", s.Unverified)
+	}
 	if !s.Next.IsZero() {
 		next = instant(s.Next, now)
 	}
@@ -85,6 +88,7 @@ func runStatus(ctx context.Context, a *app) error {
 		[2]string{"generation", strconv.FormatUint(s.Generation, 10)},
 		[2]string{"next", next},
 		[2]string{"running", strconv.Itoa(s.Running)},
+		[2]string{"unverified", unverified},
 		[2]string{"activations", strings.Join(states, ", ")},
 		[2]string{"logins", logins},
 	)

@@ -67,9 +67,13 @@ and then no ID is needed. "atctl logins" lists them.`, "stuck", byID)
 }
 
 func newForgiveCommand(a *app) *cobra.Command {
-	return newVerbCommand(a, "forgive", "Take stuck ones for finished",
+	return newVerbCommand(a, "forgive", "Take what is stuck, or hangs, for ended",
 		`Forgive takes a stuck job or reservation for finished, though its deactivation was
-not proved: you have cleaned up yourself, or take the blame. It is recorded.`, "stuck", byID)
+not proved: you have cleaned up yourself, or take the blame. It is recorded.
+
+An attempt that has ended but for a process which hangs in the kernel, so that
+nobody can say what it may still do, is taken for ended: the process can do no harm
+any more.`, "stuck,activating,deactivating", byID)
 }
 
 func byID(id string) any { return control.IDIn{ID: id} }

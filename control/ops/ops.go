@@ -68,7 +68,7 @@ func Registry(d Daemon) *control.Registry {
 		verb("release", control.Submitter, activation.Release, "let a held activation go on"),
 		verb("run", control.Submitter, activation.RunNow, "run a scheduled activation now"),
 		verb("retry", control.Submitter, activation.Retry, "try again what is stuck or has failed"),
-		verb("forgive", control.Admin, activation.Forgive, "end what is stuck as if it had been undone"),
+		verb("forgive", control.Admin, activation.Forgive, "end what is stuck, or hangs, as if it had been undone, or had ended"),
 		control.Declare("reload", control.Operator, "read all sources and the configuration again", d.reload),
 		control.Declare("linkconf", control.Operator, "attach a topology to a reservation", d.linkconf),
 		control.Declare("dellinkconf", control.Operator, "take an attached topology away", d.dellinkconf),
@@ -268,7 +268,7 @@ func (d Daemon) status(ctx context.Context, _ control.Caller, _ control.Nothing)
 	}
 	out := control.StatusOut{
 		Started: s.Began, Guard: s.Guard, GuardWhy: s.Why, Generation: s.Generation, Next: s.Next,
-		Running: s.Running, States: make(map[string]int), Draining: s.Draining, Logins: s.Logins,
+		Running: s.Running, Unverified: s.Hanging, States: make(map[string]int), Draining: s.Draining, Logins: s.Logins,
 		ClockTrusted: s.Doubt == "", ClockWhy: s.Doubt,
 		Sources: []control.SourceStatus{},
 	}

@@ -105,13 +105,18 @@ func attempt(a activation.Attempt) control.Attempt {
 		Contained: r.Contained, Leftovers: r.Leftovers,
 		Rusage: control.Rusage{User: r.User.Seconds(), System: r.System.Seconds(), MaxRSS: r.MaxRSS},
 	}
-	if !a.Open && r.Exit >= 0 && (r.Reason == wrapper.Exited || r.Reason == wrapper.TimedOut || r.Reason == wrapper.Stopped || r.Reason == wrapper.Failed) {
+	for _, h := range r.Hung {
+		out.Hung = append(out.Hung, h.PID)
+	}
+	if (!a.Open || a.Hangs()) && r.Exit >= 0 && (r.Reason == wrapper.Exited || r.Reason == wrapper.TimedOut || r.Reason == wrapper.Stopped || r.Reason == wrapper.Failed) {
 		out.Exit = &r.Exit
 	}
 	if r.Signal != 0 {
 		out.Signal = strings.TrimPrefix(unix.SignalName(unix.Signal(r.Signal)), "SIG")
 	}
-	if a.Open {
+	if a.Hangs() {
+		out.Reason += ", not verified"
+	} else if a.Open {
 		out.Reason = "running"
 		if r.PID == 0 {
 			out.Reason = "starting"
@@ -166,7 +171,7 @@ func explain(v *activation.View) []control.WhyLine {
 			at = a.Claimed
 		}
 		lines = append(lines, control.WhyLine{Time: at, Text: fmt.Sprintf("%s attempt %d started", a.Phase, a.N)})
-		if !a.Open {
+		if !a.Open || a.Hangs() {
 			lines = append(lines, control.WhyLine{Time: a.Result.Ended, Text: activation.Describe(&a)})
 		}
 	}

@@ -46,8 +46,10 @@ func (w *run) dropCgroup() {
 	if w.result.Reason == "" { // not used in the end
 		w.result.Contained = GuardSubreaper
 	}
-	if err := RemoveCgroup(w.cgroupDir); err != nil {
+	if len(w.result.Hung) > 0 { // the daemon does it when they are gone
+	} else if err := RemoveCgroup(w.cgroupDir); err != nil {
 		w.note(errnoText("cgroup not removed", err))
+		w.result.Hung = AddHung(nil, CgroupMembers(w.cgroupDir)...)
 	}
 	closeFD(w.cgroup)
 	w.cgroup, w.cgroupDir = -1, ""
@@ -125,6 +127,9 @@ func KillCgroup(dir string) []Process {
 	cgroupMembers(dir, func(pidfd int) { _ = unix.PidfdSendSignal(pidfd, syscall.SIGKILL, nil, 0) })
 	return found
 }
+
+// CgroupMembers returns the processes that are in a cgroup and in those below it.
+func CgroupMembers(dir string) []Process { return cgroupMembers(dir, nil) }
 
 // cgroupMembers returns the processes of which a thread is in a cgroup or in
 // one below it, and calls each, if there is one, with their pidfds.

@@ -40,7 +40,8 @@
 // that there are no children, there are no descendants. Those that fork faster
 // than they can be killed are stopped first. What a script leaves behind gets
 // no grace: it was not meant to be there. A process that cannot be killed
-// within ten seconds, because it sleeps in the kernel, is named in the result.
+// within ten seconds, because it sleeps in the kernel, is named in the result. Then
+// the end is not verified, and the daemon waits until that process is gone.
 //
 // A script that is born into a frozen cgroup does not come to its exec, and its
 // parent sleeps until it does. So the wrapper waits for the thaw before, with

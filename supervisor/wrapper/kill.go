@@ -1,8 +1,6 @@
 package wrapper
 
 import (
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -81,7 +79,12 @@ func (w *run) sweep() {
 			}
 		}
 		if monotonic() > patience {
-			w.note("could not be killed: " + strings.Join(texts(children(w.result.WrapperPID)), " "))
+			descend(w.result.WrapperPID, func(pid, _ int) {
+				if p, ok := Stat(pid); ok {
+					w.result.Hung = AddHung(w.result.Hung, p)
+				}
+			})
+			w.note("could not be killed: " + HungText(w.result.Hung))
 			return
 		}
 		if w.cgroup >= 0 {
@@ -115,12 +118,4 @@ func writeFile(dir int, name, s string) error {
 	defer closeFD(fd)
 	_, err = writeAll(fd, []byte(s))
 	return err
-}
-
-func texts(pids []int) []string {
-	var s []string
-	for _, p := range pids {
-		s = append(s, strconv.Itoa(p))
-	}
-	return s
 }

@@ -29,6 +29,36 @@ func (p Process) Dead() bool {
 	return p.State == 'X' || p.State == 'Z' && p.Threads <= 1
 }
 
+// Lives reports whether the process is still there.
+func (h Hung) Lives() bool {
+	p, ok := Stat(h.PID)
+	return ok && p.Born == h.Born && !p.Dead()
+}
+
+// AddHung adds those of ps to hung that live and are not in it yet.
+func AddHung(hung []Hung, ps ...Process) []Hung {
+	for _, p := range ps {
+		h := Hung{p.PID, p.Born}
+		known := false
+		for _, other := range hung {
+			known = known || other == h
+		}
+		if !known && len(hung) < maxHung && h.Lives() {
+			hung = append(hung, h)
+		}
+	}
+	return hung
+}
+
+// HungText names them for people.
+func HungText(hung []Hung) string {
+	var pids []string
+	for _, h := range hung {
+		pids = append(pids, strconv.Itoa(h.PID))
+	}
+	return strings.Join(pids, " ")
+}
+
 // Stat returns what is known of a process; ok is false if there is none.
 func Stat(pid int) (p Process, ok bool) {
 	data, err := readFile(unix.AT_FDCWD, "/proc/"+strconv.Itoa(pid)+"/stat", 8192)

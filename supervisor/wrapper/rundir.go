@@ -2,6 +2,7 @@ package wrapper
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -29,7 +30,10 @@ const (
 	lockHead    = "activationd-lock 1"
 	startedHead = "activationd-started 1"
 	resultHead  = "activationd-result 1"
-	resultNew   = "result.new"
+	// hungHead begins a result that names processes which hang. A reader that does not
+	// know it takes the run for lost, and looks for what is left.
+	hungHead  = "activationd-result 2"
+	resultNew = "result.new"
 )
 
 // A Lock is the content of the lock file. It means nothing unless the lock is
@@ -101,7 +105,11 @@ func ParseStarted(data string) (s Started, err error) {
 }
 
 func (r *Result) encode() []byte {
-	t := newText(resultHead, 512)
+	head := resultHead
+	if len(r.Hung) > 0 {
+		head = hungHead
+	}
+	t := newText(head, 512)
 	t.str("reason", r.Reason)
 	t.str("text", r.Text)
 	t.int("pid", int64(r.PID))
@@ -110,6 +118,11 @@ func (r *Result) encode() []byte {
 	t.int("signal", int64(r.Signal))
 	t.time("started", r.Started)
 	t.time("ended", r.Ended)
+	for _, h := range r.Hung {
+		t.key("hung")
+		t.b = strconv.AppendInt(t.b, int64(h.PID), 10)
+		t.b = append(strconv.AppendInt(append(t.b, ' '), int64(h.Born), 10), '\n')
+	}
 	t.int("leftovers", int64(r.Leftovers))
 	t.str("contained", r.Contained)
 	t.int("user", int64(r.User))
@@ -120,7 +133,11 @@ func (r *Result) encode() []byte {
 
 // ParseResult reads the content of a result file.
 func ParseResult(data string) (r Result, err error) {
-	err = parseText(data, resultHead, func(f line) bool {
+	head := resultHead
+	if strings.HasPrefix(data, hungHead) {
+		head = hungHead
+	}
+	err = parseText(data, head, func(f line) bool {
 		switch f.key {
 		case "reason":
 			r.Reason = f.str()
@@ -138,6 +155,8 @@ func ParseResult(data string) (r Result, err error) {
 			r.Started = f.time()
 		case "ended":
 			r.Ended = f.time()
+		case "hung":
+			r.Hung = append(r.Hung, f.hung())
 		case "leftovers":
 			r.Leftovers = f.int()
 		case "contained":
@@ -157,6 +176,15 @@ func ParseResult(data string) (r Result, err error) {
 		err = errors.New("a result without a reason")
 	}
 	return r, err
+}
+
+func (l line) hung() Hung {
+	pid, born, _ := strings.Cut(l.value, " ")
+	p, err := strconv.Atoi(pid)
+	l.fault(err)
+	b, err := strconv.ParseInt(born, 10, 64)
+	l.fault(err)
+	return Hung{p, time.Duration(b)}
 }
 
 // readFile returns the whole of a file of the directory dir, of at most limit

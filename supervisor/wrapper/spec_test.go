@@ -73,6 +73,8 @@ func TestFormatsAreKept(t *testing.T) {
 	result := Result{Reason: TimedOut, Text: "could not be \"killed\": 7\n", PID: 11, WrapperPID: 10, Exit: -1, Signal: 15,
 		Started: time.Unix(1795257600, 1), Ended: time.Unix(1795257601, 999999999), Leftovers: 2, Contained: GuardCgroup,
 		User: time.Millisecond, System: 2 * time.Second, MaxRSS: 1516}
+	hung := result
+	hung.Hung = []Hung{{12, 12360 * time.Millisecond}, {4194304, 12370 * time.Millisecond}}
 	lock := Lock{PID: 10, Born: 12345 * time.Millisecond}
 	started := Started{PID: 11, Born: 12350 * time.Millisecond, At: time.Unix(1795257600, 1), Cgroup: "/sys/fs/cgroup/runs/x"}
 	files := []struct {
@@ -89,6 +91,7 @@ func TestFormatsAreKept(t *testing.T) {
 			return *v, nil
 		}, *full()},
 		{"result.1", result.encode(), func(s string) (any, error) { return ParseResult(s) }, result},
+		{"result.2", hung.encode(), func(s string) (any, error) { return ParseResult(s) }, hung},
 		{"lock.1", lock.encode(), func(s string) (any, error) { return ParseLock(s) }, lock},
 		{"started.1", started.encode(), func(s string) (any, error) { return ParseStarted(s) }, started},
 	}

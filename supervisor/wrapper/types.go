@@ -91,9 +91,22 @@ type Result struct {
 	Signal     int // that ended the script; 0 if none
 	Started    time.Time
 	Ended      time.Time
-	Leftovers  int    // processes killed besides the script, after its end or at the run's
-	Contained  string // GuardCgroup, GuardSubreaper or GuardGroup
-	User       time.Duration
-	System     time.Duration
-	MaxRSS     int64 // KiB, of the largest process
+	// Hung are processes of the run that sleep in the kernel and did not die when
+	// they were killed. As long as one lives the end is not verified: the system
+	// call in which it is may still be carried out.
+	Hung      []Hung `json:",omitempty"`
+	Leftovers int    // processes killed besides the script, after its end or at the run's
+	Contained string // GuardCgroup, GuardSubreaper or GuardGroup
+	User      time.Duration
+	System    time.Duration
+	MaxRSS    int64 // KiB, of the largest process
 }
+
+// A Hung is a process that could not be killed.
+type Hung struct {
+	PID  int
+	Born time.Duration // as in [Process]
+}
+
+// maxHung bounds how many are named. When those are gone, others are looked for.
+const maxHung = 50
