@@ -150,6 +150,10 @@ func (d *dialect) ways(b *block, rule *inverse, match []int, now, was *block, de
 			all = append(all, lines)
 		}
 	}
+	// stays says whether something begins with words that was there before, and is.
+	stays := func(words string) bool {
+		return slices.ContainsFunc(now.under, func(o *block) bool { return o != b && startsWith(o.line, words) && find(was.under, o.line) != nil })
+	}
 	if rule != nil && len(rule.undo) > 0 {
 		var lines []string
 		for _, u := range rule.undo {
@@ -157,7 +161,7 @@ func (d *dialect) ways(b *block, rule *inverse, match []int, now, was *block, de
 		}
 		// A form with fewer words would undo others that begin like it, too.
 		short, no := strings.CutPrefix(strings.TrimSpace(lines[0]), "no ")
-		if !no || len(lines) > 1 || !startsWith(b.line, short) || !begins(was.under, short) {
+		if !no || len(lines) > 1 || !startsWith(b.line, short) || !stays(short) {
 			add(lines...)
 		}
 	}
@@ -186,7 +190,7 @@ func (d *dialect) ways(b *block, rule *inverse, match []int, now, was *block, de
 	words := strings.Fields(header)
 	for n := len(words) - 1; n >= max(1, min(2, len(words)-2), len(words)-3); n-- {
 		short := strings.Join(words[:n], " ")
-		if begins(was.under, short) || slices.ContainsFunc(now.under, func(o *block) bool { return o != b && startsWith(o.line, short) && find(was.under, o.line) != nil }) {
+		if begins(was.under, short) || stays(short) {
 			break
 		}
 		add(in + "no " + short)

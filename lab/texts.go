@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode"
 
 	"activationd/internal/fault"
 )
@@ -18,14 +19,17 @@ type textMark struct {
 }
 
 // textMarks are those of IOS, EOS and whatever is like them. IOS shows ^C, two
-// characters, as the mark, whichever one was typed.
+// characters, as the mark, whichever one was typed: it may be a letter, too.
 var textMarks = []textMark{
+	{regexp.MustCompile(`^banner (?:config-save|exec|incoming|login|motd|prompt-timeout|slip-ppp) (\^C|\S)`), nil},
 	{regexp.MustCompile(`^banner(?: \S+)? (\^C|[^\sA-Za-z0-9])`), nil},
-	{regexp.MustCompile(`^aaa authentication (?:banner|fail-message) (\^C|[^\sA-Za-z0-9])`), nil},
-	{regexp.MustCompile(`^(?:vacant-message|menu \S+ (?:title|prompt)) (\^C|[^\sA-Za-z0-9])`), nil},
+	{regexp.MustCompile(`^aaa authentication (?:banner|fail-message) (\^C|\S)`), nil},
+	{regexp.MustCompile(`^ip (?:admission|auth-proxy) auth-proxy-banner \S+ (\^C|[^\sA-Za-z0-9])`), nil},
+	{regexp.MustCompile(`^(?:vacant-message|refuse-message|busy-message \S+|menu \S+ (?:title|prompt)) (\^C|\S)`), nil},
 	{regexp.MustCompile(`^banner \S+$`), regexp.MustCompile(`^EOF$`)},
-	{regexp.MustCompile(`^(?:action bash|code unit \S+|comment)$`), regexp.MustCompile(`^EOF$`)},
+	{regexp.MustCompile(`^(?:action bash|code(?: unit \S+)?|comment)$`), regexp.MustCompile(`^EOF$`)},
 	{regexp.MustCompile(`^macro name .+$`), regexp.MustCompile(`^@$`)},
+	{regexp.MustCompile(`^macro auto execute .*\{$`), regexp.MustCompile(`^\}$`)},
 	{regexp.MustCompile(`^certificate(?: (?:self-signed|ca|rootca|pkcs7))?(?: [0-9A-Fa-f]+)?$`), regexp.MustCompile(`^quit$`)},
 	{regexp.MustCompile(`^key-string$`), regexp.MustCompile(`^(quit|exit)$`)},
 }
@@ -50,8 +54,12 @@ func readText(lines []string) (text string, length int, open bool) {
 			return words, 1, true
 		}
 		sign := words[m[2]:m[3]]
-		_, rest, _ := strings.Cut(first, sign) // the mark is in no word before it
 		header := words[:m[2]] + "^C"
+		rest := first
+		for range strings.Fields(words[:m[2]]) {
+			rest = strings.TrimLeftFunc(rest[strings.IndexFunc(rest, unicode.IsSpace):], unicode.IsSpace)
+		}
+		rest = rest[len(sign):]
 		if said, _, closed := strings.Cut(rest, sign); closed {
 			return header + said + "^C", 1, false
 		}

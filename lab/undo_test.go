@@ -172,6 +172,78 @@ func TestUndoIsTheDifference(t *testing.T) {
 	}
 }
 
+// TestNumberedLines keeps out that a line with a number of its own is undone by words that
+// the device does not take: its number is what removes it, also where another line had
+// the number before.
+func TestNumberedLines(t *testing.T) {
+	for _, platform := range []string{"cisco_ios", "arista_eos"} {
+		m := newCLI()
+		m.refuse = func(_, line string) string {
+			if regexp.MustCompile(`^(no|default) \d+ \S`).MatchString(line) {
+				return "% Invalid input"
+			}
+			return ""
+		}
+		header := ifElse(platform == "cisco_ios", "ip access-list extended EDGE", "ip access-list EDGE")
+		sent, left := undone(t, platform, m, header+"\n 10 permit tcp any any eq 22\n 30 deny ip any any\n",
+			header+"\n 20 permit icmp any any\n no 10\n 10 permit tcp any any eq 23\n")
+		if got := strings.Join(sent, "/"); got != header+"/no 10/no 20/10 permit tcp any any eq 22/exit" || left != nil {
+			t.Errorf("%s: sent is %s; left is %q", platform, got, left)
+		}
+	}
+}
+
+// TestHardware keeps out that hardware is removed, or anything else is kept.
+func TestHardware(t *testing.T) {
+	for platform, names := range map[string][2]string{
+		"cisco_ios": {
+			"Ethernet0/0 GigabitEthernet1/0/1 TwentyFiveGigE1/0/1 FortyGigabitEthernet1/1/1 HundredGigE1/0/49 TwoGigabitEthernet1/0/1 AppGigabitEthernet1/0/1 Serial0/0/0 Null0 FourHundredGigE1/0/1 Wlan-GigabitEthernet0/1/0",
+			"GigabitEthernet0/0.10 Vlan10 Port-channel1 Loopback0 Tunnel1 Dialer1 BDI10 nve1 Serial0/0.1 VirtualPortGroup0 Virtual-Ethernet1 EFP1",
+		},
+		"arista_eos": {"Ethernet1 Ethernet1/1 Ethernet3/1/1 Management0 Management1/1", "Ethernet1.10 Ethernet1/1.10 Vlan10 Port-Channel1 Loopback0 Vxlan1 Tunnel1 Dps1 Recirc-Channel601.5"},
+	} {
+		p, err := LoadPlatform("", platform)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, list := range names {
+			for _, name := range strings.Fields(list) {
+				rule, _ := p.dialect.rule("interface "+name, "")
+				if kept := rule != nil && rule.keep; kept != (i == 0) {
+					t.Errorf("%s: %s is kept: %v", platform, name, kept)
+				}
+			}
+		}
+	}
+}
+
+// TestRanges: a range of interfaces is refused, because no device shows it; what sets an
+// interface to its defaults is told as not to be verified, and does not fail.
+func TestRanges(t *testing.T) {
+	for line, refused := range map[string]bool{
+		"interface range GigabitEthernet0/1 - 2\n shutdown":           true,
+		"interface Ethernet1-4\n mtu 9000":                            true,
+		"interface Ethernet1,3\n mtu 9000":                            true,
+		"interface Port-Channel1\n mtu 9000":                          false,
+		"interface Wlan-GigabitEthernet0/1/0\n shutdown":              false,
+		"default interface Ethernet1\ninterface Ethernet1\n mtu 9000": false,
+	} {
+		for _, platform := range []string{"cisco_ios", "arista_eos"} {
+			_, err := planOf(t, platform, line+"\n")
+			if (err != nil) != refused || refused && !strings.Contains(err.Error(), "write each interface by itself") {
+				t.Errorf("%s: %q: %v", platform, line, err)
+			}
+			p, err := LoadPlatform("", platform)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if lacks := p.dialect.missing([]string{"default interface Ethernet1"}, "interface Ethernet1\n mtu 9000\nend\n"); lacks != nil {
+				t.Errorf("%s: %q lacks", platform, lacks)
+			}
+		}
+	}
+}
+
 // TestAnotherAS keeps out that a neighbour's changed AS is undone by "no neighbor A
 // remote-as", which removes the neighbour with all that was there before of it.
 func TestAnotherAS(t *testing.T) {
@@ -336,6 +408,14 @@ func TestTextsOfSeveralLines(t *testing.T) {
 	for _, tt := range []struct{ platform, config, line string }{
 		{"cisco_ios", "hostname a\naaa authentication banner ^C\nhello\n^C\n", "line 2"},
 		{"cisco_ios", "aaa authentication fail-message #\nno\n#\n", "line 1"},
+		{"cisco_ios", "banner motd c\nhello\nc\n", "line 1"},
+		{"cisco_ios", "banner  login  bWelcome\nallb\n", "line 1"},
+		{"cisco_ios", "aaa authentication banner x\nhello\nx\n", "line 1"},
+		{"cisco_ios", "line con 0\n refuse-message x\nno\nx\n", "line 2"},
+		{"cisco_ios", "line con 0\n busy-message left x\nno\nx\n", "line 2"},
+		{"cisco_ios", "ip admission auth-proxy-banner http ^C\nno\n^C\n", "line 1"},
+		{"cisco_ios", "macro auto execute UP {\n  if [[ $LINKUP == YES ]]\n  fi\n}\n", "line 1"},
+		{"arista_eos", "router general\n   control-functions\n      code\nfunction f() { return true; }\nEOF\n", "line 3"},
 		{"cisco_ios", "macro name desk\nswitchport mode access\n@\n", "line 1"},
 		{"cisco_ios", "line con 0\n exec-timeout 0 0\n vacant-message ^C\nfree\n^C\n", "line 3"},
 		{"cisco_ios", "menu main title ^C\nChoose\n^C\n", "line 1"},
@@ -377,8 +457,10 @@ func TestOneLineBanner(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if lacks := p.dialect.missing([]string{"banner motd #for all#"}, "banner motd ^Cfor all^C\nend\n"); lacks != nil {
-		t.Errorf("%q lacks", lacks)
+	for _, written := range []string{"banner motd #for all#", "banner motd xfor allx", "banner  motd mfor allm", "banner\u00a0motd #for all#"} {
+		if lacks := p.dialect.missing([]string{written}, "banner motd ^Cfor all^C\nend\n"); lacks != nil {
+			t.Errorf("%q lacks", lacks)
+		}
 	}
 }
 
