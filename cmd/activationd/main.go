@@ -17,6 +17,7 @@ import (
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/journal"
 
+	"activationd/internal/early"
 	"activationd/internal/fault"
 )
 
@@ -42,6 +43,9 @@ func run(args []string, stdout io.Writer) error {
 	opts, err := parseFlags(args)
 	if err != nil {
 		return err
+	}
+	if opts.help || opts.version || opts.checkConfig {
+		early.Release()
 	}
 	switch {
 	case opts.help:

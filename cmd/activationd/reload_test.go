@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -57,7 +58,7 @@ func TestReloadBySignal(t *testing.T) {
 		daemon: &daemon{
 			program: &program{log: log},
 			Notify:  newNotifier(log, getenvOf(map[string]string{"NOTIFY_SOCKET": path}), 1),
-			Signals: newSignals(false),
+			Signals: newSignals(false, make(chan os.Signal, 16)),
 		},
 		engine: activation.New(activation.Parts{DB: db, Log: log}, activation.Settings{}),
 		stop:   make(chan bool, 1),

@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"activationd/internal/early"
 	"activationd/internal/fault"
 )
 
@@ -28,18 +29,19 @@ type signals struct {
 	incoming    chan os.Signal
 }
 
-func newSignals(drainOnStop bool) *signals {
+func newSignals(drainOnStop bool, incoming chan os.Signal) *signals {
 	return &signals{
 		Reload:      make(chan struct{}, 1),
 		Drain:       make(chan struct{}),
 		drainOnStop: drainOnStop,
-		incoming:    make(chan os.Signal, 16),
+		incoming:    incoming,
 	}
 }
 
-// watchSignals takes the signals over from here on; run acts on them.
+// watchSignals takes all signals over from here on; run acts on them, and on those
+// that came before.
 func watchSignals(drainOnStop bool) *signals {
-	s := newSignals(drainOnStop)
+	s := newSignals(drainOnStop, early.Signals())
 	// SIGPIPE is among them because a reader of standard error that goes away
 	// must not take the daemon along; ignored, it would be so in scripts too.
 	signal.Notify(s.incoming, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2,

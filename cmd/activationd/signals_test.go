@@ -55,7 +55,7 @@ func TestSignals(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := newSignals(tt.drainOnStop)
+			s := newSignals(tt.drainOnStop, make(chan os.Signal, 16))
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			done := make(chan error, 1)
@@ -82,7 +82,7 @@ func TestSignals(t *testing.T) {
 
 // TestReloadsMerge sends reloads that nobody takes: they are one.
 func TestReloadsMerge(t *testing.T) {
-	s := newSignals(false)
+	s := newSignals(false, make(chan os.Signal, 16))
 	done := make(chan error, 1)
 	go func() { done <- s.run(t.Context(), slog.New(slog.DiscardHandler)) }()
 	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGHUP, syscall.SIGTERM} {

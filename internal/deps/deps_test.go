@@ -26,6 +26,7 @@ var policy = map[string]string{
 	"internal/fault": "",
 	"internal/diag":  "internal/fault",
 	"internal/deps":  "",
+	"internal/early": "", // else it would not be
 
 	"schedule":           "schedule/timespec",
 	"schedule/timespec":  "",
