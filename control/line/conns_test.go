@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -249,6 +250,56 @@ func TestSlowClient(t *testing.T) {
 	if err := wait(t, r.ended, "the flood's end"); err == nil {
 		t.Error("the flood did not fail")
 	}
+}
+
+// TestUnreadStream has clients read nothing of an endless stream. They are sent away,
+// which the log tells; and who reads on then, finds whole lines, and why there are no more.
+func TestUnreadStream(t *testing.T) {
+	for _, ln := range []net.Listener{unixListener(t), tcpListener(t)} {
+		t.Run(ln.Addr().Network(), func(t *testing.T) {
+			var log lockedBuffer
+			r := serve(t, &line.Server{Limits: line.Limits{Write: 300 * time.Millisecond}, Log: slog.New(slog.NewTextHandler(&log, nil))}, ln, as(control.Operator))
+			c := dial(t, ln)
+			send(t, c, "flood\n")
+			if err := wait(t, r.ended, "the flood's end"); err == nil {
+				t.Error("the flood did not fail")
+			}
+			all, err := io.ReadAll(c)
+			if err != nil {
+				t.Errorf("after %d bytes: %v", len(all), err)
+			}
+			lines := strings.Split(string(all), "\n")
+			if len(lines) < 10 || !strings.HasPrefix(lines[len(lines)-3], `{"error":{"code":503,"text":"nothing of this was read for 300ms`) || lines[len(lines)-2] != "." {
+				t.Fatalf("%d lines, the end of them: %.200q", len(lines), lines[max(0, len(lines)-3):])
+			}
+			for _, l := range lines[1 : len(lines)-2] {
+				if l != "" && !json.Valid([]byte(l)) {
+					t.Fatalf("%.200q is no whole line", l)
+				}
+			}
+			if got := log.String(); !strings.Contains(got, "a client does not read his stream; connection closed") || !strings.Contains(got, "flood") {
+				t.Errorf("the log says %q", got)
+			}
+		})
+	}
+}
+
+// A lockedBuffer is a log that is written and read by several goroutines.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }
 
 // TestHangUp checks that a stream ends when its client is gone, though nothing

@@ -2,6 +2,7 @@ package line
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -15,7 +16,10 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"activationd/control"
 	"activationd/internal/fault"
@@ -34,6 +38,7 @@ type session struct {
 	give   func() // gives back his share of the connections
 	in     reader
 	out    *bufio.Writer
+	timed  *timedWriter  // out writes to it
 	json   *json.Encoder // writes to out
 	code   []byte        // scratch
 	over   atomic.Bool   // a stream's watcher shall end
@@ -68,7 +73,8 @@ func (l *listening) serve(ctx context.Context, conn net.Conn, authenticate func(
 	}
 	s := &session{listening: l, conn: conn, caller: caller, roles: roles, auth: authenticate, give: sync.OnceFunc(give)}
 	defer s.give()
-	s.out = bufio.NewWriterSize(timedWriter{conn, l.lim.Write}, 8<<10)
+	s.timed = &timedWriter{conn: conn, max: l.lim.Write}
+	s.out = bufio.NewWriterSize(s.timed, 8<<10)
 	s.json = json.NewEncoder(s.out)
 	s.json.SetEscapeHTML(false)
 	s.in = reader{
@@ -99,6 +105,9 @@ func (l *listening) serve(ctx context.Context, conn net.Conn, authenticate func(
 		if s.out.Flush() == nil {
 			lingerFor(conn, 200*time.Millisecond)
 		}
+	case errors.Is(err, errUntaken):
+		l.complaints.log(l.Log, "a client does not read his stream; connection closed", "peer", caller.Via, "name", caller.Name,
+			"command", err, "after", l.lim.Write)
 	case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil:
 		l.Log.Debug("connection idle or not taking its reply", "peer", caller.Via, "name", caller.Name)
 	case err != nil:
@@ -110,6 +119,9 @@ func (l *listening) serve(ctx context.Context, conn net.Conn, authenticate func(
 
 // errQuit says that a peer took his leave.
 var errQuit = errors.New("quit")
+
+// errUntaken says that a client did not read a stream for as long as Limits.Write is.
+var errUntaken = errors.New("the client did not read it")
 
 // errUnanswered says that the daemon's end came before a request's turn.
 var errUnanswered = errors.New("not answered")
@@ -388,14 +400,73 @@ func ended(ctx context.Context, err error) error {
 type timedWriter struct {
 	conn net.Conn
 	max  time.Duration
+	rest []byte // what of the last piece was not taken in time
 }
 
-func (w timedWriter) Write(p []byte) (int, error) {
+func (w *timedWriter) Write(p []byte) (int, error) {
 	if err := w.conn.SetWriteDeadline(time.Now().Add(w.max)); err != nil {
 		return 0, err
 	}
-	return w.conn.Write(p)
+	n, err := w.conn.Write(p)
+	if err != nil {
+		w.rest = bytes.Clone(p[n:])
+	}
+	return n, err
 }
+
+// lastWords says why a stream ends to a client who took nothing of it for too long. The
+// kernel's room for what he has not read is used up; it is made larger for that, so that
+// he finds it if he ever reads on. Nothing waits for him.
+func (w *timedWriter) lastWords(text []byte) {
+	c, ok := w.conn.(syscall.Conn)
+	if !ok {
+		return // within TLS nothing can follow a piece that was cut
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return
+	}
+	text = append(w.rest, text...)
+	_ = raw.Control(func(fd uintptr) { makeRoom(int(fd), len(text)) })
+	if w.conn.SetWriteDeadline(time.Now().Add(lastPatience)) == nil {
+		_, _ = w.conn.Write(text)
+	}
+}
+
+// keepRoom has a TCP connection take less from us than the kernel would buffer, so that
+// something is left for makeRoom. Others have none of that.
+func keepRoom(conn net.Conn) {
+	const unsent = 128 << 10
+	c, ok := conn.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	if raw, err := c.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent)
+		})
+	}
+}
+
+// makeRoom has the kernel buffer n more bytes for a peer who does not read, if it can be had.
+func makeRoom(fd, n int) {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, 0) // no limit of its own; see keepRoom
+	size, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF)
+	if err != nil {
+		return
+	}
+	// The kernel doubles what is set. Who is not root gets no more than
+	// net.core.wmem_max, which may be less than a TCP connection has by itself.
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, size+n) != nil && size <= usualRoom {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, size+n)
+	}
+}
+
+// usualRoom is net.core.wmem_max on most machines.
+const usualRoom = 212_992
+
+// lastPatience is how long lastWords tries.
+const lastPatience = 100 * time.Millisecond
 
 // linger reads what the peer still sends, for a while, after ending our side.
 func linger(conn net.Conn) { lingerFor(conn, 2*time.Second) }

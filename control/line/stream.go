@@ -2,7 +2,9 @@ package line
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -11,6 +13,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"activationd/control"
+	"activationd/internal/fault"
 )
 
 // A flow is the reply of a stream. Its lock is for what comes beside the lines:
@@ -22,6 +27,7 @@ type flow struct {
 	// begun tells that the first line was sent; the reply is a 200 then.
 	begun bool
 	shut  bool
+	cut   bool  // within a line
 	err   error // of the connection
 }
 
@@ -37,6 +43,7 @@ func (s *session) stream(ctx context.Context, req *request) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	keepRoom(s.conn)
 	f := &flow{s: s}
 	first := time.AfterFunc(pause, func() { _ = f.beside(cancel, nil) })
 	watched := make(chan struct{})
@@ -69,6 +76,11 @@ func (s *session) stream(ctx context.Context, req *request) error {
 	defer f.mu.Unlock()
 	f.shut = true
 	switch {
+	case errors.Is(f.err, os.ErrDeadlineExceeded):
+		if why, err := s.untaken(); err == nil && !f.cut {
+			s.timed.lastWords(why)
+		}
+		return fmt.Errorf("%s: %w", req.op.Name, errUntaken)
 	case f.err != nil:
 		return f.err
 	case err != nil && !f.begun:
@@ -84,6 +96,15 @@ func (s *session) stream(ctx context.Context, req *request) error {
 		return err
 	}
 	return s.out.Flush()
+}
+
+// untaken is the end of a stream that is not read.
+func (s *session) untaken() ([]byte, error) {
+	var end control.EndLine
+	end.Error.Code = control.Code(fault.Unavailable)
+	end.Error.Text = fmt.Sprintf("nothing of this was read for %v, so the daemon ended it; ask again, for events with since: and the last number that came", s.lim.Write)
+	line, err := json.Marshal(end)
+	return append(line, "\n.\n"...), err
 }
 
 // beside writes what comes beside the lines. While something is being written
@@ -108,7 +129,9 @@ func (f *flow) write(gone func(), more func() error) error {
 		f.err = f.s.head(200, "OK")
 	}
 	if more != nil && f.err == nil {
-		if err := more(); err != nil && f.s.sick() == nil {
+		err := more()
+		f.cut = f.s.sick() != nil
+		if err != nil && !f.cut {
 			return err // what cannot be written as JSON; the peer is well
 		}
 	}
