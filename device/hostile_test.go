@@ -374,7 +374,7 @@ func (h *hostile) execute(mode, line string) (string, bool) {
 		h.print("% Bad secrets\n\n")
 	case mode == ">":
 		h.print(refusal)
-	case strings.HasPrefix(mode, "(config"):
+	case strings.HasPrefix(mode, "("):
 		return h.configure(mode, line, refusal)
 	case line == "configure terminal":
 		h.print("Enter configuration commands, one per line.  End with CNTL/Z.\n")
@@ -429,10 +429,21 @@ func (h *hostile) configure(mode, line, refusal string) (string, bool) {
 	h.mu.Lock()
 	h.running = append(h.running, line)
 	h.mu.Unlock()
-	if strings.HasPrefix(line, "interface ") {
-		return "(config-if)#", true
+	for begin, mode := range configModes {
+		if strings.HasPrefix(line, begin) {
+			return mode, true
+		}
 	}
 	return mode, true
+}
+
+// configModes are the modes of some lines. Not all that an IOS has are called config.
+var configModes = map[string]string{
+	"interface ":                  "(config-if)#",
+	"crypto ipsec transform-set ": "(cfg-crypto-trans)#",
+	"ip dhcp pool ":               "(dhcp-config)#",
+	"crypto pki trustpoint ":      "(ca-trustpoint)#",
+	"crypto ipsec profile ":       "(ipsec-profile)#",
 }
 
 func (h *hostile) config() []string {

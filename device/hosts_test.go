@@ -42,6 +42,46 @@ func TestHostsDifferByMode(t *testing.T) {
 	}
 }
 
+// TestModesOfOtherNames: some parts of the configuration mode of IOS are not called config:
+// that of ip dhcp pool shows (dhcp-config). A line that leads there, and one from there to
+// elsewhere, is answered with a prompt like any other; and so is one that left a console
+// there.
+func TestModesOfOtherNames(t *testing.T) {
+	t.Parallel()
+	lines := []string{
+		"ip dhcp pool lab", " network 10.0.0.0 255.255.255.0", "crypto ipsec transform-set T esp-aes", " mode tunnel",
+		"crypto pki trustpoint T", " enrollment selfsigned", "crypto ipsec profile P", " set transform-set T",
+	}
+	for _, q := range []quirks{{}, {host: "router-1(LAB)"}, {host: "THIS.IS.A.PARTICULARLY.LONG", cut: 20}} {
+		for n, left := range lines {
+			t.Run(q.host+left, func(t *testing.T) {
+				t.Parallel()
+				if n%2 > 0 {
+					return
+				}
+				h := startHostile(t, q)
+				s := open(within(t, time.Minute), t, h.target(t))
+				if err := s.Configure(within(t, time.Minute), lines); err != nil {
+					t.Fatalf("Configure: %v", err)
+				}
+				if err := s.modes(within(t, time.Minute), s.dialog.Configure.Enter, configure); err != nil {
+					t.Fatal(err)
+				}
+				if err := s.line(within(t, time.Minute), []string{left}, 0, left, 0); err != nil {
+					t.Fatal(err)
+				}
+				s.hangUp()
+				s.Close()
+				s = open(within(t, time.Minute), t, h.target(t))
+				if s.mode != privileged {
+					t.Errorf("mode %s after Open, want privileged", names[s.mode])
+				}
+				same(t, "running-config", h.config(), append(trimmed(lines), left))
+			})
+		}
+	}
+}
+
 // useHostile configures a router twice, in a session each; the first is cut inside of the
 // configuration mode.
 func useHostile(t *testing.T, h *hostile, renamed string) {
