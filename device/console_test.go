@@ -401,12 +401,13 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// TestCutForGood has a connection that is cut again and again.
+// TestCutForGood has a connection that is cut again and again, each time before the login is
+// done: behind the whole configuration, what is left to do is little.
 func TestCutForGood(t *testing.T) {
 	t.Parallel()
 	h := startHostile(t, quirks{})
 	target := h.target(t)
-	target.URL = startBridge(t, h, 100, 100, 100).url()
+	target.URL = startBridge(t, h, 40, 40, 40).url()
 	err := Send(within(t, time.Minute), target, []string{"interface a"}, transcript(t), SendOptions{Reconnects: 1})
 	if !errors.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "cut") {
 		t.Errorf("Send: %v, want Unavailable: it was cut", err)
