@@ -58,6 +58,9 @@ type Check struct {
 	IDs string `json:"ids,omitempty"`
 	Has int    `json:"has,omitempty"`
 	Not int    `json:"not,omitempty"`
+	// Undo are the lines that a clean check proves, of a part that stays if the device had
+	// it before.
+	Undo []string `json:"undo,omitempty"`
 }
 
 // An Input is all that a plan is made of.
@@ -167,6 +170,9 @@ func (g *generator) put(what string, l PlannedLink, port Port) {
 			ids := f.fill(c.ids, true)[0]
 			applied.IDs, applied.Has = ids, l.VLAN
 			clean.IDs, clean.Not = ids, l.VLAN
+		}
+		if what == "vlan" { // some have all VLANs of a pool defined for good
+			clean.Undo = f.fill(one.undo, false)
 		}
 		d.Applied, d.Clean = append(d.Applied, applied.some()...), append(d.Clean, clean.some()...)
 	}

@@ -3,10 +3,10 @@ package lab
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -160,11 +160,39 @@ func (w *Work) look(ctx context.Context, s *device.Session, d *DevicePlan, p *Pl
 	for _, f := range failed {
 		w.say(d.Name, "was not clean before: %s", f)
 	}
-	var b strings.Builder
-	for _, show := range slices.Sorted(maps.Keys(said)) {
-		fmt.Fprintf(&b, "%s\n%s\n", show, said[show])
+	state, err := indentJSON(said)
+	return string(state), err
+}
+
+// without returns what is to be undone and to be proved of a device that had some parts
+// before: those stay.
+func (d *DevicePlan) without(before string) (undo []string, clean []Check) {
+	var said map[string]string
+	if json.Unmarshal([]byte(before), &said) != nil {
+		return d.Undo, d.Clean // kept by an older version, which said nothing of parts
 	}
-	return b.String(), nil
+	had := map[string]bool{} // by what undoes a part
+	for _, c := range d.Clean {
+		if len(c.Undo) == 0 {
+			continue
+		}
+		part := strings.Join(c.Undo, "\n")
+		answer, asked := said[c.Show]
+		if _, known := had[part]; !known {
+			had[part] = true
+		}
+		had[part] = had[part] && asked && !slices.ContainsFunc(d.Applied, func(a Check) bool {
+			return a.About == c.About && a.Show == c.Show && a.Failed(answer) != ""
+		})
+	}
+	clean = slices.DeleteFunc(slices.Clone(d.Clean), func(c Check) bool { return had[strings.Join(c.Undo, "\n")] })
+	lines := "\n" + strings.Join(d.Undo, "\n") + "\n"
+	for part, stays := range had {
+		if stays {
+			lines = strings.Replace(lines, "\n"+part+"\n", "\n", 1)
+		}
+	}
+	return strings.FieldsFunc(lines, func(c rune) bool { return c == '\n' }), clean
 }
 
 // Erase takes off what the directory keep says was applied, whole or in part, and
@@ -249,12 +277,13 @@ func (w *Work) give(ctx context.Context, s *device.Session, d *DevicePlan, p *Pl
 }
 
 // eraseParts undoes what was planned for a device that several labs share: the lines are
-// those of the platform's template.
-func (w *Work) eraseParts(ctx context.Context, s *device.Session, d *DevicePlan, p *Platform, _ string) ([]string, error) {
-	if err := w.give(ctx, s, d, p, d.Undo); err != nil {
+// those of the platform's template, without what the device had before.
+func (w *Work) eraseParts(ctx context.Context, s *device.Session, d *DevicePlan, p *Platform, before string) ([]string, error) {
+	undo, clean := d.without(before)
+	if err := w.give(ctx, s, d, p, undo); err != nil {
 		return nil, err
 	}
-	failed, _, err := failures(ctx, s, d.Clean)
+	failed, _, err := failures(ctx, s, clean)
 	return failed, err
 }
 

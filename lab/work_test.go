@@ -182,6 +182,22 @@ func TestUndoKeepsTheWay(t *testing.T) {
 	b.blank("erased")
 }
 
+// TestVLANWasThere: a VLAN that a switch had defined before, as some have all of a pool,
+// is not removed from it, while its ports are freed.
+func TestVLANWasThere(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.sims["sw1"].model.blocks["vlan 100"] = []string{"name pool"}
+	b.was["sw1"] = b.sims["sw1"].state()
+	if err := b.upload(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.erase(); err != nil {
+		t.Fatal(err)
+	}
+	b.blank("erased")
+}
+
 // TestOneStep: on EOS an object whose order differs is made anew in a session, so that it
 // is never gone in between; on an older system, which has none, it comes back all the same.
 func TestOneStep(t *testing.T) {
