@@ -37,15 +37,15 @@ func (r *Record) decide(l look) Event {
 		at := r.activateAt()
 		late := l.late(at)
 		switch {
+		case l.passedOver(at.Add(-l.arm)): // whatever has come since
+			return noEvent
 		case r.over(l.moment):
 			return Over
 		case r.tooLate(l.moment):
 			return Miss
-		case r.Late && !l.now.Before(at): // the policy was asked before, or somebody wants it
-			return Due
 		case !l.come(at.Add(-l.arm)):
 			return noEvent
-		case r.Late:
+		case r.Late: // the policy was asked before, or somebody wants it
 			return Due
 		case late > missedAfter && r.Missed == MissedSkip:
 			return Miss

@@ -97,7 +97,7 @@ func (t *txn) catchUp(r *Recurrence, s schedule.Recurrence, now time.Time) error
 	most := max(1, r.CatchUp)
 	newest, next := r.came(s, now, most+1)
 	run := newest[max(0, len(newest)-most):]
-	if r.CatchUp == 0 && len(run) > 0 && r.due(s, run[0]).Before(t.now.Add(-missedAfter)) {
+	if r.CatchUp == 0 && len(run) > 0 && t.late(r.due(s, run[0])) > missedAfter {
 		run = nil
 	}
 	if rest := newest[:len(newest)-len(run)]; len(rest) > 0 {
@@ -403,7 +403,7 @@ func (t *txn) passOver(r *Recurrence, s schedule.Recurrence) error {
 	if !t.passedOver(r.Due.Add(-t.set.ArmAhead)) {
 		return nil
 	}
-	r.Passed, r.PassedTo = r.Next, t.from.Add(t.set.ArmAhead)
+	r.Passed, r.PassedTo = r.Next, t.setTo.Add(t.set.ArmAhead)
 	_, next := r.came(s, r.PassedTo.Add(-1), 1)
 	r.advance(s, next)
 	return nil

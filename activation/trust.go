@@ -104,19 +104,18 @@ type moment struct {
 	doubt bool
 	// What is due between these two was passed over when the clock was set, and is
 	// undecided while the clock is in doubt: old is what the clock would show if it
-	// had not been set, and from is where it goes on, less what is no delay.
-	old, from time.Time
-	jump      time.Duration // by which it was set
-	set       time.Time     // to which it was set
-	until     time.Time     // when it will be believed
-	waited    time.Duration // how long it was in doubt before it was believed
+	// had not been set, and setTo is what it was set to.
+	old, setTo time.Time
+	jump       time.Duration // by which it was set
+	until      time.Time     // when it will be believed
+	waited     time.Duration // how long it was in doubt before it was believed
 }
 
 func (k trust) moment(r mark) moment {
-	m := moment{now: r.Wall, set: k.set.Wall, waited: k.waited}
+	m := moment{now: r.Wall, setTo: k.set.Wall, waited: k.waited}
 	if k.doubt {
 		m.doubt = true
-		m.old, m.from = k.known.at(r.Up), k.set.Wall.Add(-missedAfter)
+		m.old = k.known.at(r.Up)
 		m.jump = m.now.Sub(m.old)
 		m.until = r.Wall.Add(patience - (r.Up - k.set.Up))
 	}
@@ -126,7 +125,7 @@ func (k trust) moment(r mark) moment {
 // passedOver tells whether the clock passed over an instant when it was set, and is
 // in doubt.
 func (m moment) passedOver(at time.Time) bool {
-	return m.doubt && at.After(m.old) && at.Before(m.from)
+	return m.doubt && at.After(m.old) && at.Before(m.setTo)
 }
 
 // come tells whether an instant has come.
@@ -139,7 +138,7 @@ func (m moment) late(at time.Time) time.Duration {
 	switch {
 	case m.doubt && !at.After(m.old):
 		late = min(late, m.old.Sub(at))
-	case at.Before(m.set):
+	case at.Before(m.setTo):
 		late -= m.waited
 	}
 	return late
@@ -156,10 +155,10 @@ func (m moment) why() string {
 		return ""
 	}
 	if m.jump < 0 {
-		return fmt.Sprintf("the clock went back by %v, to %s; nothing is forgotten %s", -m.jump.Round(time.Second), stamp(m.set), m.believedBy())
+		return fmt.Sprintf("the clock went back by %v, to %s; nothing is forgotten %s", -m.jump.Round(time.Second), stamp(m.setTo), m.believedBy())
 	}
 	return fmt.Sprintf("the clock went forward by %v, to %s; nothing is forgotten, and what was due between is not decided, %s",
-		m.jump.Round(time.Second), stamp(m.set), m.believedBy())
+		m.jump.Round(time.Second), stamp(m.setTo), m.believedBy())
 }
 
 // A watch keeps what is known of the clock. Every transaction asks it for the

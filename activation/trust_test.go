@@ -83,7 +83,8 @@ func TestMoment(t *testing.T) {
 		{"by the old clock, too", 3 * minute, true, 0},
 		{"passed over", 3*minute + 1, false, 0},
 		{"passed over, long before", 2 * hour, false, 0},
-		{"on time when it was set", 3*hour - missedAfter, true, 3 * minute},
+		{"passed over at last", 3*hour - 1, false, 0},
+		{"to which it was set", 3 * hour, true, 2 * minute},
 		{"as time goes on", 3*hour + minute, true, minute},
 		{"still to come", 3*hour + 3*minute, false, 0},
 	} {
@@ -166,14 +167,14 @@ func TestClockSetForward(t *testing.T) {
 				l.loads(3, 0, 0, 0)
 				old := l.add(NewJob{})
 				missed := l.add(NewJob{At: time.Now().Add(hour)})
-				run := l.add(NewJob{At: time.Now().Add(198 * hour)}) // two hours late, then
-				ontime := l.add(NewJob{At: time.Now().Add(200*hour + minute)})
+				run := l.add(NewJob{At: time.Now().Add(198 * hour)})                               // two hours late, then
+				ontime := l.add(NewJob{At: time.Now().Add(200*hour + minute), Missed: MissedSkip}) // half a minute late, then
 				soon := l.add(NewJob{At: time.Now().Add(200*hour + 2*minute)})
 				l.every(Rule{Name: "m", Cron: "*/10 * * * *", Zone: "UTC", CatchUp: 3})
 				l.sleep(90 * time.Second)
 				l.setClock(200 * hour) // and it is 00:01:30 again
 				l.sleep(time.Second)
-				l.is(ontime, "succeeded") // its time has just come
+				l.is(ontime, "scheduled")
 				l.is(missed, "scheduled")
 				l.is(run, "scheduled")
 				if why := l.get(run).Reason; !strings.HasPrefix(why, "its time was passed over when the clock was set") {
@@ -201,6 +202,7 @@ func TestClockSetForward(t *testing.T) {
 				l.sleep(minute)
 				l.is(missed, "missed")
 				l.is(run, "succeeded")
+				l.is(ontime, "succeeded")
 				l.is("up@x", "succeeded")
 				l.is("over@x", "missed")
 				l.is("on@x", "active")

@@ -240,7 +240,7 @@ func (t *turn) instants() (all []span) {
 		case index.prefix != forgetKey:
 			all = append(all,
 				span{index.prefix, "", t.old.Add(index.arm), index.arm - t.jump},
-				span{index.prefix, index.prefix + instant(t.from.Add(index.arm)), t.now.Add(index.arm), index.arm})
+				span{index.prefix, index.prefix + instant(t.setTo.Add(index.arm)), t.now.Add(index.arm), index.arm})
 		}
 	}
 	return all
