@@ -31,7 +31,7 @@ ROOT     := $(filter 0,$(shell id -u))
 TIMES    :=
 GOTEST    = go run ./scripts/gotest $(NO_SKIPS) $(if $(TIMES),-times '$(TIMES)') $(HANGS)
 
-.PHONY: help build manual demo test test-loaded test-short test-lab test-at unit whole bench torture lint vet shellcheck fuzz clean install install-at install-deps
+.PHONY: help build manual demo test test-loaded test-short test-lab test-vm test-at unit whole bench torture lint vet shellcheck fuzz clean install install-at install-deps
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-12s %s\n' "$$t" "$$d"; done
@@ -60,6 +60,12 @@ ifneq ($(ROOT),)
 	@scripts/install-deps lab
 endif
 	$(GOTEST) -race -count=1 ./device ./test/lab
+
+test-vm: ## a whole machine: its clock is set, its power is cut between any two flushes; half an hour, SEED=N again
+ifneq ($(ROOT),)
+	@scripts/install-deps vm
+endif
+	$(GOTEST) -count=1 ./test/vm -args -all -seed=$(or $(SEED),0)
 
 test-at: ## at's grammar of times, tried on the real at; RUNS=30000 timespecs, others each time unless SEED is given
 ifneq ($(ROOT),)
