@@ -332,8 +332,10 @@ func hostCases() []checkCase {
 		routed("-6", "fd00:9::/32", "fd00::2"),
 		{
 			platform: "linux", part: "ip link set dev eth7 up", errors: errors, otherName: "eth7", otherPortName: "eth17",
-			enough:     map[string]string{"ip -o link show dev eth7": ",UP> "},
+			enough:     map[string]string{"ip -o link show dev eth7": "> m"},
 			applied:    answers{"ip -o link show dev eth7": "7: eth7@if3: <BROADCAST,MULTICAST,UP> mtu 1500 qdisc noqueue state UP mode DEFAULT group default qlen 1000\\    link/ether 02:00:00:00:00:07 brd ff:ff:ff:ff:ff:ff\n"},
+			clean:      answers{"ip -o link show dev eth7": "7: eth7@if3: <BROADCAST,MULTICAST> mtu 1500 qdisc noqueue state DOWN mode DEFAULT group default qlen 1000\\    link/ether 02:00:00:00:00:07 brd ff:ff:ff:ff:ff:ff\n"},
+			notClean:   []wrong{{"up", "ip", "MULTICAST>", "MULTICAST,UP>"}, {"up, without a carrier", "ip", "<BROADCAST", "<NO-CARRIER,BROADCAST,UP"}},
 			notApplied: []wrong{{"down", "ip", ",UP>", ">"}, {"only its lower half", "ip", ",UP>", ",LOWER_UP>"}},
 		},
 	}

@@ -13,6 +13,7 @@ import (
 type command struct {
 	line           *regexp.Regexp
 	apply, undo    []string
+	stays          bool // what was so before is not undone
 	show           string
 	applied, clean []string // patterns
 	cleanNot       []string
@@ -21,7 +22,7 @@ type command struct {
 // planCommands makes a plan of a configuration that is a shell's commands. Only known
 // kinds are taken: the others' inverse isn't known, and a shell can do anything.
 func (d *dialect) planCommands(n *Node, where func(int) string) (p nodePlan, err error) {
-	number := 0
+	number, done := 0, map[string]bool{}
 	for raw := range strings.Lines(n.Config) {
 		number++
 		line := strings.Join(strings.Fields(raw), " ")
@@ -39,14 +40,24 @@ func (d *dialect) planCommands(n *Node, where func(int) string) (p nodePlan, err
 				return p, fmt.Errorf("%s: %w", where(number), err)
 			}
 		}
-		p.apply = append(p.apply, expand(c.apply, m, false)...)
-		p.undo = append(expand(c.undo, m, false), p.undo...)
+		apply, undo := expand(c.apply, m, false), expand(c.undo, m, false)
+		once := strings.Join(apply, "\n")
+		if done[once] {
+			continue
+		}
+		done[once] = true
+		p.apply = append(p.apply, apply...)
+		p.undo = append(slices.Clone(undo), p.undo...)
 		if c.show == "" {
 			continue
 		}
 		show := expand([]string{c.show}, m, false)[0]
 		p.applied = append(p.applied, Check{About: n.Name, Show: show, Lines: expand(c.applied, m, true)}.some()...)
-		p.clean = append(p.clean, Check{About: n.Name, Show: show, Lines: expand(c.clean, m, true), None: expand(c.cleanNot, m, true)}.some()...)
+		clean := Check{About: n.Name, Show: show, Lines: expand(c.clean, m, true), None: expand(c.cleanNot, m, true)}
+		if c.stays {
+			clean.Undo = undo
+		}
+		p.clean = append(p.clean, clean.some()...)
 	}
 	return p, nil
 }

@@ -37,6 +37,9 @@ func TestHostIsWhatItWas(t *testing.T) {
 	in("link", "set", "peer1", "up")
 	in("link", "set", "eth1", "up")
 	in("address", "add", "10.77.0.9/24", "dev", "eth1")
+	in("link", "add", "eth3", "type", "veth", "peer", "name", "peer3")
+	in("link", "set", "eth3", "up") // one that never was is shown otherwise
+	in("link", "set", "eth3", "down")
 
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -70,7 +73,7 @@ func TestHostIsWhatItWas(t *testing.T) {
 	}
 	work := &Work{Activation: "1@host", Locks: t.TempDir(), Getenv: os.Getenv, Say: func(string, string) {}}
 	state := func() string {
-		return strings.Join([]string{in("-4", "-o", "address", "show", "dev", "eth1"), in("route", "show"), in("-o", "link", "show", "dev", "eth1")}, "\n")
+		return strings.Join([]string{in("-4", "-o", "address", "show", "dev", "eth1"), in("route", "show"), in("-o", "link", "show", "dev", "eth1"), in("-o", "link", "show", "dev", "eth3")}, "\n")
 	}
 	for _, tt := range []struct {
 		name    string
@@ -78,6 +81,7 @@ func TestHostIsWhatItWas(t *testing.T) {
 		refused bool
 	}{
 		{"clean", nil, false},
+		{"a link that is up", []string{"link set eth3 up"}, false},
 		{"another address", []string{"address add 10.78.0.1/24 dev eth1"}, false},
 		{"the address", []string{"address add 10.77.0.1/24 dev eth1"}, true},
 		{"another default route", []string{"route add default via 10.77.0.254"}, true},
@@ -88,7 +92,7 @@ func TestHostIsWhatItWas(t *testing.T) {
 				in(strings.Fields(args)...)
 			}
 			was := state()
-			topo, err := ParseTopology("topology", []byte(`topology: {nodes: {h1: {kind: linux, startup-config: "ip address add 10.77.0.1/24 dev eth1\nip route add default via 10.77.0.2\nip route add 10.9.0.0/16 via 10.77.0.2\n"}}}`), nil)
+			topo, err := ParseTopology("topology", []byte(`topology: {nodes: {h1: {kind: linux, startup-config: "ip address add 10.77.0.1/24 dev eth1\nip link set eth1 up\nip link set eth3 up\nip link set dev eth3 up\nip route add default via 10.77.0.2\nip route add 10.9.0.0/16 via 10.77.0.2\n"}}}`), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -114,7 +118,7 @@ func TestHostIsWhatItWas(t *testing.T) {
 				t.Errorf("after the erase it is\n%s\nwas\n%s", is, was)
 			}
 			for _, args := range tt.before {
-				in(strings.Fields(strings.Replace(args, " add ", " delete ", 1))...)
+				in(strings.Fields(strings.NewReplacer(" add ", " delete ", " up", " down").Replace(args))...)
 			}
 		})
 	}

@@ -437,6 +437,8 @@ func (r *reader) command(n *yaml.Node) (c command) {
 			c.apply = r.texts(v, in)
 		case "undo":
 			c.undo = r.texts(v, in)
+		case "stays":
+			c.stays = r.boolean(v, in)
 		case "show":
 			c.show = r.word(v, in, checkLine)
 		case "applied":
@@ -446,7 +448,7 @@ func (r *reader) command(n *yaml.Node) (c command) {
 		case "clean_not":
 			c.cleanNot = r.texts(v, in)
 		default:
-			r.unknown(k, "commands: ", "line, apply, undo, show, applied, clean and clean_not")
+			r.unknown(k, "commands: ", "line, apply, undo, stays, show, applied, clean and clean_not")
 		}
 	})
 	if c.line == nil {

@@ -153,6 +153,14 @@ func (w *Work) look(ctx context.Context, s *device.Session, d *DevicePlan, p *Pl
 	if err != nil {
 		return "", err
 	}
+	if d.Bare {
+		failed = nil
+		for _, c := range d.Clean {
+			if why := c.Failed(said[c.Show]); why != "" && len(c.Undo) == 0 { // what has its own undo stays
+				failed = append(failed, c.About+": "+why)
+			}
+		}
+	}
 	if d.Bare && len(failed) > 0 {
 		return "", fmt.Errorf("%s: has something of what it is to get already, and would lose that at the end: %s; take it off first, or leave it out of the startup-config: %w",
 			d.Name, strings.Join(failed, "; "), fault.Conflict)
