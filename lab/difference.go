@@ -18,6 +18,7 @@ type comparison struct {
 	tried   tries
 	now     []*block // the whole
 	before  []*block
+	above   []*block // of before: the blocks that the one which is compared stands in
 	late    []string // to be sent last
 	anew    bool     // something is removed and made again
 	differs []string // in words
@@ -70,7 +71,10 @@ func (c *comparison) change(now, was *block, path string, depth int) (out []stri
 		case o != nil && outOfOrder(b.under, w.under):
 			out = append(out, c.rewrite(o, name, b, w, path)...)
 		default:
-			if under := c.change(b, w, at, depth+1); len(under) > 0 {
+			c.above = append(c.above, was)
+			under := c.change(b, w, at, depth+1)
+			c.above = c.above[:len(c.above)-1]
+			if len(under) > 0 {
 				out = append(out, c.d.inside(b.line, under, depth, true)...)
 			}
 		}
@@ -115,7 +119,7 @@ func (c *comparison) extra(b, now, was *block, at string, depth int) []string {
 		}
 		return c.d.inside(b.line, under, depth, true)
 	}
-	ways := c.d.ways(b, rule, match, now, was, depth)
+	ways := c.ways(b, rule, match, now, was, depth)
 	if len(ways) > 0 { // it may have been in use by what is gone then
 		ways = append(ways, ways[0])
 	}
@@ -143,7 +147,8 @@ func (d *dialect) rule(line, in string) (*inverse, []int) {
 }
 
 // ways returns what might undo a block that was not there before, the best first.
-func (d *dialect) ways(b *block, rule *inverse, match []int, now, was *block, depth int) (all [][]string) {
+func (c *comparison) ways(b *block, rule *inverse, match []int, now, was *block, depth int) (all [][]string) {
+	d := c.d
 	in := strings.Repeat(" ", depth)
 	add := func(lines ...string) {
 		if !slices.ContainsFunc(all, func(w []string) bool { return slices.Equal(w, lines) }) {
@@ -186,11 +191,12 @@ func (d *dialect) ways(b *block, rule *inverse, match []int, now, was *block, de
 		}
 	}
 	// Some commands are undone by their first words alone. That would undo others that
-	// begin with the same words, too.
+	// begin with the same words, too, also above: what FRR does not know in a block it takes
+	// for a command of the block around it.
 	words := strings.Fields(header)
 	for n := len(words) - 1; n >= max(1, min(2, len(words)-2), len(words)-3); n-- {
 		short := strings.Join(words[:n], " ")
-		if begins(was.under, short) || stays(short) {
+		if begins(was.under, short) || stays(short) || slices.ContainsFunc(c.above, func(a *block) bool { return begins(a.under, short) }) {
 			break
 		}
 		add(in + "no " + short)

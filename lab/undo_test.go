@@ -346,6 +346,10 @@ func TestRefusedInverse(t *testing.T) {
 			}
 			return ""
 		}, "no profile/no use LAB/default profile/no profile", ""},
+		{"a line above begins with the same words", "router bgp 1\n neighbor 10.0.0.2 remote-as 2\n address-family ipv4\n  network 10.0.0.0\n", "router bgp 1\n address-family ipv4\n  neighbor 10.0.0.2 send-label\n",
+			never("no neighbor 10.0.0.2 send-label", "default neighbor 10.0.0.2 send-label"),
+			"router bgp 1/address-family ipv4/no neighbor 10.0.0.2 send-label/exit/exit/router bgp 1/address-family ipv4/default neighbor 10.0.0.2 send-label/exit/exit/router bgp 1/address-family ipv4/no neighbor 10.0.0.2 send-label/exit/exit",
+			`"router bgp 1 / address-family ipv4 / neighbor 10.0.0.2 send-label" was not there; no command is known that undoes it`},
 		{"a block that must be empty", "", "vrf red\n vni 7\n", func(_, line string) string {
 			if line == "no vrf red" || line == "default vrf red" {
 				return "% Only inactive VRFs can be deleted"
