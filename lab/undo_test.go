@@ -77,12 +77,6 @@ func compared(d *dialect, config string) (lines []string) {
 	return lines
 }
 
-func pathsOf(config string) map[string]bool {
-	all := map[string]bool{}
-	walk(parseConfig(config, nil), "", func(_ *block, path string) { all[path] = true })
-	return all
-}
-
 // orderedPath says whether a line is of an object that may be made anew.
 func orderedPath(d *dialect, path string) bool {
 	first, _, _ := strings.Cut(path, " / ")

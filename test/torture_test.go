@@ -14,7 +14,7 @@ import (
 	"activationd/control"
 )
 
-// defaultKills is what the issue of crash safety wants at least.
+// defaultKills is the least that says something about crash safety.
 const defaultKills = 200
 
 // tortureConfig makes everything happen often. Its scripts find their files by
