@@ -37,10 +37,10 @@ var secretPlaces = []place{
 	newPlace("auth=", `auth=(?:key|token[\w-]*),`+word),
 	// Keys, where the line says of what.
 	newPlace("tac|rad", `(?:tacacs|radius|tacplus|radsec)[\w-]*\b.*? key +`+kinds+word),
-	newPlace("key ", `(?:^|["/]) *(?:no +)?(?:pac +)?key +[05-9] +`+word),
-	newPlace("key ", `(?:^|["/]) *(?:no +)?(?:pac +)?key +([^\s"]*[^\s"\d][^\s"]*)`),
-	newPlace("key ", `(?:^|["/]) *(?:no +)?key +[[:xdigit:]]{2,} +[0-9] +`+word), // of MACsec: its name, its kind, the key
-	newPlace("key ", `(?:^|["/]) *server(?:-private)?\b.*? key +`+kinds+word),
+	newPlace("key ", `(?:^|["/#>]) *(?:no +)?(?:pac +)?key +[05-9] +`+word),
+	newPlace("key ", `(?:^|["/#>]) *(?:no +)?(?:pac +)?key +([^\s"]*[^\s"\d][^\s"]*)`),
+	newPlace("key ", `(?:^|["/#>]) *(?:no +)?key +[[:xdigit:]]{2,} +[0-9] +`+word), // of MACsec: its name, its kind, the key
+	newPlace("key ", `(?:^|["/#>]) *server(?:-private)?\b.*? key +`+kinds+word),
 	newPlace("key ", `(?:isakmp|authentication) +key +`+kinds+word),
 	newPlace("key ", `pre-?shared-key\b.*? key +`+kinds+word),
 	newPlace("config-key", `config-key +(?:password-encrypt +|newpass +|ascii +)`+word),
@@ -51,11 +51,13 @@ var secretPlaces = []place{
 	newPlace("spi |esp ", `(?:spi|esp) +\S.*? [[:xdigit:]]{16,} .*? ([[:xdigit:]]{16,})`),
 	// What virtual addresses are guarded with, in clear.
 	newPlace("standby|vrrp|glbp", `(?:standby|vrrp|glbp|vrrp-group)\b.*? authentication +(?:text +)?`+word),
+	newPlace("msdp", `msdp +password +peer +\S+ +`+kinds+word),
+	newPlace("key", `(?:private-?key|privatekey) *[= ] *`+word),
 	newPlace("nhrp", `nhrp +authentication +`+word),
 	newPlace("authentication", `authentication +(?:mode +hmac-sha-256|string) +`+kinds+word),
 	// SNMP.
 	newPlace("snmp", `snmp(?:-server|-agent)? +community +(?:(?:read|write) +)?`+kinds+word),
-	newPlace("community", `^ *community +`+word+` *(?:\{|authorization\b|clients\b|$)`),
+	newPlace("community", `(?:^|[#>]) *community +`+word+` *(?:\{|authorization\b|clients\b|$)`),
 	newPlace("snmp", `snmp-server +host +\S+ +(?:(?:traps?|informs?|vrf +\S+|use-vrf +\S+|version +(?:1|2c|3 +(?:auth|noauth|priv))) +)*`+word),
 	newPlace("auth ", `\bauth +(?:md5|sha[\w-]*) +`+kinds+word),
 	newPlace("snmp", `snmp-server +user\b.* priv +(?:(?:des\d*|3des|aes[\w-]*|128|192|256) +)*`+word),
@@ -76,7 +78,7 @@ var noSecrets = regexp.MustCompile(`(?i)^["']?(?:` +
 	`(?:minimum|maximum)-\S*|format|change-type|required|encryption|option|rollover|expire\S*|policy|length|lengths|prompt|history|lifetime|type|` +
 	`address|hostname|ipv6|chain|chains|generate|zeroize|pubkey-chain|key-chain|keychain|config-key|set-key|import|export|` +
 	`md5|ietf-md5|text|sha\d*|message-digest|rsa-sig|rsa-encr|pre-share|` +
-	`read|write|notify|access|context|match|udp-port|traps|informs|version|<\*>|` +
+	`read|write|notify|access|context|match|udp-port|peer|traps|informs|version|<\*>|` +
 	`\d+:\d+|` + // a community of BGP
 	`is|was|are|for|must|will|and|or|of|to|the|not|in|on|has|with|by|set|may|can|\*\*\*|\{|\}|;)[,.;:]?["']?$`)
 
@@ -160,7 +162,10 @@ func SecretsOf(lines ...string) (secrets []Secret) {
 }
 
 // A lineMasker masks the secrets of lines that come in pieces.
-type lineMasker struct{ line []byte } // what has come of one
+type lineMasker struct {
+	line []byte // what has come of one
+	ends string // the bytes that it may end with
+}
 
 // longestLine is how much of a line is kept.
 const longestLine = 2048
@@ -184,7 +189,7 @@ func (m *lineMasker) mask(piece []byte) []byte {
 		shown = to
 	}
 	out = append(out, m.line[shown:]...)
-	if n := len(m.line); piece[len(piece)-1] == '\n' || n > longestLine {
+	if n := len(m.line); strings.IndexByte(m.ends, piece[len(piece)-1]) >= 0 || n > longestLine {
 		m.line = m.line[:0]
 	}
 	return out

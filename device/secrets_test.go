@@ -162,3 +162,22 @@ func TestSecretsOfLines(t *testing.T) {
 		}
 	}
 }
+
+// TestShortSecretsInTranscript: a secret that is too short to be looked for everywhere is
+// masked where it stands, in what is typed, too, where a line ends with return alone, and
+// behind the prompt in its echo. A description in the line before changes nothing.
+func TestShortSecretsInTranscript(t *testing.T) {
+	t.Parallel()
+	var kept strings.Builder
+	tr := NewTranscript(&kept)
+	for _, l := range []string{"description foo", "snmp-server community abc RO", "description foo", "key 7 xyz"} {
+		tr.add(sent, []byte(l))
+		tr.add(received, []byte(l))
+		tr.add(sent, []byte("\r"))
+		tr.add(received, []byte("\r\nsw(config)#"))
+	}
+	tr.flush()
+	if strings.Contains(kept.String(), "abc") || strings.Contains(kept.String(), "xyz") {
+		t.Errorf("the transcript has secrets:\n%s", kept.String())
+	}
+}

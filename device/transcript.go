@@ -3,6 +3,7 @@ package device
 import (
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 )
@@ -39,7 +40,9 @@ const (
 
 // NewTranscript writes to w, each line with one Write. The caller closes w after the
 // last session that it is given to was closed, and asks Err.
-func NewTranscript(w io.Writer) *Transcript { return &Transcript{w: w} }
+func NewTranscript(w io.Writer) *Transcript {
+	return &Transcript{w: w, lines: [2]lineMasker{sent: {ends: "\r\n"}, received: {ends: "\n"}}}
+}
 
 // Mask adds secrets, which from now on are shown as ***, in errors too. Empty ones are
 // ignored.
@@ -103,7 +106,7 @@ func (t *Transcript) keep(d direction, data []byte, now time.Time) {
 			t.from, t.since = d, now
 		}
 		t.pending = append(t.pending, c)
-		if c == '\n' || len(t.pending) >= longest {
+		if strings.IndexByte(t.lines[d].ends, c) >= 0 || len(t.pending) >= longest {
 			t.write()
 		}
 	}
