@@ -2,10 +2,12 @@ package device
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 
 	"golang.org/x/crypto/ssh"
 
@@ -19,8 +21,9 @@ type sshLogin struct {
 	dialog *dialog
 	signer ssh.Signer // nil: there is no key
 
-	given   []Try // the password is the last of them
+	given   []Try // of which nobody knows yet whether they are right
 	key     bool  // it was offered, or the guard forbids it
+	asked   bool  // the password was given
 	err     error // which ends it
 	blocked error // by the guard
 }
@@ -45,6 +48,7 @@ func (l *sshLogin) next(ctx context.Context) func(*ssh.ClientAuthContext) (ssh.A
 		if l.err != nil {
 			return nil, l.err
 		}
+		l.taken(ctx, c.PartialSuccessMethods)
 		if l.signer != nil && !l.key && possible("publickey") {
 			l.key = true
 			if l.give(ctx, l.target.try(aKey, l.target.Login.Key)) {
@@ -71,13 +75,24 @@ func (l *sshLogin) give(ctx context.Context, t Try) bool {
 		return false
 	}
 	l.given = append(l.given, t)
+	l.asked = l.asked || t.What == aPassword
 	return true
 }
 
-// password tells whether it was given.
-func (l *sshLogin) password() bool {
-	return len(l.given) > 0 && l.given[len(l.given)-1].What == aPassword
+// taken is for a server that asks for more than one thing: what it has accepted of them stays
+// right, whatever becomes of the others.
+func (l *sshLogin) taken(ctx context.Context, methods []string) {
+	l.given = slices.DeleteFunc(l.given, func(t Try) bool {
+		right := slices.ContainsFunc(methods, func(m string) bool { return (m == "publickey") == (t.What == aKey) })
+		if right {
+			l.target.accepted(ctx, t)
+		}
+		return right
+	})
 }
+
+// password tells whether it was given.
+func (l *sshLogin) password() bool { return l.asked }
 
 // asksPassword matches how servers ask that are no consoles, whatever the platform.
 var asksPassword = regexp.MustCompile(`(?i)^(.*\s)?password( for .*)?:?\s*$`)
@@ -111,15 +126,17 @@ func (l *sshLogin) answer(ctx context.Context) ssh.KeyboardInteractiveChallenge 
 
 // ended says what the end of the handshake means; nil is that we are in.
 func (l *sshLogin) ended(ctx context.Context, err error) error {
-	if err == nil {
-		if l.password() {
-			l.target.accepted(ctx, l.given[len(l.given)-1])
-		}
-		return nil
+	if last := len(l.given) - 1; last >= 0 && (err == nil || fault.Of(l.err) == fault.Invalid && l.password()) {
+		// It was right, or nothing else would be asked for.
+		l.target.accepted(ctx, l.given[last])
 	}
-	if fault.Of(l.err) == fault.Invalid && l.password() { // it was right, or nothing else would be asked for
-		l.target.accepted(ctx, l.given[len(l.given)-1])
+	switch {
+	case err == nil:
+		return nil
+	case fault.Of(l.err) == fault.Invalid && l.password():
 		return l.err
+	case errors.Is(err, syscall.ETIMEDOUT), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return sshFault(err) // it is not the server that has ended it
 	}
 	// The package has no types for what a server says.
 	if !l.password() && l.err == nil && !strings.Contains(err.Error(), "unable to authenticate") && !strings.Contains(err.Error(), "ssh: disconnect") {

@@ -37,6 +37,8 @@ type gate struct {
 	tries            int           // on one connection; then it is closed
 	only             bool          // after a wrong one only the password is asked for again
 	slow             time.Duration // from an answer at the login to what comes of it
+	thinks           string        // what it says of an answer before it has thought
+	cutAtPrompt      bool          // it hangs up when it has shown its prompt
 	noNewline        bool          // and behind a password not even a newline comes before
 	after            string        // what it asks behind the right password
 	closeAfterEnable bool
@@ -177,6 +179,7 @@ func (v *visitor) run() {
 			return
 		}
 		v.note(user + "/" + password)
+		v.print(v.thinks)
 		time.Sleep(v.slow)
 		if password == v.password && (v.askUser == "" || user == v.user) {
 			break
@@ -194,6 +197,11 @@ func (v *visitor) run() {
 		mode = ">"
 	}
 	for {
+		if v.cutAtPrompt {
+			v.print("gw" + mode)
+			_, _ = v.in.ReadByte()
+			return
+		}
 		line, ok := v.ask("gw"+mode, true)
 		switch {
 		case !ok:
@@ -243,6 +251,9 @@ func TestRefusedOnce(t *testing.T) {
 		{"asks for the password again", func(g *gate) { g.only, g.failed = true, "" }, "Password:"},
 		{"has no names", func(g *gate) { g.askUser, g.failed = "", "" }, "Password:"},
 		{"thinks for a while", func(g *gate) { g.slow = 2 * silence }, "% Login invalid"},
+		{"says that it thinks", func(g *gate) { g.thinks, g.slow = "Authenticating, please wait...\n", 4*silence }, "% Login invalid"},
+		{"says that it thinks, in the same line", func(g *gate) { g.thinks, g.slow, g.failed = "Authenticating ... ", 4*silence, "no.\n" }, "Username:"},
+		{"says that it thinks, and asks again", func(g *gate) { g.thinks, g.slow, g.only, g.failed = "Please wait.\n", 4*silence, true, "" }, "Password:"},
 		{"thinks for a while and shows nothing", func(g *gate) { g.slow, g.noNewline = 2*silence, true }, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -371,8 +382,9 @@ func startPasswordSSHD(t *testing.T, platform string, config ...string) (Target,
 	put(t, dir+"/pam", "auth required pam_unix.so nodelay\naccount required pam_permit.so\nsession required pam_permit.so\n", 0o644)
 	lines := append([]string{
 		fmt.Sprintf("ListenAddress 127.0.0.1:%d", port), "HostKey " + dir + "/host", "PidFile none", "LogLevel VERBOSE",
-		"AuthorizedKeysFile none", "MaxStartups 100",
+		"MaxStartups 100",
 	}, config...)
+	lines = append(lines, "AuthorizedKeysFile none") // the first one counts
 	put(t, dir+"/conf", strings.Join(lines, "\n")+"\n", 0o600)
 	start(t, "", "unshare", "--mount", "sh", "-ec", `cd "$1"
 mount --bind passwd /etc/passwd
@@ -442,6 +454,48 @@ func TestRefusedOnceBySSH(t *testing.T) {
 			}
 			if !slices.Equal(tries, tt.tries) {
 				t.Errorf("the server saw %q, want %q:\n%s", tries, tt.tries, said)
+			}
+		})
+	}
+}
+
+// TestSSHTells checks what a guard is told of a real server's login: a key that was right stays
+// right when the server asks for a password, too, and refuses that. Of a key that is right the guard
+// hears, too: else the next session of the same command would be kept from giving it.
+func TestSSHTells(t *testing.T) {
+	t.Parallel()
+	key, public := newKey(t, false)
+	for _, tt := range []struct {
+		name, config string
+		login        Login
+		kind         error
+		told         string
+	}{
+		{"key", "PasswordAuthentication no|UsePAM no", Login{Key: key}, nil, "begin the key of lab, end the key of lab false"},
+		{"key and wrong password", "AuthenticationMethods publickey,password|PasswordAuthentication yes|UsePAM no", Login{Key: key, Password: "wrong"}, fault.Denied,
+			"begin the key of lab, end the key of lab false, begin the password of lab, end the password of lab true"},
+		{"key and answer", "AuthenticationMethods publickey,keyboard-interactive|KbdInteractiveAuthentication yes|UsePAM yes", Login{Key: key, Password: "right"}, nil,
+			"begin the key of lab, end the key of lab false, begin the password of lab, end the password of lab false"},
+		{"password, then a key that is lacking", "AuthenticationMethods password,publickey|PasswordAuthentication yes|UsePAM no", Login{Password: "right"}, fault.Denied,
+			"begin the password of lab, end the password of lab false"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			authorized := scratch(t) + "/keys"
+			put(t, authorized, public, 0o644)
+			target, log := startPasswordSSHD(t, "linux", append([]string{"StrictModes no", "AuthorizedKeysFile " + authorized}, strings.Split(tt.config, "|")...)...)
+			w := &watchman{}
+			tt.login.User, target.Guard = "lab", w
+			target.Login = tt.login
+			s, err := Open(within(t, time.Minute), target, transcript(t))
+			if tt.kind == nil && err != nil || tt.kind != nil && !errors.Is(err, tt.kind) {
+				t.Errorf("Open: %v, want %v\n%s", err, tt.kind, log())
+			}
+			if s != nil {
+				s.Close()
+			}
+			if told := strings.Join(w.told, ", "); told != tt.told {
+				t.Errorf("the guard was told %q, want %q\n%s", told, tt.told, log())
 			}
 		})
 	}
@@ -563,7 +617,8 @@ func (w *watchman) End(_ context.Context, t Try, refused bool, _ string) {
 }
 
 // TestGuard checks what a guard is asked and told: before a secret is given, and when the
-// device has said what it thinks of it, and not when it has said nothing. A secret that the guard
+// device has said what it thinks of it, and not when it has said nothing; a prompt says that
+// it was right, also if the connection is cut behind it. A secret that the guard
 // knows to be refused is not given, and for that nobody connects.
 func TestGuard(t *testing.T) {
 	t.Parallel()
@@ -585,6 +640,8 @@ func TestGuard(t *testing.T) {
 			"begin the password of lab, end the password of lab false, begin the enable password of lab, end the enable password of lab true", 2, 1},
 		{"refused before", no, nil, func(*gate) {}, func(*Target) {}, fault.Denied, "", 0, 0},
 		{"refused meanwhile", nil, no, func(*gate) {}, func(*Target) {}, fault.Denied, "begin the password of lab", 0, 1},
+		{"cut behind the prompt", nil, nil, func(g *gate) { g.cutAtPrompt = true }, func(*Target) {}, fault.Unavailable,
+			"begin the password of lab, end the password of lab false", 1, 1},
 		{"no answer", nil, nil, func(g *gate) { g.slow = 10 * time.Second }, func(t *Target) { t.Limits.Connect = 15 * time.Second },
 			fault.Unavailable, "begin the password of lab", 1, 1},
 	} {

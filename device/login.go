@@ -46,6 +46,10 @@ func (s *Session) login(ctx context.Context, console bool) error {
 		}
 		if errors.Is(err, errHungUp) && l.given {
 			s.hear(&l)
+			if m, _ := s.dialog.candidate(s.term.line()); m != noMode && l.said == "" && l.passed(&s.term) {
+				s.target.accepted(ctx, s.password()) // it would not show a prompt else
+				return s.explain(err)
+			}
 			return s.target.refused(ctx, s.password(), l.words("it closed the connection"))
 		}
 		if err != nil {
@@ -61,9 +65,13 @@ type login struct {
 	given bool   // the password, to the question that was asked last
 	asked string // the question that was answered last, until something else is seen
 	typed string // the line as it is when return was lost behind the name
-	heard bool   // something was said since the last answer
+	heard bool   // a prompt or a log was seen since the last answer
+	quiet int    // for how many silences nothing was done since then
 	said  string // by which the password was refused, secrets masked
 }
+
+// mostQuiet is how many silences a password may be thought about.
+const mostQuiet = 10
 
 // passed tells whether the question that was answered last is gone from the cursor's line.
 func (l *login) passed(t *terminal) bool {
@@ -88,13 +96,13 @@ func (s *Session) knownAtLogin() bool {
 
 // hear takes notice of the lines that have ended.
 func (s *Session) hear(l *login) {
-	asked := strings.TrimSpace(l.asked)
 	for _, row := range s.term.take() {
 		row = strings.TrimSpace(row)
 		if l.given && is(s.dialog.failed, row) && !is(s.dialog.logs, row) {
 			l.said = s.clean(row) // some repeat what was typed
 		}
-		l.heard = l.heard || row != "" && (asked == "" || !strings.HasPrefix(row, asked))
+		m, _ := s.dialog.candidate(row)
+		l.heard = l.heard || m != noMode || is(s.dialog.logs, row)
 	}
 }
 
@@ -160,8 +168,11 @@ func (s *Session) wonder(ctx context.Context, l *login, line string) error {
 	switch {
 	case l.typed != "" && strings.TrimRight(line, " ") == strings.TrimRight(l.typed, " "):
 		return s.send(ctx, "\r") // which was lost
-	case empty && (awaited || l.given && (!l.heard || l.said != "")):
+	case empty && awaited:
 		return nil // it thinks; what is typed now would answer what it asks next
+	case l.given && !l.heard && !anyKey.MatchString(line) && !question.MatchString(line) && l.quiet < mostQuiet:
+		l.quiet++ // it thinks about the password, whatever it says meanwhile
+		return nil
 	case !empty && !anyKey.MatchString(line) && (awaited || question.MatchString(line)):
 		if l.given && l.begun { // it was right, or this would not come
 			s.target.accepted(ctx, s.password())
@@ -173,7 +184,7 @@ func (s *Session) wonder(ctx context.Context, l *login, line string) error {
 
 // reply answers the question that the cursor stands behind.
 func (s *Session) reply(ctx context.Context, l *login, text string) error {
-	l.asked, l.heard = s.term.line(), false
+	l.asked, l.heard, l.quiet = s.term.line(), false, 0
 	s.loggedIn = true
 	return s.say(ctx, text)
 }
