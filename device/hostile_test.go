@@ -396,9 +396,15 @@ func (h *hostile) execute(mode, line string) (string, bool) {
 			return "", false
 		}
 		if len(h.quirks.save) > 0 {
-			h.print(h.quirks.save[0])
+			says := h.quirks.save[0]
 			h.quirks.save = h.quirks.save[1:]
-			break
+			if !strings.HasSuffix(says, "]: ") {
+				h.print(says)
+				break
+			}
+			if answer, ok := h.readLine(says, true); !ok || answer != "yes" {
+				return mode, ok
+			}
 		}
 		h.count(&h.saved)
 		h.print("Building configuration...\n\a[OK]\n")

@@ -89,6 +89,8 @@ func TestSave(t *testing.T) {
 		{"IOS, busy", "cisco_ios", []string{busy}, fault.Unavailable, "startup-config file open failed (Device or resource busy)"},
 		{"IOS, aborted", "cisco_ios", []string{"Configuration update aborted: timed out\n"}, fault.Unavailable, "Configuration update aborted: timed out"},
 		{"IOS, refused", "cisco_ios", []string{"% Error opening nvram:/startup-config\n"}, fault.Invalid, "% Error opening nvram:"},
+		{"IOS, asks", "cisco_ios", []string{"% Warning: Saving this config to nvram may corrupt any network management or security files stored at the end of nvram.\nContinue? [no]: "},
+			fault.Unavailable, "may corrupt"},
 		{"IOS, half", "cisco_ios", []string{"Building configuration...\n"}, fault.Unavailable, "Building configuration..."},
 		{"nothing", "cisco_ios", []string{""}, fault.Unavailable, "is not saved"},
 		{"EOS", "arista_eos", []string{"Copy completed successfully.\n"}, nil, ""},

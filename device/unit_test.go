@@ -158,6 +158,7 @@ func TestRefusals(t *testing.T) {
 			"% Unrecognized host or address, or protocol not running.",
 			"% Bad mask /33 for address 10.0.0.1",
 			"% 10.0.0.0 overlaps with Vlan1",
+			"% BGP is already running; AS is 65000", "%Inconsistent address and mask",
 			"%Inconsistent address and mask: bad mask",
 			"% Cannot assign more than one address",
 			"% This command is not allowed in this mode",
