@@ -3,6 +3,7 @@ package activation
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -93,15 +94,32 @@ func (t *turn) grant(r *Record) (claimed, changed bool, err error) {
 // are free slots.
 func (t *turn) ahead(r *Record) int {
 	n := 0
-	prefix := queueKey + slotQueue + "/"
-	for k := range t.Scan(prefix, "") {
-		place, id, _ := strings.Cut(strings.TrimPrefix(k, prefix), "/")
+	for place, id := range t.slotLine() {
 		if id == r.ID || place > r.position() || n == t.free {
 			break
 		}
 		n++
 	}
 	return n
+}
+
+// slotLine has who is in line for a slot, with the place there. Whoever waits for the
+// clock to be trusted stands there, too, and is left out: no slot helps.
+func (t *turn) slotLine() iter.Seq2[string, string] {
+	prefix := queueKey + slotQueue + "/"
+	return func(yield func(place, id string) bool) {
+		for k := range t.Scan(prefix, "") {
+			place, id, _ := strings.Cut(strings.TrimPrefix(k, prefix), "/")
+			if t.doubt {
+				if r, err := t.get(id); err == nil && r.mayBeOver(t.moment) {
+					continue
+				}
+			}
+			if !yield(place, id) {
+				return
+			}
+		}
+	}
 }
 
 // claim opens r's next attempt of a phase. The transaction that it is in is the

@@ -239,6 +239,24 @@ func TestWaitingPastItsEnd(t *testing.T) {
 	})
 }
 
+// Who waits for the clock to be trusted keeps nobody from a slot. It keeps out that
+// one who is first in line for a slot, and must not have it, has all others wait.
+func TestWaitingPastItsEndForASlot(t *testing.T) {
+	doubtful(t, func(s *Settings) { s.MaxParallel = 1 }, func(l *lab) {
+		l.script("1", Activate, script{lasts: minute})
+		l.add(NewJob{})
+		dead := l.add(NewJob{Deadline: time.Now().Add(hour)})
+		behind := l.add(NewJob{})
+		l.setClock(2 * hour)
+		l.sleep(2 * minute)
+		l.is(dead, "waiting")
+		l.is(behind, "succeeded")
+		l.setClock(-2 * hour)
+		l.sleep(2 * time.Second)
+		l.is(dead, "succeeded")
+	})
+}
+
 // A daemon that starts sees that the clock was set while it was down, and one that
 // starts on a machine with a flat battery, or with a wrong clock, does.
 func TestClockIsWrongAtTheStart(t *testing.T) {

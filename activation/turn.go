@@ -263,12 +263,10 @@ func (t *turn) inLineForSlot() []string {
 		return nil
 	}
 	var ids []string
-	prefix := queueKey + slotQueue + "/"
-	for k := range t.Scan(prefix, "") {
+	for _, id := range t.slotLine() {
 		if len(ids) == t.free {
 			break
 		}
-		_, id, _ := strings.Cut(strings.TrimPrefix(k, prefix), "/")
 		ids = append(ids, id)
 	}
 	return ids
