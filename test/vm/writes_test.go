@@ -161,12 +161,14 @@ func TestPowerIsCutBetweenFlushes(t *testing.T) {
 		if err := os.WriteFile(name, image, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if acked := look(t, n, name); acked > 0 && len(again) < boots && (rnd.IntN(looks) < 3*boots || n == total) {
+		if acked := look(t, n, name); acked > 0 && len(again) < boots && (rnd.IntN(min(looks, total)) < 3*boots || n == total) {
 			keep := filepath.Join(dir, "disk"+strconv.Itoa(n))
 			if err := os.WriteFile(keep, image, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			again = append(again, keep)
+			if !slices.Contains(again, keep) { // the last instant is seen twice
+				again = append(again, keep)
+			}
 		}
 	})
 	t.Logf("%d flushes in %d writes, %d images opened, %d booted", total, len(writes), looked, len(again))
