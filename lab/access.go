@@ -17,6 +17,9 @@ type access struct {
 	by     string // accessSSH ...
 	line   string // {user} is the one who logs in
 	except []*regexp.Regexp
+	// ifNew says that every device of the kind may show the line: it changes something only
+	// where it does not, which the device itself can tell.
+	ifNew bool
 }
 
 // How a device may be reached.
@@ -56,7 +59,7 @@ func (d *dialect) accessPath(config string, w Way) (lines []string) {
 	for _, top := range parseConfig(config, d.volatile) {
 		mine := hasHost(top, host)
 		walk([]*block{top}, "", func(b *block, path string) {
-			if len(b.under) == 0 && (mine || d.accessLine(path, w)) {
+			if len(b.under) == 0 && (mine || d.accessLine(path, w, false)) {
 				lines = append(lines, path)
 			}
 		})
@@ -78,11 +81,18 @@ func hasHost(b *block, host netip.Addr) (has bool) {
 	return has
 }
 
-// reachable is an error if a plan changes the interface by which a device is reached, as
-// far as only the device itself can tell: it is the one with the address.
+// reachable is an error if a plan changes the way by which a device is reached, as far as
+// only the device itself can tell: which interface has the address, and what is new.
 func (d *dialect) reachable(plan *DevicePlan, running string) error {
+	if plan.Way.AllowAccessPath {
+		return nil
+	}
+	if line := d.newOnTheWay(plan, running); line != "" {
+		return fmt.Errorf("%s: %.120q changes how it is reached, as it does not show that yet, and may cut that off; leave it out, or write \"allow: access-path\" for it into the inventory: %w",
+			plan.Name, line, fault.Conflict)
+	}
 	host := plan.Way.address()
-	if plan.Way.AllowAccessPath || !host.IsValid() {
+	if !host.IsValid() {
 		return nil
 	}
 	var line string
@@ -97,6 +107,21 @@ func (d *dialect) reachable(plan *DevicePlan, running string) error {
 	}
 	return fmt.Errorf("%s: %.120q changes the interface by which it is reached, as it has the address %v, and may cut that off; leave it out, or write \"allow: access-path\" for it into the inventory: %w",
 		plan.Name, line, host, fault.Conflict)
+}
+
+// newOnTheWay returns a line that changes the way where it is new.
+func (d *dialect) newOnTheWay(plan *DevicePlan, running string) (line string) {
+	if d.style != indented {
+		return ""
+	}
+	shown := map[string]bool{}
+	walk(d.parse(running), "", func(_ *block, path string) { shown[path] = true })
+	walk(d.parse(strings.Join(plan.Apply, "\n")), "", func(_ *block, path string) {
+		if line == "" && d.accessLine(path, plan.Way, true) && !shown[path] {
+			line = path
+		}
+	})
+	return line
 }
 
 // changedBlock returns the first line that changes the interface with an address.
@@ -177,13 +202,13 @@ func (d *dialect) accessSets(config string, w Way) (lines []string) {
 	mine := interfacesWith(sets, w.address())
 	for _, n := range sets.ends {
 		l := inGroup.ReplaceAllString(n.line, "set ")
-		if f := strings.Fields(l); d.accessLine(l, w) || len(f) > 2 && f[1] == "interfaces" && slices.Contains(mine, f[2]) {
+		if f := strings.Fields(l); d.accessLine(l, w, false) || len(f) > 2 && f[1] == "interfaces" && slices.Contains(mine, f[2]) {
 			lines = append(lines, n.line)
 		}
 	}
 	sets.root.each(func(n *setNode) bool {
 		// What is inactive takes all with it that stands under it.
-		if l := "set " + n.path(); n.inactive && slices.ContainsFunc(d.access, func(a access) bool { return d.accessLine(l, w) || w.reached(a.by) && a.begins(l, w) }) {
+		if l := "set " + n.path(); n.inactive && slices.ContainsFunc(d.access, func(a access) bool { return d.accessLine(l, w, false) || w.reached(a.by) && a.begins(l, w) }) {
 			lines = append(lines, verbDeactivate+" "+n.path())
 		}
 		return true
@@ -213,9 +238,11 @@ func hasAddress(line string, host netip.Addr) bool {
 	return err == nil && a == host
 }
 
-func (d *dialect) accessLine(path string, w Way) bool {
+// accessLine says whether a line is one of those that change the way, for certain or, with
+// ifNew, unless the device shows it.
+func (d *dialect) accessLine(path string, w Way, ifNew bool) bool {
 	return slices.ContainsFunc(d.access, func(a access) bool {
-		if !w.reached(a.by) || strings.Contains(a.line, "{user}") && w.User == "" || matches(a.except, path) {
+		if a.ifNew != ifNew || !w.reached(a.by) || strings.Contains(a.line, "{user}") && w.User == "" || matches(a.except, path) {
 			return false
 		}
 		re, err := wholeLine(strings.ReplaceAll(a.line, "{user}", regexp.QuoteMeta(w.User)))

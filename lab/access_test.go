@@ -39,6 +39,8 @@ func TestAccessPathOfTheDevice(t *testing.T) {
 		{"cisco_ios", "interface Ethernet0/0\n ip address 192.0.2.12 255.255.255.0\nend\n", "interface eth0/0\n shutdown\n", "interface eth0/0 / shutdown"},
 		{"cisco_ios", "interface Ethernet0/0\n ip address 192.0.2.12 255.255.255.0\nend\n", "default interface Ethernet0/0\n", "default interface Ethernet0/0"},
 		{"cisco_ios", "interface Ethernet0/0\n description up\n ip address 192.0.2.12 255.255.255.0\nend\n", "interface Ethernet0/0\n description up\ninterface Ethernet0/1\n shutdown\n", ""},
+		{"cisco_ios", "no aaa new-model\nend\n", "no aaa new-model\n", ""},
+		{"cisco_ios", "aaa new-model\nend\n", "no aaa new-model\n", "no aaa new-model"},
 		{"frr", "interface eth0\n ip address 192.0.2.12/24\nexit\n!\nend\n", "interface eth0\n shutdown\n", "interface eth0 / shutdown"},
 		{"frr", "interface eth0\n ip address 192.0.2.12/24\nexit\n!\nend\n", "interface eth1\n shutdown\n", ""},
 		{"juniper_junos", "set interfaces ge-0/0/9 unit 0 family inet address 192.0.2.12/24\n", "set interfaces ge-0/0/9 disable\n", "set interfaces ge-0/0/9 disable"},

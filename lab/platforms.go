@@ -417,8 +417,10 @@ func (r *reader) access(n *yaml.Node) (a access) {
 			}
 		case "except":
 			a.except = r.patterns(v, "access_path: except")
+		case "if_new":
+			a.ifNew = r.boolean(v, "access_path: if_new")
 		default:
-			r.unknown(k, "access_path: ", "by, line and except")
+			r.unknown(k, "access_path: ", "by, line, except and if_new")
 		}
 	})
 	if a.by == "" || a.line == "" {
