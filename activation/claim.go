@@ -203,6 +203,11 @@ func (e *Engine) start(starts []start) (failed []supervisor.Exit) {
 		if errs[i] = e.become(&spec, starts[i].user); errs[i] != nil {
 			return
 		}
+		if starts[i].kept && e.parts.Trust != nil {
+			if errs[i] = e.parts.Trust(spec.Argv, spec.Env, spec.UID); errs[i] != nil {
+				return
+			}
+		}
 		if starts[i].kept {
 			dir, err := e.keep(key.ID, spec.UID, spec.GID)
 			if err != nil {

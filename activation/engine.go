@@ -58,7 +58,11 @@ type Parts struct {
 	// his groups may be others, and he may be gone, which is fault.Denied. It is
 	// asked before each start, if the daemon may switch users; nil: nothing changes.
 	User func(then Identity) (*Identity, error)
-	Log  *slog.Logger
+	// Trust says, before each start of a reservation's script, whether what it executes
+	// is what somebody wanted who may say so; an error of kind fault.Denied is that
+	// others could have changed it. The uid is -1 for the daemon's own. Nil: it is.
+	Trust func(argv, env []string, uid int) error
+	Log   *slog.Logger
 }
 
 // An Engine makes so what the records say. Make it with [New]; [Engine.Run] is

@@ -34,6 +34,11 @@ func loadConfig(o *options, s *surroundings) (c *Config, notices []string, err e
 	if err != nil {
 		return nil, nil, err
 	}
+	if name != "" {
+		if err := s.trusted(name, ""); err != nil {
+			return nil, nil, fmt.Errorf("configuration: %w: %w", err, fault.Invalid)
+		}
+	}
 	defaults := defaultConfig()
 	s.installedScripts(&defaults.Reservations)
 	c, faults := parseConfig(name, data, defaults)
@@ -142,6 +147,7 @@ type looker struct {
 	tokens  error
 	lab     error
 	notices []string
+	refused []string
 }
 
 // wrong notes a fault in the value that field points to.
@@ -186,6 +192,7 @@ func (l *looker) look() {
 	for i := range c.Recurrences {
 		l.recurrence(&c.Recurrences[i])
 	}
+	l.trust()
 }
 
 // named notes what is wrong with a file that field names, if it cannot be opened,

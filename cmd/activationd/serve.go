@@ -142,7 +142,7 @@ func newCore(d *daemon, db *bolt.DB, socket string) (*core, error) {
 		return nil, err
 	}
 	c.engine = activation.New(activation.Parts{
-		DB: db, Runs: c.runs, Alarm: c.timer, Boot: strings.TrimSpace(string(boot)), Nodes: file.Nodes, User: c.users.now, Load: loadAverage, Log: d.log,
+		DB: db, Runs: c.runs, Alarm: c.timer, Boot: strings.TrimSpace(string(boot)), Nodes: file.Nodes, User: c.users.now, Trust: c.surroundings.runsTrusted, Load: loadAverage, Log: d.log,
 	}, set)
 	c.engine.SetSources(sources)
 	rules, err := c.recurrences(d.Config)
@@ -342,7 +342,7 @@ func restartNeeded(key string) bool {
 // topology directory, or in that of a source of files.
 func (c *core) topology(name string) ([]byte, error) {
 	c.mu.Lock()
-	dirs := []string{c.config.TopologyDirectory}
+	dirs, user := []string{c.config.TopologyDirectory}, c.config.Reservations.User
 	for _, s := range c.config.Sources {
 		if s.Files != "" {
 			dirs = append(dirs, sourceDir(s.Files))
@@ -356,6 +356,10 @@ func (c *core) topology(name string) ([]byte, error) {
 		root, err := os.OpenRoot(dir)
 		if err != nil {
 			continue // said below
+		}
+		if err := c.surroundings.trusted(filepath.Join(dir, name), user); err != nil {
+			_ = root.Close()
+			return nil, fmt.Errorf("topology: %w: %w", err, fault.Denied)
 		}
 		data, err := root.ReadFile(name)
 		if err == nil {

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"slices"
 	"time"
 
 	"activationd/activation"
+	"activationd/internal/fault"
 	"activationd/reservation"
 	"activationd/reservation/file"
 	"activationd/reservation/sql"
@@ -60,7 +62,7 @@ func (c *core) settings(conf *Config) (activation.Settings, error) {
 		if err != nil {
 			return set, err
 		}
-		s, err := newSource(src)
+		s, err := c.newSource(src)
 		if err != nil {
 			return set, err
 		}
@@ -103,7 +105,7 @@ func (c *core) sources(conf *Config) ([]activation.Source, error) {
 	var sources []activation.Source
 	for i := range conf.Sources {
 		src := &conf.Sources[i]
-		s, err := newSource(src)
+		s, err := c.newSource(src)
 		if err != nil {
 			return nil, err
 		}
@@ -117,9 +119,16 @@ func (c *core) sources(conf *Config) ([]activation.Source, error) {
 	return sources, nil
 }
 
-func newSource(src *Source) (reservation.Source, error) {
+func (c *core) newSource(src *Source) (reservation.Source, error) {
 	if src.SQL == nil {
-		return file.New(src.Files), nil
+		s := file.New(src.Files)
+		s.Check = func(path string) error {
+			if err := c.surroundings.trusted(path, src.Reservations.User); err != nil {
+				return fmt.Errorf("%w: %w", err, fault.Invalid)
+			}
+			return nil
+		}
+		return s, nil
 	}
 	return sql.New(sql.Config{
 		Driver: src.SQL.Driver, DSN: src.SQL.DSN, Query: src.SQL.Query, Name: src.SQL.Name,

@@ -27,6 +27,7 @@ var policy = map[string]string{
 	"internal/diag":  "internal/fault",
 	"internal/deps":  "",
 	"internal/early": "", // else it would not be
+	"internal/trust": "",
 
 	"schedule":           "schedule/timespec",
 	"schedule/timespec":  "",

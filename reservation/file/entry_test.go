@@ -187,7 +187,7 @@ func FuzzFile(f *testing.F) {
 	dir := f.TempDir()
 	put(f, dir, map[string]string{"triangle.clab.yml": triangle})
 	f.Fuzz(func(t *testing.T, data []byte, isJSON bool) {
-		files, err := openBeside(dir)
+		files, err := openBeside(dir, func(string) error { return nil })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -45,6 +45,10 @@ import (
 
 // A Source reads one path. Its methods may be called at the same time.
 type Source struct {
+	// Check, unless nil, is asked of each file before it is read, and refuses it with an
+	// error. It is set before the source is used.
+	Check func(path string) error
+
 	path string
 
 	loaded chan struct{} // tells Watch that there was a load
@@ -87,7 +91,7 @@ func (s *Source) LoadIfChanged(ctx context.Context, fingerprint string) (reserva
 	if err != nil {
 		return reservation.Set{}, false, err
 	}
-	beside, err := openBeside(s.directory())
+	beside, err := openBeside(s.directory(), s.check)
 	if err != nil {
 		return reservation.Set{}, false, err
 	}
@@ -187,6 +191,13 @@ func stamp(pages []page, notices []string, b *beside) string {
 		_, _ = fmt.Fprintln(h, n)
 	}
 	return "file1:" + hex.EncodeToString(h.Sum(nil))
+}
+
+func (s *Source) check(path string) error {
+	if s.Check == nil {
+		return nil
+	}
+	return s.Check(path)
 }
 
 // topologies are the names that the last load looked for.

@@ -88,6 +88,9 @@ func (s *Source) read(ctx context.Context) ([]page, []string, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, fmt.Errorf("%s: %w: %w", s.path, err, fault.Unavailable)
 		}
+		if err := s.check(path); err != nil {
+			return nil, nil, err
+		}
 		f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO must not keep us
 		if err != nil {
 			return nil, nil, unreadable(path, err)
@@ -174,17 +177,18 @@ type text struct {
 // directory and from nowhere else, whatever links lie in it.
 type beside struct {
 	root       *os.Root
+	check      func(path string) error
 	mu         sync.Mutex
 	texts      map[string]text
 	topologies map[string]*topology
 }
 
-func openBeside(dir string) (*beside, error) {
+func openBeside(dir string, check func(path string) error) (*beside, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, unreadable(dir, err)
 	}
-	return &beside{root: root, texts: map[string]text{}, topologies: map[string]*topology{}}, nil
+	return &beside{root: root, check: check, texts: map[string]text{}, topologies: map[string]*topology{}}, nil
 }
 
 func (b *beside) close()  { _ = b.root.Close() } // a directory that was only read
@@ -261,6 +265,9 @@ func (b *beside) file(name string) text {
 }
 
 func (b *beside) read(name string) (string, error) {
+	if err := b.check(filepath.Join(b.root.Name(), filepath.FromSlash(name))); err != nil {
+		return "", err
+	}
 	f, err := b.root.OpenFile(filepath.FromSlash(name), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", errors.New("there is no such file in the reservations' directory")

@@ -1,0 +1,123 @@
+package test
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestOthersCanWrite gives others what tells root what to do: the configuration, a source
+// of reservations, a script, a folder of theirs. The daemon does not start, the check of
+// the configuration says why, and a daemon that runs takes nothing of it from then on.
+func TestOthersCanWrite(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	const games = 5
+	const conf = "sources: [{files: DIR/in/res.yaml}]\nreservations: {activate: [DIR/bin/activate], deactivate: [/bin/sh, DIR/bin/undo], retries: 0, deactivate_retries: 0, backoff: {first: 20ms}}\n"
+	place := func(t *testing.T, config string) (*daemon, *beacon) {
+		d := newDaemon(t, config)
+		b := d.beacon()
+		for _, name := range []string{"bin/activate", "bin/undo"} {
+			d.script(name, `echo "$ACTIVATION_PHASE $ACTIVATION_ID $(id -u)" >`+b.path+"\n")
+		}
+		d.write("in/res.yaml", yaml(), 0o644)
+		return d, b
+	}
+	for _, tt := range []struct{ name, file, what string }{
+		{"configuration", "config.yaml", "configuration: DIR/config.yaml can be changed by everybody: chmod o-w DIR/config.yaml"},
+		{"source", "in/res.yaml", "config.yaml:1: sources[0].files: DIR/in/res.yaml can be changed by everybody"},
+		{"folder of a source", "in", "config.yaml:1: sources[0].files: DIR/in can be changed by everybody"},
+		{"script", "bin/activate", "config.yaml:2: reservations.activate: DIR/bin/activate can be changed by everybody"},
+		{"script of an interpreter", "bin/undo", "config.yaml:2: reservations.deactivate: DIR/bin/undo can be changed by everybody"},
+		{"folder of scripts", "bin", "config.yaml:2: reservations.activate: DIR/bin can be changed by everybody"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			d, _ := place(t, conf)
+			want := strings.ReplaceAll(tt.what, "DIR", d.dir)
+			check := func() output {
+				return d.run("", d.bin+"/activationd", "--check-config", "--config", d.dir+"/config.yaml")
+			}
+			if o := check(); o.status != 0 {
+				t.Fatalf("--check-config of what is root's: %+v", o)
+			}
+			info, err := os.Stat(d.dir + "/" + tt.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chmod(d.dir+"/"+tt.file, info.Mode().Perm()|0o022); err != nil {
+				t.Fatal(err)
+			}
+			if o := check(); o.status != 2 || !strings.Contains(o.err, want) {
+				t.Errorf("--check-config: %+v, want status 2, and %s", o, want)
+			}
+			d.refuses(2, want)
+		})
+	}
+	t.Run("while it runs", func(t *testing.T) {
+		t.Parallel()
+		d, b := place(t, conf)
+		d.start()
+		now := time.Now()
+		announce := func(rs ...resv) {
+			t.Helper()
+			d.write("in/res.yaml", yaml(rs...), 0o644)
+			d.must("reload")
+		}
+		one := resv{id: "1@x", start: now, end: now.Add(time.Hour), devices: "r1"}
+		announce(one)
+		if got := b.next(); got != "activate 1@x 0" {
+			t.Errorf("%q, want an activation", got)
+		}
+		d.inState("1@x", "active")
+
+		// A script of one that is announced already: it is looked at when it is to run.
+		if err := os.Chmod(d.dir+"/bin/undo", 0o777); err != nil {
+			t.Fatal(err)
+		}
+		d.must("cancel", "1@x")
+		a := d.inState("1@x", "stuck")
+		if got := a.Attempts[1]; got.Exit == nil || *got.Exit != 126 || !strings.Contains(a.Reason, "bin/undo can be changed by everybody: chmod o-w") {
+			t.Errorf("the attempt: %+v (%s), want that it is refused", got, a.Reason)
+		}
+		b.quiet()
+		if err := os.Chmod(d.dir+"/bin/undo", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		d.must("retry", "1@x")
+		d.ended("1@x", "cancelled", 125)
+		if got := b.next(); got != "deactivate 1@x 0" {
+			t.Errorf("%q, want that it is undone", got)
+		}
+
+		// A source.
+		d.write("in/res.yaml", yaml(one, resv{id: "2@x", start: now, end: now.Add(time.Hour), devices: "r2"}), 0o666)
+		if o := d.atctl("reload"); o.status == 0 || !strings.Contains(o.out+o.err, "in/res.yaml can be changed by everybody") {
+			t.Errorf("reload: %+v, want that the source is refused", o)
+		}
+		if o := d.atctl("show", "2@x"); o.status == 0 {
+			t.Errorf("what a refused source announces is there: %+v", o)
+		}
+		d.nothingLeft()
+	})
+	t.Run("of the user as whom it runs", func(t *testing.T) {
+		t.Parallel()
+		d, b := place(t, strings.Replace(conf, "retries: 0", "retries: 0, user: games", 1))
+		for _, name := range []string{"in", "in/res.yaml", "bin", "bin/activate", "bin/undo"} {
+			if err := os.Chown(d.dir+"/"+name, games, gamesGroup); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d.start()
+		now := time.Now()
+		d.write("in/res.yaml", yaml(resv{id: "1@x", start: now, end: now.Add(time.Hour), devices: "r1"}), 0o644)
+		d.must("reload")
+		if got := b.next(); got != "activate 1@x 5" {
+			t.Errorf("%q, want an activation as that user", got)
+		}
+		d.must("cancel", "1@x")
+		d.ended("1@x", "cancelled", 125)
+		d.nothingLeft()
+	})
+}
