@@ -247,3 +247,46 @@ func TestNoDescriptorsInTheDaemon(t *testing.T) {
 		t.Errorf("%+v, want exited with 7", r)
 	}
 }
+
+// TestFileSystemIsGone starts runs whose program, or whose directory, lies on a file
+// system that has lost its server. That is no fault of the script's, which is there
+// when the server is: it keeps out that only those lacks are forgiven which somebody
+// has thought of.
+func TestFileSystemIsGone(t *testing.T) {
+	b := newBench(t, "")
+	gone := lostDisk(t)
+	inIt := shell("exit 0")
+	inIt.Dir = gone
+	program := shell("exit 0")
+	program.Argv = []string{filepath.Join(gone, "script")}
+	for i, spec := range []wrapper.Spec{inIt, program} {
+		if err := b.Start(supervisor.Key{ID: key.ID, Phase: key.Phase, N: i + 1}, spec); err != nil {
+			t.Fatal(err)
+		}
+		if r := (<-b.Exits()).Result; r.Reason != wrapper.NotStarted || !strings.Contains(r.Text, syscall.ENOTCONN.Error()) {
+			t.Errorf("%+v, want not started: %v", r, syscall.ENOTCONN)
+		}
+	}
+}
+
+// lostDisk mounts a file system whose server is gone, and returns where.
+func lostDisk(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	fuse, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err == nil {
+		err = syscall.Mount("lost", dir, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40755,user_id=0,group_id=0,allow_other", fuse.Fd()))
+	}
+	if err != nil {
+		t.Skip("no file system of one's own can be had:", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := fuse.Close(); err != nil { // its server ends
+		t.Fatal(err)
+	}
+	return dir
+}

@@ -115,14 +115,17 @@ func (w *run) fails(reason, what string, err error) bool {
 }
 
 // blame is whose fault it is that something failed which depends on what the script
-// asks for: its own, unless the system lacks something that it may have again.
+// asks for: its own, if what it names is not there or not so. Everything else the
+// system may have again: processes, memory, room, a file system that answers, a
+// program that nobody is writing any more.
 func blame(err error) (reason string) {
-	for _, lack := range [...]error{syscall.EAGAIN, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE, syscall.ENOSPC, syscall.EDQUOT, syscall.EIO} {
-		if errors.Is(err, lack) {
-			return NotStarted
+	for _, own := range [...]error{syscall.ENOENT, syscall.ENOTDIR, syscall.EACCES, syscall.EPERM, syscall.ELOOP, syscall.ENAMETOOLONG,
+		syscall.EISDIR, syscall.ENOEXEC, syscall.ELIBBAD, syscall.E2BIG, syscall.EINVAL} {
+		if errors.Is(err, own) {
+			return Failed
 		}
 	}
-	return Failed
+	return NotStarted
 }
 
 // StopSignal asks a wrapper to stop its run. It is not SIGTERM: Go's runtime
