@@ -64,7 +64,7 @@ func (r *Record) decide(l look) Event {
 		switch {
 		case r.over(l.moment):
 			return Over
-		case r.tooLate(l.moment) && r.Ns[0] == 0:
+		case r.tooLate(l.moment) && !r.mayHaveRun():
 			return Miss
 		case r.tooLate(l.moment):
 			return Expire

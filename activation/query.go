@@ -58,7 +58,7 @@ func (e *Engine) Get(ctx context.Context, id string) (View, error) {
 
 func (t *txn) view(r *Record) View {
 	v := View{Record: *r.clone()}
-	if r.RetryAt.After(t.now) && r.open() == nil {
+	if r.RetryAt.After(t.now) && r.open() == nil && (r.State == Waiting || r.State == Deactivating) {
 		v.Reason += "; the next try is due at " + stamp(r.RetryAt)
 	}
 	if r.State == Scheduled && t.passedOver(r.activateAt()) {

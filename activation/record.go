@@ -189,6 +189,13 @@ func (r *Record) deactivateAt() time.Time {
 // over tells whether the slot has ended.
 func (r *Record) over(m moment) bool { return r.slot() && m.come(r.deactivateAt()) }
 
+// mayHaveRun tells whether a script of its ran, or may have.
+func (r *Record) mayHaveRun() bool {
+	return slices.ContainsFunc(r.Attempts, func(a Attempt) bool {
+		return a.Result.Reason != wrapper.NotStarted && a.Result.Reason != wrapper.Disarmed
+	})
+}
+
 // tooLate tells whether a job's deadline has passed.
 func (r *Record) tooLate(m moment) bool { return !r.Deadline.IsZero() && m.come(r.Deadline) }
 

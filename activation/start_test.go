@@ -143,8 +143,8 @@ func TestWhatDoesNotStart(t *testing.T) {
 			l.is(id, "waiting")
 			l.because(id, "activate attempt 10 did not start: no space left on device; the next try is due at "+stamp(began.Add(303*time.Second)))
 			l.sleep(minute)
-			l.is(id, "failed")
-			l.because(id, "its deadline passed before its next attempt: activate attempt 10 did not start: no space left on device")
+			l.is(id, "missed") // it has not begun
+			l.because(id, "its deadline passed at "+stamp(began.Add(5*minute))+", and it had not begun: it was waiting: activate attempt 10 did not start: no space left on device")
 			const s = time.Second
 			if want := []time.Duration{0, 1 * s, 3 * s, 7 * s, 15 * s, 31 * s, 63 * s, 123 * s, 183 * s, 243 * s}; !slices.Equal(tried, want) {
 				l.t.Errorf("tried after %v, want %v", tried, want)

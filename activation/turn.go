@@ -357,6 +357,7 @@ func (t *turn) advance(r *Record) (changed bool, err error) {
 		default:
 			now := r
 			if ev == Miss { // what it waits for now, not what it waited for when it came
+				r.RetryAt = time.Time{} // there is no next try
 				v := t.view(r)
 				now = &v.Record
 			}
