@@ -39,6 +39,7 @@ type gate struct {
 	slow             time.Duration // from an answer at the login to what comes of it
 	thinks           string        // what it says of an answer before it has thought
 	cutAtPrompt      bool          // it hangs up when it has shown its prompt
+	late             time.Duration // from the connection to the banner
 	noNewline        bool          // and behind a password not even a newline comes before
 	after            string        // what it asks behind the right password
 	closeAfterEnable bool
@@ -160,6 +161,7 @@ func (v *visitor) run() {
 	v.mu.Lock()
 	v.conns++
 	v.mu.Unlock()
+	time.Sleep(v.late)
 	v.print(v.banner)
 	user := ""
 	for n := 0; ; n++ {
@@ -286,6 +288,42 @@ func TestSlowLogin(t *testing.T) {
 			open(within(t, 5*time.Minute), t, g.target(t))
 			if seen := g.tried(); len(seen) != 1 || seen[0] != "lab/right" {
 				t.Errorf("the device saw %q, want one try", seen)
+			}
+		})
+	}
+}
+
+// TestLateLogin has devices that ask for the login later than a silence. A console would show
+// nothing by itself, so return is pressed; that is one answer, which is nobody's, and not one for
+// each silence: the next questions are for us, and no other secret is given to the first.
+func TestLateLogin(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, user, password string
+		tries                int
+		kind                 error
+		seen                 string
+	}{
+		{"name and password", "Username: ", "right", 3, nil, "/, lab/right"},
+		{"a wrong one", "Username: ", "wrong", 3, fault.Denied, "/, lab/wrong"},
+		{"one try on a connection", "Username: ", "right", 1, fault.Unavailable, "/"},
+		{"password only", "", "right", 3, nil, "/, /right"},
+		{"a wrong one only", "", "wrong", 3, fault.Denied, "/, /wrong"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			g := startGate(t, func(g *gate) { g.askUser, g.tries, g.late = tt.user, tt.tries, 4*silence })
+			target := g.target(t)
+			target.Login.Password = Secret(tt.password)
+			s, err := Open(within(t, time.Minute), target, transcript(t))
+			if tt.kind == nil && err != nil || tt.kind != nil && !errors.Is(err, tt.kind) {
+				t.Errorf("Open: %v, want %v", err, tt.kind)
+			}
+			if s != nil {
+				s.Close()
+			}
+			if seen := strings.Join(g.tried(), ", "); seen != tt.seen {
+				t.Errorf("the device saw %q, want %q", seen, tt.seen)
 			}
 		})
 	}

@@ -22,10 +22,10 @@ const (
 // login leads from whatever the device shows at the beginning to a prompt that was
 // proved to be one. A console may be anywhere: in a pager, in a half-typed line, in a
 // configuration mode where a connection was cut.
-func (s *Session) login(ctx context.Context, console bool) error {
+func (s *Session) login(ctx context.Context, serial bool) error {
 	var l login
 	quiet := silence
-	if console {
+	if serial {
 		quiet = firstLatency // it says nothing by itself, but perhaps what it said to us
 	}
 	for {
@@ -68,10 +68,17 @@ type login struct {
 	heard bool   // a prompt or a log was seen since the last answer
 	quiet int    // for how many silences nothing was done since then
 	said  string // by which the password was refused, secrets masked
+	blank bool   // that return has named nobody
+	bytes int    // that had come when return was pressed to see something, and one more
 }
 
-// mostQuiet is how many silences a password may be thought about.
-const mostQuiet = 10
+// mostQuiet is how many silences a password may be thought about, and mostSilent how many a
+// return: one that nobody has read yet is an answer to the first question that comes, and
+// several are as many.
+const (
+	mostQuiet  = 10
+	mostSilent = 5
+)
 
 // passed tells whether the question that was answered last is gone from the cursor's line.
 func (l *login) passed(t *terminal) bool {
@@ -101,6 +108,7 @@ func (s *Session) hear(l *login) {
 		if l.given && is(s.dialog.failed, row) && !is(s.dialog.logs, row) {
 			l.said = s.clean(row) // some repeat what was typed
 		}
+		l.blank = l.blank || l.bytes > 0 && l.named == 0 && is(s.dialog.user, row)
 		m, _ := s.dialog.candidate(row)
 		l.heard = l.heard || m != noMode || is(s.dialog.logs, row)
 	}
@@ -137,6 +145,9 @@ func (s *Session) loginStep(ctx context.Context, l *login) (done bool, err error
 		}
 		l.given, l.said, l.typed = false, "", line+s.target.Login.User
 		return false, s.reply(ctx, l, s.target.Login.User)
+	case is(s.dialog.password, line) && l.blank && stale:
+		l.blank = false
+		return false, s.reply(ctx, l, "") // it is nobody's, and ours is not for nobody
 	case is(s.dialog.password, line) && !(l.given && another.MatchString(line)):
 		if l.given {
 			return false, s.target.refused(ctx, s.password(), fmt.Sprintf("it asks %q again", s.clean(line)))
@@ -178,7 +189,11 @@ func (s *Session) wonder(ctx context.Context, l *login, line string) error {
 			s.target.accepted(ctx, s.password())
 		}
 		return unknown(s.clean(line))
+	case l.bytes == s.answered+1 && l.quiet < mostSilent:
+		l.quiet++
+		return nil
 	}
+	l.bytes, l.quiet = s.answered+1, 0
 	return s.nudge(ctx)
 }
 

@@ -95,7 +95,7 @@ func (s *Session) open(ctx context.Context) error {
 	if s.client != nil {
 		return nil
 	}
-	if err := s.login(ctx, a.scheme != "ssh"); err != nil {
+	if err := s.login(ctx, a.scheme == "serial"); err != nil {
 		return err
 	}
 	if s.dialog.Shell {
