@@ -76,6 +76,7 @@ type Record struct {
 	Priority     int               `json:"priority,omitempty"` // a job's, from -MaxPriority to MaxPriority
 	After        []string          `json:"after,omitempty"`    // a job's: see parseAfter
 	Deadline     time.Time         `json:"deadline,omitzero"`  // a job's: not later
+	Raw          *rawWork          `json:"raw,omitempty"`      // of what is stored: see there
 	Tags         []string          `json:"tags,omitempty"`
 	TopologyName string            `json:"topology,omitempty"`   // "inline", or the file's name
 	Recurrence   string            `json:"recurrence,omitempty"` // whose occurrence a job is
@@ -242,7 +243,9 @@ func (r *Record) clone() *Record {
 
 func (r *Record) encode() ([]byte, error) {
 	r.V = recordVersion
-	return json.Marshal(r)
+	stored := *r
+	stored.Raw = rawOf(r.Argv, r.Undo, r.Dir, r.Env)
+	return json.Marshal(&stored)
 }
 
 // stateIn finds the state in a record without reading the rest, for a list that passes
@@ -261,6 +264,9 @@ func decode(id string, data []byte) (*Record, error) {
 	r := new(Record)
 	if err := json.Unmarshal(data, r); err != nil {
 		return nil, fmt.Errorf("record of %s: %w", id, err)
+	}
+	if raw := r.Raw; raw != nil {
+		r.Argv, r.Undo, r.Dir, r.Env, r.Raw = raw.argv(), unraw(raw.Undo), string(raw.Dir), raw.env(), nil
 	}
 	if r.V > recordVersion {
 		return nil, fmt.Errorf("the record of %s has version %d, this program knows %d: %w", id, r.V, recordVersion, fault.Conflict)

@@ -1,6 +1,8 @@
 package control
 
 import (
+	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -17,7 +19,11 @@ type Arg struct {
 	Type     string // string, int, uint64, bool
 	Required bool
 	Repeated bool
+	Bytes    bool // it may be no text: NAME.base64 takes the same
 }
+
+// encoded is behind the name of an argument whose value is in base64.
+const encoded = ".base64"
 
 // A plan is how the fields of a struct are read and written as arguments.
 type plan struct {
@@ -40,7 +46,7 @@ func newPlan(t reflect.Type) (*plan, error) {
 			continue // its fields come by themselves
 		}
 		name, option, _ := strings.Cut(tag, ",")
-		a := Arg{Name: name, Type: f.Type.Kind().String(), Required: option == "required"}
+		a := Arg{Name: name, Type: f.Type.Kind().String(), Required: option == "required", Bytes: f.Tag.Get("bytes") != ""}
 		switch f.Type {
 		case reflect.TypeFor[string](), reflect.TypeFor[int](), reflect.TypeFor[uint64](), reflect.TypeFor[bool]():
 		case reflect.TypeFor[[]string]():
@@ -85,8 +91,15 @@ func (op *Op) Decoder() Decoder { return Decoder{op: op, in: reflect.New(op.In)}
 
 // Takes reports whether op has an argument of that name, which is in lower case.
 func (op *Op) Takes(name []byte) bool {
-	_, ok := op.plan.byName[string(name)]
+	_, _, ok := op.plan.find(name)
 	return ok
+}
+
+// find returns the argument of that name, and whether its value is in base64.
+func (p *plan) find(name []byte) (i int, base64 bool, ok bool) {
+	plain, base64 := bytes.CutSuffix(name, []byte(encoded))
+	i, ok = p.byName[string(plain)]
+	return i, base64, ok && (!base64 || p.args[i].Bytes)
 }
 
 // Complete reports whether all that is required was set.
@@ -100,7 +113,7 @@ func (d *Decoder) Complete() bool {
 // what would have been right.
 func (d *Decoder) Set(name, value []byte) error {
 	p := d.op.plan
-	i, ok := p.byName[string(name)]
+	i, inBase64, ok := p.find(name)
 	if !ok {
 		return fmt.Errorf("%s: no argument %.40q%s: %w", d.op.Name, name, p.names(), fault.Invalid)
 	}
@@ -111,6 +124,13 @@ func (d *Decoder) Set(name, value []byte) error {
 	s, err := Unquote(value)
 	if err != nil {
 		return fmt.Errorf("%s: %w", a.Name, err)
+	}
+	if inBase64 {
+		b, err := base64.StdEncoding.DecodeString(s)
+		if err != nil {
+			return fmt.Errorf("%s: not base64: %w: %w", name, err, fault.Invalid)
+		}
+		s = string(b)
 	}
 	if s != "" || !a.Required {
 		d.seen |= bit
@@ -234,6 +254,11 @@ func appendArgs(b []byte, in any) ([]byte, error) {
 			}
 		}
 		for _, s := range values {
+			if a.Bytes && !utf8.ValidString(s) {
+				b = append(append(append(b, a.Name...), encoded...), ':')
+				b = append(base64.StdEncoding.AppendEncode(b, []byte(s)), '\n')
+				continue
+			}
 			b = append(append(b, a.Name...), ':')
 			if b, err = appendValue(b, s, "\n\r\x00"); err != nil {
 				return nil, fmt.Errorf("%s: %w", a.Name, err)

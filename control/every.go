@@ -73,6 +73,7 @@ type RecurrenceDetail struct {
 	End      Instant  `json:"end"`
 	Argv     []string `json:"argv"`
 	Dir      string   `json:"dir,omitempty"`
+	Bytes    *Bytes   `json:"bytes,omitempty"` // of Argv (as activate) and Dir, what they really are
 	Locks    []string `json:"locks,omitempty"`
 	Priority int      `json:"priority,omitempty"`
 	Tags     []string `json:"tags,omitempty"`

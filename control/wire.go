@@ -1,6 +1,12 @@
 package control
 
-import "time"
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
 
 // The wire forms repeat fields of the core's types on purpose: scripts are
 // written against these names, so they change only by addition.
@@ -35,6 +41,74 @@ type Progress struct {
 	At      time.Time `json:"at"` // when it said so
 }
 
+// Bytes has what runs in base64, as it really is, when there is something in it that is
+// no text: names are bytes. Of the fields that it stands for, each such byte is written
+// as four characters, \xff, for people to read.
+type Bytes struct {
+	Activate   [][]byte `json:"activate,omitempty"`
+	Deactivate [][]byte `json:"deactivate,omitempty"`
+	Dir        []byte   `json:"dir,omitempty"`
+}
+
+// ShowBytes makes texts of what runs, and returns what they really are; nil if they
+// are that.
+func ShowBytes(activate, deactivate *[]string, dir *string) *Bytes {
+	all := append(append([]string{*dir}, *activate...), *deactivate...)
+	if !slices.ContainsFunc(all, func(s string) bool { return !utf8.ValidString(s) }) {
+		return nil
+	}
+	b := &Bytes{Activate: raw(*activate), Deactivate: raw(*deactivate), Dir: []byte(*dir)}
+	*activate, *deactivate, *dir = texts(*activate), texts(*deactivate), Text(*dir)
+	return b
+}
+
+// Restore gives back what runs as it really is; nil changes nothing.
+func (b *Bytes) Restore(activate, deactivate []string, dir string) (realActivate, realDeactivate []string, realDir string) {
+	if b == nil {
+		return activate, deactivate, dir
+	}
+	return unraw(b.Activate), unraw(b.Deactivate), string(b.Dir)
+}
+
+// Text writes each byte of s that is no text as \xff.
+func Text(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	var b strings.Builder
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		if r == utf8.RuneError && n == 1 {
+			fmt.Fprintf(&b, "\\x%02x", s[0])
+		} else {
+			b.WriteString(s[:n])
+		}
+		s = s[n:]
+	}
+	return b.String()
+}
+
+func texts(all []string) (out []string) {
+	for _, s := range all {
+		out = append(out, Text(s))
+	}
+	return out
+}
+
+func raw(all []string) (out [][]byte) {
+	for _, s := range all {
+		out = append(out, []byte(s))
+	}
+	return out
+}
+
+func unraw(all [][]byte) (out []string) {
+	for _, b := range all {
+		out = append(out, string(b))
+	}
+	return out
+}
+
 // An Instant is a time that may not have come: then it is the zero time, and
 // null in JSON.
 type Instant struct{ time.Time }
@@ -62,6 +136,7 @@ type Detail struct {
 	Activate     []string  `json:"activate,omitempty"`
 	Deactivate   []string  `json:"deactivate,omitempty"`
 	Dir          string    `json:"dir,omitempty"`
+	Bytes        *Bytes    `json:"bytes,omitempty"` // of Activate, Deactivate and Dir, what they really are
 	Timeout      string    `json:"timeout,omitempty"`
 	Grace        string    `json:"grace,omitempty"`
 	Retries      int       `json:"retries"`
@@ -98,13 +173,13 @@ type Rusage struct {
 
 // AddIn asks for a new job.
 type AddIn struct {
-	At      string   `arg:"at"`            // "2026-11-21 10:00", RFC 3339, "now"; daemon's zone unless it names one
-	In      string   `arg:"in"`            // a duration from now; at and in exclude each other, none means now
-	Arg     []string `arg:"arg,either"`    // the command, one argument each; or
-	Script  string   `arg:"script,either"` // a shell script, fed to /bin/sh on its standard input
-	Stdin   string   `arg:"stdin"`         // the command's standard input
-	Dir     string   `arg:"dir"`
-	Env     []string `arg:"env"` // K=V
+	At      string   `arg:"at"`                        // "2026-11-21 10:00", RFC 3339, "now"; daemon's zone unless it names one
+	In      string   `arg:"in"`                        // a duration from now; at and in exclude each other, none means now
+	Arg     []string `arg:"arg,either" bytes:"yes"`    // the command, one argument each; or
+	Script  string   `arg:"script,either" bytes:"yes"` // a shell script, fed to /bin/sh on its standard input
+	Stdin   string   `arg:"stdin" bytes:"yes"`         // the command's standard input
+	Dir     string   `arg:"dir" bytes:"yes"`
+	Env     []string `arg:"env" bytes:"yes"` // K=V
 	Timeout string   `arg:"timeout"`
 	Grace   string   `arg:"grace"`
 	Lock    []string `arg:"lock"`    // NAME, NAME:shared, NAME=UNITS/CAPACITY
@@ -126,10 +201,10 @@ type EditIn struct {
 	ID       string   `arg:"id,required"`
 	At       string   `arg:"at"`
 	In       string   `arg:"in"`
-	Arg      []string `arg:"arg"` // a new command
-	Script   string   `arg:"script"`
-	Dir      string   `arg:"dir"`
-	Env      []string `arg:"env"` // set these, and leave the others
+	Arg      []string `arg:"arg" bytes:"yes"` // a new command
+	Script   string   `arg:"script" bytes:"yes"`
+	Dir      string   `arg:"dir" bytes:"yes"`
+	Env      []string `arg:"env" bytes:"yes"` // set these, and leave the others
 	Timeout  string   `arg:"timeout"`
 	Grace    string   `arg:"grace"`
 	Lock     []string `arg:"lock"` // all that it shall have

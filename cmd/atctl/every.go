@@ -212,6 +212,7 @@ func newEveryShowCommand(a *app) *cobra.Command {
 }
 
 func showRecurrence(r *control.RecurrenceDetail) error {
+	argv, _, dir := r.Bytes.Restore(r.Argv, nil, r.Dir)
 	now := time.Now()
 	outcomes := ""
 	for _, o := range []string{"succeeded", "failed", "timed_out", "cancelled", "missed", "lost"} {
@@ -245,8 +246,8 @@ func showRecurrence(r *control.RecurrenceDetail) error {
 		[2]string{"overlap", r.Overlap},
 		[2]string{"jitter", r.Jitter},
 		[2]string{"catch-up", catchUp},
-		[2]string{"command", shellWords(r.Argv)},
-		[2]string{"directory", r.Dir},
+		[2]string{"command", shellWords(argv)},
+		[2]string{"directory", dir},
 		[2]string{"locks", strings.Join(r.Locks, " ")},
 		[2]string{"priority", nonzero(r.Priority)},
 		[2]string{"tags", strings.Join(r.Tags, " ")},

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -45,6 +47,7 @@ func runShow(ctx context.Context, a *app, id string) error {
 	if err != nil {
 		return err
 	}
+	d.Activate, d.Deactivate, d.Dir = d.Bytes.Restore(d.Activate, d.Deactivate, d.Dir)
 	now := time.Now()
 	activate := "activate"
 	if d.Kind == "job" {
@@ -151,9 +154,33 @@ func shellWords(args []string) string {
 	words := make([]string, len(args))
 	for i, arg := range args {
 		words[i] = arg
+		if !utf8.ValidString(arg) {
+			words[i] = quoteBytes(arg)
+			continue
+		}
 		if arg == "" || strings.ContainsAny(arg, " \t\n'\"\\$`*?[]{}()<>|&;#~!") {
 			words[i] = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
 		}
 	}
 	return strings.Join(words, " ")
+}
+
+// quoteBytes is how bash and its like are given an argument that is no text.
+func quoteBytes(arg string) string {
+	var b strings.Builder
+	for len(arg) > 0 {
+		r, n := utf8.DecodeRuneInString(arg)
+		switch {
+		case r == utf8.RuneError && n == 1, !unicode.IsPrint(r):
+			for _, c := range []byte(arg[:n]) {
+				fmt.Fprintf(&b, `\x%02x`, c)
+			}
+		case r == '\'' || r == '\\':
+			b.WriteString(`\` + arg[:n])
+		default:
+			b.WriteString(arg[:n])
+		}
+		arg = arg[n:]
+	}
+	return "$'" + b.String() + "'"
 }

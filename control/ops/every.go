@@ -114,7 +114,7 @@ func oneRecurrence(v *activation.RecurrenceView) control.Reply[control.Recurrenc
 func recurrence(v *activation.RecurrenceView) control.Recurrence {
 	r := control.Recurrence{
 		Name: v.Name, Owner: v.Owner, State: "waiting", When: v.When(), Next: control.Instant{Time: v.Next}, Due: control.Instant{Time: v.Due},
-		Command: beginning(strings.Join(v.Job.Argv, " ")), Label: v.Job.Label, Reason: v.Held, Declared: v.Declared,
+		Command: beginning(control.Text(strings.Join(v.Job.Argv, " "))), Label: v.Job.Label, Reason: v.Held, Declared: v.Declared,
 		Running: slices.Concat([]string{}, v.Members), Begun: v.Tally.Begun, Skipped: v.Tally.Skipped, Outcomes: map[string]int{},
 	}
 	switch {
@@ -160,6 +160,7 @@ func (d Daemon) everyShow(ctx context.Context, c control.Caller, in control.Name
 		Start: control.Instant{Time: v.Start}, End: control.Instant{Time: v.End},
 		Argv: v.Job.Argv, Dir: v.Job.Dir, Locks: v.Job.Locks, Priority: v.Job.Priority, Tags: v.Job.Tags, Created: v.Created, Skips: []control.Skip{},
 	}
+	out.Bytes = control.ShowBytes(&out.Argv, new([]string), &out.Dir)
 	if v.Every > 0 {
 		out.Every = v.Every.String()
 	}

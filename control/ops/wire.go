@@ -39,7 +39,7 @@ func wire(v *activation.View) control.Activation {
 		}
 	}
 	if v.Kind == activation.Job {
-		a.Command = beginning(strings.Join(v.Argv, " "))
+		a.Command = beginning(control.Text(strings.Join(v.Argv, " ")))
 	}
 	return a
 }
@@ -76,6 +76,7 @@ func (d Daemon) detail(v *activation.View) control.Detail {
 			out.Deactivate = set.Deactivate
 		}
 	}
+	out.Bytes = control.ShowBytes(&out.Activate, &out.Deactivate, &out.Dir)
 	if v.Timeout != nil {
 		out.Timeout = v.Record.Timeout.String()
 	}
