@@ -109,7 +109,7 @@ func (s *Supervisor) tell(k Key, f *followed, found Found, again func() (Found, 
 			s.forget(k)
 		}
 		select {
-		case s.exits <- Exit{k, found.Result}:
+		case s.exits <- Exit{Key: k, Result: found.Result}:
 		case <-s.closing:
 			return
 		}
