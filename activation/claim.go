@@ -169,8 +169,11 @@ func (t *turn) open(r *Record, a Attempt) error {
 	if n >= keepAttempts {
 		drop = 0
 	}
-	if n > 0 && r.Attempts[n-1].Result.Reason == wrapper.NotStarted {
-		drop = n - 1
+	if n > 0 {
+		switch r.Attempts[n-1].Result.Reason {
+		case wrapper.NotStarted, wrapper.Unborn:
+			drop = n - 1
+		}
 	}
 	if drop >= 0 {
 		old := r.Attempts[drop]

@@ -142,12 +142,14 @@ func (t *turn) verdict(r *Record, a *Attempt, earlier bool) Event {
 			r.Ending, r.Cause = Succeeded, "" // also when it was asked to stop: it did its work
 		}
 		return OK
-	case res.Reason == wrapper.NotStarted, res.Reason == wrapper.Disarmed:
+	case res.Reason == wrapper.NotStarted, res.Reason == wrapper.Unborn, res.Reason == wrapper.Disarmed:
 		if a.First {
 			r.Dirty = false // as before the claim
 		}
-		if res.Reason == wrapper.NotStarted {
-			r.NoStarts++
+		if res.Reason == wrapper.Disarmed {
+			return Void
+		}
+		if r.NoStarts++; res.Reason == wrapper.NotStarted || r.NoStarts > 1 { // of the daemon's own death nothing is to pass
 			r.RetryAt = t.now.Add(startPause(r.NoStarts))
 		}
 		return Void
@@ -221,7 +223,7 @@ func Describe(a *Attempt) string {
 		what += "was stopped"
 	case wrapper.Lost:
 		what += "was lost: its wrapper is gone"
-	case wrapper.NotStarted:
+	case wrapper.NotStarted, wrapper.Unborn:
 		what += "did not start"
 	case wrapper.Void:
 		what += "left nothing that shows a start"

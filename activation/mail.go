@@ -50,7 +50,7 @@ func (t *turn) mail(r *Record, a *Attempt) error {
 // mailed tells whether the output of a run is to be mailed.
 func (t *turn) mailed(r *Record, a *Attempt, run supervisor.Key) bool {
 	switch a.Result.Reason {
-	case wrapper.NotStarted, wrapper.Void, wrapper.Disarmed:
+	case wrapper.NotStarted, wrapper.Void, wrapper.Unborn, wrapper.Disarmed:
 		return false
 	}
 	if r.AtJob.Mail == MailNever {

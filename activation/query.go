@@ -224,7 +224,8 @@ func (e *Engine) LogFile(ctx context.Context, by By, id, phase string, n int) (p
 		return "", err
 	}
 	for _, a := range slices.Backward(v.Attempts) {
-		if a.Result.Reason == wrapper.NotStarted || a.Result.Reason == wrapper.Void {
+		switch a.Result.Reason {
+		case wrapper.NotStarted, wrapper.Void, wrapper.Unborn:
 			continue // what is there under its name may be another's, from before a backup was restored
 		}
 		if (phase == "" || phase == a.Phase) && (n == 0 || n == a.N) {

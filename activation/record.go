@@ -193,7 +193,11 @@ func (r *Record) over(m moment) bool { return r.slot() && m.come(r.deactivateAt(
 // mayHaveRun tells whether a script of its ran, or may have.
 func (r *Record) mayHaveRun() bool {
 	return slices.ContainsFunc(r.Attempts, func(a Attempt) bool {
-		return a.Result.Reason != wrapper.NotStarted && a.Result.Reason != wrapper.Disarmed
+		switch a.Result.Reason {
+		case wrapper.NotStarted, wrapper.Unborn, wrapper.Disarmed:
+			return false
+		}
+		return true
 	})
 }
 

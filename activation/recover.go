@@ -66,7 +66,7 @@ func (e *Engine) adopt(k supervisor.Key) (supervisor.Found, error) {
 	case !e.rebooted:
 	case err != nil: // nothing outlives the machine's end
 		return supervisor.Found{State: supervisor.Lost, Result: wrapper.Result{Reason: wrapper.Lost, Text: fault.Text(err), Exit: -1}}, nil
-	case found.State == supervisor.Void:
+	case found.State == supervisor.Void, found.State == supervisor.Unborn:
 		// Its directory shows nothing of it, but may have lost that with the power.
 		found.State, found.Result.Reason = supervisor.Lost, wrapper.Lost
 		found.Result.Text = "the machine went down meanwhile"

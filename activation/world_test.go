@@ -296,8 +296,8 @@ func (f *fakeRuns) Adopt(k supervisor.Key) (supervisor.Found, error) {
 	r := f.w.run(k)
 	switch {
 	case r == nil:
-		return supervisor.Found{State: supervisor.Void, Result: wrapper.Result{
-			Reason: wrapper.Void, Text: "the wrapper ended before the script was started", Exit: -1, Ended: time.Now(),
+		return supervisor.Found{State: supervisor.Unborn, Result: wrapper.Result{
+			Reason: wrapper.Unborn, Text: "the daemon ended before it could start it", Exit: -1, Ended: time.Now(),
 		}}, nil
 	case !r.over():
 		f.follow(r)

@@ -157,7 +157,7 @@ type Attempt struct {
 	Ended     time.Time `json:"ended,omitzero"`
 	Exit      *int      `json:"exit"`   // null when it did not exit by itself
 	Signal    string    `json:"signal"` // "KILL", when one ended it
-	Reason    string    `json:"reason"` // exited, timeout, stopped, failed, lost, not-started, void, disarmed
+	Reason    string    `json:"reason"` // exited, timeout, stopped, failed, lost, not-started, unborn, void, disarmed
 	Contained string    `json:"contained"`
 	Leftovers int       `json:"leftovers"`      // processes killed after the script's own end
 	Hung      []int     `json:"hung,omitempty"` // processes that hang in the kernel and do not die: the end is not verified

@@ -29,11 +29,12 @@ const (
 	Lost                    // its wrapper is gone without a word; what it left has been cleaned up
 	NotStarted              // its script never ran, for a reason that Result tells
 	Void                    // nothing shows that its script ran, and it never will
+	Unborn                  // the same, and there never was a wrapper
 )
 
 // String returns the state as a word.
 func (s State) String() string {
-	return [...]string{"running", "ended", wrapper.Lost, wrapper.NotStarted, wrapper.Void}[s]
+	return [...]string{"running", "ended", wrapper.Lost, wrapper.NotStarted, wrapper.Void, wrapper.Unborn}[s]
 }
 
 // Found is what Adopt found. Result is set unless State is Running.
@@ -48,6 +49,7 @@ type facts struct {
 	result   bool // there is a whole one
 	nothing  bool // the wrapper said with its exit status that the script never ran
 	untold   bool // the wrapper said with its exit status that the script ran
+	begun    bool // there was a wrapper
 	started  bool // the script may have run
 	gone     bool // the directory has not what it had when the run was started
 	sameBoot bool // it was made since the machine was started
@@ -64,8 +66,10 @@ func decide(f facts) State {
 		return NotStarted
 	case f.untold || f.started || f.gone || !f.sameBoot: // a note that was not fsynced may be gone with the power
 		return Lost
-	default:
+	case f.begun:
 		return Void
+	default:
+		return Unborn
 	}
 }
 
@@ -93,7 +97,7 @@ func (s *Supervisor) Adopt(k Key) (Found, error) {
 		return Found{}, fmt.Errorf("run %v is followed already: %w", k, fault.Conflict)
 	}
 	for patience := time.Now().Add(lockPatience); ; time.Sleep(lockPause) {
-		held, err := lockHeld(s.RunDir(k))
+		held, err := s.lockHeld(k)
 		if err != nil {
 			s.forget(k)
 			return Found{}, fmt.Errorf("lock of run %v: %w", k, err)
@@ -107,6 +111,7 @@ func (s *Supervisor) Adopt(k Key) (Found, error) {
 			if err != nil { // then nothing is known of when it should end
 				s.config.Log.Error("a specification cannot be read", "run", k, "err", err)
 				spec = s.unread(k)
+				spec.Mark = s.marks(k)[w.pid]
 			}
 			return Found{State: Running}, s.follow(k, w, spec)
 		}
@@ -156,29 +161,11 @@ func (r *remains) endHung(result *wrapper.Result) {
 	}
 }
 
-// lockHeld reports whether somebody holds the lock of a run directory. If
-// nobody does, nobody will again. What cannot be opened as a lock is none any more.
-func lockHeld(dir string) (bool, error) {
-	fd, err := unix.Open(filepath.Join(dir, wrapper.LockFile), unix.O_RDWR|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if lacking(err) {
-		return false, err
-	}
-	if err != nil {
-		return false, nil
-	}
-	defer func() { _ = unix.Close(fd) }()
-	err = unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB)
-	if err == unix.EWOULDBLOCK {
-		return true, nil
-	}
-	return false, err
-}
-
 // openHolder returns the wrapper that holds a run's lock. The
 // lock is looked at again when the pidfd is open: if it is still held, the
 // number in it cannot have been used for another process in between.
 func (s *Supervisor) openHolder(k Key) (w child, err error) {
-	l, err := readLock(s.RunDir(k))
+	l, err := s.readLock(k)
 	if err != nil {
 		return w, err
 	}
@@ -187,7 +174,7 @@ func (s *Supervisor) openHolder(k Key) (w child, err error) {
 		return w, err
 	}
 	p, ok := wrapper.Stat(l.PID)
-	held, err := lockHeld(s.RunDir(k))
+	held, err := s.lockHeld(k)
 	if err == nil && !(held && ok && p.Same(l.Born)) {
 		err = errors.New("the wrapper has just ended")
 	}
@@ -196,14 +183,6 @@ func (s *Supervisor) openHolder(k Key) (w child, err error) {
 		return w, err
 	}
 	return child{l.PID, fd}, nil
-}
-
-func readLock(dir string) (wrapper.Lock, error) {
-	data, err := readRunFile(dir, wrapper.LockFile)
-	if err != nil {
-		return wrapper.Lock{}, err
-	}
-	return wrapper.ParseLock(data)
 }
 
 // conclude says what has become of a run whose wrapper is gone, and clears
@@ -237,10 +216,12 @@ func (s *Supervisor) conclude(k Key, followed *followed, status int) (Found, err
 	// The daemon writes the specification before the wrapper is there. Without
 	// one, nothing was started, as far as this directory can tell.
 	f.sameBoot = err != nil || spec.Boot == s.boot
-	f.gone = err != nil && followed != nil
+	lock, unborn := s.readLock(k)
+	f.begun = unborn == nil
+	f.gone = err != nil && (followed != nil || f.begun)
 	remains := remains{dir: dir, spec: spec, sameBoot: f.sameBoot, config: s.config}
 	remains.started, _ = wrapper.ParseStarted(note) // may be empty: the wrapper was killed in between
-	remains.lock, err = readLock(dir)
+	remains.lock = lock
 	if f.result {
 		if f.sameBoot {
 			remains.endHung(&result)
@@ -256,7 +237,7 @@ func (s *Supervisor) conclude(k Key, followed *followed, status int) (Found, err
 		f.untold = true
 	case unknownStatus, 0:
 	default: // it could not even write its number, which it does before anything else
-		f.nothing = err != nil && !f.started && !f.gone
+		f.nothing = !f.begun && !f.started && !f.gone
 	}
 	marks := s.marks(k)
 	var killed int
@@ -269,7 +250,7 @@ func (s *Supervisor) conclude(k Key, followed *followed, status int) (Found, err
 		killed, hung, err = remains.clear()
 	default:
 		killed, hung, err = s.clearUnknown(k, marks)
-		f.gone = killed+len(hung) > 0 // so it had been started
+		f.gone = f.gone || killed+len(hung) > 0 // then it had been started
 	}
 	if followed != nil {
 		marks[followed.pid] = ""
@@ -300,6 +281,8 @@ func (s *Supervisor) because(k Key, st State, f facts, status int) string {
 		return fmt.Sprintf("its wrapper could not begin, and ended with status %d: is there room in %s, and are there enough processes and memory?", status, s.config.RunsDir)
 	case st == Void:
 		return "the wrapper ended before the script was started"
+	case st == Unborn:
+		return "the daemon ended before it could start it"
 	case !f.sameBoot:
 		return "the machine went down meanwhile"
 	case f.gone:
@@ -378,15 +361,18 @@ const (
 // readRunFile reads a file of a run's directory. A script of the daemon's own user
 // can put anything in its place: only what is a file, of a size that it may have, is read.
 func readRunFile(dir, name string) (string, error) {
-	f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+	if name == wrapper.SpecFile {
+		return readFile(filepath.Join(dir, name), maxSpec)
+	}
+	return readFile(filepath.Join(dir, name), maxRunFile)
+}
+
+func readFile(name string, limit int64) (string, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = f.Close() }()
-	limit := int64(maxRunFile)
-	if name == wrapper.SpecFile {
-		limit = maxSpec
-	}
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() > limit {
 		return "", fmt.Errorf("%s is no file of a run's: %w", f.Name(), errors.Join(err, fault.Invalid))
 	}

@@ -153,16 +153,16 @@ func TestKilledWrapper(t *testing.T) {
 // says: it never ran.
 func TestHalfAStart(t *testing.T) {
 	b := newBench(t, "")
-	b.adopt(supervisor.Void) // nothing at all
+	b.adopt(supervisor.Unborn) // nothing at all
 	if err := os.Mkdir(b.RunDir(key), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	b.adopt(supervisor.Void)
+	b.adopt(supervisor.Unborn)
 	for _, name := range []string{"lock", "spec"} {
 		if err := os.WriteFile(filepath.Join(b.RunDir(key), name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if f := b.adopt(supervisor.Void); f.Result.Reason != wrapper.Void || f.Result.Exit != -1 {
+		if f := b.adopt(supervisor.Unborn); f.Result.Reason != wrapper.Unborn || f.Result.Exit != -1 {
 			t.Errorf("found %+v", f)
 		}
 	}
@@ -404,7 +404,7 @@ func TestKilledAnywhere(t *testing.T) {
 			}
 			seen[r.Reason]++
 			_, err := os.Stat(ran)
-			if (r.Reason == wrapper.NotStarted || r.Reason == wrapper.Void) && err == nil {
+			if (r.Reason == wrapper.NotStarted || r.Reason == wrapper.Void || r.Reason == wrapper.Unborn) && err == nil {
 				t.Errorf("run %d is said not to have started, but it did: %+v", n, r)
 			}
 			if r.Reason == wrapper.Exited && err != nil {

@@ -18,7 +18,7 @@ func TestDecide(t *testing.T) {
 		want                            State
 	}{
 		{false, false, false, false, Lost}, // the note of the start may be gone with the power
-		{false, false, false, true, Void},
+		{false, false, false, true, Unborn},
 		{false, false, true, false, Lost},
 		{false, false, true, true, Lost},
 		{false, true, false, false, Ended}, // disarmed, or could not be started
@@ -49,17 +49,18 @@ func TestDecide(t *testing.T) {
 		for _, more := range []struct {
 			what string
 			set  func(*facts)
-			void State // what such a run is instead
+			void State // what an unborn run is instead
 			lost State
 		}{
 			{"its wrapper says that nothing ran", func(f *facts) { f.nothing = true }, NotStarted, NotStarted},
 			{"its wrapper says that it ran", func(f *facts) { f.untold = true }, Lost, Lost},
+			{"there was a wrapper", func(f *facts) { f.begun = true }, Void, Lost},
 			{"its directory is gone", func(f *facts) { f.gone = true }, Lost, Lost},
 		} {
 			want, g := decide(f), f
 			more.set(&g)
 			switch want {
-			case Void:
+			case Unborn:
 				want = more.void
 			case Lost:
 				want = more.lost

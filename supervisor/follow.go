@@ -207,7 +207,7 @@ func (s *Supervisor) overdue(k Key, f *followed) {
 			wrapper.KillCgroup(filepath.Join(s.cgroup, k.String()))
 		}
 	}
-	l, err := readLock(s.RunDir(k))
+	l, err := s.readLock(k)
 	if err != nil {
 		return // it is being started
 	}

@@ -16,7 +16,7 @@ import (
 // and what is in it, while the daemon follows them, while it is started anew, while it
 // is away, and with a wrapper that is killed. A script that ran must not be said to
 // have been kept from running, which would have it started again and again; only where
-// nothing at all is left to tell may it be void. And whatever was removed, nothing of
+// what would tell was removed, and no more, may it be void. And whatever was removed, nothing of
 // the run lives on and no directory of it stays.
 func TestChangedRunDirectory(t *testing.T) {
 	t.Parallel()
@@ -96,7 +96,7 @@ func TestChangedRunDirectory(t *testing.T) {
 				if !shape.whole && !when.kill {
 					want = append(want, wrapper.Exited)
 				}
-				if shape.unnoted && when.name != "followed" && (!shape.whole || when.away || when.restart) {
+				if shape.unnoted && !shape.whole && when.name != "followed" {
 					want = append(want, wrapper.Void)
 				}
 				if got := found.Result.Reason; !slices.Contains(want, got) {
@@ -131,7 +131,7 @@ func TestMarkIsOfOnePlace(t *testing.T) {
 	one, other := newBench(t, ""), newBench(t, "")
 	one.start(shell("echo up; sleep 600"))
 	one.awaitLog("up")
-	if found := other.find(); found.State != supervisor.Void {
+	if found := other.find(); found.State != supervisor.Unborn {
 		t.Errorf("the other's run is %v here", found.State)
 	}
 	if pids := marked(one.mark()); len(pids) < 2 {

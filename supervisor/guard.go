@@ -92,7 +92,7 @@ func (s *Supervisor) sweepCgroups(parent string) {
 		default:
 			// The lock is looked at after the cgroup was seen: its run cannot begin
 			// in between.
-			if held, e := lockHeld(filepath.Join(s.config.RunsDir, e.Name())); held || e != nil || wrapper.Populated(dir) {
+			if held, e := s.nameHeld(e.Name()); held || e != nil || wrapper.Populated(dir) {
 				continue
 			}
 			err = wrapper.RemoveEmptyCgroup(dir)

@@ -46,10 +46,14 @@ func (s *Supervisor) spawn(k Key, spec *wrapper.Spec) (w child, err error) {
 	}
 	d, err := openRunDir(dir, spec, s.null)
 	if err == nil {
-		w, err = forkWrapper(s.config.Atwrap, spec.Mark, d.files())
-		d.close()
+		err = s.nameLock(k, d.fd)
 	}
+	if err == nil {
+		w, err = forkWrapper(s.config.Atwrap, spec.Mark, d.files())
+	}
+	d.close()
 	if err != nil {
+		s.dropLock(k)
 		if rest := os.RemoveAll(dir); rest != nil {
 			s.config.Log.Error("cannot remove the directory of a run that did not start", "run", k, "err", rest)
 		}

@@ -259,7 +259,11 @@ func (s *Supervisor) Remove(ctx context.Context, k Key) error {
 	if s.cgroup != "" { // kept as long as what a script was allowed to leave behind lives
 		_ = wrapper.RemoveEmptyCgroup(filepath.Join(s.cgroup, k.String()))
 	}
-	return removeTree(ctx, s.config.RunsDir, k.String())
+	if err := removeTree(ctx, s.config.RunsDir, k.String()); err != nil {
+		return err
+	}
+	s.dropLock(k)
+	return nil
 }
 
 // removeTree is [wrapper.RemoveTree], until ctx is done.

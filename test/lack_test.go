@@ -12,10 +12,10 @@ import (
 	"activationd/control"
 )
 
-// TestRemovedRunDirectory has scripts remove the directory of their own run. Nothing
-// can tell then how they ended; so they are lost, and are not started again and again.
-// Where the daemon dies each time, too, it cannot even know that they began: it tries
-// three times more.
+// TestRemovedRunDirectory has scripts remove the directory of their own run, also while
+// the daemon is killed. Nothing can tell then how they ended; so they are lost, and are
+// not started again and again. One that removes only what tells that it began, and ends
+// its wrapper, may not have run for all that is known: it is tried three times more.
 func TestRemovedRunDirectory(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "jobs: {retries: 0, backoff: {first: 1s}}\n")
@@ -31,18 +31,19 @@ test "$3" = "" || kill -9 "$3"
 	if got := d.read(d.shared("once")); got != "1\n" {
 		t.Errorf("it ran %q times, want once", got)
 	}
-	// Each start of the daemon writes its number into a file that the script reads.
-	killer := d.script("killer", fmt.Sprintf("while ! test -s %s/shared/pid; do sleep 0.01; done; pid=$(cat %s/shared/pid); rm %s/shared/pid; exec %s %s %s $pid\n",
-		d.dir, d.dir, d.dir, remove, d.dir, d.shared("often")))
-	id = d.add("--", killer)
-	for range 4 {
-		p := d.proc
-		if err := writeFile(d.shared("pid"), fmt.Sprintln(p.cmd.Process.Pid), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		d.gone(p)
-		d.start()
+	id = d.add("--", remove, d.dir, d.shared("killer"), fmt.Sprint(d.proc.cmd.Process.Pid))
+	d.gone(d.proc)
+	d.start()
+	d.ended(id, "lost", 125)
+	if got := d.read(d.shared("killer")); got != "1\n" {
+		t.Errorf("one that killed the daemon, too, ran as %q, want once", got)
 	}
+
+	id = d.add("--", d.script("unsay", `echo "$ACTIVATION_ATTEMPT" >>"$2"
+cd "$1/state/runs/$ACTIVATION_ID.$ACTIVATION_PHASE.$ACTIVATION_ATTEMPT"
+while ! test -s started; do sleep 0.01; done
+rm started result.new; kill -9 $PPID; sleep 60
+`), d.dir, d.shared("often"))
 	if a := d.ended(id, "lost", 125); !strings.Contains(a.Reason, "does the script remove its run's directory") {
 		t.Errorf("it is lost because %q", a.Reason)
 	}

@@ -71,7 +71,8 @@ const (
 	Failed     = "failed"      // the script cannot be started: Text says why, Exit is 126 or 127
 	Lost       = "lost"        // the wrapper is gone without a word; the script may have run
 	NotStarted = "not-started" // the script never ran, for a reason that is not its own: Text says which
-	Void       = "void"        // the wrapper is gone, or never was; nothing shows that the script ran
+	Void       = "void"        // the wrapper is gone; nothing shows that the script ran
+	Unborn     = "unborn"      // there never was a wrapper: the daemon ended before it could start it
 )
 
 // Guards: how a run's processes are held together, best first.
