@@ -14,6 +14,7 @@ func TestOthersCanWrite(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
 	const games = 5
+	const folder = "sources: [{files: DIR/in}]\nreservations: {activate: [DIR/bin/activate], deactivate: [DIR/bin/undo]}\n"
 	const conf = "sources: [{files: DIR/in/res.yaml}]\nreservations: {activate: [DIR/bin/activate], deactivate: [/bin/sh, DIR/bin/undo], retries: 0, deactivate_retries: 0, backoff: {first: 20ms}}\n"
 	place := func(t *testing.T, config string) (*daemon, *beacon) {
 		d := newDaemon(t, config)
@@ -24,17 +25,26 @@ func TestOthersCanWrite(t *testing.T) {
 		d.write("in/res.yaml", yaml(), 0o644)
 		return d, b
 	}
-	for _, tt := range []struct{ name, file, what string }{
-		{"configuration", "config.yaml", "configuration: DIR/config.yaml can be changed by everybody: chmod o-w DIR/config.yaml"},
-		{"source", "in/res.yaml", "config.yaml:1: sources[0].files: DIR/in/res.yaml can be changed by everybody"},
-		{"folder of a source", "in", "config.yaml:1: sources[0].files: DIR/in can be changed by everybody"},
-		{"script", "bin/activate", "config.yaml:2: reservations.activate: DIR/bin/activate can be changed by everybody"},
-		{"script of an interpreter", "bin/undo", "config.yaml:2: reservations.deactivate: DIR/bin/undo can be changed by everybody"},
-		{"folder of scripts", "bin", "config.yaml:2: reservations.activate: DIR/bin can be changed by everybody"},
+	for _, tt := range []struct {
+		name, conf, file string
+		mode             os.FileMode
+		what             string
+	}{
+		{"configuration", conf, "config.yaml", 0o022, "configuration: DIR/config.yaml can be changed by everybody: chmod o-w DIR/config.yaml"},
+		{"source", conf, "in/res.yaml", 0o022, "config.yaml:1: sources[0].files: DIR/in/res.yaml can be changed by everybody"},
+		{"folder of a source", conf, "in", 0o022, "config.yaml:1: sources[0].files: DIR/in can be changed by everybody"},
+		{"script", conf, "bin/activate", 0o022, "config.yaml:2: reservations.activate: DIR/bin/activate can be changed by everybody"},
+		{"script of an interpreter", conf, "bin/undo", 0o022, "config.yaml:2: reservations.deactivate: DIR/bin/undo can be changed by everybody"},
+		{"folder of scripts", conf, "bin", 0o022, "config.yaml:2: reservations.activate: DIR/bin can be changed by everybody"},
+		{"file of a folder", folder, "in/res.yaml", 0o022, "config.yaml:1: sources[0].files: DIR/in/res.yaml can be changed by everybody"},
+		{"folder in which everybody has files", folder, "in", 0o022 | os.ModeSticky, "config.yaml:1: sources[0].files: DIR/in can be changed by everybody"},
+		{"interpreter that a script names", conf, "bin/interpreter", 0o022, "config.yaml:2: reservations.activate: DIR/bin/interpreter can be changed by everybody"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			d, _ := place(t, conf)
+			d, _ := place(t, tt.conf)
+			d.write("bin/interpreter", "", 0o755)
+			d.write("bin/activate", "#! "+d.dir+"/bin/interpreter -x\n", 0o755)
 			want := strings.ReplaceAll(tt.what, "DIR", d.dir)
 			check := func() output {
 				return d.run("", d.bin+"/activationd", "--check-config", "--config", d.dir+"/config.yaml")
@@ -46,7 +56,7 @@ func TestOthersCanWrite(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := os.Chmod(d.dir+"/"+tt.file, info.Mode().Perm()|0o022); err != nil {
+			if err := os.Chmod(d.dir+"/"+tt.file, info.Mode().Perm()|tt.mode); err != nil {
 				t.Fatal(err)
 			}
 			if o := check(); o.status != 2 || !strings.Contains(o.err, want) {

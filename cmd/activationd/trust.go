@@ -3,19 +3,26 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"activationd/internal/fault"
 	"activationd/internal/trust"
+	"activationd/reservation/file"
 )
 
 // trusted returns an error if the daemon is root, and somebody else could change the
 // file at path, by which root is told what to do. What the user can change as whom
 // that runs is his affair; no user means root.
-func (s *surroundings) trusted(path, user string) error {
+func (s *surroundings) trusted(path, user string) error { return s.trustedTo(trust.Check, path, user) }
+
+// trustedTo is trusted by a check of package trust's.
+func (s *surroundings) trustedTo(check func(path string, uids ...int) error, path, user string) error {
 	if s.uid != 0 {
 		return nil
 	}
@@ -31,23 +38,40 @@ func (s *surroundings) trusted(path, user string) error {
 		}
 		uids = append(uids, uid)
 	}
-	return trustedBy(path, uids...)
+	return refusal(check(path, uids...))
 }
 
 // errNoUser says that nobody can be asked after; where the user is named, that is told.
 var errNoUser = errors.New("as whom this runs is not known")
 
-func trustedBy(path string, uids ...int) error {
-	if err := trust.Check(path, uids...); err != nil {
+func refusal(err error) error {
+	if err != nil {
 		return fmt.Errorf("%w; a daemon of root's takes only what nobody can change but root and the user as whom it runs", err)
+	}
+	return nil
+}
+
+// trustedSource is trusted for a source's file, or its folder and all files in that.
+func (s *surroundings) trustedSource(src *Source) error {
+	if err := s.trustedTo(trust.CheckFolder, src.Files, src.Reservations.User); err != nil {
+		return err
+	}
+	files, err := file.New(src.Files).Files()
+	if err != nil {
+		return nil // it may come yet; whoever looks for it tells
+	}
+	for _, f := range files {
+		if err := s.trusted(f, src.Reservations.User); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // trustedCommand is trusted for each file that a command executes.
 func (s *surroundings) trustedCommand(argv []string, path, user string) error {
-	for _, file := range executed(argv, path) {
-		if err := s.trusted(file, user); err != nil {
+	for _, program := range executed(argv, path) {
+		if err := s.trusted(program, user); err != nil {
 			return err
 		}
 	}
@@ -67,14 +91,14 @@ func executed(argv []string, path string) (files []string) {
 	program := argv[0]
 	if !strings.Contains(program, "/") {
 		for dir := range strings.SplitSeq(path, ":") {
-			if file := filepath.Join(dir, argv[0]); executable(file) == nil {
-				program = file
+			if found := filepath.Join(dir, argv[0]); executable(found) == nil {
+				program = found
 				break
 			}
 		}
 	}
 	if filepath.IsAbs(program) {
-		files = append(files, program)
+		files = append(append(files, program), named(program)...)
 	}
 	if !slices.Contains(interpreters, filepath.Base(argv[0])) {
 		return files
@@ -92,6 +116,23 @@ func executed(argv []string, path string) (files []string) {
 		break
 	}
 	return files
+}
+
+// named returns the interpreter that the first line of a script names, if it is one.
+func named(script string) []string {
+	f, err := os.OpenFile(script, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO must not keep us
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = f.Close() }()
+	line := make([]byte, 256) // as much as the kernel reads
+	n, _ := io.ReadFull(f, line)
+	text, ok := strings.CutPrefix(string(line[:n]), "#!")
+	first, _, _ := strings.Cut(text, "\n")
+	if words := strings.Fields(first); ok && len(words) > 0 && filepath.IsAbs(words[0]) {
+		return words[:1]
+	}
+	return nil
 }
 
 // pathOf is where a command of such an environment is looked for.
@@ -142,7 +183,7 @@ func (l *looker) trust() {
 		s := &c.Sources[i]
 		scripts = append(scripts, &s.Reservations)
 		if s.Files != "" {
-			l.refuse(&s.Files, "files", l.trusted(s.Files, s.Reservations.User))
+			l.refuse(&s.Files, "files", l.trustedSource(s))
 		}
 		if s.SQL != nil && s.SQL.DSNFile != "" {
 			l.refuse(&s.SQL.DSNFile, "dsn_file", l.trusted(s.SQL.DSNFile, s.Reservations.User))
@@ -169,8 +210,8 @@ func (s *surroundings) runsTrusted(argv, env []string, uid int) error {
 			path = p
 		}
 	}
-	for _, file := range executed(argv, path) {
-		if err := trustedBy(file, max(uid, 0)); err != nil {
+	for _, program := range executed(argv, path) {
+		if err := refusal(trust.Check(program, max(uid, 0))); err != nil {
 			return fmt.Errorf("%w: %w", err, fault.Denied)
 		}
 	}

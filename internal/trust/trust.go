@@ -41,6 +41,20 @@ func Check(path string, uids ...int) error {
 	return nil
 }
 
+// CheckFolder is Check for a path that may be a folder of which every file is taken:
+// there the sticky bit does not help, as it keeps nobody from adding one.
+func CheckFolder(path string, uids ...int) error {
+	if err := Check(path, uids...); err != nil {
+		return err
+	}
+	info, err := os.Stat(path)
+	if err != nil || !info.IsDir() {
+		return nil // what cannot be seen is told by who reads it
+	}
+	w := walker{uids: append([]int{0}, uids...)}
+	return w.writers(path, info)
+}
+
 type walker struct{ uids []int }
 
 // walk goes along path as the kernel does.
@@ -110,6 +124,11 @@ func (w *walker) check(name string, info fs.FileInfo) error {
 	if info.IsDir() && info.Mode()&fs.ModeSticky != 0 {
 		return nil
 	}
+	return w.writers(name, info)
+}
+
+// writers tells who else may write to what is at name.
+func (w *walker) writers(name string, info fs.FileInfo) error {
 	if info.Mode().Perm()&0o002 != 0 {
 		return fmt.Errorf("%s can be changed by everybody: chmod o-w %s", name, name)
 	}

@@ -55,31 +55,40 @@ func (s *Source) directory() string {
 	return filepath.Dir(s.path)
 }
 
-// read reads the file, or all files of the directory.
-func (s *Source) read(ctx context.Context) ([]page, []string, error) {
+// Files returns what is read: the file, or all files of the directory.
+func (s *Source) Files() ([]string, error) {
 	fi, err := os.Stat(s.path)
 	if err != nil {
-		return nil, nil, unreadable(s.path, err)
+		return nil, unreadable(s.path, err)
 	}
-	paths := []string{s.path}
-	if fi.IsDir() {
-		entries, err := os.ReadDir(s.path) // sorted
-		if err != nil {
-			return nil, nil, unreadable(s.path, err)
+	if !fi.IsDir() {
+		return []string{s.path}, nil
+	}
+	entries, err := os.ReadDir(s.path) // sorted
+	if err != nil {
+		return nil, unreadable(s.path, err)
+	}
+	var paths []string
+	for _, e := range entries {
+		if e.IsDir() || passedOver(e.Name()) {
+			continue
 		}
-		paths = paths[:0]
-		for _, e := range entries {
-			if e.IsDir() || passedOver(e.Name()) {
+		path := filepath.Join(s.path, e.Name())
+		if e.Type()&fs.ModeSymlink != 0 {
+			if fi, err := os.Stat(path); err == nil && fi.IsDir() {
 				continue
 			}
-			path := filepath.Join(s.path, e.Name())
-			if e.Type()&fs.ModeSymlink != 0 {
-				if fi, err := os.Stat(path); err == nil && fi.IsDir() {
-					continue
-				}
-			}
-			paths = append(paths, path)
 		}
+		paths = append(paths, path)
+	}
+	return paths, nil
+}
+
+// read reads all of that.
+func (s *Source) read(ctx context.Context) ([]page, []string, error) {
+	paths, err := s.Files()
+	if err != nil {
+		return nil, nil, err
 	}
 	var pages []page
 	var notices []string
