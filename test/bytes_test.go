@@ -66,6 +66,12 @@ printenv ODD | tr -d '\n' | hex; printf ' '; cat | hex; echo; } >`+b.path+"\n")
 	}
 	d.ended(id, "succeeded", 0)
 
+	// One that is not there is named so that it can be recognised.
+	gone := d.add("--", dir+"/gone")
+	if a := d.ended(gone, "failed", 127); !strings.Contains(a.Reason, `f\xff\xfe`) {
+		t.Errorf("of a command that is not there it says %q", a.Reason)
+	}
+
 	// What is shown of it: text, from which the bytes can be had.
 	shown := d.must("show", "--json", id)
 	if !utf8.ValidString(shown) || !json.Valid([]byte(shown)) {

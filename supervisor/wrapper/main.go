@@ -2,9 +2,11 @@ package wrapper
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -302,7 +304,15 @@ func (w *run) note(s string) {
 	if w.result.Text != "" {
 		w.result.Text += "; "
 	}
-	w.result.Text += s
+	for len(s) > 0 { // names are bytes, and this is text
+		r, n := utf8.DecodeRuneInString(s)
+		if r == utf8.RuneError && n == 1 {
+			w.result.Text += `\x` + strconv.FormatUint(uint64(s[0]), 16)
+		} else {
+			w.result.Text += s[:n]
+		}
+		s = s[n:]
+	}
 }
 
 // clear moves or removes what the run leaves outside of its directory, and
