@@ -58,7 +58,7 @@ func (s *surroundings) trustedSource(src *Source) error {
 	}
 	files, err := file.New(src.Files).Files()
 	if err != nil {
-		return nil // it may come yet; whoever looks for it tells
+		return nil //nolint:nilerr // it may come yet; whoever looks for it tells
 	}
 	for _, f := range files {
 		if err := s.trusted(f, src.Reservations.User); err != nil {

@@ -49,7 +49,7 @@ func CheckFolder(path string, uids ...int) error {
 	}
 	info, err := os.Stat(path)
 	if err != nil || !info.IsDir() {
-		return nil // what cannot be seen is told by who reads it
+		return nil //nolint:nilerr // what cannot be seen is told by who reads it
 	}
 	w := walker{uids: append([]int{0}, uids...)}
 	return w.writers(path, info)
