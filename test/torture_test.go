@@ -427,10 +427,10 @@ func (tt *torture) reservations() {
 			}
 		}
 		if random.IntN(2) == 0 { // else the watch sees it
-			asked := time.Now()
 			if _, ok := call[control.ReloadLine](tt, c, "reload", control.ReloadIn{}); ok {
+				answered := time.Now() // a slot that is over when it is first read is none
 				for id, b := range live {
-					if asked.Before(b.end) {
+					if answered.Before(b.end) {
 						tt.noteBooking(id, b)
 					}
 				}
