@@ -33,7 +33,7 @@ func (t *turn) ended(x supervisor.Exit) error {
 		}
 		return t.save(old, r)
 	}
-	if err := t.close(r, a, x.Result, x.Earlier); err != nil {
+	if err := t.close(r, a, x.Result); err != nil {
 		return err
 	}
 	if _, err := t.advance(r); err != nil {
@@ -76,7 +76,7 @@ func (t *turn) uncount(a *Attempt) {
 }
 
 // close records the end of an attempt, and what it means for its activation.
-func (t *turn) close(r *Record, a *Attempt, res wrapper.Result, earlier bool) error {
+func (t *turn) close(r *Record, a *Attempt, res wrapper.Result) error {
 	if !a.Hangs() {
 		t.uncount(a)
 	} else { // its activation has them as before, or as whoever forgives it says
@@ -88,7 +88,7 @@ func (t *turn) close(r *Record, a *Attempt, res wrapper.Result, earlier bool) er
 	if a.Result.Reason == wrapper.TimedOut && r.tooLate(t.moment) {
 		a.Result.Text = "its deadline has come"
 	}
-	ev := t.verdict(r, a, earlier)
+	ev := t.verdict(r, a)
 	said := Describe(a)
 	t.news = append(t.news, Happening{Time: t.now, What: "attempt.ended", ID: r.ID, State: string(r.State), Reason: said,
 		Phase: a.Phase, N: a.N, Failed: a.Result.Exit != 0 && a.Result.Reason != wrapper.Disarmed})
@@ -131,9 +131,7 @@ func startPause(n int) time.Duration {
 }
 
 // verdict says what the end of an attempt means for its activation, and counts it.
-// Earlier says that the daemon which had begun it has ended since: then the daemon's own
-// end is why nothing shows a start, however often that comes, and not the script.
-func (t *turn) verdict(r *Record, a *Attempt, earlier bool) Event {
+func (t *turn) verdict(r *Record, a *Attempt) Event {
 	res, d := a.Result, t.set.Of(r)
 	r.RetryAt = time.Time{}
 	switch {
@@ -152,8 +150,6 @@ func (t *turn) verdict(r *Record, a *Attempt, earlier bool) Event {
 		if r.NoStarts++; res.Reason == wrapper.NotStarted || r.NoStarts > 1 { // of the daemon's own death nothing is to pass
 			r.RetryAt = t.now.Add(startPause(r.NoStarts))
 		}
-		return Void
-	case res.Reason == wrapper.Void && earlier:
 		return Void
 	case res.Reason == wrapper.Void && r.Voids < maxVoids:
 		// Dirty stays: that nothing shows a start is no proof that there was none.

@@ -48,7 +48,7 @@ func (e *Engine) recover(ctx context.Context, w *work) error {
 		}
 		e.parts.Log.Info("took up a run", "run", k, "found", founds[i].State, "reason", founds[i].Result.Reason)
 		if founds[i].State != supervisor.Running {
-			w.exits = append(w.exits, supervisor.Exit{Key: k, Result: founds[i].Result, Earlier: true})
+			w.exits = append(w.exits, supervisor.Exit{Key: k, Result: founds[i].Result})
 		} else {
 			e.stopIfAsked(ctx, k)
 		}

@@ -349,7 +349,7 @@ func (t *turn) advance(r *Record) (changed bool, err error) {
 			a := r.open()
 			res := a.Result
 			res.Hung, res.Text = nil, res.Text+"; "+a.Forgiven
-			if err := t.close(r, a, res, false); err != nil {
+			if err := t.close(r, a, res); err != nil {
 				return changed, err
 			}
 		case Prune:

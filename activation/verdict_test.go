@@ -23,21 +23,21 @@ func TestVerdictOfAStop(t *testing.T) {
 		r := tt.r
 		r.Kind, r.State = Job, Activating
 		a := &Attempt{Phase: Activate, N: 1, Result: wrapper.Result{Reason: wrapper.Stopped, Exit: -1}}
-		if got := (&turn{txn: &txn{moment: moment{now: time.Unix(1, 0)}, set: &Settings{}}}).verdict(&r, a, false); got != tt.want {
+		if got := (&turn{txn: &txn{moment: moment{now: time.Unix(1, 0)}, set: &Settings{}}}).verdict(&r, a); got != tt.want {
 			t.Errorf("stopped %s: %s, want %s", tt.name, got, tt.want)
 		}
 	}
 }
 
-// TestVoidByKills keeps out that kills of the daemon, each of which may come between a claim
-// and its start, have a job lost that never ran: only what ended under the eyes of its own
-// daemon counts.
-func TestVoidByKills(t *testing.T) {
+// TestUnbornByKills keeps out that kills of the daemon, each of which may come between a
+// claim and its start, have a job lost that never ran: an attempt that never had a wrapper
+// costs nothing, and one of which nothing shows a start counts.
+func TestUnbornByKills(t *testing.T) {
 	turn := &turn{txn: &txn{moment: moment{now: time.Unix(1, 0)}, set: &Settings{}}}
 	r := Record{}
 	for n := range 3 * maxVoids {
-		a := &Attempt{Phase: Activate, Result: wrapper.Result{Reason: wrapper.Void}}
-		if got := turn.verdict(&r, a, true); got != Void || r.Voids != 0 {
+		a := &Attempt{Phase: Activate, Result: wrapper.Result{Reason: wrapper.Unborn}}
+		if got := turn.verdict(&r, a); got != Void || r.Voids != 0 {
 			t.Fatalf("after kill %d the verdict is %s, with %d voids", n+1, got, r.Voids)
 		}
 	}
@@ -47,7 +47,7 @@ func TestVoidByKills(t *testing.T) {
 		if n == maxVoids {
 			want = Spent
 		}
-		if got := turn.verdict(&r, a, false); got != want {
+		if got := turn.verdict(&r, a); got != want {
 			t.Errorf("void attempt %d: the verdict is %s, want %s", n+1, got, want)
 		}
 	}

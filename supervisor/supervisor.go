@@ -74,8 +74,6 @@ type Supervisor struct {
 type Exit struct {
 	Key    Key
 	Result wrapper.Result
-	// Earlier says that its daemon had ended meanwhile, and the next one found out.
-	Earlier bool
 }
 
 // New finds out whether runs can be started here and how they can be
