@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -119,6 +120,10 @@ func TestPlatformFaults(t *testing.T) {
 		{"volatile: ['[']", "mine.yaml:1: volatile:"},
 		{"vlan: {apply: [\"a\\nb\"]}", "mine.yaml:1: vlan: apply: must be a line of text"},
 		{"dialog: none_such", "none_such"},
+		{"kinds: linux", "mine.yaml:1: kinds: is not a list"},
+		{"kinds: ['a b']", "mine.yaml:1: kinds:"},
+		{"tried: often", "mine.yaml:1: tried: must be device, emulated or model"},
+		{"manual: [x]", "mine.yaml:1: manual: is not a plain text"},
 	} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, "mine.yaml"), []byte(tt.text+"\n"), 0o600); err != nil {
@@ -236,5 +241,49 @@ func TestShellCommands(t *testing.T) {
 		if made, err := p.dialect.plan(&Node{Name: "h1", Config: "# one\n" + line + "\n", ConfigLine: 7}); err == nil || !strings.Contains(err.Error(), "h1: startup-config, line 8") {
 			t.Errorf("%q becomes %q, %v", line, made.apply, err)
 		}
+	}
+}
+
+// TestPlatformSaysWhatItIs: each platform that can do something says what it serves, on
+// what it was tried and by which manual it was written.
+func TestPlatformSaysWhatItIs(t *testing.T) {
+	for _, name := range BuiltInPlatforms() {
+		p, err := LoadPlatform("", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name != "embedded" && (p.Tried == "" || p.Manual == "") {
+			t.Errorf("%s: tried is %q, and its manual is %q", name, p.Tried, p.Manual)
+		}
+		if once := slices.Compact(slices.Sorted(slices.Values(p.Kinds))); len(once) != len(p.Kinds) {
+			t.Errorf("%s serves a kind twice: %q", name, p.Kinds)
+		}
+		if p.dialect.running != "" && len(p.Kinds) == 0 {
+			t.Errorf("%s serves no kind", name)
+		}
+	}
+}
+
+// TestFill: holes get values, and braces that are none stay.
+func TestFill(t *testing.T) {
+	for _, tt := range []struct{ text, line, pattern string }{
+		{"vlan {vlan}", "vlan 117", "vlan 117"},
+		{"{port}/{port}", "p.1/p.1", `p\.1/p\.1`},
+		{"{{vlan}}", "{vlan}", `\{vlan\}`},
+		{"{{{vlan}}}", "{{vlan}}", `{\{vlan\}}`},
+		{"set {{ {vlan}: x }}", "set {{ 117: x }}", "set {{ 117: x }}"},
+		{"a{2} {} { x } {{no", "a{2} {} { x } {{no", "a{2} {} { x } {{no"},
+		{"{{vlan} {vlan}}", "{117 117}", "{117 117}"},
+		{"{{unknown}}", "{unknown}", `\{unknown\}`},
+		{"{odd}", "{vlan}", `\{vlan\}`}, // values have no holes
+	} {
+		f := filler{values: map[string]string{"vlan": "117", "port": "p.1", "odd": "{vlan}"}}
+		if line, pattern := f.fill([]string{tt.text}, false)[0], f.fill([]string{tt.text}, true)[0]; line != tt.line || pattern != tt.pattern || f.err != nil {
+			t.Errorf("%q: %q, as a pattern %q, %v; want %q, %q", tt.text, line, pattern, f.err, tt.line, tt.pattern)
+		}
+	}
+	f := filler{}
+	if f.fill([]string{"{unknown}"}, false); !errors.Is(f.err, fault.Invalid) || !strings.Contains(f.err.Error(), "{{unknown}} is the text itself") {
+		t.Errorf("an unknown hole: %v", f.err)
 	}
 }

@@ -216,13 +216,18 @@ func (f *filler) fill(texts []string, pattern bool) []string {
 		}
 		var b strings.Builder
 		end := 0
-		for _, m := range holes.FindAllStringSubmatchIndex(t, -1) {
-			name := t[m[2]:m[3]]
-			v, ok := f.values[name]
-			if !ok {
-				f.err = fmt.Errorf("%s: is nothing that is known; settings of the device are given in the inventory: %w", t[m[0]:m[1]], fault.Invalid)
-			}
+		for _, m := range holes.FindAllStringIndex(t, -1) {
 			b.WriteString(t[end:m[0]])
+			end = m[1]
+			hole := t[m[0]:m[1]]
+			name := strings.Trim(hole, "{}")
+			v, ok := f.values[name]
+			if strings.HasPrefix(hole, "{{") { // {{word}} is the text {word}
+				name, v, ok = "", "{"+name+"}", true
+			}
+			if !ok {
+				f.err = fmt.Errorf("%s: is nothing that is known; settings of the device are given in the inventory, and {%s} is the text itself: %w", hole, hole, fault.Invalid)
+			}
 			switch {
 			case pattern && name == anyForm:
 				b.WriteString(anyFormOf(v))
@@ -231,7 +236,6 @@ func (f *filler) fill(texts []string, pattern bool) []string {
 			default:
 				b.WriteString(v)
 			}
-			end = m[1]
 		}
 		b.WriteString(t[end:])
 		out = append(out, b.String())

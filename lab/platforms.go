@@ -37,6 +37,13 @@ func BuiltInPlatforms() []string {
 type Platform struct {
 	Name   string
 	Dialog device.Platform
+	// Kinds are containerlab's kinds of nodes that such a device may be, exactly. A
+	// platform's own name is one besides.
+	Kinds []string
+	// Tried is on what it was tried: "device", "emulated", "model" or "" (unknown).
+	Tried string
+	// Manual says by which manual it was written.
+	Manual string
 	// Files are the user's own that it was read from, by name, or none.
 	Files map[string][]byte
 
@@ -125,6 +132,16 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 		switch k.Value {
 		case "dialog":
 			dialog = r.word(v, "dialog", checkName)
+		case "kinds":
+			for _, e := range r.list(v, "kinds") {
+				p.Kinds = append(p.Kinds, r.word(e, "kinds", checkName))
+			}
+		case "tried":
+			if p.Tried = r.text(v, "tried"); !slices.Contains([]string{triedDevice, triedEmulated, triedModel}, p.Tried) {
+				r.fault(v, "tried: must be %s, %s or %s", triedDevice, triedEmulated, triedModel)
+			}
+		case "manual":
+			p.Manual = strings.TrimSpace(r.text(v, "manual"))
 		case "vlan":
 			p.vlan = r.part(v, "vlan: ")
 		case "access":
@@ -180,7 +197,7 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 				d.commands = append(d.commands, r.command(e))
 			}
 		default:
-			r.unknown(k, "", "dialog, vlan, access, trunk, style, running, complete, exit, standard, volatile, unshown, shown, lists, single, ordered, refused, access_path, inverse and commands")
+			r.unknown(k, "", "dialog, kinds, tried, manual, vlan, access, trunk, style, running, complete, exit, standard, volatile, unshown, shown, lists, single, ordered, refused, access_path, inverse and commands")
 		}
 	})
 	if d.style != commands && d.running == "" {
@@ -225,8 +242,15 @@ func (r *reader) pattern(n *yaml.Node, what string) *regexp.Regexp {
 	return re
 }
 
-// holes are the {names} in a template.
-var holes = regexp.MustCompile(`\{([A-Za-z][A-Za-z0-9._-]*)\}`)
+// What a platform may have been tried on.
+const (
+	triedDevice   = "device"   // the real hardware or software
+	triedEmulated = "emulated" // its software on an emulated machine
+	triedModel    = "model"    // nothing but a model, written by the manual
+)
+
+// holes are the {names} in a template, and the {{words}} that stand for {words}.
+var holes = regexp.MustCompile(`\{\{[A-Za-z][A-Za-z0-9._-]*\}\}|\{[A-Za-z][A-Za-z0-9._-]*\}`)
 
 // lines are patterns that may have holes, as they are in the file.
 func (r *reader) lines(n *yaml.Node, what string) (all []string) {
