@@ -154,62 +154,85 @@ func (d *dialect) changedBlock(apply []string, running string, host netip.Addr) 
 // changedSet is changedBlock of lines of "set".
 func (d *dialect) changedSet(apply []string, running string, host netip.Addr) string {
 	has, want := d.parseSets(running), d.parseSets(strings.Join(apply, "\n"))
-	for _, name := range interfacesWith(has, host) {
-		i := want.root.byWord["interfaces"]
-		if i == nil || i.byWord[name] == nil {
-			continue
+	mine := map[string]bool{}
+	for _, n := range interfacesWith(has, host) {
+		mine[d.sets.used(n.path())] = true
+	}
+	changed := ""
+	want.root.each(func(n *setNode) bool {
+		switch i := d.sets.interfaceOf(n); {
+		case changed != "":
+		case n.inactive && (i != nil && mine[d.sets.used(i.path())] || d.sets.above(n, mine)):
+			changed = d.sets.command(verbDeactivate, n.path())
+		case n.line != "" && has.root.at(n) == nil && i != nil && mine[d.sets.used(i.path())]:
+			changed = n.line
 		}
-		changed := ""
-		for n := i.byWord[name]; n != nil && n.up != nil; n = n.up {
-			if n.inactive {
-				return verbDeactivate + " " + n.path()
-			}
-		}
-		i.byWord[name].each(func(n *setNode) bool {
-			switch {
-			case changed != "":
-			case n.inactive:
-				changed = verbDeactivate + " " + n.path()
-			case n.line != "" && has.root.at(n) == nil:
-				changed = n.line
-			}
-			return changed == ""
-		})
-		if changed != "" {
-			return changed
+		return changed == ""
+	})
+	return changed
+}
+
+// above says whether one of the interfaces stands under a node.
+func (f *setSyntax) above(n *setNode, interfaces map[string]bool) bool {
+	for path := range interfaces {
+		if strings.HasPrefix(path, f.used(n.path())+" ") {
+			return true
 		}
 	}
-	return ""
+	return false
 }
 
 // interfacesWith returns the interfaces that have an address.
-func interfacesWith(sets *setTree, host netip.Addr) (names []string) {
+func interfacesWith(sets *setTree, host netip.Addr) (all []*setNode) {
 	for _, n := range sets.ends {
-		if f := strings.Fields(inGroup.ReplaceAllString(n.line, "set ")); len(f) > 3 && f[1] == "interfaces" && hasAddress(n.line, host) {
-			names = append(names, f[2])
+		if !hasAddress(n.line, host) {
+			continue
+		}
+		if i := sets.interfaceOf(n); i != nil && !slices.Contains(all, i) {
+			all = append(all, i)
 		}
 	}
-	return names
+	return all
 }
 
-// inGroup is what stands before a line that a group of Junos has.
-var inGroup = regexp.MustCompile(`^set groups \S+ `)
+// interfaceOf returns the interface that a node stands under, or nil.
+func (f *setSyntax) interfaceOf(n *setNode) *setNode {
+	for ; n != nil && n.up != nil && f.iface != nil; n = n.up {
+		if f.iface.MatchString(f.used(n.path())) {
+			return n
+		}
+	}
+	return nil
+}
+
+// used is a path as it counts where its group is used.
+func (f *setSyntax) used(path string) string {
+	if f.group != nil {
+		if at := f.group.FindStringIndex(path); at != nil {
+			return path[at[1]:]
+		}
+	}
+	return path
+}
 
 // accessSets is accessPath of lines of "set". A line of a group counts as if it stood
 // where the group is used.
 func (d *dialect) accessSets(config string, w Way) (lines []string) {
 	sets := d.parseSets(config)
-	mine := interfacesWith(sets, w.address())
+	mine := map[string]bool{}
+	for _, n := range interfacesWith(sets, w.address()) {
+		mine[d.sets.used(n.path())] = true
+	}
 	for _, n := range sets.ends {
-		l := inGroup.ReplaceAllString(n.line, "set ")
-		if f := strings.Fields(l); d.accessLine(l, w, false) || len(f) > 2 && f[1] == "interfaces" && slices.Contains(mine, f[2]) {
+		l := d.sets.command(verbSet, d.sets.used(n.path()))
+		if i := d.sets.interfaceOf(n); d.accessLine(l, w, false) || i != nil && mine[d.sets.used(i.path())] {
 			lines = append(lines, n.line)
 		}
 	}
 	sets.root.each(func(n *setNode) bool {
 		// What is inactive takes all with it that stands under it.
-		if l := "set " + n.path(); n.inactive && slices.ContainsFunc(d.access, func(a access) bool { return d.accessLine(l, w, false) || w.reached(a.by) && a.begins(l, w) }) {
-			lines = append(lines, verbDeactivate+" "+n.path())
+		if l := d.sets.command(verbSet, n.path()); n.inactive && slices.ContainsFunc(d.access, func(a access) bool { return d.accessLine(l, w, false) || w.reached(a.by) && a.begins(l, w) }) {
+			lines = append(lines, d.sets.command(verbDeactivate, n.path()))
 		}
 		return true
 	})

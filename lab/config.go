@@ -156,6 +156,7 @@ type dialect struct {
 	access   []access
 	inverse  []inverse
 	commands []command
+	sets     setSyntax
 }
 
 // A refusal is a line that can't be undone, or not be seen, and why.

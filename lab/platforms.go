@@ -192,14 +192,19 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 			for _, e := range r.list(v, "inverse") {
 				d.inverse = append(d.inverse, r.inverse(e))
 			}
+		case "sets":
+			d.sets = r.sets(v)
 		case "commands":
 			for _, e := range r.list(v, "commands") {
 				d.commands = append(d.commands, r.command(e))
 			}
 		default:
-			r.unknown(k, "", "dialog, kinds, tried, manual, vlan, access, trunk, style, running, complete, exit, standard, volatile, unshown, shown, lists, single, ordered, refused, access_path, inverse and commands")
+			r.unknown(k, "", "dialog, kinds, tried, manual, vlan, access, trunk, style, running, complete, exit, standard, volatile, unshown, shown, lists, single, ordered, refused, access_path, inverse, sets and commands")
 		}
 	})
+	if d.style == setStyle && slices.ContainsFunc(d.inverse, func(i inverse) bool { return i.in != nil || i.keep || len(i.undo) == 0 }) {
+		r.fault(root, "inverse: with style set each has a line, as the device shows it, and undo")
+	}
 	if d.style != commands && d.running == "" {
 		r.fault(root, "has no running, the command that shows the configuration")
 	}
@@ -248,6 +253,16 @@ const (
 	triedEmulated = "emulated" // its software on an emulated machine
 	triedModel    = "model"    // nothing but a model, written by the manual
 )
+
+// beginning is a pattern for the words that a line begins with.
+func (r *reader) beginning(n *yaml.Node, what string) *regexp.Regexp {
+	re, err := regexp.Compile("^(?:" + r.text(n, what) + ")(?: |$)")
+	if err != nil {
+		r.fault(n, "%s: %v", what, err)
+		return nil
+	}
+	return re
+}
 
 // holes are the {names} in a template, and the {{words}} that stand for {words}.
 var holes = regexp.MustCompile(`\{\{[A-Za-z][A-Za-z0-9._-]*\}\}|\{[A-Za-z][A-Za-z0-9._-]*\}`)
@@ -451,6 +466,44 @@ func (r *reader) access(n *yaml.Node) (a access) {
 		r.fault(n, "access_path: must have by and line")
 	}
 	return a
+}
+
+// sets reads what a platform of style "set" has of its own.
+func (r *reader) sets(n *yaml.Node) (f setSyntax) {
+	words := func(v *yaml.Node, what string) map[string]bool { return setOf(r.text(v, what)) }
+	r.mapping(n, "sets", func(k, v *yaml.Node) {
+		in := "sets: " + k.Value
+		switch k.Value {
+		case "root":
+			f.root = r.word(v, in, checkLine)
+		case "marks":
+			f.marks = r.boolean(v, in)
+		case "lists":
+			f.lists = r.boolean(v, in)
+		case "braces":
+			f.braces = r.boolean(v, in)
+		case "move":
+			f.move = r.word(v, in, checkLine)
+		case "interface":
+			f.iface = r.pattern(v, in)
+		case "group":
+			f.group = r.beginning(v, in)
+		case "named":
+			f.named = words(v, in)
+		case "may_name":
+			f.mayName = words(v, in)
+		case "names":
+			f.wordy = map[string]int{}
+			r.mapping(v, in, func(k, v *yaml.Node) { f.wordy[k.Value] = r.number(v, in, 1, 9) })
+		case "ordered":
+			f.objects = words(v, in)
+		case "ordered_values":
+			f.sequences = words(v, in)
+		default:
+			r.unknown(k, "sets: ", "root, marks, lists, braces, move, interface, group, named, may_name, names, ordered and ordered_values")
+		}
+	})
+	return f
 }
 
 func (r *reader) command(n *yaml.Node) (c command) {

@@ -20,28 +20,85 @@ type setNode struct {
 	byWord              map[string]*setNode
 	line                string // the line that ends here, or ""
 	inactive, protected bool
+	list                bool // its values were shown in one line, as in [ a b ]
 }
 
 // A setTree is such a configuration.
 type setTree struct {
+	*setSyntax
 	root  *setNode
 	ends  []*setNode // where its lines of "set" end, in their order
 	other []string   // lines that are of no known kind
 }
 
-// setVerbs are the kinds of lines that a device shows.
+// Kinds of lines: what a device shows, and what undoes each.
 const (
 	verbSet        = "set"
+	verbDelete     = "delete"
 	verbDeactivate = "deactivate"
+	verbActivate   = "activate"
 	verbProtect    = "protect"
+	verbUnprotect  = "unprotect"
 )
+
+// A setSyntax is what platforms of this style differ in.
+type setSyntax struct {
+	root      string         // what stands before the path in each line, as "/"
+	marks     bool           // it knows deactivate and protect
+	lists     bool           // it shows several values in one line, as in [ a b ]
+	braces    bool           // its form with braces may be written, too
+	move      string         // what moves an object; "": it is deleted and set again
+	iface     *regexp.Regexp // the path of an interface
+	group     *regexp.Regexp // what stands before a path that is used elsewhere
+	named     map[string]bool
+	mayName   map[string]bool
+	wordy     map[string]int
+	objects   map[string]bool // words under which objects stand in an order that counts
+	sequences map[string]bool // and values
+}
+
+// command is a line of a verb with a path.
+func (f *setSyntax) command(verb, path string) string {
+	if f.root != "" && path != "" {
+		path = f.root + " " + path
+	}
+	return strings.TrimRight(verb+" "+path, " ")
+}
+
+// split returns the verb of a line and its path. Where paths begin with something, that
+// may lack, or stand alone, or stand before the first word.
+func (f *setSyntax) split(words []string) (verb string, path []string) {
+	verb, path = words[0], slices.Clone(words[1:])
+	if f.root != "" && strings.HasPrefix(verb, f.root) {
+		verb, path = verbSet, slices.Clone(words)
+	}
+	if len(path) > 0 && f.root != "" {
+		if path[0] = strings.TrimPrefix(path[0], f.root); path[0] == "" {
+			path = path[1:]
+		}
+	}
+	return verb, path
+}
+
+// undoes returns the verb that undoes a line of a kind, or "" if there is no such kind.
+func (f *setSyntax) undoes(verb string) string {
+	switch {
+	case verb == verbSet:
+		return verbDelete
+	case verb == verbDeactivate && f.marks:
+		return verbActivate
+	case verb == verbProtect && f.marks:
+		return verbUnprotect
+	}
+	return ""
+}
 
 // hiddenSecret is what is shown instead of a secret to users who may not see it.
 var hiddenSecret = regexp.MustCompile(`/\* SECRET-DATA \*/|<SECRET-DATA>`)
 
 // parseSets reads what a device shows, without the lines that say nothing.
 func (d *dialect) parseSets(text string) *setTree {
-	t := &setTree{root: &setNode{}}
+	t := &setTree{setSyntax: &d.sets, root: &setNode{}}
 	for raw := range strings.Lines(text) {
 		line := strings.TrimSpace(raw)
 		if line == "" || line[0] == '#' || matches(d.volatile, line) {
@@ -52,20 +109,25 @@ func (d *dialect) parseSets(text string) *setTree {
 			t.other = append(t.other, line)
 			continue
 		}
-		for _, path := range setPaths(words[1:]) {
-			if !t.add(words[0], path) {
-				t.other = append(t.other, line)
-			}
+		verb, path := d.sets.split(words)
+		if len(path) == 0 || d.sets.undoes(verb) == "" {
+			t.other = append(t.other, line)
+			continue
+		}
+		head, values := setValues(path)
+		if len(values) == 0 {
+			t.add(verb, head)
+			continue
+		}
+		for _, v := range values {
+			t.add(verb, append(slices.Clone(head), v)).up.list = true
 		}
 	}
 	return t
 }
 
-// add takes a line in. It reports whether its verb is known.
-func (t *setTree) add(verb string, path []string) bool {
-	if verb != verbSet && verb != verbDeactivate && verb != verbProtect {
-		return false
-	}
+// add takes a line in, and returns where it ends.
+func (t *setTree) add(verb string, path []string) *setNode {
 	n := t.root
 	for _, text := range path {
 		n = n.child(text)
@@ -73,7 +135,7 @@ func (t *setTree) add(verb string, path []string) bool {
 	switch verb {
 	case verbSet:
 		if n.line == "" {
-			n.line = verbSet + " " + n.path()
+			n.line = t.command(verbSet, n.path())
 			t.ends = append(t.ends, n)
 		}
 	case verbDeactivate:
@@ -81,7 +143,7 @@ func (t *setTree) add(verb string, path []string) bool {
 	case verbProtect:
 		n.protected = true
 	}
-	return true
+	return n
 }
 
 func (n *setNode) child(text string) *setNode {
@@ -181,53 +243,116 @@ func unquoted(text string) string {
 	return text
 }
 
-// setPaths returns the lines' words of a line that gives several values at once, as in
-// "members [ a b ]": a device shows a line for each.
-func setPaths(words []string) [][]string {
-	open := slices.Index(words, "[")
-	if open < 0 || words[len(words)-1] != "]" {
-		return [][]string{words}
+// setValues returns what stands before several values that a line gives at once, as in
+// "members [ a b ]", and these; of another line all its words.
+func setValues(path []string) (head, values []string) {
+	open := slices.Index(path, "[")
+	if open < 1 || open > len(path)-3 || path[len(path)-1] != "]" {
+		return path, nil
 	}
-	var all [][]string
-	for _, w := range words[open+1 : len(words)-1] {
-		all = append(all, append(slices.Clone(words[:open]), w))
-	}
-	return all
+	return path[:open], path[open+1 : len(path)-1]
 }
 
 // planSets makes a plan of a startup-config of "set" lines.
 func (d *dialect) planSets(n *Node, where func(int) string) (p nodePlan, err error) {
+	lines := strings.Split(n.Config, "\n")
+	if first := strings.TrimSpace(n.Config); strings.HasPrefix(first, "{") || strings.HasPrefix(first, "[") {
+		return p, fmt.Errorf("%s: is JSON, which no command line takes; write lines of set, as %q shows them", where(1), d.running)
+	}
+	if d.sets.braces {
+		if lines, err = flattened(lines, d.sets.command(verbSet, "")); err != nil {
+			return p, fmt.Errorf("%s: %w", where(len(lines)), err)
+		}
+	}
 	var errs []error
-	number := 0
-	for raw := range strings.Lines(n.Config) {
-		number++
-		line := strings.TrimSpace(raw)
-		if line == "" || line[0] == '#' || matches(d.volatile, line) {
-			continue
-		}
-		words, err := setWords(line)
-		if err == nil {
-			err = setRefused(words)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %.80q: %w", where(number), line, err))
-			continue
-		}
-		for _, path := range setPaths(words[1:]) {
-			if l := words[0] + " " + strings.Join(path, " "); !slices.Contains(p.apply, l) {
-				p.apply = append(p.apply, l)
+	for i, raw := range lines {
+		for line := range strings.Lines(raw) {
+			if err := d.planSet(&p, strings.TrimSpace(line)); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %.80q: %w", where(i+1), strings.TrimSpace(line), err))
 			}
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nodePlan{}, err
 	}
-	for _, l := range slices.Backward(p.apply) {
-		p.undo = append(p.undo, setInverses[firstWord(l)]+" "+afterWord(l))
-	}
 	p.unverified = d.unverifiedSets(p.apply)
 	p.notices = d.orderNotices(n.Name, p.apply)
 	return p, nil
+}
+
+// planSet puts a line into a plan.
+func (d *dialect) planSet(p *nodePlan, line string) error {
+	if line == "" || line[0] == '#' || matches(d.volatile, line) {
+		return nil
+	}
+	words, err := setWords(line)
+	if err == nil {
+		err = d.setRefused(words)
+	}
+	if err != nil {
+		return err
+	}
+	verb, path := d.sets.split(words)
+	paths := []string{strings.Join(path, " ")}
+	if head, values := setValues(path); len(values) > 0 && !d.sets.lists {
+		paths = nil
+		for _, v := range values {
+			paths = append(paths, strings.Join(head, " ")+" "+v)
+		}
+	}
+	for _, path := range paths {
+		if l := d.sets.command(verb, path); !slices.Contains(p.apply, l) {
+			p.apply = append(p.apply, l)
+			p.undo = append([]string{d.sets.command(d.sets.undoes(verb), path)}, p.undo...)
+		}
+	}
+	return nil
+}
+
+// flattened makes lines of "set" of what stands in braces. The lines that a line becomes
+// stand in its place, so that they have its number.
+func flattened(lines []string, set string) ([]string, error) {
+	out := slices.Clone(lines)
+	type level struct {
+		path  string
+		empty bool
+		list  bool // what is in it are values: it is in brackets
+	}
+	var in []level
+	for i, raw := range lines {
+		line := strings.TrimSuffix(strings.TrimSpace(raw), ";")
+		open := strings.HasSuffix(line, " {")
+		switch {
+		case len(in) == 0 && !open: // a line as it is
+			continue
+		case line == "" || line[0] == '#':
+			out[i] = ""
+			continue
+		case line == "}" || line == "]":
+			last := in[len(in)-1]
+			if last.list != (line == "]") {
+				return lines[:i+1], fmt.Errorf("%s closes what it did not open", line)
+			}
+			in = in[:len(in)-1]
+			out[i] = ifElse(last.empty && !last.list, set+last.path, "")
+			continue
+		}
+		path := ""
+		if len(in) > 0 {
+			in[len(in)-1].empty = false
+			path = in[len(in)-1].path
+		}
+		if open || strings.HasSuffix(line, " [") {
+			in = append(in, level{path + " " + strings.TrimSpace(line[:len(line)-2]), true, !open})
+			out[i] = ""
+			continue
+		}
+		out[i] = set + path + " " + line
+	}
+	if len(in) > 0 {
+		return lines, errors.New("has a brace or a bracket that is not closed")
+	}
+	return out, nil
 }
 
 // mostNamed is how many objects a notice names.
@@ -237,8 +362,8 @@ const mostNamed = 5
 func (d *dialect) orderNotices(node string, lines []string) (notices []string) {
 	var moved, replaced []string
 	d.parseSets(strings.Join(lines, "\n")).root.each(func(n *setNode) bool {
-		if orderCounts(n) {
-			if orderedObjects[n.word] {
+		if d.sets.orderCounts(n) {
+			if d.sets.objects[n.word] && d.sets.move != "" {
 				moved = append(moved, n.path())
 			} else {
 				replaced = append(replaced, n.path())
@@ -253,13 +378,10 @@ func (d *dialect) orderNotices(node string, lines []string) (notices []string) {
 				node, paths[:min(len(paths), mostNamed)], more, how))
 		}
 	}
-	say(moved, "moves it back by \"insert\"")
+	say(moved, "moves it back")
 	say(replaced, "deletes it and sets it again")
 	return notices
 }
-
-// setInverses are what undoes each kind of line, if it did anything.
-var setInverses = map[string]string{verbSet: "delete", verbDeactivate: "activate", verbProtect: "unprotect"}
 
 func firstWord(l string) string {
 	first, _, _ := strings.Cut(l, " ")
@@ -271,25 +393,31 @@ func afterWord(l string) string {
 	return rest
 }
 
+// edits are the verbs that change what is there.
+var edits = setOf("delete activate unprotect insert rename replace copy wildcard load rollback")
+
 // setRefused says why a line of a startup-config can't be taken.
-func setRefused(words []string) error {
+func (d *dialect) setRefused(words []string) error {
 	line := strings.Join(words, " ")
-	last := words[len(words)-1]
+	verb, path := d.sets.split(words)
+	for _, r := range d.refused {
+		if r.line.MatchString(line) {
+			return errors.New(r.why)
+		}
+	}
+	form := fmt.Sprintf("%s ...", d.sets.command(verbSet, "system"))
+	if d.sets.marks {
+		form += ", deactivate ... or protect ..."
+	}
 	switch {
 	case strings.HasSuffix(line, "{"), strings.HasSuffix(line, ";"), strings.HasSuffix(line, "}"), strings.HasPrefix(line, "/*"):
-		return errors.New(`is of the form with braces; write lines of set, deactivate and protect, as "show configuration | display set" does`)
-	case slices.Contains([]string{"delete", "activate", "unprotect", "insert", "rename", "replace", "copy", "wildcard", "load", "rollback"}, words[0]):
-		return fmt.Errorf(`a startup-config says what is added to a device's configuration; %s is not supported. Lines are set ..., deactivate ... or protect ..., as in "show configuration | display set"`, words[0])
-	case setInverses[words[0]] == "" || len(words) < 2:
-		return errors.New(`is not a line as in set system ..., deactivate ... or protect ...; write it as "show configuration | display set" does`)
+		return fmt.Errorf("is of the form with braces; write lines as in %s, as %q shows them", form, d.running)
+	case edits[verb]:
+		return fmt.Errorf("a startup-config says what is added to a device's configuration; %s is not supported. Lines are as in %s, as %q shows them", verb, form, d.running)
+	case d.sets.undoes(verb) == "" || len(path) == 0:
+		return fmt.Errorf("is not a line as in %s; write it as %q shows it", form, d.running)
 	case hiddenSecret.MatchString(line):
 		return errors.New("has no secret in it: it was shown to a user who may not see secrets")
-	case last == "plain-text-password":
-		return errors.New(`lets the device ask for a password; write encrypted-password "$6$..." as the device shows it`)
-	case slices.Contains(words, "plain-text-password-value"):
-		return errors.New(`is shown by the device as encrypted-password, with salt, and can't be verified; write encrypted-password "$6$..." as the device shows it`)
-	case slices.Contains(words, "load-key-file"):
-		return errors.New("lets the device read another file, and is not shown by it; write the keys as the device shows them")
 	case slices.Contains(words, "|"):
 		return errors.New("has a | that is not in quotes: the device would take what follows for a filter of its answer")
 	}
@@ -324,7 +452,7 @@ func (d *dialect) missingSets(lines []string, running string) (lacking []string)
 		if w.protected && (n == nil || !n.protected) {
 			lacking = append(lacking, verbProtect+" "+w.path())
 		}
-		if n != nil && orderCounts(w) && !slices.Equal(common(w, n), common(n, w)) {
+		if n != nil && d.sets.orderCounts(w) && !slices.Equal(common(w, n), common(n, w)) {
 			lacking = append(lacking, fmt.Sprintf("%s %s, as in the startup-config", w.path(), strings.Join(common(w, n), ", ")))
 		}
 		return true

@@ -7,34 +7,6 @@ import (
 	"strings"
 )
 
-// Words after which a name stands, as in "unit 0": what deletes such an object needs its
-// name. Some of them say something else in other places; there the second try of
-// [setComparison.deletesExtra] is right. After the second kind there may be a value, too,
-// as in "class operator": a name has something under it.
-var (
-	namedWords = setOf(`address address-set application application-set area community family fpc from-zone interface
-		interface-range neighbor pic policy-statement prefix-list route rule rule-set security-zone static-mac
-		term to-zone unit user vrrp-group destination-prefix-list source-prefix-list
-		as-path-group condition damping route-filter-list rtf-prefix-list tunnel-attribute`)
-	oftenNamedWords = setOf(`aggregate as-path ca-profile class client domain file filter flow-server gateway group
-		host instance key key-chain label-switched-path level mac network node policer policy pool port
-		profile proposal protocol queue rib rib-group scheduler server target template trap-group view vlan vpn zone`)
-)
-
-// Objects with several words in their names: so many words belong to each.
-var wordyNames = map[string]int{
-	"route-filter": 3, "source-address-filter": 3, "prefix-list-filter": 2, "from-zone": 3,
-	"as-path-neighbors": 2, "as-path-origins": 2, "as-path-transits": 2, "virtual-link": 4,
-}
-
-// Words under which the order counts: of objects that can be moved by "insert", and of
-// values.
-var (
-	orderedObjects = setOf(`term policy rule rule-set`)
-	orderedValues  = setOf(`apply-groups apply-groups-except authentication-order domain-search export import input-list
-		export-policy import-policy name-server output-list password-order proposals server tacplus-server radius-server`)
-)
-
 func setOf(words string) map[string]bool {
 	all := map[string]bool{}
 	for _, w := range strings.Fields(words) {
@@ -44,22 +16,23 @@ func setOf(words string) map[string]bool {
 }
 
 // isName says whether a word is a name, and not a word of the device's own.
-func (n *setNode) isName() bool { return n.up != nil && n.up.isNamed() }
+func (f *setSyntax) isName(n *setNode) bool { return n.up != nil && f.isNamed(n.up) }
 
 // isNamed says whether names stand under a word.
-func (n *setNode) isNamed() bool {
-	return namedWords[n.word] && !n.isName() ||
-		oftenNamedWords[n.word] && slices.ContainsFunc(n.under, func(u *setNode) bool { return len(u.under) > 0 }) && !n.isName()
+func (f *setSyntax) isNamed(n *setNode) bool {
+	return f.named[n.word] && !f.isName(n) ||
+		f.mayName[n.word] && slices.ContainsFunc(n.under, func(u *setNode) bool { return len(u.under) > 0 }) && !f.isName(n)
 }
 
 // orderCounts says whether what stands under a node does something else in another order.
-func orderCounts(n *setNode) bool {
-	return len(n.under) > 1 && (orderedObjects[n.word] || orderedValues[n.word]) && !n.isName()
+func (f *setSyntax) orderCounts(n *setNode) bool {
+	return len(n.under) > 1 && (f.objects[n.word] || f.sequences[n.word]) && !f.isName(n)
 }
 
 // A setComparison finds the lines that lead from one configuration to another. All of
 // them are one commit.
 type setComparison struct {
+	*dialect
 	now, before *setTree
 	tried       map[string]int
 	differs     []string // in words
@@ -85,7 +58,7 @@ func (d *dialect) differenceOfSets(now, before string, tried map[string]int) (li
 			return nil, []string{"the device showed no configuration"}
 		}
 	}
-	c := &setComparison{now: d.parseSets(now), before: d.parseSets(before), tried: tried, set: map[*setNode]bool{}}
+	c := &setComparison{dialect: d, now: d.parseSets(now), before: d.parseSets(before), tried: tried, set: map[*setNode]bool{}}
 	c.order(c.before.root)
 	c.extra(c.now.root)
 	c.lacking()
@@ -115,14 +88,22 @@ const mostTurns = 3
 func (c *setComparison) lines() (out []string) {
 	add := func(verb string, nodes []*setNode) {
 		for _, n := range nodes {
-			out = append(out, verb+" "+n.path())
+			out = append(out, c.sets.command(verb, n.path()))
 		}
 	}
-	add("unprotect", c.unprotect)
-	add("activate", c.activate)
+	add(verbUnprotect, c.unprotect)
+	add(verbActivate, c.activate)
 	out = append(out, c.deletes...)
 	for _, n := range c.before.ends {
-		if c.set[n] {
+		switch {
+		case !c.set[n]:
+		case n.up.list:
+			// Whether values are added to those that are there, or replace them, all are there
+			// then.
+			if l := c.sets.command(verbSet, n.up.path()+" [ "+strings.Join(n.up.texts(), " ")+" ]"); !slices.Contains(out, l) {
+				out = append(out, l)
+			}
+		default:
 			out = append(out, n.line)
 		}
 	}
@@ -131,6 +112,14 @@ func (c *setComparison) lines() (out []string) {
 	slices.SortStableFunc(c.protect, func(a, b *setNode) int { return cmp.Compare(b.depth(), a.depth()) })
 	add(verbProtect, c.protect)
 	return out
+}
+
+// texts are the words under a node, as they are shown.
+func (n *setNode) texts() (all []string) {
+	for _, u := range n.under {
+		all = append(all, u.text)
+	}
+	return all
 }
 
 // order finds what stands in another order than before, or would when what lacks is set,
@@ -152,7 +141,7 @@ func (c *setComparison) order(b *setNode) {
 		wanted = append(wanted, w.word)
 	}
 	// Where the order does not count a device may have one of its own.
-	if !slices.Equal(has, had) || orderCounts(b) && !slices.Equal(become, wanted) {
+	if !slices.Equal(has, had) || c.sets.orderCounts(b) && !slices.Equal(become, wanted) {
 		c.reorder(b, n, become, wanted)
 	}
 	for _, w := range b.under {
@@ -170,7 +159,7 @@ func (c *setComparison) reorder(b, n *setNode, become, wanted []string) {
 	switch {
 	case turn >= mostTurns:
 		return
-	case turn == 0 && orderedObjects[b.word] && !b.isName():
+	case turn == 0 && c.sets.move != "" && c.sets.objects[b.word] && !c.sets.isName(b):
 		c.move(b, become, wanted)
 		return
 	}
@@ -192,12 +181,16 @@ func (c *setComparison) move(b *setNode, become, wanted []string) {
 		switch {
 		case stay[w.word]:
 		case i == 0:
-			first := b.byWord[become[0]]
-			c.inserts = append(c.inserts, fmt.Sprintf("insert %s before %s %s", w.path(), b.word, first.text))
+			c.inserts = append(c.inserts, c.sets.moves(w, "before", b.byWord[become[0]]))
 		default:
-			c.inserts = append(c.inserts, fmt.Sprintf("insert %s after %s %s", w.path(), b.word, b.under[i-1].text))
+			c.inserts = append(c.inserts, c.sets.moves(w, "after", b.under[i-1]))
 		}
 	}
+}
+
+// moves is the line that moves an object.
+func (f *setSyntax) moves(n *setNode, where string, other *setNode) string {
+	return strings.NewReplacer("{path}", n.path(), "{where}", where, "{word}", n.up.text, "{other}", other.text).Replace(f.move)
 }
 
 // longestInOrder returns the most words of a list that are in the order of another one,
@@ -239,7 +232,7 @@ func (c *setComparison) replace(nodes []*setNode) {
 		c.again = append(c.again, b)
 		c.touched = append(c.touched, b)
 		if n := c.now.root.at(b); n != nil {
-			c.deletes = append(c.deletes, deletesOf(n)...)
+			c.deletes = append(c.deletes, c.deletesOf(n)...)
 			n.each(func(o *setNode) bool {
 				c.touched = append(c.touched, o)
 				return true
@@ -278,7 +271,7 @@ func (c *setComparison) extra(now *setNode) {
 }
 
 func (c *setComparison) deletesExtra(n *setNode) []string {
-	at := verbSet + " " + n.path()
+	at := c.sets.command(verbSet, n.path())
 	turn := c.turn("-", n)
 	if c.overwritten(n) {
 		if turn == 0 {
@@ -297,20 +290,20 @@ func (c *setComparison) deletesExtra(n *setNode) []string {
 		return true
 	})
 	if turn == 0 {
-		return deletesOf(n)
+		return c.deletesOf(n)
 	}
 	// Its words are of another kind than they look like.
 	var lines []string
 	for _, l := range n.lines() {
-		lines = append(lines, "delete "+afterWord(l))
+		lines = append(lines, verbDelete+" "+afterWord(l))
 	}
 	for _, u := range n.under {
-		lines = append(lines, "delete "+u.path())
+		lines = append(lines, c.sets.command(verbDelete, u.path()))
 	}
 	slices.Sort(lines)
 	lines = slices.Compact(lines)
 	slices.Reverse(lines)
-	return append(lines, "delete "+n.path())
+	return append(lines, c.sets.command(verbDelete, n.path()))
 }
 
 // overwritten says whether a node is a value where there was another one, and only one:
@@ -322,24 +315,39 @@ func (c *setComparison) overwritten(n *setNode) bool {
 }
 
 // deletesOf returns what deletes a node and all that is under it.
-func deletesOf(n *setNode) (lines []string) {
-	partial := false // the node's words name no object: those under it do
+func (c *setComparison) deletesOf(n *setNode) (lines []string) {
+	if undo, known := c.inverseOf(n.line); known {
+		return undo
+	}
+	partial := false // the node's words name no object, or do not undo all: those under it do
 	if len(n.under) > 0 {
-		partial = n.isNamed()
+		partial = c.sets.isNamed(n) || slices.ContainsFunc(n.lines(), func(l string) bool { _, known := c.inverseOf(l); return known })
 		depth := 0
 		for o := n; o.up != nil; o, depth = o.up, depth+1 {
-			if length := wordyNames[o.word]; length > depth && !o.isName() {
+			if length := c.sets.wordy[o.word]; length > depth && !c.sets.isName(o) {
 				partial = true
 			}
 		}
 	}
 	if !partial {
-		return []string{"delete " + n.path()}
+		return []string{c.sets.command(verbDelete, n.path())}
 	}
 	for _, u := range n.under {
-		lines = append(lines, deletesOf(u)...)
+		lines = append(lines, c.deletesOf(u)...)
 	}
 	return lines
+}
+
+// inverseOf returns what the platform says undoes a line.
+func (c *setComparison) inverseOf(line string) (undo []string, known bool) {
+	rule, match := c.rule(line, "")
+	if line == "" || rule == nil {
+		return nil, false
+	}
+	for _, u := range rule.undo {
+		undo = append(undo, string(rule.line.ExpandString(nil, u, line, match)))
+	}
+	return undo, true
 }
 
 // lacking sets the lines that were there before.
@@ -435,13 +443,13 @@ func (c *setComparison) flags() {
 			flag(b, verbDeactivate, verbDeactivate, "was there", &c.deactivate)
 		}
 		if !b.inactive && has.inactive {
-			flag(b, "activate", verbDeactivate, "was not there", &c.activate)
+			flag(b, verbActivate, verbDeactivate, "was not there", &c.activate)
 		}
 		if b.protected && !has.protected {
 			flag(b, verbProtect, verbProtect, "was there", &c.protect)
 		}
 		if !b.protected && has.protected {
-			flag(b, "unprotect", verbProtect, "was not there", &c.unprotect)
+			flag(b, verbUnprotect, verbProtect, "was not there", &c.unprotect)
 		}
 		return true
 	})
