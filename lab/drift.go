@@ -126,7 +126,7 @@ func (inv *Inventory) drifts(ctx context.Context, s *device.Session, d *Device, 
 	var all []Drift
 	said := map[string]string{}
 	for _, e := range want {
-		for _, c := range inv.portChecks(d, p, e) {
+		for _, c := range inv.portChecks(d, p, e, want) {
 			answer, ok := said[c.Show]
 			if !ok {
 				var err error
@@ -163,11 +163,23 @@ func (e *expectation) words() string {
 // portChecks are a port's: of an access port that it has its VLAN or is free, and of a
 // trunk that it has those of the pool that it should have, and no others. A port is free
 // when it is free of each id of the pool: a template may ask for one id at a time. A lease
-// in doubt proves nothing.
-func (inv *Inventory) portChecks(d *Device, p *Platform, e *expectation) []Check {
+// in doubt proves nothing. All are the switch's expectations: of those a VLAN's ports are
+// known.
+func (inv *Inventory) portChecks(d *Device, p *Platform, e *expectation, all []*expectation) []Check {
 	one := func(what string, id int) DevicePlan {
+		link := PlannedLink{VLAN: id, Domain: d.Domain}
+		var access []Port
+		for _, other := range all {
+			switch _, has := other.ids[id]; {
+			case has && other.trunk:
+				link.Trunks = append(link.Trunks, other.port)
+			case has:
+				access = append(access, other.port)
+			}
+		}
+		copy(link.Access[:], access)
 		g := &generator{Input: Input{Inventory: inv, Platforms: map[string]*Platform{d.Platform: p}}, devices: map[string]*DevicePlan{}, undo: map[string][][]string{}}
-		g.put(what, PlannedLink{VLAN: id, Domain: d.Domain}, e.port)
+		g.put(what, link, e.port)
 		return *g.device(d.Name)
 	}
 	what := ifElse(e.trunk, "trunk", "access")

@@ -166,7 +166,7 @@ func checkLine(s string) error {
 }
 
 // planned are the names that a template has from the plan.
-var planned = []string{"vlan", "port", anyForm, "link", "domain", "device"}
+var planned = []string{"vlan", "port", anyForm, trunkPorts, accessPorts, "link", "domain", "device"}
 
 func (r *reader) device(n *yaml.Node, name, dir string) *Device {
 	d := &Device{Name: name}

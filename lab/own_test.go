@@ -20,7 +20,7 @@ func ownSwitch(t *testing.T) string {
 		t.Fatal(err)
 	}
 	begin := strings.Index(string(guide), "    dialog: cisco_ios\n")
-	end := strings.Index(string(guide), "`{vlan}`, `{port}`")
+	end := strings.Index(string(guide), "| a hole in a line |")
 	if begin < 0 || end < begin {
 		t.Fatal("docs/lab.md shows no platform")
 	}
@@ -120,6 +120,13 @@ func TestPlatformFaults(t *testing.T) {
 		{"volatile: ['[']", "mine.yaml:1: volatile:"},
 		{"vlan: {apply: [\"a\\nb\"]}", "mine.yaml:1: vlan: apply: must be a line of text"},
 		{"dialog: none_such", "none_such"},
+		{"trunk:\n  checks: [{show: x, applied: [a]}]", "mine.yaml:2: trunk: checks: none has clean"},
+		{"trunk:\n  undo: [a]", "mine.yaml:2: trunk: has undo and no apply"},
+		{"trunk:\n  checks: [{show: x, ports: 'a'}]", "mine.yaml:2: trunk: checks: ports: must have one group"},
+		{"vlan:\n  checks: [{show: x, ports: '(a)'}]", "mine.yaml:2: vlan: checks: ports: a VLAN is defined for no port"},
+		{"ports: {trunk: 'tagged'}", "mine.yaml:1: ports: \"tagged\": must have {port} once"},
+		{"ports: {access: '{port}:{vlan}'}", "mine.yaml:1: ports: \"{port}:{vlan}\": must have {port} once"},
+		{"ports: {between: ','}", "mine.yaml:1: ports: between: unknown key"},
 		{"kinds: linux", "mine.yaml:1: kinds: is not a list"},
 		{"kinds: ['a b']", "mine.yaml:1: kinds:"},
 		{"tried: often", "mine.yaml:1: tried: must be device, emulated or model"},

@@ -58,6 +58,11 @@ type Check struct {
 	IDs string `json:"ids,omitempty"`
 	Has int    `json:"has,omitempty"`
 	Not int    `json:"not,omitempty"`
+	// Ports has a group, which lists ports. Some line has to match; HasPort, a pattern, is
+	// for one of them, or NotPort is for none.
+	Ports   string `json:"ports,omitempty"`
+	HasPort string `json:"has_port,omitempty"`
+	NotPort string `json:"not_port,omitempty"`
 	// Undo are the lines that a clean check proves, of a part that stays if the device had
 	// it before.
 	Undo []string `json:"undo,omitempty"`
@@ -149,18 +154,22 @@ func (g *generator) put(what string, l PlannedLink, port Port) {
 		return
 	}
 	one := map[string]part{"vlan": p.vlan, "trunk": p.trunk, "access": p.access}[what]
-	if len(one.apply) == 0 {
+	if len(one.apply) == 0 && len(one.checks) == 0 {
 		if what != "vlan" { // on some switches one needs no definition
 			g.errs = append(g.errs, fmt.Errorf("%s: the platform %s has no template for %s ports: %w", port, dev.Platform, what, fault.Invalid))
 		}
 		return
 	}
 	values := map[string]string{"vlan": strconv.Itoa(l.VLAN), "port": port.Name, anyForm: port.Name, "link": l.Name, "domain": l.Domain}
+	trunks, access := l.ports(port.Device)
+	values[trunkPorts] = p.ports.list(trunks, p.ports.trunk)
+	values[accessPorts] = p.ports.list(access, p.ports.access)
 	maps.Copy(values, dev.Settings)
 	f := filler{values: values}
 	d := g.device(port.Device)
-	d.Apply = append(d.Apply, f.fill(one.apply, false)...)
-	g.undo[d.Name] = append(g.undo[d.Name], f.fill(one.undo, false))
+	d.Apply = append(d.Apply, f.lines(one.apply)...)
+	undo := f.lines(one.undo)
+	g.undo[d.Name] = append(g.undo[d.Name], undo)
 	about := ifElse(port.Name == "", port.Device, port.String())
 	for _, c := range one.checks {
 		show := f.fill([]string{c.show}, false)[0]
@@ -171,8 +180,13 @@ func (g *generator) put(what string, l PlannedLink, port Port) {
 			applied.IDs, applied.Has = ids, l.VLAN
 			clean.IDs, clean.Not = ids, l.VLAN
 		}
-		if what == "vlan" { // some have all VLANs of a pool defined for good
-			clean.Undo = f.fill(one.undo, false)
+		if len(c.ports) > 0 {
+			ports, name := f.fill(c.ports, true)[0], anyFormOf(port.Name)
+			applied.Ports, applied.HasPort = ports, name
+			clean.Ports, clean.NotPort = ports, name
+		}
+		if what == "vlan" && !one.listsPorts() { // some have all VLANs of a pool defined for good
+			clean.Undo = undo
 		}
 		d.Applied, d.Clean = append(d.Applied, applied.some()...), append(d.Clean, clean.some()...)
 	}
@@ -181,8 +195,21 @@ func (g *generator) put(what string, l PlannedLink, port Port) {
 	}
 }
 
-// anyForm stands, in a pattern, for a port's name however the device shortens it.
-const anyForm = "port.any"
+const (
+	// anyForm stands, in a pattern, for a port's name however the device shortens it.
+	anyForm = "port.any"
+	// trunkPorts and accessPorts are the link's on this switch, all of them.
+	trunkPorts  = "ports"
+	accessPorts = "access_ports"
+)
+
+// isList tells whether a hole is for a list, which may be empty.
+func isList(hole string) bool { return hole == "{"+trunkPorts+"}" || hole == "{"+accessPorts+"}" }
+
+// listsPorts tells whether the part puts the VLAN on its ports by a list of them.
+func (p part) listsPorts() bool {
+	return slices.ContainsFunc(p.apply, func(line string) bool { return slices.ContainsFunc(holes.FindAllString(line, -1), isList) })
+}
 
 var letteredPort = regexp.MustCompile(`^([A-Za-z][A-Za-z-]*?) ?([0-9].*)$`)
 
@@ -205,6 +232,22 @@ func anyFormOf(port string) string {
 type filler struct {
 	values map[string]string
 	err    error
+}
+
+// lines are those to send: a line is left out when all lists in it are empty.
+func (f *filler) lines(texts []string) (out []string) {
+	for _, t := range texts {
+		lists, some := false, false
+		for _, hole := range holes.FindAllString(t, -1) {
+			if isList(hole) {
+				lists, some = true, some || f.values[strings.Trim(hole, "{}")] != ""
+			}
+		}
+		if !lists || some {
+			out = append(out, f.fill([]string{t}, false)...)
+		}
+	}
+	return out
 }
 
 func (f *filler) fill(texts []string, pattern bool) []string {
@@ -319,7 +362,7 @@ func (p *Plan) Undoing(platforms map[string]*Platform) (longest time.Duration) {
 
 // some is the check, or none if nothing would have to be there and nothing be absent.
 func (c Check) some() []Check {
-	if len(c.Lines) == 0 && len(c.None) == 0 && c.IDs == "" {
+	if len(c.Lines) == 0 && len(c.None) == 0 && c.IDs == "" && c.Ports == "" {
 		return nil
 	}
 	return []Check{c}
@@ -351,6 +394,9 @@ func (c Check) Failed(answer string) string {
 		if line, ok := some(expr); ok {
 			return fmt.Sprintf("%q shows %q", c.Show, line)
 		}
+	}
+	if why := c.failedPorts(lines); why != "" {
+		return why
 	}
 	return c.failedIDs(lines)
 }

@@ -48,24 +48,26 @@ type Platform struct {
 	Files map[string][]byte
 
 	vlan, access, trunk part
+	ports               portStyle
 	dialect             dialect
 }
 
 // A part of a switch's work: what defines a VLAN, or puts it on a port. {vlan},
-// {port}, {port.any}, {link} and {NAME} of a setting stand for what they name.
+// {port}, {port.any}, {ports}, {access_ports}, {link} and {NAME} of a setting stand for
+// what they name. A part may have checks alone: what they prove is another part's work.
 type part struct {
 	apply, undo []string
 	checks      []check
 }
 
 // A check is a command and what must be seen when a part is applied, and when it is
-// undone: patterns for whole lines that must or must not be there, or one whose first
-// group lists the VLAN ids of a trunk. Where something must not be there, something must
+// undone: patterns for whole lines that must or must not be there, or one whose group
+// lists the VLAN ids of a port, or the ports of a VLAN. Where something must not be there, something must
 // be: a check that only says what must not is content with an empty answer.
 type check struct {
-	show                      string
-	applied, clean            []string
-	appliedNot, cleanNot, ids []string
+	show                             string
+	applied, clean                   []string
+	appliedNot, cleanNot, ids, ports []string
 }
 
 // LoadPlatform reads a platform: the user's own NAME.yaml in dir, if there is one, or
@@ -127,6 +129,7 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 	dialog = p.Name
 	d := &p.dialect
 	d.style = commands
+	p.ports = portStyle{trunk: "{port}", access: "{port}", separator: ","}
 	d.volatile = slices.Clone(headings)
 	r.mapping(root, "the platform", func(k, v *yaml.Node) {
 		switch k.Value {
@@ -148,6 +151,8 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 			p.access = r.part(v, "access: ")
 		case "trunk":
 			p.trunk = r.part(v, "trunk: ")
+		case "ports":
+			r.portStyle(v, &p.ports)
 		case "style":
 			d.style = style(r.text(v, "style"))
 			if !slices.Contains([]style{indented, setStyle, commands}, d.style) {
@@ -199,7 +204,7 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 				d.commands = append(d.commands, r.command(e))
 			}
 		default:
-			r.unknown(k, "", "dialog, kinds, tried, manual, vlan, access, trunk, style, running, complete, exit, standard, volatile, unshown, shown, lists, single, ordered, refused, access_path, inverse, sets and commands")
+			r.unknown(k, "", "dialog, kinds, tried, manual, vlan, access, trunk, ports, style, running, complete, exit, standard, volatile, unshown, shown, lists, single, ordered, refused, access_path, inverse, sets and commands")
 		}
 	})
 	if d.style == setStyle && slices.ContainsFunc(d.inverse, func(i inverse) bool { return i.in != nil || i.keep || len(i.undo) == 0 }) {
@@ -297,10 +302,13 @@ func (r *reader) part(n *yaml.Node, what string) (p part) {
 		r.fault(n, "%smust have undo and checks, too: what can't be undone and proved isn't applied", what)
 		return p
 	}
-	has := func(lines func(check) []string) bool {
-		return slices.ContainsFunc(p.checks, func(c check) bool { return len(c.ids)+len(lines(c)) > 0 })
+	if len(p.apply) == 0 && len(p.undo) > 0 && !r.kept {
+		r.fault(n, "%shas undo and no apply", what)
 	}
-	if len(p.apply) > 0 && !r.kept {
+	has := func(lines func(check) []string) bool {
+		return slices.ContainsFunc(p.checks, func(c check) bool { return c.lists()+len(lines(c)) > 0 })
+	}
+	if len(p.checks) > 0 && !r.kept {
 		if !has(func(c check) []string { return c.applied }) {
 			r.fault(n, "%schecks: none has applied, a line that is there when it is applied", what)
 		}
@@ -309,6 +317,29 @@ func (r *reader) part(n *yaml.Node, what string) (p part) {
 		}
 	}
 	return p
+}
+
+// lists is how many lists the check reads.
+func (c check) lists() int { return len(c.ids) + len(c.ports) }
+
+func (r *reader) portStyle(n *yaml.Node, s *portStyle) {
+	r.mapping(n, "ports", func(k, v *yaml.Node) {
+		switch k.Value {
+		case "trunk":
+			s.trunk = r.word(v, "ports: trunk", checkLine)
+		case "access":
+			s.access = r.word(v, "ports: access", checkLine)
+		case "separator":
+			s.separator = r.word(v, "ports: separator", checkLine)
+		default:
+			r.unknown(k, "ports: ", "trunk, access and separator")
+		}
+	})
+	for _, form := range []string{s.trunk, s.access} {
+		if strings.Count(form, "{port}") != 1 || len(holes.FindAllString(form, -1)) != 1 {
+			r.fault(n, "ports: %.80q: must have {port} once, and nothing else in braces", form)
+		}
+	}
 }
 
 // positive is a fault where only lines that must not be there are given.
@@ -333,20 +364,31 @@ func (r *reader) check(n *yaml.Node, what string) (c check) {
 		case "clean_not":
 			c.cleanNot = r.lines(v, in)
 		case "ids":
-			c.ids = r.lines(&yaml.Node{Kind: yaml.SequenceNode, Content: []*yaml.Node{v}, Line: v.Line}, in)
-			if re, err := wholeLine(holes.ReplaceAllString(c.ids[0], "1")); err == nil && re.NumSubexp() != 1 {
-				r.fault(v, "%s: must have one group, around the list of ids", in)
-			}
+			c.ids = r.listing(v, in)
+		case "ports":
+			c.ports = r.listing(v, in)
 		default:
-			r.unknown(k, what, "show, applied, applied_not, clean, clean_not and ids")
+			r.unknown(k, what, "show, applied, applied_not, clean, clean_not, ids and ports")
 		}
 	})
 	if c.show == "" {
 		r.fault(n, "%shas no show", what)
 	}
-	r.positive(n, what, "applied", len(c.applied)+len(c.ids), len(c.appliedNot))
-	r.positive(n, what, "clean", len(c.clean)+len(c.ids), len(c.cleanNot))
+	if len(c.ports) > 0 && what == "vlan: checks: " {
+		r.fault(n, "%sports: a VLAN is defined for no port; say it of access and trunk", what)
+	}
+	r.positive(n, what, "applied", len(c.applied)+c.lists(), len(c.appliedNot))
+	r.positive(n, what, "clean", len(c.clean)+c.lists(), len(c.cleanNot))
 	return c
+}
+
+// listing is a pattern with one group, around a list.
+func (r *reader) listing(v *yaml.Node, what string) []string {
+	all := r.lines(&yaml.Node{Kind: yaml.SequenceNode, Content: []*yaml.Node{v}, Line: v.Line}, what)
+	if re, err := wholeLine(holes.ReplaceAllString(all[0], "1")); err == nil && re.NumSubexp() != 1 {
+		r.fault(v, "%s: must have one group, around the list", what)
+	}
+	return all
 }
 
 func (r *reader) inverse(n *yaml.Node) (i inverse) {

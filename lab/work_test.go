@@ -497,7 +497,7 @@ func TestDriftAsksForEachID(t *testing.T) {
 	same := &Platform{access: part{apply: []string{"a"}, undo: []string{"b"}, checks: []check{{show: "show port {port}", clean: []string{"free"}}}}}
 	asked := func(p *Platform) string {
 		var all []string
-		for _, c := range inv.portChecks(sw, p, &expectation{port: Port{"sw", "p7"}}) {
+		for _, c := range inv.portChecks(sw, p, &expectation{port: Port{"sw", "p7"}}, nil) {
 			all = append(all, c.Show)
 		}
 		return strings.Join(all, ", ")
