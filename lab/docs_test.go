@@ -31,7 +31,7 @@ func TestDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	keys := regexp.MustCompile(`case "([a-z_-]+)":`)
-	for file, in := range map[string][][]byte{"inventory_parse.go": {example}, "platforms.go": {guide}, "topology.go": {guide}} {
+	for file, in := range map[string][][]byte{"inventory_parse.go": {example}, "platforms.go": {guide}, "interfaces.go": {guide}, "topology.go": {guide}} {
 		source, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

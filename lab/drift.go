@@ -106,8 +106,8 @@ func (inv *Inventory) expect(l Lease, neighbours map[string][]hop, ports map[Por
 	if err != nil { // somebody lent it by hand, for something else
 		return nil //nolint:nilerr // which is no port of ours
 	}
-	a, okA := inv.wired[w.A]
-	b, okB := inv.wired[w.B]
+	a, okA := inv.wire("", w.A)
+	b, okB := inv.wire("", w.B)
 	if !okA || !okB {
 		return fmt.Errorf("is on interfaces that are not in the inventory any more: %w", fault.Conflict)
 	}

@@ -26,7 +26,7 @@ type Inventory struct {
 	// switches.
 	Wiring, Trunks []Wire
 
-	wired map[Port]Wire // by the device's interface
+	wired map[Port]Wire // by the identity of the device's interface
 }
 
 // A Range is the VLAN ids from First to Last, both included.
@@ -69,6 +69,8 @@ type Device struct {
 	// Settings are what the platform's template may use.
 	Settings map[string]string
 	Line     int // in the inventory
+
+	names *interfaceNames
 }
 
 // IsSwitch tells whether it carries others' links.

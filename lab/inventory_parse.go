@@ -336,13 +336,15 @@ func (inv *Inventory) hasPlatform(name string) bool {
 
 // check notes what is wrong between the parts.
 func (inv *Inventory) check(r *reader) {
-	platforms := map[string]bool{}
+	platforms, names := map[string]bool{}, map[string]*interfaceNames{}
 	consoles := map[string]*Device{}
 	for _, name := range slices.Sorted(maps.Keys(inv.Devices)) {
 		d := inv.Devices[name]
 		if _, asked := platforms[d.Platform]; !asked {
 			platforms[d.Platform] = inv.hasPlatform(d.Platform)
+			names[d.Platform] = readInterfaces(inv.Templates, d.Platform)
 		}
+		d.names = names[d.Platform]
 		if d.Platform != "" && !platforms[d.Platform] {
 			r.add(d.Line, "%s: platform %s: there are %s%s", name, d.Platform, strings.Join(BuiltInPlatforms(), ", "),
 				ifElse(inv.Templates != "", ", and those in "+inv.Templates, ""))
@@ -368,10 +370,16 @@ func (inv *Inventory) check(r *reader) {
 	}
 	used := map[Port]Wire{}
 	use := func(p Port, w Wire) {
-		if before, ok := used[p]; ok {
+		one := inv.identity("", p)
+		if before, ok := used[one]; ok {
 			r.add(w.Line, "%s: is in use by %q, on line %d", p, before, before.Line)
 		}
-		used[p] = w
+		used[one] = w
+		if d := inv.Devices[p.Device]; d != nil {
+			if may := d.names.ambiguous(p.Name); may != "" {
+				r.add(w.Line, "%s: may be %s; write more of its name", p, may)
+			}
+		}
 	}
 	for i, w := range inv.Wiring {
 		a, b := inv.Devices[w.A.Device], inv.Devices[w.B.Device]
@@ -384,7 +392,7 @@ func (inv *Inventory) check(r *reader) {
 		}
 		use(w.A, w)
 		use(w.B, w)
-		inv.wired[w.A] = w
+		inv.wired[inv.identity("", w.A)] = w
 	}
 	for _, w := range inv.Trunks {
 		if inv.there(r, w) {

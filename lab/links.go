@@ -36,24 +36,33 @@ func (p *Port) UnmarshalText(text []byte) (err error) {
 // named.
 func Route(inv *Inventory, topo *Topology, m Mapping) ([]PlannedLink, error) {
 	neighbours := inv.neighbours()
-	names := m.devices()
+	names, kinds := m.devices(), topo.kinds()
+	used := map[Port]Link{}
 	var all []PlannedLink
 	var errs []error
 	bad := func(l Link, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("the link %s -- %s (line %d): %s: %w", l.A, l.B, l.Line, fmt.Sprintf(format, args...), fault.Invalid))
 	}
 	for _, l := range topo.Links {
-		ends := [2]Port{{names[l.A.Device], l.A.Name}, {names[l.B.Device], l.B.Name}}
-		planned := PlannedLink{Name: ends[0].String() + " -- " + ends[1].String()}
+		var planned PlannedLink
+		var ends [2]string
 		ok := true
-		for i, e := range ends {
-			w, wired := inv.wired[e]
-			if !wired {
+		for i, end := range []Port{l.A, l.B} {
+			e := Port{names[end.Device], end.Name}
+			w, wired := inv.wire(kinds[end.Device], e)
+			before, twice := used[w.A]
+			switch {
+			case !wired:
 				bad(l, "%s is plugged into no switch; its wired interfaces are: %s", e, orNone(inv.interfaces(e.Device)))
 				ok = false
+			case twice:
+				bad(l, "%s is %s, which has a link already, on line %d", e, w.A, before.Line)
+				ok = false
 			}
-			planned.Access[i] = w.B
+			used[w.A] = l
+			ends[i], planned.Access[i] = w.A.String(), w.B
 		}
+		planned.Name = ends[0] + " -- " + ends[1]
 		if !ok {
 			continue
 		}
@@ -77,9 +86,9 @@ func orNone(names []string) string { return ifElse(len(names) == 0, "none", stri
 
 // interfaces returns a device's wired ones, sorted.
 func (inv *Inventory) interfaces(dev string) (names []string) {
-	for p := range inv.wired {
-		if p.Device == dev {
-			names = append(names, p.Name)
+	for _, w := range inv.wired {
+		if w.A.Device == dev {
+			names = append(names, w.A.Name)
 		}
 	}
 	slices.Sort(names)
@@ -144,6 +153,15 @@ func (m Mapping) devices() map[string]string {
 	all := make(map[string]string, len(m))
 	for _, one := range m {
 		all[one.Node] = one.Device
+	}
+	return all
+}
+
+// kinds returns those of the nodes, by name.
+func (t *Topology) kinds() map[string]string {
+	all := make(map[string]string, len(t.Nodes))
+	for _, n := range t.Nodes {
+		all[n.Name] = n.Kind
 	}
 	return all
 }
@@ -225,7 +243,10 @@ func Map(inv *Inventory, topo *Topology, devices []string) (Mapping, error) {
 			if want != "" && inv.Devices[name].Platform != want {
 				continue
 			}
-			if lack := without(needs[n.Name], inv.interfaces(name)); len(lack) > 0 {
+			if lack := slices.DeleteFunc(slices.Clone(needs[n.Name]), func(i string) bool {
+				_, wired := inv.wire(n.Kind, Port{name, i})
+				return wired
+			}); len(lack) > 0 {
 				byName[n.Name] = append(byName[n.Name], fmt.Sprintf("%s has no %s", name, strings.Join(lack, ", ")))
 				continue
 			}
@@ -252,10 +273,6 @@ func Map(inv *Inventory, topo *Topology, devices []string) (Mapping, error) {
 	}
 	slices.SortFunc(m, func(a, b Mapped) int { return strings.Compare(a.Node, b.Node) })
 	return m, nil
-}
-
-func without(all, some []string) []string {
-	return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return slices.Contains(some, s) })
 }
 
 // augment gives node a device, and another one to who had it, if need be.

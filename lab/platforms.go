@@ -153,6 +153,8 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 			p.trunk = r.part(v, "trunk: ")
 		case "ports":
 			r.portStyle(v, &p.ports)
+		case "interfaces":
+			r.interfaces(v) // an inventory uses them: see readInterfaces
 		case "style":
 			d.style = style(r.text(v, "style"))
 			if !slices.Contains([]style{indented, setStyle, commands}, d.style) {
@@ -204,7 +206,7 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 				d.commands = append(d.commands, r.command(e))
 			}
 		default:
-			r.unknown(k, "", "dialog, kinds, tried, manual, vlan, access, trunk, ports, style, running, complete, exit, standard, volatile, unshown, shown, lists, single, ordered, refused, access_path, inverse, sets and commands")
+			r.unknown(k, "", "dialog, kinds, tried, manual, interfaces, vlan, access, trunk, ports, style, running, complete, exit, standard, volatile, unshown, shown, lists, single, ordered, refused, access_path, inverse, sets and commands")
 		}
 	})
 	if d.style == setStyle && slices.ContainsFunc(d.inverse, func(i inverse) bool { return i.in != nil || i.keep || len(i.undo) == 0 }) {
