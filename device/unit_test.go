@@ -475,3 +475,39 @@ func TestAnswersInVain(t *testing.T) {
 		t.Errorf("Open: %v, want Unavailable", err)
 	}
 }
+
+// TestEndpoint: URLs of one line, or of one port of a host, lead to the same.
+func TestEndpoint(t *testing.T) {
+	dir := t.TempDir()
+	tty, link := filepath.Join(dir, "tty"), filepath.Join(dir, "by-id")
+	if err := errors.Join(os.WriteFile(tty, nil, 0o600), os.Symlink(tty, link)); err != nil {
+		t.Fatal(err)
+	}
+	is := map[string]string{}
+	for _, urls := range [][]string{
+		{"ssh://host", "ssh://Host", "ssh://host:22", "ssh://host:022/", "ssh://HOST.:22", "tcp://host:22"},
+		{"ssh://host:23", "telnet://host", "rfc2217://host:23?baud=9600"},
+		{"tcp://192.0.2.1:7001", "telnet://192.0.2.1:7001", "tcp://[::ffff:192.0.2.1]:7001", "rfc2217://192.0.2.1:7001"},
+		{"tcp://[2001:db8::1]:1", "tcp://[2001:DB8:0:0::1]:1", "tcp://[2001:db8::0.0.0.1]:1"},
+		{"tcp://[fe80::1%25eth0]:1"},
+		{"tcp://[fe80::1%25eth1]:1"},
+		{"tcp://localhost:1", "tcp://127.0.0.1:1", "tcp://LocalHost.:1"},
+		{"tcp://127.0.0.2:1"},
+		{"serial://" + tty, "serial://" + link + "?baud=9600"},
+		{"serial:///dev/none"},
+	} {
+		want := Endpoint(urls[0])
+		for _, u := range urls {
+			if got := Endpoint(u); got != want || got == "" {
+				t.Errorf("%s leads to %q, and %s to %q", u, got, urls[0], want)
+			}
+		}
+		if other, ok := is[want]; ok {
+			t.Errorf("%s leads where %s leads: %q", urls[0], other, want)
+		}
+		is[want] = urls[0]
+	}
+	if got := Endpoint("http://host"); got != "" {
+		t.Errorf("what can't be read leads to %q", got)
+	}
+}

@@ -3,9 +3,12 @@ package device
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"path"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"activationd/internal/fault"
@@ -47,6 +50,31 @@ var (
 func CheckURL(u string) error {
 	_, err := parseURL(u)
 	return err
+}
+
+// Endpoint returns the same text for all URLs of one line, or of one port of a host, as far
+// as that can be told without asking anybody; "" for what is no URL of a device.
+func Endpoint(u string) string {
+	a, err := parseURL(u)
+	if err != nil {
+		return ""
+	}
+	if a.scheme == "serial" {
+		if file, err := filepath.EvalSymlinks(a.host); err == nil {
+			return file
+		}
+		return a.host
+	}
+	host, port, _ := net.SplitHostPort(a.host) // it was joined
+	n, _ := strconv.Atoi(port)                 // which is a number
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if host == "localhost" {
+		host = "127.0.0.1"
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		host = ip.Unmap().String()
+	}
+	return net.JoinHostPort(host, strconv.Itoa(n))
 }
 
 func parseURL(text string) (address, error) {

@@ -76,6 +76,12 @@ func TestInventoryFaults(t *testing.T) {
 		{"a trunk to a device", "sw1:t0 -- sw2:t0", "sw1:t0 -- h1:t0", `i:9: "sw1:t0 -- h1:t0": a trunk joins two switches`},
 		{"a trunk to itself", "sw1:t0 -- sw2:t0", "sw1:t0 -- sw1:t1", "not one with itself"},
 		{"one console for two", "telnet://192.0.2.2", "rfc2217://192.0.2.3:7001", "i:5: sw2: connect: rfc2217://192.0.2.3:7001 is the console of r1, too, on line 6"},
+		{"one console with other settings", "telnet://192.0.2.2", "rfc2217://192.0.2.3:7001?baud=9600", "i:5: sw2: connect: rfc2217://192.0.2.3:7001?baud=9600 is the console of r1, too, on line 6"},
+		{"one console spelled otherwise", "telnet://192.0.2.2", "tcp://[::ffff:192.0.2.3]:07001", "is the console of r1, too, on line 6"},
+		{"one device lent twice", "{platform: linux}", "{platform: linux, connect: 'ssh://H1', host_key: 'ssh-ed25519 AAAA'}\n  h2: {platform: linux, connect: 'ssh://h1.:22', host_key: 'ssh-ed25519 AAAA'}",
+			"i:8: h2: connect: ssh://h1.:22 is how h1 is reached, too, on line 7, by the same user: labs would be lent one device as two"},
+		{"one switch as two", "  h1: {platform: linux}\nwiring: [", "  h1: {platform: linux}\n  sw0: {platform: openvswitch, domain: d, connect: 'ssh://192.0.2.1:22', host_key: 'ssh-ed25519 AAAA', credentials: c}\nwiring: ['h1:eth2 -- sw0:p1', ",
+			`i:9: sw1:p1: is in use by "h1:eth2 -- sw0:p1", on line 9: two of these devices are one`},
 		{"a setting that the plan has", "{platform: linux}", "{platform: linux, settings: {vlan: '7'}}", "i:7: h1: settings: vlan: is what the plan says"},
 		{"a setting of two lines", "{platform: linux}", `{platform: linux, settings: {a: "b\nc"}}`, "i:7: h1: settings: a: must be a line of text"},
 	} {
@@ -294,5 +300,26 @@ func TestRouteFaults(t *testing.T) {
 		if _, err := Route(inv, topo, m); !errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", tt.ends, err, tt.want)
 		}
+	}
+}
+
+// TestOneServerForSeveral: behind one SSH server there may be several devices: of several
+// users, platforms or settings, or switches with ports of other names.
+func TestOneServerForSeveral(t *testing.T) {
+	const text = `pools: {d: {ranges: [100-199]}}
+credentials: {c: {user: lab}, e: {user: other}}
+devices:
+  sw1: {platform: openvswitch, domain: d, connect: 'ssh://192.0.2.1', host_key: 'ssh-ed25519 AAAA'}
+  sw2: {platform: openvswitch, domain: d, connect: 'ssh://192.0.2.1', host_key: 'ssh-ed25519 AAAA'}
+  sw3: {platform: openvswitch, domain: d, connect: 'ssh://192.0.2.1', host_key: 'ssh-ed25519 AAAA', settings: {bridge: br3}}
+  r1: {platform: frr, connect: 'ssh://192.0.2.1', host_key: 'ssh-ed25519 AAAA'}
+  r2: {platform: frr, connect: 'ssh://192.0.2.1', host_key: 'ssh-ed25519 AAAA', credentials: c}
+  r3: {platform: frr, connect: 'ssh://192.0.2.1', host_key: 'ssh-ed25519 AAAA', credentials: e}
+  r4: {platform: linux, connect: 'ssh://192.0.2.1', host_key: 'ssh-ed25519 AAAA'}
+  r5: {platform: linux, connect: 'ssh://192.0.2.1:2200', host_key: 'ssh-ed25519 AAAA'}
+wiring: ['r1:eth1 -- sw1:p1', 'r2:eth1 -- sw2:p2', 'r3:eth1 -- sw3:p1']
+`
+	if _, err := ParseInventory("i", []byte(text)); err != nil {
+		t.Error(err)
 	}
 }

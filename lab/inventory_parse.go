@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -337,7 +338,8 @@ func (inv *Inventory) hasPlatform(name string) bool {
 // check notes what is wrong between the parts.
 func (inv *Inventory) check(r *reader) {
 	platforms, names := map[string]bool{}, map[string]*interfaceNames{}
-	consoles := map[string]*Device{}
+	reached := map[string]*Device{} // by how
+	alike := map[string]string{}    // a switch that is reached as another one, and that
 	for _, name := range slices.Sorted(maps.Keys(inv.Devices)) {
 		d := inv.Devices[name]
 		if _, asked := platforms[d.Platform]; !asked {
@@ -358,11 +360,17 @@ func (inv *Inventory) check(r *reader) {
 		if d.IsSwitch() && d.Connect == "" {
 			r.add(d.Line, "%s: is a switch, and has no connect", name)
 		}
-		// A console is one device's. Behind one SSH server there may be several.
-		if other := consoles[d.Connect]; other != nil {
+		how := inv.reach(d)
+		switch other := reached[how]; {
+		case how == "":
+		case other == nil:
+			reached[how] = d
+		case !strings.HasPrefix(d.Connect, "ssh:"):
 			r.add(d.Line, "%s: connect: %s is the console of %s, too, on line %d", name, d.Connect, other.Name, other.Line)
-		} else if d.Connect != "" && !strings.HasPrefix(d.Connect, "ssh:") {
-			consoles[d.Connect] = d
+		case d.IsSwitch(): // each of the two may have ports of its own
+			alike[name] = other.Name
+		default:
+			r.add(d.Line, "%s: connect: %s is how %s is reached, too, on line %d, by the same user: labs would be lent one device as two", name, d.Connect, other.Name, other.Line)
 		}
 		if strings.HasPrefix(d.Connect, "ssh:") && d.HostKeys == (device.HostKeys{}) {
 			r.add(d.Line, "%s: has no host_key; without it nobody knows who answers", name)
@@ -371,8 +379,10 @@ func (inv *Inventory) check(r *reader) {
 	used := map[Port]Wire{}
 	use := func(p Port, w Wire) {
 		one := inv.identity("", p)
+		one.Device = cmp.Or(alike[p.Device], p.Device)
 		if before, ok := used[one]; ok {
-			r.add(w.Line, "%s: is in use by %q, on line %d", p, before, before.Line)
+			r.add(w.Line, "%s: is in use by %q, on line %d%s", p, before, before.Line,
+				ifElse(slices.Contains([]string{before.A.Device, before.B.Device}, p.Device), "", ": two of these devices are one, as they are reached alike"))
 		}
 		used[one] = w
 		if d := inv.Devices[p.Device]; d != nil {
@@ -409,6 +419,16 @@ func (inv *Inventory) check(r *reader) {
 		use(w.A, w)
 		use(w.B, w)
 	}
+}
+
+// reach says how a device is reached; "": by nothing. A console is one device's. Behind one
+// SSH server there may be several, of several users, platforms or settings.
+func (inv *Inventory) reach(d *Device) string {
+	end := device.Endpoint(d.Connect)
+	if !strings.HasPrefix(d.Connect, "ssh:") {
+		return end
+	}
+	return fmt.Sprintf("%s %q %s %v %q", end, inv.Credentials[d.Credentials].User, d.Platform, d.IsSwitch(), d.Settings)
 }
 
 // there notes ends that are no device.
