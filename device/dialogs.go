@@ -129,6 +129,8 @@ type dialog struct {
 	ok       *regexp.Regexp // committed
 	saved    *regexp.Regexp
 	answers  []*regexp.Regexp
+	above    *regexp.Regexp // the line above a prompt of the configuration mode
+	term     *terminal      // that shows it
 }
 
 type badPattern struct {
@@ -175,6 +177,8 @@ func compile(p Platform) (*dialog, []badPattern) {
 		strip:    many(p.Strip, "strip"),
 		rename:   one(p.Rename, "rename"),
 		ok:       one(p.Configure.Committed, "configure", "committed"),
+		above:    one(p.Prompts.Above, "prompts", "above"),
+		term:     &terminal{},
 		prompts:  map[mode]string{},
 		anyHost:  map[mode]*regexp.Regexp{},
 	}
@@ -221,7 +225,18 @@ func (d *dialog) learnMode(m mode, host string) {
 
 // prompt tells which mode's prompt a line is: of the known host.
 func (d *dialog) prompt(line string) mode {
-	return match(d.known, line)
+	return d.told(match(d.known, line))
+}
+
+// told is the mode of a prompt, which the line above it may tell.
+func (d *dialog) told(m mode) mode {
+	switch {
+	case d.above == nil || m != configure && m != privileged:
+		return m
+	case is(d.above, d.term.above):
+		return configure
+	}
+	return privileged
 }
 
 // candidate tells which mode's prompt a line could be, and of which host.
@@ -235,7 +250,7 @@ func (d *dialog) candidate(line string) (mode, string) {
 	if i := re.SubexpIndex("host"); i >= 0 {
 		host = re.FindStringSubmatch(strings.TrimRight(line, " "))[i]
 	}
-	return m, host
+	return d.told(m), host
 }
 
 func match(prompts map[mode]*regexp.Regexp, line string) mode {

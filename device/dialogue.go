@@ -142,9 +142,23 @@ func (s *Session) enter(ctx context.Context) ([]string, error) {
 			if err := s.pause(ctx, s.target.Pace.Line); err != nil {
 				return nil, err
 			}
-			return s.term.take(), nil
+			return s.answerTo(typed, s.term.take()), nil
 		}
 	}
+}
+
+// answerTo leaves out of what came behind a line the line itself, and the prompt above
+// it: some line editors draw both once more when return is pressed.
+func (s *Session) answerTo(typed string, rows []string) []string {
+	for i, r := range rows {
+		switch {
+		case r == strings.TrimRight(typed, " "):
+			return rows[i+1:]
+		case r != "" && !is(s.dialog.strip, r):
+			return rows
+		}
+	}
+	return rows
 }
 
 // explain adds to an error what the device showed last, and what of it is not understood.

@@ -24,6 +24,9 @@ type Platform struct {
 	Host string `yaml:"host"`
 	// Prompts match the whole line that the cursor is on when a command is awaited.
 	Prompts Prompts `yaml:"prompts"`
+	// Terminal is the type of terminal that it is told to speak to over SSH: one without
+	// escape sequences if it is empty.
+	Terminal string `yaml:"terminal"`
 	// Login is what it says when somebody is to log in.
 	Login LoginDialog `yaml:"login"`
 	// Enable is the command that leads from the user's to the privileged mode.
@@ -71,6 +74,9 @@ type Prompts struct {
 	User       string `yaml:"user"`
 	Privileged string `yaml:"privileged"`
 	Configure  string `yaml:"configure"`
+	// Above matches the line above a prompt of the configuration mode, where the prompts of
+	// that mode and of the privileged one are the same.
+	Above string `yaml:"above"`
 }
 
 // LoginDialog matches what is said at the login.

@@ -75,6 +75,7 @@ func newSession(t Target, tr *Transcript) (*Session, error) {
 		return nil, err
 	}
 	s := &Session{target: t, dialog: d, tr: tr, chunk: t.Pace.Chunk, latency: firstLatency}
+	d.term = &s.term
 	s.marker = "q" + strings.ToLower(rand.Text()[:7])
 	s.secrets.mask(t.Login.Password, t.Login.Enable)
 	return s, nil
@@ -126,7 +127,7 @@ func (s *Session) connect(ctx context.Context, a address) error {
 			return nil
 		}
 		stop := context.AfterFunc(ctx, func() { _ = client.Close() })
-		shell, err := openShell(client)
+		shell, err := openShell(client, s.dialog.Terminal)
 		if !stop() || err != nil {
 			_ = client.Close()
 			if ctx.Err() != nil {

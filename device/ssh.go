@@ -2,6 +2,7 @@ package device
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -174,7 +175,7 @@ type sshShell struct {
 // device's window.
 func (s *sshShell) Close() error { return s.client.Close() }
 
-func openShell(client *ssh.Client) (*sshShell, error) {
+func openShell(client *ssh.Client, terminal string) (*sshShell, error) {
 	session, err := client.NewSession()
 	if err != nil {
 		return nil, fmt.Errorf("gives no session: %w: %w", err, fault.Unavailable)
@@ -187,7 +188,7 @@ func openShell(client *ssh.Client) (*sshShell, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := session.RequestPty(terminalType, 200, columns, ssh.TerminalModes{}); err != nil {
+	if err := session.RequestPty(cmp.Or(terminal, terminalType), 200, columns, ssh.TerminalModes{}); err != nil {
 		return nil, fmt.Errorf("gives no terminal: %w: %w", err, fault.Unavailable)
 	}
 	if err := session.Shell(); err != nil {

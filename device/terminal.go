@@ -15,6 +15,7 @@ import (
 // cursor and to move it back is nothing.
 type terminal struct {
 	rows    []string // ended, since the last take
+	above   string   // the last row that has ended
 	drop    bool     // the row that is written shall not be among rows when it ends
 	echo    []byte   // what was printed since the last newline
 	unknown string   // the first escape sequence that is not understood
@@ -279,8 +280,9 @@ func (t *terminal) leave() {
 
 // tell makes the row that was written last one that has ended.
 func (t *terminal) tell() {
+	t.above = string(bytes.TrimRight(bytes.ReplaceAll(t.cur.text, []byte{strangeKey}, nil), " "))
 	if !t.drop {
-		t.rows = append(t.rows, string(bytes.TrimRight(bytes.ReplaceAll(t.cur.text, []byte{strangeKey}, nil), " ")))
+		t.rows = append(t.rows, t.above)
 	}
 	t.drop, t.cur.told = false, true
 }
@@ -531,14 +533,18 @@ func (t *terminal) eraseScreen(what int) {
 	}
 }
 
-// line returns the line that the cursor is on. Blanks behind the cursor don't count.
+// line returns the line that the cursor is on. Blanks before the cursor count, also if it
+// was moved over them and they were not written; those behind it don't.
 func (t *terminal) line() string {
 	if t.screen == nil {
 		return ""
 	}
 	r := t.screen[t.y]
-	end := len(bytes.TrimRight(r.text, " "))
-	return string(r.text[:max(end, min(r.offset(t.x), len(r.text)))])
+	end := max(len(bytes.TrimRight(r.text, " ")), r.offset(t.x))
+	if more := end - len(r.text); more > 0 {
+		return string(r.text) + strings.Repeat(" ", more)
+	}
+	return string(r.text[:end])
 }
 
 // col returns how many bytes of the line are before the cursor.

@@ -60,7 +60,7 @@ func TestBuiltIn(t *testing.T) {
 			t.Errorf("BuiltIn(%s): %q, %v", name, p.Name, err)
 		}
 	}
-	want := []string{"arista_eos", "cisco_ios", "embedded", "frr", "juniper_junos", "linux", "openvswitch"}
+	want := []string{"arista_eos", "cisco_ios", "embedded", "frr", "juniper_junos", "linux", "nokia_srlinux", "openvswitch"}
 	if got := BuiltInNames(); !slices.Equal(got, want) {
 		t.Errorf("BuiltInNames() = %v, want %v", got, want)
 	}
