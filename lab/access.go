@@ -56,7 +56,7 @@ func (d *dialect) accessPath(config string, w Way) (lines []string) {
 		return d.accessSets(config, w)
 	}
 	host := w.address()
-	for _, top := range parseConfig(config, d.volatile) {
+	for _, top := range d.blocks(config) {
 		mine := hasHost(top, host)
 		walk([]*block{top}, "", func(b *block, path string) {
 			if len(b.under) == 0 && (mine || d.accessLine(path, w, false)) {

@@ -36,7 +36,7 @@ func TestAccessPathOfTheDevice(t *testing.T) {
 	const ssh = "ssh://192.0.2.12"
 	for _, tt := range []struct{ platform, running, config, line string }{
 		{"cisco_ios", "interface Ethernet0/0\n description up\n ip address 192.0.2.12 255.255.255.0\nend\n", "interface Ethernet0/0\n no ip address\n", "interface Ethernet0/0 / no ip address"},
-		{"cisco_ios", "interface Ethernet0/0\n ip address 192.0.2.12 255.255.255.0\nend\n", "interface eth0/0\n shutdown\n", "interface eth0/0 / shutdown"},
+		{"cisco_ios", "interface Ethernet0/0\n ip address 192.0.2.12 255.255.255.0\nend\n", "interface eth0/0\n shutdown\n", "interface Ethernet0/0 / shutdown"},
 		{"cisco_ios", "interface Ethernet0/0\n ip address 192.0.2.12 255.255.255.0\nend\n", "default interface Ethernet0/0\n", "default interface Ethernet0/0"},
 		{"cisco_ios", "interface Ethernet0/0\n description up\n ip address 192.0.2.12 255.255.255.0\nend\n", "interface Ethernet0/0\n description up\ninterface Ethernet0/1\n shutdown\n", ""},
 		{"cisco_ios", "no aaa new-model\nend\n", "no aaa new-model\n", ""},
@@ -86,8 +86,8 @@ func TestAccessPath(t *testing.T) {
 		{"cisco_ios", serial, "aaa new-model\n", "aaa new-model"},
 		{"arista_eos", ssh, "interface Management1\n   shutdown\n", "interface Management1 / shutdown"},
 		// In other words, and in short ones.
-		{"arista_eos", ssh, "interface management 1\n   shutdown\n", "interface management 1 / shutdown"},
-		{"arista_eos", ssh, "int ma1\n   shut\n", "int ma1 / shut"},
+		{"arista_eos", ssh, "interface management 1\n   shutdown\n", "interface Management1 / shutdown"},
+		{"arista_eos", ssh, "int ma1\n   shut\n", "interface Management1 / shut"},
 		{"arista_eos", ssh, "default interface Management1\n", "default interface Management1"},
 		{"arista_eos", ssh, "manage ssh\n   shutdown\n", "manage ssh / shutdown"},
 		{"arista_eos", ssh, "interface Ethernet3\n   ip add 192.0.2.12/24\n", "interface Ethernet3 / ip add"},
@@ -96,7 +96,7 @@ func TestAccessPath(t *testing.T) {
 		{"cisco_ios", telnet, "no user lab\n", "no user lab"},
 		{"cisco_ios", telnet, "user ada sec x\n", ""},
 		{"cisco_ios", telnet, "lin vt 0 4\n transport input ssh\n", "lin vt 0 4 / transport input ssh"},
-		{"cisco_ios", telnet, "interface Gi0\n shutdown\n", "interface Gi0 / shutdown"},
+		{"cisco_ios", telnet, "interface Gi0\n shutdown\n", "interface GigabitEthernet0 / shutdown"},
 		{"cisco_ios", telnet, "interface Gi0/1\n shutdown\n", ""},
 		{"cisco_ios", "telnet://[2001:db8::12]", "interface Ethernet0/0\n ipv6 address 2001:DB8:0::12/64\n", "interface Ethernet0/0 / ipv6 address"},
 		{"arista_eos", ssh, "management ssh\n   shutdown\n", "management ssh / shutdown"},

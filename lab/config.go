@@ -88,7 +88,17 @@ func matches(res []*regexp.Regexp, line string) bool {
 
 // parse reads a configuration, as it is compared: a line that lists several values is one
 // line for each, because they come and go one by one.
-func (d *dialect) parse(text string) []*block { return d.spread(parseConfig(text, d.volatile)) }
+func (d *dialect) parse(text string) []*block { return d.spread(d.blocks(text)) }
+
+// blocks reads a configuration as it is written. Only interfaces have the names which the
+// device shows, whatever they are called.
+func (d *dialect) blocks(text string) []*block {
+	bs := parseConfig(text, d.volatile)
+	for _, b := range bs {
+		b.line = d.names.header(b.line)
+	}
+	return bs
+}
 
 func (d *dialect) spread(bs []*block) (all []*block) {
 	for _, b := range bs {
@@ -142,6 +152,7 @@ func (d *dialect) values(line string) (all []string) {
 // A dialect says how a platform's configuration is written, shown and undone.
 type dialect struct {
 	style    style
+	names    *interfaceNames
 	running  string         // the command that shows it
 	complete *regexp.Regexp // the last line of its answer, if that can be told
 	exit     string         // leaves a block; "": nothing is needed
@@ -233,7 +244,7 @@ func odd(line string) bool {
 
 // planBlocks makes a plan of a startup-config of indented blocks.
 func (d *dialect) planBlocks(n *Node, where func(int) string) (p nodePlan, err error) {
-	bs := parseConfig(n.Config, d.volatile)
+	bs := d.blocks(n.Config)
 	var errs []error
 	walk(bs, "", func(b *block, path string) {
 		if b.open {

@@ -38,8 +38,9 @@ type alias struct {
 var nameHoles = regexp.MustCompile(`\{(\*|[a-z])(?:([-+/%])([1-9][0-9]?))?\}`)
 
 var (
-	numberedName = regexp.MustCompile(`^([A-Za-z][A-Za-z-]*) ?([0-9].*)$`)
-	zeros        = regexp.MustCompile(`\b0+([0-9])`)
+	numberedName    = regexp.MustCompile(`^([A-Za-z][A-Za-z-]*) ?([0-9].*)$`)
+	interfaceHeader = regexp.MustCompile(`^((?:no |default )?)((?i)int[a-z]*) ([A-Za-z][A-Za-z-]* ?[0-9]\S*)$`)
+	zeros           = regexp.MustCompile(`\b0+([0-9])`)
 )
 
 // identity returns the same name for all names of an interface. Kind is that of the
@@ -51,16 +52,31 @@ func (n *interfaceNames) identity(kind, name string) string {
 	if kind != "" {
 		name = n.alias(kind, name)
 	}
-	name = n.alias("", name)
-	if m := numberedName.FindStringSubmatch(name); m != nil {
-		if words := n.begin(m[1]); len(words) == 1 {
-			name = words[0] + zeros.ReplaceAllString(m[2], "$1")
-		}
-	}
-	if n.ignoreCase {
+	if name = n.full(name); n.ignoreCase {
 		name = strings.ToLower(name)
 	}
 	return name
+}
+
+// full returns a name as the device shows it in its configuration, if it is known.
+func (n *interfaceNames) full(name string) string {
+	name = n.alias("", name)
+	if m := numberedName.FindStringSubmatch(name); m != nil {
+		if words := n.begin(m[1]); len(words) == 1 {
+			return words[0] + zeros.ReplaceAllString(m[2], "$1")
+		}
+	}
+	return name
+}
+
+// header returns a line of a configuration, if an interface's block begins with it, as the
+// device shows it.
+func (n *interfaceNames) header(line string) string {
+	m := interfaceHeader.FindStringSubmatch(line)
+	if n == nil || m == nil || !strings.HasPrefix("interface", strings.ToLower(m[2])) {
+		return line
+	}
+	return m[1] + "interface " + n.full(m[3])
 }
 
 // alias returns the name that another form stands for, or that form.

@@ -277,3 +277,43 @@ func TestInterfacesFaults(t *testing.T) {
 		}
 	}
 }
+
+// TestInterfacesOfConfigurations: a startup-config may call an interface otherwise than the
+// device shows it. It is found there, undone like it, and protected like it.
+func TestInterfacesOfConfigurations(t *testing.T) {
+	for _, tt := range []struct{ platform, config, running, undo, access string }{
+		{"cisco_ios", "int gi 0/1\n ip address 10.0.0.1 255.255.255.0\n", "interface GigabitEthernet0/1\n ip address 10.0.0.1 255.255.255.0\nend\n", "interface GigabitEthernet0/1\n no ip address 10.0.0.1 255.255.255.0\n exit", ""},
+		{"cisco_ios", "interface lo7\n description x\n", "interface Loopback7\n description x\nend\n", "no interface Loopback7", ""},
+		{"cisco_ios", "interface g0\n shutdown\n", "interface GigabitEthernet0\n shutdown\nend\n", "interface GigabitEthernet0\n no shutdown\n exit", "interface GigabitEthernet0 / shutdown"},
+		{"arista_eos", "interface ma1\n shutdown\n", "interface Management1\n   shutdown\nend\n", "interface Management1\n no shutdown\n exit", "interface Management1 / shutdown"},
+		{"arista_eos", "interface Vlan 10\n shutdown\n", "interface Vlan10\n   shutdown\nend\n", "no interface Vlan10", ""},
+		{"frr", "interface Eth1\n description x\n", "interface Eth1\n description x\nend\n", "interface Eth1\n no description\n exit", ""},
+	} {
+		p, err := LoadPlatform("", tt.platform)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made, err := p.dialect.plan(&Node{Name: "r1", Config: tt.config})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(made.undo, "\n"); got != tt.undo {
+			t.Errorf("%s: %q is undone by %q, want %q", tt.platform, tt.config, got, tt.undo)
+		}
+		if lack := p.dialect.missing(made.apply, tt.running); lack != nil {
+			t.Errorf("%s: of %q there is no %q in %q", tt.platform, tt.config, lack, tt.running)
+		}
+		if got := strings.Join(p.dialect.accessPath(tt.config, Way{Connect: "ssh://host"}), "\n"); got != tt.access {
+			t.Errorf("%s: %q changes the way by %q, want %q", tt.platform, tt.config, got, tt.access)
+		}
+	}
+	p, err := LoadPlatform("", "cisco_ios")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = p.dialect.reachable(&DevicePlan{Name: "r1", Apply: []string{"interface g0/1", " shutdown"}, Way: Way{Connect: "ssh://192.0.2.7"}},
+		"interface GigabitEthernet0/1\n ip address 192.0.2.7 255.255.255.0\nend\n")
+	if !errors.Is(err, fault.Conflict) {
+		t.Errorf("what changes the interface with the address is %v", err)
+	}
+}

@@ -154,7 +154,7 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 		case "ports":
 			r.portStyle(v, &p.ports)
 		case "interfaces":
-			r.interfaces(v) // an inventory uses them: see readInterfaces
+			d.names = r.interfaces(v)
 		case "style":
 			d.style = style(r.text(v, "style"))
 			if !slices.Contains([]style{indented, setStyle, commands}, d.style) {

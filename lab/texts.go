@@ -87,12 +87,12 @@ func (d *dialect) restorable(plan *DevicePlan, running string) error {
 		return nil
 	}
 	touched := map[string][]string{} // the lines under each path
-	walk(parseConfig(strings.Join(plan.Apply, "\n"), nil), "", func(b *block, path string) {
+	walk(d.blocks(strings.Join(plan.Apply, "\n")), "", func(b *block, path string) {
 		parent := strings.TrimSuffix(strings.TrimSuffix(path, b.line), " / ")
 		touched[parent] = append(touched[parent], b.line)
 	})
 	var err error
-	walk(parseConfig(running, d.volatile), "", func(b *block, path string) {
+	walk(d.blocks(running), "", func(b *block, path string) {
 		if !b.open || err != nil {
 			return
 		}
