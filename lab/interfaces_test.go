@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,10 +59,10 @@ func TestOneInterface(t *testing.T) {
 			"ge-0/0/1 xe-0/0/1 et-0/0/1 ge-0/0/1.0 eth2@juniper_vmx xe-0/0/1@juniper_vmx eth2@vr-vqfx eth2@juniper_vsrx eth2@juniper_csrx eth2@juniper_vjunosrouter eth2@juniper_vjunosswitch eth2@juniper_vjunosevolved eth5@cjunosevolved",
 			"ge-0/0/11",
 			"GE-0/0/1", // Junos takes small letters only
-			"xe-0/0/1:2 et-0/0/1:2",
+			"xe-0/0/1:2 et-0/0/1:2.0",
 			"ge-0/0/1.100",
 			"eth2 eth2@juniper_crpd eth2@crpd",
-			"ae0",
+			"ae0 ae0.0",
 			"eth0@juniper_vmx",
 		}},
 		{"frr", []string{"eth1 eth1@linux", "Eth1", "eth01", "et1", "eth1.1"}},
@@ -97,9 +98,20 @@ func TestOneInterface(t *testing.T) {
 // itself.
 func TestAbbreviations(t *testing.T) {
 	for _, platform := range BuiltInPlatforms() {
-		n := readInterfaces("", platform)
+		p, err := LoadPlatform("", platform)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := p.dialect.names
 		if n == nil {
 			continue
+		}
+		for _, a := range n.aliases {
+			for _, k := range a.kinds {
+				if !slices.Contains(p.Kinds, k) {
+					t.Errorf("%s: an alias is of kind %s, which it does not serve", platform, k)
+				}
+			}
 		}
 		for _, w := range n.words {
 			for i := 2; i <= len(w); i++ {
