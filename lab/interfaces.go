@@ -182,9 +182,12 @@ func (inv *Inventory) wire(kind string, p Port) (Wire, bool) {
 			}
 		}
 	}
+	if len(found) != 1 {
+		return Wire{}, false
+	}
 	for _, w = range found {
 	}
-	return w, len(found) == 1
+	return w, true
 }
 
 // readInterfaces reads of a platform's file which names are one interface. Who loads the

@@ -214,7 +214,7 @@ devices:
   c1: {platform: cisco_ios}
   j1: {platform: juniper_junos}
   l1: {platform: frr}
-wiring: ['e1:Ethernet1 -- sw:p1', 'e1:Ethernet1/2 -- sw:p2', 'c1:Gi2 -- sw:p3', 'c1:Ethernet0/2 -- sw:p4', 'c1:eth3 -- sw:p5', 'j1:xe-0/0/1 -- sw:p6', 'l1:eth1 -- sw:p7']
+wiring: ['e1:Ethernet1 -- sw:p1', 'e1:Ethernet1/2 -- sw:p2', 'c1:Gi2 -- sw:p3', 'c1:Ethernet0/1 -- sw:p8', 'c1:Ethernet0/2 -- sw:p4', 'c1:eth3 -- sw:p5', 'j1:xe-0/0/1 -- sw:p6', 'l1:eth1 -- sw:p7']
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -229,7 +229,8 @@ wiring: ['e1:Ethernet1 -- sw:p1', 'e1:Ethernet1/2 -- sw:p2', 'c1:Gi2 -- sw:p3', 
 		{"of another speed", "j1: {kind: juniper_vmx}", "[j1:ge-0/0/1, l1:eth1]", "j1:xe-0/0/1 -- l1:eth1"},
 		{"counted from nought", "j1: {kind: juniper_vmx}", "[j1:eth2, l1:eth1]", "j1:xe-0/0/1 -- l1:eth1"},
 		{"of no kind, if one comes into question", "j1: ", "[j1:eth2, l1:eth1]", "j1:xe-0/0/1 -- l1:eth1"},
-		{"of no kind, if several do", "c1: ", "[c1:eth2, l1:eth1]", "c1:Ethernet0/2 -- l1:eth1"},
+		{"of no kind, if one of several is there", "c1: ", "[c1:eth2, l1:eth1]", "c1:Ethernet0/2 -- l1:eth1"},
+		{"of no kind, if two are there", "c1: ", "[c1:eth1, l1:eth1]", "c1:eth1 is plugged into no switch; its wired interfaces are: Ethernet0/1, Ethernet0/2, Gi2, eth3"},
 		{"not there", "e1: {kind: ceos}", "[e1:eth7, l1:eth1]", "e1:eth7 is plugged into no switch; its wired interfaces are: Ethernet1, Ethernet1/2"},
 		{"not there, of a kind", "j1: {kind: juniper_crpd}", "[j1:eth2, l1:eth1]", "j1:eth2 is plugged into no switch"},
 		{"one twice", "e1: {kind: ceos}", "[e1:eth1, l1:eth1]}, {endpoints: [e1:Et1, e1:eth1_2]", "the link e1:Et1 -- e1:eth1_2 (line 3): e1:Et1 is e1:Ethernet1, which has a link already, on line 3"},
