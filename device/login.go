@@ -310,7 +310,9 @@ func (s *Session) enable(ctx context.Context, try Try) error {
 	asked, ended, named, given := "", 0, false, false
 	passed := func() bool { return !s.term.drop && (len(s.term.rows) > ended || s.term.line() != asked) }
 	for {
-		ok, err := s.until(ctx, silence, func() bool { return s.atPrompt() || passed() && (is(s.dialog.password, s.term.line()) || is(s.dialog.user, s.term.line())) })
+		ok, err := s.until(ctx, silence, func() bool {
+			return s.atPrompt() || passed() && (is(s.dialog.password, s.term.line()) || is(s.dialog.user, s.term.line()))
+		})
 		line := s.term.line()
 		switch {
 		case errors.Is(err, errHungUp) && given:
