@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"activationd/internal/fault"
+	"activationd/topology"
 )
 
 // accessPlan plans a startup-config for a device that is reached by a URL.
@@ -25,7 +26,7 @@ devices:
 	if err != nil {
 		t.Fatal(err)
 	}
-	topo := &Topology{Nodes: []*Node{{Name: "r1", Config: config, ConfigLine: 1}}}
+	topo := &topology.Topology{Nodes: []*topology.Node{{Name: "r1", Config: config, ConfigLine: 1}}}
 	return Generate(Input{Inventory: inv, Platforms: platforms, Topology: topo, Mapping: Mapping{{"r1", "r1", platform}}})
 }
 

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"activationd/topology"
 )
 
 // A command is a kind of line that a shell may be given, and how it is undone.
@@ -21,7 +23,7 @@ type command struct {
 
 // planCommands makes a plan of a configuration that is a shell's commands. Only known
 // kinds are taken: the others' inverse isn't known, and a shell can do anything.
-func (d *dialect) planCommands(n *Node, where func(int) string) (p nodePlan, err error) {
+func (d *dialect) planCommands(n *topology.Node, where func(int) string) (p nodePlan, err error) {
 	number, done := 0, map[string]bool{}
 	for raw := range strings.Lines(n.Config) {
 		number++

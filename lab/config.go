@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"activationd/topology"
 )
 
 // A block is a line of an indented configuration, with the lines that stand under it.
@@ -46,8 +48,8 @@ func parseConfig(text string, skip []*regexp.Regexp) []*block {
 				stack = stack[:len(stack)-1]
 			}
 			// An indented "exit" may lead out of the block that it stands in.
-			if top := stack[len(stack)-1]; strings.HasPrefix(words, "exit-") || words == "exit" && (indent == 0 || top.indent < indent) {
-				top.of.mode = true
+			if strings.HasPrefix(words, "exit-") || words == "exit" && indent == 0 {
+				stack[len(stack)-1].of.mode = true
 			}
 			continue
 		}
@@ -142,13 +144,7 @@ func (d *dialect) values(line string) (all []string) {
 				}
 				continue
 			}
-			values := []string{v}
-			if ports, err := spread(v); err == nil && re.SubexpIndex("ports") == 2 && len(ports) > 1 {
-				values = ports[1:] // the first is the range itself
-			}
-			for _, v := range values {
-				all = append(all, head+v+tail)
-			}
+			all = append(all, head+v+tail)
 		}
 		return all
 	}
@@ -159,11 +155,10 @@ func (d *dialect) values(line string) (all []string) {
 type dialect struct {
 	style    style
 	names    *interfaceNames
-	running  string           // the command that shows it
-	complete *regexp.Regexp   // the last line of its answer, if that can be told
-	exit     string           // leaves a block; "": nothing is needed
-	modes    []*regexp.Regexp // lines that lead into one though nothing is shown in it
-	standard bool             // it knows "default LINE", which makes a line what it is at first
+	running  string         // the command that shows it
+	complete *regexp.Regexp // the last line of its answer, if that can be told
+	exit     string         // leaves a block; "": nothing is needed
+	standard bool           // it knows "default LINE", which makes a line what it is at first
 	volatile []*regexp.Regexp
 	unshown  []*regexp.Regexp
 	shown    []shown
@@ -205,7 +200,7 @@ type inverse struct {
 func (d *dialect) render(bs []*block, depth int) []string {
 	var out []string
 	for _, b := range bs {
-		out = append(out, d.inside(b.text, d.render(b.under, depth+1), depth, b.mode || depth > 0 && matches(d.modes, b.line))...)
+		out = append(out, d.inside(b.text, d.render(b.under, depth+1), depth, b.mode)...)
 	}
 	return out
 }
@@ -228,7 +223,7 @@ type nodePlan struct {
 
 // plan makes a plan of a node's startup-config. Faults name its lines: of the
 // topology's file, or of the configuration's own.
-func (d *dialect) plan(n *Node) (p nodePlan, err error) {
+func (d *dialect) plan(n *topology.Node) (p nodePlan, err error) {
 	where := func(number int) string {
 		return fmt.Sprintf("%s: startup-config, line %d", n.Name, max(n.ConfigLine, 1)+number-1)
 	}
@@ -250,7 +245,7 @@ func odd(line string) bool {
 }
 
 // planBlocks makes a plan of a startup-config of indented blocks.
-func (d *dialect) planBlocks(n *Node, where func(int) string) (p nodePlan, err error) {
+func (d *dialect) planBlocks(n *topology.Node, where func(int) string) (p nodePlan, err error) {
 	bs := d.blocks(n.Config)
 	var errs []error
 	walk(bs, "", func(b *block, path string) {

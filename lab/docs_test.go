@@ -31,7 +31,7 @@ func TestDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	keys := regexp.MustCompile(`case "([a-z_-]+)":`)
-	for file, in := range map[string][][]byte{"inventory_parse.go": {example}, "platforms.go": {guide}, "interfaces.go": {guide}, "topology.go": {guide}} {
+	for file, in := range map[string][][]byte{"inventory_parse.go": {example}, "platforms.go": {guide}, "interfaces.go": {guide}, "../topology/reader.go": {guide}} {
 		source, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -40,8 +40,7 @@ func TestDocumented(t *testing.T) {
 			known := slices.ContainsFunc(in, func(text []byte) bool {
 				return regexp.MustCompile(`\b` + regexp.QuoteMeta(m[1]) + `\b`).Match(text)
 			})
-			// The parts of a link are containerlab's own affair.
-			if !known && !slices.Contains([]string{"endpoints", "node", "interface"}, m[1]) {
+			if !known {
 				t.Errorf("%s reads %s, of which the documentation says nothing", file, m[1])
 			}
 		}

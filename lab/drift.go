@@ -102,20 +102,23 @@ func (inv *Inventory) expected(leases []Lease) (map[string][]*expectation, error
 }
 
 func (inv *Inventory) expect(l Lease, neighbours map[string][]hop, ports map[Port]*expectation) error {
-	w, err := parseWire(l.Link)
+	ends, err := parsePorts(l.Link)
 	if err != nil { // somebody lent it by hand, for something else
 		return nil //nolint:nilerr // which is no port of ours
 	}
-	a, okA := inv.wire("", w.A)
-	b, okB := inv.wire("", w.B)
-	if !okA || !okB {
-		return fmt.Errorf("is on interfaces that are not in the inventory any more: %w", fault.Conflict)
+	var wires []Wire
+	for _, p := range ends {
+		w, ok := inv.wire("", p)
+		if !ok {
+			return fmt.Errorf("is on interfaces that are not in the inventory any more: %w", fault.Conflict)
+		}
+		wires = append(wires, w)
 	}
-	way, ok := shortest(neighbours, a.B.Device, b.B.Device)
-	if !ok {
-		return fmt.Errorf("no trunks lead there any more: %w", fault.Conflict)
+	link, wrong := inv.join(neighbours, wires)
+	if len(wrong) > 0 {
+		return fmt.Errorf("can't be there any more: %s: %w", strings.Join(wrong, "; "), fault.Conflict)
 	}
-	for _, p := range append([]Port{a.B, b.B}, way...) {
+	for _, p := range slices.Concat(link.Access, link.Trunks) {
 		ports[p].ids[l.ID] = l
 	}
 	return nil
@@ -168,16 +171,14 @@ func (e *expectation) words() string {
 func (inv *Inventory) portChecks(d *Device, p *Platform, e *expectation, all []*expectation) []Check {
 	one := func(what string, id int) DevicePlan {
 		link := PlannedLink{VLAN: id, Domain: d.Domain}
-		var access []Port
 		for _, other := range all {
 			switch _, has := other.ids[id]; {
 			case has && other.trunk:
 				link.Trunks = append(link.Trunks, other.port)
 			case has:
-				access = append(access, other.port)
+				link.Access = append(link.Access, other.port)
 			}
 		}
-		copy(link.Access[:], access)
 		g := &generator{Input: Input{Inventory: inv, Platforms: map[string]*Platform{d.Platform: p}}, devices: map[string]*DevicePlan{}, undo: map[string][][]string{}}
 		g.put(what, link, e.port)
 		return *g.device(d.Name)

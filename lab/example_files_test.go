@@ -3,6 +3,8 @@ package lab
 import (
 	"path/filepath"
 	"testing"
+
+	"activationd/topology"
 )
 
 // TestExamples reads the files that come with the program.
@@ -18,7 +20,7 @@ func TestExamples(t *testing.T) {
 		}
 	}
 	for _, name := range topologies {
-		topo, err := ReadTopology(name)
+		topo, err := topology.Read(name)
 		if err != nil {
 			t.Error(err)
 			continue

@@ -2,14 +2,11 @@ package lab
 
 import (
 	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"activationd/internal/fault"
+	"activationd/topology"
 )
 
 // inventoryBase is right; each row of the table adds or changes something.
@@ -35,7 +32,7 @@ func TestInventoryFaults(t *testing.T) {
 		{"not UTF-8", "trunks:", "# \xff\ntrunks:", "i:1: is not UTF-8"},
 		{"unknown key", "trunks:", "trunk:", "i:9: trunk: unknown key; there are pools"},
 		{"key twice", "trunks:", "wiring: []\ntrunks:", "i:9: the inventory: wiring is there twice"},
-		{"merge", "trunks:", "<<: {}\ntrunks:", "i:9: the inventory: << is not read here"},
+		{"merge", "trunks:", "<<: 3\ntrunks:", "i:9: <<: takes in a mapping"},
 		{"pools a list", "pools: {d: {ranges: [100-199]}}", "pools: [d]", "i:1: pools: is not a mapping"},
 		{"pool without ranges", "{ranges: [100-199]}", "{}", "i:1: pools: d: has no ranges"},
 		{"range of words", "[100-199]", "[a-b]", `i:1: pools: d: ranges: "a-b": must be a VLAN id`},
@@ -51,7 +48,7 @@ func TestInventoryFaults(t *testing.T) {
 		{"unknown key of a secret", "{env: PW}", "{value: PW}", "i:2: credentials: c: password: a secret is {file: PATH} or {env: NAME}"},
 		{"unknown key of credentials", "user: lab", "login: lab", "i:2: credentials: c: login: unknown key"},
 		{"device without platform", "{platform: linux}", "{}", "i:7: h1: has no platform"},
-		{"unknown platform", "{platform: linux}", "{platform: vms}", "i:7: h1: platform vms: there are arista_eos, "},
+		{"unknown platform", "{platform: linux}", "{platform: vms}", "i:7: h1: platform vms: there are arista_eos, cisco_ios"},
 		{"unknown key of a device", "{platform: linux}", "{platform: linux, port: 3}", "i:7: h1: port: unknown key"},
 		{"unknown domain", "platform: cisco_ios, domain: d", "platform: cisco_ios, domain: e", "i:5: sw2: domain e: has no pool"},
 		{"unknown credentials", "credentials: c}", "credentials: e}", "i:4: sw1: credentials e: are not there"},
@@ -113,118 +110,6 @@ func TestInventoryFaults(t *testing.T) {
 	})
 }
 
-const topologyBase = `name: t
-topology:
-  kinds: {frr: {image: x}}
-  nodes:
-    a: {kind: frr}
-    b: {kind: linux}
-  links:
-    - endpoints: ["a:eth1", "b:eth1"]
-`
-
-func TestTopologyFaults(t *testing.T) {
-	if topo, err := ParseTopology("t", []byte(topologyBase), nil); err != nil || len(topo.Notices) != 0 {
-		t.Fatal(topo, err)
-	}
-	missing := func(string) ([]byte, error) { return nil, fs.ErrNotExist }
-	for _, tt := range []struct{ name, old, replacement, want string }{
-		{"empty", topologyBase, "# nothing", "t:1: is empty"},
-		{"no topology", topologyBase, "name: t\n", "t:1: has no topology"},
-		{"no nodes", "    a: {kind: frr}\n    b: {kind: linux}\n", "    {}\n", "t:1: nodes: there are none"},
-		{"unknown key", "name: t", "names: t", "t:1: names: is not supported"},
-		{"unknown key of the topology", "  links:", "  wires: []\n  links:", "t:7: topology: wires: is not supported"},
-		{"unknown key of a node", "b: {kind: linux}", "b: {kind: linux, power: 3}", "t:6: nodes: b: power: is not supported"},
-		{"a bridge", "b: {kind: linux}", "b: {kind: bridge}", "t:6: b: kind bridge: is not supported; a link joins two devices"},
-		{"an OVS bridge by its default", "  nodes:", "  defaults: {kind: ovs-bridge}\n  nodes:\n    c: {}", "t:6: c: kind ovs-bridge: is not supported"},
-		{"a link to the host", `"b:eth1"`, `"host:eth9"`, "t:8: links: endpoints: host:eth9: is not supported"},
-		{"a link to macvlan", `"b:eth1"`, `"macvlan:eth9"`, "macvlan:eth9: is not supported"},
-		{"a link to mgmt-net", `"b:eth1"`, `"mgmt-net:eth9"`, "mgmt-net:eth9: is not supported"},
-		{"a link of a type", "- endpoints: [", "- type: vxlan\n      endpoints: [", "t:8: links: type vxlan: is not supported"},
-		{"unknown key of a link", "- endpoints: [", "- speed: 3\n      endpoints: [", "t:8: links: speed: is not supported"},
-		{"a link with three ends", `"b:eth1"]`, `"b:eth1", "b:eth2"]`, "t:8: links: one has 3 endpoints"},
-		{"an end without an interface", `"b:eth1"`, `"b"`, `t:8: links: endpoints: "b": must be a device and its interface`},
-		{"an end in the long form", `"b:eth1"`, `{node: b}`, "t:8: links: endpoints: must have a node and an interface"},
-		{"an unknown node", `"b:eth1"`, `"c:eth1"`, "t:8: links: endpoints: there is no node c"},
-		{"an interface twice", `"b:eth1"]`, "\"b:eth1\"]\n    - endpoints: [\"b:eth1\", \"a:eth2\"]", "t:9: links: b:eth1 has a link already, on line 8"},
-		{"an interface's name", `"b:eth1"`, `"b:eth1 x"`, "an interface's name has letters"},
-		{"a node's name", "b: {kind", "'b c': {kind", "a name has letters"},
-		{"a configuration that is not there", "b: {kind: linux}", "b: {kind: linux, startup-config: b.cfg}", "t:6: b: startup-config: b.cfg cannot be read from the topology's directory"},
-		{"a configuration that is a list", "b: {kind: linux}", "b: {kind: linux, startup-config: [a]}", "t:6: b: startup-config: is not a plain text"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			if !strings.Contains(topologyBase, tt.old) {
-				t.Fatalf("the topology has no %q", tt.old)
-			}
-			_, err := ParseTopology("t", []byte(strings.Replace(topologyBase, tt.old, tt.replacement, 1)), missing)
-			if !errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("the error is %v, want %q", err, tt.want)
-			}
-		})
-	}
-}
-
-// TestNotices: what has no meaning here is told by its name and line.
-func TestNotices(t *testing.T) {
-	topo, err := ParseTopology("t", []byte(`name: t
-mgmt: {network: x}
-topology:
-  nodes:
-    a: {kind: linux, exec: [reboot], binds: [/a:/b]}
-    b: {kind: linux, mgmt-ipv4: 192.0.2.1}
-  links:
-    - {endpoints: ["a:eth1", "b:eth1"], mtu: 1500}
-`), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := strings.Join(topo.Notices, "\n")
-	for _, want := range []string{"line 2: mgmt:", "line 5: nodes: a: exec:", "line 5: nodes: a: binds:", "line 6: nodes: b: mgmt-ipv4:", "line 8: links: mtu:"} {
-		if !strings.Contains(got, want) {
-			t.Errorf("no notice %q in\n%s", want, got)
-		}
-	}
-}
-
-// TestInheritance: a node has what its group, its kind and the defaults have.
-func TestInheritance(t *testing.T) {
-	dir := t.TempDir()
-	put := func(name, text string) string {
-		file := filepath.Join(dir, name)
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return file
-	}
-	put("own.cfg", "interface eth1\n")
-	topo, err := ReadTopology(put("t.clab.yml", `
-topology:
-  defaults: {kind: linux, image: "frrouting/frr"}
-  kinds: {arista_ceos: {startup-config: own.cfg}}
-  groups: {spine: {kind: arista_ceos}}
-  nodes: {a: , b: {group: spine}, c: {kind: cisco_iol, image: x}}
-`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, want := range []struct{ platform, config string }{{"frr", ""}, {"arista_eos", "interface eth1\n"}, {"cisco_ios", ""}} {
-		if n := topo.Nodes[i]; n.platform() != want.platform || n.Config != want.config {
-			t.Errorf("%+v (%s), want %v", n, n.platform(), want)
-		}
-	}
-	_, err = ReadTopology(put("evil.clab.yml", "topology: {nodes: {a: {startup-config: ../../../../etc/hostname}}}\n"))
-	if !errors.Is(err, fault.Invalid) {
-		t.Errorf("a configuration outside the directory: %v", err)
-	}
-	if err := syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	_, err = ReadTopology(put("fifo.clab.yml", "topology: {nodes: {a: {startup-config: fifo}}}\n"))
-	if !errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "is not a file") {
-		t.Errorf("a configuration that is a FIFO: %v", err)
-	}
-}
-
 const mapInventory = `
 pools: {d: {ranges: [100-199]}, e: {ranges: [100-199]}}
 devices:
@@ -240,6 +125,10 @@ wiring: ['r1:eth1 -- sw1:p1', 'r1:eth2 -- sw1:p2', 'r2:eth1 -- sw2:p1', 'r3:eth1
 
 func TestMap(t *testing.T) {
 	inv, err := ParseInventory("i", []byte(mapInventory))
+	if err != nil {
+		t.Fatal(err)
+	}
+	platforms, err := inv.Platforms()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +148,7 @@ func TestMap(t *testing.T) {
 		{"a switch", "nodes: {sw1: }", "", "the node sw1 (line 2): is a switch, which all labs share"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			topo, err := ParseTopology("t", []byte("topology:\n  "+tt.topology+"\n"), nil)
+			topo, err := topology.Parse("t", []byte("topology:\n  "+tt.topology+"\n"), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -267,7 +156,7 @@ func TestMap(t *testing.T) {
 			if tt.devices != "" {
 				devices = strings.Fields(tt.devices)
 			}
-			m, err := Map(inv, topo, devices)
+			m, err := Map(inv, platforms, topo, devices)
 			var got []string
 			for _, one := range m {
 				got = append(got, one.Node+"="+one.Device)
@@ -284,16 +173,20 @@ func TestRouteFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	platforms, err := inv.Platforms()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct{ ends, want string }{
 		{"'r1:eth1', 'r2:eth1'", "the link r1:eth1 -- r2:eth1 (line 3): no trunks lead from sw1 to sw2"},
-		{"'r1:eth1', 'r3:eth1'", "its ends are on sw1 and sw3, in the domains d and e"},
+		{"'r1:eth1', 'r3:eth1'", "its ends are in several domains, and a VLAN is of one: d has r1:eth1 (on sw1); e has r3:eth1 (on sw3)"},
 		{"'r1:eth7', 'r2:eth1'", "r1:eth7 is plugged into no switch; its wired interfaces are: eth1, eth2"},
 	} {
-		topo, err := ParseTopology("t", []byte("topology:\n  nodes: {r1: , r2: , r3: }\n  links: [{endpoints: ["+tt.ends+"]}]\n"), nil)
+		topo, err := topology.Parse("t", []byte("topology:\n  nodes: {r1: , r2: , r3: }\n  links: [{endpoints: ["+tt.ends+"]}]\n"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := Map(inv, topo, nil)
+		m, err := Map(inv, platforms, topo, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"activationd/topology"
 )
 
 // An frr is the real FRRouting in a network namespace of its own, with vtysh.
@@ -107,7 +109,7 @@ func (f *frr) configure(lines ...string) (config, said string) {
 // returns what is shown at last.
 func (f *frr) comesBack(d *dialect, before, config string) string {
 	f.Helper()
-	made, err := d.plan(&Node{Name: "r1", Config: config, ConfigLine: 1})
+	made, err := d.plan(&topology.Node{Name: "r1", Config: config, ConfigLine: 1})
 	if err != nil {
 		f.Errorf("%q: %v", config, err)
 		return before

@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"activationd/topology"
 )
 
 // seed adds files that are right.
@@ -45,7 +47,7 @@ func FuzzInventory(f *testing.F) {
 }
 
 func FuzzTopology(f *testing.F) {
-	f.Add([]byte(topologyBase))
+	f.Add([]byte("topology: {nodes: {x: {kind: bridge}, r1: , r2: }, links: [{endpoints: ['r1:eth1', 'x:a']}, {endpoints: ['r1:eth2', 'x:b']}]}"))
 	f.Add([]byte(benchTopology))
 	seed(f, "../examples/labs/*.clab.yml")
 	inv, err := ParseInventory("i", []byte(mapInventory))
@@ -57,11 +59,11 @@ func FuzzTopology(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		topo, err := ParseTopology("t", data, func(string) ([]byte, error) { return nil, fs.ErrNotExist })
+		topo, err := topology.Parse("t", data, func(string) ([]byte, error) { return nil, fs.ErrNotExist })
 		if err != nil {
 			return
 		}
-		m, err := Map(inv, topo, nil)
+		m, err := Map(inv, platforms, topo, nil)
 		if err != nil {
 			return
 		}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"activationd/topology"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -81,53 +83,6 @@ router bgp 65001
   network 10.9.0.0/16
  exit-address-family
 exit`,
-	"cisco_nxos": `hostname lab-a
-feature ospf
-feature interface-vlan
-
-username ada password 5 $5$x  role network-operator
-vlan 1,10,20-21
-vlan 10
-  name left
-
-ip access-list EDGE
-  10 permit tcp any any eq 22
-interface Vlan10
-  no shutdown
-  ip address 10.10.0.1/24
-
-interface Ethernet1/1
-  no switchport
-  ip address 10.0.0.1/24
-  ip router ospf 1 area 0.0.0.0
-  no shutdown
-
-interface Ethernet1/2
-  switchport mode trunk
-  switchport trunk allowed vlan 10,20-21
-router ospf 1
-  router-id 10.0.0.1`,
-	"aruba_aoss": `; J9726A Configuration Editor; Created on release #WB.16.10.0010
-
-hostname "lab-a"
-trunk 23-24 trk1 lacp
-interface 5
-   name "to the left"
-   exit
-snmp-server community "lab" unrestricted
-vlan 1
-   name "DEFAULT_VLAN"
-   no untagged 5-8
-   untagged 1-4,9-22,Trk1
-   ip address dhcp-bootp
-   exit
-vlan 100
-   name "left"
-   untagged 5-8
-   tagged Trk1
-   no ip address
-   exit
-spanning-tree`,
 	"linux": `# a host's
 ip address add 10.0.0.1/24 dev eth1
 ip link set eth1 up
@@ -161,12 +116,15 @@ trunks: ["sw1:t1 -- sw2:t2"]
 		t.Fatal(err)
 	}
 	config := "        " + strings.ReplaceAll(configs[nodes], "\n", "\n        ")
-	topo, err := ParseTopology("topology", []byte(fmt.Sprintf(goldenTopology, config, config)), nil)
+	topo, err := topology.Parse("topology", []byte(fmt.Sprintf(goldenTopology, config, config)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	in := Input{Activation: "1@golden", Inventory: inv, Topology: topo}
-	if in.Mapping, err = Map(inv, topo, nil); err != nil {
+	if in.Platforms, err = inv.Platforms(); err != nil {
+		t.Fatal(err)
+	}
+	if in.Mapping, err = Map(inv, in.Platforms, topo, nil); err != nil {
 		t.Fatal(err)
 	}
 	if in.Links, err = Route(inv, topo, in.Mapping); err != nil {
@@ -174,9 +132,6 @@ trunks: ["sw1:t1 -- sw2:t2"]
 	}
 	for i := range in.Links {
 		in.Links[i].VLAN = 100 + i
-	}
-	if in.Platforms, err = inv.Platforms(); err != nil {
-		t.Fatal(err)
 	}
 	return in
 }
@@ -196,7 +151,7 @@ func planFiles(t testing.TB, in Input) map[string][]byte {
 
 // TestGolden compares the files of a plan for each platform with those in testdata.
 func TestGolden(t *testing.T) {
-	pairs := map[string]string{"openvswitch": "linux", "cisco_ios": "cisco_ios", "arista_eos": "arista_eos", "juniper_junos": "juniper_junos", "openvswitch-frr": "frr", "cisco_nxos": "cisco_nxos", "aruba_aoss": "aruba_aoss"}
+	pairs := map[string]string{"openvswitch": "linux", "cisco_ios": "cisco_ios", "arista_eos": "arista_eos", "juniper_junos": "juniper_junos", "openvswitch-frr": "frr"}
 	for name, nodes := range pairs {
 		t.Run(name, func(t *testing.T) {
 			sw, _, _ := strings.Cut(name, "-")
@@ -295,18 +250,21 @@ func bigInput(t testing.TB, links int) (inventory, topology []byte) {
 // BenchmarkGenerate reads an inventory of 1010 devices and a topology of 500 links,
 // routes these and makes all files.
 func BenchmarkGenerate(b *testing.B) {
-	inventory, topology := bigInput(b, 500)
+	inventory, text := bigInput(b, 500)
 	for b.Loop() {
 		inv, err := ParseInventory("inventory.yaml", inventory)
 		if err != nil {
 			b.Fatal(err)
 		}
-		topo, err := ParseTopology("topology", topology, nil)
+		topo, err := topology.Parse("topology", text, nil)
 		if err != nil {
 			b.Fatal(err)
 		}
 		in := Input{Activation: "1@big", Inventory: inv, Topology: topo}
-		if in.Mapping, err = Map(inv, topo, nil); err != nil {
+		if in.Platforms, err = inv.Platforms(); err != nil {
+			b.Fatal(err)
+		}
+		if in.Mapping, err = Map(inv, in.Platforms, topo, nil); err != nil {
 			b.Fatal(err)
 		}
 		if in.Links, err = Route(inv, topo, in.Mapping); err != nil {
@@ -314,9 +272,6 @@ func BenchmarkGenerate(b *testing.B) {
 		}
 		for i := range in.Links {
 			in.Links[i].VLAN = i + 1
-		}
-		if in.Platforms, err = inv.Platforms(); err != nil {
-			b.Fatal(err)
 		}
 		planFiles(b, in)
 	}

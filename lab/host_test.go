@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"activationd/internal/fault"
+	"activationd/topology"
 )
 
 // TestHostIsWhatItWas configures a real host, a shell in a network namespace, and
@@ -92,7 +93,7 @@ func TestHostIsWhatItWas(t *testing.T) {
 				in(strings.Fields(args)...)
 			}
 			was := state()
-			topo, err := ParseTopology("topology", []byte(`topology: {nodes: {h1: {kind: linux, startup-config: "ip address add 10.77.0.1/24 dev eth1\nip link set eth1 up\nip link set eth3 up\nip link set dev eth3 up\nip route add default via 10.77.0.2\nip route add 10.9.0.0/16 via 10.77.0.2\n"}}}`), nil)
+			topo, err := topology.Parse("topology", []byte(`topology: {nodes: {h1: {kind: linux, startup-config: "ip address add 10.77.0.1/24 dev eth1\nip link set eth1 up\nip link set eth3 up\nip link set dev eth3 up\nip route add default via 10.77.0.2\nip route add 10.9.0.0/16 via 10.77.0.2\n"}}}`), nil)
 			if err != nil {
 				t.Fatal(err)
 			}

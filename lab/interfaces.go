@@ -256,7 +256,7 @@ func (r *reader) aliases(n *yaml.Node) (all []alias) {
 	const what = "interfaces: aliases"
 	var one alias
 	var also []string
-	known := r.found
+	known := r.Found
 	r.mapping(n, what, func(k, v *yaml.Node) {
 		switch k.Value {
 		case "name":
@@ -271,7 +271,7 @@ func (r *reader) aliases(n *yaml.Node) (all []alias) {
 			r.unknown(k, what+": ", "name, also and kinds")
 		}
 	})
-	if r.found > known {
+	if r.Found > known {
 		return nil
 	}
 	if one.name == "" || len(also) == 0 {

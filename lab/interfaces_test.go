@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"activationd/internal/fault"
+	"activationd/topology"
 )
 
 // TestOneInterface: the names of each line are those of one interface, and those of two
@@ -55,16 +56,6 @@ func TestOneInterface(t *testing.T) {
 			"Po1 Port-Channel1 port-channel1",
 			"Et1.1 Ethernet1.1",
 		}},
-		{"cisco_nxos", []string{
-			"Eth1/1 Et1/1 Ethernet1/1 ethernet1/1 eth1@cisco_n9kv eth1@vr-n9kv eth1@vr-cisco_n9kv Et1/1@cisco_n9kv",
-			"Eth1/1/1 Ethernet1/1/1",
-			"Eth101/1/1 Ethernet101/1/1",
-			"Po1 port-channel1 Port-Channel1",
-			"Eth1/1.10 Ethernet1/1.10",
-			"mgmt0 Mgmt0",
-			"Lo1 loopback1",
-		}},
-		{"aruba_aoss", []string{"A1 a1", "1", "11", "1/1", "1/A1 1/a1", "Trk1 trk1", "Trk11"}},
 		{"juniper_junos", []string{
 			"ge-0/0/1 xe-0/0/1 et-0/0/1 ge-0/0/1.0 eth2@juniper_vmx xe-0/0/1@juniper_vmx eth2@vr-vqfx eth2@juniper_vsrx eth2@juniper_csrx eth2@juniper_vjunosrouter eth2@juniper_vjunosswitch eth2@juniper_vjunosevolved eth5@cjunosevolved",
 			"ge-0/0/11",
@@ -229,6 +220,10 @@ wiring: ['e1:Ethernet1 -- sw:p1', 'e1:Ethernet1/2 -- sw:p2', 'c1:Gi2 -- sw:p3', 
 	if err != nil {
 		t.Fatal(err)
 	}
+	platforms, err := inv.Platforms()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct{ name, kinds, links, want string }{
 		{"as cEOS calls them", "e1: {kind: ceos}", "[e1:eth1, l1:eth1]", "e1:Ethernet1 -- l1:eth1"},
 		{"by a node's own name", "x: {kind: arista_ceos}", "[x:et1_2, l1:eth1]", "e1:Ethernet1/2 -- l1:eth1"},
@@ -248,11 +243,11 @@ wiring: ['e1:Ethernet1 -- sw:p1', 'e1:Ethernet1/2 -- sw:p2', 'c1:Gi2 -- sw:p3', 
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			text := "topology:\n  nodes: {" + tt.kinds + ", l1: {kind: linux}}\n  links: [{endpoints: " + tt.links + "}]\n"
-			topo, err := ParseTopology("t", []byte(text), nil)
+			topo, err := topology.Parse("t", []byte(text), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			m, err := Map(inv, topo, nil)
+			m, err := Map(inv, platforms, topo, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -316,7 +311,7 @@ func TestInterfacesOfConfigurations(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		made, err := p.dialect.plan(&Node{Name: "r1", Config: tt.config})
+		made, err := p.dialect.plan(&topology.Node{Name: "r1", Config: tt.config})
 		if err != nil {
 			t.Fatal(err)
 		}

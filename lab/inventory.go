@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"activationd/device"
+	"activationd/internal/document"
 	"activationd/internal/fault"
 )
 
@@ -103,8 +104,8 @@ func ReadInventory(file string) (*Inventory, error) {
 // readFile reads a file of bounded size.
 func readFile(file string) ([]byte, error) {
 	info, err := os.Stat(file)
-	if err == nil && (!info.Mode().IsRegular() || info.Size() > maxFile) {
-		return nil, fmt.Errorf("%s: is not a file of at most %d bytes: %w", file, maxFile, fault.Invalid)
+	if err == nil && (!info.Mode().IsRegular() || info.Size() > document.MaxFile) {
+		return nil, fmt.Errorf("%s: is not a file of at most %d bytes: %w", file, document.MaxFile, fault.Invalid)
 	}
 	var data []byte
 	if err == nil {
@@ -143,22 +144,41 @@ func parseRange(s string) (Range, error) {
 
 // parseWire reads "sw1:t0 -- sw2:t0".
 func parseWire(s string) (Wire, error) {
-	left, right, ok := strings.Cut(s, " -- ")
-	if !ok {
-		return Wire{}, fmt.Errorf("%.80q: must be as in r1:eth1 -- sw1:p1", s)
+	ports, err := parsePorts(s)
+	if err == nil && len(ports) != 2 {
+		err = fmt.Errorf("%.80q: must be as in r1:eth1 -- sw1:p1", s)
 	}
-	var w Wire
-	for _, end := range []struct {
-		text string
-		port *Port
-	}{{left, &w.A}, {right, &w.B}} {
-		p, err := parsePort(strings.TrimSpace(end.text))
+	if err != nil {
+		return Wire{}, err
+	}
+	return Wire{A: ports[0], B: ports[1]}, nil
+}
+
+// portList writes ports as parsePorts reads them.
+func portList(ports []Port) string {
+	var all []string
+	for _, p := range ports {
+		all = append(all, p.String())
+	}
+	return strings.Join(all, joint)
+}
+
+const joint = " -- "
+
+// parsePorts reads two ports or more, as in "r1:eth1 -- r2:eth1 -- r3:eth1".
+func parsePorts(s string) (ports []Port, err error) {
+	parts := strings.Split(s, joint)
+	if len(parts) < 2 {
+		return nil, fmt.Errorf("%.80q: must be as in r1:eth1 -- sw1:p1", s)
+	}
+	for _, part := range parts {
+		p, err := parsePort(strings.TrimSpace(part))
 		if err != nil {
-			return Wire{}, err
+			return nil, err
 		}
-		*end.port = p
+		ports = append(ports, p)
 	}
-	return w, nil
+	return ports, nil
 }
 
 // parsePort reads "r1:eth1".

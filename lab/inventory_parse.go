@@ -18,7 +18,7 @@ import (
 // ParseInventory is ReadInventory of what was read already.
 func ParseInventory(file string, data []byte) (*Inventory, error) {
 	r := &reader{}
-	r.faults.File = file
+	r.Faults.File = file
 	inv := &Inventory{
 		File: file, Pools: map[string]Pool{}, Credentials: map[string]Credential{}, Devices: map[string]*Device{},
 		wired: map[Port]Wire{},
@@ -50,7 +50,7 @@ func ParseInventory(file string, data []byte) (*Inventory, error) {
 		})
 		inv.check(r)
 	}
-	if err := r.faults.Err(); err != nil {
+	if err := r.Faults.Err(); err != nil {
 		return nil, err
 	}
 	return inv, nil
@@ -77,9 +77,9 @@ func (r *reader) named(n *yaml.Node, what string, each func(key, value *yaml.Nod
 func (r *reader) pool(n *yaml.Node, what string) (p Pool) {
 	ranges := func(v *yaml.Node, what string) (all []Range) {
 		for _, e := range r.list(v, what) {
-			known := r.found
+			known := r.Found
 			text := r.text(e, what)
-			if r.found > known {
+			if r.Found > known {
 				continue
 			}
 			one, err := parseRange(text)
@@ -309,9 +309,9 @@ func (r *reader) limits(n *yaml.Node, what string) (l device.Limits) {
 
 func (r *reader) wires(n *yaml.Node, what string) (all []Wire) {
 	for _, e := range r.list(n, what) {
-		known := r.found
+		known := r.Found
 		text := r.text(e, what)
-		if r.found > known {
+		if r.Found > known {
 			continue
 		}
 		w, err := parseWire(text)
@@ -348,17 +348,17 @@ func (inv *Inventory) check(r *reader) {
 		}
 		d.names = names[d.Platform]
 		if d.Platform != "" && !platforms[d.Platform] {
-			r.add(d.Line, "%s: platform %s: there are %s%s", name, d.Platform, strings.Join(BuiltInPlatforms(), ", "),
+			r.Add(d.Line, "%s: platform %s: there are %s%s", name, d.Platform, strings.Join(BuiltInPlatforms(), ", "),
 				ifElse(inv.Templates != "", ", and those in "+inv.Templates, ""))
 		}
 		if _, ok := inv.Pools[d.Domain]; d.Domain != "" && !ok {
-			r.add(d.Line, "%s: domain %s: has no pool", name, d.Domain)
+			r.Add(d.Line, "%s: domain %s: has no pool", name, d.Domain)
 		}
 		if _, ok := inv.Credentials[d.Credentials]; d.Credentials != "" && !ok {
-			r.add(d.Line, "%s: credentials %s: are not there", name, d.Credentials)
+			r.Add(d.Line, "%s: credentials %s: are not there", name, d.Credentials)
 		}
 		if d.IsSwitch() && d.Connect == "" {
-			r.add(d.Line, "%s: is a switch, and has no connect", name)
+			r.Add(d.Line, "%s: is a switch, and has no connect", name)
 		}
 		how := inv.reach(d)
 		switch other := reached[how]; {
@@ -366,14 +366,14 @@ func (inv *Inventory) check(r *reader) {
 		case other == nil:
 			reached[how] = d
 		case !strings.HasPrefix(d.Connect, "ssh:"):
-			r.add(d.Line, "%s: connect: %s is the console of %s, too, on line %d", name, d.Connect, other.Name, other.Line)
+			r.Add(d.Line, "%s: connect: %s is the console of %s, too, on line %d", name, d.Connect, other.Name, other.Line)
 		case d.IsSwitch(): // each of the two may have ports of its own
 			alike[name] = other.Name
 		default:
-			r.add(d.Line, "%s: connect: %s is how %s is reached, too, on line %d, by the same user: labs would be lent one device as two", name, d.Connect, other.Name, other.Line)
+			r.Add(d.Line, "%s: connect: %s is how %s is reached, too, on line %d, by the same user: labs would be lent one device as two", name, d.Connect, other.Name, other.Line)
 		}
 		if strings.HasPrefix(d.Connect, "ssh:") && d.HostKeys == (device.HostKeys{}) {
-			r.add(d.Line, "%s: has no host_key; without it nobody knows who answers", name)
+			r.Add(d.Line, "%s: has no host_key; without it nobody knows who answers", name)
 		}
 	}
 	used := map[Port]Wire{}
@@ -381,13 +381,13 @@ func (inv *Inventory) check(r *reader) {
 		one := inv.identity("", p)
 		one.Device = cmp.Or(alike[p.Device], p.Device)
 		if before, ok := used[one]; ok {
-			r.add(w.Line, "%s: is in use by %q, on line %d%s", p, before, before.Line,
+			r.Add(w.Line, "%s: is in use by %q, on line %d%s", p, before, before.Line,
 				ifElse(slices.Contains([]string{before.A.Device, before.B.Device}, p.Device), "", ": two of these devices are one, as they are reached alike"))
 		}
 		used[one] = w
 		if d := inv.Devices[p.Device]; d != nil {
 			if may := d.names.ambiguous(p.Name); may != "" {
-				r.add(w.Line, "%s: may be %s; write more of its name", p, may)
+				r.Add(w.Line, "%s: may be %s; write more of its name", p, may)
 			}
 		}
 	}
@@ -398,7 +398,7 @@ func (inv *Inventory) check(r *reader) {
 			inv.Wiring[i] = w
 		}
 		if a != nil && b != nil && (a.IsSwitch() || !b.IsSwitch()) {
-			r.add(w.Line, "%q: wiring joins a device's interface to a port of a switch, which is what has a domain", w)
+			r.Add(w.Line, "%q: wiring joins a device's interface to a port of a switch, which is what has a domain", w)
 		}
 		use(w.A, w)
 		use(w.B, w)
@@ -409,11 +409,11 @@ func (inv *Inventory) check(r *reader) {
 			a, b := inv.Devices[w.A.Device], inv.Devices[w.B.Device]
 			switch {
 			case !a.IsSwitch() || !b.IsSwitch():
-				r.add(w.Line, "%q: a trunk joins two switches, which are what has a domain", w)
+				r.Add(w.Line, "%q: a trunk joins two switches, which are what has a domain", w)
 			case a == b:
-				r.add(w.Line, "%q: a trunk joins two switches, not one with itself", w)
+				r.Add(w.Line, "%q: a trunk joins two switches, not one with itself", w)
 			case a.Domain != b.Domain:
-				r.add(w.Line, "%q: joins the domains %s and %s; an id of the one means nothing in the other", w, a.Domain, b.Domain)
+				r.Add(w.Line, "%q: joins the domains %s and %s; an id of the one means nothing in the other", w, a.Domain, b.Domain)
 			}
 		}
 		use(w.A, w)
@@ -436,7 +436,7 @@ func (inv *Inventory) there(r *reader, w Wire) bool {
 	ok := true
 	for _, p := range []Port{w.A, w.B} {
 		if inv.Devices[p.Device] == nil {
-			r.add(w.Line, "%q: there is no device %s", w, p.Device)
+			r.Add(w.Line, "%q: there is no device %s", w, p.Device)
 			ok = false
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"activationd/device"
+
+	"activationd/topology"
 )
 
 // planOf plans a startup-config for a platform.
@@ -16,7 +18,7 @@ func planOf(t *testing.T, platform, config string) (nodePlan, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p.dialect.plan(&Node{Name: "n1", Config: config, ConfigLine: 1})
+	return p.dialect.plan(&topology.Node{Name: "n1", Config: config, ConfigLine: 1})
 }
 
 // TestLinesAsWritten: the blanks within a line are somebody's description, or password.

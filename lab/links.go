@@ -8,18 +8,20 @@ import (
 	"strings"
 
 	"activationd/internal/fault"
+	"activationd/topology"
 )
 
 // A PlannedLink is a link of the topology as it runs over switches.
 type PlannedLink struct {
-	// Name is what its VLAN is lent for: the two devices' interfaces.
+	// Name is what its VLAN is lent for: the devices' interfaces that it joins, two or,
+	// in a LAN, more. [Work.Drift] finds its ports by it.
 	Name   string `json:"name"`
 	Domain string `json:"domain"`
 	VLAN   int    `json:"vlan"` // 0: not known yet
-	// Access are the two switch ports that the devices are plugged into, and Trunks the
-	// trunks' ports on the way, two and two.
-	Access [2]Port `json:"access"`
-	Trunks []Port  `json:"trunks,omitempty"`
+	// Access are the switch ports that the devices are plugged into, and Trunks the
+	// trunks' ports between the switches, two and two.
+	Access []Port `json:"access"`
+	Trunks []Port `json:"trunks,omitempty"`
 }
 
 // MarshalText writes a port as in r1:eth1.
@@ -31,55 +33,89 @@ func (p *Port) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
+// maxLink is how many bytes a link's name may have: as many as the daemon takes for what
+// a VLAN is lent for.
+const maxLink = 4096
+
 // Route finds the links' ways over the switches, the shortest each, in the topology's
 // order. The kind of its error is [fault.Invalid]; each link that can't be made is
-// named.
-func Route(inv *Inventory, topo *Topology, m Mapping) ([]PlannedLink, error) {
+// named, with all that is wrong with it.
+func Route(inv *Inventory, topo *topology.Topology, m Mapping) ([]PlannedLink, error) {
 	neighbours := inv.neighbours()
-	names, kinds := m.devices(), topo.kinds()
-	used := map[Port]Link{}
+	names, kinds := m.devices(), map[string]string{}
+	for _, n := range topo.Nodes {
+		kinds[n.Name] = n.Kind
+	}
+	used := map[Port]topology.Link{}
 	var all []PlannedLink
 	var errs []error
-	bad := func(l Link, format string, args ...any) {
-		errs = append(errs, fmt.Errorf("the link %s -- %s (line %d): %s: %w", l.A, l.B, l.Line, fmt.Sprintf(format, args...), fault.Invalid))
-	}
 	for _, l := range topo.Links {
-		var planned PlannedLink
-		var ends [2]string
-		ok := true
-		for i, end := range []Port{l.A, l.B} {
-			e := Port{names[end.Device], end.Name}
-			w, wired := inv.wire(kinds[end.Device], e)
+		var wires []Wire
+		var wrong []string
+		for _, end := range l.Ends {
+			e := Port{names[end.Node], end.Interface}
+			w, wired := inv.wire(kinds[end.Node], e)
 			before, twice := used[w.A]
 			switch {
 			case !wired:
-				bad(l, "%s is plugged into no switch; its wired interfaces are: %s", e, orNone(inv.interfaces(e.Device)))
-				ok = false
+				wrong = append(wrong, fmt.Sprintf("%s is plugged into no switch; its wired interfaces are: %s", e, orNone(inv.interfaces(e.Device))))
 			case twice:
-				bad(l, "%s is %s, which has a link already, on line %d", e, w.A, before.Line)
-				ok = false
+				wrong = append(wrong, fmt.Sprintf("%s is %s, which has a link already, on line %d", e, w.A, before.Line))
+			default:
+				used[w.A] = l
+				wires = append(wires, w)
 			}
-			used[w.A] = l
-			ends[i], planned.Access[i] = w.A.String(), w.B
 		}
-		planned.Name = ends[0] + " -- " + ends[1]
-		if !ok {
-			continue
+		planned, more := inv.join(neighbours, wires)
+		if wrong = append(wrong, more...); len(wrong) == 0 && len(planned.Name) > maxLink {
+			wrong = append(wrong, fmt.Sprintf("has %d interfaces, and their names together have more than %d bytes", len(wires), maxLink))
 		}
-		a, b := planned.Access[0].Device, planned.Access[1].Device
-		planned.Domain = inv.Devices[a].Domain
-		if planned.Trunks, ok = shortest(neighbours, a, b); !ok {
-			da, db := planned.Domain, inv.Devices[b].Domain
-			if da != db {
-				bad(l, "its ends are on %s and %s, in the domains %s and %s, and a VLAN is of one domain", a, b, da, db)
-			} else {
-				bad(l, "no trunks lead from %s to %s", a, b)
-			}
+		if len(wrong) > 0 {
+			errs = append(errs, fmt.Errorf("%s (line %d): %s: %w", l, l.Line, strings.Join(wrong, "; "), fault.Invalid))
 			continue
 		}
 		all = append(all, planned)
 	}
 	return all, errors.Join(errs...)
+}
+
+// join makes a link of devices' wires: from the first one on, each is led by the shortest
+// way to what is joined already, so that the way is a tree. It says what is wrong.
+func (inv *Inventory) join(neighbours map[string][]hop, wires []Wire) (planned PlannedLink, wrong []string) {
+	var ends []Port
+	domains := map[string][]string{} // ends by domain
+	for _, w := range wires {
+		ends = append(ends, w.A)
+		planned.Access = append(planned.Access, w.B)
+		planned.Domain = inv.Devices[w.B.Device].Domain
+		domains[planned.Domain] = append(domains[planned.Domain], fmt.Sprintf("%s (on %s)", w.A, w.B.Device))
+	}
+	planned.Name = portList(ends)
+	if len(domains) > 1 {
+		var parts []string
+		for _, d := range slices.Sorted(maps.Keys(domains)) {
+			parts = append(parts, d+" has "+strings.Join(domains[d], ", "))
+		}
+		return planned, append(wrong, "its ends are in several domains, and a VLAN is of one: "+strings.Join(parts, "; "))
+	}
+	var joined []string // switches
+	for _, w := range wires {
+		if joined == nil {
+			joined = []string{w.B.Device}
+		}
+		way, ok := shortest(neighbours, joined, w.B.Device)
+		if !ok {
+			wrong = append(wrong, fmt.Sprintf("no trunks lead from %s to %s, where %s is", joined[0], w.B.Device, w.A))
+			continue
+		}
+		planned.Trunks = append(planned.Trunks, way...)
+		for _, t := range way {
+			if !slices.Contains(joined, t.Device) {
+				joined = append(joined, t.Device)
+			}
+		}
+	}
+	return planned, wrong
 }
 
 func orNone(names []string) string { return ifElse(len(names) == 0, "none", strings.Join(names, ", ")) }
@@ -113,16 +149,18 @@ func (inv *Inventory) neighbours() map[string][]hop {
 	return all
 }
 
-// shortest returns the trunks' ports on the shortest way between two switches; of
-// several the one by the switches that come first in the alphabet.
-func shortest(neighbours map[string][]hop, from, to string) ([]Port, bool) {
-	came := map[string]hop{from: {}}
-	for queue := []string{from}; len(queue) > 0; queue = queue[1:] {
+// shortest returns the trunks' ports on the shortest way from one of some switches to
+// another; of several the one by the switches that come first in the alphabet.
+func shortest(neighbours map[string][]hop, from []string, to string) ([]Port, bool) {
+	came := map[string]hop{}
+	for _, s := range from {
+		came[s] = hop{}
+	}
+	for queue := slices.Clone(from); len(queue) > 0; queue = queue[1:] {
 		at := queue[0]
 		if at == to {
 			var ports []Port
-			for at != from {
-				h := came[at]
+			for h := came[at]; h != (hop{}); h = came[at] {
 				ports = append(ports, h.in, h.out)
 				at = h.out.Device
 			}
@@ -157,41 +195,37 @@ func (m Mapping) devices() map[string]string {
 	return all
 }
 
-// kinds returns those of the nodes, by name.
-func (t *Topology) kinds() map[string]string {
-	all := make(map[string]string, len(t.Nodes))
-	for _, n := range t.Nodes {
-		all[n.Name] = n.Kind
+// serves tells whether a device of the platform is what a node's kind asks for: its
+// name, or a kind that its file lists. A router or a host that is a container of Linux is
+// of kind linux in containerlab, and told by its image.
+func (p *Platform) serves(n *topology.Node) bool {
+	switch {
+	case n.Kind == "" || n.Kind == strings.ToLower(p.Name):
+		return n.Kind != "linux" || !isFRR(n)
+	case n.Kind == "linux" && isFRR(n):
+		return p.Name == "frr"
 	}
-	return all
+	return slices.Contains(p.Kinds, n.Kind)
 }
 
-// kinds says which platforms a containerlab kind may be, by the beginning of its name.
-// Others are a platform's name themselves.
-var kinds = []struct{ prefix, platform string }{
-	{"arista_", "arista_eos"}, {"ceos", "arista_eos"}, {"vr-veos", "arista_eos"}, {"vr-arista", "arista_eos"},
-	{"cisco_", "cisco_ios"}, {"vr-csr", "cisco_ios"}, {"vr-cisco", "cisco_ios"},
-	{"juniper_", "juniper_junos"}, {"crpd", "juniper_junos"}, {"vr-vmx", "juniper_junos"}, {"vr-juniper", "juniper_junos"},
+func isFRR(n *topology.Node) bool { return strings.Contains(n.Image, "frr") }
+
+// A mapper finds a device for each node.
+type mapper struct {
+	inv       *Inventory
+	platforms map[string]*Platform
+	devices   []string            // that may be used
+	needs     map[string][]string // a node's interfaces
 }
 
-// platform returns the one that a node's kind and image ask for; "": any.
-func (n *Node) platform() string {
-	if n.Kind == "linux" && strings.Contains(n.Image, "frr") {
-		return "frr"
+// serves tells whether a device is what a node asks for. Of what its name does not say
+// the platform of the kind's own name comes first: any Linux is no FRR.
+func (m mapper) serves(n *topology.Node, device string, named bool) bool {
+	p := m.platforms[m.inv.Devices[device].Platform]
+	if p == nil || !p.serves(n) {
+		return false
 	}
-	for _, k := range kinds {
-		if n.Kind != k.platform && strings.HasPrefix(n.Kind, k.prefix) {
-			return k.platform
-		}
-	}
-	return n.Kind
-}
-
-// mayBe tells whether a device of the platform is what the node's kind asks for. In
-// containerlab a router that is a container of Linux is of kind linux, too.
-func (n *Node) mayBe(platform string) bool {
-	want := n.platform()
-	return want == "" || want == platform || n.Kind == "linux" && platform == "frr"
+	return named || n.Kind != "linux" || isFRR(n) || p.Name == n.Kind
 }
 
 // Map finds a device for each node: the one of its name, or else a free one of the
@@ -199,80 +233,111 @@ func (n *Node) mayBe(platform string) bool {
 // be used; nil: all of the inventory. Equal input gives an equal answer: the nodes in
 // the order of their names take the first device each, as long as all get one. The
 // kind of its error is [fault.Invalid].
-func Map(inv *Inventory, topo *Topology, devices []string) (Mapping, error) {
+func Map(inv *Inventory, platforms map[string]*Platform, topo *topology.Topology, devices []string) (Mapping, error) {
 	if devices == nil {
 		devices = slices.Sorted(maps.Keys(inv.Devices))
 	}
-	var errs []error
-	taken := map[string]string{}    // device -> node
-	may := map[string][]string{}    // node without a device -> candidates
-	needs := map[string][]string{}  // node -> interfaces
-	byName := map[string][]string{} // node -> what it was told instead of an error
+	m := mapper{inv, platforms, devices, map[string][]string{}}
 	for _, l := range topo.Links {
-		for _, p := range []Port{l.A, l.B} {
-			needs[p.Device] = append(needs[p.Device], p.Name)
+		for _, e := range l.Ends {
+			m.needs[e.Node] = append(m.needs[e.Node], e.Interface)
 		}
 	}
+	var errs []error
+	taken := map[string]string{}  // device -> node
+	may := map[string][]string{}  // node without a device -> candidates
+	why := map[string]string{}    // and why it has none
+	var abstract []*topology.Node // those nodes
 	for _, n := range topo.Nodes {
-		d := inv.Devices[n.Name]
-		switch {
-		case d == nil:
-			may[n.Name] = nil
-		case d.IsSwitch():
-			errs = append(errs, fmt.Errorf("the node %s (line %d): is a switch, which all labs share: %w", n.Name, n.Line, fault.Invalid))
-		case !slices.Contains(devices, n.Name):
-			errs = append(errs, fmt.Errorf("the node %s (line %d): is not one of the reserved devices (%s): %w", n.Name, n.Line, orNone(devices), fault.Invalid))
-		case !n.mayBe(d.Platform):
-			errs = append(errs, fmt.Errorf("the node %s (line %d): is of kind %s, and the device of that name is %s; give the node another name to get any free device of its kind: %w",
-				n.Name, n.Line, n.Kind, d.Platform, fault.Invalid))
-		default:
+		if inv.Devices[n.Name] == nil {
+			abstract = append(abstract, n)
+		} else if err := m.named(n); err != nil {
+			errs = append(errs, fmt.Errorf("the node %s (line %d): %w: %w", n.Name, n.Line, err, fault.Invalid))
+		} else {
 			taken[n.Name] = n.Name
 		}
 	}
-	free := slices.DeleteFunc(slices.Clone(devices), func(name string) bool {
-		d := inv.Devices[name]
-		return d == nil || d.IsSwitch() || taken[name] != ""
-	})
-	slices.Sort(free)
-	for _, n := range topo.Nodes {
-		if _, abstract := may[n.Name]; !abstract {
-			continue
-		}
-		for _, name := range free {
-			want := n.platform()
-			if want != "" && inv.Devices[name].Platform != want {
-				continue
-			}
-			if lack := slices.DeleteFunc(slices.Clone(needs[n.Name]), func(i string) bool {
-				_, wired := inv.wire(n.Kind, Port{name, i})
-				return wired
-			}); len(lack) > 0 {
-				byName[n.Name] = append(byName[n.Name], fmt.Sprintf("%s has no %s", name, strings.Join(lack, ", ")))
-				continue
-			}
-			may[n.Name] = append(may[n.Name], name)
-		}
+	for _, n := range abstract {
+		may[n.Name], why[n.Name] = m.candidates(n, taken)
 	}
-	for _, node := range slices.Sorted(maps.Keys(may)) {
-		if !augment(node, may, taken, map[string]bool{}) {
-			n := topo.Nodes[slices.IndexFunc(topo.Nodes, func(n *Node) bool { return n.Name == node })]
-			why := ""
-			if byName[node] != nil {
-				why = " (" + strings.Join(byName[node], "; ") + ")"
-			}
+	for _, n := range abstract {
+		if !augment(n.Name, may, taken, map[string]bool{}) {
 			errs = append(errs, fmt.Errorf("the node %s (line %d): is no device of the inventory, and of the devices %s none of kind %s with its interfaces is free%s: %w",
-				node, n.Line, orNone(devices), ifElse(n.platform() == "", "any", n.platform()), why, fault.Invalid))
+				n.Name, n.Line, orNone(devices), ifElse(n.Kind == "", "any", n.Kind), why[n.Name], fault.Invalid))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	var m Mapping
+	var mapping Mapping
 	for dev, node := range taken {
-		m = append(m, Mapped{node, dev, inv.Devices[dev].Platform})
+		mapping = append(mapping, Mapped{node, dev, inv.Devices[dev].Platform})
 	}
-	slices.SortFunc(m, func(a, b Mapped) int { return strings.Compare(a.Node, b.Node) })
-	return m, nil
+	slices.SortFunc(mapping, func(a, b Mapped) int { return strings.Compare(a.Node, b.Node) })
+	return mapping, nil
+}
+
+// named says why a node can't be the device of its name.
+func (m mapper) named(n *topology.Node) error {
+	switch d := m.inv.Devices[n.Name]; {
+	case d.IsSwitch():
+		return errors.New("is a switch, which all labs share")
+	case !slices.Contains(m.devices, n.Name):
+		return fmt.Errorf("is not one of the reserved devices (%s)", orNone(m.devices))
+	case !m.serves(n, n.Name, true):
+		return fmt.Errorf("is of kind %s, and the device of that name is %s, which is for the kinds %s; give the node another name to get any free device of its kind",
+			n.Kind, d.Platform, m.kinds(d.Platform))
+	}
+	return nil
+}
+
+// kinds are those that a platform is for.
+func (m mapper) kinds(platform string) string {
+	all := []string{platform}
+	if p := m.platforms[platform]; p != nil {
+		all = append(all, slices.DeleteFunc(slices.Clone(p.Kinds), func(k string) bool { return k == platform })...)
+	}
+	return strings.Join(all, ", ")
+}
+
+// candidates are the devices that a node may have which is none by its name, or why
+// there are none.
+func (m mapper) candidates(n *topology.Node, taken map[string]string) (may []string, why string) {
+	var lacks []string
+	served := false
+	for _, name := range slices.Sorted(slices.Values(m.devices)) {
+		d := m.inv.Devices[name]
+		if d == nil || !m.serves(n, name, false) {
+			continue
+		}
+		served = true
+		if d.IsSwitch() || taken[name] != "" {
+			continue
+		}
+		lack := slices.DeleteFunc(slices.Clone(m.needs[n.Name]), func(i string) bool {
+			_, wired := m.inv.wire(n.Kind, Port{name, i})
+			return wired
+		})
+		if len(lack) > 0 {
+			lacks = append(lacks, fmt.Sprintf("%s has no %s", name, strings.Join(lack, ", ")))
+			continue
+		}
+		may = append(may, name)
+	}
+	switch {
+	case len(lacks) > 0:
+		why = " (" + strings.Join(lacks, "; ") + ")"
+	case !served:
+		var known []string
+		for _, name := range m.devices {
+			if d := m.inv.Devices[name]; d != nil && !d.IsSwitch() {
+				known = append(known, m.kinds(d.Platform))
+			}
+		}
+		slices.Sort(known)
+		why = fmt.Sprintf(" (their kinds are: %s)", strings.Join(slices.Compact(known), "; "))
+	}
+	return may, why
 }
 
 // augment gives node a device, and another one to who had it, if need be.

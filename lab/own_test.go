@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"activationd/internal/fault"
+	"activationd/topology"
 )
 
 // ownSwitch is the platform that docs/lab.md shows.
@@ -65,11 +66,11 @@ wiring: ['a:eth1 -- sw:p.1', 'b:eth1 -- sw:p2']
 	if got := platforms["mine"].Dialog.Prompts.Configure; got == "" {
 		t.Error("the dialog is not that of cisco_ios")
 	}
-	topo, err := ParseTopology("t", []byte("topology: {nodes: {a: , b: }, links: [{endpoints: ['a:eth1', 'b:eth1']}]}"), nil)
+	topo, err := topology.Parse("t", []byte("topology: {nodes: {a: , b: }, links: [{endpoints: ['a:eth1', 'b:eth1']}]}"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := Map(inv, topo, nil)
+	m, err := Map(inv, platforms, topo, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +246,7 @@ func TestShellCommands(t *testing.T) {
 		"reboot", "ip address add 10.0.0.1/24 dev eth1; reboot", "ip address add $(reboot)/24 dev eth1", "ip address add 10.0.0.1/24 dev eth1 &",
 		"ip link set eth1 up || reboot", "ip route add default via `reboot`", "ip address add 10.0.0.1/24 dev -x",
 	} {
-		if made, err := p.dialect.plan(&Node{Name: "h1", Config: "# one\n" + line + "\n", ConfigLine: 7}); err == nil || !strings.Contains(err.Error(), "h1: startup-config, line 8") {
+		if made, err := p.dialect.plan(&topology.Node{Name: "h1", Config: "# one\n" + line + "\n", ConfigLine: 7}); err == nil || !strings.Contains(err.Error(), "h1: startup-config, line 8") {
 			t.Errorf("%q becomes %q, %v", line, made.apply, err)
 		}
 	}
@@ -265,7 +266,7 @@ func TestPlatformSaysWhatItIs(t *testing.T) {
 		if once := slices.Compact(slices.Sorted(slices.Values(p.Kinds))); len(once) != len(p.Kinds) {
 			t.Errorf("%s serves a kind twice: %q", name, p.Kinds)
 		}
-		if p.dialect.running != "" && len(p.Kinds) == 0 && name != "aruba_aoss" { // containerlab has none for it
+		if p.dialect.running != "" && len(p.Kinds) == 0 {
 			t.Errorf("%s serves no kind", name)
 		}
 	}

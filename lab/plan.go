@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"activationd/internal/fault"
+	"activationd/topology"
 )
 
 // A Plan is all that a lab needs of its devices.
@@ -73,7 +74,7 @@ type Input struct {
 	Activation string
 	Inventory  *Inventory
 	Platforms  map[string]*Platform
-	Topology   *Topology
+	Topology   *topology.Topology
 	Mapping    Mapping
 	Links      []PlannedLink // of Route, with their VLANs
 }
@@ -287,7 +288,7 @@ func (f *filler) fill(texts []string, pattern bool) []string {
 }
 
 // node plans a startup-config. It returns what its users should know.
-func (g *generator) node(n *Node, name string) (notices []string) {
+func (g *generator) node(n *topology.Node, name string) (notices []string) {
 	dev := g.Inventory.Devices[name]
 	p := g.Platforms[dev.Platform]
 	if p == nil {

@@ -104,12 +104,12 @@ func loadPlatform(dir, name string, kept bool) (*Platform, error) {
 		return nil, fmt.Errorf("%w: %w", err, fault.Unavailable)
 	}
 	r := &reader{kept: kept}
-	r.faults.File = file
+	r.Faults.File = file
 	dialog := name
 	if root := r.root(data); root != nil {
 		dialog = p.parse(r, root)
 	}
-	if err := r.faults.Err(); err != nil {
+	if err := r.Faults.Err(); err != nil {
 		return nil, err
 	}
 	switch data, err := own(name + ".dialog.yaml"); {
@@ -164,8 +164,6 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 			d.running = r.word(v, "running", checkLine)
 		case "exit":
 			d.exit = r.word(v, "exit", checkLine)
-		case "modes":
-			d.modes = r.patterns(v, "modes")
 		case "complete":
 			d.complete = r.pattern(v, "complete")
 		case "standard":
@@ -208,7 +206,7 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 				d.commands = append(d.commands, r.command(e))
 			}
 		default:
-			r.unknown(k, "", "dialog, kinds, tried, manual, interfaces, vlan, access, trunk, ports, style, running, complete, exit, modes, standard, volatile, unshown, shown, lists, single, ordered, refused, access_path, inverse, sets and commands")
+			r.unknown(k, "", "dialog, kinds, tried, manual, interfaces, vlan, access, trunk, ports, style, running, complete, exit, standard, volatile, unshown, shown, lists, single, ordered, refused, access_path, inverse, sets and commands")
 		}
 	})
 	if d.style == setStyle && slices.ContainsFunc(d.inverse, func(i inverse) bool { return i.in != nil || i.keep || len(i.undo) == 0 }) {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"activationd/topology"
 )
 
 // TestSpread: lists of ports are read as devices write them. What is no list of names, or
@@ -94,9 +96,9 @@ func TestPortLists(t *testing.T) {
 	for _, name := range []string{"sw", "sw2"} {
 		inv.Devices[name] = &Device{Name: name, Platform: "mine", Domain: "d"}
 	}
-	plan, err := Generate(Input{Inventory: inv, Platforms: map[string]*Platform{"mine": p}, Topology: &Topology{Name: "t"}, Links: []PlannedLink{
-		{Name: "far", Domain: "d", VLAN: 117, Access: [2]Port{{"sw", "p1"}, {"sw2", "p1"}}, Trunks: []Port{{"sw", "t9"}, {"sw2", "t2"}, {"sw2", "t3"}, {"sw", "t1"}}},
-		{Name: "near", Domain: "d", VLAN: 118, Access: [2]Port{{"sw", "p3"}, {"sw", "p2"}}},
+	plan, err := Generate(Input{Inventory: inv, Platforms: map[string]*Platform{"mine": p}, Topology: &topology.Topology{Name: "t"}, Links: []PlannedLink{
+		{Name: "far", Domain: "d", VLAN: 117, Access: []Port{{"sw", "p1"}, {"sw2", "p1"}}, Trunks: []Port{{"sw", "t9"}, {"sw2", "t2"}, {"sw2", "t3"}, {"sw", "t1"}}},
+		{Name: "near", Domain: "d", VLAN: 118, Access: []Port{{"sw", "p3"}, {"sw", "p2"}}},
 	}})
 	if err != nil {
 		t.Fatal(err)

@@ -7,10 +7,12 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"activationd/topology"
 )
 
 // switchPlatforms are those that have templates for a switch's ports.
-var switchPlatforms = []string{"openvswitch", "cisco_ios", "arista_eos", "juniper_junos", "cisco_nxos", "aruba_aoss"}
+var switchPlatforms = []string{"openvswitch", "cisco_ios", "arista_eos", "juniper_junos"}
 
 // A world is an inventory, its platforms, and models of its switches.
 type world struct {
@@ -76,14 +78,14 @@ func (w *world) switches() map[string]model {
 
 // plan makes one that joins hosts two and two, with ids from first on.
 func (w *world) plan(t *rapid.T, hosts []string, first int) *Plan {
-	topo := &Topology{}
+	topo := &topology.Topology{}
 	for i, h := range hosts {
-		topo.Nodes = append(topo.Nodes, &Node{Name: h, Kind: "linux"})
+		topo.Nodes = append(topo.Nodes, &topology.Node{Name: h, Kind: "linux"})
 		if i%2 == 1 {
-			topo.Links = append(topo.Links, Link{A: Port{hosts[i-1], "eth1"}, B: Port{h, "eth1"}})
+			topo.Links = append(topo.Links, topology.Link{Ends: []topology.End{{Node: hosts[i-1], Interface: "eth1"}, {Node: h, Interface: "eth1"}}})
 		}
 	}
-	m, err := Map(w.inv, topo, nil)
+	m, err := Map(w.inv, w.platforms, topo, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,8 +110,8 @@ func give(t *rapid.T, all map[string]model, p *Plan, lines func(DevicePlan) []st
 				t.Fatalf("%s (%s), %q: %s", d.Name, d.Platform, l, said)
 			}
 		}
-		if m, ok := all[d.Name].(interface{ leave() }); ok {
-			m.leave()
+		if m, ok := all[d.Name].(*iosModel); ok {
+			m.in = ""
 		}
 	}
 }
@@ -235,7 +237,7 @@ func TestChange(t *testing.T) {
 		d := p.dialect
 		feed(d.render(parseConfig(from, nil), 0))
 		before := m.String()
-		made, err := d.plan(&Node{Name: "r1", Config: to})
+		made, err := d.plan(&topology.Node{Name: "r1", Config: to})
 		if err != nil {
 			t.Fatal(err)
 		}

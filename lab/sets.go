@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"activationd/internal/fault"
+	"activationd/topology"
 )
 
 // A setNode is a word of a configuration that is shown as lines of "set": all lines that
@@ -254,7 +255,7 @@ func setValues(path []string) (head, values []string) {
 }
 
 // planSets makes a plan of a startup-config of "set" lines.
-func (d *dialect) planSets(n *Node, where func(int) string) (p nodePlan, err error) {
+func (d *dialect) planSets(n *topology.Node, where func(int) string) (p nodePlan, err error) {
 	lines := strings.Split(n.Config, "\n")
 	if first := strings.TrimSpace(n.Config); strings.HasPrefix(first, "{") || strings.HasPrefix(first, "[") {
 		return p, fmt.Errorf("%s: is JSON, which no command line takes; write lines of set, as %q shows them", where(1), d.running)

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"activationd/topology"
 )
 
 // formsPlatform writes lines in forms that Junos does not have.
@@ -88,7 +90,7 @@ func TestSetsFormsPlan(t *testing.T) {
 		{"several values", "set / a [ b c ]", []string{"set / a [ b c ]"}},
 		{"braces", "a b {\n  c d\n  e {\n  }\n  # no\n  f {\n    g [\n      x\n      y\n    ]\n  }\n}\nset / h i\n", []string{"set / a b c d", "set / a b e", "set / a b f g x", "set / a b f g y", "set / h i"}},
 	} {
-		made, err := d.plan(&Node{Name: "r1", Config: tt.config})
+		made, err := d.plan(&topology.Node{Name: "r1", Config: tt.config})
 		if err != nil || !slices.Equal(made.apply, tt.want) {
 			t.Errorf("%s: it applies %q, %v; want %q", tt.name, made.apply, err, tt.want)
 		}
@@ -102,7 +104,7 @@ func TestSetsFormsPlan(t *testing.T) {
 		{"a {\n b c\n", "is not closed"},
 		{"a {\n b c\n]\n", "line 3: ] closes what it did not open"},
 	} {
-		_, err := d.plan(&Node{Name: "r1", Config: tt.config})
+		_, err := d.plan(&topology.Node{Name: "r1", Config: tt.config})
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%q: %v; want %q", tt.config, err, tt.want)
 		}

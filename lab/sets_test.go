@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"activationd/topology"
 )
 
 func junosDialect(t testing.TB) *dialect {
@@ -82,7 +84,7 @@ func TestUndoIsDifferenceOnJunos(t *testing.T) {
 		other := newJunosTree()
 		configureJunos(other, drawJunosMess(t, other, []string{"set"}, 15))
 		configureJunos(other, drawJunosMess(t, other, []string{"deactivate", "protect"}, 2))
-		made, err := d.plan(&Node{Name: "r1", Config: other.show()})
+		made, err := d.plan(&topology.Node{Name: "r1", Config: other.show()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,7 +109,7 @@ func TestMissingOnJunos(t *testing.T) {
 		wanted, m := newJunosTree(), newJunosTree()
 		configureJunos(wanted, drawJunosMess(t, wanted, []string{"set"}, 15))
 		configureJunos(wanted, drawJunosMess(t, wanted, []string{"deactivate", "protect"}, 2))
-		made, err := d.plan(&Node{Name: "r1", Config: wanted.show()})
+		made, err := d.plan(&topology.Node{Name: "r1", Config: wanted.show()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -249,7 +251,7 @@ func TestSetsNoCommand(t *testing.T) {
 // TestSetsPlan: what is taken as a startup-config, and what is refused with its line.
 func TestSetsPlan(t *testing.T) {
 	d := junosDialect(t)
-	made, err := d.plan(&Node{Name: "r1", Config: "set version 23.2\n# a\nset system host-name r1 ## said\nset  protocols bgp group g import [ p q ]\n" +
+	made, err := d.plan(&topology.Node{Name: "r1", Config: "set version 23.2\n# a\nset system host-name r1 ## said\nset  protocols bgp group g import [ p q ]\n" +
 		"deactivate protocols bgp group g\nprotect system\nset system host-name r1\nset system login message \"a  b; {c}\"\n"})
 	want := []string{"set system host-name r1", "set protocols bgp group g import p", "set protocols bgp group g import q", "deactivate protocols bgp group g", "protect system", `set system login message "a  b; {c}"`}
 	if err != nil || !slices.Equal(made.apply, want) {
@@ -270,7 +272,7 @@ func TestSetsPlan(t *testing.T) {
 		{"set system root-authentication encrypted-password /* SECRET-DATA */", "has no secret in it"},
 		{"set policy-options as-path a 1 | 2", "has a | that is not in quotes"},
 	} {
-		_, err := d.plan(&Node{Name: "r1", Config: "set system host-name a\n" + tt.line, ConfigLine: 5})
+		_, err := d.plan(&topology.Node{Name: "r1", Config: "set system host-name a\n" + tt.line, ConfigLine: 5})
 		if err == nil || !strings.Contains(err.Error(), "line 6") || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%q: %v; want line 6 and %q", tt.line, err, tt.want)
 		}
@@ -318,7 +320,7 @@ func TestSetsMissing(t *testing.T) {
 // TestSetsNotices: the plan says of what the order counts, and which lines can't be
 // compared with what the device shows.
 func TestSetsNotices(t *testing.T) {
-	made, err := junosDialect(t).plan(&Node{Name: "r1", Config: `set firewall family inet filter f term a then accept
+	made, err := junosDialect(t).plan(&topology.Node{Name: "r1", Config: `set firewall family inet filter f term a then accept
 set firewall family inet filter f term b then accept
 set firewall family inet filter g term a then accept
 set system name-server 192.0.2.1

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"activationd/internal/fault"
+	"activationd/topology"
 )
 
 // A junosSim is a junosTree with a command line on a TCP port.
@@ -188,15 +189,15 @@ func junosBench(t *testing.T, s *junosSim) (w *Work, dir, keep string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	topo, err := ParseTopology("topology", []byte(junosTopology), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := Map(inv, topo, nil)
+	topo, err := topology.Parse("topology", []byte(junosTopology), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	platforms, err := inv.Platforms()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := Map(inv, platforms, topo, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

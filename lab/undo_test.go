@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"activationd/topology"
 )
 
 // undone has a device with one configuration take another one, undoes that by comparing,
@@ -19,7 +21,7 @@ func undone(t *testing.T, platform string, m *cliModel, before, config string) (
 		t.Fatal(err)
 	}
 	d := &p.dialect
-	made, err := d.plan(&Node{Name: "r1", Config: config, ConfigLine: 1})
+	made, err := d.plan(&topology.Node{Name: "r1", Config: config, ConfigLine: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"activationd/internal/fault"
+	"activationd/topology"
 )
 
 // A bench is two switches and a router as devices on TCP ports, with a plan for them.
@@ -77,11 +78,15 @@ func newBench(t *testing.T) *bench {
 // generate writes the plan with a VLAN.
 func (b *bench) generate(id int) {
 	b.Helper()
-	topo, err := ParseTopology("topology", []byte(b.topology), nil)
+	topo, err := topology.Parse("topology", []byte(b.topology), nil)
 	if err != nil {
 		b.Fatal(err)
 	}
-	m, err := Map(b.inv, topo, nil)
+	platforms, err := b.inv.Platforms()
+	if err != nil {
+		b.Fatal(err)
+	}
+	m, err := Map(b.inv, platforms, topo, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -90,10 +95,6 @@ func (b *bench) generate(id int) {
 		b.Fatal(err)
 	}
 	links[0].VLAN = id
-	platforms, err := b.inv.Platforms()
-	if err != nil {
-		b.Fatal(err)
-	}
 	p, err := Generate(Input{Activation: "1@bench", Inventory: b.inv, Platforms: platforms, Topology: topo, Mapping: m, Links: links})
 	if err != nil {
 		b.Fatal(err)

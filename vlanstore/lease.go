@@ -43,7 +43,7 @@ type Want struct {
 // What a holder may say and want at most.
 const (
 	maxHolder = 256
-	maxLink   = 256
+	maxLink   = 4096 // that of a LAN names all its interfaces
 	maxReason = 1024
 	maxWants  = 4096
 )

@@ -151,9 +151,9 @@ func TestAllFaultsAtOnce(t *testing.T) {
 
 func TestFaults(t *testing.T) {
 	tests := []struct{ name, file, want string }{
-		{"not YAML", "a: [", "d:1: not YAML: did not find expected node content"},
+		{"not YAML", "a: [", "d:1: did not find expected node content"},
 		{"not a mapping", "- a\n", "d:1: want keys and values, have a list"},
-		{"two documents", "{}\n---\n{}\n", "d:2: a second document begins here; want one"},
+		{"two documents", "{}\n---\n{}\n", "d:2: a second document begins; one file is one document"},
 		{"dashes for underscores", "max-removal: 1%\n", `d:1: unknown key "max-removal"; did you mean max_removal?`},
 		{"letters swapped", "jobs: {grcae: 1s}\n", `d:1: jobs: unknown key "grcae"; did you mean grace?`},
 		{"in the wrong place", "max_parallel: 3\n", `d:1: unknown key "max_parallel"; did you mean runs.max_parallel?`},

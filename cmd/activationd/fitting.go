@@ -11,6 +11,7 @@ import (
 	"activationd/internal/fault"
 	"activationd/lab"
 	"activationd/reservation"
+	"activationd/topology"
 )
 
 // A fitting source tries its reservations' topologies on the laboratory's inventory, so
@@ -42,6 +43,7 @@ func (f fitting) LoadIfChanged(ctx context.Context, fingerprint string) (reserva
 // own scripts, and those that are over, are left out.
 func (f fitting) try(set *reservation.Set) {
 	var inv *lab.Inventory
+	var platforms map[string]*lab.Platform
 	tried := map[string]string{} // what is wrong, by topology and devices
 	for i := range set.Reservations {
 		r := &set.Reservations[i]
@@ -60,8 +62,12 @@ func (f fitting) try(set *reservation.Set) {
 				if inv, err = lab.ReadInventory(f.inventory); err != nil {
 					return // that is told where the pools are read
 				}
+				if platforms, err = inv.Platforms(); err != nil {
+					set.Notices = append(set.Notices, "no topology was tried on the inventory: "+strings.ReplaceAll(fault.Text(err), "\n", "; "))
+					return
+				}
 			}
-			wrong = unfit(inv, r)
+			wrong = unfit(inv, platforms, r)
 			tried[what] = wrong
 		}
 		if wrong != "" {
@@ -72,19 +78,19 @@ func (f fitting) try(set *reservation.Set) {
 
 // unfit says why a reservation's topology cannot be built, as atctl lab would; empty: it
 // can.
-func unfit(inv *lab.Inventory, r *reservation.Reservation) string {
+func unfit(inv *lab.Inventory, platforms map[string]*lab.Platform, r *reservation.Reservation) string {
 	name := r.TopologyName
 	if name == "" {
 		name = "its topology"
 	}
-	topo, err := lab.ParseTopology(name, []byte(r.Topology), func(string) ([]byte, error) { return nil, fs.ErrNotExist })
+	topo, err := topology.Parse(name, []byte(r.Topology), func(string) ([]byte, error) { return nil, fs.ErrNotExist })
 	if err == nil {
 		devices := r.Devices
 		if len(devices) == 0 {
 			devices = nil // all, as its nodes are their names
 		}
 		var m lab.Mapping
-		if m, err = lab.Map(inv, topo, devices); err == nil {
+		if m, err = lab.Map(inv, platforms, topo, devices); err == nil {
 			_, err = lab.Route(inv, topo, m)
 		}
 	}

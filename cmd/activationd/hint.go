@@ -3,6 +3,8 @@ package main
 import (
 	"reflect"
 	"strings"
+
+	"activationd/internal/document"
 )
 
 // schemaOf lists every key of a struct by its full name: a list's elements as
@@ -47,7 +49,7 @@ func (d *decoder) hint(name, key string, t reflect.Type) string {
 			}
 		}
 		for _, c := range candidates {
-			if n := distance(word, c); c != "" && n < at && n < len(c) {
+			if n := document.Distance(word, c); c != "" && n < at && n < len(c) {
 				best, at = c, n
 			}
 		}
@@ -68,33 +70,4 @@ func (d *decoder) hint(name, key string, t reflect.Type) string {
 		return "; did you mean " + best + "?"
 	}
 	return ""
-}
-
-// distance is the number of letters to add, drop, change or swap with their
-// neighbour to make b of a.
-func distance(a, b string) int {
-	if len(a) > 64 {
-		return len(a) // no key is as long
-	}
-	rows := make([][]int, len(a)+1)
-	for i := range rows {
-		rows[i] = make([]int, len(b)+1)
-		rows[i][0] = i
-	}
-	for j := range rows[0] {
-		rows[0][j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
-			}
-		}
-	}
-	return rows[len(a)][len(b)]
 }

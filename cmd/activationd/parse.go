@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"net/netip"
@@ -17,9 +15,8 @@ import (
 	"strings"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
 	"activationd/internal/diag"
+	"activationd/internal/document"
 )
 
 // ParseConfig reads a configuration; file is its name in messages. It has no
@@ -40,19 +37,10 @@ func parseConfig(file string, data []byte, c *Config) (*Config, *diag.List) {
 	}}
 	p.decoder.config = c
 
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	var root, second yaml.Node
-	switch err := dec.Decode(&root); {
-	case errors.Is(err, io.EOF):
-	case err != nil:
-		p.syntax(err)
-	default:
-		p.value(root.Content[0], "", reflect.ValueOf(c).Elem())
-		if err := dec.Decode(&second); err == nil {
-			p.faults.Add(second.Line, "a second document begins here; want one")
-		} else if !errors.Is(err, io.EOF) {
-			p.syntax(err)
-		}
+	if root, err := document.Parse(data, 0); err != nil {
+		p.faults.Add(err.Line, "%s", err.Text)
+	} else if root != nil {
+		p.value(root, "", reflect.ValueOf(c).Elem())
 	}
 	p.check()
 	c.where = p.places
@@ -63,15 +51,6 @@ func parseConfig(file string, data []byte, c *Config) (*Config, *diag.List) {
 type parser struct {
 	*Config
 	*decoder
-}
-
-// syntax notes what yaml says of a file that is none: "yaml: line 3: ...".
-func (p *parser) syntax(err error) {
-	text, line := strings.TrimPrefix(err.Error(), "yaml: "), 1
-	if n, _ := fmt.Sscanf(text, "line %d:", &line); n == 1 {
-		_, text, _ = strings.Cut(text, ": ")
-	}
-	p.faults.Add(line, "not YAML: %s", text)
 }
 
 // wrong notes a fault in the value that field points to, if it stood in the

@@ -17,10 +17,10 @@ import (
 	"activationd/control/line"
 	"activationd/control/ops"
 	"activationd/internal/fault"
-	"activationd/reservation/file"
 	"activationd/schedule"
 	"activationd/store/bolt"
 	"activationd/supervisor"
+	"activationd/topology"
 	"activationd/vlanstore"
 )
 
@@ -142,7 +142,7 @@ func newCore(d *daemon, db *bolt.DB, socket string) (*core, error) {
 		return nil, err
 	}
 	c.engine = activation.New(activation.Parts{
-		DB: db, Runs: c.runs, Alarm: c.timer, Boot: strings.TrimSpace(string(boot)), Nodes: file.Nodes, User: c.users.now, Trust: c.surroundings.runsTrusted, Load: loadAverage, Log: d.log,
+		DB: db, Runs: c.runs, Alarm: c.timer, Boot: strings.TrimSpace(string(boot)), Nodes: topology.Devices, User: c.users.now, Trust: c.surroundings.runsTrusted, Load: loadAverage, Log: d.log,
 	}, set)
 	c.engine.SetSources(sources)
 	rules, err := c.recurrences(d.Config)
@@ -364,7 +364,7 @@ func (c *core) topology(name string) ([]byte, error) {
 		data, err := root.ReadFile(name)
 		if err == nil {
 			var filled string
-			filled, err = file.Fill(string(data), func(config string) ([]byte, error) {
+			filled, err = topology.Fill(string(data), func(config string) ([]byte, error) {
 				return root.ReadFile(filepath.Join(filepath.Dir(name), config))
 			})
 			data = []byte(filled)

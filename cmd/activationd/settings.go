@@ -13,6 +13,7 @@ import (
 	"activationd/reservation/file"
 	"activationd/reservation/sql"
 	"activationd/supervisor/wrapper"
+	"activationd/topology"
 )
 
 // standardPath is where scripts find their commands, unless the configuration
@@ -132,7 +133,7 @@ func (c *core) newSource(src *Source) (reservation.Source, error) {
 	}
 	return sql.New(sql.Config{
 		Driver: src.SQL.Driver, DSN: src.SQL.DSN, Query: src.SQL.Query, Name: src.SQL.Name,
-		Location: src.SQL.Location(), Nodes: file.Nodes,
+		Location: src.SQL.Location(), Nodes: topology.Devices,
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 	"activationd/internal/fault"
 	"activationd/lab"
+	"activationd/topology"
 )
 
 func newPlanCommand(a *app) *cobra.Command {
@@ -139,7 +141,7 @@ func (a *app) input() (in lab.Input, err error) {
 	in.Activation = a.activation
 	if a.topology == "" && a.activation != "" { // a reservation without one
 		a.say("", "there is no topology, so there is nothing to configure")
-		in.Topology = &lab.Topology{}
+		in.Topology = &topology.Topology{}
 		return in, nil
 	}
 	if err := need(a.topology, "topology", "ACTIVATION_TOPOLOGY", a.inventory, "inventory", "lab: {inventory: FILE} in the daemon's configuration"); err != nil {
@@ -148,20 +150,20 @@ func (a *app) input() (in lab.Input, err error) {
 	if in.Inventory, err = lab.ReadInventory(a.inventory); err != nil {
 		return in, err
 	}
-	if in.Topology, err = lab.ReadTopology(a.topology); err != nil {
+	if in.Topology, err = topology.Read(a.topology); err != nil {
 		return in, err
 	}
 	devices := a.devices
 	if len(devices) == 0 {
 		devices = nil // all
 	}
-	if in.Mapping, err = lab.Map(in.Inventory, in.Topology, devices); err != nil {
+	if in.Platforms, err = in.Inventory.Platforms(); err != nil {
 		return in, err
 	}
-	if in.Links, err = lab.Route(in.Inventory, in.Topology, in.Mapping); err != nil {
+	if in.Mapping, err = lab.Map(in.Inventory, in.Platforms, in.Topology, devices); err != nil {
 		return in, err
 	}
-	in.Platforms, err = in.Inventory.Platforms()
+	in.Links, err = lab.Route(in.Inventory, in.Topology, in.Mapping)
 	return in, err
 }
 
@@ -195,12 +197,7 @@ func (a *app) show(p *lab.Plan) {
 		fmt.Printf("node %s is %s (%s)\n", m.Node, m.Device, m.Platform)
 	}
 	for _, l := range p.Links {
-		way := []string{l.Access[0].String()}
-		for _, t := range l.Trunks {
-			way = append(way, t.String())
-		}
-		way = append(way, l.Access[1].String())
-		fmt.Printf("link %s: VLAN %d of %s, by %s\n", l.Name, l.VLAN, l.Domain, strings.Join(way, " "))
+		fmt.Printf("link %s: VLAN %d of %s, by %s\n", l.Name, l.VLAN, l.Domain, way(l))
 	}
 	for _, d := range p.Devices {
 		fmt.Printf("\n%s (%s, %s): %d lines, %v at least\n", d.Name, d.Platform, d.Way.Connect, len(d.Apply), d.Duration.Round(time.Millisecond))
@@ -212,6 +209,20 @@ func (a *app) show(p *lab.Plan) {
 		}
 	}
 	fmt.Printf("\n%d lines to %d devices at once, %v at least\n", p.Lines(), len(p.Devices), p.Duration().Round(time.Millisecond))
+}
+
+// way lists a link's ports on switches: the ends of two in the order in which they come,
+// those of more, which have a tree, before their trunks.
+func way(l lab.PlannedLink) string {
+	ports := slices.Concat(l.Access, l.Trunks)
+	if len(l.Access) == 2 {
+		ports = slices.Concat(l.Access[:1], l.Trunks, l.Access[1:])
+	}
+	var texts []string
+	for _, p := range ports {
+		texts = append(texts, p.String())
+	}
+	return strings.Join(texts, " ")
 }
 
 // planLine is a line of plan --json.

@@ -23,11 +23,12 @@ const module = "activationd/"
 // No edge joins schedule, supervisor, reservation and store: they don't know
 // each other.
 var policy = map[string]string{
-	"internal/fault": "",
-	"internal/diag":  "internal/fault",
-	"internal/deps":  "",
-	"internal/early": "", // else it would not be
-	"internal/trust": "",
+	"internal/fault":    "",
+	"internal/diag":     "internal/fault",
+	"internal/deps":     "",
+	"internal/early":    "", // else it would not be
+	"internal/trust":    "",
+	"internal/document": "internal/diag",
 
 	"schedule":           "schedule/timespec",
 	"schedule/timespec":  "",
@@ -40,7 +41,7 @@ var policy = map[string]string{
 	"supervisor":         "supervisor/wrapper internal/fault",
 	"supervisor/wrapper": "", // it must outlive every bug and upgrade of the daemon
 	"reservation":        "internal/fault",
-	"reservation/file":   "reservation internal/diag internal/fault",
+	"reservation/file":   "reservation topology internal/document internal/diag internal/fault",
 	"reservation/sql":    "reservation internal/fault",
 
 	// Talking with one device knows of nothing but devices.
@@ -58,12 +59,16 @@ var policy = map[string]string{
 	"control/line": "control internal/fault internal/diag",
 	"control/ops":  "control activation schedule supervisor/wrapper vlanstore loginstore internal/fault",
 
+	// A topology is read by the daemon, which wants its devices, and by the laboratory,
+	// which wants the whole: there is one reader, and it knows of neither.
+	"topology": "internal/document internal/fault",
+
 	// An id of a VLAN is a fact that lab is given: it knows no store.
-	"lab": "device internal/diag internal/fault",
+	"lab": "device topology internal/document internal/fault",
 
 	"cmd/activationd": "*",
-	"cmd/atctl":       "control schedule/timespec internal/fault", // timespec: at says at once what is wrong with a time
-	"cmd/atctl-lab":   "control device lab internal/fault",        // beside atctl: SSH would slow its every start; device masks its errors
+	"cmd/atctl":       "control schedule/timespec internal/fault",   // timespec: at says at once what is wrong with a time
+	"cmd/atctl-lab":   "control device lab topology internal/fault", // beside atctl: SSH would slow its every start; device masks its errors
 	"cmd/atctl-tls":   "internal/fault",
 	"cmd/atwrap":      "supervisor/wrapper",
 
@@ -83,7 +88,7 @@ var foreign = map[string]string{
 	"golang.org/x/sys/unix":             "supervisor/wrapper supervisor schedule control/line control/ops cmd/activationd device",
 	"golang.org/x/crypto/ssh":           "device",
 	"github.com/fsnotify/fsnotify":      "reservation/file",
-	"go.yaml.in/yaml/v3":                "reservation/file cmd/activationd device lab",
+	"go.yaml.in/yaml/v3":                "internal/document topology reservation/file cmd/activationd device lab",
 	"github.com/jackc/pgx/v5":           "reservation/sql bench",
 	"github.com/go-sql-driver/mysql":    "reservation/sql",
 	"github.com/coreos/go-systemd":      "cmd/activationd",

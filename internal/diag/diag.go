@@ -31,6 +31,14 @@ func (l *List) Add(line int, format string, args ...any) {
 	l.faults = append(l.faults, lineError{l.File, line, fmt.Sprintf(format, args...)})
 }
 
+// First returns the first fault in the order of their lines, and that line.
+func (l *List) First() (line int, text string) {
+	if l.Err() == nil {
+		return 0, ""
+	}
+	return l.faults[0].line, l.faults[0].text
+}
+
 // Err returns the faults in the order of their lines as one error, of kind
 // [fault.Invalid], or nil if there are none.
 func (l *List) Err() error {

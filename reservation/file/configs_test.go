@@ -27,10 +27,13 @@ func TestStartupConfigs(t *testing.T) {
 		{"in a directory", "sub/t.clab.yml", "topology: {nodes: {r1: {startup-config: a.cfg}}}", []string{"r1", configA}},
 		{"the configuration itself", "t.clab.yml", "topology:\n  nodes:\n    r1:\n      startup-config: |\n        hostname r1\n", []string{"r1", "hostname r1\n"}},
 		{"missing", "t.clab.yml", "topology:\n  nodes:\n    r1: {startup-config: c.cfg}\n", []string{"line 3: startup-config: c.cfg cannot be read"}},
-		{"missing, of a kind", "t.clab.yml", "topology: {kinds: {frr: {startup-config: c.cfg}}, nodes: {r1: }}", []string{"startup-config: c.cfg cannot be read"}},
+		{"missing, of a kind", "t.clab.yml", "topology: {kinds: {frr: {startup-config: c.cfg}}, nodes: {r1: {kind: frr}}}", []string{"startup-config: c.cfg cannot be read"}},
 		{"inline, missing", "{topology: {nodes: {r1: {startup-config: c.cfg}}}}", "", []string{"startup-config: c.cfg cannot be read"}},
 		{"from elsewhere", "t.clab.yml", "topology: {nodes: {r1: {startup-config: ../../etc/hostname}}}", []string{"startup-config: ../../etc/hostname cannot be read"}},
-		{"with an anchor", "t.clab.yml", "topology: {nodes: {r1: {startup-config: &a b.cfg}}}", []string{"stands alone"}},
+		{"with an anchor", "t.clab.yml", "topology: {nodes: {r1: {startup-config: &a b.cfg}, r2: {startup-config: *a}}}", []string{"r1", configB + "\n", "r2", configB + "\n"}},
+		{"by the node's name", "t.clab.yml", "topology: {defaults: {startup-config: sub/__clabNodeName__.cfg}, nodes: {a: }}", []string{"a", configA}},
+		{"inline, by the node's name", "{topology: {defaults: {startup-config: sub/__clabNodeName__.cfg}, nodes: {a: }}}", "", []string{"a", configA}},
+		{"a bridge needs none", "t.clab.yml", "topology: {defaults: {startup-config: b.cfg}, nodes: {a: {startup-config: sub/a.cfg}, x: {kind: bridge, startup-config: c.cfg}}}", []string{"a", configA}},
 		{"a directory", "t.clab.yml", "topology: {nodes: {r1: {startup-config: sub}}}", []string{"is not a regular file"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -73,6 +76,7 @@ func TestStartupConfigs(t *testing.T) {
 			}
 			before := set.Reservations[0].Hash()
 			put("sub/a.cfg", "another\n")
+			put("b.cfg", "another\n")
 			set, unchanged, err := src.LoadIfChanged(context.Background(), set.Fingerprint)
 			if err != nil || unchanged || set.Reservations[0].Hash() == before {
 				t.Errorf("another configuration: unchanged %v, %v", unchanged, err)
@@ -93,25 +97,4 @@ func configOf(t *testing.T, topology, node string) string {
 		t.Fatal(err)
 	}
 	return f.Topology.Nodes[node].Config
-}
-
-// FuzzFill: what is filled in is what is read back, and nothing else changes.
-func FuzzFill(f *testing.F) {
-	f.Add("topology: {nodes: {a: {startup-config: x}}}", "hostname a\n")
-	f.Add("topology:\n  nodes:\n    a:\n      startup-config: 'x y'  # z\n    b:\n", "\"\\\n")
-	f.Fuzz(func(t *testing.T, topology, config string) {
-		filled, err := Fill(topology, func(string) ([]byte, error) { return []byte(config), nil })
-		if err != nil {
-			return
-		}
-		nodes, err := Nodes(filled)
-		before, _, errBefore := parseTopology([]byte(topology))
-		if errBefore != nil {
-			t.Fatalf("%q was filled, and cannot be parsed: %v", topology, errBefore)
-		}
-		names, _, errBefore := nodesOf(before)
-		if (err == nil) != (errBefore == nil) || strings.Join(nodes, "\n") != strings.Join(names, "\n") {
-			t.Fatalf("%q became %q: nodes %q, %v, were %q, %v", topology, filled, nodes, err, names, errBefore)
-		}
-	})
 }

@@ -2,6 +2,7 @@ package file
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -11,7 +12,9 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"activationd/internal/document"
 	"activationd/reservation"
+	"activationd/topology"
 )
 
 // An item is one entry of the list: a reservation, or what is wrong with it. Of a
@@ -29,7 +32,7 @@ func budgetFor(size int) *budget { return &budget{16*size + 32<<20} }
 
 // use resolves an alias and pays for the node.
 func (b *budget) use(n *yaml.Node) *yaml.Node {
-	n = deref(n)
+	n = document.Deref(n)
 	b.left -= 16 + len(n.Value)
 	return n
 }
@@ -247,22 +250,14 @@ func (e *entry) env(v *yaml.Node) {
 }
 
 func (e *entry) inline(v *yaml.Node) {
-	configs, line, err := readConfigs(configFiles(v), e.beside.config("."))
-	if err != nil {
-		e.add(line, "topology: %v", err)
-		return
+	var err error
+	if e.r.Topology, e.nodes, err = topology.Inline(v, &e.budget.left, e.beside.config(".")); err != nil {
+		line, text := e.at("topology"), plain(err)
+		if at, ok := errors.AsType[*document.Error](err); ok {
+			line, text = at.Line, at.Text
+		}
+		e.add(line, "topology: %s", text)
 	}
-	w := inliner{b: e.budget, configs: configs}
-	if err := w.write(v, 0); err != nil {
-		e.add(e.at("topology"), "topology: %v", err)
-		return
-	}
-	nodes, line, err := nodesOf(v)
-	if err != nil {
-		e.add(line, "topology: %v", err)
-		return
-	}
-	e.r.Topology, e.nodes = w.buf.String(), nodes
 }
 
 // finish reads the topology's file, checks the whole, and makes an item of it.

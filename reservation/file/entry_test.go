@@ -12,6 +12,7 @@ import (
 
 	"activationd/internal/fault"
 	"activationd/reservation"
+	"activationd/topology"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -80,8 +81,8 @@ func TestInlineTopology(t *testing.T) {
 			if r.Topology != tt.topology || strings.Join(r.Devices, " ") != tt.devices {
 				t.Errorf("topology %s, devices %v, want %s, %s", r.Topology, r.Devices, tt.topology, tt.devices)
 			}
-			if nodes, err := Nodes(r.Topology); err != nil || len(nodes) == 0 {
-				t.Errorf("Nodes of it = %v, %v", nodes, err)
+			if nodes, err := topology.Devices(r.Topology); err != nil || len(nodes) == 0 {
+				t.Errorf("Devices of it = %v, %v", nodes, err)
 			}
 		})
 	}
@@ -96,43 +97,8 @@ func TestInlineTopologyIsTheSameInJSON(t *testing.T) {
 	if len(r) != 1 || !slices.Equal(r[0].Devices, []string{"r1"}) {
 		t.Fatalf("reservations %+v", r)
 	}
-	if nodes, err := Nodes(r[0].Topology); err != nil || !slices.Equal(nodes, []string{"r1"}) {
-		t.Errorf("Nodes(%s) = %v, %v", r[0].Topology, nodes, err)
-	}
-}
-
-func TestNodes(t *testing.T) {
-	tests := []struct{ name, topology, want string }{
-		{"YAML", triangle, "r1 r2 r3"},
-		{"JSON in one line", `{"topology":{"nodes":{"b":{},"a":null},"links":[]}}`, "a b"},
-		{"JSON with a pair of surrogates", `{"name":"\ud83d\ude00","topology":{"nodes":{"a":null}}}`, "a"},
-		{"YAML like JSON", `{topology: {nodes: {a: }}}`, "a"},
-		{"empty", "", "line 1: has nothing but comments"},
-		{"not a mapping", "- a", "line 1: is not a mapping that has topology: invalid"},
-		{"no topology", "\nname: x", "line 2: has no topology: invalid"},
-		{"nothing in it", "topology:\n", "line 1: is not a mapping that has nodes: invalid"},
-		{"no nodes", "topology:\n  links: []\n", "line 2: has no nodes: invalid"},
-		{"empty nodes", "topology:\n  nodes:\n    {}\n", "line 3: nodes: there are none: invalid"},
-		{"nodes are a list", "topology:\n  nodes: [a]\n", "line 2: nodes: there are none: invalid"},
-		{"a node twice", `{"topology":{"nodes":{"a":1,"a":2}}}`, "line 1: nodes: a is there twice: invalid"},
-		{"merged nodes", "x: &x {a: }\ntopology:\n  nodes:\n    <<: *x\n", "line 4: nodes: a node's name is a plain word: invalid"},
-		{"broken", "a: b\nc: [", "line 2: "},
-		{"too large", strings.Repeat("#", reservation.MaxTopology+1), "has 1048577 bytes, more than 1048576: invalid"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			nodes, err := Nodes(tt.topology)
-			got := strings.Join(nodes, " ")
-			if err != nil {
-				got = err.Error()
-				if fault.Of(err) != fault.Invalid {
-					t.Errorf("the kind is %v", fault.Of(err))
-				}
-			}
-			if got != tt.want && !(err != nil && strings.HasPrefix(got, tt.want)) {
-				t.Errorf("Nodes() = %q, want %q", got, tt.want)
-			}
-		})
+	if nodes, err := topology.Devices(r[0].Topology); err != nil || !slices.Equal(nodes, []string{"r1"}) {
+		t.Errorf("Devices(%s) = %v, %v", r[0].Topology, nodes, err)
 	}
 }
 
@@ -220,18 +186,6 @@ func FuzzFile(f *testing.F) {
 		whole, err := p.parseYAML(files)
 		if parts, ok := p.parseParts(files, 1); ok && (err != nil || !slices.EqualFunc(parts, whole, sameItem)) {
 			t.Errorf("in parts %+v\nas a whole %+v, %v", parts, whole, err)
-		}
-	})
-}
-
-// FuzzNodes wants no panic, and names or an error.
-func FuzzNodes(f *testing.F) {
-	f.Add(triangle)
-	f.Add(`{"topology":{"nodes":{"b":{},"a":null},"links":[]}}`)
-	f.Fuzz(func(t *testing.T, topology string) {
-		nodes, err := Nodes(topology)
-		if (err == nil) != (len(nodes) > 0) || !slices.IsSorted(nodes) {
-			t.Errorf("Nodes() = %v, %v", nodes, err)
 		}
 	})
 }

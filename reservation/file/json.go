@@ -8,8 +8,7 @@ import (
 	"slices"
 	"strconv"
 
-	"go.yaml.in/yaml/v3"
-
+	"activationd/internal/document"
 	"activationd/reservation"
 )
 
@@ -92,7 +91,7 @@ func (p *page) jsonItems(dec *json.Decoder, files *beside) ([]item, error) {
 		counted = start
 		it := item{}
 		if it.r.Where = p.name + ":" + strconv.Itoa(line); !quick(raw, &it.r, files) {
-			it = itemOf(jsonNode(raw, line), p.name, b, files)
+			it = itemOf(document.JSON(raw, line), p.name, b, files)
 		}
 		items = append(items, it)
 	}
@@ -203,46 +202,4 @@ func (s *scan) texts() ([]string, bool) {
 		s.next(',')
 	}
 	return l, true
-}
-
-// jsonNode makes nodes of sound JSON that begins in the given line.
-func jsonNode(raw []byte, line int) *yaml.Node {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	counted := 0
-	var value func() *yaml.Node
-	value = func() *yaml.Node {
-		t, err := dec.Token()
-		if err != nil { // it is sound, so there is none
-			return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: line}
-		}
-		end := int(dec.InputOffset())
-		line += bytes.Count(raw[counted:end], []byte{'\n'})
-		counted = end
-		n := &yaml.Node{Kind: yaml.ScalarNode, Line: line}
-		switch t := t.(type) {
-		case json.Delim:
-			n.Kind, n.Tag = yaml.SequenceNode, "!!seq"
-			if t == '{' {
-				n.Kind, n.Tag = yaml.MappingNode, "!!map"
-			}
-			for dec.More() {
-				n.Content = append(n.Content, value())
-			}
-			_, _ = dec.Token()
-		case string:
-			n.Tag, n.Value = "!!str", t
-		case json.Number:
-			n.Tag, n.Value = "!!float", t.String()
-			if _, err := t.Int64(); err == nil {
-				n.Tag = "!!int"
-			}
-		case bool:
-			n.Tag, n.Value = "!!bool", strconv.FormatBool(t)
-		default:
-			n.Tag, n.Value = "!!null", "null"
-		}
-		return n
-	}
-	return value()
 }

@@ -18,6 +18,7 @@ import (
 	"activationd/internal/diag"
 	"activationd/internal/fault"
 	"activationd/reservation"
+	"activationd/topology"
 )
 
 const (
@@ -168,9 +169,9 @@ func unreadable(path string, err error) error {
 	return fmt.Errorf("%s: %w: %w", path, err, fault.Unavailable)
 }
 
-// A topology is a topology's file, read once a load however many reservations
+// A named is a topology's file, read once a load however many reservations
 // name it.
-type topology struct {
+type named struct {
 	text  string // with its startup-configs
 	nodes []string
 	fault string // why it cannot be used
@@ -189,7 +190,7 @@ type beside struct {
 	check      func(path string) error
 	mu         sync.Mutex
 	texts      map[string]text
-	topologies map[string]*topology
+	topologies map[string]*named
 }
 
 func openBeside(dir string, check func(path string) error) (*beside, error) {
@@ -197,7 +198,7 @@ func openBeside(dir string, check func(path string) error) (*beside, error) {
 	if err != nil {
 		return nil, unreadable(dir, err)
 	}
-	return &beside{root: root, check: check, texts: map[string]text{}, topologies: map[string]*topology{}}, nil
+	return &beside{root: root, check: check, texts: map[string]text{}, topologies: map[string]*named{}}, nil
 }
 
 func (b *beside) close()  { _ = b.root.Close() } // a directory that was only read
@@ -207,21 +208,21 @@ func (b *beside) forget() { clear(b.texts); clear(b.topologies) }
 func (b *beside) names() []string { return slices.Sorted(maps.Keys(b.texts)) }
 
 // get returns a topology.
-func (b *beside) get(name string) *topology {
+func (b *beside) get(name string) *named {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	t, ok := b.topologies[name]
 	if !ok {
-		t = &topology{}
+		t = &named{}
 		b.topologies[name] = t
 		f := b.file(name)
 		if t.fault = f.fault; t.fault != "" {
 			return t
 		}
-		filled, err := Fill(f.text, b.configLocked(filepath.Dir(name)))
+		filled, err := topology.Fill(f.text, b.configLocked(filepath.Dir(name)))
 		if err == nil {
 			t.text = filled
-			t.nodes, err = Nodes(filled)
+			t.nodes, err = topology.Devices(filled)
 		}
 		if err != nil {
 			t.fault = plain(err)

@@ -3,16 +3,14 @@ package file
 import (
 	"bytes"
 	"errors"
-	"fmt"
-	"io"
 	"path/filepath"
 	"runtime"
-	"strconv"
-	"strings"
 	"sync"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"activationd/internal/document"
 )
 
 const noKey = "has no reservations key; write \"reservations: []\" to say that there are none"
@@ -74,9 +72,9 @@ func oddAt(data []byte, json bool) int {
 
 // parseYAML reads the page as one document.
 func (p *page) parseYAML(files *beside) ([]item, error) {
-	root, line, err := p.yamlRoot()
-	if err != nil {
-		return nil, p.fault(line, "%v", err)
+	root, wrong := p.yamlRoot(0)
+	if wrong != nil {
+		return nil, p.fault(wrong.Line, "%s", wrong.Text)
 	}
 	if root.Kind != yaml.MappingNode {
 		return nil, p.fault(root.Line, noKey)
@@ -107,7 +105,7 @@ func (p *page) parseYAML(files *beside) ([]item, error) {
 	case list.Kind != yaml.SequenceNode:
 		return nil, p.fault(list.Line, notList)
 	}
-	return p.items(list, 0, budgetFor(len(p.data)), files)
+	return p.items(list, budgetFor(len(p.data)), files)
 }
 
 const (
@@ -115,14 +113,10 @@ const (
 	notList    = "reservations: is not a list; write \"reservations: []\" to say that there are none"
 )
 
-// items reads the list's entries; above is the number of lines that were cut off
-// before the list.
-func (p *page) items(list *yaml.Node, above int, b *budget, files *beside) ([]item, error) {
+// items reads the list's entries.
+func (p *page) items(list *yaml.Node, b *budget, files *beside) ([]item, error) {
 	items := make([]item, 0, len(list.Content))
 	for _, n := range list.Content {
-		if above > 0 {
-			shift(n, above)
-		}
 		items = append(items, itemOf(n, p.name, b, files))
 		if b.left < 0 {
 			return nil, p.fault(n.Line, "its aliases (*name) make it far larger than it is; write less of them")
@@ -131,54 +125,13 @@ func (p *page) items(list *yaml.Node, above int, b *budget, files *beside) ([]it
 	return items, nil
 }
 
-func shift(n *yaml.Node, lines int) {
-	n.Line += lines
-	for _, c := range n.Content {
-		shift(c, lines)
+// yamlRoot parses the page's only document, which begins after so many lines.
+func (p *page) yamlRoot(above int) (*yaml.Node, *document.Error) {
+	root, err := document.Parse(p.data, above)
+	if err == nil && root == nil {
+		err = &document.Error{Line: 1, Text: "has nothing but comments; write \"reservations: []\" to say that there are none"}
 	}
-}
-
-// yamlRoot parses the page's only document.
-func (p *page) yamlRoot() (root *yaml.Node, line int, err error) {
-	defer func() {
-		if r := recover(); r != nil { // the library's, on input that it did not foresee
-			root, line, err = nil, 1, fmt.Errorf("cannot be parsed (%v)", r)
-		}
-	}()
-	dec := yaml.NewDecoder(bytes.NewReader(p.data))
-	var doc yaml.Node
-	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
-		return nil, 1, errors.New("has nothing but comments; write \"reservations: []\" to say that there are none")
-	} else if err != nil {
-		line, err := yamlError(err)
-		return nil, line, err
-	}
-	var second yaml.Node
-	switch err := dec.Decode(&second); {
-	case err == nil:
-		return nil, second.Line, errors.New("a second document begins; one file is one document")
-	case !errors.Is(err, io.EOF):
-		line, err := yamlError(err)
-		return nil, line, err
-	}
-	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
-		return nil, 1, errors.New("is not a YAML document")
-	}
-	return doc.Content[0], 0, nil
-}
-
-// yamlError takes the line out of the library's message.
-func yamlError(err error) (int, error) {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	line := 1
-	if rest, ok := strings.CutPrefix(text, "line "); ok {
-		if digits, what, ok := strings.Cut(rest, ": "); ok {
-			if n, err := strconv.Atoi(digits); err == nil {
-				line, text = n, what
-			}
-		}
-	}
-	return line, errors.New(text)
+	return root, err
 }
 
 // partSize is how much of a large file is parsed at a time: enough that the
@@ -247,11 +200,11 @@ func (p *page) parseParts(files *beside, size int) (items []item, ok bool) {
 
 func (p *page) parsePart(part part, files *beside) ([]item, bool) {
 	q := page{path: p.path, name: p.name, data: part.text}
-	list, _, err := q.yamlRoot()
-	if err != nil || list.Kind != yaml.SequenceNode {
+	list, wrong := q.yamlRoot(part.above)
+	if wrong != nil || list.Kind != yaml.SequenceNode {
 		return nil, false
 	}
-	items, err := q.items(list, part.above, budgetFor(len(part.text)), files)
+	items, err := q.items(list, budgetFor(len(part.text)), files)
 	return items, err == nil
 }
 

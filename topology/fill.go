@@ -1,0 +1,368 @@
+package topology
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+
+	"activationd/internal/document"
+)
+
+// maxText is how many bytes a topology's text may have: as many as a reservation's.
+const maxText = 1 << 20
+
+// A draft is a topology of which only the nodes were looked at.
+type draft struct {
+	*reader
+	root *yaml.Node
+}
+
+func parseDraft(data []byte) (*draft, error) {
+	if len(data) > maxText {
+		return nil, invalid(1, "has %d bytes, more than %d", len(data), maxText)
+	}
+	r := newReader("")
+	d := &draft{r, r.text(data)}
+	return d.read(data)
+}
+
+func (d *draft) read(data []byte) (*draft, error) {
+	d.draft = true
+	if d.root != nil {
+		d.document(d.root)
+	}
+	if d.err(data) == nil {
+		return d, nil
+	}
+	if line := templateLine(data); line > 0 && d.template {
+		return nil, invalid(line, "%s", aTemplate)
+	}
+	line, text := d.Faults.First()
+	return nil, invalid(line, "%s", text)
+}
+
+// devices are the nodes that are neither bridges nor the computer of containerlab.
+func (d *draft) devices() (names []string) {
+	for _, name := range slices.Sorted(maps.Keys(d.nodes)) {
+		if kind := d.resolve(d.nodes[name]).kind; kind != hostKind && !slices.Contains(bridgeKinds, kind) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// A fill is what to put in for a node's startup-config.
+type fill struct {
+	node string
+	at   *yaml.Node // the scalar that has the file's name
+	own  bool       // which has the node's name in it
+	text string
+}
+
+// configs reads the startup-configs of devices that are files, each node's.
+func (d *draft) configs(read func(name string) ([]byte, error)) (all []fill, err error) {
+	texts, seen, total := map[string]string{}, map[*yaml.Node]bool{}, 0
+	for _, name := range d.devices() {
+		def := d.resolve(d.nodes[name])
+		c := d.config(name, def)
+		if c == nil || c.inline != "" {
+			continue
+		}
+		text, ok := texts[c.file]
+		if !ok {
+			if text, err = c.text(read); err != nil {
+				return nil, invalid(def.config.Line, "%v", err)
+			}
+			texts[c.file] = text
+		}
+		at := document.Deref(def.config)
+		if c.own || !seen[at] {
+			total += len(text)
+		}
+		if seen[at] = true; total > maxText {
+			return nil, invalid(def.config.Line, "has more than %d bytes with its startup-configs", maxText)
+		}
+		all = append(all, fill{name, at, c.own, text})
+	}
+	return all, nil
+}
+
+// Fill returns the topology with the startup-configs in it that are files' names (one
+// line of text, where a configuration has several): what runs is then what was there
+// when the reservation was loaded, and needs no directory. Lines stay where they are. An
+// error is of kind [fault.Invalid] and has the line.
+func Fill(text string, read func(name string) ([]byte, error)) (string, error) {
+	d, err := parseDraft([]byte(text))
+	if err != nil {
+		return text, err
+	}
+	fills, err := d.configs(read)
+	if err != nil || len(fills) == 0 {
+		return text, err
+	}
+	if filled, ok := inPlace(text, fills); ok {
+		if len(filled) > maxText {
+			return text, invalid(1, "has more than %d bytes with its startup-configs", maxText)
+		}
+		return filled, nil
+	}
+	d.put(fills)
+	left := 16*len(text) + 32<<20
+	return write(d.root, 1, &left)
+}
+
+// Inline returns a topology that stands inside another document as a text of its own,
+// JSON, with its startup-configs, and the names of its devices. Aliases may lead out of
+// it: left is what may yet be written of the other document, in bytes with 16 more for
+// each node; it is less then.
+func Inline(n *yaml.Node, left *int, read func(name string) ([]byte, error)) (text string, devices []string, err error) {
+	r := newReader("")
+	r.Bound(*left / 16)
+	d, err := (&draft{r, n}).read(nil)
+	if err != nil {
+		return "", nil, err
+	}
+	fills, err := d.configs(read)
+	if err != nil {
+		return "", nil, err
+	}
+	d.put(fills)
+	text, err = write(n, 0, left)
+	return text, d.devices(), err
+}
+
+// put changes the nodes: a configuration that all have takes the place of its name, and
+// one that a node has for itself becomes that node's.
+func (d *draft) put(fills []fill) {
+	own := map[string]string{}
+	for _, f := range fills {
+		if f.own {
+			own[f.node] = f.text
+		} else {
+			*f.at = yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: f.text, Line: f.at.Line}
+		}
+	}
+	mapping := document.Deref(child(child(d.root, "topology"), "nodes"))
+	for i := 0; i+1 < len(mapping.Content); i += 2 {
+		text, ok := own[document.Deref(mapping.Content[i]).Value]
+		if !ok {
+			continue
+		}
+		// A copy: others may have the same by an alias.
+		old := document.Deref(mapping.Content[i+1])
+		node := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Line: mapping.Content[i+1].Line}
+		for j := 0; j+1 < len(old.Content); j += 2 {
+			if document.Deref(old.Content[j]).Value != "startup-config" {
+				node.Content = append(node.Content, old.Content[j], old.Content[j+1])
+			}
+		}
+		line := mapping.Content[i].Line
+		node.Content = append(node.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: "startup-config", Line: line},
+			&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text, Line: line})
+		mapping.Content[i+1] = node
+	}
+}
+
+// inPlace puts the configurations into the text, where all of them can be put: where a
+// file's name stands alone, and is the same for all that have it.
+func inPlace(text string, fills []fill) (string, bool) {
+	// From the end to the beginning, so that places stay where they are.
+	fills = slices.Clone(fills)
+	slices.SortStableFunc(fills, func(a, b fill) int { return (b.at.Line-a.at.Line)*1_000_000 + b.at.Column - a.at.Column })
+	var last *yaml.Node
+	for _, f := range fills {
+		if f.at == last {
+			continue
+		}
+		last = f.at
+		from, to, ok := span(text, f.at)
+		if f.own || f.at.Column == 0 || !ok { // no column: JSON
+			return text, false
+		}
+		if text = text[:from] + quoted(f.text) + text[to:]; len(text) > maxText {
+			return text, true
+		}
+	}
+	return text, true
+}
+
+// quoted writes a text as YAML on one line, in printable ASCII.
+func quoted(text string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range text {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r == '\n':
+			b.WriteString(`\n`)
+		case ' ' <= r && r < 0x7f:
+			b.WriteRune(r)
+		default:
+			fmt.Fprintf(&b, `\U%08x`, r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+// span finds where in the text a scalar of one line stands.
+func span(text string, n *yaml.Node) (from, to int, ok bool) {
+	for line := 1; line < n.Line; line++ {
+		i := strings.IndexByte(text[from:], '\n')
+		if i < 0 {
+			return 0, 0, false
+		}
+		from += i + 1
+	}
+	for column := 1; column < n.Column && from < len(text); column++ {
+		_, size := utf8.DecodeRuneInString(text[from:])
+		from += size
+	}
+	rest := text[from:]
+	if line, _, cut := strings.Cut(rest, "\n"); cut {
+		rest = line
+	}
+	for end := 1; end <= len(rest); end++ { // what reads as the same value, and as nothing more
+		switch {
+		case n.Style == 0:
+			if strings.HasPrefix(rest, n.Value) {
+				return from, from + len(n.Value), true
+			}
+			return 0, 0, false
+		case n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) == 0:
+			return 0, 0, false
+		}
+		var value string
+		if rest[end-1] == rest[0] && end > 1 && yaml.Unmarshal([]byte(rest[:end]), &value) == nil && value == n.Value {
+			return from, from + end, true
+		}
+	}
+	return 0, 0, false
+}
+
+// number is what JSON calls one.
+var number = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$`)
+
+// A writer writes nodes as JSON, each on the line on which it stands as far as that is
+// possible: what an alias or a merge key names stood on another. What it writes is
+// bounded, whatever the aliases do.
+type writer struct {
+	buf  bytes.Buffer
+	line int // on which the next byte is written
+	left *int
+}
+
+// write begins on a line; with none all is one line.
+func write(root *yaml.Node, line int, left *int) (string, error) {
+	w := &writer{line: ifElse(line == 0, math.MaxInt, line), left: left}
+	if err := w.node(root, 0); err != nil {
+		return "", err
+	}
+	return w.buf.String(), nil
+}
+
+func (w *writer) node(n *yaml.Node, depth int) error {
+	line := n.Line
+	for ; w.line < line; w.line++ {
+		w.buf.WriteByte('\n')
+	}
+	n = document.Deref(n)
+	*w.left -= 16 + len(n.Value)
+	switch {
+	case depth > 64:
+		return invalid(line, "is nested too deep")
+	case w.buf.Len() > maxText || *w.left < 0:
+		return invalid(line, "has more than %d bytes", maxText)
+	}
+	switch n.Kind {
+	case yaml.MappingNode:
+		return w.mapping(n, depth)
+	case yaml.SequenceNode:
+		w.buf.WriteByte('[')
+		for i, e := range n.Content {
+			if i > 0 {
+				w.buf.WriteByte(',')
+			}
+			if err := w.node(e, depth+1); err != nil {
+				return err
+			}
+		}
+		w.buf.WriteByte(']')
+	default:
+		w.scalar(n)
+	}
+	return nil
+}
+
+func (w *writer) mapping(n *yaml.Node, depth int) error {
+	w.buf.WriteByte('{')
+	seen := make(map[string]bool, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		at := n.Content[i].Line
+		switch k := document.Deref(n.Content[i]); {
+		case k.Kind != yaml.ScalarNode:
+			return invalid(at, "a key is a plain word")
+		case seen[k.Value]:
+			return invalid(at, "%.80s is there twice", k.Value)
+		default:
+			seen[k.Value] = true
+			*w.left -= 16 + len(k.Value)
+			if i > 0 {
+				w.buf.WriteByte(',')
+			}
+			for ; w.line < at; w.line++ {
+				w.buf.WriteByte('\n')
+			}
+			w.text(k.Value)
+			w.buf.WriteByte(':')
+		}
+		if err := w.node(n.Content[i+1], depth+1); err != nil {
+			return err
+		}
+	}
+	w.buf.WriteByte('}')
+	return nil
+}
+
+func (w *writer) scalar(n *yaml.Node) {
+	switch n.ShortTag() {
+	case "!!null":
+		w.buf.WriteString("null")
+		return
+	case "!!bool":
+		var b bool
+		if n.Decode(&b) == nil {
+			w.buf.WriteString(strconv.FormatBool(b))
+			return
+		}
+	case "!!int", "!!float":
+		var i int64
+		if number.MatchString(n.Value) {
+			w.buf.WriteString(n.Value)
+			return
+		} else if n.ShortTag() == "!!int" && n.Decode(&i) == nil { // 0x1f, 1_000
+			w.buf.WriteString(strconv.FormatInt(i, 10))
+			return
+		}
+	}
+	w.text(n.Value)
+}
+
+func (w *writer) text(s string) {
+	b, _ := json.Marshal(s) // a string always can be
+	w.buf.Write(b)
+}
+
+var errNoDirectory = errors.New("there is no directory that it could be read from")

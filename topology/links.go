@@ -1,0 +1,269 @@
+package topology
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"activationd/internal/document"
+)
+
+// Links whose other end is no device. dummy has no other end at all.
+var (
+	joiningTypes = strings.Fields("veth veth-stitch brief")
+	otherTypes   = map[string]string{
+		"host":         "a link to the computer that containerlab runs on",
+		"mgmt-net":     "a link to containerlab's management network",
+		"macvlan":      "a link to an interface of the computer that containerlab runs on",
+		"vxlan":        "a tunnel",
+		"vxlan-stitch": "a tunnel",
+	}
+	// specialNodes are nodes in an end's short form.
+	specialNodes = strings.Fields("host mgmt-net macvlan")
+)
+
+// A wire is what one link of the file joins.
+type wire struct {
+	ends []End
+	line int
+}
+
+// join reads the links, and makes one of all that bridges join.
+func (r *reader) join(topo *Topology, bridges, hosts map[string]definition) {
+	var wires []wire
+	if r.links != nil {
+		taken := map[End]int{}
+		for _, n := range r.List(r.links, "links") {
+			if w, ok := r.wire(n, hosts, taken); ok {
+				wires = append(wires, w)
+			}
+		}
+	}
+	// A LAN is known by one of its bridges. br0|x is br0 under a second name.
+	leader, named := map[string]string{}, map[string]string{}
+	for _, b := range slices.Sorted(maps.Keys(bridges)) {
+		name, _, _ := strings.Cut(b, "|")
+		if named[name] == "" {
+			named[name] = b
+		}
+		leader[b] = named[name]
+	}
+	for _, w := range wires {
+		a, isA := leader[w.ends[0].Node]
+		b, isB := leader[w.ends[1].Node]
+		if isA && isB {
+			for name, l := range leader {
+				if l == b {
+					leader[name] = a
+				}
+			}
+		}
+	}
+	lans := map[string]*Link{}
+	for _, name := range slices.SortedFunc(maps.Keys(bridges), func(a, b string) int { return bridges[a].line - bridges[b].line }) {
+		l := lans[leader[name]]
+		if l == nil {
+			l = &Link{Line: bridges[name].line}
+			lans[leader[name]] = l
+		}
+		l.Bridges = append(l.Bridges, name)
+	}
+	first := map[*Link]int{} // where a LAN stands among the links: at its first
+	var all []*Link
+	for _, w := range wires {
+		var lan *Link
+		var ends []End
+		for _, e := range w.ends {
+			if l, ok := leader[e.Node]; ok {
+				lan = lans[l]
+			} else {
+				ends = append(ends, e)
+			}
+		}
+		if lan == nil {
+			all = append(all, &Link{Ends: ends, Line: w.line})
+			continue
+		}
+		if _, been := first[lan]; !been {
+			first[lan] = len(all)
+			all = append(all, lan)
+		}
+		lan.Ends = append(lan.Ends, ends...)
+	}
+	for _, l := range lans {
+		if _, been := first[l]; !been {
+			all = append(all, l)
+		}
+	}
+	r.keep(topo, all)
+}
+
+// keep leaves out what joins nothing.
+func (r *reader) keep(topo *Topology, all []*Link) {
+	for _, l := range all {
+		switch len(l.Ends) {
+		case 0:
+			r.notice(l.Line, "%s has no interface, and is ignored", l)
+		case 1:
+			r.notice(l.Line, "%s has only %s, which reaches nobody: it is ignored, and the interface stays unplugged", l, l.Ends[0])
+		default:
+			topo.Links = append(topo.Links, *l)
+		}
+	}
+}
+
+// wire reads one link, in the short form (endpoints: ["a:b", "c:d"]) or in the long one
+// (type: veth, endpoints: [{node: a, interface: b}, ...]). What is wrong with it is one
+// message.
+func (r *reader) wire(n *yaml.Node, hosts map[string]definition, taken map[End]int) (w wire, ok bool) {
+	typ := strings.TrimSpace(strings.ToLower(r.look(n, "type")))
+	if why := otherTypes[typ]; why != "" {
+		r.Fault(n, "links: type %s: is not supported: %s; a link joins devices", typ, why)
+		return w, false
+	}
+	known := r.Found
+	if typ == "dummy" {
+		e := r.stub(n)
+		if r.Found == known {
+			r.notice(n.Line, "links: type dummy: %s reaches nobody: it is ignored, and the interface stays unplugged", e)
+		}
+		return w, false
+	}
+	var ends []*yaml.Node
+	r.fields(n, "links", knownLink, ignoredLink, func(key string, v *yaml.Node) {
+		switch {
+		case key == "endpoints":
+			ends = r.List(v, "links: endpoints")
+		case typ != "" && !slices.Contains(joiningTypes, typ):
+			types := slices.Concat(joiningTypes, []string{"dummy"}, slices.Sorted(maps.Keys(otherTypes)))
+			hint := document.Nearest(typ, types)
+			if hint == "" {
+				hint = "veth"
+			}
+			r.Fault(v, "links: type %.80s: containerlab has no such type; did you mean %s?", typ, hint)
+		}
+	})
+	if r.Found > known {
+		return w, false
+	}
+	if len(ends) != 2 {
+		r.Fault(n, "links: one has %d endpoints; it must have 2", len(ends))
+		return w, false
+	}
+	w.line = max(n.Line, 1)
+	for _, e := range ends {
+		end, err := r.end(e, hosts)
+		if err == nil && r.Found == known && taken[end] > 0 {
+			err = fmt.Errorf("links: %s has a link already, on line %d", end, taken[end])
+		}
+		if err != nil {
+			r.Fault(e, "%v", err)
+		}
+		if r.Found > known {
+			return w, false
+		}
+		w.ends = append(w.ends, end)
+	}
+	if w.ends[0] == w.ends[1] {
+		r.Fault(n, "links: %s is joined to itself", w.ends[0])
+		return w, false
+	}
+	for _, e := range w.ends {
+		taken[e] = w.line
+	}
+	return w, true
+}
+
+// look returns a mapping's text under a key, or "", and notes nothing.
+func (r *reader) look(n *yaml.Node, key string) string {
+	if v := document.Deref(child(n, key)); v != nil && v.Kind == yaml.ScalarNode && !document.IsNull(v) {
+		return v.Value
+	}
+	return ""
+}
+
+// stub reads a link that has one end.
+func (r *reader) stub(n *yaml.Node) (e End) {
+	r.fields(n, "links", []string{"type", "endpoint"}, ignoredLink, func(key string, v *yaml.Node) {
+		if key == "endpoint" {
+			e = r.long(v)
+		}
+	})
+	return e
+}
+
+// end reads one end. What containerlab has and this has not is an error.
+func (r *reader) end(n *yaml.Node, hosts map[string]definition) (e End, err error) {
+	known := r.Found
+	if document.Deref(n).Kind == yaml.MappingNode {
+		e = r.long(n)
+	} else {
+		text := r.value(n, "links: endpoints")
+		var ok bool
+		if e.Node, e.Interface, ok = strings.Cut(text, ":"); !ok && r.Found == known {
+			return e, fmt.Errorf("links: endpoints: %.80q: must be a node and its interface, as in r1:eth1", text)
+		}
+		if special := strings.TrimSpace(strings.ToLower(e.Node)); slices.Contains(specialNodes, special) {
+			return e, fmt.Errorf("links: endpoints: %.80s: is not supported: %s; a link joins devices", text, otherTypes[special])
+		}
+	}
+	if r.Found > known {
+		return e, nil
+	}
+	if _, ok := hosts[e.Node]; ok || e.Node == "host" || e.Node == "mgmt-net" {
+		return e, fmt.Errorf("links: endpoints: %s: is not supported: %s; a link joins devices", e, otherTypes[ifElse(e.Node == "mgmt-net", "mgmt-net", "host")])
+	}
+	d, ok := r.nodes[e.Node]
+	switch {
+	case e.Node == "" || e.Interface == "":
+		return e, fmt.Errorf("links: endpoints: must have a node and an interface")
+	case !ok:
+		return e, fmt.Errorf("links: endpoints: there is no node %.80s", e.Node)
+	}
+	switch d = r.resolve(d); {
+	case slices.Contains(bridgeKinds, d.kind):
+		return e, nil // what a bridge calls its ports means nothing
+	case d.network == "host":
+		return e, fmt.Errorf("links: endpoints: %s: is not supported: with network-mode: host its interfaces are those of the computer that containerlab runs on", e)
+	}
+	if err := document.CheckPort(e.Interface); err != nil {
+		return e, fmt.Errorf("links: endpoints: %w", err)
+	}
+	return e, nil
+}
+
+// long reads {node: a, interface: b}.
+func (r *reader) long(n *yaml.Node) (e End) {
+	r.fields(n, "links: endpoints", knownEnd, ignoredEnd, func(key string, v *yaml.Node) {
+		switch key {
+		case "node":
+			e.Node = r.value(v, "links: endpoints: node")
+		case "interface":
+			e.Interface = r.value(v, "links: endpoints: interface")
+		}
+	})
+	return e
+}
+
+func ifElse[T any](cond bool, yes, no T) T {
+	if cond {
+		return yes
+	}
+	return no
+}
+
+// child is the value of a mapping's key, or nil.
+func child(n *yaml.Node, key string) *yaml.Node {
+	if n = document.Deref(n); n == nil || n.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if k := document.Deref(n.Content[i]); k.Kind == yaml.ScalarNode && k.Value == key {
+			return n.Content[i+1]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,350 @@
+package topology
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"activationd/internal/document"
+	"activationd/internal/fault"
+)
+
+// What containerlab 0.79 has and this has no use for: it is about containers, or changes
+// nothing that is wired or configured. What stands under such a key is ignored with it.
+var (
+	ignoredTop = strings.Fields("prefix mgmt settings debug")
+	// username and password stand for credentials; mgmt_ipv4 and mgmt_ipv6 are what old
+	// files have for mgmt-ipv4 and mgmt-ipv6.
+	ignoredNode = strings.Fields(`type startup-delay enforce-startup-config suppress-startup-config auto-remove
+		restart-policy config image-pull-policy license position hostname entrypoint cmd exec binds volumes devices cap-add
+		privileged cgroupns-mode cgroup-parent pid-mode tmpfs security-opts shm-size ports mgmt-ipv4 mgmt-ipv6 env env-files
+		user labels runtime cpu cpu-set memory sysctls extras stages dns certificate healthcheck credentials aliases
+		components link-apply-mode username password mgmt_ipv4 mgmt_ipv6`)
+	ignoredLink = strings.Fields("mtu vars labels ipv4 ipv6")
+	ignoredEnd  = strings.Fields("mac vars ipv4 ipv6")
+)
+
+// And what has a meaning.
+var (
+	knownTop      = strings.Fields("name topology")
+	knownTopology = strings.Fields("defaults kinds groups nodes links")
+	knownNode     = strings.Fields("kind group startup-config image network-mode")
+	knownLink     = strings.Fields("endpoints type")
+	knownEnd      = strings.Fields("node interface")
+)
+
+// Kinds that are no devices.
+var (
+	bridgeKinds = strings.Fields("bridge ovs-bridge")
+	hostKind    = "host"
+)
+
+// A definition is what the file says of a node, or of a kind, a group or the defaults
+// that it inherits from. What is not said is "".
+type definition struct {
+	kind, group, image, network string
+	config                      *yaml.Node // nil: not said
+	node                        *yaml.Node // the whole
+	line                        int
+}
+
+// A reader collects what nodes are made of.
+type reader struct {
+	document.Reader
+	draft    bool // only the nodes: nothing is said of other keys
+	template bool // the file seems to be a Go template
+	name     string
+	defaults definition
+	kinds    map[string]definition
+	groups   map[string]definition
+	nodes    map[string]definition
+	links    *yaml.Node
+	notices  []string
+}
+
+func newReader(file string) *reader {
+	r := &reader{kinds: map[string]definition{}, groups: map[string]definition{}, nodes: map[string]definition{}}
+	r.Faults.File = file
+	return r
+}
+
+// err is all that is wrong, or what the file is instead of a topology.
+func (r *reader) err(data []byte) error {
+	err := r.Faults.Err()
+	if err == nil {
+		return nil
+	}
+	if line := templateLine(data); line > 0 && r.template {
+		list := document.Reader{}
+		list.Faults.File = r.Faults.File
+		list.Add(line, "%s", aTemplate)
+		return list.Faults.Err()
+	}
+	return err
+}
+
+const (
+	aTemplate = "{{ begins a Go template, which containerlab fills in before it reads the file; here nothing does. " +
+		"Have it filled in (containerlab deploy --export-rendered FILE writes what comes out), and use that FILE"
+	aVariable = "%s is a variable of the environment, which containerlab fills in; here nothing does. Write the value itself"
+)
+
+// templateLine is the first line on which a template's action begins, or 0.
+func templateLine(data []byte) int {
+	n := 0
+	for line := range bytes.Lines(data) {
+		n++
+		if before, _, ok := bytes.Cut(line, []byte("{{")); ok && !bytes.HasPrefix(bytes.TrimSpace(before), []byte("#")) {
+			return n
+		}
+	}
+	return 0
+}
+
+// variable is how envsubst writes one.
+var variable = regexp.MustCompile(`\$\{[^}\n]*\}?|\$[A-Za-z_][A-Za-z0-9_]*`)
+
+// fields reads a mapping whose keys are what is known and ignored, and nothing else.
+func (r *reader) fields(n *yaml.Node, where string, known, ignored []string, each func(key string, value *yaml.Node)) {
+	r.mapping(n, ifElse(where == "", "the topology", where), func(k, v *yaml.Node) {
+		in := where
+		if in != "" {
+			in += ": "
+		}
+		switch {
+		case slices.Contains(known, k.Value):
+			each(k.Value, v)
+		case r.draft:
+		case slices.Contains(ignored, k.Value):
+			r.notice(k.Line, "%s%s: has no meaning here, and is ignored", in, k.Value)
+		default:
+			hint := document.Nearest(k.Value, slices.Concat(known, ignored))
+			if hint != "" {
+				hint = "; did you mean " + hint + "?"
+			} else {
+				hint = "; what has a meaning here is " + strings.Join(known, ", ")
+			}
+			r.Fault(k, "%s%.80s: containerlab has no such key%s", in, k.Value, hint)
+		}
+	})
+}
+
+func (r *reader) mapping(n *yaml.Node, what string, each func(key, value *yaml.Node)) {
+	v := document.Deref(n)
+	for i := 0; v.Kind == yaml.MappingNode && i < len(v.Content); i += 2 {
+		r.template = r.template || document.Deref(v.Content[i]).Kind == yaml.MappingNode // as {{ name }} is read
+	}
+	if r.draft && v.Kind != yaml.MappingNode && what != "the topology" && what != "topology" && what != "nodes" {
+		return // whoever reads it may know what that is
+	}
+	r.Mapping(n, what, each)
+}
+
+func (r *reader) notice(line int, format string, args ...any) {
+	r.notices = append(r.notices, fmt.Sprintf("line %d: ", max(line, 1))+fmt.Sprintf(format, args...))
+}
+
+// plain returns a scalar as it is written; nothing at all is the empty text.
+func (r *reader) plain(n *yaml.Node, what string) string {
+	if v := r.Visit(n); document.IsNull(v) || r.draft && v.Kind != yaml.ScalarNode {
+		return ""
+	}
+	return r.Text(n, what)
+}
+
+// value is plain text in which containerlab has nothing to fill in.
+func (r *reader) value(n *yaml.Node, what string) string {
+	s := r.plain(n, what)
+	if why := r.placeholder(s); why != "" && !r.draft {
+		r.Fault(n, "%s: %.80q: %s", what, s, why)
+	}
+	return s
+}
+
+// placeholder says what stands in a text instead of a value.
+func (r *reader) placeholder(s string) string {
+	if strings.Contains(s, "{{") {
+		r.template = true
+		return aTemplate
+	}
+	if v := variable.FindString(s); v != "" {
+		return fmt.Sprintf(aVariable, v)
+	}
+	return ""
+}
+
+func (r *reader) document(root *yaml.Node) {
+	var body, nodes *yaml.Node
+	r.fields(root, "", knownTop, ignoredTop, func(key string, v *yaml.Node) {
+		if key == "name" {
+			r.labName(v)
+			return
+		}
+		body = v
+		r.fields(v, "topology", knownTopology, nil, func(key string, v *yaml.Node) {
+			switch key {
+			case "defaults":
+				r.defaults = r.definition(v, "defaults")
+			case "kinds":
+				r.definitions(v, "kinds", r.kinds)
+			case "groups":
+				r.definitions(v, "groups", r.groups)
+			case "nodes":
+				nodes = v
+				r.definitions(v, "nodes", r.nodes)
+			case "links":
+				r.links = v
+			}
+		})
+	})
+	switch {
+	case body == nil:
+		r.Fault(root, "has no topology")
+	case nodes == nil:
+		r.Fault(body, "has no nodes")
+	case len(r.nodes) == 0 && r.Found == 0:
+		r.Fault(nodes, "nodes: there are none")
+	}
+}
+
+// labName takes any line of text: it is only shown, and a part of files' names.
+func (r *reader) labName(n *yaml.Node) {
+	r.name = r.plain(n, "name")
+	if why := r.placeholder(r.name); why != "" && !r.draft {
+		r.notice(n.Line, "name: %.80s is left as it is: %s", r.name, why)
+	}
+	if !r.draft && strings.Contains(r.name, "__git") {
+		r.notice(n.Line, "name: %.80s is left as it is: nothing of Git is known here", r.name)
+	}
+	if strings.ContainsFunc(r.name, func(c rune) bool { return c < ' ' || c == 0x7f }) || len(r.name) > 256 {
+		r.Fault(n, "name: must be a line of at most 256 bytes")
+	}
+}
+
+func (r *reader) definitions(n *yaml.Node, what string, into map[string]definition) {
+	r.mapping(n, what, func(k, v *yaml.Node) {
+		d := r.definition(v, what+": "+k.Value)
+		d.line = max(k.Line, 1)
+		into[k.Value] = d
+	})
+}
+
+func (r *reader) definition(n *yaml.Node, what string) (d definition) {
+	d.node = n
+	r.fields(n, what, knownNode, ignoredNode, func(key string, v *yaml.Node) {
+		in := what + ": " + key
+		switch key {
+		case "kind":
+			d.kind = r.value(v, in)
+		case "group":
+			d.group = r.plain(v, in)
+		case "startup-config":
+			if r.plain(v, in) != "" {
+				d.config = v
+			}
+		case "image": // tells an FRR from a host
+			d.image = r.plain(v, in)
+			if why := r.placeholder(d.image); why != "" && !r.draft {
+				r.notice(v.Line, "%s: %.120s is left as it is: %s", in, d.image, why)
+			}
+		case "network-mode":
+			d.network = r.value(v, in)
+			if !r.draft && !strings.HasPrefix(d.network, "container:") {
+				r.notice(v.Line, "%s: has no meaning here, and is ignored", in)
+			}
+		}
+	})
+	return d
+}
+
+// resolve returns a node with all that it inherits, as containerlab's
+// types.Topology has it: what a node does not say its group says, or else its kind, or
+// else the defaults. Which group that is the node says, or else its kind, or else the
+// defaults; but a kind comes from the node, the group that the node itself names, the
+// defaults' group or the defaults.
+func (r *reader) resolve(d definition) definition {
+	d.kind = first(d.kind, r.groups[d.group].kind, r.groups[r.defaults.group].kind, r.defaults.kind)
+	kind := r.kinds[d.kind]
+	d.group = first(d.group, kind.group, r.defaults.group)
+	group := r.groups[d.group]
+	d.image = first(d.image, group.image, kind.image, r.defaults.image)
+	d.network = first(d.network, group.network, kind.network, r.defaults.network)
+	d.config = first(d.config, group.config, kind.config, r.defaults.config)
+	d.kind = strings.ToLower(d.kind)
+	return d
+}
+
+// first is the first of what is said.
+func first[T comparable](all ...T) (none T) {
+	for _, one := range all {
+		if one != none {
+			return one
+		}
+	}
+	return none
+}
+
+// finish makes devices and links of what was collected.
+func (r *reader) finish(topo *Topology, read func(name string) ([]byte, error)) {
+	hosts, bridges := map[string]definition{}, map[string]definition{}
+	for _, name := range slices.Sorted(maps.Keys(r.nodes)) {
+		d := r.resolve(r.nodes[name])
+		at := &yaml.Node{Line: d.line}
+		inside, shared := strings.CutPrefix(d.network, "container:")
+		switch {
+		case slices.Contains(bridgeKinds, d.kind) && shared:
+			r.Fault(at, "nodes: %s: network-mode: is a bridge inside of %s, which no switch can be", name, inside)
+			bridges[name] = d // its links are all right
+		case slices.Contains(bridgeKinds, d.kind):
+			bridges[name] = d
+		case d.kind == hostKind:
+			hosts[name] = d
+			r.notice(d.line, "nodes: %s: kind host is the computer that containerlab runs on, and is ignored", name)
+		default:
+			if err := document.CheckName(name); err != nil {
+				if why := r.placeholder(name); why != "" {
+					err = errors.New(why)
+				}
+				r.Fault(at, "nodes: %.80s: %v", name, err)
+			}
+			if shared {
+				r.Fault(at, "nodes: %s: network-mode: it would have the interfaces of %s; a device has its own. Take the node out, and name %s where links name it", name, inside, inside)
+			}
+			node := &Node{Name: name, Kind: d.kind, Image: d.image, Line: d.line}
+			if c := r.config(name, d); c != nil {
+				text, err := c.text(read)
+				if err != nil {
+					r.Fault(d.config, "nodes: %s: %v", name, err)
+				}
+				node.Config, node.ConfigLine = text, c.line
+				r.literal(name, d.config, text)
+			}
+			topo.Nodes = append(topo.Nodes, node)
+		}
+	}
+	r.join(topo, bridges, hosts)
+}
+
+// literal tells what is not filled in in a configuration.
+func (r *reader) literal(name string, n *yaml.Node, text string) {
+	what := ""
+	if strings.Contains(text, "${") {
+		what = "${...} is sent as it is: variables of the environment mean nothing here"
+	} else if strings.Contains(text, "{{") {
+		what = "{{...}} is sent as it is: templates mean nothing here"
+	}
+	if what != "" {
+		r.notice(n.Line, "nodes: %s: startup-config: %s", name, what)
+	}
+}
+
+// invalid is an error with its line.
+func invalid(line int, format string, args ...any) error {
+	return fmt.Errorf("%w: %w", &document.Error{Line: max(line, 1), Text: fmt.Sprintf(format, args...)}, fault.Invalid)
+}
