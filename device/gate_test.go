@@ -32,6 +32,7 @@ type gate struct {
 	askPassword      string
 	user, password   string
 	enable           string // "": it is privileged at once
+	enableUser       bool   // it asks for a user before
 	enableTries      int
 	failed           string        // what it says of a wrong one
 	tries            int           // on one connection; then it is closed
@@ -210,6 +211,13 @@ func (v *visitor) run() {
 			return
 		case line == "enable" && mode == ">":
 			for n := 0; n < v.enableTries && mode == ">"; n++ {
+				if v.enableUser {
+					user, ok := v.ask(v.askUser, true)
+					if !ok {
+						return
+					}
+					v.note("enable as " + user)
+				}
 				password, ok := v.ask("Password: ", false)
 				if !ok {
 					return
@@ -672,6 +680,10 @@ func TestGuard(t *testing.T) {
 	}{
 		{"right", nil, nil, func(g *gate) { g.enable = "sesame" }, func(*Target) {}, nil,
 			"begin the password of lab, end the password of lab false, begin the enable password of lab, end the enable password of lab false", 2, 1},
+		{"as a user", nil, nil, func(g *gate) { g.enable, g.enableUser = "sesame", true }, func(*Target) {}, nil,
+			"begin the password of lab, end the password of lab false, begin the enable password of lab, end the enable password of lab false", 3, 1},
+		{"wrong enable, as a user", nil, nil, func(g *gate) { g.enable, g.enableUser = "sesame", true }, func(t *Target) { t.Login.Enable = "wrong" }, fault.Denied,
+			"begin the password of lab, end the password of lab false, begin the enable password of lab, end the enable password of lab true", 3, 1},
 		{"wrong", nil, nil, func(*gate) {}, func(t *Target) { t.Login.Password = "wrong" }, fault.Denied,
 			"begin the password of lab, end the password of lab true", 1, 1},
 		{"wrong enable", nil, nil, func(g *gate) { g.enable = "sesame" }, func(t *Target) { t.Login.Enable = "wrong" }, fault.Denied,

@@ -304,12 +304,15 @@ func (s *Session) privilege(ctx context.Context) error {
 	return s.enable(ctx, s.target.try(anEnable, password))
 }
 
-// enable answers the question for a password, once, until there is a prompt again.
+// enable answers the question for a password, once, until there is a prompt again. Some
+// ask for a user first.
 func (s *Session) enable(ctx context.Context, try Try) error {
-	asked, ended, given := "", 0, false
+	asked, ended, named, given := "", 0, false, false
 	passed := func() bool { return !s.term.drop && (len(s.term.rows) > ended || s.term.line() != asked) }
 	for {
-		ok, err := s.until(ctx, silence, func() bool { return s.atPrompt() || passed() && is(s.dialog.password, s.term.line()) })
+		ok, err := s.until(ctx, silence, func() bool {
+			return s.atPrompt() || passed() && (is(s.dialog.password, s.term.line()) || is(s.dialog.user, s.term.line()))
+		})
 		line := s.term.line()
 		switch {
 		case errors.Is(err, errHungUp) && given:
@@ -331,6 +334,13 @@ func (s *Session) enable(ctx context.Context, try Try) error {
 			return fmt.Errorf("refuses its privileged mode (%q): %w", said, fault.Denied)
 		case ok && given:
 			return s.target.refused(ctx, try, fmt.Sprintf("it asks %q again", s.clean(line)))
+		case ok && is(s.dialog.user, line) && (named || s.target.Login.User == ""):
+			return fmt.Errorf("asks %q for its privileged mode, and its credentials have no other user: %w", s.clean(line), fault.Denied)
+		case ok && is(s.dialog.user, line):
+			asked, ended, named = line, len(s.term.rows), true
+			if err := s.say(ctx, s.target.Login.User); err != nil {
+				return err
+			}
 		case ok && try.Secret == "":
 			return fmt.Errorf("asks for a password of its privileged mode, and its credentials have no enable: %w", fault.Denied)
 		case ok:

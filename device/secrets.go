@@ -13,6 +13,8 @@ import (
 const (
 	// word is a secret: in quotes, also as it is in a line that was quoted itself, or not.
 	word = `(\\"[^"]*"?|"(?:[^"\\]|\\.)*"?|[^\s"]+)`
+	// whose it is may stand before it, on a ProCurve.
+	whose = `(?:(?:manager|operator|port-access) +(?:user-name +(?:"[^"]*"|\S+) +)?)?`
 	// kinds may stand before it.
 	kinds = `(?:(?:\d{1,3}|level +\d+|encryption-type +\d+|encrypted|unencrypted|hashed|hash|clear|cleartext|clear-text|plain|plaintext|plain-text|` +
 		`ascii|ascii-text|hex|hexadecimal|string|text|value|md5|sha\d*|sha-\d+|hmac-\S+|cmac-\S+|aes-\d+-cmac|scrypt|pbkdf2|` +
@@ -30,7 +32,7 @@ type place struct {
 var secretPlaces = []place{
 	// NAME password 7 X, key-string X, message-digest-key 1 md5 X, ntp authentication-key 1 md5 X, secret "X"
 	newPlace("pass|secret|psk|key|ascii-text", `(?:password|passwd|passphrase|pass-phrase|secret|psk|key-string|pre-?shared-key|`+
-		`authentication-key|message-digest-key|server-key|shared-key|privacy-key|set-key|ascii-text|plain-text-password-value) +`+kinds+word),
+		`authentication-key|message-digest-key|server-key|shared-key|privacy-key|set-key|ascii-text|plain-text-password-value) +`+whose+kinds+word),
 	newPlace("authentication-key", `authentication-key +\d+ .*?value +`+word),
 	// password=X, token: X, --api-key=X
 	newPlace("pass|secret|psk|token|api", `(?:password|passwd|passphrase|secret|psk|token|api[_-]?key)["']?[=:] *`+word),

@@ -60,7 +60,7 @@ func TestBuiltIn(t *testing.T) {
 			t.Errorf("BuiltIn(%s): %q, %v", name, p.Name, err)
 		}
 	}
-	want := []string{"arista_eos", "cisco_ios", "embedded", "frr", "juniper_junos", "linux", "nokia_srlinux", "openvswitch"}
+	want := []string{"arista_eos", "aruba_aoss", "cisco_ios", "cisco_nxos", "embedded", "frr", "juniper_junos", "linux", "nokia_srlinux", "openvswitch"}
 	if got := BuiltInNames(); !slices.Equal(got, want) {
 		t.Errorf("BuiltInNames() = %v, want %v", got, want)
 	}
@@ -115,6 +115,16 @@ func TestPrompts(t *testing.T) {
 		{"cisco_ios", "sw1", "sw1#show clock", noMode},
 		{"cisco_ios", "s.1", "sx1#", noMode},
 		{"arista_eos", "leaf1", "leaf1(config-if-Et1)#", configure},
+		{"cisco_nxos", "leaf-1", "leaf-1# ", privileged},
+		{"cisco_nxos", "leaf-1", "leaf-1(config-router-neighbor-af)# ", configure},
+		{"cisco_nxos", "leaf-1", "leaf-1%", noMode},
+		{"aruba_aoss", "HP-2920-24G", "HP-2920-24G# ", privileged},
+		{"aruba_aoss", "HP-2920-24G", "HP-2920-24G> ", userMode},
+		{"aruba_aoss", "HP-2920-24G", "HP-2920-24G(config)#", configure},
+		{"aruba_aoss", "HP-2920-24G", "HP-2920-24G(vlan-100)# ", configure},
+		{"aruba_aoss", "sw", "sw(eth-Trk1)#", configure},
+		{"aruba_aoss", "sw", "sw(config-ext-nacl)#", configure},
+		{"aruba_aoss", "sw(LAB)", "sw(LAB)#", privileged},
 		{"juniper_junos", "lab@r1", "lab@r1> ", privileged},
 		{"juniper_junos", "lab@r1", "lab@r1# ", configure},
 		{"juniper_junos", "lab@r1", "[edit]", noMode},

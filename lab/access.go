@@ -128,11 +128,14 @@ func (d *dialect) newOnTheWay(plan *DevicePlan, running string) (line string) {
 func (d *dialect) changedBlock(apply []string, running string, host netip.Addr) (changed string) {
 	want := d.parse(strings.Join(apply, "\n"))
 	for _, has := range d.parse(running) {
-		name, ok := strings.CutPrefix(has.line, "interface ")
-		if !ok || !hasHost(has, host) {
+		if !hasHost(has, host) {
 			continue
 		}
-		header := regexp.MustCompile("^(?:no |default )?(?i:int[a-z]*) " + anyFormOf(name) + "$")
+		form := regexp.QuoteMeta(has.line) // as of a VLAN, where that has the address
+		if name, ok := strings.CutPrefix(has.line, "interface "); ok {
+			form = "(?i:int[a-z]*) " + anyFormOf(name)
+		}
+		header := regexp.MustCompile("^(?:no |default )?" + form + "$")
 		for _, b := range want {
 			switch {
 			case !header.MatchString(b.line):

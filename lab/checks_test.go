@@ -387,7 +387,7 @@ func (a answers) with(command, said string) answers {
 // rest of it could say something else. It keeps out the kind of check that only says what
 // must not be there, which an empty or misunderstood answer satisfies.
 func TestChecksAreNotContent(t *testing.T) {
-	for _, c := range append(checkCases(), hostCases()...) {
+	for _, c := range slices.Concat(checkCases(), hostCases(), nxosCases(), aossCases()) {
 		applied, clean := c.checks(t)
 		for _, phase := range []struct {
 			name   string
@@ -496,6 +496,24 @@ func TestWrongStates(t *testing.T) {
 				{"VLAN shut down", "vlan", []string{"vlan 117", "shutdown"}}, {"access", "trunk", in("switchport mode access")}, {"shut down", "trunk", in("shutdown")},
 			},
 			clean: []state{{"trunk that is shut down", "access", in("switchport mode trunk")}, {"negotiated", "access", in("no switchport mode")}, {"without a list", "trunk", in("no switchport trunk allowed vlan")}},
+		},
+		"cisco_nxos": {
+			applied: []state{
+				{"trunk", "access", in("switchport mode trunk")}, {"routed", "access", in("no switchport")}, {"shut down", "access", in("shutdown")},
+				{"other VLAN", "access", in("switchport access vlan 118")}, {"suspended", "vlan", []string{"vlan 117", "state suspend"}},
+				{"access", "trunk", in("switchport mode access")}, {"shut down", "trunk", in("shutdown")}, {"routed", "trunk", in("no switchport")},
+			},
+			clean: []state{{"trunk that is shut down", "access", in("switchport mode trunk")}, {"up", "access", in("no shutdown")}, {"routed", "access", in("no switchport")}, {"without a list", "trunk", in("no switchport trunk allowed vlan")}},
+		},
+		"aruba_aoss": {
+			applied: []state{
+				{"other VLAN", "access", []string{"vlan 118", "untagged p7", "exit"}}, {"another VLAN beside it", "access", []string{"vlan 118", "tagged p7", "exit"}}, {"tagged", "access", []string{"vlan 117", "tagged p7", "exit"}},
+				{"disabled", "access", in("disable", "exit")}, {"missing", "vlan", []string{"no vlan 117"}}, {"untagged", "trunk", []string{"vlan 117", "untagged p7", "exit"}}, {"disabled", "trunk", in("disable", "exit")},
+			},
+			clean: []state{
+				{"enabled", "access", in("enable", "exit")}, {"in the default VLAN", "access", []string{"vlan 1", "untagged p7", "exit"}}, {"tagged", "access", []string{"vlan 118", "tagged p7", "exit"}},
+				{"there", "vlan", []string{"vlan 117", "exit"}}, {"no list that is whole", "vlan", []string{"no vlan 4094"}}, {"untagged", "trunk", []string{"vlan 117", "untagged p7", "exit"}},
+			},
 		},
 		"juniper_junos": {
 			applied: []state{

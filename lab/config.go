@@ -48,8 +48,8 @@ func parseConfig(text string, skip []*regexp.Regexp) []*block {
 				stack = stack[:len(stack)-1]
 			}
 			// An indented "exit" may lead out of the block that it stands in.
-			if strings.HasPrefix(words, "exit-") || words == "exit" && indent == 0 {
-				stack[len(stack)-1].of.mode = true
+			if top := stack[len(stack)-1]; strings.HasPrefix(words, "exit-") || words == "exit" && (indent == 0 || top.indent < indent) {
+				top.of.mode = true
 			}
 			continue
 		}
@@ -144,7 +144,13 @@ func (d *dialect) values(line string) (all []string) {
 				}
 				continue
 			}
-			all = append(all, head+v+tail)
+			values := []string{v}
+			if ports, err := spread(v); err == nil && re.SubexpIndex("ports") == 2 && len(ports) > 1 {
+				values = ports[1:] // the first is the range itself
+			}
+			for _, v := range values {
+				all = append(all, head+v+tail)
+			}
 		}
 		return all
 	}
@@ -155,10 +161,11 @@ func (d *dialect) values(line string) (all []string) {
 type dialect struct {
 	style    style
 	names    *interfaceNames
-	running  string         // the command that shows it
-	complete *regexp.Regexp // the last line of its answer, if that can be told
-	exit     string         // leaves a block; "": nothing is needed
-	standard bool           // it knows "default LINE", which makes a line what it is at first
+	running  string           // the command that shows it
+	complete *regexp.Regexp   // the last line of its answer, if that can be told
+	exit     string           // leaves a block; "": nothing is needed
+	modes    []*regexp.Regexp // lines that lead into one though nothing is shown in it
+	standard bool             // it knows "default LINE", which makes a line what it is at first
 	volatile []*regexp.Regexp
 	unshown  []*regexp.Regexp
 	shown    []shown
@@ -200,7 +207,7 @@ type inverse struct {
 func (d *dialect) render(bs []*block, depth int) []string {
 	var out []string
 	for _, b := range bs {
-		out = append(out, d.inside(b.text, d.render(b.under, depth+1), depth, b.mode)...)
+		out = append(out, d.inside(b.text, d.render(b.under, depth+1), depth, b.mode || depth > 0 && matches(d.modes, b.line))...)
 	}
 	return out
 }

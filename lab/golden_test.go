@@ -83,6 +83,53 @@ router bgp 65001
   network 10.9.0.0/16
  exit-address-family
 exit`,
+	"cisco_nxos": `hostname lab-a
+feature ospf
+feature interface-vlan
+
+username ada password 5 $5$x  role network-operator
+vlan 1,10,20-21
+vlan 10
+  name left
+
+ip access-list EDGE
+  10 permit tcp any any eq 22
+interface Vlan10
+  no shutdown
+  ip address 10.10.0.1/24
+
+interface Ethernet1/1
+  no switchport
+  ip address 10.0.0.1/24
+  ip router ospf 1 area 0.0.0.0
+  no shutdown
+
+interface Ethernet1/2
+  switchport mode trunk
+  switchport trunk allowed vlan 10,20-21
+router ospf 1
+  router-id 10.0.0.1`,
+	"aruba_aoss": `; J9726A Configuration Editor; Created on release #WB.16.10.0010
+
+hostname "lab-a"
+trunk 23-24 trk1 lacp
+interface 5
+   name "to the left"
+   exit
+snmp-server community "lab" unrestricted
+vlan 1
+   name "DEFAULT_VLAN"
+   no untagged 5-8
+   untagged 1-4,9-22,Trk1
+   ip address dhcp-bootp
+   exit
+vlan 100
+   name "left"
+   untagged 5-8
+   tagged Trk1
+   no ip address
+   exit
+spanning-tree`,
 	"linux": `# a host's
 ip address add 10.0.0.1/24 dev eth1
 ip link set eth1 up
@@ -151,7 +198,7 @@ func planFiles(t testing.TB, in Input) map[string][]byte {
 
 // TestGolden compares the files of a plan for each platform with those in testdata.
 func TestGolden(t *testing.T) {
-	pairs := map[string]string{"openvswitch": "linux", "cisco_ios": "cisco_ios", "arista_eos": "arista_eos", "juniper_junos": "juniper_junos", "openvswitch-frr": "frr"}
+	pairs := map[string]string{"openvswitch": "linux", "cisco_ios": "cisco_ios", "arista_eos": "arista_eos", "juniper_junos": "juniper_junos", "openvswitch-frr": "frr", "cisco_nxos": "cisco_nxos", "aruba_aoss": "aruba_aoss"}
 	for name, nodes := range pairs {
 		t.Run(name, func(t *testing.T) {
 			sw, _, _ := strings.Cut(name, "-")

@@ -56,6 +56,16 @@ func TestOneInterface(t *testing.T) {
 			"Po1 Port-Channel1 port-channel1",
 			"Et1.1 Ethernet1.1",
 		}},
+		{"cisco_nxos", []string{
+			"Eth1/1 Et1/1 Ethernet1/1 ethernet1/1 eth1@cisco_n9kv eth1@vr-n9kv eth1@vr-cisco_n9kv Et1/1@cisco_n9kv",
+			"Eth1/1/1 Ethernet1/1/1",
+			"Eth101/1/1 Ethernet101/1/1",
+			"Po1 port-channel1 Port-Channel1",
+			"Eth1/1.10 Ethernet1/1.10",
+			"mgmt0 Mgmt0",
+			"Lo1 loopback1",
+		}},
+		{"aruba_aoss", []string{"A1 a1", "1", "11", "1/1", "1/A1 1/a1", "Trk1 trk1", "Trk11"}},
 		{"juniper_junos", []string{
 			"ge-0/0/1 xe-0/0/1 et-0/0/1 ge-0/0/1.0 eth2@juniper_vmx xe-0/0/1@juniper_vmx eth2@vr-vqfx eth2@juniper_vsrx eth2@juniper_csrx eth2@juniper_vjunosrouter eth2@juniper_vjunosswitch eth2@juniper_vjunosevolved eth5@cjunosevolved",
 			"ge-0/0/11",

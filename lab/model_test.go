@@ -23,6 +23,10 @@ func modelOf(platform string) model {
 		return &ovsModel{ports: map[string]*ovsPort{}}
 	case "juniper_junos":
 		return &junosModel{}
+	case "cisco_nxos":
+		return newNXOS()
+	case "aruba_aoss":
+		return newAOSS()
 	}
 	return &iosModel{platform: platform, blocks: map[string][]string{}}
 }
@@ -50,6 +54,18 @@ func prepare(m model, port string, trunk bool) {
 		const family = " unit 0 family ethernet-switching "
 		m.do("set interfaces " + port + family + "interface-mode " + ifElse(trunk, "trunk", "access"))
 		m.do("set interfaces " + port + ifElse(trunk, family+"vlan members placeholder", " disable"))
+	case *nxosModel:
+		m.solder(port)
+		m.do("interface " + port)
+		for _, l := range strings.Split(ifElse(trunk, "switchport mode trunk/"+allowedVLANs+"none", "shutdown"), "/") {
+			m.do(l)
+		}
+		m.leave()
+	case *aossModel:
+		m.solder(port)
+		for _, l := range strings.Split("vlan 4094/untagged "+port+"/exit"+ifElse(trunk, "", "/interface "+port+"/disable/exit"), "/") {
+			m.do(l)
+		}
 	}
 }
 
@@ -203,6 +219,9 @@ func (m *iosModel) do(line string) string {
 	}
 	return ""
 }
+
+// leave is what a session does at its end.
+func (m *iosModel) leave() { m.in = "" }
 
 // drop removes the lines that begin with words.
 func (m *iosModel) drop(words string) {

@@ -266,7 +266,7 @@ func TestPlatformSaysWhatItIs(t *testing.T) {
 		if once := slices.Compact(slices.Sorted(slices.Values(p.Kinds))); len(once) != len(p.Kinds) {
 			t.Errorf("%s serves a kind twice: %q", name, p.Kinds)
 		}
-		if p.dialect.running != "" && len(p.Kinds) == 0 {
+		if p.dialect.running != "" && len(p.Kinds) == 0 && name != "aruba_aoss" { // containerlab has none for it
 			t.Errorf("%s serves no kind", name)
 		}
 	}

@@ -164,6 +164,8 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 			d.running = r.word(v, "running", checkLine)
 		case "exit":
 			d.exit = r.word(v, "exit", checkLine)
+		case "modes":
+			d.modes = r.patterns(v, "modes")
 		case "complete":
 			d.complete = r.pattern(v, "complete")
 		case "standard":
@@ -206,7 +208,7 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 				d.commands = append(d.commands, r.command(e))
 			}
 		default:
-			r.unknown(k, "", "dialog, kinds, tried, manual, interfaces, vlan, access, trunk, ports, style, running, complete, exit, standard, volatile, unshown, shown, lists, single, ordered, refused, access_path, inverse, sets and commands")
+			r.unknown(k, "", "dialog, kinds, tried, manual, interfaces, vlan, access, trunk, ports, style, running, complete, exit, modes, standard, volatile, unshown, shown, lists, single, ordered, refused, access_path, inverse, sets and commands")
 		}
 	})
 	if d.style == setStyle && slices.ContainsFunc(d.inverse, func(i inverse) bool { return i.in != nil || i.keep || len(i.undo) == 0 }) {

@@ -12,7 +12,7 @@ import (
 )
 
 // switchPlatforms are those that have templates for a switch's ports.
-var switchPlatforms = []string{"openvswitch", "cisco_ios", "arista_eos", "juniper_junos"}
+var switchPlatforms = []string{"openvswitch", "cisco_ios", "arista_eos", "juniper_junos", "cisco_nxos", "aruba_aoss"}
 
 // A world is an inventory, its platforms, and models of its switches.
 type world struct {
@@ -110,8 +110,8 @@ func give(t *rapid.T, all map[string]model, p *Plan, lines func(DevicePlan) []st
 				t.Fatalf("%s (%s), %q: %s", d.Name, d.Platform, l, said)
 			}
 		}
-		if m, ok := all[d.Name].(*iosModel); ok {
-			m.in = ""
+		if m, ok := all[d.Name].(interface{ leave() }); ok {
+			m.leave()
 		}
 	}
 }
