@@ -76,6 +76,13 @@ func TestOneInterface(t *testing.T) {
 			"ae0 ae0.0",
 			"eth0@juniper_vmx",
 		}},
+		{"cisco_nxos", []string{
+			"Eth1/1 Et1/1 Ethernet1/1 ethernet1/1 e1/1 eth1@cisco_n9kv eth1@vr-n9kv eth1@vr-cisco_n9kv",
+			"Eth1/1/1 Et1/1/1 Ethernet1/1/1",
+			"Po10 port-channel10 Port-channel10",
+			"mgmt0 Mgmt0",
+		}},
+		{"aruba_aoss", []string{"A1 a1", "Trk1 trk1", "1", "1/1", "1/11", "1/A1 1/a1"}},
 		{"frr", []string{"eth1 eth1@linux", "Eth1", "eth01", "et1", "eth1.1"}},
 		{"linux", []string{"eth1", "eth10", "ETH1"}},
 		{"openvswitch", []string{"p1", "P1"}},
@@ -344,4 +351,29 @@ func TestInterfacesOfConfigurations(t *testing.T) {
 	if !errors.Is(err, fault.Conflict) {
 		t.Errorf("what changes the interface with the address is %v", err)
 	}
+}
+
+// FuzzInterfaces: what a platform says of names is read or refused, and where capital
+// letters don't count they don't.
+func FuzzInterfaces(f *testing.F) {
+	f.Add([]byte("ignore_case: true\nwords: [Ethernet]\naliases: [{name: 'ge-{a}/{b}', also: ['x{a}_{b}', 'e{a}{*}'], kinds: [k]}]"), "e1/2")
+	f.Add([]byte("aliases: [{name: 'ge-{a/4}/{a%4}', also: ['x{a}']}]"), "x17")
+	f.Fuzz(func(t *testing.T, data []byte, name string) {
+		r := &reader{}
+		root := r.root(data)
+		if root == nil {
+			return
+		}
+		n := r.interfaces(root)
+		if checkPort(name) != nil {
+			return
+		}
+		for _, kind := range []string{"", "k"} {
+			if a, b := n.identity(kind, name), n.identity(kind, strings.ToUpper(name)); a != b && n.ignoreCase {
+				t.Errorf("%q is %q, and in capital letters %q", name, a, b)
+			}
+		}
+		n.ambiguous(name)
+		n.header("interface " + name)
+	})
 }
