@@ -32,7 +32,7 @@ type place struct {
 var secretPlaces = []place{
 	// NAME password 7 X, key-string X, message-digest-key 1 md5 X, ntp authentication-key 1 md5 X, secret "X"
 	newPlace("pass|secret|psk|key|ascii-text", `(?:password|passwd|passphrase|pass-phrase|secret|psk|key-string|pre-?shared-key|`+
-		`authentication-key|message-digest-key|server-key|shared-key|privacy-key|set-key|ascii-text|plain-text-password-value) +`+whose+kinds+word),
+		`authentication-key|message-digest-key|server-key|secret-key|shared-key|privacy-key|set-key|ascii-text|plain-text-password-value) +`+whose+kinds+word),
 	newPlace("authentication-key", `authentication-key +\d+ .*?value +`+word),
 	// password=X, token: X, --api-key=X
 	newPlace("pass|secret|psk|token|api", `(?:password|passwd|passphrase|secret|psk|token|api[_-]?key)["']?[=:] *`+word),
@@ -45,6 +45,7 @@ var secretPlaces = []place{
 	newPlace("key ", `(?:^|["/#>]) *server(?:-private)?\b.*? key +`+kinds+word),
 	newPlace("key ", `(?:isakmp|authentication) +key +`+kinds+word),
 	newPlace("key ", `pre-?shared-key\b.*? key +`+kinds+word),
+	newPlace("server-profile", `server-profile +\S+ +key +`+word),
 	newPlace("config-key", `config-key +(?:password-encrypt +|newpass +|ascii +)`+word),
 	newPlace("md5", `md5 +\d+ +key +`+word),
 	newPlace("cipher", `cipher +`+kinds+`([[:xdigit:]]{8,})`),
@@ -60,11 +61,12 @@ var secretPlaces = []place{
 	// SNMP.
 	newPlace("snmp", `snmp(?:-server|-agent)? +community +(?:(?:read|write) +)?`+kinds+word),
 	newPlace("community", `(?:^|[#>]) *community +`+word+` *(?:\{|authorization\b|clients\b|$)`),
+	newPlace("community-entry", `community-entry +\S+ +community +`+word),
 	newPlace("snmp", `snmp-server +host +\S+ +(?:(?:traps?|informs?|vrf +\S+|use-vrf +\S+|version +(?:1|2c|3 +(?:auth|noauth|priv))) +)*`+word),
 	newPlace("auth ", `\bauth +(?:md5|sha[\w-]*) +`+kinds+word),
 	newPlace("snmp", `snmp-server +user\b.* priv +(?:(?:des\d*|3des|aes[\w-]*|128|192|256) +)*`+word),
 	// What is a secret by its form, or said to be one.
-	newPlace("$", `(\$(?:1|2[aby]|5|6|7|8|9|14|y|sha512)\$[^\s"\\]+)`),
+	newPlace("$", `(\$(?:1|2[aby]|5|6|7|8|9|14|y|sha512|aes\d+)\$[^\s"\\]+)`),
 	newPlace("://", `://[^/\s:@"]*:([^@\s/"]+)@`),
 	newPlace("://", `://[^/\s:@"]*:([^@\s/"]*[^\d@\s/"][^@\s/"]*)$`), // the rest may be to come
 	newPlace(" -u ", ` -u +[^\s:"]+:`+word),

@@ -77,6 +77,26 @@ func checkCases() []checkCase {
 	junosVLANHas := junos("            <vlans>", "                <vlan>", "                    <name>lab-117</name>", "                    <vlan-id>117</vlan-id>", "                </vlan>", "            </vlans>")
 	junosFree := strings.NewReplacer("                                <vlan>\n", "", "                                </vlan>\n", "").Replace(junosHas("access", disable))
 	const setsFree = "set interfaces ge-0/0/7 description \"to the left\"\nset interfaces ge-0/0/7 disable\nset interfaces ge-0/0/7 unit 0 family ethernet-switching interface-mode access\n"
+	const (
+		srlVLAN  = "info flat from running / network-instance lab-117"
+		srlTypes = "info flat from running / network-instance * type"
+		srlPort  = "info flat from running / interface ethernet-1/7"
+
+		srlVLANHas  = "set / network-instance lab-117 type mac-vrf\nset / network-instance lab-117 admin-state enable\nset / network-instance lab-117 interface ethernet-1/7.0\n"
+		srlTypesHas = "set / network-instance default type default\nset / network-instance lab-118 type mac-vrf\nset / network-instance mgmt type ip-vrf\n"
+	)
+	srlErrors := []string{"Parsing error: Unknown token 'info'.\nOptions are ['#', '..', '/', '>', '|', '}']\n", "Error: No authorization to execute command\n",
+		"Error: Path '.interface{.name==ethernet-1/7}' does not specify any existing objects\n"}
+	srlHas := func(state, tagging string, more ...string) string {
+		const line = "set / interface ethernet-1/7 "
+		return line + "description \"to the left\"\n" + line + "admin-state " + state + "\n" + line + "vlan-tagging " + tagging + "\n" + line + strings.Join(more, "\n"+line) + "\n"
+	}
+	srlCarries := func(id string) (lines []string) {
+		for _, id := range []string{"90", id, "4094"} {
+			lines = append(lines, "subinterface "+id+" type bridged", "subinterface "+id+" admin-state enable", "subinterface "+id+" vlan encap single-tagged vlan-id "+id)
+		}
+		return lines
+	}
 	const ovs = "ovs-vsctl get Port p7 name "
 	ovsErrors := []string{"ovs-vsctl: no row \"p7\" in table Port\n", "ovs-vsctl: unix:/run/openvswitch/db.sock: database connection failed (No such file or directory)\n", "bash: ovs-vsctl: command not found\n"}
 	return []checkCase{
@@ -262,6 +282,62 @@ func checkCases() []checkCase {
 				{"with all", "xml", "lab-116", "all"},
 				{"of a group", "xml", "<members>lab-116", `<members junos:group="g">110-120`},
 				{"nothing", "xml", junosHas("trunk", "", "placeholder", "90", "lab-116", "118-199"), junos()},
+			},
+		},
+		{
+			platform: "nokia_srlinux", part: "vlan", errors: srlErrors,
+			enough:  map[string]string{srlVLAN: "lab-117 admin-state enable"},
+			applied: answers{srlVLAN: srlVLANHas},
+			clean:   answers{srlTypes: srlTypesHas},
+			notApplied: []wrong{
+				{"of another type", srlVLAN, "type mac-vrf", "type ip-vrf"},
+				{"shut down", srlVLAN, "admin-state enable", "admin-state disable"},
+				{"another", srlVLAN, "lab-117 type", "lab-1170 type"},
+			},
+			notClean: []wrong{{"there", srlTypes, "set / network-instance mgmt", "set / network-instance lab-117 type mac-vrf\nset / network-instance mgmt"}},
+		},
+		{
+			platform: "nokia_srlinux", part: "access", port: "ethernet-1/7", errors: srlErrors, otherName: "ethernet-1/7", otherPortName: "ethernet-1/17",
+			enough:  map[string]string{srlVLAN: "ethernet-1/7.0"},
+			applied: answers{srlPort: srlHas("enable", "false", "subinterface 0 type bridged", "subinterface 0 admin-state enable"), srlVLAN: srlVLANHas},
+			clean:   answers{srlPort: srlHas("disable", "false", "subinterface 0 type bridged", "subinterface 0 admin-state disable")},
+			notApplied: []wrong{
+				{"trunk", srlPort, "vlan-tagging false", "vlan-tagging true"},
+				{"routed", srlPort, "type bridged", "type routed"},
+				{"shut down", srlPort, "1/7 admin-state enable", "1/7 admin-state disable"},
+				{"its subinterface is shut down", srlPort, "subinterface 0 admin-state enable", "subinterface 0 admin-state disable"},
+				{"another subinterface", srlPort, "left\"", "left\"\nset / interface ethernet-1/7 subinterface 12 type bridged"},
+				{"another port in the VLAN", srlVLAN, "ethernet-1/7.0", "ethernet-1/17.0"},
+				{"a subinterface of another number in the VLAN", srlVLAN, "ethernet-1/7.0", "ethernet-1/7.01"},
+				{"not in the VLAN", srlVLAN, "set / network-instance lab-117 interface ethernet-1/7.0\n", ""},
+			},
+			notClean: []wrong{
+				{"up", srlPort, "1/7 admin-state disable", "1/7 admin-state enable"},
+				{"trunk that is shut down", srlPort, "vlan-tagging false", "vlan-tagging true"},
+				{"routed", srlPort, "type bridged", "type routed"},
+				{"another subinterface", srlPort, "left\"", "left\"\nset / interface ethernet-1/7 subinterface 1 type bridged"},
+				{"its subinterface is up", srlPort, "subinterface 0 admin-state disable", "subinterface 0 admin-state enable"},
+			},
+		},
+		{
+			platform: "nokia_srlinux", part: "trunk", port: "ethernet-1/7", errors: srlErrors, otherName: "ethernet-1/7", otherPortName: "ethernet-1/17",
+			enough:  map[string]string{srlVLAN: "ethernet-1/7.117", srlPort: "vlan-id 4094"},
+			applied: answers{srlPort: srlHas("enable", "true", srlCarries("117")...), srlVLAN: strings.Replace(srlVLANHas, "1/7.0", "1/7.117", 1)},
+			clean:   answers{srlPort: srlHas("enable", "true", srlCarries("118")...)},
+			notApplied: []wrong{
+				{"access", srlPort, "vlan-tagging true", "vlan-tagging false"},
+				{"shut down", srlPort, "1/7 admin-state enable", "1/7 admin-state disable"},
+				{"others", srlPort, "vlan-id 117", "vlan-id 118"},
+				{"routed", srlPort, "subinterface 117 type bridged", "subinterface 117 type routed"},
+				{"its subinterface is shut down", srlPort, "117 admin-state enable", "117 admin-state disable"},
+				{"not in the VLAN", srlVLAN, "set / network-instance lab-117 interface ethernet-1/7.117\n", ""},
+				{"all others, too", srlPort, "left\"", "left\"\nset / interface ethernet-1/7 subinterface 12 vlan encap single-tagged vlan-id any"},
+			},
+			notClean: []wrong{
+				{"carried", srlPort, "vlan-id 118", "vlan-id 117"},
+				{"in a range", srlPort, "left\"", "left\"\nset / interface ethernet-1/7 subinterface 12 vlan encap single-tagged-range low-vlan-id 100 high-vlan-id 120"},
+				{"any", srlPort, "left\"", "left\"\nset / interface ethernet-1/7 subinterface 12 vlan encap single-tagged vlan-id any"},
+				{"untagged", srlPort, "left\"", "left\"\nset / interface ethernet-1/7 subinterface 12 vlan encap untagged"},
 			},
 		},
 		{
@@ -524,6 +600,21 @@ func TestWrongStates(t *testing.T) {
 			clean: []state{
 				{"the disabling is deactivated", "access", []string{"deactivate interfaces p7 disable"}}, {"the port is deactivated", "access", []string{"deactivate interfaces p7"}},
 				{"a range", "trunk", trunks("100-199")}, {"a number", "trunk", trunks("117")}, {"all", "trunk", trunks("all")}, {"inherited", "trunk", []string{"inherit " + unit + "vlan members 110-120"}},
+			},
+		},
+		"nokia_srlinux": {
+			applied: []state{
+				{"trunk", "access", []string{"set / interface p7 vlan-tagging true"}}, {"shut down", "access", []string{"set / interface p7 admin-state disable"}},
+				{"routed", "access", []string{"set / interface p7 subinterface 0 type routed"}}, {"another subinterface", "access", []string{"set / interface p7 subinterface 3 type bridged"}},
+				{"in no VLAN", "access", []string{"delete / network-instance lab-117 interface p7.0"}}, {"VLAN shut down", "vlan", []string{"set / network-instance lab-117 admin-state disable"}},
+				{"shut down", "trunk", []string{"set / interface p7 admin-state disable"}}, {"access", "trunk", []string{"set / interface p7 vlan-tagging false"}},
+				{"in no VLAN", "trunk", []string{"delete / network-instance lab-117 interface p7.117"}}, {"gone", "trunk", []string{"delete / interface p7 subinterface 117"}},
+			},
+			clean: []state{
+				{"up", "access", []string{"set / interface p7 admin-state enable"}}, {"trunk that is shut down", "access", []string{"set / interface p7 vlan-tagging true"}},
+				{"there", "vlan", []string{"set / network-instance lab-117 type mac-vrf"}}, {"by another number", "trunk", []string{"set / interface p7 subinterface 5 vlan encap single-tagged vlan-id 117"}},
+				{"a range", "trunk", []string{"set / interface p7 subinterface 5 vlan encap single-tagged-range low-vlan-id 100 high-vlan-id 120"}},
+				{"any", "trunk", []string{"set / interface p7 subinterface 5 vlan encap single-tagged vlan-id any"}}, {"without a list", "trunk", []string{"delete / interface p7 subinterface 4094"}},
 			},
 		},
 		"openvswitch": {

@@ -72,6 +72,20 @@ router bgp 65001
       neighbor 10.0.0.2 activate`,
 	"juniper_junos": `set interfaces ge-0/0/1 unit 0 family inet address 10.0.0.1/24
 set protocols ospf area 0 interface ge-0/0/1`,
+	"nokia_srlinux": `enter candidate
+set / interface ethernet-1/1 subinterface 0 ipv4 address 10.0.0.1/24
+/network-instance default interface ethernet-1/1.0
+routing-policy {
+    policy all {
+        statement 10 {
+            action {
+                policy-result accept
+            }
+        }
+    }
+}
+set / network-instance default protocols bgp group g export-policy [ all ]
+commit now`,
 	"frr": `interface eth1
  ip address 10.0.0.1/24
 exit
@@ -198,7 +212,7 @@ func planFiles(t testing.TB, in Input) map[string][]byte {
 
 // TestGolden compares the files of a plan for each platform with those in testdata.
 func TestGolden(t *testing.T) {
-	pairs := map[string]string{"openvswitch": "linux", "cisco_ios": "cisco_ios", "arista_eos": "arista_eos", "juniper_junos": "juniper_junos", "openvswitch-frr": "frr", "cisco_nxos": "cisco_nxos", "aruba_aoss": "aruba_aoss"}
+	pairs := map[string]string{"openvswitch": "linux", "cisco_ios": "cisco_ios", "arista_eos": "arista_eos", "juniper_junos": "juniper_junos", "openvswitch-frr": "frr", "nokia_srlinux": "nokia_srlinux", "cisco_nxos": "cisco_nxos", "aruba_aoss": "aruba_aoss"}
 	for name, nodes := range pairs {
 		t.Run(name, func(t *testing.T) {
 			sw, _, _ := strings.Cut(name, "-")
@@ -278,7 +292,7 @@ func bigInput(t testing.TB, links int) (inventory, topology []byte) {
 	topo.WriteString("name: big\ntopology:\n  nodes:\n")
 	var wiring, trunks, ends strings.Builder
 	for i := range 10 {
-		fmt.Fprintf(&inv, "  sw%d: {platform: %s, domain: d, connect: 'tcp://192.0.2.1:%d'}\n", i, switchPlatforms[i%4], 1000+i)
+		fmt.Fprintf(&inv, "  sw%d: {platform: %s, domain: d, connect: 'tcp://192.0.2.1:%d'}\n", i, switchPlatforms[i%len(switchPlatforms)], 1000+i)
 		fmt.Fprintf(&trunks, "  - sw%d:t1 -- sw%d:t2\n", i, (i+1)%10)
 	}
 	for i := range 2 * links {

@@ -27,6 +27,10 @@ func modelOf(platform string) model {
 		return newNXOS()
 	case "aruba_aoss":
 		return newAOSS()
+	case "nokia_srlinux":
+		m := srlModel{newSRLTree()}
+		m.do("set / network-instance mgmt type ip-vrf")
+		return m
 	}
 	return &iosModel{platform: platform, blocks: map[string][]string{}}
 }
@@ -50,6 +54,14 @@ func prepare(m model, port string, trunk bool) {
 			m.do(l)
 		}
 		m.in = ""
+	case srlModel:
+		lines := []string{"admin-state disable", "vlan-tagging false", "subinterface 0 type bridged", "subinterface 0 admin-state disable"}
+		if trunk {
+			lines = []string{"admin-state enable", "vlan-tagging true", "subinterface 4094 type bridged", "subinterface 4094 vlan encap single-tagged vlan-id 4094"}
+		}
+		for _, l := range lines {
+			m.do("set / interface " + port + " " + l)
+		}
 	case *junosModel:
 		const family = " unit 0 family ethernet-switching "
 		m.do("set interfaces " + port + family + "interface-mode " + ifElse(trunk, "trunk", "access"))
