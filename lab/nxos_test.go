@@ -85,7 +85,7 @@ func TestTakenOffNXOS(t *testing.T) {
 		{"a port of the switch for a router's", "interface Ethernet1/1/switchport access vlan 20/description spare", "interface Ethernet1/1\n  no switchport\n  ip address 10.0.0.1/24\n  no shutdown\n",
 			"interface Ethernet1/1/no ip address 10.0.0.1/24/shutdown/switchport/switchport access vlan 20/exit/interface Ethernet1/1/no shutdown/exit", ""},
 		{"a feature, and what needs it", "", "feature ospf\nfeature interface-vlan\ninterface Vlan10\n  ip address 10.0.0.1/24\nrouter ospf 1\n  router-id 1.1.1.1\n",
-			"no router ospf 1/no interface Vlan10/no interface Vlan1/no feature ospf/no feature interface-vlan", ""},
+			"no router ospf 1/no interface Vlan10/no feature ospf/no feature interface-vlan", ""},
 		{"a feature that was there", "feature ospf/router ospf 1/router-id 1.1.1.1", "feature ospf\nrouter ospf 1\n  router-id 2.2.2.2\n", "router ospf 1/router-id 1.1.1.1/exit", ""},
 		{"a user, and SNMP's", "", "username ada password 5 $5$y role network-operator\n",
 			"no snmp-server user ada network-operator auth md5 0x616461 priv 0x616461 localizedkey/no username ada", ""},
