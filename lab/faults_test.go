@@ -32,6 +32,7 @@ func TestInventoryFaults(t *testing.T) {
 		{"not UTF-8", "trunks:", "# \xff\ntrunks:", "i:1: is not UTF-8"},
 		{"unknown key", "trunks:", "trunk:", "i:9: trunk: unknown key; there are pools"},
 		{"key twice", "trunks:", "wiring: []\ntrunks:", "i:9: the inventory: wiring is there twice"},
+		{"merge of what is not known", "trunks:", "<<: {trunk: []}\ntrunks:", "i:9: trunk: unknown key"},
 		{"merge", "trunks:", "<<: 3\ntrunks:", "i:9: <<: takes in a mapping"},
 		{"pools a list", "pools: {d: {ranges: [100-199]}}", "pools: [d]", "i:1: pools: is not a mapping"},
 		{"pool without ranges", "{ranges: [100-199]}", "{}", "i:1: pools: d: has no ranges"},
@@ -143,6 +144,10 @@ func TestMap(t *testing.T) {
 		{"no such interface", "nodes: {x: {kind: arista_ceos}, y: }\n  links: [{endpoints: ['x:eth7', 'y:eth1']}]", "", "(e1 has no eth7)"},
 		{"another kind", "nodes: {r1: {kind: arista_ceos}}", "", "the node r1 (line 2): is of kind arista_ceos, and the device of that name is frr"},
 		{"no kind that is known", "nodes: {r1: {kind: nonsense}}", "", "the node r1 (line 2): is of kind nonsense"},
+		{"no kind that is known, of any name", "nodes: {x: {kind: nonsense}}", "", "none of kind nonsense with its interfaces is free (their kinds are: arista_eos, arista_ceos, ceos, arista_veos, vr-veos, vr-arista_veos; frr, linux)"},
+		{"a Linux is no FRR", "nodes: {x: {kind: linux}}", "", "the node x (line 2): is no device of the inventory"},
+		{"but its image tells one", "nodes: {x: {kind: linux, image: quay.io/frrouting/frr}}", "", "x=r1"},
+		{"interfaces in a LAN", "nodes: {x: {kind: frr}, y: {kind: frr}, b: {kind: bridge}}\n  links: [{endpoints: ['x:eth1', 'b:1']}, {endpoints: ['y:eth2', 'b:2']}]", "", "x=r2 y=r1"},
 		{"a container", "nodes: {r1: {kind: linux}}", "", "r1=r1"},
 		{"not reserved", "nodes: {r1: }", "r2", "the node r1 (line 2): is not one of the reserved devices (r2)"},
 		{"a switch", "nodes: {sw1: }", "", "the node sw1 (line 2): is a switch, which all labs share"},
@@ -165,6 +170,58 @@ func TestMap(t *testing.T) {
 				t.Errorf("it is %q, %v, want %q", s, err, tt.want)
 			}
 		})
+	}
+}
+
+// TestKinds: which of the platforms that come with the program serve a kind is exact.
+func TestKinds(t *testing.T) {
+	for _, tt := range []struct{ kind, image, want string }{
+		{"cisco_iol", "", "cisco_ios"},
+		{"cisco_csr1000v", "", "cisco_ios"},
+		{"vr-csr", "", "cisco_ios"},
+		{"vr-cisco_csr1000v", "", "cisco_ios"},
+		{"cisco_xrv9k", "", ""},
+		{"cisco_asav", "", ""},
+		{"cisco_ftdv", "", ""},
+		{"cisco_ios", "", "cisco_ios"},
+		{"ceos", "", "arista_eos"},
+		{"arista_ceos", "", "arista_eos"},
+		{"vr-veos", "", "arista_eos"},
+		{"arista_switch", "", ""},
+		{"crpd", "", "juniper_junos"},
+		{"vr-vqfx", "", "juniper_junos"},
+		{"vr-vsrx", "", "juniper_junos"},
+		{"juniper_vmx", "", "juniper_junos"},
+		{"juniper", "", ""},
+		{"frr", "", "frr"},
+		{"linux", "quay.io/frrouting/frr:10", "frr"},
+		{"bridge", "", ""},
+		{"ext-container", "", ""},
+	} {
+		var got []string
+		for _, name := range BuiltInPlatforms() {
+			p, err := LoadPlatform("", name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.serves(&topology.Node{Name: "n", Kind: tt.kind, Image: tt.image}) {
+				got = append(got, name)
+			}
+		}
+		if s := strings.Join(got, " "); s != tt.want {
+			t.Errorf("%s (%s) is served by %q, want %q", tt.kind, tt.image, s, tt.want)
+		}
+	}
+}
+
+// TestOwnKinds: a platform of one's own serves the kinds that it lists, and that of its
+// name.
+func TestOwnKinds(t *testing.T) {
+	p := &Platform{Name: "My_XR", Kinds: []string{"cisco_xrv9k"}}
+	for kind, want := range map[string]bool{"cisco_xrv9k": true, "my_xr": true, "cisco_xrv": false, "": true, "linux": false} {
+		if got := p.serves(&topology.Node{Kind: kind}); got != want {
+			t.Errorf("it serves %q: %v", kind, got)
+		}
 	}
 }
 

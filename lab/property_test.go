@@ -76,14 +76,20 @@ func (w *world) switches() map[string]model {
 	return all
 }
 
-// plan makes one that joins hosts two and two, with ids from first on.
+// plan makes one that joins hosts, two and two or more of them, with ids from first on.
 func (w *world) plan(t *rapid.T, hosts []string, first int) *Plan {
 	topo := &topology.Topology{}
-	for i, h := range hosts {
-		topo.Nodes = append(topo.Nodes, &topology.Node{Name: h, Kind: "linux"})
-		if i%2 == 1 {
-			topo.Links = append(topo.Links, topology.Link{Ends: []topology.End{{Node: hosts[i-1], Interface: "eth1"}, {Node: h, Interface: "eth1"}}})
+	for len(hosts) > 0 {
+		n := rapid.IntRange(2, min(4, len(hosts))).Draw(t, "ends")
+		if len(hosts)-n == 1 {
+			n++
 		}
+		var link topology.Link
+		for _, h := range hosts[:n] {
+			topo.Nodes = append(topo.Nodes, &topology.Node{Name: h, Kind: "linux"})
+			link.Ends = append(link.Ends, topology.End{Node: h, Interface: "eth1"})
+		}
+		topo.Links, hosts = append(topo.Links, link), hosts[n:]
 	}
 	m, err := Map(w.inv, w.platforms, topo, nil)
 	if err != nil {

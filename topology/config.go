@@ -26,6 +26,9 @@ type config struct {
 // address is what containerlab downloads.
 var address = regexp.MustCompile(`^(https?|s3|ftp|sftp|scp)://`)
 
+// secret is a user and a password in it.
+var secret = regexp.MustCompile(`//[^/]*@`)
+
 // config looks at what a node has; nil: it has none.
 func (r *reader) config(node string, d definition) *config {
 	if d.config == nil {
@@ -45,7 +48,8 @@ func (r *reader) config(node string, d definition) *config {
 	c.own = c.file != v.Value
 	switch {
 	case address.MatchString(c.file):
-		c.err = fmt.Errorf("startup-config: %.200s is downloaded by containerlab; here nothing is. Put the file into the topology's directory, and write its name", c.file)
+		c.err = fmt.Errorf("startup-config: %.200s is downloaded by containerlab; here nothing is. Put the file into the topology's directory, and write its name",
+			secret.ReplaceAllString(c.file, "//...@"))
 	case strings.Contains(c.file, "__clabDir__"), strings.Contains(c.file, "__clabNodeDir__"):
 		c.err = fmt.Errorf("startup-config: %.200s is in a directory that containerlab makes (__clabDir__, __clabNodeDir__); here there is none. Put the file into the topology's directory, and write its name", c.file)
 	default:

@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -63,7 +64,10 @@ func (r *reader) join(topo *Topology, bridges, hosts map[string]definition) {
 		}
 	}
 	lans := map[string]*Link{}
-	for _, name := range slices.SortedFunc(maps.Keys(bridges), func(a, b string) int { return bridges[a].line - bridges[b].line }) {
+	order := func(a, b string) int {
+		return cmp.Or(cmp.Compare(bridges[a].line, bridges[b].line), cmp.Compare(a, b))
+	}
+	for _, name := range slices.SortedFunc(maps.Keys(bridges), order) {
 		l := lans[leader[name]]
 		if l == nil {
 			l = &Link{Line: bridges[name].line}
@@ -201,13 +205,17 @@ func (r *reader) end(n *yaml.Node, hosts map[string]definition) (e End, err erro
 	if document.Deref(n).Kind == yaml.MappingNode {
 		e = r.long(n)
 	} else {
-		text := r.value(n, "links: endpoints")
+		text := r.plain(n, "links: endpoints")
 		var ok bool
-		if e.Node, e.Interface, ok = strings.Cut(text, ":"); !ok && r.Found == known {
-			return e, fmt.Errorf("links: endpoints: %.80q: must be a node and its interface, as in r1:eth1", text)
-		}
+		e.Node, e.Interface, ok = strings.Cut(text, ":")
 		if special := strings.TrimSpace(strings.ToLower(e.Node)); slices.Contains(specialNodes, special) {
 			return e, fmt.Errorf("links: endpoints: %.80s: is not supported: %s; a link joins devices", text, otherTypes[special])
+		}
+		if why := r.placeholder(text); why != "" {
+			return e, fmt.Errorf("links: endpoints: %.80q: %s", text, why)
+		}
+		if !ok && r.Found == known {
+			return e, fmt.Errorf("links: endpoints: %.80q: must be a node and its interface, as in r1:eth1", text)
 		}
 	}
 	if r.Found > known {

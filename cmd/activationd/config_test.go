@@ -71,6 +71,20 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// TestMergeKeys: a source may have what another one has.
+func TestMergeKeys(t *testing.T) {
+	c, err := ParseConfig("d.yaml", []byte("sources:\n  - &a {files: one, lead: 2m, tail: 1m}\n  - {lead: 3m, <<: *a, files: two}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := c.Sources[1]; s.Files != "two" || s.Reservations.Lead != 3*time.Minute || s.Reservations.Tail != time.Minute {
+		t.Errorf("the second source is %+v", s)
+	}
+	if _, err := ParseConfig("d.yaml", []byte("sources:\n  - &a\n    files: one\n    lead: 2\n  - {<<: *a, files: two}\n")); err == nil || strings.Count(err.Error(), "d.yaml:4: sources[") != 2 {
+		t.Errorf("the errors are %v", err)
+	}
+}
+
 func TestParseConfig(t *testing.T) {
 	const file = `
 listen:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -88,6 +89,44 @@ func TestInlineTopology(t *testing.T) {
 	}
 }
 
+// TestMergeKeys: a reservation may have what another one has, and a fault in that is told
+// where it stands.
+func TestMergeKeys(t *testing.T) {
+	const text = `reservations:
+  - &base
+    id: a
+    owner: o
+    start: 2026-11-21T10:00:00Z
+    end: 2026-11-21T12:00:00Z
+    devices: [r1]
+    env: &env {A: '1', B: '2'}
+  - <<: *base
+    id: b
+    env: {C: '3', <<: *env, B: '4'}
+  - {<<: [{owner: p, lead: 5}, *base], id: c}
+  - id: d
+    <<: *base
+    topology: {topology: {nodes: {r1: &n {kind: frr}, r2: {<<: *n}, br: {kind: bridge}}}}
+    devices: []
+`
+	dir := t.TempDir()
+	put(t, dir, map[string]string{"lab.yml": text})
+	set := load(t, filepath.Join(dir, "lab.yml"))
+	if len(set.Reservations) != 3 || len(set.Rejects) != 1 {
+		t.Fatalf("reservations %+v, rejects %+v", set.Reservations, set.Rejects)
+	}
+	b, d := set.Reservations[1], set.Reservations[2]
+	if b.Owner != "o" || b.Where != "lab.yml:9" || !maps.Equal(b.Env, map[string]string{"A": "1", "B": "4", "C": "3"}) {
+		t.Errorf("b is %+v", b)
+	}
+	if want := `{"topology":{"nodes":{"r1":{"kind":"frr"},"r2":{"kind":"frr"},"br":{"kind":"bridge"}}}}`; d.Topology != want || !slices.Equal(d.Devices, []string{"r1", "r2"}) {
+		t.Errorf("d has the devices %v and the topology %s", d.Devices, d.Topology)
+	}
+	if r := set.Rejects[0]; r.ID != "c" || r.Where != "lab.yml:12" || !strings.HasPrefix(r.Text, "lead: ") {
+		t.Errorf("the reject is %+v", r)
+	}
+}
+
 func TestInlineTopologyIsTheSameInJSON(t *testing.T) {
 	dir := t.TempDir()
 	item := `{"id": "a", "start": "2026-11-21T10:00:00Z", "end": "2026-11-21T12:00:00Z",
@@ -152,6 +191,7 @@ func FuzzFile(f *testing.F) {
 	f.Add([]byte("reservations:\n- id: \"a\n- b\"\n- c\n"), false)
 	dir := f.TempDir()
 	put(f, dir, map[string]string{"triangle.clab.yml": triangle})
+	f.Add([]byte("reservations:\n- &a {id: a, end: 2026-11-21T10:00:00Z}\n- <<: *a\n  id: b\n- {<<: [*a], x: }\n"), false)
 	f.Fuzz(func(t *testing.T, data []byte, isJSON bool) {
 		files, err := openBeside(dir, func(string) error { return nil })
 		if err != nil {
