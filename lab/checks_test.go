@@ -463,7 +463,7 @@ func (a answers) with(command, said string) answers {
 // rest of it could say something else. It keeps out the kind of check that only says what
 // must not be there, which an empty or misunderstood answer satisfies.
 func TestChecksAreNotContent(t *testing.T) {
-	for _, c := range slices.Concat(checkCases(), hostCases(), nxosCases(), aossCases()) {
+	for _, c := range slices.Concat(checkCases(), bridgeCases(), hostCases(), nxosCases(), aossCases()) {
 		applied, clean := c.checks(t)
 		for _, phase := range []struct {
 			name   string
@@ -615,6 +615,18 @@ func TestWrongStates(t *testing.T) {
 				{"there", "vlan", []string{"set / network-instance lab-117 type mac-vrf"}}, {"by another number", "trunk", []string{"set / interface p7 subinterface 5 vlan encap single-tagged vlan-id 117"}},
 				{"a range", "trunk", []string{"set / interface p7 subinterface 5 vlan encap single-tagged-range low-vlan-id 100 high-vlan-id 120"}},
 				{"any", "trunk", []string{"set / interface p7 subinterface 5 vlan encap single-tagged vlan-id any"}}, {"without a list", "trunk", []string{"delete / interface p7 subinterface 4094"}},
+			},
+		},
+		"linux_bridge": {
+			applied: []state{
+				{"tagged", "access", []string{"bridge vlan add dev p7 vid 117"}}, {"another VLAN, too", "access", []string{"bridge vlan add dev p7 vid 118"}},
+				{"no VLAN", "access", []string{"bridge vlan del dev p7 vid 117"}}, {"a bridge that ignores VLANs", "access", []string{"filtering off"}},
+				{"untagged", "trunk", []string{"bridge vlan add dev p7 vid 117 pvid untagged"}}, {"a bridge that ignores VLANs", "trunk", []string{"filtering off"}},
+				{"down", "trunk", []string{"down p7"}},
+			},
+			clean: []state{
+				{"VLAN 1", "access", []string{"bridge vlan add dev p7 vid 1 pvid untagged"}}, {"a bridge that ignores VLANs", "access", []string{"filtering off"}},
+				{"a range", "trunk", []string{"bridge vlan add dev p7 vid 100-199"}}, {"a bridge that ignores VLANs", "trunk", []string{"filtering off"}},
 			},
 		},
 		"openvswitch": {

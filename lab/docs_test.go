@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -45,9 +46,19 @@ func TestDocumented(t *testing.T) {
 			}
 		}
 	}
+	yes := func(b bool) string { return ifElse(b, "yes", "no") }
 	for _, name := range BuiltInPlatforms() {
-		if !strings.Contains(string(guide), "`"+name+"`") {
-			t.Errorf("docs/lab.md says nothing of %s", name)
+		p, err := LoadPlatform("", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := p.About("")
+		row := fmt.Sprintf("| %#q | %s | %s | ", name, yes(a.Switch), yes(a.Node))
+		if len(a.Kinds) > 0 {
+			row += "`" + strings.Join(a.Kinds, "`, `") + "`"
+		}
+		if !regexp.MustCompile(regexp.QuoteMeta(row) + `[a-zA-Z ]*\| ` + a.Tried + ` ?\|\n`).Match(guide) {
+			t.Errorf("docs/lab.md has no row\n%s | %s |", row, a.Tried)
 		}
 	}
 	for _, name := range []string{manifestName, keptPlan, keptBefore, ".conf", ".undo", ".checks.json", ".transcript", ".lock"} {

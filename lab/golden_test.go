@@ -212,7 +212,7 @@ func planFiles(t testing.TB, in Input) map[string][]byte {
 
 // TestGolden compares the files of a plan for each platform with those in testdata.
 func TestGolden(t *testing.T) {
-	pairs := map[string]string{"openvswitch": "linux", "cisco_ios": "cisco_ios", "arista_eos": "arista_eos", "juniper_junos": "juniper_junos", "openvswitch-frr": "frr", "nokia_srlinux": "nokia_srlinux", "cisco_nxos": "cisco_nxos", "aruba_aoss": "aruba_aoss"}
+	pairs := map[string]string{"openvswitch": "linux", "cisco_ios": "cisco_ios", "arista_eos": "arista_eos", "juniper_junos": "juniper_junos", "openvswitch-frr": "frr", "nokia_srlinux": "nokia_srlinux", "cisco_nxos": "cisco_nxos", "aruba_aoss": "aruba_aoss", "linux_bridge": "linux"}
 	for name, nodes := range pairs {
 		t.Run(name, func(t *testing.T) {
 			sw, _, _ := strings.Cut(name, "-")

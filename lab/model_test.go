@@ -31,6 +31,8 @@ func modelOf(platform string) model {
 		m := srlModel{newSRLTree()}
 		m.do("set / network-instance mgmt type ip-vrf")
 		return m
+	case "linux_bridge":
+		return &bridgeModel{filtering: true, ports: map[string]*bridgePort{}}
 	}
 	return &iosModel{platform: platform, blocks: map[string][]string{}}
 }
@@ -38,6 +40,8 @@ func modelOf(platform string) model {
 // prepare makes a port what docs/lab.md wants a laboratory's switch to have.
 func prepare(m model, port string, trunk bool) {
 	switch m := m.(type) {
+	case *bridgeModel:
+		m.ports[port] = &bridgePort{up: true, cable: true, vlans: map[int]string{}}
 	case *ovsModel:
 		m.ports[port] = &ovsPort{mode: ifElse(trunk, "trunk", "access"), protected: !trunk, trunks: map[int]bool{}}
 		if trunk {

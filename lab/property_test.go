@@ -12,7 +12,7 @@ import (
 )
 
 // switchPlatforms are those that have templates for a switch's ports.
-var switchPlatforms = []string{"openvswitch", "cisco_ios", "arista_eos", "juniper_junos", "nokia_srlinux", "cisco_nxos", "aruba_aoss"}
+var switchPlatforms = []string{"openvswitch", "cisco_ios", "arista_eos", "juniper_junos", "nokia_srlinux", "cisco_nxos", "aruba_aoss", "linux_bridge"}
 
 // A world is an inventory, its platforms, and models of its switches.
 type world struct {

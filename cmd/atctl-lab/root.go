@@ -29,7 +29,8 @@ In an activation's scripts no command needs a flag: the daemon's variables say a
   atctl lab erase      take off what was applied, whatever it was, and prove it
 
 Each exits with 0 only when it is so, and may be killed at any point and run again.
-By hand, plan shows what would be sent, and drift what is not as it should be.`
+By hand, plan shows what would be sent, drift what is not as it should be, and platforms
+what devices there may be.`
 
 // An app is what the commands share.
 type app struct {
@@ -73,7 +74,7 @@ func newRootCommand() *cobra.Command {
 	f.StringVar(&a.tlsCert, "tls-cert", "", "present the certificate in `FILE`")
 	f.StringVar(&a.tlsKey, "tls-key", "", "the certificate's key is in `FILE`")
 	f.BoolVar(&a.json, "json", false, "print JSON, one object a line")
-	root.AddCommand(newPlanCommand(a), newGenerateCommand(a), newUploadCommand(a), newVerifyCommand(a), newEraseCommand(a), newDriftCommand(a))
+	root.AddCommand(newPlanCommand(a), newGenerateCommand(a), newUploadCommand(a), newVerifyCommand(a), newEraseCommand(a), newDriftCommand(a), newPlatformsCommand(a))
 	return root
 }
 

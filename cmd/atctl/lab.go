@@ -20,7 +20,7 @@ func newLabCommand(*app) *cobra.Command {
 		Long:  `Lab becomes the program atctl-lab; see "atctl lab --help" for its commands.`,
 
 		DisableFlagParsing: true, // they are the other's
-		ValidArgs:          []string{"plan", "generate", "upload", "verify", "erase", "drift"},
+		ValidArgs:          []string{"plan", "generate", "upload", "verify", "erase", "drift", "platforms"},
 		RunE: func(_ *cobra.Command, args []string) error {
 			program, err := findHelper(labName)
 			if err != nil {

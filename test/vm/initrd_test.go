@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
@@ -15,11 +16,12 @@ import (
 // An initrd is what the machine has for files: an archive of cpio's format newc,
 // compressed.
 type initrd struct {
-	packed *gzip.Writer
-	size   int
-	inode  int
-	dirs   []string // those that are made
-	err    error    // the first
+	packed    *gzip.Writer
+	size      int
+	inode     int
+	dirs      []string // those that are made
+	libraries []string // those that are in
+	err       error    // the first
 }
 
 func newInitrd(w io.Writer) *initrd {
@@ -55,6 +57,19 @@ func (a *initrd) copy(name, file string) {
 		return
 	}
 	a.add(name, data)
+}
+
+// program puts in a program of this machine, and the libraries that it wants.
+func (a *initrd) program(name, file string) {
+	a.copy(name, file)
+	out, err := exec.Command("ldd", file).Output()
+	a.fail(err)
+	for _, word := range strings.Fields(string(out)) {
+		if name := strings.TrimPrefix(word, "/"); name != word && !slices.Contains(a.libraries, word) {
+			a.libraries = append(a.libraries, word)
+			a.copy(name, word)
+		}
+	}
 }
 
 // tree puts in all files of a directory, and of those below it.

@@ -73,7 +73,7 @@ func missing() string {
 	if _, err := os.Stat(filepath.Join(parts, "complete")); err != nil {
 		return parts + " is not there: scripts/install-deps vm, as root, gets it"
 	}
-	for _, program := range []string{emulator, "mkfs.ext4"} {
+	for _, program := range []string{emulator, "mkfs.ext4", "ip", "bridge"} {
 		if _, err := exec.LookPath(program); err != nil {
 			return program + " is not installed"
 		}
@@ -93,7 +93,7 @@ func needMachine(t *testing.T) {
 func prepare(dir string) error {
 	bin := filepath.Join(dir, "bin")
 	for _, args := range [][]string{
-		{"build", "-o", bin + "/", "activationd/cmd/activationd", "activationd/cmd/atctl", "activationd/cmd/atwrap"},
+		{"build", "-o", bin + "/", "activationd/cmd/activationd", "activationd/cmd/atctl", "activationd/cmd/atctl-lab", "activationd/cmd/atwrap"},
 		{"build", "-o", bin + "/vouch", "./testdata/vouch"},
 		{"build", "-o", bin + "/firstends", "../../supervisor/testdata/firstends"},
 		{"test", "-c", "-o", bin + "/supervisor.test", "activationd/supervisor"},
@@ -121,6 +121,13 @@ func prepare(dir string) error {
 		a.copy("lib/modules/"+filepath.Base(module), module)
 	}
 	a.tree("bin", bin)
+	for _, program := range []string{"ip", "bridge"} { // those of busybox, in /bin, know no VLANs
+		file, err := exec.LookPath(program)
+		if err != nil {
+			return err
+		}
+		a.program("sbin/"+program, file)
+	}
 	return errors.Join(err, a.close(), f.Close())
 }
 
