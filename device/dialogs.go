@@ -131,6 +131,7 @@ type dialog struct {
 	answers  []*regexp.Regexp
 	above    *regexp.Regexp // the line above a prompt of the configuration mode
 	term     *terminal      // that shows it
+	was      mode           // by the last line above a prompt
 }
 
 type badPattern struct {
@@ -228,15 +229,18 @@ func (d *dialog) prompt(line string) mode {
 	return d.told(match(d.known, line))
 }
 
-// told is the mode of a prompt, which the line above it may tell.
+// told is the mode of a prompt, which the line above it may tell. Where something else
+// stands there, as a message, it is the one of before.
 func (d *dialog) told(m mode) mode {
 	switch {
 	case d.above == nil || m != configure && m != privileged:
 		return m
 	case is(d.above, d.term.above):
-		return configure
+		d.was = configure
+	case is(d.strip, d.term.above) || d.was == noMode:
+		d.was = privileged
 	}
-	return privileged
+	return d.was
 }
 
 // candidate tells which mode's prompt a line could be, and of which host.

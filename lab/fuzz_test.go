@@ -4,6 +4,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"activationd/topology"
@@ -103,6 +105,38 @@ func FuzzManifest(f *testing.F) {
 		}
 		if _, err := parsePlan("dir", map[string][]byte{manifestName: data}); err == nil && len(m.Files) > 0 {
 			t.Error("files that are not there are as the manifest says")
+		}
+	})
+}
+
+// FuzzSets plans startup-configs of lines of set, or in braces. What is sent is sent in the
+// same form when it is planned once more, and no device lacks what it shows.
+func FuzzSets(f *testing.F) {
+	for _, text := range []string{configs["nokia_srlinux"], configs["juniper_junos"], "a b {\n c [\n d\n e\n ]\n}\n", "set / a [ b \"c d\" ]\n/e 'f'", "deactivate a\nprotect b c", "{\"a\": 1}", "set /'0"} {
+		f.Add(text)
+	}
+	var dialects []*dialect
+	for _, name := range []string{"nokia_srlinux", "juniper_junos"} {
+		p, err := LoadPlatform("", name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		dialects = append(dialects, &p.dialect)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, d := range dialects {
+			made, err := d.plan(&topology.Node{Name: "r1", Config: text})
+			if err != nil {
+				continue
+			}
+			config := strings.Join(made.apply, "\n")
+			again, err := d.plan(&topology.Node{Name: "r1", Config: config})
+			if err != nil || !slices.Equal(again.apply, made.apply) {
+				t.Errorf("%q becomes %q, and that %q, %v", text, made.apply, again.apply, err)
+			}
+			if lacking := d.missing(made.apply, config); len(lacking) > 0 && !strings.Contains(config, verbDeactivate) && !strings.Contains(config, verbProtect) {
+				t.Errorf("%q lacks %q of itself", made.apply, lacking)
+			}
 		}
 	})
 }

@@ -56,6 +56,12 @@ func TestOneInterface(t *testing.T) {
 			"Po1 Port-Channel1 port-channel1",
 			"Et1.1 Ethernet1.1",
 		}},
+		{"nokia_srlinux", []string{
+			"ethernet-1/1 e1-1 e1-1@nokia_srlinux ethernet-1/1@srl",
+			"ethernet-1/1/1 e1-1-1 e1-1-1@srl",
+			"ethernet-2/11 e2-11",
+			"mgmt0 mgmt0@srl",
+		}},
 		{"cisco_nxos", []string{
 			"Eth1/1 Et1/1 Ethernet1/1 ethernet1/1 eth1@cisco_n9kv eth1@vr-n9kv eth1@vr-cisco_n9kv Et1/1@cisco_n9kv",
 			"Eth1/1/1 Ethernet1/1/1",

@@ -406,6 +406,9 @@ func (d *dialect) setRefused(words []string) error {
 			return errors.New(r.why)
 		}
 	}
+	if _, err := setWords(strings.Join(path, " ")); err != nil { // the root stood before a quote
+		return err
+	}
 	form := fmt.Sprintf("%s ...", d.sets.command(verbSet, "system"))
 	if d.sets.marks {
 		form += ", deactivate ... or protect ..."
