@@ -232,3 +232,37 @@ func TestAOSSComesBack(t *testing.T) {
 		}
 	})
 }
+
+// TestRefusedLines: what would ask, restart the device, or is shown in another form is
+// refused with its line, and what each device shows of itself is not sent.
+func TestRefusedLines(t *testing.T) {
+	for _, tt := range []struct{ platform, config, why string }{
+		{"cisco_nxos", "interface Ethernet1/1-2\n  shutdown\n", "write each interface by itself"},
+		{"cisco_nxos", "interface breakout module 1 port 1 map 10g-4x\n", ""},
+		{"cisco_nxos", "interface port-channel1\n  shutdown\n", ""},
+		{"cisco_nxos", "hardware access-list tcam region racl 512\n", "only after a restart"},
+		{"cisco_nxos", "vdc a id 1\n  allocate interface Ethernet1/1\n", "no lab's affair"},
+		{"cisco_nxos", "banner motd ^Chello\n^C\n", "begins a text of several lines"},
+		{"aruba_aoss", "interface 1-4\n   disable\n   exit\n", "write each interface by itself"},
+		{"aruba_aoss", "interface 5 disable\n", "write it as a block"},
+		{"aruba_aoss", "vlan 20 untagged 5\n", "write it as a block"},
+		{"aruba_aoss", "interface 5\n   untagged vlan 20\n   exit\n", "write the ports in the VLAN"},
+		{"aruba_aoss", "password manager\n", "asks a question"},
+		{"aruba_aoss", "max-vlans 512\n", "only after a restart"},
+		{"aruba_aoss", "banner motd #\nhello\n#\n", "begins a text of several lines"},
+		{"aruba_aoss", "interface A1\n   exit\ntrunk 1-2 trk1 lacp\n", ""},
+	} {
+		_, err := planOf(t, tt.platform, tt.config)
+		if (tt.why == "") != (err == nil) || err != nil && (!strings.Contains(err.Error(), tt.why) || !strings.Contains(err.Error(), "line ")) {
+			t.Errorf("%s: %q: %v, want %q", tt.platform, tt.config, err, tt.why)
+		}
+	}
+	for platform, config := range map[string]string{
+		"cisco_nxos": "!Command: show running-config\nversion 9.3(8) Bios:version\nvdc sw id 1\n  limit-resource vlan minimum 16 maximum 4094\nboot nxos bootflash:/nxos.9.3.8.bin\n",
+		"aruba_aoss": "\nRunning configuration:\n\n; J9726A Configuration Editor; Created on release #WB.16.10.0010\n; Ver #14:01:05\nmodule 1 type j9726a\n",
+	} {
+		if made, err := planOf(t, platform, config); err != nil || made.apply != nil {
+			t.Errorf("%s is sent %q, %v", platform, made.apply, err)
+		}
+	}
+}
