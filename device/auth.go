@@ -106,7 +106,7 @@ func (l *sshLogin) answer(ctx context.Context) ssh.KeyboardInteractiveChallenge 
 			secret := is(l.dialog.password, line) || asksPassword.MatchString(line)
 			switch {
 			case echoes[i] && is(l.dialog.user, line) && l.target.Login.User != "":
-				answers = append(answers, l.target.Login.User)
+				answers = append(answers, l.target.userName())
 			case !secret || another.MatchString(line):
 				l.err = unknown(line)
 			case l.password(): // and was wrong

@@ -140,11 +140,12 @@ func (s *Session) learnAgain(ctx context.Context) error {
 	if !s.renamed {
 		return nil
 	}
-	if s.dialog.prompt(s.prompt) == noMode {
-		if err := s.settle(ctx, stands); err != nil { // the name may have a # in it
-			return err
-		}
-		s.prompt = s.term.line()
+	// The name may have a # in it, and the old prompt may be shown before the new one.
+	if err := s.settle(ctx, stands); err != nil {
+		return err
+	}
+	if line := s.term.line(); s.dialog.prompt(s.prompt) == noMode || s.dialog.isPrompt(line) {
+		s.prompt = line
 	}
 	if _, err := s.confirm(ctx); err != nil {
 		return err
@@ -291,11 +292,20 @@ func (s *Session) commit(ctx context.Context) error {
 		for _, l := range said {
 			done = done || is(s.dialog.ok, l)
 		}
+		if slices.ContainsFunc(said, func(l string) bool { return is(s.dialog.busy, l) }) {
+			return fmt.Errorf("%w: %w", s.refused(0, c, said).plain(), fault.Unavailable)
+		}
 		if !done || len(s.dialog.refusals(said)) > 0 {
 			return s.refused(0, c, said)
 		}
 		// To a commit a device always says something.
-		s.notice(c, slices.DeleteFunc(said, func(l string) bool { return !is(s.dialog.harmless, l) }))
+		var remarks []string
+		for _, l := range said {
+			if is(s.dialog.harmless, l) {
+				remarks = append(remarks, strings.TrimSpace(l))
+			}
+		}
+		s.notice(c, remarks)
 	}
 	return nil
 }

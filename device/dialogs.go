@@ -127,11 +127,13 @@ type dialog struct {
 	strip    *regexp.Regexp
 	rename   *regexp.Regexp
 	ok       *regexp.Regexp // committed
+	busy     *regexp.Regexp
 	saved    *regexp.Regexp
 	answers  []*regexp.Regexp
 	above    *regexp.Regexp // the line above a prompt of the configuration mode
 	term     *terminal      // that shows it
 	was      mode           // by the last line above a prompt
+	welcome  []*regexp.Regexp
 }
 
 type badPattern struct {
@@ -180,11 +182,15 @@ func compile(p Platform) (*dialog, []badPattern) {
 		ok:       one(p.Configure.Committed, "configure", "committed"),
 		above:    one(p.Prompts.Above, "prompts", "above"),
 		term:     &terminal{},
+		busy:     one(p.Configure.Busy, "configure", "busy"),
 		prompts:  map[mode]string{},
 		anyHost:  map[mode]*regexp.Regexp{},
 	}
 	for _, a := range p.Answers {
 		d.answers = append(d.answers, one(a.Question, "answers"))
+	}
+	for _, a := range p.Welcome {
+		d.welcome = append(d.welcome, one(a.Question, "welcome"))
 	}
 	if host := one(p.Host, "host"); host == nil && len(bad) == 0 {
 		p.Host = `\S+`
@@ -256,6 +262,9 @@ func (d *dialog) candidate(line string) (mode, string) {
 	}
 	return d.told(m), host
 }
+
+// isPrompt tells whether a line could be a prompt.
+func (d *dialog) isPrompt(line string) bool { return match(d.anyHost, line) != noMode }
 
 func match(prompts map[mode]*regexp.Regexp, line string) mode {
 	line = strings.TrimRight(line, " ")

@@ -60,16 +60,17 @@ func (s *Session) login(ctx context.Context, serial bool) error {
 
 // A login is how far it has come.
 type login struct {
-	named int    // how often a user was named
-	begun bool   // the guard knows of the password
-	given bool   // the password, to the question that was asked last
-	asked string // the question that was answered last, until something else is seen
-	typed string // the line as it is when return was lost behind the name
-	heard bool   // a prompt or a log was seen since the last answer
-	quiet int    // for how many silences nothing was done since then
-	said  string // by which the password was refused, secrets masked
-	blank bool   // that return has named nobody
-	bytes int    // that had come when return was pressed to see something, and one more
+	named   int    // how often a user was named
+	greeted int    // how many questions behind the login were answered
+	begun   bool   // the guard knows of the password
+	given   bool   // the password, to the question that was asked last
+	asked   string // the question that was answered last, until something else is seen
+	typed   string // the line as it is when return was lost behind the name
+	heard   bool   // a prompt or a log was seen since the last answer
+	quiet   int    // for how many silences nothing was done since then
+	said    string // by which the password was refused, secrets masked
+	blank   bool   // that return has named nobody
+	bytes   int    // that had come when return was pressed to see something, and one more
 }
 
 // mostQuiet is how many silences a password may be thought about, and mostSilent how many a
@@ -98,7 +99,17 @@ func (s *Session) password() Try { return s.target.try(aPassword, s.target.Login
 func (s *Session) knownAtLogin() bool {
 	line := s.term.line()
 	m, _ := s.dialog.candidate(line)
-	return m != noMode || is(s.dialog.user, line) || is(s.dialog.password, line) || is(s.dialog.more, line)
+	return m != noMode || is(s.dialog.user, line) || is(s.dialog.password, line) || is(s.dialog.more, line) || s.welcomed(line) != ""
+}
+
+// welcomed returns the keys to press at a question behind the login, or "".
+func (s *Session) welcomed(line string) string {
+	for i, q := range s.dialog.welcome {
+		if is(q, line) {
+			return s.dialog.Welcome[i].Answer
+		}
+	}
+	return ""
 }
 
 // hear takes notice of the lines that have ended.
@@ -133,6 +144,12 @@ func (s *Session) loginStep(ctx context.Context, l *login) (done bool, err error
 	switch {
 	case is(s.dialog.more, line):
 		return false, s.send(ctx, "q")
+	case s.welcomed(line) != "":
+		if l.greeted++; l.greeted > mostGreetings {
+			return false, unknown(s.clean(line))
+		}
+		l.asked, l.heard, l.quiet = line, false, 0
+		return false, s.send(ctx, s.welcomed(line))
 	case is(s.dialog.user, line):
 		if l.given && !stale {
 			return false, s.target.refused(ctx, s.password(), fmt.Sprintf("it asks %q again", s.clean(line)))
@@ -143,8 +160,8 @@ func (s *Session) loginStep(ctx context.Context, l *login) (done bool, err error
 		if s.target.Login.User == "" {
 			return false, fmt.Errorf("asks %q, and its credentials have no user: %w", s.clean(line), fault.Denied)
 		}
-		l.given, l.said, l.typed = false, "", line+s.target.Login.User
-		return false, s.reply(ctx, l, s.target.Login.User)
+		l.given, l.said, l.typed = false, "", line+s.target.userName()
+		return false, s.reply(ctx, l, s.target.userName())
 	case is(s.dialog.password, line) && l.blank && stale:
 		l.blank = false
 		return false, s.reply(ctx, l, "") // it is nobody's, and ours is not for nobody
@@ -168,6 +185,9 @@ func (s *Session) loginStep(ctx context.Context, l *login) (done bool, err error
 	}
 	return false, s.wonder(ctx, l, line)
 }
+
+// mostGreetings is how many questions may come behind the login.
+const mostGreetings = 8
 
 // mostNames is how often a user is named: a device that has lost it asks again.
 const mostNames = 3

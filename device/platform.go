@@ -29,6 +29,12 @@ type Platform struct {
 	Terminal string `yaml:"terminal"`
 	// Login is what it says when somebody is to log in.
 	Login LoginDialog `yaml:"login"`
+	// LoginSuffix is put behind the user's name when he logs in. Some devices read there
+	// how they shall use the terminal.
+	LoginSuffix string `yaml:"login_suffix"`
+	// Welcome are the keys that are pressed at questions between the login and the first
+	// prompt. Return is not pressed behind them.
+	Welcome []Answer `yaml:"welcome"`
 	// Enable is the command that leads from the user's to the privileged mode.
 	Enable string `yaml:"enable"`
 	// Setup are commands for after the login: no paging, no wrapping of lines.
@@ -114,9 +120,12 @@ type ConfigureDialog struct {
 	// Commit empty every line is valid at once.
 	Commit []string `yaml:"commit"`
 	// Committed matches a line of Commit's answer without which it has failed.
-	Committed string   `yaml:"committed"`
-	Abort     []string `yaml:"abort"`
-	Leave     []string `yaml:"leave"`
+	Committed string `yaml:"committed"`
+	// Busy matches a line by which it says that somebody else's commit is not done yet. That
+	// passes.
+	Busy  string   `yaml:"busy"`
+	Abort []string `yaml:"abort"`
+	Leave []string `yaml:"leave"`
 }
 
 // An Answer is given when a question matches.

@@ -12,7 +12,7 @@ import (
 // a configuration that is shown, a refusal. What cannot be told from a secret is one.
 const (
 	// word is a secret: in quotes, also as it is in a line that was quoted itself, or not.
-	word = `(\\"[^"]*"?|"(?:[^"\\]|\\.)*"?|[^\s"]+)`
+	word = `(\\"[^"]*"?|"(?:[^"\\]|\\.)*"?|'[^']*'|[^\s"]+)`
 	// whose it is may stand before it, on a ProCurve.
 	whose = `(?:(?:manager|operator|port-access) +(?:user-name +(?:"[^"]*"|\S+) +)?)?`
 	// kinds may stand before it.
@@ -35,7 +35,7 @@ var secretPlaces = []place{
 		`authentication-key|message-digest-key|server-key|secret-key|shared-key|privacy-key|set-key|ascii-text|plain-text-password-value) +`+whose+kinds+word),
 	newPlace("authentication-key", `authentication-key +\d+ .*?value +`+word),
 	// password=X, token: X, --api-key=X
-	newPlace("pass|secret|psk|token|api", `(?:password|passwd|passphrase|secret|psk|token|api[_-]?key)["']?[=:] *`+word),
+	newPlace("pass|secret|psk|shared|token|api", `(?:password|passwd|passphrase|secret|psk|pre-?shared-key|token|api[_-]?key)["']?[=:] *`+word),
 	newPlace("auth=", `auth=(?:key|token[\w-]*),`+word),
 	// Keys, where the line says of what.
 	newPlace("tac|rad", `(?:tacacs|radius|tacplus|radsec)[\w-]*\b.*? key +`+kinds+word),
@@ -48,6 +48,8 @@ var secretPlaces = []place{
 	newPlace("server-profile", `server-profile +\S+ +key +`+word),
 	newPlace("config-key", `config-key +(?:password-encrypt +|newpass +|ascii +)`+word),
 	newPlace("md5", `md5 +\d+ +key +`+word),
+	newPlace("md5-key|auth-key", `(?:md5-key|auth-key)[ =]+`+word),
+	newPlace("private key", `private +key +`+word),
 	newPlace("cipher", `cipher +`+kinds+`([[:xdigit:]]{8,})`),
 	newPlace("authenticator", `authenticator +`+kinds+`([[:xdigit:]]{8,})`),
 	newPlace("spi |esp ", `(?:spi|esp) +\S.*? ([[:xdigit:]]{16,})`),
@@ -60,6 +62,7 @@ var secretPlaces = []place{
 	newPlace("authentication", `authentication +(?:mode +hmac-sha-256|string) +`+kinds+word),
 	// SNMP.
 	newPlace("snmp", `snmp(?:-server|-agent)? +community +(?:(?:read|write) +)?`+kinds+word),
+	newPlace("snmp", `snmp[ /]+community .*\bname=`+word),
 	newPlace("community", `(?:^|[#>]) *community +`+word+` *(?:\{|authorization\b|clients\b|$)`),
 	newPlace("community-entry", `community-entry +\S+ +community +`+word),
 	newPlace("snmp", `snmp-server +host +\S+ +(?:(?:traps?|informs?|vrf +\S+|use-vrf +\S+|version +(?:1|2c|3 +(?:auth|noauth|priv))) +)*`+word),
@@ -82,7 +85,7 @@ var noSecrets = regexp.MustCompile(`(?i)^["']?(?:` +
 	`(?:minimum|maximum)-\S*|format|change-type|required|encryption|option|rollover|expire\S*|policy|length|lengths|prompt|history|lifetime|type|` +
 	`address|hostname|ipv6|chain|chains|generate|zeroize|pubkey-chain|key-chain|keychain|config-key|set-key|import|export|` +
 	`md5|ietf-md5|text|sha\d*|message-digest|rsa-sig|rsa-encr|pre-share|` +
-	`read|write|notify|access|context|match|udp-port|peer|traps|informs|version|<\*>|` +
+	`add|read|write|notify|access|context|match|udp-port|peer|traps|informs|version|<\*>|` +
 	`\d+:\d+|` + // a community of BGP
 	`is|was|are|for|must|will|and|or|of|to|the|not|in|on|has|with|by|set|may|can|\*\*\*|\{|\}|;)[,.;:]?["']?$`)
 
@@ -155,7 +158,7 @@ func MaskSecrets(text string) string {
 func SecretsOf(lines ...string) (secrets []Secret) {
 	for _, line := range lines {
 		for _, s := range secretsIn(line) {
-			for _, w := range strings.Fields(strings.Trim(strings.TrimRight(line[s.from:s.to], ";"), `"\`)) {
+			for _, w := range strings.Fields(strings.Trim(strings.TrimRight(line[s.from:s.to], ";"), `"'\`)) {
 				if len(w) >= 4 {
 					secrets = append(secrets, Secret(w))
 				}

@@ -38,7 +38,7 @@ func dialSSH(ctx context.Context, host string, t Target, d *dialog) (*ssh.Client
 			Ciphers:      append(supported.Ciphers, old.Ciphers...),
 			MACs:         append(supported.MACs, old.MACs...),
 		},
-		User: t.Login.User, AuthCallback: login.next(ctx), HostKeyCallback: check,
+		User: t.userName(), AuthCallback: login.next(ctx), HostKeyCallback: check,
 		// The server shall prove itself with a key that we know.
 		HostKeyAlgorithms: keyAlgorithms(append(supported.HostKeys, old.HostKeys...), types),
 	}

@@ -55,6 +55,14 @@ type Login struct {
 	Key Secret
 }
 
+// userName is the user as he is named at the login.
+func (t Target) userName() string {
+	if t.Login.User == "" || strings.Contains(t.Login.User, "+") {
+		return t.Login.User // it may have a suffix of its own
+	}
+	return t.Login.User + t.Platform.LoginSuffix
+}
+
 // A Secret is text that is not printed by accident.
 type Secret string
 

@@ -60,7 +60,9 @@ func TestBuiltIn(t *testing.T) {
 			t.Errorf("BuiltIn(%s): %q, %v", name, p.Name, err)
 		}
 	}
-	want := []string{"arista_eos", "aruba_aoss", "cisco_ios", "cisco_nxos", "embedded", "frr", "juniper_junos", "linux", "nokia_srlinux", "openvswitch"}
+	want := []string{
+		"arista_eos", "aruba_aoss", "cisco_ios", "cisco_nxos", "embedded", "frr", "juniper_junos", "linux", "mikrotik_routeros", "nokia_srlinux", "openvswitch", "vyos",
+	}
 	if got := BuiltInNames(); !slices.Equal(got, want) {
 		t.Errorf("BuiltInNames() = %v, want %v", got, want)
 	}
