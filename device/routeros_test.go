@@ -375,4 +375,3 @@ func TestUserNames(t *testing.T) {
 		}
 	}
 }
-

@@ -52,8 +52,11 @@ func (w Way) reached(by string) bool {
 // accessPath returns the lines of a configuration, as paths, that change the interface,
 // the user or the service by which a device is reached.
 func (d *dialect) accessPath(config string, w Way) (lines []string) {
-	if d.style == setStyle {
+	switch d.style {
+	case setStyle:
 		return d.accessSets(config, w)
+	case menus:
+		return d.accessItems(config, w)
 	}
 	host := w.address()
 	for _, top := range d.blocks(config) {
@@ -101,6 +104,8 @@ func (d *dialect) reachable(plan *DevicePlan, running string) error {
 		line = d.changedBlock(plan.Apply, running, host)
 	case setStyle:
 		line = d.changedSet(plan.Apply, running, host)
+	case menus:
+		line = d.changedItem(plan.Apply, running, host)
 	}
 	if line == "" {
 		return nil
@@ -259,7 +264,7 @@ func hasAddress(line string, host netip.Addr) bool {
 	if !host.IsValid() || i < 1 || i+1 >= len(words) {
 		return false
 	}
-	word, _, _ := strings.Cut(words[i+1], "/")
+	word, _, _ := strings.Cut(unquoted(words[i+1]), "/")
 	a, err := netip.ParseAddr(word)
 	return err == nil && a == host
 }

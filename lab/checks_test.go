@@ -99,6 +99,33 @@ func checkCases() []checkCase {
 	}
 	const ovs = "ovs-vsctl get Port p7 name "
 	ovsErrors := []string{"ovs-vsctl: no row \"p7\" in table Port\n", "ovs-vsctl: unix:/run/openvswitch/db.sock: database connection failed (No such file or directory)\n", "bash: ovs-vsctl: command not found\n"}
+	const (
+		rosPort      = `/interface bridge port print terse without-paging where interface="ether7"; :put "# end"`
+		rosUp        = `/interface print terse without-paging where name="ether7"; :put "# end"`
+		rosBridge    = `/interface bridge print terse without-paging where name="bridge"; :put "# end"`
+		rosVLANs     = `/interface bridge vlan print terse without-paging where bridge="bridge"; :put "# end"`
+		rosFiltering = "name=bridge mtu=auto arp=enabled protocol-mode=rstp vlan-filtering=yes ether-type=0x8100 pvid=1 frame-types=admit-all ingress-filtering=yes dhcp-snooping=no\n"
+		rosVLANsHas  = " 0 D  bridge=bridge vlan-ids=1 tagged=\"\" untagged=\"\" current-tagged=\"\" current-untagged=bridge\n" +
+			" 1    comment=spare bridge=bridge vlan-ids=300-310,4094 tagged=ether7 untagged=\"\" current-tagged=ether7 current-untagged=\"\"\n" +
+			" 2    bridge=bridge vlan-ids=118 tagged=ether3 untagged=ether9 current-tagged=ether3 current-untagged=\"\"\n"
+	)
+	rosMember := func(flags, pvid, frames string) string {
+		return fmt.Sprintf(" 4 %-4sinterface=ether7 bridge=bridge priority=0x80 edge=auto hw=yes pvid=%s frame-types=%s ingress-filtering=yes tag-stacking=no bpdu-guard=no\n", flags, pvid, frames)
+	}
+	rosErrors := []string{"bad command name vlan (line 1 column 19)\n", "expected end of command (line 1 column 40)\n", "syntax error (line 1 column 60)\n", "not enough permissions (9)\n", "# end\n"}
+	const vyosPort = "show configuration commands | grep -E '^set interfaces (bridge|ethernet eth7)( |$)'; echo '# end'"
+	vyosErrors := []string{"\n  Invalid command: [show]\n\n", "bash: grep: command not found\n# end\n", "# end\n"}
+	vyosShows := func(lines ...string) string {
+		out := "set interfaces bridge br0 enable-vlan\n"
+		for _, l := range lines {
+			if l == "disable" {
+				out += "set interfaces ethernet eth7 disable\n"
+			} else {
+				out += "set interfaces bridge br0 " + l + "\n"
+			}
+		}
+		return out + "set interfaces ethernet eth7 hw-id '00:53:00:00:aa:07'\n# end\n"
+	}
 	return []checkCase{
 		{
 			platform: "cisco_ios", part: "vlan", errors: iosErrors,
@@ -341,6 +368,112 @@ func checkCases() []checkCase {
 			},
 		},
 		{
+			platform: "mikrotik_routeros", part: "access", port: "ether7", errors: rosErrors, otherName: "ether7", otherPortName: "ether17",
+			applied: answers{
+				rosPort:   rosMember("H", "117", "admit-only-untagged-and-priority-tagged") + "# end\n",
+				rosUp:     " 6 RS comment=to the left name=ether7 default-name=ether7 type=ether mtu=1500 last-link-up-time=2026-11-30 05:19:12 link-downs=0\n# end\n",
+				rosBridge: " 0 R  comment=of the lab " + rosFiltering + "# end\n",
+			},
+			clean: answers{
+				rosPort:   rosMember("I H", "1", "admit-only-untagged-and-priority-tagged") + "# end\n",
+				rosUp:     " 6 XS comment=to the left name=ether7 default-name=ether7 type=ether mtu=1500 link-downs=0\n# end\n",
+				rosBridge: " 0 R  " + rosFiltering + "# end\n",
+			},
+			notApplied: []wrong{
+				{"trunk", "port", "admit-only-untagged-and-priority-tagged", "admit-only-vlan-tagged"},
+				{"all frames", "port", "admit-only-untagged-and-priority-tagged", "admit-all"},
+				{"other VLAN", "port", "pvid=117", "pvid=1170"},
+				{"no VLAN", "port", "pvid=117", "pvid=1"},
+				{"tags within tags", "port", "tag-stacking=no", "tag-stacking=yes"},
+				{"disabled in the bridge", "port", "H   ", "X   "},
+				{"in another bridge", "port", "bridge=bridge ", "bridge=bridge2 "},
+				{"in no bridge", "port", rosMember("H", "117", "admit-only-untagged-and-priority-tagged"), ""},
+				{"a comment of these words", "port", "H   interface=ether7 bridge=bridge", "H   comment=interface=ether7 bridge=bridge pvid=117 frame-types=admit-only-untagged-and-priority-tagged tag-stacking=no interface=ether7 bridge=other"},
+				{"disabled", "/interface print", " 6 RS", " 6 XS"},
+				{"the bridge does not filter", "/interface bridge print", "vlan-filtering=yes", "vlan-filtering=no"},
+				{"the bridge is disabled", "/interface bridge print", " 0 R ", " 0 X "},
+			},
+			notClean: []wrong{
+				{"up", "/interface print", " 6 XS", " 6 RS"},
+				{"up, without a link", "/interface print", " 6 XS", " 6  S"},
+				{"a VLAN", "port", "pvid=1 ", "pvid=117 "},
+				{"trunk that is disabled", "port", "admit-only-untagged-and-priority-tagged", "admit-only-vlan-tagged"},
+				{"in no bridge", "port", rosMember("I H", "1", "admit-only-untagged-and-priority-tagged"), ""},
+				{"the bridge does not filter", "/interface bridge print", "vlan-filtering=yes", "vlan-filtering=no"},
+			},
+		},
+		{
+			platform: "mikrotik_routeros", part: "trunk", port: "ether7", errors: rosErrors, otherName: "ether7", otherPortName: "ether17",
+			applied: answers{
+				rosPort:   rosMember("H", "1", "admit-only-vlan-tagged") + "# end\n",
+				rosUp:     " 6 RS name=ether7 default-name=ether7 type=ether mtu=1500 link-downs=0\n# end\n",
+				rosBridge: " 0 R  " + rosFiltering + "# end\n",
+				rosVLANs:  rosVLANsHas + " 3    comment=lab-117 bridge=bridge vlan-ids=117 tagged=ether7 untagged=\"\" current-tagged=ether7 current-untagged=ether5\n# end\n",
+			},
+			clean: answers{
+				rosPort:   rosMember("H", "1", "admit-only-vlan-tagged") + "# end\n",
+				rosBridge: " 0 R  " + rosFiltering + "# end\n",
+				rosVLANs:  rosVLANsHas + "# end\n",
+			},
+			notApplied: []wrong{
+				{"its row is disabled", "vlan print", " 3    ", " 3 X  "},
+				{"other ports", "vlan print", "vlan-ids=117 tagged=ether7 ", "vlan-ids=117 tagged=ether70 "},
+				{"untagged", "vlan print", "vlan-ids=117 tagged=ether7 untagged=\"\"", "vlan-ids=117 tagged=\"\" untagged=ether7"},
+				{"other VLAN", "vlan print", "vlan-ids=117", "vlan-ids=1170"},
+				{"access", "port", "admit-only-vlan-tagged", "admit-only-untagged-and-priority-tagged"},
+				{"disabled", "/interface print", " 6 RS", " 6 X "},
+				{"disabled in the bridge", "port", "H   ", "X   "},
+				{"the bridge does not filter", "/interface bridge print", "vlan-filtering=yes", "vlan-filtering=no"},
+			},
+			notClean: []wrong{
+				{"in a range", "vlan print", "300-310", "100-199"},
+				{"in a list", "vlan print", "300-310", "90,117,300"},
+				{"untagged", "vlan print", "vlan-ids=118 tagged=ether3 untagged=ether9", "vlan-ids=117 tagged=ether3 untagged=ether7"},
+				{"dynamic", "vlan print", "vlan-ids=118 tagged=ether3 untagged=ether9", "vlan-ids=117 tagged=\"\" untagged=\"\" current-tagged=ether3,ether7"},
+				{"all frames", "port", "admit-only-vlan-tagged", "admit-all"},
+				{"the bridge does not filter", "/interface bridge print", "vlan-filtering=yes", "vlan-filtering=no"},
+				{"in no row", "vlan print", "tagged=ether7 untagged=\"\" current-tagged=ether7", "tagged=\"\" untagged=\"\" current-tagged=\"\""},
+			},
+		},
+		{
+			platform: "vyos", part: "access", port: "eth7", errors: vyosErrors, otherName: "eth7", otherPortName: "eth17",
+			applied: answers{vyosPort: vyosShows("member interface eth7 native-vlan '117'", "member interface eth8 native-vlan '118'")},
+			clean:   answers{vyosPort: vyosShows("member interface eth7", "member interface eth8 native-vlan '117'", "disable")},
+			notApplied: []wrong{
+				{"disabled", "config", "eth7 hw-id", "eth7 disable\nset interfaces ethernet eth7 hw-id"},
+				{"trunk", "config", "eth7 native-vlan '117'", "eth7 native-vlan '117'\nset interfaces bridge br0 member interface eth7 allowed-vlan '118'"},
+				{"isolated", "config", "eth7 native-vlan '117'", "eth7 isolated\nset interfaces bridge br0 member interface eth7 native-vlan '117'"},
+				{"other VLAN", "config", "'117'", "'1170'"},
+				{"no VLAN", "config", " native-vlan '117'", ""},
+				{"the bridge knows no VLANs", "config", "set interfaces bridge br0 enable-vlan\n", ""},
+				{"the bridge is disabled", "config", "bridge br0 enable-vlan", "bridge br0 disable\nset interfaces bridge br0 enable-vlan"},
+				{"another bridge", "config", "br0 member interface eth7", "br1 member interface eth7"},
+			},
+			notClean: []wrong{
+				{"up", "config", "set interfaces ethernet eth7 disable\n", ""},
+				{"a VLAN", "config", "eth7\n", "eth7 native-vlan '118'\n"},
+				{"trunk", "config", "eth7\n", "eth7 allowed-vlan '118'\n"},
+				{"in no bridge", "config", "set interfaces bridge br0 member interface eth7\n", ""},
+				{"the bridge knows no VLANs", "config", "set interfaces bridge br0 enable-vlan\n", ""},
+			},
+		},
+		{
+			platform: "vyos", part: "trunk", port: "eth7", errors: vyosErrors, otherName: "eth7", otherPortName: "eth17",
+			applied: answers{vyosPort: vyosShows("member interface eth7 allowed-vlan '117'", "member interface eth7 allowed-vlan '4094'")},
+			clean:   answers{vyosPort: vyosShows("member interface eth7 allowed-vlan '118-120'", "member interface eth7 allowed-vlan '4094'")},
+			notApplied: []wrong{
+				{"disabled", "config", "eth7 hw-id", "eth7 disable\nset interfaces ethernet eth7 hw-id"},
+				{"others", "config", "'117'", "'118'"},
+				{"untagged", "config", "allowed-vlan '117'", "native-vlan '117'"},
+				{"the bridge knows no VLANs", "config", "set interfaces bridge br0 enable-vlan\n", ""},
+			},
+			notClean: []wrong{
+				{"in a range", "config", "118-120", "100-120"},
+				{"untagged", "config", "allowed-vlan '118-120'", "native-vlan '117'"},
+				{"the bridge knows no VLANs", "config", "set interfaces bridge br0 enable-vlan\n", ""},
+			},
+		},
+		{
 			platform: "openvswitch", part: "access", port: "p7", errors: ovsErrors, otherName: "p7", otherPortName: "p17",
 			applied: answers{ovs + "vlan_mode tag protected": "p7\naccess\n117\nfalse\n"},
 			clean:   answers{ovs + "vlan_mode tag protected": "p7\naccess\n[]\ntrue\n"},
@@ -554,6 +687,8 @@ func TestWrongStates(t *testing.T) {
 		lines      []string
 	}
 	in := func(lines ...string) []string { return append([]string{"interface p7"}, lines...) }
+	const rosP7, rosNone = `/interface bridge port set [find where interface="p7"] `, `/interface bridge set [find where name="bridge"] vlan-filtering=no`
+	const vyosP7 = "set interfaces bridge br0 member interface p7"
 	const unit = "interfaces p7 unit 0 family ethernet-switching "
 	trunks := func(ids string) []string { return []string{"set " + unit + "vlan members " + ids} }
 	for platform, tt := range map[string]struct{ applied, clean []state }{
@@ -629,6 +764,35 @@ func TestWrongStates(t *testing.T) {
 				{"a range", "trunk", []string{"bridge vlan add dev p7 vid 100-199"}}, {"a bridge that ignores VLANs", "trunk", []string{"filtering off"}},
 			},
 		},
+		"mikrotik_routeros": {
+			applied: []state{
+				{"trunk", "access", []string{rosP7 + "frame-types=admit-only-vlan-tagged"}}, {"all frames", "access", []string{rosP7 + "frame-types=admit-all"}},
+				{"disabled", "access", []string{`/interface set [find where name="p7"] disabled=yes`}}, {"other VLAN", "access", []string{rosP7 + "pvid=118"}},
+				{"tags within tags", "access", []string{rosP7 + "tag-stacking=yes"}}, {"disabled in the bridge", "access", []string{rosP7 + "disabled=yes"}},
+				{"in no bridge", "access", []string{`/interface bridge port remove [find where interface="p7"]`}}, {"the bridge does not filter", "access", []string{rosNone}},
+				{"row disabled", "trunk", []string{`/interface bridge vlan set [find where comment="lab-117"] disabled=yes`}}, {"not in the row", "trunk", []string{`/interface bridge vlan set [find where comment="lab-117"] tagged=p8`}},
+				{"access", "trunk", []string{rosP7 + "frame-types=admit-only-untagged-and-priority-tagged"}}, {"disabled", "trunk", []string{`/interface set [find where name="p7"] disabled=yes`}},
+				{"the bridge does not filter", "trunk", []string{rosNone}},
+			},
+			clean: []state{
+				{"up", "access", []string{`/interface set [find where name="p7"] disabled=no`}}, {"a VLAN", "access", []string{rosP7 + "pvid=117"}}, {"all frames", "access", []string{rosP7 + "frame-types=admit-all"}},
+				{"the bridge does not filter", "access", []string{rosNone}}, {"a range", "trunk", []string{"/interface bridge vlan add bridge=bridge vlan-ids=100-199 tagged=p9,p7"}},
+				{"untagged", "trunk", []string{"/interface bridge vlan add bridge=bridge vlan-ids=117 untagged=p7"}}, {"by its PVID", "trunk", []string{rosP7 + "frame-types=admit-all pvid=117"}},
+				{"the bridge does not filter", "trunk", []string{rosNone}}, {"no spare VLAN", "trunk", []string{`/interface bridge vlan remove [find where vlan-ids=4094]`}},
+			},
+		},
+		"vyos": {
+			applied: []state{
+				{"trunk", "access", []string{vyosP7 + " allowed-vlan 118"}}, {"disabled", "access", []string{"set interfaces ethernet p7 disable"}}, {"other VLAN", "access", []string{vyosP7 + " native-vlan 118"}},
+				{"isolated", "access", []string{vyosP7 + " isolated"}}, {"no VLANs", "access", []string{"delete interfaces bridge br0 enable-vlan"}}, {"bridge disabled", "access", []string{"set interfaces bridge br0 disable"}},
+				{"untagged", "trunk", []string{vyosP7 + " native-vlan 117"}}, {"disabled", "trunk", []string{"set interfaces ethernet p7 disable"}}, {"no VLANs", "trunk", []string{"delete interfaces bridge br0 enable-vlan"}},
+			},
+			clean: []state{
+				{"up", "access", []string{"delete interfaces ethernet p7 disable"}}, {"a VLAN", "access", []string{vyosP7 + " native-vlan 117"}}, {"trunk", "access", []string{vyosP7 + " allowed-vlan 117"}},
+				{"in no bridge", "access", []string{"delete interfaces bridge br0 member interface p7"}}, {"a range", "trunk", []string{vyosP7 + " allowed-vlan 100-199"}},
+				{"untagged", "trunk", []string{vyosP7 + " native-vlan 117"}}, {"no VLAN at all", "trunk", []string{"delete interfaces bridge br0 member interface p7 allowed-vlan"}},
+			},
+		},
 		"openvswitch": {
 			applied: []state{{"trunk", "access", []string{"ovs-vsctl set Port p7 vlan_mode=trunk"}}, {"no mode", "access", []string{"ovs-vsctl clear Port p7 vlan_mode"}}, {"access", "trunk", []string{"ovs-vsctl set Port p7 vlan_mode=access"}}},
 			clean:   []state{{"trunk", "access", []string{"ovs-vsctl set Port p7 vlan_mode=trunk"}}, {"all", "trunk", []string{"ovs-vsctl remove Port p7 trunks 4095"}}},
@@ -646,7 +810,11 @@ func TestWrongStates(t *testing.T) {
 				if s.part == "vlan" {
 					port.Name = ""
 				}
-				g.put(s.part, PlannedLink{VLAN: checkedVLAN, Domain: "d"}, port)
+				link := PlannedLink{VLAN: checkedVLAN, Domain: "d"}
+				if s.part == "trunk" {
+					link.Trunks = []Port{port}
+				}
+				g.put(s.part, link, port)
 				d, m := *g.device("sw"), modelOf(platform)
 				prepare(m, "p7", s.part == "trunk")
 				do := func(lines []string) {

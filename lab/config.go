@@ -177,6 +177,7 @@ type dialect struct {
 	inverse  []inverse
 	commands []command
 	sets     setSyntax
+	defaults []defaults
 }
 
 // A refusal is a line that can't be undone, or not be seen, and why.
@@ -191,6 +192,7 @@ type style string
 const (
 	indented style = "indented" // blocks; "no LINE" undoes a line
 	setStyle style = "set"      // "set X", undone by "delete X"
+	menus    style = "menus"    // entries and settings of menus, as RouterOS has them
 	commands style = "commands" // a shell's; each kind has to be known
 )
 
@@ -242,6 +244,8 @@ func (d *dialect) plan(n *topology.Node) (p nodePlan, err error) {
 		return d.planBlocks(n, where)
 	case setStyle:
 		return d.planSets(n, where)
+	case menus:
+		return d.planItems(n, where)
 	default:
 		return d.planCommands(n, where)
 	}
@@ -293,8 +297,11 @@ func join(path, line string) string { return strings.TrimPrefix(path+" / "+line,
 // missing returns what of the lines is not in a running configuration.
 func (d *dialect) missing(lines []string, running string) []string {
 	want := strings.Join(lines, "\n")
-	if d.style == indented {
+	switch d.style {
+	case indented:
 		return d.lacks(d.parse(want), d.parse(running))
+	case menus:
+		return d.missingItems(lines, running)
 	}
 	return d.missingSets(lines, running)
 }
@@ -305,6 +312,13 @@ func (d *dialect) missing(lines []string, running string) []string {
 func (d *dialect) between(now, before string, tried tries) (lines, differences []string, whole bool) {
 	if d.style == indented {
 		return d.difference(d.parse(now), d.parse(before), tried)
+	}
+	if d.style == menus {
+		if why := d.incompleteItems(now); why != "" {
+			return nil, []string{why}, false
+		}
+		lines, differences = d.differenceOfItems(now, before, tried)
+		return lines, differences, false
 	}
 	lines, differences = d.differenceOfSets(now, before, tried)
 	return lines, differences, false

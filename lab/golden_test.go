@@ -144,6 +144,17 @@ vlan 100
    no ip address
    exit
 spanning-tree`,
+	"mikrotik_routeros": `/interface bridge
+add name=lab
+/interface bridge port add bridge=lab interface=ether2
+/ip address
+add address=10.0.0.1/24 interface=lab
+/interface ethernet
+set [ find default-name=ether3 ] comment="to the left" disabled=no
+/system identity set name=lab-a`,
+	"vyos": `set interfaces ethernet eth1 address 10.0.0.1/24
+set interfaces ethernet eth1 description "to the left"
+set protocols ospf area 0 network '10.0.0.0/8'`,
 	"linux": `# a host's
 ip address add 10.0.0.1/24 dev eth1
 ip link set eth1 up
@@ -212,7 +223,7 @@ func planFiles(t testing.TB, in Input) map[string][]byte {
 
 // TestGolden compares the files of a plan for each platform with those in testdata.
 func TestGolden(t *testing.T) {
-	pairs := map[string]string{"openvswitch": "linux", "cisco_ios": "cisco_ios", "arista_eos": "arista_eos", "juniper_junos": "juniper_junos", "openvswitch-frr": "frr", "nokia_srlinux": "nokia_srlinux", "cisco_nxos": "cisco_nxos", "aruba_aoss": "aruba_aoss", "linux_bridge": "linux"}
+	pairs := map[string]string{"openvswitch": "linux", "cisco_ios": "cisco_ios", "arista_eos": "arista_eos", "juniper_junos": "juniper_junos", "openvswitch-frr": "frr", "nokia_srlinux": "nokia_srlinux", "cisco_nxos": "cisco_nxos", "aruba_aoss": "aruba_aoss", "linux_bridge": "linux", "mikrotik_routeros": "mikrotik_routeros", "vyos": "vyos"}
 	for name, nodes := range pairs {
 		t.Run(name, func(t *testing.T) {
 			sw, _, _ := strings.Cut(name, "-")

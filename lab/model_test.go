@@ -33,6 +33,10 @@ func modelOf(platform string) model {
 		return m
 	case "linux_bridge":
 		return &bridgeModel{filtering: true, ports: map[string]*bridgePort{}}
+	case "mikrotik_routeros":
+		return newRosModel()
+	case "vyos":
+		return vyosSwitch{newVyOSModel()}
 	}
 	return &iosModel{platform: platform, blocks: map[string][]string{}}
 }
@@ -65,6 +69,21 @@ func prepare(m model, port string, trunk bool) {
 		}
 		for _, l := range lines {
 			m.do("set / interface " + port + " " + l)
+		}
+	case vyosSwitch:
+		m.do("set interfaces bridge br0 enable-vlan")
+		m.do("set interfaces bridge br0 member interface " + port + ifElse(trunk, " allowed-vlan 4094", ""))
+		m.do("set interfaces ethernet " + port + ifElse(trunk, " hw-id 00:53:00:00:aa:01", " disable"))
+	case *rosModel:
+		if m.row("/interface bridge", "name", "bridge") == nil {
+			m.do("/interface bridge add name=bridge vlan-filtering=yes")
+		}
+		m.rows["/interface ethernet"] = append(m.rows["/interface ethernet"], &rosRow{disabled: !trunk, values: map[string]string{"name": port, "default-name": port}})
+		m.do("/interface bridge port add bridge=bridge interface=" + port + " frame-types=" + ifElse(trunk, "admit-only-vlan-tagged", "admit-only-untagged-and-priority-tagged"))
+		if spare := m.row("/interface bridge vlan", "vlan-ids", "4094"); trunk && spare == nil {
+			m.do("/interface bridge vlan add bridge=bridge vlan-ids=4094 tagged=" + port)
+		} else if trunk {
+			spare.values["tagged"] += "," + port
 		}
 	case *junosModel:
 		const family = " unit 0 family ethernet-switching "

@@ -105,7 +105,7 @@ wiring: ['a:eth1 -- sw:p.1', 'b:eth1 -- sw:p2']
 func TestPlatformFaults(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{
 		{"colour: red", "mine.yaml:1: colour: unknown key"},
-		{"style: free", "mine.yaml:1: style: must be indented, set or commands"},
+		{"style: free", "mine.yaml:1: style: must be indented, set, menus or commands"},
 		{"style: indented", "mine.yaml:1: has no running"},
 		{"access: {apply: [a]}", "mine.yaml:1: access: must have undo and checks, too"},
 		{"access:\n  apply: [a]\n  undo: [b]\n  checks: [{show: x, applied: ['(']}]", "mine.yaml:4: access: checks: applied:"},

@@ -165,6 +165,7 @@ func (g *generator) put(what string, l PlannedLink, port Port) {
 	trunks, access := l.ports(port.Device)
 	values[trunkPorts] = p.ports.list(trunks, p.ports.trunk)
 	values[accessPorts] = p.ports.list(access, p.ports.access)
+	maps.Copy(values, p.settings)
 	maps.Copy(values, dev.Settings)
 	f := filler{values: values}
 	d := g.device(port.Device)

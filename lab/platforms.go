@@ -50,6 +50,8 @@ type Platform struct {
 	vlan, access, trunk part
 	ports               portStyle
 	dialect             dialect
+	// settings are those of a device for which the inventory has none.
+	settings map[string]string
 }
 
 // A part of a switch's work: what defines a VLAN, or puts it on a port. {vlan},
@@ -157,8 +159,8 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 			d.names = r.interfaces(v)
 		case "style":
 			d.style = style(r.text(v, "style"))
-			if !slices.Contains([]style{indented, setStyle, commands}, d.style) {
-				r.fault(v, "style: must be %s, %s or %s", indented, setStyle, commands)
+			if !slices.Contains([]style{indented, setStyle, menus, commands}, d.style) {
+				r.fault(v, "style: must be %s, %s, %s or %s", indented, setStyle, menus, commands)
 			}
 		case "running":
 			d.running = r.word(v, "running", checkLine)
@@ -203,12 +205,19 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 			}
 		case "sets":
 			d.sets = r.sets(v)
+		case "defaults":
+			for _, e := range r.list(v, "defaults") {
+				d.defaults = append(d.defaults, r.defaults(e))
+			}
+		case "settings":
+			p.settings = map[string]string{}
+			r.named(v, "settings", func(k, v *yaml.Node) { p.settings[k.Value] = r.word(v, "settings: "+k.Value, checkLine) })
 		case "commands":
 			for _, e := range r.list(v, "commands") {
 				d.commands = append(d.commands, r.command(e))
 			}
 		default:
-			r.unknown(k, "", "dialog, kinds, tried, manual, interfaces, vlan, access, trunk, ports, style, running, complete, exit, modes, standard, volatile, unshown, shown, lists, single, ordered, refused, access_path, inverse, sets and commands")
+			r.unknown(k, "", "dialog, kinds, tried, manual, interfaces, vlan, access, trunk, ports, style, running, complete, exit, modes, standard, volatile, unshown, shown, lists, single, ordered, refused, access_path, inverse, sets, defaults, settings and commands")
 		}
 	})
 	if d.style == setStyle && slices.ContainsFunc(d.inverse, func(i inverse) bool { return i.in != nil || i.keep || len(i.undo) == 0 }) {
@@ -524,6 +533,8 @@ func (r *reader) sets(n *yaml.Node) (f setSyntax) {
 			f.root = r.word(v, in, checkLine)
 		case "marks":
 			f.marks = r.boolean(v, in)
+		case "shell":
+			f.shell = r.boolean(v, in)
 		case "lists":
 			f.lists = r.boolean(v, in)
 		case "braces":
@@ -546,10 +557,30 @@ func (r *reader) sets(n *yaml.Node) (f setSyntax) {
 		case "ordered_values":
 			f.sequences = words(v, in)
 		default:
-			r.unknown(k, "sets: ", "root, marks, lists, braces, move, interface, group, named, may_name, names, ordered and ordered_values")
+			r.unknown(k, "sets: ", "root, marks, shell, lists, braces, move, interface, group, named, may_name, names, ordered and ordered_values")
 		}
 	})
 	return f
+}
+
+// defaults reads what properties are where nothing is shown.
+func (r *reader) defaults(n *yaml.Node) (u defaults) {
+	u.values = map[string]string{}
+	r.mapping(n, "defaults", func(k, v *yaml.Node) {
+		switch k.Value {
+		case "line":
+			u.line = r.pattern(v, "defaults: line")
+		case "values":
+			r.mapping(v, "defaults: values", func(k, v *yaml.Node) { u.values[k.Value] = r.text(v, "defaults: values: "+k.Value) })
+		default:
+			r.unknown(k, "defaults: ", "line and values")
+		}
+	})
+	if u.line == nil {
+		r.fault(n, "defaults: has no line")
+		u.line = nothing
+	}
+	return u
 }
 
 func (r *reader) command(n *yaml.Node) (c command) {

@@ -12,7 +12,7 @@ import (
 )
 
 // switchPlatforms are those that have templates for a switch's ports.
-var switchPlatforms = []string{"openvswitch", "cisco_ios", "arista_eos", "juniper_junos", "nokia_srlinux", "cisco_nxos", "aruba_aoss", "linux_bridge"}
+var switchPlatforms = []string{"openvswitch", "cisco_ios", "arista_eos", "juniper_junos", "nokia_srlinux", "cisco_nxos", "aruba_aoss", "linux_bridge", "mikrotik_routeros", "vyos"}
 
 // A world is an inventory, its platforms, and models of its switches.
 type world struct {

@@ -46,6 +46,7 @@ const (
 type setSyntax struct {
 	root      string         // what stands before the path in each line, as "/"
 	marks     bool           // it knows deactivate and protect
+	shell     bool           // lines are a shell's: a word with other signs is in single quotes
 	lists     bool           // it shows several values in one line, as in [ a b ]
 	braces    bool           // its form with braces may be written, too
 	move      string         // what moves an object; "": it is deleted and set again
@@ -78,7 +79,26 @@ func (f *setSyntax) split(words []string) (verb string, path []string) {
 			path = path[1:]
 		}
 	}
+	for i := range path {
+		path[i] = f.quoted(path[i])
+	}
 	return verb, path
+}
+
+// plainWord is one that no shell takes for anything else.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9._:/,@%+=-]+$`)
+
+// quoted is a word as a shell takes it for what it is. What is in double quotes is meant as
+// it stands there.
+func (f *setSyntax) quoted(text string) string {
+	if !f.shell || text[0] != '"' && plainWord.MatchString(text) {
+		return text
+	}
+	word := unquoted(text)
+	if text[0] == '"' {
+		word = strings.NewReplacer(`\\`, `\`, `\"`, `"`).Replace(word)
+	}
+	return "'" + word + "'"
 }
 
 // undoes returns the verb that undoes a line of a kind, or "" if there is no such kind.
@@ -422,6 +442,8 @@ func (d *dialect) setRefused(words []string) error {
 		return fmt.Errorf("is not a line as in %s; write it as %q shows it", form, d.running)
 	case hiddenSecret.MatchString(line):
 		return errors.New("has no secret in it: it was shown to a user who may not see secrets")
+	case d.sets.shell && slices.ContainsFunc(path, func(w string) bool { return strings.Contains(strings.Trim(w, "'"), "'") }):
+		return errors.New("has a single quote in a value, which the device does not take")
 	case slices.Contains(words, "|"):
 		return errors.New("has a | that is not in quotes: the device would take what follows for a filter of its answer")
 	}

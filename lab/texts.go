@@ -83,6 +83,8 @@ func (d *dialect) restorable(plan *DevicePlan, running string) error {
 	switch d.style {
 	case setStyle:
 		return d.restorableSets(plan, running)
+	case menus:
+		return d.restorableItems(plan, running)
 	case commands:
 		return nil
 	}

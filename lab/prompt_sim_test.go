@@ -1,0 +1,98 @@
+package lab
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A promptSim is a line of commands on a TCP port, with an echo and a prompt, of a device
+// that respond is.
+type promptSim struct {
+	ln net.Listener
+	wg sync.WaitGroup
+
+	mu      sync.Mutex
+	respond func(line string) (said, prompt string) // the first line is empty
+	typed   []string
+}
+
+func newPromptSim(t *testing.T, respond func(line string) (said, prompt string)) *promptSim {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &promptSim{ln: ln, respond: respond}
+	s.wg.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			s.wg.Go(func() { s.serve(c) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = ln.Close()
+		s.wg.Wait()
+	})
+	return s
+}
+
+func (s *promptSim) answer(line string) (said, prompt string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if line != "" {
+		s.typed = append(s.typed, line)
+	}
+	return s.respond(line)
+}
+
+// heard returns what was typed since it was asked last.
+func (s *promptSim) heard() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	typed := strings.Join(s.typed, "\n")
+	s.typed = nil
+	return typed
+}
+
+func (s *promptSim) serve(conn net.Conn) {
+	defer func() { _ = conn.Close() }()
+	in := bufio.NewReader(conn)
+	_, prompt := s.answer("")
+	fmt.Fprint(conn, "\r\n"+prompt)
+	var line []byte
+	for quoted := false; ; {
+		_ = conn.SetDeadline(time.Now().Add(time.Minute))
+		b, err := in.ReadByte()
+		if err != nil {
+			return
+		}
+		echo := ""
+		switch {
+		case quoted || b >= ' ' && b < 0x7f:
+			line, quoted, echo = append(line, b), false, string(b)
+		case b == 0x16:
+			quoted = true
+		case b == '\r':
+			var said string
+			said, prompt = s.answer(string(line))
+			echo = strings.ReplaceAll("\n"+said+prompt, "\n", "\r\n")
+			line = line[:0]
+		case b == 0x15:
+			echo, line = "\r"+strings.Repeat(" ", len(prompt)+len(line))+"\r"+prompt, line[:0]
+		case (b == '\b' || b == 0x7f) && len(line) > 0:
+			echo, line = "\b \b", line[:len(line)-1]
+		}
+		if _, err := io.WriteString(conn, echo); err != nil {
+			return
+		}
+	}
+}
