@@ -296,9 +296,27 @@ func (d *dialect) planSets(n *topology.Node, where func(int) string) (p nodePlan
 	if err := errors.Join(errs...); err != nil {
 		return nodePlan{}, err
 	}
+	if d.sets.lists {
+		p.undo = d.deletesOfAll(p.apply)
+	}
 	p.unverified = d.unverifiedSets(p.apply)
 	p.notices = d.orderNotices(n.Name, p.apply)
 	return p, nil
+}
+
+// deletesOfAll returns what deletes each line, the last one first, where a word is deleted
+// without its value.
+func (d *dialect) deletesOfAll(lines []string) (all []string) {
+	for _, n := range slices.Backward(d.parseSets(strings.Join(lines, "\n")).ends) {
+		isValue := len(n.under) == 0 && n.up.up != nil && !d.sets.isName(n) && !d.sets.isName(n.up)
+		if isValue && !n.up.list {
+			n = n.up
+		}
+		if l := d.sets.command(verbDelete, n.path()); !slices.Contains(all, l) {
+			all = append(all, l)
+		}
+	}
+	return all
 }
 
 // planSet puts a line into a plan.
