@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -122,6 +123,8 @@ func TestPlatformFaults(t *testing.T) {
 		{"vlan: {apply: [\"a\\nb\"]}", "mine.yaml:1: vlan: apply: must be a line of text"},
 		{"dialog: none_such", "none_such"},
 		{"trunk:\n  checks: [{show: x, applied: [a]}]", "mine.yaml:2: trunk: checks: none has clean"},
+		{"trunk:\n  checks: [{show: x, applied: [a], both_not: [b]}]", "mine.yaml:2: trunk: checks: clean_not: proves nothing alone"},
+		{"trunk:\n  checks: [{show: x, both: [a], both_not: [b]}]", "mine.yaml:2: trunk: checks: applied and clean are the same"},
 		{"trunk:\n  undo: [a]", "mine.yaml:2: trunk: has undo and no apply"},
 		{"trunk:\n  checks: [{show: x, ports: 'a'}]", "mine.yaml:2: trunk: checks: ports: must have one group"},
 		{"vlan:\n  checks: [{show: x, ports: '(a)'}]", "mine.yaml:2: vlan: checks: ports: a VLAN is defined for no port"},
@@ -293,5 +296,22 @@ func TestFill(t *testing.T) {
 	f := filler{}
 	if f.fill([]string{"{unknown}"}, false); !errors.Is(f.err, fault.Invalid) || !strings.Contains(f.err.Error(), "{{unknown}} is the text itself") {
 		t.Errorf("an unknown hole: %v", f.err)
+	}
+}
+
+// TestBoth: a line may be said once that is there when it is applied and when it is undone.
+func TestBoth(t *testing.T) {
+	dir := t.TempDir()
+	const text = "dialog: linux\ntrunk: {checks: [{show: x, both: [a], both_not: [b], applied: [c], clean: [d], clean_not: [e]}]}\n"
+	if err := os.WriteFile(filepath.Join(dir, "mine.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := LoadPlatform(dir, "mine")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := check{show: "x", applied: []string{"a", "c"}, clean: []string{"a", "d"}, appliedNot: []string{"b"}, cleanNot: []string{"b", "e"}}
+	if got := p.trunk.checks[0]; !reflect.DeepEqual(got, want) {
+		t.Errorf("the check is %+v, want %+v", got, want)
 	}
 }

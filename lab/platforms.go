@@ -328,8 +328,16 @@ func (r *reader) part(n *yaml.Node, what string) (p part) {
 		if !has(func(c check) []string { return c.clean }) {
 			r.fault(n, "%schecks: none has clean, a line that is there when it is undone", what)
 		}
+		if !slices.ContainsFunc(p.checks, check.tells) {
+			r.fault(n, "%schecks: applied and clean are the same, so nothing tells one from the other", what)
+		}
 	}
 	return p
+}
+
+// tells reports whether the check may tell what is applied from what is undone.
+func (c check) tells() bool {
+	return c.lists() > 0 || !slices.Equal(c.applied, c.clean) || !slices.Equal(c.appliedNot, c.cleanNot)
 }
 
 // lists is how many lists the check reads.
@@ -363,6 +371,7 @@ func (r *reader) positive(n *yaml.Node, what, key string, lines, not int) {
 }
 
 func (r *reader) check(n *yaml.Node, what string) (c check) {
+	var both, bothNot []string
 	r.mapping(n, strings.TrimSuffix(what, ": "), func(k, v *yaml.Node) {
 		in := what + k.Value
 		switch k.Value {
@@ -376,14 +385,20 @@ func (r *reader) check(n *yaml.Node, what string) (c check) {
 			c.appliedNot = r.lines(v, in)
 		case "clean_not":
 			c.cleanNot = r.lines(v, in)
+		case "both":
+			both = r.lines(v, in)
+		case "both_not":
+			bothNot = r.lines(v, in)
 		case "ids":
 			c.ids = r.listing(v, in)
 		case "ports":
 			c.ports = r.listing(v, in)
 		default:
-			r.unknown(k, what, "show, applied, applied_not, clean, clean_not, ids and ports")
+			r.unknown(k, what, "show, applied, applied_not, clean, clean_not, both, both_not, ids and ports")
 		}
 	})
+	c.applied, c.clean = slices.Concat(both, c.applied), slices.Concat(both, c.clean)
+	c.appliedNot, c.cleanNot = slices.Concat(bothNot, c.appliedNot), slices.Concat(bothNot, c.cleanNot)
 	if c.show == "" {
 		r.fault(n, "%shas no show", what)
 	}

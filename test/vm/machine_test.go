@@ -1,5 +1,5 @@
 // Package vm tries the programs on a whole machine, which the test owns: a kernel of
-// Debian's under an emulator, with nothing on it but busybox and our programs. There
+// Debian's under an emulator, with nothing on it but busybox, iproute2 and our programs. There
 // the clock can be set, the power can be cut, and the hierarchy of cgroups is the
 // second version's alone.
 //
