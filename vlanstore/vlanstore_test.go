@@ -47,6 +47,20 @@ func ids(ls []vlanstore.Lease) []int {
 	return all
 }
 
+// TestLongLink: the name of a large LAN fits into a key, however it is quoted there.
+func TestLongLink(t *testing.T) {
+	db, pools := newStore(t), vlanstore.Pools{"ostrava": pool("ostrava", 100, 104)}
+	for size, want := range map[int]error{4096: nil, 4097: fault.Invalid} {
+		err := do(t, db, func(tx store.Tx) error {
+			_, err := vlanstore.Alloc(tx, pools, strings.Repeat("/", 256), "a test", []vlanstore.Want{{Domain: "ostrava", Link: strings.Repeat("/", size)}}, now)
+			return err
+		})
+		if !errors.Is(err, want) {
+			t.Errorf("a link of %d bytes: %v, want %v", size, err, want)
+		}
+	}
+}
+
 func TestAlloc(t *testing.T) {
 	db := newStore(t)
 	pools := vlanstore.Pools{

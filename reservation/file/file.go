@@ -6,7 +6,7 @@
 //	    owner: group7
 //	    start: 2026-11-21T10:00:00+01:00
 //	    end: 2026-11-21T12:00:00+01:00
-//	    devices: [r1, r2]                  # optional: otherwise the topology's nodes
+//	    devices: [r1, r2]                  # optional: otherwise the topology's nodes but bridges
 //	    topology: ospf-triangle.clab.yml   # a file beside this one, or the topology itself
 //	    activate: [/usr/share/activationd/scripts/activate]
 //	    deactivate: [/usr/share/activationd/scripts/deactivate]
