@@ -1,12 +1,14 @@
 package lab
 
 import (
+	"fmt"
 	"strconv"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
 	"activationd/internal/document"
+	"activationd/internal/timetext"
 )
 
 // A reader reads a file's YAML, node by node, and notes every fault with its line.
@@ -50,9 +52,12 @@ func (r *reader) number(n *yaml.Node, what string, low, high int) int {
 }
 
 func (r *reader) duration(n *yaml.Node, what string, most time.Duration) time.Duration {
-	v, err := time.ParseDuration(r.visit(n).Value)
-	if err != nil || v < 0 || v > most {
-		r.fault(n, "%s: must be a time from 0s to %v, as in 20ms", what, most)
+	v, err := timetext.Duration(r.visit(n).Value)
+	if err == nil && v > most {
+		err = fmt.Errorf("must be a time from 0s to %v, as in 20ms", most)
+	}
+	if err != nil {
+		r.fault(n, "%s: %v", what, err)
 		return 0
 	}
 	return v

@@ -385,10 +385,16 @@ func (p *calendarParser) number(unit int) (int, error) {
 		if n == 0 || n > 6 {
 			return 0, errCalendar
 		}
-		v += fraction(p.rest[1:1+n]) / 1000
+		v += micros(p.rest[1 : 1+n])
 		p.rest = p.rest[1+n:]
 	}
 	return v, nil
+}
+
+// micros returns the millionths that at most six digits after a point mean.
+func micros(digits string) int {
+	n, _ := strconv.Atoi((digits + "000000")[:6]) // they are digits
+	return n
 }
 
 // digits counts those that s begins with.

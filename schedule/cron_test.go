@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"activationd/internal/timetext"
 )
 
 func TestCron(t *testing.T) {
@@ -302,8 +304,8 @@ func TestLastDayOfALeapYear(t *testing.T) {
 		if got := r.Next(want.Add(-time.Hour)); !got.Equal(want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
-		if got, err := ParseInstant(want.Format("2006-01-02 15:04"), first, loc); err != nil || !got.Equal(want) {
-			t.Errorf("ParseInstant gives %v, %v, want %v", got, err, want)
+		if got, err := timetext.Typed(want.Format("2006-01-02 15:04"), first, loc); err != nil || !got.Equal(want) {
+			t.Errorf("Typed gives %v, %v, want %v", got, err, want)
 		}
 	}
 }

@@ -2,9 +2,15 @@ package schedule
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"time"
+
+	"activationd/internal/timetext"
 )
+
+// What occurs lies between these.
+var first, last = timetext.First, timetext.Last
 
 // A Recurrence says when something occurs again and again. It is a pure
 // function of the instant: it keeps nothing and may be asked about any time.
@@ -15,16 +21,69 @@ type Recurrence interface {
 }
 
 // LoadZone returns a time zone by its name, such as Europe/Prague; none is the
-// local one.
+// local one. It has the rules that the machine has for it now: they may be others than
+// those of a moment ago, if an update of the time zones came between.
 func LoadZone(name string) (*time.Location, error) {
 	if name == "" {
-		return time.Local, nil
+		return localZone(), nil
 	}
 	loc, err := time.LoadLocation(name)
 	if err != nil {
 		return nil, fmt.Errorf("%.60q is no time zone: write one such as Europe/Prague, or UTC", name)
 	}
 	return loc, nil
+}
+
+// localZone is time.Local, but as its file is now. That is read only once, when the
+// program starts; by the name that the zone was given then it is found again.
+func localZone() *time.Location {
+	name := time.Local.String()
+	loc, err := time.Local, error(nil)
+	switch {
+	case name == "UTC":
+	case name == "Local":
+		loc, err = readZone(name, "/etc/localtime")
+	case strings.HasPrefix(name, "/"): // by TZ
+		loc, err = readZone(name, name)
+	default:
+		loc, err = time.LoadLocation(name)
+	}
+	if err != nil { // what held until now is better than nothing
+		return time.Local
+	}
+	return loc
+}
+
+func readZone(name, path string) (*time.Location, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return time.LoadLocationFromTZData(name, data)
+}
+
+// ZoneOf returns the zone whose local times a recurrence goes by; nil: none.
+func ZoneOf(r Recurrence) *time.Location {
+	if c, ok := r.(*civil); ok {
+		return c.loc
+	}
+	return nil
+}
+
+// Resume returns the first occurrence of r after those up to done. That may have been
+// reckoned when r's zone had other rules: then a local time counts as done if the clock
+// has shown it by the offset that done has, wherever it is now. So no local time occurs
+// twice because the rules have changed, and none that has not occurred is left out,
+// though it may have come to lie in the past. What goes by elapsed time goes on by that.
+func Resume(r Recurrence, done time.Time) time.Time {
+	c, ok := r.(*civil)
+	if !ok || c.again {
+		return r.Next(done)
+	}
+	_, offset := done.Zone()
+	floor := wall(done, offset).Truncate(c.grain).Add(c.grain)
+	const most = 26 * time.Hour // more than any offset from UTC
+	return c.nextFrom(floor.Add(-most), floor)
 }
 
 // An Every occurs at an instant and then at even intervals, in elapsed time:
@@ -35,15 +94,22 @@ type Every struct {
 }
 
 // minInterval is the shortest interval: as often as a calendar can say.
-const minInterval = time.Second
+const (
+	minInterval = time.Second
+	maxInterval = 3660 * 24 * time.Hour
+)
 
 // ParseInterval reads an interval such as 90s, 5m or 1d12h, also with "every "
 // before it. It is a second or more, and at most 3660 days.
 func ParseInterval(text string) (time.Duration, error) {
 	rest := strings.TrimPrefix(strings.TrimPrefix(strings.TrimSpace(text), "@every "), "every ")
-	d, err := ParseIn(rest)
-	if err == nil && d < minInterval {
+	d, err := timetext.Duration(rest)
+	switch {
+	case err != nil:
+	case d < minInterval:
 		err = fmt.Errorf("%.60q is less than a second", text)
+	case d > maxInterval:
+		err = fmt.Errorf("%.60q is more than 3660 days", text)
 	}
 	return d, err
 }
@@ -90,9 +156,12 @@ type civil struct {
 	correction time.Duration
 }
 
-// Next implements [Recurrence]. It goes from one change of the offset to the
-// next: between two of them local time runs as time does.
-func (c *civil) Next(after time.Time) time.Time {
+// Next implements [Recurrence].
+func (c *civil) Next(after time.Time) time.Time { return c.nextFrom(after, time.Time{}) }
+
+// nextFrom is Next without the local times before floor. It goes from one change of
+// the offset to the next: between two of them local time runs as time does.
+func (c *civil) nextFrom(after, floor time.Time) time.Time {
 	if after.Before(first) {
 		after = first.Add(-1)
 	}
@@ -108,14 +177,14 @@ func (c *civil) Next(after time.Time) time.Time {
 			switch {
 			case c.correction > 0 && skipped.Abs() >= c.correction:
 			case skipped > 0 && c.late && at.Equal(begin):
-				if w := c.next(old); !w.IsZero() && w.Before(from) {
+				if w := c.next(later(old, floor)); !w.IsZero() && w.Before(from) {
 					return begin
 				}
 			case skipped < 0 && !c.again && from.Before(old):
 				from = old
 			}
 		}
-		w := c.next(from)
+		w := c.next(later(from, floor))
 		if w.IsZero() {
 			return time.Time{}
 		}
@@ -125,6 +194,13 @@ func (c *civil) Next(after time.Time) time.Time {
 		}
 		at = end
 	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // zoneBounds is t.ZoneBounds, but for its fault on the last day of a leap year

@@ -98,18 +98,6 @@ type SQL struct {
 	TimeZone string `yaml:"time_zone"`     // of times that come without one; empty: the daemon's
 }
 
-// Location is the time zone of times that come without one; nil: the daemon's.
-func (s *SQL) Location() *time.Location {
-	if s.TimeZone == "" {
-		return nil
-	}
-	loc, err := time.LoadLocation(s.TimeZone)
-	if err != nil {
-		return nil // the parse has seen it, so its file has gone since
-	}
-	return loc
-}
-
 // A Lab is a laboratory whose devices the scripts configure.
 type Lab struct {
 	Inventory string `yaml:"inventory,path"` // a file; empty: none

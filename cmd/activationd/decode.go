@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"activationd/internal/diag"
+	"activationd/internal/timetext"
 )
 
 // places tells where a value of the configuration stood, by the address of the
@@ -43,7 +44,7 @@ func (d *decoder) value(n *yaml.Node, key string, v reflect.Value) {
 	d.places[v.Addr().Interface()] = place{key, n.Line}
 	switch p := v.Addr().Interface().(type) {
 	case *time.Duration:
-		scalar(d, n, key, p, parseDuration)
+		scalar(d, n, key, p, timetext.Duration)
 	case *slog.Level:
 		scalar(d, n, key, p, parseLevel)
 	case encoding.TextUnmarshaler:

@@ -12,6 +12,7 @@ import (
 	"activationd/reservation"
 	"activationd/reservation/file"
 	"activationd/reservation/sql"
+	"activationd/schedule"
 	"activationd/supervisor/wrapper"
 	"activationd/topology"
 )
@@ -132,8 +133,8 @@ func (c *core) newSource(src *Source) (reservation.Source, error) {
 		return s, nil
 	}
 	return sql.New(sql.Config{
-		Driver: src.SQL.Driver, DSN: src.SQL.DSN, Query: src.SQL.Query, Name: src.SQL.Name,
-		Location: src.SQL.Location(), Nodes: topology.Devices,
+		Driver: src.SQL.Driver, DSN: src.SQL.DSN, Query: src.SQL.Query, Name: src.SQL.Name, Nodes: topology.Devices,
+		Zone: func() (*time.Location, error) { return schedule.LoadZone(src.SQL.TimeZone) },
 	})
 }
 

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // A Size is a number of bytes, written 512, 64KiB, 1MiB or 1GiB.
@@ -109,41 +107,4 @@ func parseLimit(s string) (uint64, error) {
 		return 0, fmt.Errorf("want a limit such as 1024, 1GiB, unlimited or 1024:4096, have %q", s)
 	}
 	return uint64(n), nil
-}
-
-// parseDuration reads Go's durations and, beyond them, days and weeks: 90s,
-// 1h30m, 2d, 1w. Only 0 goes without a unit.
-func parseDuration(s string) (time.Duration, error) {
-	wrong := fmt.Errorf("want a duration such as 90s, 5m, 1h30m or 2d, have %q", s)
-	rest, neg := strings.CutPrefix(s, "-")
-	var total time.Duration
-	for _, u := range []struct {
-		letter string
-		unit   time.Duration
-	}{{"w", 7 * 24 * time.Hour}, {"d", 24 * time.Hour}} {
-		before, after, ok := strings.Cut(rest, u.letter)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseUint(before, 10, 31) // takes no sign
-		if err != nil || time.Duration(n) > (math.MaxInt64-total)/u.unit {
-			return 0, wrong
-		}
-		total += time.Duration(n) * u.unit
-		rest = after
-	}
-	if rest != "" || s == "" || s == "-" {
-		d, err := time.ParseDuration(rest)
-		switch {
-		case err != nil && strings.Contains(err.Error(), "missing unit"):
-			return 0, fmt.Errorf("%q has no unit: write %ss or %sm, for example", s, s, s)
-		case err != nil || d < 0 || strings.Contains(s, "+") || d > math.MaxInt64-total:
-			return 0, wrong
-		}
-		total += d
-	}
-	if neg {
-		return 0, errors.New("must not be negative")
-	}
-	return total, nil
 }

@@ -18,6 +18,7 @@ import (
 
 	"activationd/control"
 	"activationd/internal/fault"
+	"activationd/internal/timetext"
 )
 
 type addOptions struct {
@@ -34,7 +35,8 @@ cancel and the others. Once it is printed, the job is on the daemon's disk.
 When: --at takes a date and time in your own time zone ("2026-11-21 10:00", with
 seconds if you like), the next "10:00", "tomorrow 10:00", RFC 3339 with a zone,
 "@" and seconds since 1970, or "now"; --in takes a duration such as 90s, 5m, 1h30m
-or 2d. Without either the job is due now.
+or 2d. What other programs print with a zone is taken, too: docs/times.md has the
+list. Without either the job is due now.
 
 Around it: --lock NAME runs it only while nobody else holds NAME; NAME:shared goes
 together with others that share it; NAME=1/4 takes one of four units. Those who wait
@@ -168,43 +170,33 @@ func runAdd(ctx context.Context, a *app, opts addOptions, args []string) error {
 // zoned names now's zone, the caller's, in a time that names none: the daemon's
 // may be another one. What it does not know is for the daemon to judge.
 func zoned(at string, now time.Time) string {
-	at = strings.Join(strings.Fields(at), " ")
-	for _, layout := range []string{"2006-01-02 15:04", time.DateTime, "2006-01-02T15:04", "2006-01-02T15:04:05"} {
-		if t, err := time.ParseInLocation(layout, at, now.Location()); err == nil {
-			return earliest(t).Format(time.RFC3339Nano)
-		}
+	if _, err := timetext.Instant(at, nil); err == nil || strings.TrimSpace(at) == "now" {
+		return at
 	}
-	clock, tomorrow := strings.CutPrefix(at, "tomorrow ")
-	for _, layout := range []string{"15:04", time.TimeOnly} {
-		c, err := time.Parse(layout, clock)
-		if err != nil {
-			continue
-		}
-		on := func(day int) time.Time {
-			return time.Date(now.Year(), now.Month(), day, c.Hour(), c.Minute(), c.Second(), 0, now.Location())
-		}
-		t := on(now.Day())
-		if tomorrow || !t.After(now) {
-			t = on(now.Day() + 1)
-		}
-		return earliest(t).Format(time.RFC3339)
+	t, err := timetext.Typed(at, now, now.Location())
+	if err != nil {
+		return at
 	}
-	return at
+	return t.Format(time.RFC3339Nano)
 }
 
-// earliest is t, or the instant before it at which the clocks, which went back
-// meanwhile, showed the same.
-func earliest(t time.Time) time.Time {
-	begin, _ := t.ZoneBounds()
-	if begin.IsZero() {
-		return t
-	}
-	_, before := begin.Add(-1).Zone()
-	_, after := t.Zone()
-	if e := t.Add(time.Duration(after-before) * time.Second); e.Before(begin) && before > after {
-		return e
-	}
-	return t
+// A duration is a flag's value in the forms that the daemon reads.
+type duration time.Duration
+
+func (d *duration) String() string { return time.Duration(*d).String() }
+
+func (d *duration) Type() string { return "duration" }
+
+func (d *duration) Set(text string) error {
+	v, err := timetext.Duration(text)
+	*d = duration(v)
+	return err
+}
+
+// durationVar is a flag whose value is a duration.
+func durationVar(f *pflag.FlagSet, into *time.Duration, name string, standard time.Duration, usage string) {
+	*into = standard
+	f.Var((*duration)(into), name, usage)
 }
 
 // takeWork sets what the job runs: a command, or else a script.

@@ -61,8 +61,8 @@ later, with its process group; at a terminal, COMMAND alone.`,
 	f := cmd.Flags()
 	f.SetInterspersed(false) // what follows the command is its own
 	f.StringVar(&opts.name, "name", "vlan", "the section's `NAME`")
-	f.DurationVar(&opts.wait, "wait", 30*time.Second, "wait for it no longer than `TIME`")
-	f.DurationVar(&opts.hold, "hold", time.Minute, "hold it no longer than `TIME`")
+	durationVar(f, &opts.wait, "wait", 30*time.Second, "wait for it no longer than `TIME`")
+	durationVar(f, &opts.hold, "hold", time.Minute, "hold it no longer than `TIME`")
 	return cmd
 }
 

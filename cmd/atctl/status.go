@@ -33,7 +33,7 @@ func newStatusCommand(a *app) *cobra.Command {
 			}
 		},
 	}
-	cmd.Flags().DurationVar(&wait, "wait", 0, "if no daemon answers yet, wait until one does, `DURATION` at most")
+	durationVar(cmd.Flags(), &wait, "wait", 0, "if no daemon answers yet, wait until one does, `DURATION` at most")
 	return cmd
 }
 

@@ -3,7 +3,6 @@ package ops
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"activationd/activation"
 	"activationd/control"
 	"activationd/internal/fault"
+	"activationd/internal/timetext"
 	"activationd/schedule"
 )
 
@@ -110,41 +110,45 @@ func when(at, in string, now time.Time) (time.Time, error) {
 	case at != "" && in != "":
 		return time.Time{}, fmt.Errorf("at and in exclude each other: give one of them: %w", fault.Invalid)
 	case at != "":
-		t, err := schedule.ParseInstant(at, now, time.Local)
-		if err != nil {
-			return t, fmt.Errorf("at: %w: %w", err, fault.Invalid)
-		}
-		return t, nil
+		return instant("at", at, now, "")
 	case in != "":
-		pause, err := schedule.ParseIn(in)
-		if err != nil {
-			return time.Time{}, fmt.Errorf("in: %w: %w", err, fault.Invalid)
-		}
-		return now.Add(pause), nil
+		d, err := pause("in", in)
+		return now.Add(d), err
 	}
 	return time.Time{}, nil
 }
 
-// deadline reads a deadline: a duration after the start, or a time.
+// instant reads a time; one without a zone is local in the one that is named.
+func instant(name, text string, now time.Time, zone string) (time.Time, error) {
+	loc, err := schedule.LoadZone(zone)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("tz: %w: %w", err, fault.Invalid)
+	}
+	t, err := timetext.Typed(text, now, loc)
+	if err != nil {
+		return t, fmt.Errorf("%s: %w: %w", name, err, fault.Invalid)
+	}
+	return t, nil
+}
+
+// deadline reads a deadline: a time, or a duration after the start. 10:00:00 is the time
+// of day.
 func deadline(text string, start, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
+	t, notTime := instant("deadline", text, now, "")
+	if notTime == nil {
+		return t, nil
+	}
+	if _, err := timetext.Duration(text); err != nil {
+		return t, fmt.Errorf("deadline: want a duration after the start, or a time: %w; %w", err, notTime)
+	}
 	if start.IsZero() {
 		start = now
 	}
-	d, err := schedule.ParseIn(text)
-	switch {
-	case err == nil:
-		return start.Add(d), nil
-	case looksLikeDuration.MatchString(text):
-		return time.Time{}, fmt.Errorf("deadline: %w: %w", err, fault.Invalid)
-	}
-	t, err := schedule.ParseInstant(text, now, time.Local)
-	if err != nil {
-		return t, fmt.Errorf("deadline: want a duration after the start, or a time: %w: %w", err, fault.Invalid)
-	}
-	return t, nil
+	d, err := pause("deadline", text)
+	return start.Add(d), err
 }
 
 func setEnv(env map[string]string, assignments []string) error {
@@ -166,13 +170,6 @@ func commas(lists []string) (words []string) {
 	return words
 }
 
-// noTime is a duration of nothing, and looksLikeDuration what is no time of day and no
-// date.
-var (
-	noTime            = regexp.MustCompile(`^(0+(ms|[smhdw])?)+$`)
-	looksLikeDuration = regexp.MustCompile(`^[0-9.]+(ms|[smhdw])`)
-)
-
 // retries reads how often to try again; nil: it is not said.
 func retries(text string) (*int, error) {
 	if text == "" {
@@ -185,17 +182,32 @@ func retries(text string) (*int, error) {
 	return &n, nil
 }
 
+// longest is the longest duration that a request may have.
+const longest = 3660 * 24 * time.Hour
+
 // duration reads an optional duration. Zero stands for none: no timeout, no grace.
 func duration(name, text string) (*time.Duration, error) {
 	if text == "" {
 		return nil, nil
 	}
-	var d time.Duration
-	if !noTime.MatchString(text) {
-		var err error
-		if d, err = schedule.ParseIn(text); err != nil {
-			return nil, fmt.Errorf("%s: %w: %w", name, err, fault.Invalid)
-		}
+	d, err := timetext.Duration(text)
+	if err == nil && d > longest {
+		err = fmt.Errorf("%.60q is more than 3660 days", text)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", name, err, fault.Invalid)
 	}
 	return &d, nil
+}
+
+// pause reads a duration that is more than nothing.
+func pause(name, text string) (time.Duration, error) {
+	d, err := duration(name, text)
+	if err != nil {
+		return 0, err
+	}
+	if *d <= 0 {
+		return 0, fmt.Errorf("%s: %.60q is no time at all: %w", name, text, fault.Invalid)
+	}
+	return *d, nil
 }

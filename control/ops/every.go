@@ -70,8 +70,7 @@ func ParseRule(name string, in control.RuleIn, now time.Time) (r activation.Rule
 	if r.CatchUp, err = ParseCatchUp(in.CatchUp); err != nil {
 		return r, err
 	}
-	loc, err := schedule.LoadZone(in.TZ)
-	if err != nil {
+	if _, err := schedule.LoadZone(in.TZ); err != nil {
 		return r, fmt.Errorf("tz: %w: %w", err, fault.Invalid)
 	}
 	for _, t := range []struct {
@@ -81,8 +80,8 @@ func ParseRule(name string, in control.RuleIn, now time.Time) (r activation.Rule
 		if t.text == "" {
 			continue
 		}
-		if *t.into, err = schedule.ParseInstant(t.text, now, loc); err != nil {
-			return r, fmt.Errorf("%s: %w: %w", t.name, err, fault.Invalid)
+		if *t.into, err = instant(t.name, t.text, now, in.TZ); err != nil {
+			return r, err
 		}
 	}
 	return r, nil
@@ -246,12 +245,8 @@ func (d Daemon) next(ctx context.Context, _ control.Caller, in control.NextIn) (
 		return reply, err
 	}
 	if in.From != "" {
-		loc, err := schedule.LoadZone(rule.Zone)
-		if err == nil {
-			after, err = schedule.ParseInstant(in.From, now, loc)
-		}
-		if err != nil {
-			return reply, fmt.Errorf("from: %w: %w", err, fault.Invalid)
+		if after, err = instant("from", in.From, now, rule.Zone); err != nil {
+			return reply, err
 		}
 		after = after.Add(-1)
 	}

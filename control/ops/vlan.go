@@ -4,12 +4,10 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"activationd/control"
 	"activationd/internal/fault"
-	"activationd/schedule"
 	"activationd/vlanstore"
 )
 
@@ -169,17 +167,14 @@ func bounded(name, text string, standard, least time.Duration) (time.Duration, e
 	if text == "" {
 		return standard, nil
 	}
-	var d time.Duration
-	if strings.Trim(text, "0smh") != "" {
-		var err error
-		if d, err = schedule.ParseIn(text); err != nil {
-			return 0, fmt.Errorf("%s: %w: %w", name, err, fault.Invalid)
-		}
+	d, err := duration(name, text)
+	if err != nil {
+		return 0, err
 	}
-	if d < least || d > sectionMost {
-		return 0, fmt.Errorf("%s: want from %v to %v, have %v: %w", name, least, sectionMost, d, fault.Invalid)
+	if *d < least || *d > sectionMost {
+		return 0, fmt.Errorf("%s: want from %v to %v, have %v: %w", name, least, sectionMost, *d, fault.Invalid)
 	}
-	return d, nil
+	return *d, nil
 }
 
 func (d Daemon) sections(_ context.Context, _ control.Caller, _ control.Nothing) (reply control.Reply[control.SectionVisit], err error) {

@@ -30,8 +30,12 @@ var policy = map[string]string{
 	"internal/trust":    "",
 	"internal/document": "internal/diag",
 
-	"schedule":           "schedule/timespec",
-	"schedule/timespec":  "",
+	// One reader of times and durations, which each may import: it imports nothing.
+	"internal/timetext":           "",
+	"internal/timetext/timeforms": "",
+
+	"schedule":           "internal/timetext",
+	"schedule/timespec":  "internal/timetext",
 	"store":              "",
 	"store/bolt":         "store internal/fault",
 	"store/storetest":    "store",
@@ -41,8 +45,8 @@ var policy = map[string]string{
 	"supervisor":         "supervisor/wrapper internal/fault",
 	"supervisor/wrapper": "", // it must outlive every bug and upgrade of the daemon
 	"reservation":        "internal/fault",
-	"reservation/file":   "reservation topology internal/document internal/diag internal/fault",
-	"reservation/sql":    "reservation internal/fault",
+	"reservation/file":   "reservation topology internal/document internal/diag internal/fault internal/timetext",
+	"reservation/sql":    "reservation internal/fault internal/timetext",
 
 	// Talking with one device knows of nothing but devices.
 	"device": "internal/diag internal/fault",
@@ -57,18 +61,18 @@ var policy = map[string]string{
 	// times as schedule does and tells a run's reasons as the wrapper gave them.
 	"control":      "internal/fault",
 	"control/line": "control internal/fault internal/diag",
-	"control/ops":  "control activation schedule supervisor/wrapper vlanstore loginstore internal/fault",
+	"control/ops":  "control activation schedule supervisor/wrapper vlanstore loginstore internal/fault internal/timetext",
 
 	// A topology is read by the daemon, which wants its devices, and by the laboratory,
 	// which wants the whole: there is one reader, and it knows of neither.
 	"topology": "internal/document internal/fault",
 
 	// An id of a VLAN is a fact that lab is given: it knows no store.
-	"lab": "device topology internal/document internal/fault",
+	"lab": "device topology internal/document internal/fault internal/timetext",
 
 	"cmd/activationd": "*",
-	"cmd/atctl":       "control schedule/timespec internal/fault",   // timespec: at says at once what is wrong with a time
-	"cmd/atctl-lab":   "control device lab topology internal/fault", // beside atctl: SSH would slow its every start; device masks its errors
+	"cmd/atctl":       "control schedule/timespec internal/fault internal/timetext", // timespec: at says at once what is wrong with a time
+	"cmd/atctl-lab":   "control device lab topology internal/fault",                 // beside atctl: SSH would slow its every start; device masks its errors
 	"cmd/atctl-tls":   "internal/fault",
 	"cmd/atwrap":      "supervisor/wrapper",
 
@@ -204,6 +208,49 @@ func outsideCalls(f *ast.File) []string {
 		return true
 	})
 	return found
+}
+
+// TestOneReaderOfTimes checks that times and durations are read by package timetext, so
+// that what is taken in one place is taken in all. These read what the program itself, or
+// a database's server, has written.
+func TestOneReaderOfTimes(t *testing.T) {
+	others := []string{
+		"lab/plan.go time.ParseDuration", "cmd/atctl-lab/device.go time.Parse", "cmd/atctl-lab/device.go time.ParseDuration",
+		"reservation/sql/server.go time.Parse",
+	}
+	for _, line := range golist(t, "-f", `{{.ImportPath}} {{.Dir}} {{join .GoFiles " "}}`, module+"...") {
+		words := strings.Fields(line)
+		pkg, dir, files := strings.TrimPrefix(words[0], module), words[1], words[2:]
+		if pkg == "bench" || strings.HasPrefix(pkg, "scripts") {
+			continue
+		}
+		for _, file := range files {
+			f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(dir, file), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(f, func(n ast.Node) bool {
+				s, ok := n.(*ast.SelectorExpr)
+				if x, isIdent := identOf(s, ok); isIdent && x == "time" && strings.HasPrefix(s.Sel.Name, "Parse") {
+					if use := pkg + "/" + file + " time." + s.Sel.Name; !slices.Contains(others, use) {
+						t.Errorf("%s: timetext reads times", use)
+					}
+				}
+				return true
+			})
+		}
+	}
+}
+
+func identOf(s *ast.SelectorExpr, ok bool) (string, bool) {
+	if !ok {
+		return "", false
+	}
+	x, ok := s.X.(*ast.Ident)
+	if !ok {
+		return "", false
+	}
+	return x.Name, true
 }
 
 // TestPackageDocs checks that each package says what it is.

@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"activationd/internal/document"
+	"activationd/internal/timetext"
 	"activationd/reservation"
 	"activationd/topology"
 )
@@ -175,32 +176,22 @@ func setText(r *reservation.Reservation, key, s string) (problem string) {
 	return problem
 }
 
-// instant reads RFC 3339, for which a time without a zone is not enough.
-func instant(s string) (t time.Time, problem string) {
-	if err := t.UnmarshalText([]byte(s)); err == nil {
-		if t.IsZero() {
-			return t, "is in the year 1, which is not from 1970 to 2199"
-		}
-		return t, ""
-	}
-	const example = "2026-11-21T10:00:00+01:00, or ...Z for UTC"
-	for _, layout := range []string{"2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02 15:04"} {
-		if _, err := time.Parse(layout, s); err == nil {
-			return time.Time{}, fmt.Sprintf("%s has no zone; write it like %s", s, example)
-		}
-	}
-	return time.Time{}, fmt.Sprintf("%.80q is not a time like %s", s, example)
+// instant reads a time, which must have a zone.
+func instant(s string) (time.Time, string) {
+	t, err := timetext.Instant(s, nil)
+	return t, said(err)
 }
 
 func duration(s string) (*time.Duration, string) {
-	d, err := time.ParseDuration(s)
-	if err != nil || s == "0" {
-		if _, err := strconv.ParseFloat(s, 64); err == nil {
-			return nil, fmt.Sprintf("%.80s has no unit; write %.80ss for seconds, or m, h", s, s)
-		}
-		return nil, fmt.Sprintf("%.80q is not a duration like 90s, 5m or 1h30m", s)
+	d, err := timetext.Duration(s)
+	return &d, said(err)
+}
+
+func said(err error) string {
+	if err == nil {
+		return ""
 	}
-	return &d, ""
+	return err.Error()
 }
 
 func (e *entry) list(key string, v *yaml.Node, most int) []string {
@@ -266,11 +257,11 @@ func (e *entry) finish() item {
 	if problem := complete(&e.r, e.nodes, e.beside); problem != "" {
 		e.add(e.at("topology"), "%s", problem)
 	}
-	said := func(key string) bool { // of a value that could not be read nothing more is to be said
+	told := func(key string) bool { // of a value that could not be read nothing more is to be said
 		return key != "devices" && key != "env" && slices.ContainsFunc(e.faults, func(f lineFault) bool { return strings.HasPrefix(f.text, key+":") })
 	}
 	for _, f := range reservation.Faults(&e.r) {
-		if !said(f.Key) {
+		if !told(f.Key) {
 			e.add(e.at(f.Key), "%s", f.Error())
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"activationd/internal/fault"
+	"activationd/internal/timetext"
 	"activationd/reservation"
 )
 
@@ -17,6 +18,7 @@ import (
 type merger struct {
 	cols   []column
 	nodes  func(string) ([]string, error)
+	mysql  bool
 	values []any // of the row that was just read
 	row    int   // its number, from 1
 	buf    []byte
@@ -120,7 +122,7 @@ func (m *merger) reservation() (r reservation.Reservation, problems []string) {
 				problem = fmt.Sprintf("%.80q is not a whole number", fmt.Sprint(v))
 			}
 		default:
-			problem = setText(&r, c.key, v)
+			problem = m.setText(&r, c.key, v)
 		}
 		if problem != "" {
 			problems = append(problems, c.name+": "+problem)
@@ -129,7 +131,7 @@ func (m *merger) reservation() (r reservation.Reservation, problems []string) {
 	return r, problems
 }
 
-func setText(r *reservation.Reservation, key string, v any) (problem string) {
+func (m *merger) setText(r *reservation.Reservation, key string, v any) (problem string) {
 	if t, ok := v.(time.Time); ok {
 		return fmt.Sprintf("%v is a time, not a text", t)
 	}
@@ -149,6 +151,9 @@ func setText(r *reservation.Reservation, key string, v any) (problem string) {
 			r.Topology = text
 		}
 	case "devices":
+		if strings.HasPrefix(line, "[") || strings.HasPrefix(line, "{") {
+			return m.list(line)
+		}
 		for d := range strings.SplitSeq(line, ",") {
 			if d = strings.TrimSpace(d); d != "" {
 				r.Devices = append(r.Devices, d)
@@ -158,49 +163,62 @@ func setText(r *reservation.Reservation, key string, v any) (problem string) {
 	return ""
 }
 
+// list tells how to ask for the devices that are an array, or JSON: a query takes them
+// apart as the server has put them together.
+func (m *merger) list(text string) string {
+	how := "text[] by array_to_string(devices, ','), JSON by jsonb_array_elements_text(devices)"
+	if m.mysql {
+		how = "JSON_TABLE(devices, '$[*]' COLUMNS (device TEXT PATH '$'))"
+	}
+	return fmt.Sprintf("%.60q is a list as one text; have the query give one device a row, or names with commas: %s", text, how)
+}
+
 // instant reads a time.
 func (c *column) instant(v any) (time.Time, string) {
 	switch v := v.(type) {
 	case time.Time:
-		if v.IsZero() { // MySQL's 0000-00-00
-			return time.Time{}, "is the zero date"
-		}
 		if c.wall == nil {
 			return v, ""
 		}
-		return fromWall(v, c.wall)
+		at, err := fromWall(v, c.wall)
+		if err != nil {
+			err = fmt.Errorf("%q %w", v.Format(time.DateTime), err)
+		}
+		return told(at, err)
 	case string:
-		if t, err := time.Parse(time.RFC3339, v); err == nil {
-			return t, ""
+		if c.date && len(v) == len(time.DateOnly) {
+			v += " 00:00:00"
 		}
-		for _, layout := range []string{"2006-01-02 15:04:05", "2006-01-02T15:04:05"} {
-			if t, err := time.Parse(layout, v); err == nil && c.wall != nil {
-				return fromWall(t, c.wall)
-			}
+		var local func(time.Time) (time.Time, error)
+		if c.wall != nil {
+			local = func(wall time.Time) (time.Time, error) { return fromWall(wall, c.wall) }
 		}
+		return told(timetext.Instant(v, local))
 	}
-	return time.Time{}, fmt.Sprintf("%.80q is not a time; use a time's column, or texts like 2026-11-21T10:00:00+01:00", fmt.Sprint(v))
+	return told(timetext.Instant(fmt.Sprint(v), nil))
+}
+
+func told(t time.Time, err error) (time.Time, string) {
+	if err != nil {
+		return t, err.Error()
+	}
+	return t, ""
 }
 
 // fromWall is when a clock in loc shows what t shows in its own zone: the first
 // time if it does so twice.
-func fromWall(t time.Time, loc *time.Location) (time.Time, string) {
-	wall := time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), time.UTC)
-	var found time.Time
-	for _, near := range []time.Duration{-36 * time.Hour, 36 * time.Hour} { // either side of a change, if there is one
-		_, offset := wall.Add(near).In(loc).Zone()
-		at := wall.Add(-time.Duration(offset) * time.Second)
-		if _, there := at.In(loc).Zone(); there == offset && (found.IsZero() || at.Before(found)) {
-			found = at.In(loc)
-		}
+func fromWall(t time.Time, loc *time.Location) (time.Time, error) {
+	at := timetext.In(t, loc)
+	if shown := t.Format(time.DateTime); at.Format(time.DateTime) != shown {
+		return time.Time{}, fmt.Errorf("is never shown by a clock in %v, because of daylight saving", loc)
 	}
-	if found.IsZero() {
-		return found, fmt.Sprintf("%s is never shown by a clock in %v, because of daylight saving", wall.Format("2006-01-02 15:04:05"), loc)
-	}
-	return found, ""
+	return at, nil
 }
 
 func duration(v any) (*time.Duration, string) {
+	if t, ok := v.(time.Time); ok {
+		return nil, fmt.Sprintf("%v is a time, not a duration", t)
+	}
 	text := fmt.Sprint(v)
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		if n > int64(reservation.MaxSlot/time.Second)+1 || n < -1<<31 { // beyond what validation takes, and no overflow
@@ -209,9 +227,9 @@ func duration(v any) (*time.Duration, string) {
 		d := time.Duration(n) * time.Second
 		return &d, ""
 	}
-	d, err := time.ParseDuration(strings.TrimSpace(text))
+	d, err := timetext.Duration(text)
 	if err != nil {
-		return nil, fmt.Sprintf("%.80q is neither a number of seconds nor like 90s, 5m, 1h30m", text)
+		return nil, err.Error()
 	}
 	return &d, ""
 }

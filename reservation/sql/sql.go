@@ -8,9 +8,10 @@
 //	id (or resid)           text
 //	start (or from_time)    a time; so is
 //	end (or to_time)
-//	devices (or device)     one or several, separated by commas; see below
+//	devices (or device)     one or several, separated by commas, but no array and no JSON; see below
 //	owner, label, topology  texts; a topology is its text, not a file's name
-//	lead, tail, timeout, grace   seconds as a whole number, or texts like 90s, 5m, 1h30m
+//	lead, tail, timeout, grace   seconds as a whole number, an interval or MySQL's TIME, or
+//	                        texts in the forms that package timetext reads
 //	retries                 a whole number
 //	missed                  run or skip
 //
@@ -21,11 +22,12 @@
 //
 // # Times
 //
-// A time with a zone (PostgreSQL's timestamptz, or RFC 3339 in a text) is that
-// instant. A time without one (timestamp, DATETIME, a text like 2026-11-21
-// 10:00:00) is a wall clock's in [Config].Location; where the clock shows it twice, at
-// the end of daylight saving, it is the first of the two, and where the clock
-// never shows it the row is rejected. MySQL's TIMESTAMP comes in the session's
+// A time with a zone (PostgreSQL's timestamptz, or a text with one) is that instant. A
+// time without one (timestamp, DATETIME, a text like 2026-11-21 10:00:00) is a wall
+// clock's in [Config].Zone, and a DATE is the day's beginning there; where the clock shows
+// it twice, at the end of daylight saving, it is the first of the two, and where the clock
+// never shows it the row is rejected, as is a date that is none, which MySQL may store
+// (2026-12-00). MySQL's TIMESTAMP comes in the session's
 // zone and is taken only if that is a fixed one, as with time_zone='+00:00' in the DSN.
 package sql
 
@@ -36,6 +38,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,12 +48,15 @@ import (
 
 // Config says where the reservations are.
 type Config struct {
-	Driver   string         // "postgres" or "mysql" (also for MariaDB)
-	DSN      string         // in the driver's own form; its secrets are never shown
-	Query    string         // empty: [VirtlabQuery]
-	Name     string         // for messages; empty: made from Driver and the DSN's host and database
-	Location *time.Location // of times that have no zone; nil: time.Local
-	Timeout  time.Duration  // of one load, connecting included; 0: 30 s
+	Driver  string        // "postgres" or "mysql" (also for MariaDB)
+	DSN     string        // in the driver's own form; its secrets are never shown
+	Query   string        // empty: [VirtlabQuery]
+	Name    string        // for messages; empty: made from Driver and the DSN's host and database
+	Timeout time.Duration // of one load, connecting included; 0: 30 s
+
+	// Zone returns the zone of times that have none. It is asked at each load, since the
+	// rules of a zone may change. Nil: it is time.Local.
+	Zone func() (*time.Location, error)
 
 	// Nodes reads the names of a topology's nodes, for reservations that name no
 	// devices, and refuses what is no topology. It is reservation/file's function of
@@ -83,8 +89,8 @@ func New(c Config) (*Source, error) {
 	if c.Query == "" {
 		c.Query = VirtlabQuery
 	}
-	if c.Location == nil {
-		c.Location = time.Local
+	if c.Zone == nil {
+		c.Zone = func() (*time.Location, error) { return time.Local, nil }
 	}
 	if c.Timeout == 0 {
 		c.Timeout = defaultTimeout
@@ -159,18 +165,22 @@ func (s *Source) load(ctx context.Context, db *sql.DB) (reservation.Set, error) 
 	if err != nil {
 		return none, s.server.kind(err)
 	}
-	cols, err := columns(types, s.conf.Location, s.server.mysql, zone)
+	local, err := s.conf.Zone()
+	if err != nil {
+		return none, fmt.Errorf("time zone: %w: %w", err, fault.Unavailable)
+	}
+	cols, err := columns(types, local, s.server.mysql, zone)
 	if err != nil {
 		return none, err
 	}
-	m := merger{cols: cols, nodes: s.conf.Nodes, byID: map[string]int{}}
+	m := merger{cols: cols, nodes: s.conf.Nodes, byID: map[string]int{}, mysql: s.server.mysql}
 	m.values = make([]any, len(cols))
 	into := make([]any, len(cols))
 	for i := range into {
 		into[i] = &m.values[i]
 	}
 	h := sha256.New()
-	_, _ = fmt.Fprintf(h, "%q %v\n", cols, s.conf.Location)
+	_, _ = fmt.Fprintf(h, "%q %v\n", cols, local)
 	for total := 0; rows.Next(); {
 		if err := rows.Scan(into...); err != nil {
 			return none, s.server.kind(err)
@@ -187,6 +197,9 @@ func (s *Source) load(ctx context.Context, db *sql.DB) (reservation.Set, error) 
 		return none, s.server.kind(err)
 	}
 	set := m.set()
+	for i := range set.Reservations { // the same rows mean other instants if the zone's rules are others
+		_, _ = fmt.Fprintln(h, set.Reservations[i].Start.Unix(), set.Reservations[i].End.Unix())
+	}
 	set.Fingerprint = "sql1:" + hex.EncodeToString(h.Sum(nil))
 	return set, nil
 }
@@ -203,6 +216,7 @@ type column struct {
 	key  string
 	name string
 	wall *time.Location // of a time without a zone; nil if it has one
+	date bool           // it is a date, and means the day's beginning
 }
 
 // String is for the fingerprint.
@@ -226,7 +240,12 @@ func columns(types []*sql.ColumnType, loc *time.Location, mysql bool, zone *time
 		}
 		seen[c.key] = t.Name()
 		if c.key == "start" || c.key == "end" {
-			switch kind := t.DatabaseTypeName(); {
+			kind := t.DatabaseTypeName()
+			c.date = kind == "DATE"
+			switch {
+			case slices.Contains([]string{"TIME", "TIMETZ", "1266", "YEAR", "INTERVAL"}, kind):
+				errs = append(errs, fmt.Errorf("column %s: is of type %s, which is no date with a time of day; "+
+					"use a timestamp or DATETIME: %w", t.Name(), strings.Replace(kind, "1266", "TIMETZ", 1), fault.Invalid))
 			case kind == "TIMESTAMPTZ":
 			case mysql && kind == "TIMESTAMP" && zone == nil:
 				errs = append(errs, fmt.Errorf("column %s: is a TIMESTAMP, which the server gives in a zone that is not known here; "+

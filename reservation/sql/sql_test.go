@@ -11,6 +11,7 @@ import (
 	_ "time/tzdata" // the tests are about Prague, wherever they run
 
 	"activationd/internal/fault"
+	"activationd/internal/timetext/timeforms"
 	"activationd/reservation"
 )
 
@@ -62,7 +63,7 @@ func TestFromWall(t *testing.T) {
 		{"winter", "2026-11-21 10:00:00", "2026-11-21T10:00:00+01:00"},
 		{"summer", "2026-07-01 10:00:00", "2026-07-01T10:00:00+02:00"},
 		{"before the gap", "2026-03-29 01:59:59", "2026-03-29T01:59:59+01:00"},
-		{"in the gap", "2026-03-29 02:30:00", "2026-03-29 02:30:00 is never shown by a clock in Europe/Prague, because of daylight saving"},
+		{"in the gap", "2026-03-29 02:30:00", "is never shown by a clock in Europe/Prague, because of daylight saving"},
 		{"after the gap", "2026-03-29 03:00:00", "2026-03-29T03:00:00+02:00"},
 		{"before the fold", "2026-10-25 01:59:59", "2026-10-25T01:59:59+02:00"},
 		{"in the fold, the first", "2026-10-25 02:30:00", "2026-10-25T02:30:00+02:00"},
@@ -74,9 +75,9 @@ func TestFromWall(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			at, problem := fromWall(wall, prague(t))
-			if got := at.Format(time.RFC3339); problem != tt.want && got != tt.want {
-				t.Errorf("fromWall(%s) = %s, %q, want %s", tt.wall, got, problem, tt.want)
+			at, err := fromWall(wall, prague(t))
+			if got := at.Format(time.RFC3339); fmt.Sprint(err) != tt.want && got != tt.want {
+				t.Errorf("fromWall(%s) = %s, %v, want %s", tt.wall, got, err, tt.want)
 			}
 		})
 	}
@@ -126,7 +127,13 @@ func (s *testServer) load(t *testing.T, query string) reservation.Set {
 
 func (s *testServer) source(t *testing.T, query, addr string) *Source {
 	t.Helper()
-	src, err := New(Config{Driver: s.driver, DSN: s.dsn(addr), Query: query, Location: prague(t), Nodes: func(topology string) ([]string, error) {
+	zone := func() *time.Location { return prague(t) }
+	return s.sourceIn(t, query, addr, zone)
+}
+
+func (s *testServer) sourceIn(t *testing.T, query, addr string, zone func() *time.Location) *Source {
+	t.Helper()
+	src, err := New(Config{Driver: s.driver, DSN: s.dsn(addr), Query: query, Zone: func() (*time.Location, error) { return zone(), nil }, Nodes: func(topology string) ([]string, error) {
 		if !strings.HasPrefix(topology, "nodes ") {
 			return nil, fmt.Errorf("line 1: has no nodes: %w", fault.Invalid)
 		}
@@ -169,6 +176,7 @@ func contract(t *testing.T, s *testServer) {
 	t.Run("Virtlab's tables", func(t *testing.T) { virtlab(t, s) })
 	t.Run("queries", func(t *testing.T) { queries(t, s) })
 	t.Run("times", func(t *testing.T) { times(t, s) })
+	t.Run("zones", func(t *testing.T) { zones(t, s) })
 	t.Run("faults", func(t *testing.T) { faults(t, s) })
 	t.Run("cut off", func(t *testing.T) { cutOff(t, s) })
 	t.Run("gone", func(t *testing.T) {
@@ -206,7 +214,7 @@ row 9: id: is missing
 row 6 (1045): id: 1045 is only digits, as jobs' ids are; write for instance 1045@site
 row 7 (1046@x): end: is before start
 row 8 (1047@x): end: is missing
-row 10 (gap@x): from_time: 2027-03-28 02:30:00 is never shown by a clock in Europe/Prague, because of daylight saving
+row 10 (gap@x): from_time: "2027-03-28 02:30:00" is never shown by a clock in Europe/Prague, because of daylight saving
 `
 	if got := show(after); got != want {
 		t.Errorf("loaded\n%swant\n%s", got, want)
@@ -227,6 +235,13 @@ const shown = "2026-11-21T09:00:00Z to 2026-11-21T11:00:00Z"
 
 func queries(t *testing.T, s *testServer) {
 	quoted := map[string]string{"postgres": `"`, "mysql": "`"}[s.driver]
+	lists := (&merger{mysql: s.driver == "mysql"}).list("")
+	lists = lists[strings.Index(lists, "commas: ")+len("commas: "):]
+	jsonDevices := "SELECT 'a@b' AS id, jsonb_array_elements_text('[\"r1\", \"r2\"]') AS device, " + slot
+	if s.driver == "mysql" {
+		jsonDevices = "SELECT 'a@b' AS id, j.device, " + slot + " FROM (SELECT '[\"r1\", \"r2\"]' AS devices) x, " +
+			"JSON_TABLE(devices, '$[*]' COLUMNS (device TEXT PATH '$')) j"
+	}
 	tests := []struct{ name, query, want string }{
 		{"all columns", "SELECT 'a@b' AS ID, 'g7' AS owner, 'exam' AS label, 'nodes r1 r2' AS topology, 300 AS lead, '90s' AS tail, '1h' AS timeout, " +
 			"0 AS grace, 3 AS retries, 'skip' AS missed, " + slot,
@@ -246,10 +261,15 @@ func queries(t *testing.T, s *testServer) {
 		{"rows at odds", "SELECT 'a@b' AS id, 'r1' AS device, " + slot + " UNION ALL SELECT 'a@b', 'r2', '2026-11-21 10:00:00', '2026-11-21 12:00:01'",
 			"row 2 (a@b): end: is another than in row 1; rows of one id differ in their device only\n"},
 		{"one row of two is bad", "SELECT 'a@b' AS id, 'r1' AS device, " + slot + " UNION ALL SELECT 'a@b', 'r2', 'soon', '2026-11-21 12:00:00'",
-			"row 2 (a@b): from_time: \"soon\" is not a time; use a time's column, or texts like 2026-11-21T10:00:00+01:00\n"},
+			"row 2 (a@b): from_time: \"soon\" is not a time: write it like 2026-12-21T10:00:00+01:00, or 2026-12-21T09:00:00Z for UTC\n"},
+		{"devices as an array", "SELECT 'a@b' AS id, '{r1,r2}' AS devices, " + slot,
+			"row 1 (a@b): devices: \"{r1,r2}\" is a list as one text; have the query give one device a row, or names with commas: " + lists + "\n"},
+		{"devices as JSON", "SELECT 'a@b' AS id, '[\"r1\", \"r2\"]' AS devices, " + slot,
+			"row 1 (a@b): devices: \"[\\\"r1\\\", \\\"r2\\\"]\" is a list as one text; have the query give one device a row, or names with commas: " + lists + "\n"},
+		{"JSON as the hint says", jsonDevices, "row 1: a@b " + shown + " r1+r2\n"},
 		{"no id", "SELECT NULL AS id, " + slot, "row 1: id: is missing\n"},
 		{"all is wrong", "SELECT 'a/b' AS id, 'r 1' AS device, 'junk' AS topology, -1 AS lead, 'soon' AS tail, 0 AS timeout, 'x' AS retries, 'maybe' AS missed, " + slot,
-			"row 1 (a/b): tail: \"soon\" is neither a number of seconds nor like 90s, 5m, 1h30m; retries: \"x\" is not a whole number\n"},
+			"row 1 (a/b): tail: \"soon\" is not a duration: write it like 90s, 5m, 1h30m, 2d or PT1H30M; retries: \"x\" is not a whole number\n"},
 		{"more is wrong", "SELECT 'a/b' AS id, 'r 1' AS device, 'junk' AS topology, -1 AS lead, 0 AS timeout, 'maybe' AS missed, " + slot,
 			"row 1 (a/b): topology: line 1: has no nodes; id: \"a/b\" is not 1 to 64 letters, digits and ._@:+- beginning with a letter or digit, without \"..\"; " +
 				"devices: \"r 1\" is not 1 to 64 letters, digits and ._@:+- beginning with a letter, digit or _, without \"..\"; " +
@@ -266,19 +286,128 @@ func queries(t *testing.T, s *testServer) {
 	}
 }
 
+// times tries every type of a column that a time, or a duration, may come in.
 func times(t *testing.T, s *testServer) {
 	// The server's zone is America/New_York, or its winter's.
 	if s.driver == "postgres" {
-		got := show(s.load(t, "SELECT 'a@b' AS id, TIMESTAMPTZ '2026-11-21 10:00:00+01' AS start, TIMESTAMP '2026-11-21 12:00:00' AS to_time"))
-		if want := "row 1: a@b " + shown + " \n"; got != want {
-			t.Errorf("loaded %s, want %s", got, want)
-		}
-		got = show(s.load(t, "SELECT 'a@b' AS id, TIMESTAMPTZ 'infinity' AS start, DATE '2026-11-22' AS to_time"))
-		if want := `row 1 (a@b): start: "infinity" is not a time;`; !strings.HasPrefix(got, want) {
-			t.Errorf("loaded %s, want %s", got, want)
-		}
-		return
+		postgresTimes(t, s)
+	} else {
+		mariaTimes(t, s)
 	}
+	// All forms as texts, in one load: want and why are by id.
+	var rows []string
+	want, why := map[string]reservation.Reservation{}, map[string]string{}
+	row := func(id, columns string) { rows = append(rows, "SELECT '"+id+"@x' AS id, "+columns) }
+	const end = "'2027-11-21T09:00:00Z'"
+	for i, f := range append(timeforms.Instants(), timeforms.Local()...) {
+		id := fmt.Sprintf("t%d", i)
+		row(id, "'"+f.Text+"' AS start, "+end+" AS to_time, NULL AS lead, NULL AS tail, NULL AS timeout, NULL AS grace")
+		switch {
+		case strings.HasPrefix(f.Why, "has no zone"): // the source has one
+			want[id+"@x"] = reservation.Reservation{Start: f.Want.Add(-time.Hour)}
+		case f.Why != "":
+			why[id+"@x"] = f.Why
+		case f.Want.Year() == 1970, f.Want.Year() == 2199: // too long a slot
+			why[id+"@x"] = "end: "
+		default:
+			want[id+"@x"] = reservation.Reservation{Start: f.Want}
+		}
+	}
+	for i, f := range timeforms.Durations() {
+		if f.Text == "" || f.Text == "90" { // nothing, and seconds
+			continue
+		}
+		for k, key := range []string{"lead", "tail", "timeout", "grace"} {
+			id := fmt.Sprintf("d%d.%d", i, k)
+			columns := []string{"NULL AS lead", "NULL AS tail", "NULL AS timeout", "NULL AS grace"}
+			columns[k] = "'" + f.Text + "' AS " + key
+			row(id, "'2026-11-21T09:00:00Z' AS start, "+end+" AS to_time, "+strings.Join(columns, ", "))
+			d := f.Want
+			r := reservation.Reservation{Start: time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC)}
+			*[]**time.Duration{&r.Lead, &r.Tail, &r.Timeout, &r.Grace}[k] = &d
+			want[id+"@x"] = r
+			if f.Why != "" {
+				why[id+"@x"] = f.Why
+			}
+		}
+	}
+	set := s.load(t, strings.Join(rows, " UNION ALL "))
+	for _, r := range set.Reservations {
+		w, ok := want[r.ID]
+		if !ok || !r.Start.Equal(w.Start) || !same(r.Lead, w.Lead) || !same(r.Tail, w.Tail) || !same(r.Timeout, w.Timeout) || !same(r.Grace, w.Grace) {
+			t.Errorf("%s is loaded as %+v, want %+v (%s)", rows[rowOf(r.Where)-1], r, w, why[r.ID])
+		}
+	}
+	for _, r := range set.Rejects {
+		if !strings.Contains(r.Text, why[r.ID]) || why[r.ID] == "" {
+			t.Errorf("%s is rejected: %s, want %+v%s", rows[rowOf(r.Where)-1], r.Text, want[r.ID], why[r.ID])
+		}
+	}
+	if n := len(set.Reservations) + len(set.Rejects); n != len(rows) {
+		t.Errorf("%d rows are loaded, want %d", n, len(rows))
+	}
+}
+
+func rowOf(where string) (n int) {
+	_, _ = fmt.Sscanf(where, "row %d", &n)
+	return n
+}
+
+// column is a source's only row, with a value as its start.
+func (s *testServer) column(t *testing.T, value string) string {
+	t.Helper()
+	set, err := s.source(t, "SELECT 'a@b' AS id, "+value+" AS start, '2030-01-01T00:00:00Z' AS to_time", "").Load(t.Context())
+	if err != nil {
+		return err.Error()
+	}
+	return show(set)
+}
+
+func postgresTimes(t *testing.T, s *testServer) {
+	starts := func(at string) string { return "row 1: a@b " + at + " to 2030-01-01T00:00:00Z \n" }
+	for _, tt := range []struct{ value, want string }{
+		{"TIMESTAMPTZ '2026-11-21 10:00:00+01'", starts("2026-11-21T09:00:00Z")},
+		{"TIMESTAMP '2026-11-21 10:00:00'", starts("2026-11-21T09:00:00Z")},
+		{"DATE '2026-11-22'", starts("2026-11-21T23:00:00Z")},
+		{"(TIMESTAMPTZ '2026-11-21 10:00:00+01')::text", starts("2026-11-21T09:00:00Z")}, // 04:00:00-05
+		{"(TIMESTAMP '2026-11-21 10:00:00')::text", starts("2026-11-21T09:00:00Z")},
+		{"to_char(TIMESTAMPTZ '2026-11-21 10:00:00+01', 'YYYY-MM-DD HH24:MI:SS TZH')", starts("2026-11-21T09:00:00Z")},
+		{"to_json(TIMESTAMPTZ '2026-11-21 10:00:00+01') #>> '{}'", starts("2026-11-21T09:00:00Z")},
+		{"(DATE '2026-11-22')::text", "row 1 (a@b): start: \"2026-11-22\" has no time of day: write it with its offset"},
+		{"TIMESTAMPTZ 'infinity'", "row 1 (a@b): start: \"infinity\" is not a time"},
+		{"TIMESTAMP '-infinity'", "row 1 (a@b): start: \"-infinity\" is not a time"},
+		{"DATE 'infinity'", "row 1 (a@b): start: \"infinity\" is not a time"},
+		{"TIMESTAMPTZ '0044-03-15 10:00:00+00 BC'", "row 1 (a@b): start: "},
+		{"TIMESTAMP '2044-03-15 10:00:00 BC'", "row 1 (a@b): start: "},
+		{"DATE '2044-03-15 BC'", "row 1 (a@b): start: "},
+		{"(TIMESTAMPTZ '2044-03-15 10:00:00+00 BC')::text", "row 1 (a@b): start: "},
+		{"1797843600", "row 1 (a@b): start: \"1797843600\" is a number: write @1797843600 for seconds since 1970"},
+		{"TIME '10:00'", "column start: is of type TIME, which is no date"},
+		{"TIMETZ '10:00+01'", "column start: is of type TIMETZ, which is no date"},
+		{"INTERVAL '1 day'", "column start: is of type INTERVAL, which is no date"},
+	} {
+		if got := s.column(t, tt.value); !strings.HasPrefix(strings.TrimPrefix(got, s.source(t, "", "").Name()+": "), tt.want) {
+			t.Errorf("%s is loaded as %s, want %s", tt.value, got, tt.want)
+		}
+	}
+	for value, want := range map[string]string{
+		"INTERVAL '1 day 2 hours'": "26h0m0s", "INTERVAL '90 seconds'": "1m30s", "INTERVAL '1.5 hours'": "1h30m0s", "TIME '01:30'": "1h30m0s",
+		"90": "1m30s", "90::numeric": "1m30s", "INTERVAL '1 month'": "has a unit of no fixed length, mon: write days", "INTERVAL '-1 hour'": "has a minus sign",
+		"INTERVAL '1 day' - INTERVAL '2 hours'": "has a minus sign", "TIMESTAMPTZ '2026-11-21 10:00:00+01'": "is a time",
+	} {
+		if got := show(s.load(t, "SELECT 'a@b' AS id, "+value+" AS lead, "+slot)); !strings.Contains(got, " "+want) {
+			t.Errorf("a lead of %s is loaded as %s, want %s", value, got, want)
+		}
+	}
+	for style, want := range map[string]string{"iso_8601": "P1DT2H", "sql_standard": "1 2:00:00", "postgres": "1 day 02:00:00"} {
+		s.exec(t, "ALTER ROLE lab SET intervalstyle = '"+style+"'")
+		if got := show(s.load(t, "SELECT 'a@b' AS id, INTERVAL '1 day 2 hours' AS lead, (INTERVAL '1 day 2 hours')::text AS label, "+slot)); !strings.HasSuffix(got, " \""+want+"\" 26h0m0s\n") {
+			t.Errorf("an interval in style %s is loaded as %s", style, got)
+		}
+	}
+}
+
+func mariaTimes(t *testing.T, s *testServer) {
 	s.exec(t, "CREATE TABLE stamps (id VARCHAR(23), start TIMESTAMP NULL, to_time DATETIME)")
 	s.exec(t, "INSERT INTO stamps VALUES ('a@b', '2026-11-21 04:00:00', '2026-11-21 12:00:00')") // 09:00 UTC
 	query := "SELECT id, start, to_time FROM stamps"
@@ -287,20 +416,79 @@ func times(t *testing.T, s *testServer) {
 		t.Errorf("loaded %s, want %s", got, want)
 	}
 	dsn := s.dsn
-	defer func() { s.dsn = dsn }()
-	s.dsn = func(addr string) string { return dsn(addr) + "?time_zone=%27%2B00%3A00%27" }
-	if got := show(s.load(t, query)); got != want {
-		t.Errorf("with time_zone +00:00 loaded %s, want %s", got, want)
+	for _, param := range []string{"time_zone=%27%2B00%3A00%27", "parseTime=true", "parseTime=true&loc=Asia%2FTokyo"} {
+		s.dsn = func(addr string) string { return dsn(addr) + "?" + param }
+		if got := show(s.load(t, query)); got != want {
+			t.Errorf("with %s loaded %s, want %s", param, got, want)
+		}
 	}
 	s.dsn = func(addr string) string { return dsn(addr) + "?time_zone=%27SYSTEM%27" }
 	_, err := s.source(t, query, "").Load(t.Context())
 	if fault.Of(err) != fault.Invalid || !strings.Contains(err.Error(), "column start: is a TIMESTAMP, which the server gives in a zone") {
 		t.Errorf("with time_zone SYSTEM: %v, want that it is not known", err)
 	}
-	s.exec(t, "INSERT INTO stamps VALUES ('zero@b', '2026-11-21 04:00:00', '0000-00-00 00:00:00')")
 	s.dsn = dsn
-	if got := show(s.load(t, query+" WHERE id = 'zero@b'")); got != "row 1 (zero@b): to_time: is the zero date\n" {
-		t.Errorf("loaded %s, want that it is the zero date", got)
+	s.exec(t, "CREATE TABLE kinds (t DATETIME(3), d DATE, s TIMESTAMP NULL, h TIME, y YEAR)")
+	starts := func(at string) string { return "row 1: a@b " + at + " to 2030-01-01T00:00:00Z \n" }
+	none := func(text string) string {
+		return "row 1 (a@b): start: \"" + text + "\" names a day that does not exist\n"
+	}
+	for _, tt := range []struct{ column, value, want string }{
+		{"t", "2026-11-21 10:00:00.250", starts("2026-11-21T09:00:00Z")},
+		{"t", "2026-12-00 10:00:00", none("2026-12-00 10:00:00.000")},
+		{"t", "2027-00-10 10:00:00", none("2027-00-10 10:00:00.000")},
+		{"t", "0000-00-00 00:00:00", none("0000-00-00 00:00:00.000")},
+		{"t", "2027-03-28 02:30:00", "row 1 (a@b): start: \"2027-03-28 02:30:00.000\" is never shown by a clock in Europe/Prague"},
+		{"t", "1969-01-01 00:00:00", "row 1 (a@b): start: \"1969-01-01 00:00:00.000\" is not in the years"},
+		{"d", "2026-11-22", starts("2026-11-21T23:00:00Z")},
+		{"d", "2027-00-10", none("2027-00-10 00:00:00")},
+		{"d", "2027-01-00", none("2027-01-00 00:00:00")},
+		{"d", "0000-00-00", none("0000-00-00 00:00:00")},
+		{"s", "2026-11-21 04:00:00", starts("2026-11-21T09:00:00Z")},
+		{"s", "0000-00-00 00:00:00", none("0000-00-00 00:00:00")},
+		{"h", "10:00:00", "column start: is of type TIME, which is no date"},
+		{"y", "2027", "column start: is of type YEAR, which is no date"},
+		{"CAST(t AS CHAR)", "2027-00-10 10:00:00", none("2027-00-10 10:00:00.000")},
+		{"CAST(d AS CHAR)", "2026-11-22", "row 1 (a@b): start: \"2026-11-22\" has no time of day"},
+		{"t + 0", "2026-11-21 10:00:00", starts("2026-11-21T09:00:00Z")}, // a number of 14 digits
+	} {
+		s.exec(t, "DELETE FROM kinds")
+		base := strings.NewReplacer("CAST(", "", " AS CHAR)", "", " + 0", "").Replace(tt.column)
+		s.exec(t, "INSERT INTO kinds ("+base+") VALUES ('"+tt.value+"')")
+		set, err := s.source(t, "SELECT 'a@b' AS id, "+tt.column+" AS start, '2030-01-01T00:00:00Z' AS to_time FROM kinds", "").Load(t.Context())
+		got := show(set)
+		if err != nil {
+			got = strings.TrimPrefix(err.Error(), s.source(t, "", "").Name()+": ")
+		}
+		if !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%s %s is loaded as %s, want %s", tt.column, tt.value, got, tt.want)
+		}
+	}
+	for value, want := range map[string]string{
+		"TIME '01:30:00'": "1h30m0s", "TIME '838:59:59'": "838h59m59s", "TIME '00:00:01.5'": "1.5s", "TIME '-01:00:00'": "has a minus sign",
+		"90": "1m30s", "90.5": "has no unit", "DATE '2026-11-21'": "has a minus sign",
+	} {
+		if got := show(s.load(t, "SELECT 'a@b' AS id, "+value+" AS lead, "+slot)); !strings.Contains(got, " "+want) {
+			t.Errorf("a lead of %s is loaded as %s, want %s", value, got, want)
+		}
+	}
+}
+
+// zones: the same rows mean other instants once the rules of their zone are others.
+func zones(t *testing.T, s *testServer) {
+	zone := time.FixedZone("Lab/Zone", 3600)
+	src := s.sourceIn(t, "SELECT 'a@b' AS id, "+slot, "", func() *time.Location { return zone })
+	before, err := src.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, unchanged, err := src.LoadIfChanged(t.Context(), before.Fingerprint); err != nil || !unchanged {
+		t.Errorf("by the same rules unchanged is %v, %v", unchanged, err)
+	}
+	zone = time.FixedZone("Lab/Zone", 7200)
+	after, unchanged, err := src.LoadIfChanged(t.Context(), before.Fingerprint)
+	if err != nil || unchanged || show(after) != "row 1: a@b 2026-11-21T08:00:00Z to 2026-11-21T10:00:00Z \n" {
+		t.Errorf("by other rules unchanged is %v, %v, and it is loaded as %s", unchanged, err, show(after))
 	}
 }
 

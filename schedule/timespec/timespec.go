@@ -6,8 +6,11 @@ package timespec
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
+
+	"activationd/internal/timetext"
 )
 
 // ErrPast is the kind of error for a time that is over.
@@ -47,7 +50,7 @@ func ParsePOSIX(text string, now time.Time, loc *time.Location) (time.Time, erro
 	switch {
 	case !s.wallOf(t).clock.Equal(clock):
 		return time.Time{}, fmt.Errorf("%.60q does not exist: the clocks skip it; name a time before or after", text)
-	case t.Before(first) || !t.Before(last):
+	case t.Before(timetext.First) || !t.Before(timetext.Last):
 		return time.Time{}, fmt.Errorf("%.60q is not in the years 1970 to 2199", text)
 	}
 	return t, nil
@@ -152,7 +155,7 @@ func (s *timespec) instant() (time.Time, error) {
 	case err != nil:
 	case t.Before(s.now):
 		err = fmt.Errorf("%s is over: %w", t.Format("2006-01-02 15:04"), ErrPast)
-	case !t.Before(last):
+	case !t.Before(timetext.Last):
 		err = errTooFar
 	}
 	return t, err
@@ -269,10 +272,10 @@ func (s *timespec) means(w wall) time.Time {
 		return w.exact
 	}
 	y, m, d := w.clock.Date()
-	if y < first.Year()-1 || y > last.Year() {
+	if y < timetext.First.Year()-1 || y > timetext.Last.Year() {
 		return w.clock // it will be refused, and zones have no rules for any year
 	}
-	t := Local(y, m, d, w.clock.Hour(), w.clock.Minute(), w.clock.Second(), 0, s.loc)
+	t := timetext.Local(y, m, d, w.clock.Hour(), w.clock.Minute(), w.clock.Second(), 0, s.loc)
 	if _, end := t.ZoneBounds(); t.Before(s.now) && !end.IsZero() {
 		_, before := t.Zone()
 		_, after := end.Zone()
@@ -282,4 +285,10 @@ func (s *timespec) means(w wall) time.Time {
 		}
 	}
 	return t
+}
+
+// number returns the value of at most nine digits; of none, 0.
+func number(digits string) int {
+	n, _ := strconv.Atoi(digits) // the caller has looked
+	return n
 }

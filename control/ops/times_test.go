@@ -1,0 +1,186 @@
+package ops
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"activationd/activation"
+	"activationd/control"
+	"activationd/internal/fault"
+	"activationd/internal/timetext/timeforms"
+)
+
+// TestTimesOfRequests tries every argument that is a time or a duration with every form,
+// and looks that there is no other.
+func TestTimesOfRequests(t *testing.T) {
+	now := time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
+	job := func(in control.AddIn) (activation.NewJob, error) {
+		in.Arg = []string{"true"}
+		return newJob(&in, now)
+	}
+	edit := func(in control.EditIn) (j activation.NewJob, err error) {
+		return j, change(&j, &in, now, now)
+	}
+	rule := func(in control.RuleIn) (activation.Rule, error) { return ParseRule("x", in, now) }
+	opt := func(d *time.Duration, err error) (time.Duration, error) {
+		if d == nil {
+			return 0, err
+		}
+		return *d, err
+	}
+	next := func(in control.NextIn) (time.Time, error) {
+		if in.From == "" {
+			in.From = "2026-11-21T10:00:00Z"
+		}
+		if in.Every == "" {
+			in.Cron = "* * * * * *"
+		}
+		in.N, in.TZ = 1, "UTC"
+		r, err := Daemon{}.next(context.Background(), control.Caller{}, in)
+		if err != nil || len(r.Lines) == 0 {
+			return time.Time{}, err
+		}
+		if in.Cron != "" && r.Lines[0].Occurrence.Equal(timeforms.At.Add(time.Second)) { // the next second, of a fraction
+			return timeforms.At.Add(250 * time.Millisecond), nil
+		}
+		return r.Lines[0].Occurrence, nil
+	}
+	instants := map[string]func(string) (time.Time, error){
+		"add at":             func(s string) (time.Time, error) { j, err := job(control.AddIn{At: s}); return j.At, err },
+		"add deadline":       func(s string) (time.Time, error) { j, err := job(control.AddIn{Deadline: s}); return j.Deadline, err },
+		"edit at":            func(s string) (time.Time, error) { j, err := edit(control.EditIn{At: s}); return j.At, err },
+		"edit deadline":      func(s string) (time.Time, error) { j, err := edit(control.EditIn{Deadline: s}); return j.Deadline, err },
+		"every add start":    func(s string) (time.Time, error) { r, err := rule(control.RuleIn{Start: s}); return r.Start, err },
+		"every add end":      func(s string) (time.Time, error) { r, err := rule(control.RuleIn{End: s}); return r.End, err },
+		"next start":         func(s string) (time.Time, error) { return next(control.NextIn{Start: s}) },
+		"next end":           func(s string) (time.Time, error) { _, err := next(control.NextIn{End: s}); return time.Time{}, err },
+		"next from":          func(s string) (time.Time, error) { return next(control.NextIn{From: s}) },
+		"every add at":       nil, // refused, whatever it is
+		"every add deadline": nil,
+	}
+	durations := map[string]func(string) (time.Duration, error){
+		"add in":       func(s string) (time.Duration, error) { j, err := job(control.AddIn{In: s}); return j.At.Sub(now), err },
+		"add deadline": nil, // tried below
+		"add timeout": func(s string) (time.Duration, error) {
+			j, err := job(control.AddIn{Timeout: s})
+			d, _ := opt(j.Timeout, nil)
+			return d, err
+		},
+		"add grace": func(s string) (time.Duration, error) {
+			j, err := job(control.AddIn{Grace: s})
+			d, _ := opt(j.Grace, nil)
+			return d, err
+		},
+		"add backoff": func(s string) (time.Duration, error) {
+			j, err := job(control.AddIn{Backoff: s})
+			d, _ := opt(j.Backoff, nil)
+			return d, err
+		},
+		"edit in": func(s string) (time.Duration, error) {
+			j, err := edit(control.EditIn{In: s})
+			return j.At.Sub(now), err
+		},
+		"edit timeout": func(s string) (time.Duration, error) {
+			j, err := edit(control.EditIn{Timeout: s})
+			d, _ := opt(j.Timeout, nil)
+			return d, err
+		},
+		"edit grace": func(s string) (time.Duration, error) {
+			j, err := edit(control.EditIn{Grace: s})
+			d, _ := opt(j.Grace, nil)
+			return d, err
+		},
+		"edit backoff": func(s string) (time.Duration, error) {
+			j, err := edit(control.EditIn{Backoff: s})
+			d, _ := opt(j.Backoff, nil)
+			return d, err
+		},
+		"every add every":   func(s string) (time.Duration, error) { r, err := rule(control.RuleIn{Every: s}); return r.Every, err },
+		"every add jitter":  func(s string) (time.Duration, error) { r, err := rule(control.RuleIn{Jitter: s}); return r.Jitter, err },
+		"every add in":      nil,
+		"every add timeout": nil, // as those of add, by the same function
+		"every add grace":   nil,
+		"every add backoff": nil,
+		"next every": func(s string) (time.Duration, error) {
+			at, err := next(control.NextIn{Every: s, Start: "2026-11-21T09:59:59.999999999Z"})
+			return at.Sub(now) + 1, err
+		},
+		"vlan section wait": func(s string) (time.Duration, error) { return bounded("wait", s, 0, 0) },
+		"vlan section hold": func(s string) (time.Duration, error) { return bounded("hold", s, 0, 0) },
+	}
+	times := []string{"at", "in", "deadline", "timeout", "grace", "backoff", "every", "jitter", "start", "end", "from", "wait", "hold"}
+	others := " arg script stdin dir env lock retries label missed umask priority after tag id percent text clear state owner kind phase reason resid topology delresid" +
+		" domain holder link name device user what digest activation said step queue mail mailto spool cron calendar tz overlap catch-up "
+	for _, op := range Registry(Daemon{}).Ops() {
+		for _, a := range op.Args() {
+			key := op.Name + " " + a.Name
+			_, isInstant := instants[key]
+			_, isDuration := durations[key]
+			known := false
+			for _, n := range times {
+				known = known || n == a.Name
+			}
+			switch {
+			case a.Type != "string", isInstant, isDuration, key == "list every", key == "at mail":
+			case known || !strings.Contains(others, " "+a.Name+" "):
+				t.Errorf("%s: is it a time or a duration? then try it here", key)
+			}
+		}
+	}
+	for key, read := range instants {
+		if read == nil {
+			continue
+		}
+		for _, f := range timeforms.Instants() {
+			got, err := read(f.Text)
+			only := f.Want.Year() < 2000 && key == "next start" || key == "next end" || f.Want.Year() == 2199 && key != "add at" // the others' range
+			if f.Why == "" && (err != nil || !only && !got.Equal(f.Want)) {
+				t.Errorf("%s: %s: %q is %v, %v, want %v", key, f.Name, f.Text, got, err, f.Want)
+			}
+			if f.Why != "" && (!errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), f.Why)) {
+				t.Errorf("%s: %s: of %q is said %v, want that it %s", key, f.Name, f.Text, err, f.Why)
+			}
+		}
+		for _, f := range timeforms.Local() {
+			if _, err := read(f.Text); err != nil {
+				t.Errorf("%s: %s: of %q is said %v", key, f.Name, f.Text, err)
+			}
+		}
+	}
+	durations["add deadline"] = func(s string) (time.Duration, error) {
+		if strings.Count(s, ":") == 2 && !strings.Contains(s, " ") || s == "1:30" { // a time of day
+			return duration0(s)
+		}
+		j, err := job(control.AddIn{Deadline: s})
+		return j.Deadline.Sub(now), err
+	}
+	for key, read := range durations {
+		if read == nil {
+			continue
+		}
+		for _, f := range timeforms.Durations() {
+			if f.Text == "" { // not given
+				continue
+			}
+			got, err := read(f.Text)
+			range_ := err != nil && strings.Contains(err.Error(), "want from 0s to 24h1m0s")
+			if f.Why == "" && !range_ && (err != nil || got != f.Want) {
+				t.Errorf("%s: %s: %q is %v, %v, want %v", key, f.Name, f.Text, got, err, f.Want)
+			}
+			if f.Why != "" && (!errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), f.Why)) {
+				t.Errorf("%s: %s: of %q is said %v, want that it %s", key, f.Name, f.Text, err, f.Why)
+			}
+		}
+	}
+}
+
+func duration0(text string) (time.Duration, error) {
+	d, err := duration("deadline", text)
+	if err != nil {
+		return 0, err
+	}
+	return *d, nil
+}
