@@ -94,6 +94,7 @@ type Engine struct {
 
 	loader loader
 	watch  watch
+	zones  zones
 }
 
 // New makes an engine on what the store holds. It starts nothing.
@@ -194,7 +195,7 @@ func (e *Engine) update(ctx context.Context, fn func(*txn) error) error {
 }
 
 func (e *Engine) begin(tx store.Tx) *txn {
-	return &txn{Tx: tx, moment: e.watch.look(tx), began: e.began.Round(0), set: e.set.Load(), log: e.parts.Log, parts: &e.parts}
+	return &txn{Tx: tx, moment: e.watch.look(tx), began: e.began.Round(0), set: e.set.Load(), log: e.parts.Log, parts: &e.parts, zones: &e.zones}
 }
 
 // retryPause is how long Run waits before it tries again to write what it could
@@ -212,12 +213,19 @@ func (e *Engine) Run(ctx context.Context) error {
 	var w work
 	retry := time.NewTimer(0)
 	defer retry.Stop()
+	rules := time.NewTicker(zonesEvery)
+	defer rules.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 		case <-retry.C:
 		case wake := <-e.parts.Alarm.C():
 			w.steady = w.steady && !wake.Stepped
+		case <-rules.C:
+			if !e.zones.changed() {
+				continue
+			}
+			w.steady = false
 		case <-e.poked:
 		case pong := <-e.alive:
 			close(pong)
@@ -231,6 +239,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			}
 			return context.Cause(ctx)
 		}
+		w.steady = w.steady && !e.zones.asked()
 		w.exits = e.moreExits(w.exits)
 		w.ids = append(w.ids, e.takeTouched()...)
 		err := e.recover(ctx, &w)

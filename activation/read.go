@@ -131,6 +131,7 @@ func (e *Engine) load(ctx context.Context, o LoadOptions) (Report, error) {
 	if !o.DryRun {
 		e.noteFailures(readings, rep)
 		e.tellRejects(rep)
+		e.zones.ask()
 		e.poke()
 		e.parts.Log.Info("loaded", "generation", rep.Generation, "added", rep.Added, "changed", rep.Changed,
 			"removed", rep.Removed, "rejected", rep.Rejected)

@@ -37,12 +37,13 @@ func (t *txn) recurs(name string) (changed bool, err error) {
 
 // occurrences decides what becomes of those that are due. It does not save r.
 func (t *txn) occurrences(r *Recurrence) error {
-	s, err := r.times(r.Created)
+	s, err := t.times(r)
 	if err != nil { // it was sound when it was added: its zone's file is gone
 		r.Held, r.HeldAt = "it cannot be told when it occurs: "+err.Error(), t.now
 		t.log.Error("a recurrence is held", "name", r.Name, "err", err)
 		return nil
 	}
+	t.rezone(r, s)
 	if t.doubt {
 		if err := t.occurByOld(r, s); err != nil {
 			return err
@@ -76,14 +77,66 @@ func (t *txn) occurUntil(r *Recurrence, s schedule.Recurrence, now time.Time) er
 		if err := t.occur(r, r.Next, r.Due, false); err != nil {
 			return err
 		}
-		r.advance(s, r.next(s, r.Next))
+		r.advance(s, r.Next, r.next(s, r.Next))
 	}
 	return nil
 }
 
-// advance says that something has become of all occurrences before next.
-func (r *Recurrence) advance(s schedule.Recurrence, next time.Time) {
-	r.Next, r.Due = next, r.due(s, next)
+// advance says that something has become of all occurrences up to done, and that next
+// is the first after them.
+func (r *Recurrence) advance(s schedule.Recurrence, done, next time.Time) {
+	r.Done, r.Next, r.Due = done, next, r.due(s, next)
+}
+
+// times returns when r occurs, by the rules that its zone has now, and has the engine
+// watch these.
+func (t *txn) times(r *Recurrence) (schedule.Recurrence, error) {
+	s, err := r.times(r.Created)
+	if err == nil {
+		t.zones.note(schedule.ZoneOf(s))
+	}
+	return s, err
+}
+
+// rezone reckons the next occurrence again if the rules of r's zone are others than
+// when it was reckoned, as after an update of the time zones. It does not save r.
+func (t *txn) rezone(r *Recurrence, s schedule.Recurrence) {
+	was := r.Next
+	if !r.rezone(s) {
+		return
+	}
+	const form = "2006-01-02 15:04:05 -07:00"
+	why := fmt.Sprintf("the rules of its time zone changed: what was to come at %s comes at %s", was.Format(form), r.Next.Format(form))
+	t.log.Info("a recurrence is reckoned anew", "name", r.Name, "why", why)
+	t.news = append(t.news, Happening{Time: t.now, What: "recurrence.changed", ID: r.Name, Reason: why})
+}
+
+// rezone reports whether the next occurrence is another by the rules that the zone has
+// now. A local time of which something has become does not come again; one that has come
+// to lie in the past was missed.
+func (r *Recurrence) rezone(s schedule.Recurrence) (changed bool) {
+	zone := schedule.ZoneOf(s)
+	if zone == nil || !r.Passed.IsZero() { // what is passed over is decided first
+		return false
+	}
+	done := r.Done
+	if done.IsZero() { // of an earlier version: all before the next
+		if done = r.Next.Add(-1); r.Next.IsZero() {
+			return false
+		}
+	}
+	same := func(at time.Time) bool { // the clock shows the same there as then
+		_, then := at.Zone()
+		_, now := at.In(zone).Zone()
+		return then == now
+	}
+	if next := r.next(s, done); next.Equal(r.Next) && same(r.Next) && (r.Done.IsZero() || same(done)) {
+		return false
+	}
+	next := r.resume(s, done)
+	changed = !next.Equal(r.Next)
+	r.advance(s, done, next)
+	return changed
 }
 
 // countMost is how many missed occurrences are counted one by one.
@@ -101,7 +154,7 @@ func (t *txn) catchUp(r *Recurrence, s schedule.Recurrence, now time.Time) error
 		run = nil
 	}
 	if rest := newest[:len(newest)-len(run)]; len(rest) > 0 {
-		skip := Skip{From: r.Next, To: rest[len(rest)-1], Reason: "nothing could run at its time: the daemon was down, or the clock was set forward"}
+		skip := Skip{From: r.Next, To: rest[len(rest)-1], Reason: "nothing could run at its time: the daemon was down, or the clock was set forward, or its time zone was changed"}
 		skip.Count, skip.More = r.count(s, skip.From, skip.To)
 		if err := t.skip(r, skip); err != nil {
 			return err
@@ -112,8 +165,16 @@ func (t *txn) catchUp(r *Recurrence, s schedule.Recurrence, now time.Time) error
 			return err
 		}
 	}
-	r.advance(s, next)
+	r.advance(s, r.newest(newest), next)
 	return nil
+}
+
+// newest is the newest of some that something has become of; of none, what was before.
+func (r *Recurrence) newest(some []time.Time) time.Time {
+	if len(some) == 0 {
+		return r.Done
+	}
+	return some[len(some)-1]
 }
 
 // skipHeld records that those which would have occurred while r was held do not.
@@ -121,7 +182,7 @@ func (t *txn) skipHeld(r *Recurrence) error {
 	if r.Due.IsZero() || r.Due.After(t.now) {
 		return nil
 	}
-	s, err := r.times(r.Created)
+	s, err := t.times(r)
 	if err != nil {
 		return fmt.Errorf("%s: %w: %w", r.Name, err, fault.Invalid)
 	}
@@ -131,7 +192,7 @@ func (t *txn) skipHeld(r *Recurrence) error {
 		skip.To = newest[0]
 	}
 	skip.Count, skip.More = r.count(s, skip.From, skip.To)
-	r.advance(s, next)
+	r.advance(s, r.newest(newest), next)
 	return t.skip(r, skip)
 }
 
@@ -341,19 +402,19 @@ func (t *txn) correct() error {
 }
 
 // progress is how far r has come, to be compared.
-func (r *Recurrence) progress() [6]time.Time {
-	return [...]time.Time{r.Next, r.Due, r.Last, r.Passed, r.PassedTo, r.Come}
+func (r *Recurrence) progress() [7]time.Time {
+	return [...]time.Time{r.Next, r.Due, r.Last, r.Passed, r.PassedTo, r.Come, r.Done}
 }
 
 // follow has one recurrence follow the clock. It does not save r.
 func (t *txn) follow(r *Recurrence) error {
-	s, err := r.times(r.Created)
+	s, err := t.times(r)
 	if err != nil { // it is held when it comes to occur
 		t.log.Error("leaving a recurrence alone whose times cannot be told", "name", r.Name, "err", err)
 		return nil
 	}
 	if !r.Passed.IsZero() && t.now.Before(r.PassedTo) { // the clock is back: all is as it was
-		r.advance(s, r.Passed)
+		r.advance(s, r.Passed.Add(-1), r.Passed)
 		r.Passed, r.PassedTo = time.Time{}, time.Time{}
 		if err := t.forgetAhead(r); err != nil {
 			return err
@@ -365,7 +426,7 @@ func (t *txn) follow(r *Recurrence) error {
 		}
 	}
 	if !r.Come.IsZero() && !t.now.Before(r.Come) { // it is no earlier now than it was once
-		r.advance(s, r.next(s, r.Come.Add(-1)))
+		r.advance(s, r.Come.Add(-1), r.next(s, r.Come.Add(-1)))
 		r.Come = time.Time{}
 		if err := t.closeSpan(r.Name); err != nil {
 			return err
@@ -377,6 +438,7 @@ func (t *txn) follow(r *Recurrence) error {
 	case t.doubt:
 		return t.passOver(r, s)
 	case r.Last.Sub(t.now) <= wrongClock:
+		t.rezone(r, s)
 		return nil
 	}
 	// It came far ahead under a clock that was wrong, and would wait for years. What
@@ -404,26 +466,26 @@ func (t *txn) passOver(r *Recurrence, s schedule.Recurrence) error {
 		return nil
 	}
 	r.Passed, r.PassedTo = r.Next, t.setTo.Add(t.set.ArmAhead)
-	_, next := r.came(s, r.PassedTo.Add(-1), 1)
-	r.advance(s, next)
+	newest, next := r.came(s, r.PassedTo.Add(-1), 1)
+	r.advance(s, r.newest(newest), next)
 	return nil
 }
 
 // decidePassed decides what becomes of what the clock passed over when it was set:
 // the clock is right.
 func (t *txn) decidePassed(r *Recurrence, s schedule.Recurrence) error {
-	next, last, to := r.Next, r.Last, r.PassedTo
+	done, next, last, to := r.Done, r.Next, r.Last, r.PassedTo
 	if err := t.closeSpan(r.Name); err != nil {
 		return err
 	}
-	r.advance(s, r.next(s, r.Passed.Add(-1)))
+	r.advance(s, r.Passed.Add(-1), r.next(s, r.Passed.Add(-1)))
 	r.Passed, r.PassedTo = time.Time{}, time.Time{}
 	if !r.Due.IsZero() && r.Due.Before(to) {
 		if err := t.catchUp(r, s, to.Add(-1)); err != nil {
 			return err
 		}
 	}
-	r.advance(s, next)
+	r.advance(s, done, next)
 	if last.After(r.Last) {
 		r.Last = last
 	}
@@ -467,7 +529,7 @@ func (t *txn) atBoot() error {
 			t.log.Error("leaving a recurrence alone that cannot be read", "name", name, "err", err)
 			continue
 		}
-		s, err := r.times(r.Created)
+		s, err := t.times(r)
 		if _, boots := s.(schedule.AtBoot); err != nil || !boots || r.Held != "" {
 			continue
 		}

@@ -160,6 +160,18 @@ func (r *Rule) next(s schedule.Recurrence, after time.Time) time.Time {
 	return at
 }
 
+// resume is next after what was done, perhaps by other rules of the zone.
+func (r *Rule) resume(s schedule.Recurrence, done time.Time) time.Time {
+	if !r.Start.IsZero() && done.Before(r.Start) {
+		return r.next(s, done)
+	}
+	at := schedule.Resume(s, done)
+	if !r.End.IsZero() && !at.Before(r.End) {
+		return time.Time{}
+	}
+	return at
+}
+
 // due returns when an occurrence is due: by its name and instant always the
 // same, and never so late that the one after it comes first.
 func (r *Rule) due(s schedule.Recurrence, at time.Time) time.Time {
@@ -186,6 +198,9 @@ type Recurrence struct {
 	Next     time.Time `json:"next,omitzero"` // the first occurrence that nothing has become of yet
 	Due      time.Time `json:"due,omitzero"`  // when that is due
 	Last     time.Time `json:"last,omitzero"` // the newest that something has become of
+	// Done is up to when something has become of all local times of the rule, by the
+	// offset that it has itself: the rules of the zone may be others since. See rezone.
+	Done time.Time `json:"done,omitzero"`
 
 	// Passed and PassedTo are set while the clock is in doubt that passed over
 	// occurrences: it is not decided what becomes of those from the one on that are

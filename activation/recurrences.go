@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"activationd/internal/fault"
+	"activationd/schedule"
 	"activationd/store"
 )
 
@@ -93,13 +94,13 @@ func (t *txn) addRecurrence(rule Rule, declared bool) (*Recurrence, error) {
 // or one that has come and waits for its jitter to be over. If the rule, which may
 // be another now, does not have that any more, it is skipped.
 func (t *txn) reckon(r *Recurrence) error {
-	s, err := r.times(r.Created)
+	s, err := t.times(r)
 	if err != nil {
 		return fmt.Errorf("%s: %w: %w", r.Name, err, fault.Invalid)
 	}
 	if waits := r.Next; !waits.IsZero() && !waits.After(t.now) {
 		if r.next(s, waits.Add(-1)).Equal(waits) {
-			r.advance(s, waits)
+			r.advance(s, waits.Add(-1), waits)
 			if r.Due.Before(t.now) { // with less jitter; it is not late
 				r.Due = t.now
 			}
@@ -113,7 +114,10 @@ func (t *txn) reckon(r *Recurrence) error {
 	if r.Last.After(after) {
 		after = r.Last
 	}
-	r.advance(s, r.next(s, after))
+	if zone := schedule.ZoneOf(s); zone != nil && !after.Equal(r.Last) {
+		after = after.In(zone) // that its offset is known later
+	}
+	r.advance(s, after, r.next(s, after))
 	return nil
 }
 
@@ -181,7 +185,7 @@ func (t *txn) settleRecurrence(r *Recurrence) error {
 	if r.Held == "" {
 		return t.occurrences(r)
 	}
-	if _, err := r.times(r.Created); err == nil {
+	if _, err := t.times(r); err == nil {
 		return t.skipHeld(r)
 	}
 	return nil // that is why it is held, perhaps, and the new rule mends it
@@ -261,6 +265,9 @@ func (e *Engine) Recurrence(ctx context.Context, name string, skips int) (Recurr
 		r, err := t.recurrence(name)
 		if err != nil {
 			return err
+		}
+		if s, err := r.times(r.Created); err == nil && r.Held == "" && !t.doubt { // as Run will have it in a minute
+			_ = r.rezone(s)
 		}
 		v = t.viewRecurrence(r)
 		for _, data := range tx.Scan(skipKey+name+"/", "") {

@@ -21,7 +21,7 @@ const maxTurn = 256
 // A work is what Run has to do: what is not done stays in it.
 type work struct {
 	recovered bool             // what an earlier daemon left has been found
-	steady    bool             // it has been seen to since the clock was set, or the daemon started, that no recurrence is far ahead
+	steady    bool             // recurrences have been seen to since the clock was set, a zone's rules changed, or the daemon started
 	adopt     []supervisor.Key // attempts of which it is not known whether they run
 	exits     []supervisor.Exit
 	ids       []string

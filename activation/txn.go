@@ -21,6 +21,7 @@ type txn struct {
 	set   *Settings
 	log   *slog.Logger
 	parts *Parts
+	zones *zones
 	// freed are locks that somebody may be waiting for, later are ids that a
 	// turn is to look at.
 	freed []string

@@ -1,0 +1,141 @@
+package activation
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// zoneFile is a file of a time zone that has one rule for all times, as TZ has it.
+func zoneFile(rule string) []byte {
+	head := func(types, chars byte) []byte {
+		h := append([]byte("TZif2"), make([]byte, 15+6*4)...)
+		h[39], h[43] = types, chars
+		return h
+	}
+	data := append(head(1, 4), "\x00\x00\x00\x00\x00\x00LMT\x00"...)
+	data = append(data, head(1, 4)...)
+	return append(data, "\x00\x00\x00\x00\x00\x00LMT\x00\n"+rule+"\n"...)
+}
+
+// useRules has the daemon's zone be one of a rule, and returns what changes it.
+func useRules(t *testing.T, rule string) (change func(rule string)) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "zone")
+	change = func(rule string) {
+		if err := os.WriteFile(path, zoneFile(rule), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change(rule)
+	loc, err := time.LoadLocationFromTZData(path, zoneFile(rule))
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := time.Local
+	time.Local = loc
+	t.Cleanup(func() { time.Local = local })
+	return change
+}
+
+// TestZoneRulesChange changes the rules of a zone under a daemon that runs, that is
+// reloaded, and that is down. It begins at 01:00 local time, which is midnight UTC.
+func TestZoneRulesChange(t *testing.T) {
+	cron := func(expr string) Rule { return Rule{Cron: expr} }
+	tests := []struct {
+		name      string
+		rule      Rule
+		after     time.Duration // when the rules change
+		to        string        // from LAB-1, an hour east
+		want      string        // all occurrences until 12:00 UTC of the second day
+		skipped   uint64
+		nextAfter string // the next one of an entry, right after the change
+	}{
+		{"comes earlier", cron("0 6 * * *"), time.Hour, "LAB-2", "04:00:00 succeeded, 04:00:00 succeeded", 0, "04:00"},
+		{"comes later", cron("0 6 * * *"), time.Hour, "LAB0", "06:00:00 succeeded, 06:00:00 succeeded", 0, "06:00"},
+		{"has come, and does not again", cron("0 2 * * *"), 70 * time.Minute, "LAB0", "01:00:00 succeeded, 02:00:00 succeeded", 0, "02:00"},
+		{"a calendar's, too", Rule{Calendar: "02:00"}, 70 * time.Minute, "LAB0", "01:00:00 succeeded, 02:00:00 succeeded", 0, "02:00"},
+		{"now lies in the past", cron("30 2 * * *"), 70 * time.Minute, "LAB-2", "00:30:00 succeeded", 1, "00:30"},
+		{"now lies in the past, and is caught up", Rule{Cron: "30 2 * * *", CatchUp: 1}, 70 * time.Minute, "LAB-2", "00:30:00 succeeded, 00:30:00 succeeded", 0, "00:30"},
+		{"several now lie in the past", Rule{Cron: "15,30,45 2 * * *", CatchUp: 2}, 70 * time.Minute, "LAB-2",
+			"00:30:00 succeeded, 00:45:00 succeeded, 00:15:00 succeeded, 00:30:00 succeeded, 00:45:00 succeeded", 1, "00:15"},
+		{"time that passes is as it was", cron("0 */6 * * *"), time.Hour, "LAB-2",
+			"04:00:00 succeeded, 10:00:00 succeeded, 16:00:00 succeeded, 22:00:00 succeeded, 04:00:00 succeeded, 10:00:00 succeeded", 0, "04:00"},
+		{"an interval", Rule{Every: 10 * time.Hour}, time.Hour, "LAB-2", "10:00:00 succeeded, 20:00:00 succeeded, 06:00:00 succeeded", 0, "10:00"},
+		{"summer time is given up on its night", cron("30 2 * * *"), 50 * time.Minute, "LAB-1", "01:30:00 succeeded, 01:30:00 succeeded", 0, "01:30"},
+		{"another zone, by name", Rule{Cron: "0 6 * * *", Zone: "UTC"}, time.Hour, "LAB-2", "06:00:00 succeeded, 06:00:00 succeeded", 0, "06:00"},
+	}
+	for _, how := range []string{"running", "reloaded", "down"} {
+		for _, tt := range tests {
+			t.Run(how+"/"+tt.name, func(t *testing.T) {
+				from := "LAB-1"
+				if strings.HasPrefix(tt.name, "summer time") {
+					from = "LAB-1LST,J1/2,J200" // the clocks go forward at 02:00 on January 1
+				}
+				change := useRules(t, from)
+				synctest.Test(t, func(t *testing.T) {
+					l := newLab(t, nil)
+					rule := tt.rule
+					rule.Name = "x"
+					l.every(rule)
+					l.sleep(tt.after)
+					switch how {
+					case "running":
+						change(tt.to)
+						l.sleep(zonesEvery + time.Second)
+					case "reloaded":
+						change(tt.to)
+						if _, err := l.e.Load(context.Background(), LoadOptions{}); err != nil {
+							t.Fatal(err)
+						}
+						l.sleep(time.Second)
+					case "down":
+						l.shutDown()
+						change(tt.to)
+						l.start()
+						l.sleep(time.Second)
+					}
+					v := l.view("x")
+					coming, err := v.Coming(v.Next.Add(-1), v.Created, 1)
+					if got := v.Next.UTC().Format("15:04"); err != nil || got != tt.nextAfter || len(coming) == 0 || !coming[0].Occurrence.Equal(v.Next) {
+						t.Errorf("after the change the next is at %s, %v, want %s; by the rule it is %v", got, err, tt.nextAfter, coming)
+					}
+					l.sleep(time.Until(time.Date(2000, 1, 2, 12, 0, 1, 0, time.UTC)))
+					if got := l.occurrencesOf("x"); got != tt.want {
+						t.Errorf("occurred: %s\nwant %s", got, tt.want)
+					}
+					if y := l.view("x").Tally; y.Skipped != tt.skipped {
+						t.Errorf("%d were skipped, want %d", y.Skipped, tt.skipped)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestZoneRulesBeforeTheMinute: between two looks at the zones an occurrence does not come
+// by rules that have gone, and what is shown is what will be.
+func TestZoneRulesBeforeTheMinute(t *testing.T) {
+	change := useRules(t, "LAB-1")
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, nil)
+		l.every(Rule{Name: "x", Cron: "0 2 * * *"})
+		l.sleep(time.Hour - 20*time.Second)
+		change("LAB0")
+		if got := l.view("x").Next.UTC().Format("15:04"); got != "02:00" {
+			t.Errorf("the next is shown at %s, want 02:00", got)
+		}
+		l.sleep(20*time.Second + time.Millisecond)
+		if got := l.occurrencesOf("x"); got != "" {
+			t.Errorf("occurred: %s, want nothing yet", got)
+		}
+		l.sleep(time.Hour + time.Minute)
+		if got := l.occurrencesOf("x"); got != "02:00:00 succeeded" {
+			t.Errorf("occurred: %s, want it at 02:00", got)
+		}
+	})
+}
