@@ -430,7 +430,7 @@ func TestClockSteps(t *testing.T) {
 	at := func(now time.Time, fn func(*txn) error) {
 		t.Helper()
 		err := mem.Update(t.Context(), func(tx store.Tx) error {
-			return fn(&txn{Tx: tx, moment: moment{now: now}, set: &set, log: slog.New(slog.DiscardHandler)})
+			return fn(&txn{Tx: tx, moment: moment{now: now}, zones: new(zones), set: &set, log: slog.New(slog.DiscardHandler)})
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -22,7 +22,8 @@ func TestTimesOfRequests(t *testing.T) {
 		return newJob(&in, now)
 	}
 	edit := func(in control.EditIn) (j activation.NewJob, err error) {
-		return j, change(&j, &in, now, now)
+		err = change(&j, &in, now, now)
+		return j, err
 	}
 	rule := func(in control.RuleIn) (activation.Rule, error) { return ParseRule("x", in, now) }
 	opt := func(d *time.Duration, err error) (time.Duration, error) {

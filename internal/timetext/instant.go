@@ -210,7 +210,7 @@ func (r *reading) zone(text string) error {
 		}
 		fallthrough
 	case name == "":
-		ok := true
+		var ok bool
 		if r.offset, ok = c.offset(); !ok {
 			return unknown()
 		}
@@ -252,7 +252,7 @@ func (c *cursor) repeats(offset int) bool {
 	}
 	if !strings.HasPrefix(c.rest, "m=") {
 		var other int
-		ok := true
+		var ok bool
 		if c.sign() != 0 {
 			other, ok = c.offset()
 		} else {

@@ -3,6 +3,7 @@ package file
 import (
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,7 +62,7 @@ func TestTimesAsTheyStand(t *testing.T) {
  "lead": "1h30m", "tail": "01:00:00", "grace": "90s"}]}`})
 	set := load(t, filepath.Join(dir, "a.yml"))
 	set2 := load(t, filepath.Join(dir, "b.json"))
-	all := append(set.Reservations, set2.Reservations...)
+	all := slices.Concat(set.Reservations, set2.Reservations)
 	if len(all) != 3 || len(set.Rejects) != 1 || !strings.Contains(set.Rejects[0].Text, `"90" has no unit: write 90s`) {
 		t.Fatalf("loaded %+v, rejected %+v %+v", all, set.Rejects, set2.Rejects)
 	}

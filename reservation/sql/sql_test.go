@@ -42,7 +42,7 @@ func TestNew(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s, err := New(Config{Driver: tt.driver, DSN: tt.dsn})
-			got := ""
+			var got string
 			if err != nil {
 				got = err.Error()
 				if fault.Of(err) != fault.Invalid {
