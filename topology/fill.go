@@ -51,10 +51,12 @@ func (d *draft) read(data []byte) (*draft, error) {
 	return nil, invalid(line, "%s", text)
 }
 
-// devices are the nodes that are neither bridges nor the computer of containerlab.
+// devices are the nodes that are neither bridges nor the computer of containerlab, nor a
+// part of another node.
 func (d *draft) devices() (names []string) {
 	for _, name := range slices.Sorted(maps.Keys(d.nodes)) {
-		if kind := d.resolve(d.nodes[name]).kind; kind != hostKind && !slices.Contains(bridgeKinds, kind) {
+		owner, _ := d.owner(name)
+		if kind := d.resolve(d.nodes[name]).kind; owner == name && kind != hostKind && !slices.Contains(bridgeKinds, kind) {
 			names = append(names, name)
 		}
 	}

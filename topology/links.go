@@ -224,6 +224,9 @@ func (r *reader) end(n *yaml.Node, hosts map[string]definition) (e End, err erro
 	if _, ok := hosts[e.Node]; ok || e.Node == "host" || e.Node == "mgmt-net" {
 		return e, fmt.Errorf("links: endpoints: %s: is not supported: %s; a link joins devices", e, otherTypes[ifElse(e.Node == "mgmt-net", "mgmt-net", "host")])
 	}
+	if _, ok := r.nodes[e.Node]; ok {
+		e.Node, _ = r.owner(e.Node) // an error was told where the node is
+	}
 	d, ok := r.nodes[e.Node]
 	switch {
 	case e.Node == "" || e.Interface == "":

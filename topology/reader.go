@@ -39,6 +39,10 @@ var (
 	knownEnd      = strings.Fields("node interface")
 )
 
+// inContainer begins a network-mode that gives a node the interfaces of another one, as
+// the cards of one chassis have them.
+const inContainer = "container:"
+
 // Kinds that are no devices.
 var (
 	bridgeKinds = strings.Fields("bridge ovs-bridge")
@@ -255,7 +259,7 @@ func (r *reader) definition(n *yaml.Node, what string) (d definition) {
 			}
 		case "network-mode":
 			d.network = r.value(v, in)
-			if !r.draft && !strings.HasPrefix(d.network, "container:") {
+			if _, container := strings.CutPrefix(d.network, inContainer); !r.draft && !container {
 				r.notice(v.Line, "%s: has no meaning here, and is ignored", in)
 			}
 		}
@@ -280,6 +284,19 @@ func (r *reader) resolve(d definition) definition {
 	return d
 }
 
+// owner is the node whose interfaces a node has: mostly itself.
+func (r *reader) owner(name string) (string, error) {
+	at := name
+	for range len(r.nodes) {
+		next, shared := strings.CutPrefix(r.resolve(r.nodes[at]).network, inContainer)
+		if _, ok := r.nodes[next]; !shared || !ok {
+			return at, nil
+		}
+		at = next
+	}
+	return name, fmt.Errorf("none of the nodes that lead to each other has interfaces of its own")
+}
+
 // first is the first of what is said.
 func first[T comparable](all ...T) (none T) {
 	for _, one := range all {
@@ -296,7 +313,8 @@ func (r *reader) finish(topo *Topology, read func(name string) ([]byte, error)) 
 	for _, name := range slices.Sorted(maps.Keys(r.nodes)) {
 		d := r.resolve(r.nodes[name])
 		at := &yaml.Node{Line: d.line}
-		inside, shared := strings.CutPrefix(d.network, "container:")
+		inside, shared := strings.CutPrefix(d.network, inContainer)
+		owner, err := r.owner(name)
 		switch {
 		case slices.Contains(bridgeKinds, d.kind) && shared:
 			r.Fault(at, "nodes: %s: network-mode: is a bridge inside of %s, which no switch can be", name, inside)
@@ -306,15 +324,19 @@ func (r *reader) finish(topo *Topology, read func(name string) ([]byte, error)) 
 		case d.kind == hostKind:
 			hosts[name] = d
 			r.notice(d.line, "nodes: %s: kind host is the computer that containerlab runs on, and is ignored", name)
+		case err != nil:
+			r.Fault(at, "nodes: %s: network-mode: %v", name, err)
+		case owner != name:
+			r.notice(d.line, "nodes: %s: network-mode: is a part of %s: what is linked to it is linked to %s, and nothing else of it is used", name, owner, owner)
 		default:
+			if shared {
+				r.notice(d.line, "nodes: %s: network-mode: there is no node %s; it is ignored", name, inside)
+			}
 			if err := document.CheckName(name); err != nil {
 				if why := r.placeholder(name); why != "" {
 					err = errors.New(why)
 				}
 				r.Fault(at, "nodes: %.80s: %v", name, err)
-			}
-			if shared {
-				r.Fault(at, "nodes: %s: network-mode: it would have the interfaces of %s; a device has its own. Take the node out, and name %s where links name it", name, inside, inside)
 			}
 			node := &Node{Name: name, Kind: d.kind, Image: d.image, Line: d.line}
 			if c := r.config(name, d); c != nil {
