@@ -272,8 +272,8 @@ func (s *rosSession) answer(line string) (said string, on bool) {
 	case strings.HasPrefix(line, "/ip address add address=10.0.0.999"):
 		return "invalid value for argument address:\n    invalid value of mask, mask must be in [0..32]\n", true
 	case strings.HasPrefix(line, "/ip address add"):
-	case strings.HasPrefix(line, "/ip adress"):
-		return "bad command name adress (line 1 column 5)\n", true
+	case strings.HasPrefix(line, "/ip nowhere"):
+		return "bad command name nowhere (line 1 column 5)\n", true
 	case strings.HasPrefix(line, "/interface bridge port add interface=ether99"):
 		return "input does not match any value of interface\n", true
 	default:
@@ -317,7 +317,7 @@ func TestRouterOS(t *testing.T) {
 				t.Errorf("Show: %q, %v, want %q", got, err, want)
 			}
 			for line, says := range map[string]string{
-				"/ip adress print": "bad command name adress", "/ip address add address=10.0.0.999/24": "invalid value for argument address",
+				"/ip nowhere print": "bad command name nowhere", "/ip address add address=10.0.0.999/24": "invalid value for argument address",
 				"/interface bridge port add interface=ether99": "input does not match any value of interface", "/export nonsense": "expected end of command",
 			} {
 				err := s.Configure(within(t, time.Minute), []string{"/ip address add address=10.0.0.3/24", line})

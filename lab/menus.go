@@ -85,7 +85,7 @@ func parseItem(line, menu string) (*item, string, error) {
 	}
 	var path []string
 	if words[0][0] == '/' {
-		words[0], menu = words[0][1:], ""
+		words[0] = words[0][1:]
 	} else if menu != "" {
 		path = strings.Fields(strings.TrimPrefix(menu, "/"))
 	}
