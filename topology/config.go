@@ -43,8 +43,7 @@ func (r *reader) config(node string, d definition) *config {
 		}
 		return c
 	}
-	// As containerlab does: a lab's long name is that of its directory.
-	c.file = strings.NewReplacer("__clabNodeName__", node, "__clabLabName__", "clab-"+r.name).Replace(v.Value)
+	c.file = r.names(node).Replace(v.Value)
 	c.own = c.file != v.Value
 	switch {
 	case address.MatchString(c.file):

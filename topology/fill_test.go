@@ -62,6 +62,9 @@ func TestFill(t *testing.T) {
 		{"JSON", "{\"topology\":\n{\"nodes\": {\"a\": {\"startup-config\":\n\"x\"}, \"b\": null}}}", "{\"topology\":\n{\"nodes\":{\"a\":{\"startup-config\":\n\"x\\n\"},\"b\":null}}}"},
 		{"an anchor", "topology: {nodes: {a: {startup-config: &a x}, b: {startup-config: *a}}}", `{"topology":{"nodes":{"a":{"startup-config":"x\n"},"b":{"startup-config":"x\n"}}}}`},
 		{"merged", "topology:\n  defaults: &d {startup-config: x, n: 0x10}\n  nodes: {a: {<<: *d}}\n", "topology:\n  defaults: &d {startup-config: \"x\\n\", n: 0x10}\n  nodes: {a: {<<: *d}}\n"},
+		{"numbers as they are written", "topology:\n  nodes: {a: {startup-config: __clabNodeName__, group: 010}}\n  links: [{type: veth, endpoints: [{node: a, interface: 007}, {node: a, interface: 1}]}]\n",
+			"{\"topology\":\n{\"nodes\":{\"a\":{\"group\":\"010\",\"startup-config\":\"a\\n\"}},\n\"links\":[{\"type\":\"veth\",\"endpoints\":[{\"node\":\"a\",\"interface\":\"007\"},{\"node\":\"a\",\"interface\":1}]}]}}"},
+		{"a byte order mark", "\ufefftopology: {nodes: {a: {startup-config: 'x' }}}\n", `{"topology":{"nodes":{"a":{"startup-config":"x\n"}}}}`},
 		{"a file that is not there", "topology:\n  nodes:\n    a: {startup-config: missing.cfg}\n", "line 3: startup-config: missing.cfg cannot be read"},
 		{"a variable", "topology:\n  nodes:\n    a: {startup-config: '${X}'}\n", "line 3: startup-config: ${X}: ${X} is a variable of the environment"},
 	} {

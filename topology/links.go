@@ -123,17 +123,20 @@ func (r *reader) keep(topo *Topology, all []*Link) {
 // (type: veth, endpoints: [{node: a, interface: b}, ...]). What is wrong with it is one
 // message.
 func (r *reader) wire(n *yaml.Node, hosts map[string]definition, taken map[End]int) (w wire, ok bool) {
-	typ := strings.TrimSpace(strings.ToLower(r.look(n, "type")))
+	known := r.Found
+	typ := ""
+	if v := child(n, "type"); v != nil {
+		typ = strings.TrimSpace(strings.ToLower(r.value(v, "links: type")))
+	}
+	if r.Found > known {
+		return w, false
+	}
 	if why := otherTypes[typ]; why != "" {
 		r.Fault(n, "links: type %s: is not supported: %s; a link joins devices", typ, why)
 		return w, false
 	}
-	known := r.Found
 	if typ == "dummy" {
-		e := r.stub(n)
-		if r.Found == known {
-			r.notice(n.Line, "links: type dummy: %s reaches nobody: it is ignored, and the interface stays unplugged", e)
-		}
+		r.stub(n, hosts, taken)
 		return w, false
 	}
 	var ends []*yaml.Node
@@ -159,13 +162,7 @@ func (r *reader) wire(n *yaml.Node, hosts map[string]definition, taken map[End]i
 	}
 	w.line = max(n.Line, 1)
 	for _, e := range ends {
-		end, err := r.end(e, hosts)
-		if err == nil && r.Found == known && taken[end] > 0 {
-			err = fmt.Errorf("links: %s has a link already, on line %d", end, taken[end])
-		}
-		if err != nil {
-			r.Fault(e, "%v", err)
-		}
+		end := r.alone(e, hosts, taken)
 		if r.Found > known {
 			return w, false
 		}
@@ -181,21 +178,39 @@ func (r *reader) wire(n *yaml.Node, hosts map[string]definition, taken map[End]i
 	return w, true
 }
 
-// look returns a mapping's text under a key, or "", and notes nothing.
-func (r *reader) look(n *yaml.Node, key string) string {
-	if v := document.Deref(child(n, key)); v != nil && v.Kind == yaml.ScalarNode && !document.IsNull(v) {
-		return v.Value
-	}
-	return ""
-}
-
 // stub reads a link that has one end.
-func (r *reader) stub(n *yaml.Node) (e End) {
+func (r *reader) stub(n *yaml.Node, hosts map[string]definition, taken map[End]int) {
+	known := r.Found
+	var at *yaml.Node
 	r.fields(n, "links", []string{"type", "endpoint"}, ignoredLink, func(key string, v *yaml.Node) {
 		if key == "endpoint" {
-			e = r.long(v)
+			at = v
 		}
 	})
+	if at == nil || document.Deref(at).Kind != yaml.MappingNode {
+		if r.Found == known {
+			r.Fault(n, "links: type dummy: must have its end, as in \"endpoint: {node: r1, interface: eth1}\"")
+		}
+		return
+	}
+	e := r.alone(at, hosts, taken)
+	if r.Found > known {
+		return
+	}
+	taken[e] = max(n.Line, 1)
+	r.notice(n.Line, "links: type dummy: %s reaches nobody: it is ignored, and the interface stays unplugged", e)
+}
+
+// alone reads an end that no other link has.
+func (r *reader) alone(n *yaml.Node, hosts map[string]definition, taken map[End]int) End {
+	known := r.Found
+	e, err := r.end(n, hosts)
+	if err == nil && r.Found == known && taken[e] > 0 {
+		err = fmt.Errorf("links: %s has a link already, on line %d", e, taken[e])
+	}
+	if err != nil {
+		r.Fault(n, "%v", err)
+	}
 	return e
 }
 

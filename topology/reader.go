@@ -70,10 +70,11 @@ type reader struct {
 	nodes    map[string]definition
 	links    *yaml.Node
 	notices  []string
+	left     int // bytes that names may yet make of configurations
 }
 
 func newReader(file string) *reader {
-	r := &reader{kinds: map[string]definition{}, groups: map[string]definition{}, nodes: map[string]definition{}}
+	r := &reader{kinds: map[string]definition{}, groups: map[string]definition{}, nodes: map[string]definition{}, left: document.MaxFile}
 	r.Faults.File = file
 	return r
 }
@@ -141,9 +142,6 @@ func (r *reader) fields(n *yaml.Node, where string, known, ignored []string, eac
 
 func (r *reader) mapping(n *yaml.Node, what string, each func(key, value *yaml.Node)) {
 	v := document.Deref(n)
-	for i := 0; v.Kind == yaml.MappingNode && i < len(v.Content); i += 2 {
-		r.template = r.template || document.Deref(v.Content[i]).Kind == yaml.MappingNode // as {{ name }} is read
-	}
 	if r.draft && v.Kind != yaml.MappingNode && what != "the topology" && what != "topology" && what != "nodes" {
 		return // whoever reads it may know what that is
 	}
@@ -341,6 +339,9 @@ func (r *reader) finish(topo *Topology, read func(name string) ([]byte, error)) 
 			node := &Node{Name: name, Kind: d.kind, Image: d.image, Line: d.line}
 			if c := r.config(name, d); c != nil {
 				text, err := c.text(read)
+				if err == nil {
+					text, err = r.named(name, text)
+				}
 				if err != nil {
 					r.Fault(d.config, "nodes: %s: %v", name, err)
 				}
@@ -353,13 +354,32 @@ func (r *reader) finish(topo *Topology, read func(name string) ([]byte, error)) 
 	r.join(topo, bridges, hosts)
 }
 
+// names are what containerlab puts in for a node: a lab's long name is that of its directory.
+func (r *reader) names(node string) *strings.Replacer {
+	return strings.NewReplacer("__clabNodeName__", node, "__clabLabName__", "clab-"+r.name)
+}
+
+// named returns a configuration with the names in it that containerlab puts in.
+func (r *reader) named(node, text string) (string, error) {
+	full := r.names(node).Replace(text)
+	if full != text {
+		if r.left -= len(full); r.left < 0 {
+			return text, fmt.Errorf("startup-config: __clabNodeName__ and __clabLabName__ make the configurations larger than %d bytes", document.MaxFile)
+		}
+	}
+	return full, nil
+}
+
 // literal tells what is not filled in in a configuration.
 func (r *reader) literal(name string, n *yaml.Node, text string) {
 	what := ""
-	if strings.Contains(text, "${") {
+	switch {
+	case strings.Contains(text, "${"):
 		what = "${...} is sent as it is: variables of the environment mean nothing here"
-	} else if strings.Contains(text, "{{") {
+	case strings.Contains(text, "{{"):
 		what = "{{...}} is sent as it is: templates mean nothing here"
+	case strings.Contains(text, "__clabDir__"), strings.Contains(text, "__clabNodeDir__"):
+		what = "__clabDir__ and __clabNodeDir__ are sent as they are: here there are no such directories"
 	}
 	if what != "" {
 		r.notice(n.Line, "nodes: %s: startup-config: %s", name, what)

@@ -142,6 +142,17 @@ func (r *reader) text(data []byte) *yaml.Node {
 		return document.JSON(data, 1)
 	}
 	root := r.Root(data)
-	r.template = root == nil // a template is mostly no YAML
+	// A template is mostly no YAML, or its {{ name }} is read as a mapping in a mapping.
+	r.template = root == nil || bytes.Contains(data, []byte("{{")) && braces(root)
 	return root
+}
+
+// braces reports whether a mapping is a key of another one.
+func braces(n *yaml.Node) bool {
+	for i, c := range n.Content {
+		if n.Kind == yaml.MappingNode && i%2 == 0 && c.Kind == yaml.MappingNode || braces(c) {
+			return true
+		}
+	}
+	return false
 }

@@ -62,7 +62,7 @@ func TestInlineTopology(t *testing.T) {
 	const head = "\n    start: 2026-11-21T10:00:00Z\n    end: 2026-11-21T12:00:00Z\n"
 	tests := []struct{ name, yaml, topology, devices string }{
 		{"plain", "  - id: a" + head + "    topology:\n      name: x # comment\n      topology: {nodes: {r2: , r1: {mtu: 0x10, on: true, v: '1'}}}\n",
-			`{"name":"x","topology":{"nodes":{"r2":null,"r1":{"mtu":16,"on":true,"v":"1"}}}}`, "r1 r2"},
+			`{"name":"x","topology":{"nodes":{"r2":null,"r1":{"mtu":"0x10","on":true,"v":"1"}}}}`, "r1 r2"},
 		{"own devices", "  - id: a" + head + "    devices: [sw1]\n    topology: {topology: {nodes: {r1: {}}}}\n",
 			`{"topology":{"nodes":{"r1":{}}}}`, "sw1"},
 		{"no devices said", "  - id: a" + head + "    topology: {topology: {nodes: {r1: {}}}}\n    devices: []\n",
