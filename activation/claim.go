@@ -141,7 +141,7 @@ func (t *turn) claim(r *Record, phase string) error {
 			}
 			r.Held, r.Dirty = slices.Clone(r.needs()), r.slot()
 		}
-		if at := r.activateAt(); !r.Late && at.After(t.now) {
+		if at := r.activateAt(); !r.Late && r.Tries == 0 && at.After(t.now) { // a clock that was set back has no try wait for it again
 			a.NotBefore = at
 		}
 		r.Progress = nil

@@ -2,6 +2,7 @@ package activation
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"activationd/supervisor"
@@ -133,7 +134,7 @@ func startPause(n int) time.Duration {
 // verdict says what the end of an attempt means for its activation, and counts it.
 func (t *turn) verdict(r *Record, a *Attempt) Event {
 	res, d := a.Result, t.set.Of(r)
-	r.RetryAt = time.Time{}
+	r.RetryAt, r.RetryIn = time.Time{}, 0
 	switch {
 	case res.Reason == wrapper.Exited && res.Exit == 0:
 		if !r.slot() {
@@ -148,13 +149,13 @@ func (t *turn) verdict(r *Record, a *Attempt) Event {
 			return Void
 		}
 		if r.NoStarts++; res.Reason == wrapper.NotStarted || r.NoStarts > 1 { // of the daemon's own death nothing is to pass
-			r.RetryAt = t.now.Add(startPause(r.NoStarts))
+			r.pause(t.now, startPause(r.NoStarts))
 		}
 		return Void
 	case res.Reason == wrapper.Void && r.Voids < maxVoids:
 		// Dirty stays: that nothing shows a start is no proof that there was none.
 		if r.Voids++; r.Voids > 1 { // at once again, but not again and again
-			r.RetryAt = t.now.Add(max(minVoidPause, d.backoff(r.Voids-1)))
+			r.pause(t.now, max(minVoidPause, d.backoff(r.Voids-1)))
 		}
 		return Void
 	case a.Phase == Activate && r.Stopped && r.Ending == "" && res.Reason == wrapper.Stopped:
@@ -171,7 +172,7 @@ func (t *turn) verdict(r *Record, a *Attempt) Event {
 		if r.Tries > t.set.retries(r, Deactivate) {
 			return Spent
 		}
-		r.RetryAt = t.now.Add(d.backoff(r.Tries))
+		r.pause(t.now, d.backoff(r.Tries))
 		return Again
 	}
 	if r.Ending != "" { // it was to end anyway
@@ -188,8 +189,34 @@ func (t *turn) verdict(r *Record, a *Attempt) Event {
 	if r.Backoff != nil {
 		d.BackoffFirst = *r.Backoff
 	}
-	r.RetryAt = t.now.Add(d.backoff(r.Tries))
+	r.pause(t.now, d.backoff(r.Tries))
 	return Again
+}
+
+// pause has the next try come so much later than now.
+func (r *Record) pause(now time.Time, d time.Duration) { r.RetryAt, r.RetryIn = now.Add(d), d }
+
+// shorten has no pause before another try be longer, from now, than it was when it
+// began: that of a clock which was ahead then, and was set back, would be.
+func (t *txn) shorten() error {
+	var ids []string
+	for k := range t.Scan(instantKey, instantKey+instant(t.now)) {
+		if _, id, err := parseInstant(strings.TrimPrefix(k, instantKey)); err == nil {
+			ids = append(ids, id)
+		}
+	}
+	for _, id := range ids {
+		r, err := t.get(id)
+		if err != nil || r.RetryIn == 0 || r.open() != nil || r.RetryAt.Sub(t.now) <= r.RetryIn {
+			continue
+		}
+		old := r.clone()
+		r.pause(t.now, r.RetryIn)
+		if err := t.save(old, r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // outcomeOf is the outcome of an activation whose last attempt failed so.

@@ -85,28 +85,29 @@ type Record struct {
 	MailOf       string            `json:"mail_of,omitempty"`    // it sends the output of that run
 
 	// What has become of it.
-	Held     []string  `json:"held,omitempty"`      // the locks that it holds
-	Dirty    bool      `json:"dirty,omitempty"`     // an activate attempt ran, and no deactivation has been proved since
-	Ending   Outcome   `json:"ending,omitempty"`    // how it shall end once its attempts have
-	Cause    string    `json:"cause,omitempty"`     // why it is to end
-	Renew    bool      `json:"renew,omitempty"`     // its slot is to be served again after the deactivation
-	Pause    bool      `json:"pause,omitempty"`     // it was held while armed: to be held once its attempt has ended
-	Quit     bool      `json:"quit,omitempty"`      // somebody cancelled it: its source cannot bring it back
-	Late     bool      `json:"late,omitempty"`      // do not wait for Start, and do not ask whether it was missed
-	Tries    int       `json:"tries,omitempty"`     // failed attempts of this phase, this time round
-	Voids    int       `json:"voids,omitempty"`     // attempts, since the last that ran, of which nothing shows whether they ran
-	NoStarts int       `json:"no_starts,omitempty"` // attempts, since the last that ran, that could not be started for no fault of theirs
-	RetryAt  time.Time `json:"retry_at,omitzero"`   // not before then
-	Until    time.Time `json:"until,omitzero"`      // waiting: may do so until; finished: is kept until
-	Line     uint64    `json:"line,omitempty"`      // its place among those who wait; 0: not in line
-	ForSlot  bool      `json:"for_slot,omitempty"`  // in line for a free slot; all its locks are free
-	Awaits   bool      `json:"awaits,omitempty"`    // waiting for the end of others, and in no line yet
-	ForLoad  bool      `json:"for_load,omitempty"`  // in line for a low load average; all else is free
-	Forced   bool      `json:"forced,omitempty"`    // somebody wants it now, whatever the load average is
-	Stopped  bool      `json:"stopped,omitempty"`   // the open attempt was asked to stop
-	Progress *Progress `json:"progress,omitempty"`  // as the script told it last
-	Ns       [2]int    `json:"ns,omitzero"`         // numbers of the newest attempts of the phases
-	Attempts []Attempt `json:"attempts,omitempty"`
+	Held     []string      `json:"held,omitempty"`      // the locks that it holds
+	Dirty    bool          `json:"dirty,omitempty"`     // an activate attempt ran, and no deactivation has been proved since
+	Ending   Outcome       `json:"ending,omitempty"`    // how it shall end once its attempts have
+	Cause    string        `json:"cause,omitempty"`     // why it is to end
+	Renew    bool          `json:"renew,omitempty"`     // its slot is to be served again after the deactivation
+	Pause    bool          `json:"pause,omitempty"`     // it was held while armed: to be held once its attempt has ended
+	Quit     bool          `json:"quit,omitempty"`      // somebody cancelled it: its source cannot bring it back
+	Late     bool          `json:"late,omitempty"`      // do not wait for Start, and do not ask whether it was missed
+	Tries    int           `json:"tries,omitempty"`     // failed attempts of this phase, this time round
+	Voids    int           `json:"voids,omitempty"`     // attempts, since the last that ran, of which nothing shows whether they ran
+	NoStarts int           `json:"no_starts,omitempty"` // attempts, since the last that ran, that could not be started for no fault of theirs
+	RetryAt  time.Time     `json:"retry_at,omitzero"`   // not before then
+	RetryIn  time.Duration `json:"retry_in,omitempty"`  // how long before RetryAt that was said
+	Until    time.Time     `json:"until,omitzero"`      // waiting: may do so until; finished: is kept until
+	Line     uint64        `json:"line,omitempty"`      // its place among those who wait; 0: not in line
+	ForSlot  bool          `json:"for_slot,omitempty"`  // in line for a free slot; all its locks are free
+	Awaits   bool          `json:"awaits,omitempty"`    // waiting for the end of others, and in no line yet
+	ForLoad  bool          `json:"for_load,omitempty"`  // in line for a low load average; all else is free
+	Forced   bool          `json:"forced,omitempty"`    // somebody wants it now, whatever the load average is
+	Stopped  bool          `json:"stopped,omitempty"`   // the open attempt was asked to stop
+	Progress *Progress     `json:"progress,omitempty"`  // as the script told it last
+	Ns       [2]int        `json:"ns,omitzero"`         // numbers of the newest attempts of the phases
+	Attempts []Attempt     `json:"attempts,omitempty"`
 }
 
 // An Identity is the user as whom a run runs.

@@ -89,7 +89,7 @@ func (e *Engine) turn(ctx context.Context, w *work) (more bool, err error) {
 			}
 		}
 		if !w.steady || t.doubt != e.doubted {
-			if err := t.correct(); err != nil {
+			if err := errors.Join(t.shorten(), t.correct()); err != nil {
 				return err
 			}
 		}
