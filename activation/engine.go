@@ -214,7 +214,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	rules := time.NewTicker(zonesEvery)
+	rules.Stop()
 	defer rules.Stop()
+	watching := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -254,6 +256,10 @@ func (e *Engine) Run(ctx context.Context) error {
 			return err
 		case len(w.adopt) > 0:
 			retry.Reset(retryPause)
+		}
+		if !watching && e.zones.some() { // a daemon without such recurrences sleeps
+			watching = true
+			rules.Reset(zonesEvery)
 		}
 		e.checkIdle()
 	}

@@ -36,6 +36,13 @@ func (z *zones) note(loc *time.Location) {
 	}
 }
 
+// some reports whether there are any.
+func (z *zones) some() bool {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return len(z.used) > 0
+}
+
 // changed reports whether a zone that is used has other rules now, and keeps those.
 func (z *zones) changed() (changed bool) {
 	z.mu.Lock()
