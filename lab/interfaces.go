@@ -13,8 +13,8 @@ import (
 )
 
 // interfaceNames say which names are one interface on the devices of a platform. They are
-// for comparison only: a device is sent the name that the inventory has. None (nil) says
-// that each name is another interface.
+// for comparison only: a device is sent the name that the inventory has, unless that is
+// foreign to it. None (nil) says that each name is another interface.
 type interfaceNames struct {
 	ignoreCase bool
 	// words are what interfaces' names begin with. A beginning of one of them that is no
@@ -31,6 +31,9 @@ type alias struct {
 	// kinds are those of a topology's nodes that name their interfaces so; none: all names
 	// of the platform's interfaces, the inventory's too.
 	kinds []string
+	// foreign says that the device does not know the form, though topologies or answers
+	// have it: it is sent the name.
+	foreign bool
 }
 
 // nameHoles are the numbers in an alias: {n} is one, {*} all that follows, and {n+1} is
@@ -60,10 +63,25 @@ func (n *interfaceNames) identity(kind, name string) string {
 
 // full returns a name as the device shows it in its configuration, if it is known.
 func (n *interfaceNames) full(name string) string {
-	name = n.alias("", name)
+	name = n.alias("", n.own(name))
 	if m := numberedName.FindStringSubmatch(name); m != nil {
 		if words := n.begin(m[1]); len(words) == 1 {
 			return words[0] + zeros.ReplaceAllString(m[2], "$1")
+		}
+	}
+	return name
+}
+
+// own returns a name that the device knows for one that is foreign to it.
+func (n *interfaceNames) own(name string) string {
+	if n == nil {
+		return name
+	}
+	for _, a := range n.aliases {
+		if a.foreign {
+			if own, ok := a.of(name); ok {
+				return own
+			}
 		}
 	}
 	return name
@@ -82,7 +100,7 @@ func (n *interfaceNames) header(line string) string {
 // alias returns the name that another form stands for, or that form.
 func (n *interfaceNames) alias(kind, form string) string {
 	for _, a := range n.aliases {
-		if slices.Contains(a.kinds, kind) || kind == "" && a.kinds == nil {
+		if slices.Contains(a.kinds, kind) || kind == "" && a.kinds == nil && !a.foreign {
 			if name, ok := a.of(form); ok {
 				return name
 			}
@@ -141,7 +159,7 @@ func (n *interfaceNames) ambiguous(name string) string {
 	if n == nil {
 		return ""
 	}
-	m := numberedName.FindStringSubmatch(n.alias("", name))
+	m := numberedName.FindStringSubmatch(n.alias("", n.own(name)))
 	if len(m) == 0 || len(m[1]) < 2 { // one letter is somebody's own name rather
 		return ""
 	}
@@ -238,7 +256,7 @@ func (r *reader) interfaces(node *yaml.Node) *interfaceNames {
 	}
 	for _, a := range n.aliases {
 		// One that leads to another would be followed by nobody.
-		if name := nameHoles.ReplaceAllString(a.name, "7"); n.alias("", name) != name && a.kinds == nil {
+		if name := nameHoles.ReplaceAllString(a.name, "7"); n.alias("", name) != name && a.kinds == nil && !a.foreign {
 			r.fault(node, "interfaces: aliases: %s is an alias itself; write what that stands for", a.name)
 		}
 	}
@@ -267,8 +285,10 @@ func (r *reader) aliases(n *yaml.Node) (all []alias) {
 			for _, e := range r.list(v, what+": kinds") {
 				one.kinds = append(one.kinds, r.word(e, what+": kinds", checkName))
 			}
+		case "foreign":
+			one.foreign = r.boolean(v, what+": foreign")
 		default:
-			r.unknown(k, what+": ", "name, also and kinds")
+			r.unknown(k, what+": ", "name, also, kinds and foreign")
 		}
 	})
 	if r.Found > known {
@@ -276,6 +296,9 @@ func (r *reader) aliases(n *yaml.Node) (all []alias) {
 	}
 	if one.name == "" || len(also) == 0 {
 		r.fault(n, "%s: must have name and also", what)
+	}
+	if one.foreign && one.kinds != nil {
+		r.fault(n, "%s: foreign: forms of kinds are foreign in any case", what)
 	}
 	for _, form := range also {
 		a := one

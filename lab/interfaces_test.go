@@ -235,6 +235,29 @@ func TestOnePortTwice(t *testing.T) {
 	}
 }
 
+// TestForeignNames: a device is not sent a name that it does not know, though the inventory
+// has it.
+func TestForeignNames(t *testing.T) {
+	for _, tt := range []struct{ platform, name, want string }{
+		{"nokia_srlinux", "e1-1", "ethernet-1/1"},
+		{"nokia_srlinux", "e1-1-2", "ethernet-1/1/2"},
+		{"arista_eos", "eth1_2", "Ethernet1/2"},
+		{"arista_eos", "ET1_2_3", "Ethernet1/2/3"},
+		{"arista_eos", "et1", "et1"},
+		{"juniper_junos", "xe-0/0/1.0", "xe-0/0/1"},
+		{"juniper_junos", "et-0/0/1:2.0", "et-0/0/1:2"},
+		{"juniper_junos", "xe-0/0/1.100", "xe-0/0/1.100"},
+		{"cisco_ios", "gi0/1", "gi0/1"},
+	} {
+		inv, err := ParseInventory("i", twoNames("x", tt.platform, "h1:eth1 -- sw:"+tt.name, "h1:eth2 -- sw:p2\ntrunks:\n  - tw:t1 -- sw:p3"))
+		if err != nil {
+			t.Errorf("%s: %v", tt.platform, err)
+		} else if got := inv.Wiring[0].B.Name; got != tt.want {
+			t.Errorf("%s is sent %s for %s, want %s", tt.platform, got, tt.name, tt.want)
+		}
+	}
+}
+
 // TestInterfacesOfTopologies: one inventory serves topologies that call its interfaces
 // otherwise. What is planned has the inventory's names.
 func TestInterfacesOfTopologies(t *testing.T) {
@@ -316,6 +339,7 @@ func TestInterfacesFaults(t *testing.T) {
 		{"aliases: [{name: 'ge-{n}', also: ['eth{n}/{n}']}]", "each once"},
 		{"aliases: [{name: 'ge-{n}', also: ['xe-{n}']}, {name: 'xe-{n}', also: ['et-{n}']}]", "xe-{n} is an alias itself"},
 		{"aliases: [{name: 'ge-{n}', also: ['xe-{n}'], kinds: [a b]}]", "a name has letters"},
+		{"aliases: [{name: 'ge-{n}', also: ['xe-{n}'], kinds: [ab], foreign: true}]", "forms of kinds are foreign in any case"},
 	} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, "mine.yaml"), []byte("dialog: cisco_ios\ninterfaces:\n  "+tt.text+"\n"), 0o600); err != nil {

@@ -402,7 +402,6 @@ func (inv *Inventory) check(r *reader) {
 		}
 		use(w.A, w)
 		use(w.B, w)
-		inv.wired[inv.identity("", w.A)] = w
 	}
 	for _, w := range inv.Trunks {
 		if inv.there(r, w) {
@@ -418,6 +417,18 @@ func (inv *Inventory) check(r *reader) {
 		}
 		use(w.A, w)
 		use(w.B, w)
+	}
+	for _, wires := range [][]Wire{inv.Wiring, inv.Trunks} {
+		for i := range wires {
+			for _, p := range []*Port{&wires[i].A, &wires[i].B} {
+				if d := inv.Devices[p.Device]; d != nil {
+					p.Name = d.names.own(p.Name)
+				}
+			}
+		}
+	}
+	for _, w := range inv.Wiring {
+		inv.wired[inv.identity("", w.A)] = w
 	}
 }
 
