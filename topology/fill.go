@@ -118,9 +118,8 @@ func Fill(text string, read func(name string) ([]byte, error)) (string, error) {
 		}
 		return filled, nil
 	}
-	d.put(fills)
 	left := 16*len(text) + 32<<20
-	return write(d.root, 1, &left)
+	return write(d.put(fills), fills, 1, &left)
 }
 
 // Inline returns a topology that stands inside another document as a text of its own,
@@ -138,41 +137,60 @@ func Inline(n *yaml.Node, left *int, read func(name string) ([]byte, error)) (te
 	if err != nil {
 		return "", nil, err
 	}
-	d.put(fills)
-	text, err = write(n, 0, left)
+	text, err = write(d.put(fills), fills, 0, left)
 	return text, d.devices(), err
 }
 
-// put changes the nodes: a configuration that all have takes the place of its name, and
-// one that a node has for itself becomes that node's.
-func (d *draft) put(fills []fill) {
+// put returns the topology with the configurations that nodes have for themselves. What is
+// there is left as it is, because other topologies may have the same by an alias.
+func (d *draft) put(fills []fill) *yaml.Node {
 	own := map[string]string{}
 	for _, f := range fills {
 		if f.own {
 			own[f.node] = f.text
-		} else {
-			*f.at = yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: f.text, Line: f.at.Line}
 		}
 	}
-	mapping := document.Deref(child(child(d.root, "topology"), "nodes"))
-	for i := 0; i+1 < len(mapping.Content); i += 2 {
-		text, ok := own[document.Deref(mapping.Content[i]).Value]
-		if !ok {
-			continue
+	return with(d.root, func(key string, body *yaml.Node) *yaml.Node {
+		if key != "topology" {
+			return body
 		}
-		// A copy: others may have the same by an alias.
-		old := document.Deref(mapping.Content[i+1])
-		node := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Line: mapping.Content[i+1].Line}
-		for j := 0; j+1 < len(old.Content); j += 2 {
-			if document.Deref(old.Content[j]).Value != "startup-config" {
-				node.Content = append(node.Content, old.Content[j], old.Content[j+1])
+		return with(body, func(key string, nodes *yaml.Node) *yaml.Node {
+			if key != "nodes" {
+				return nodes
 			}
-		}
-		line := mapping.Content[i].Line
-		node.Content = append(node.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: "startup-config", Line: line},
-			&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text, Line: line})
-		mapping.Content[i+1] = node
+			return with(nodes, func(name string, node *yaml.Node) *yaml.Node {
+				if text, ok := own[name]; ok {
+					return configured(node, text)
+				}
+				return node
+			})
+		})
+	})
+}
+
+// with returns a mapping with other values.
+func with(n *yaml.Node, value func(key string, old *yaml.Node) *yaml.Node) *yaml.Node {
+	changed := *document.Deref(n)
+	changed.Line = n.Line
+	changed.Content = slices.Clone(changed.Content)
+	for i := 0; i+1 < len(changed.Content); i += 2 {
+		changed.Content[i+1] = value(document.Deref(changed.Content[i]).Value, changed.Content[i+1])
 	}
+	return &changed
+}
+
+// configured returns a node with a startup-config.
+func configured(n *yaml.Node, text string) *yaml.Node {
+	old := document.Deref(n)
+	node := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Line: n.Line}
+	for i := 0; i+1 < len(old.Content); i += 2 {
+		if document.Deref(old.Content[i]).Value != "startup-config" {
+			node.Content = append(node.Content, old.Content[i], old.Content[i+1])
+		}
+	}
+	node.Content = append(node.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: "startup-config", Line: n.Line},
+		&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text, Line: n.Line})
+	return node
 }
 
 // inPlace puts the configurations into the text, where all of them can be put: where a
@@ -263,11 +281,19 @@ type writer struct {
 	buf  bytes.Buffer
 	line int // on which the next byte is written
 	left *int
+	// texts are configurations, by what has their files' names.
+	texts map[*yaml.Node]string
 }
 
-// write begins on a line; with none all is one line.
-func write(root *yaml.Node, line int, left *int) (string, error) {
-	w := &writer{line: ifElse(line == 0, math.MaxInt, line), left: left}
+// write begins on a line; with none all is one line. It puts the configurations in that
+// all have who have the name.
+func write(root *yaml.Node, fills []fill, line int, left *int) (string, error) {
+	w := &writer{line: ifElse(line == 0, math.MaxInt, line), left: left, texts: map[*yaml.Node]string{}}
+	for _, f := range fills {
+		if !f.own {
+			w.texts[f.at] = f.text
+		}
+	}
 	if err := w.node(root, 0); err != nil {
 		return "", err
 	}
@@ -280,17 +306,20 @@ func (w *writer) node(n *yaml.Node, depth int) error {
 		w.buf.WriteByte('\n')
 	}
 	n = document.Deref(n)
-	*w.left -= 16 + len(n.Value)
+	text, filled := w.texts[n]
+	*w.left -= 16 + len(n.Value) + len(text)
 	switch {
 	case depth > 64:
 		return invalid(line, "is nested too deep")
 	case w.buf.Len() > maxText || *w.left < 0:
 		return invalid(line, "has more than %d bytes", maxText)
 	}
-	switch n.Kind {
-	case yaml.MappingNode:
+	switch {
+	case filled:
+		w.text(text)
+	case n.Kind == yaml.MappingNode:
 		return w.mapping(n, depth)
-	case yaml.SequenceNode:
+	case n.Kind == yaml.SequenceNode:
 		w.buf.WriteByte('[')
 		for i, e := range n.Content {
 			if i > 0 {

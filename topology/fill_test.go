@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"activationd/internal/document"
 	"activationd/internal/fault"
 )
 
@@ -106,3 +107,22 @@ func TestFillIsBounded(t *testing.T) {
 }
 
 func letters(size int) []byte { return []byte(strings.Repeat("x", size) + "\n") }
+
+// TestInlineLeavesOthers: what one topology has by an alias another one may have, too, with
+// other configurations.
+func TestInlineLeavesOthers(t *testing.T) {
+	root, wrong := document.Parse([]byte(`
+- topology: {kinds: {k: {startup-config: one-__clabNodeName__}}, nodes: &n {a: {kind: k}}}
+- topology: {kinds: {k: {startup-config: two-__clabNodeName__}}, nodes: *n}
+`), 0)
+	if wrong != nil {
+		t.Fatal(wrong)
+	}
+	left := 1 << 20
+	for i, want := range []string{`"startup-config":"one-a\n"`, `"startup-config":"two-a\n"`} {
+		text, _, err := Inline(root.Content[i], &left, named)
+		if err != nil || !strings.Contains(text, want) {
+			t.Errorf("it is %s, %v, want %s", text, err, want)
+		}
+	}
+}
