@@ -147,6 +147,8 @@ func TestMap(t *testing.T) {
 		{"no kind that is known, of any name", "nodes: {x: {kind: nonsense}}", "", "none of kind nonsense with its interfaces is free (their kinds are: arista_eos, arista_ceos, ceos, arista_veos, vr-veos, vr-arista_veos; frr, linux)"},
 		{"a Linux is no FRR", "nodes: {x: {kind: linux}}", "", "the node x (line 2): is no device of the inventory"},
 		{"but its image tells one", "nodes: {x: {kind: linux, image: quay.io/frrouting/frr}}", "", "x=r1"},
+		{"but its image tells another one", "nodes: {x: {kind: linux, image: vyos-container}}", "", "none of kind linux with an image of vyos with its interfaces is free"},
+		{"its image, and another device's name", "nodes: {e1: {kind: linux, image: frr}}", "", "is of kind linux with an image of frr, and the device of that name is arista_eos"},
 		{"interfaces in a LAN", "nodes: {x: {kind: frr}, y: {kind: frr}, b: {kind: bridge}}\n  links: [{endpoints: ['x:eth1', 'b:1']}, {endpoints: ['y:eth2', 'b:2']}]", "", "x=r2 y=r1"},
 		{"a container", "nodes: {r1: {kind: linux}}", "", "r1=r1"},
 		{"not reserved", "nodes: {r1: }", "r2", "the node r1 (line 2): is not one of the reserved devices (r2)"},
@@ -195,6 +197,8 @@ func TestKinds(t *testing.T) {
 		{"juniper", "", ""},
 		{"frr", "", "frr"},
 		{"linux", "quay.io/frrouting/frr:10", "frr"},
+		{"linux", "ghcr.io/sysoleg/vyos-container", "vyos"},
+		{"vyosnetworks_vyos", "", "vyos"},
 		{"bridge", "", ""},
 		{"ext-container", "", ""},
 	} {
@@ -222,6 +226,10 @@ func TestOwnKinds(t *testing.T) {
 		if got := p.serves(&topology.Node{Kind: kind}); got != want {
 			t.Errorf("it serves %q: %v", kind, got)
 		}
+	}
+	p = &Platform{Name: "my_frr", Kinds: []string{"linux"}}
+	if !p.serves(&topology.Node{Kind: "linux", Image: "frr"}) {
+		t.Error("a platform of one's own serves no container of FRR, though it says so")
 	}
 }
 

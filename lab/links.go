@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -199,16 +200,36 @@ func (m Mapping) devices() map[string]string {
 // name, or a kind that its file lists. A router or a host that is a container of Linux is
 // of kind linux in containerlab, and told by its image.
 func (p *Platform) serves(n *topology.Node) bool {
+	system := ofImage(n)
 	switch {
+	case system != "":
+		other := p.Name == "linux" || slices.Contains(images, p.Name)
+		return p.Name == system || !other && slices.Contains(p.Kinds, n.Kind)
 	case n.Kind == "" || n.Kind == strings.ToLower(p.Name):
-		return n.Kind != "linux" || !isFRR(n)
-	case n.Kind == "linux" && isFRR(n):
-		return p.Name == "frr"
+		return true
 	}
 	return slices.Contains(p.Kinds, n.Kind)
 }
 
-func isFRR(n *topology.Node) bool { return strings.Contains(n.Image, "frr") }
+// images are the platforms that a Linux container may be, by a word in its image's name.
+var images = []string{"frr", "vyos"}
+
+// ofImage is the platform that a Linux container is by its image, or "".
+func ofImage(n *topology.Node) string {
+	i := slices.IndexFunc(images, func(word string) bool { return strings.Contains(n.Image, word) })
+	if n.Kind != "linux" || i < 0 {
+		return ""
+	}
+	return images[i]
+}
+
+// asked is the kind of device that a node is to be, in words.
+func asked(n *topology.Node) string {
+	if system := ofImage(n); system != "" {
+		return n.Kind + " with an image of " + system
+	}
+	return ifElse(n.Kind == "", "any", n.Kind)
+}
 
 // A mapper finds a device for each node.
 type mapper struct {
@@ -218,14 +239,14 @@ type mapper struct {
 	needs     map[string][]string // a node's interfaces
 }
 
-// serves tells whether a device is what a node asks for. Of what its name does not say
-// the platform of the kind's own name comes first: any Linux is no FRR.
+// serves tells whether a device is what a node asks for. If the node has not the device's
+// name, a Linux is of the platform that its image tells, or else of linux: it is no FRR.
 func (m mapper) serves(n *topology.Node, device string, named bool) bool {
 	p := m.platforms[m.inv.Devices[device].Platform]
 	if p == nil || !p.serves(n) {
 		return false
 	}
-	return named || n.Kind != "linux" || isFRR(n) || p.Name == n.Kind
+	return named || n.Kind != "linux" || p.Name == cmp.Or(ofImage(n), "linux")
 }
 
 // Map finds a device for each node: the one of its name, or else a free one of the
@@ -263,7 +284,7 @@ func Map(inv *Inventory, platforms map[string]*Platform, topo *topology.Topology
 	for _, n := range abstract {
 		if !augment(n.Name, may, taken, map[string]bool{}) {
 			errs = append(errs, fmt.Errorf("the node %s (line %d): is no device of the inventory, and of the devices %s none of kind %s with its interfaces is free%s: %w",
-				n.Name, n.Line, orNone(devices), ifElse(n.Kind == "", "any", n.Kind), why[n.Name], fault.Invalid))
+				n.Name, n.Line, orNone(devices), asked(n), why[n.Name], fault.Invalid))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -286,7 +307,7 @@ func (m mapper) named(n *topology.Node) error {
 		return fmt.Errorf("is not one of the reserved devices (%s)", orNone(m.devices))
 	case !m.serves(n, n.Name, true):
 		return fmt.Errorf("is of kind %s, and the device of that name is %s, which is for the kinds %s; give the node another name to get any free device of its kind",
-			n.Kind, d.Platform, m.kinds(d.Platform))
+			asked(n), d.Platform, m.kinds(d.Platform))
 	}
 	return nil
 }
