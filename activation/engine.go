@@ -105,7 +105,7 @@ func New(p Parts, set Settings) *Engine {
 	now := p.Clock.Now()
 	e := &Engine{
 		parts: p, watch: watch{clock: p.Clock, boot: p.Boot}, hub: newHub(now), began: now,
-		alive: make(chan chan struct{}), poked: make(chan struct{}, 1), idle: make(chan struct{}),
+		zones: zones{every: zonesEvery}, alive: make(chan chan struct{}), poked: make(chan struct{}, 1), idle: make(chan struct{}),
 		evidence: make(chan struct{}, 1),
 	}
 	e.loader.init()
@@ -213,7 +213,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	var w work
 	retry := time.NewTimer(0)
 	defer retry.Stop()
-	rules := time.NewTicker(zonesEvery)
+	rules := time.NewTicker(e.zones.every)
 	rules.Stop()
 	defer rules.Stop()
 	watching := false
@@ -259,7 +259,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		if !watching && e.zones.some() { // a daemon without such recurrences sleeps
 			watching = true
-			rules.Reset(zonesEvery)
+			rules.Reset(e.zones.every)
 		}
 		e.checkIdle()
 	}

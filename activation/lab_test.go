@@ -91,9 +91,10 @@ type lab struct {
 	alarm     *fakeAlarm
 	clock     *fakeClock
 	m         *mortal
-	dieAtOnce int          // the next daemon dies after so many calls; 0: it does not
-	loadAvg   atomic.Value // the load average, a float64; none: 0
-	after     func()       // see mortalStore; for daemons that are started from then on
+	dieAtOnce int           // the next daemon dies after so many calls; 0: it does not
+	loadAvg   atomic.Value  // the load average, a float64; none: 0
+	after     func()        // see mortalStore; for daemons that are started from then on
+	looks     time.Duration // how often the daemon looks at zones; 0: as ever
 	stop      func()
 	err       error // Run's
 }
@@ -156,6 +157,9 @@ func (l *lab) start() {
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	e := l.e
+	if l.looks > 0 {
+		e.zones.every = l.looks
+	}
 	wg.Go(func() {
 		l.err = e.Run(ctx)
 		cancel() // as a daemon ends when its engine does

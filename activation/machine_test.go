@@ -133,6 +133,7 @@ func newMachine(t *testing.T, rt *rapid.T) *machine {
 	})
 	m.scripts = rapid.SliceOfN(draw, 1, 6).Draw(rt, "scripts")
 	m.l = &lab{t: t, mem: newMemStore(), w: newWorld(), boot: "boot0", set: testSettings()}
+	m.l.looks = 30 * 24 * hour // these zones do not change, and a history lasts for months
 	m.l.db = m.l.mem
 	// If not, the clock is in doubt after a boot that comes long after a death.
 	m.l.clock = &fakeClock{started: time.Now(), synced: rapid.Bool().Draw(rt, "synchronised")}

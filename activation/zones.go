@@ -16,6 +16,7 @@ const zonesEvery = time.Minute
 // zones are the time zones that recurrences were reckoned in, with the rules that they
 // had then, by name.
 type zones struct {
+	every time.Duration // zonesEvery, but in tests that live for months
 	mu    sync.Mutex
 	used  map[string]*time.Location
 	check bool // a load asks for a look
