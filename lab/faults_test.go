@@ -2,6 +2,8 @@ package lab
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -226,6 +228,18 @@ func TestOwnKinds(t *testing.T) {
 		if got := p.serves(&topology.Node{Kind: kind}); got != want {
 			t.Errorf("it serves %q: %v", kind, got)
 		}
+	}
+	dir := t.TempDir()
+	text := "dialog: cisco_ios\nkinds: [Cisco_XRv9k]\ninterfaces: {aliases: [{name: 'Gi{n-1}', also: ['eth{n}'], kinds: [Cisco_XRv9k]}]}\n"
+	if err := os.WriteFile(filepath.Join(dir, "mine.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mine, err := LoadPlatform(dir, "mine")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !mine.serves(&topology.Node{Kind: "cisco_xrv9k"}) || readInterfaces(dir, "mine").identity("cisco_xrv9k", "eth1") != "Gi0" {
+		t.Error("capital letters in a platform's kinds count")
 	}
 	p = &Platform{Name: "my_frr", Kinds: []string{"linux"}}
 	if !p.serves(&topology.Node{Kind: "linux", Image: "frr"}) {

@@ -283,7 +283,7 @@ func (r *reader) aliases(n *yaml.Node) (all []alias) {
 			also = r.texts(v, what+": also")
 		case "kinds":
 			for _, e := range r.list(v, what+": kinds") {
-				one.kinds = append(one.kinds, r.word(e, what+": kinds", checkName))
+				one.kinds = append(one.kinds, strings.ToLower(r.word(e, what+": kinds", checkName)))
 			}
 		case "foreign":
 			one.foreign = r.boolean(v, what+": foreign")

@@ -139,7 +139,7 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 			dialog = r.word(v, "dialog", checkName)
 		case "kinds":
 			for _, e := range r.list(v, "kinds") {
-				p.Kinds = append(p.Kinds, r.word(e, "kinds", checkName))
+				p.Kinds = append(p.Kinds, strings.ToLower(r.word(e, "kinds", checkName)))
 			}
 		case "tried":
 			if p.Tried = r.text(v, "tried"); !slices.Contains([]string{triedDevice, triedEmulated, triedModel}, p.Tried) {
