@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -41,12 +42,12 @@ func Parse(data []byte, above int) (root *yaml.Node, wrongAt *Error) {
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
 		return nil, nil
 	} else if err != nil {
-		return nil, syntax(err, above)
+		return nil, syntax(err, data, above)
 	}
 	if err := dec.Decode(&second); err == nil {
 		return nil, wrong(above+second.Line, "a second document begins; one file is one document")
 	} else if !errors.Is(err, io.EOF) {
-		return nil, syntax(err, above)
+		return nil, syntax(err, data, above)
 	}
 	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
 		return nil, wrong(above+1, "is not a YAML document")
@@ -71,8 +72,11 @@ func shift(n *yaml.Node, lines int) {
 	}
 }
 
-// syntax takes the line out of the library's message.
-func syntax(err error, above int) *Error {
+var unknownAnchor = regexp.MustCompile(`^unknown anchor '(.+)' referenced$`)
+
+// syntax takes the line out of the library's message, or looks for it where the library
+// tells none.
+func syntax(err error, data []byte, above int) *Error {
 	text, line := strings.TrimPrefix(err.Error(), "yaml: "), 1
 	if rest, ok := strings.CutPrefix(text, "line "); ok {
 		if digits, what, ok := strings.Cut(rest, ": "); ok {
@@ -80,6 +84,17 @@ func syntax(err error, above int) *Error {
 				line, text = n, what
 			}
 		}
+	}
+	at := -1
+	if m := unknownAnchor.FindStringSubmatch(text); m != nil {
+		if found := regexp.MustCompile(`\*` + regexp.QuoteMeta(m[1]) + `(?:[^\w-]|$)`).FindIndex(data); found != nil {
+			at = found[0]
+		}
+	} else if text == "control characters are not allowed" {
+		at = bytes.IndexFunc(data, func(c rune) bool { return c < ' ' && !strings.ContainsRune("\t\r\n", c) || c == 0x7f })
+	}
+	if at > 0 {
+		line = 1 + bytes.Count(data[:at], []byte("\n"))
 	}
 	return wrong(above+line, "%s", text)
 }

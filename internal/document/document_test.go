@@ -74,6 +74,8 @@ func TestParse(t *testing.T) {
 		{"lines above", "a: 1\nb: &b {<<: {c: 2}}\nd: *b", 10, "{a@11: 1, b@12: {c@12: 2}, d@13: {c@12: 2}}"},
 		{"a fault below lines above", "a: 1\nb: [", 10, "line 12: "},
 		{"two documents", "a: 1\n---\nb: 2", 0, "line 2: a second document begins"},
+		{"an anchor that is not there", "a: &cc 1\nd: *cc\nb: *c\n", 10, "line 13: unknown anchor 'c' referenced"},
+		{"a control character", "a: 1\nb: \x01\n", 0, "line 2: control characters are not allowed"},
 		{"a bomb of merges", "a0: &a0 {}\n" + chain(4000), 0, "line "},
 	} {
 		root, err := Parse([]byte(tt.text), tt.above)
