@@ -48,7 +48,8 @@ type app struct {
 func newRootCommand() *cobra.Command {
 	a := new(app)
 	root := &cobra.Command{
-		Use:           "atctl lab",
+		Use:           "lab",
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "atctl lab"},
 		Short:         "Configure a laboratory's devices, and undo it",
 		Long:          rootHelp,
 		SilenceErrors: true, // main prints them, once
