@@ -26,6 +26,7 @@ type interfaceNames struct {
 // An alias is another form of an interface's name, as eth{n} is of GigabitEthernet{n+1}.
 type alias struct {
 	also  *regexp.Regexp
+	form  string   // what also was made of
 	holes []string // what its groups are called
 	name  string
 	// kinds are those of a topology's nodes that name their interfaces so; none: all names
@@ -85,6 +86,28 @@ func (n *interfaceNames) own(name string) string {
 		}
 	}
 	return name
+}
+
+// forms returns the names of an interface that the device may show: the given one, the
+// full one, and the aliases of that.
+func (n *interfaceNames) forms(name string) []string {
+	all := []string{name}
+	if n == nil {
+		return all
+	}
+	name = n.full(name)
+	all = append(all, name)
+	for _, a := range n.aliases {
+		called, holes := formOf(a.name)
+		m := called.FindStringSubmatch(name)
+		if a.kinds != nil || a.foreign || m == nil || slices.Contains(holes, "") { // a number in it is computed
+			continue
+		}
+		all = append(all, nameHoles.ReplaceAllStringFunc(a.form, func(hole string) string {
+			return m[1+slices.Index(holes, nameHoles.FindStringSubmatch(hole)[1])]
+		}))
+	}
+	return all
 }
 
 // header returns a line of a configuration, if an interface's block begins with it, as the
@@ -302,6 +325,7 @@ func (r *reader) aliases(n *yaml.Node) (all []alias) {
 	}
 	for _, form := range also {
 		a := one
+		a.form = form
 		a.also, a.holes = formOf(form)
 		if slices.Contains(a.holes, "") || len(slices.Compact(slices.Sorted(slices.Values(a.holes)))) < len(a.holes) {
 			r.fault(n, "%s: also: %s: the numbers in it are {a} to {z}, each once, and {*} for all that follows", what, form)

@@ -133,6 +133,7 @@ func TestPlatformFaults(t *testing.T) {
 		{"ports: {between: ','}", "mine.yaml:1: ports: between: unknown key"},
 		{"kinds: linux", "mine.yaml:1: kinds: is not a list"},
 		{"kinds: ['a b']", "mine.yaml:1: kinds:"},
+		{"settings: {vlan: 5}", "mine.yaml:1: settings: {vlan} comes from the plan; call it otherwise"},
 		{"tried: often", "mine.yaml:1: tried: must be device, emulated or model"},
 		{"manual: [x]", "mine.yaml:1: manual: is not a plain text"},
 	} {

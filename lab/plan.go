@@ -167,7 +167,7 @@ func (g *generator) put(what string, l PlannedLink, port Port) {
 	values[accessPorts] = p.ports.list(access, p.ports.access)
 	maps.Copy(values, p.settings)
 	maps.Copy(values, dev.Settings)
-	f := filler{values: values}
+	f := filler{values: values, names: p.dialect.names}
 	d := g.device(port.Device)
 	d.Apply = append(d.Apply, f.lines(one.apply)...)
 	undo := f.lines(one.undo)
@@ -183,7 +183,7 @@ func (g *generator) put(what string, l PlannedLink, port Port) {
 			clean.IDs, clean.Not = ids, l.VLAN
 		}
 		if len(c.ports) > 0 {
-			ports, name := f.fill(c.ports, true)[0], anyFormOf(port.Name)
+			ports, name := f.fill(c.ports, true)[0], f.names.anyFormOf(port.Name)
 			applied.Ports, applied.HasPort = ports, name
 			clean.Ports, clean.NotPort = ports, name
 		}
@@ -230,9 +230,25 @@ func anyFormOf(port string) string {
 	return "(?i:" + word[:few] + rest + ") ?" + regexp.QuoteMeta(m[2])
 }
 
+// anyFormOf returns a pattern for all names of a port: what anyFormOf has of one of them,
+// and the aliases that are no such form.
+func (n *interfaceNames) anyFormOf(port string) string {
+	var all []string
+	for _, name := range n.forms(port) {
+		if known, err := wholeLine(strings.Join(all, "|")); err != nil || len(all) == 0 || !known.MatchString(name) {
+			all = append(all, anyFormOf(name))
+		}
+	}
+	if len(all) == 1 {
+		return all[0]
+	}
+	return "(?:" + strings.Join(all, "|") + ")"
+}
+
 // A filler puts values in the holes of templates.
 type filler struct {
 	values map[string]string
+	names  *interfaceNames
 	err    error
 }
 
@@ -275,7 +291,7 @@ func (f *filler) fill(texts []string, pattern bool) []string {
 			}
 			switch {
 			case pattern && name == anyForm:
-				b.WriteString(anyFormOf(v))
+				b.WriteString(f.names.anyFormOf(v))
 			case pattern:
 				b.WriteString(regexp.QuoteMeta(v))
 			default:
@@ -415,15 +431,8 @@ func (c Check) failedIDs(lines []string) string {
 	for _, l := range lines {
 		if m := re.FindStringSubmatch(l); m != nil {
 			found = true
-			for _, part := range strings.FieldsFunc(m[1], func(c rune) bool { return c == ',' || c == ' ' }) {
-				if strings.EqualFold(part, "all") {
-					part = "1-4094"
-				}
-				if r, err := parseRange(part); err == nil {
-					for id := r.First; id <= r.Last; id++ {
-						has[id] = true
-					}
-				}
+			if !listed(m[1], has) {
+				return fmt.Sprintf("%q shows %q, a list of VLANs with a range that has no beginning or no end", c.Show, l)
 			}
 		}
 	}
@@ -436,6 +445,37 @@ func (c Check) failedIDs(lines []string) string {
 		return fmt.Sprintf("%q shows VLAN %d", c.Show, c.Not)
 	}
 	return ""
+}
+
+var (
+	idRanges = regexp.MustCompile(`(?i)([0-9]) *(?:-| to ) *([0-9])`)
+	idRange  = regexp.MustCompile(`^([0-9]{1,9})(?:-([0-9]{1,9}))?$`)
+	halfOf   = regexp.MustCompile(`(?i)(^|[ ,])([0-9]+-|-[0-9]+)($|[ ,])|^to [0-9]| to$`)
+)
+
+// listed adds the ids of a list to those that it has, as a device writes it: 1-4,7 or
+// 1 to 4 7, all, 1(default vlan). What is no number is the name of something. It reports
+// false for half a range.
+func listed(list string, has map[int]bool) bool {
+	list = idRanges.ReplaceAllString(brackets.ReplaceAllString(list, " "), "$1-$2")
+	if halfOf.MatchString(strings.TrimSpace(list)) {
+		return false
+	}
+	for _, part := range strings.FieldsFunc(list, func(c rune) bool { return strings.ContainsRune(", \t", c) }) {
+		if strings.EqualFold(part, "all") {
+			part = "1-4094"
+		}
+		m := idRange.FindStringSubmatch(part)
+		if m == nil {
+			continue
+		}
+		first, _ := strconv.Atoi(m[1]) // digits, and few
+		last, _ := strconv.Atoi(ifElse(m[2] == "", m[1], m[2]))
+		for id := max(first, 1); id <= min(last, 4094); id++ {
+			has[id] = true
+		}
+	}
+	return true
 }
 
 // only says what an answer is, if that is short.

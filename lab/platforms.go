@@ -211,7 +211,12 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 			}
 		case "settings":
 			p.settings = map[string]string{}
-			r.named(v, "settings", func(k, v *yaml.Node) { p.settings[k.Value] = r.word(v, "settings: "+k.Value, checkLine) })
+			r.named(v, "settings", func(k, v *yaml.Node) {
+				if slices.Contains(planned, k.Value) {
+					r.fault(k, "settings: {%s} comes from the plan; call it otherwise", k.Value)
+				}
+				p.settings[k.Value] = r.word(v, "settings: "+k.Value, checkLine)
+			})
 		case "commands":
 			for _, e := range r.list(v, "commands") {
 				d.commands = append(d.commands, r.command(e))

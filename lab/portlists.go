@@ -38,12 +38,16 @@ func (s portStyle) list(ports []string, form string) string {
 }
 
 var (
-	spaced  = regexp.MustCompile(`([A-Za-z]) +([0-9]+/)`)                             // Te 0/1
-	marks   = regexp.MustCompile(`^[*!+]+|\([A-Za-z]+\)$`)                            // *1, GE1/0/1(U)
-	span    = regexp.MustCompile(`^(|.*[^0-9])([0-9]{1,9})-(|.*[^0-9])([0-9]{1,9})$`) // 1-4, A1-A4, Eth1/1-3
-	numbers = regexp.MustCompile(`^[0-9]+(-[0-9]+)?$`)
-	module  = regexp.MustCompile(`^[A-Za-z]?([0-9]+/)*$`)                         // what stands before a port's number
-	apart   = func(c rune) bool { return strings.ContainsRune(", \t;\u00a0", c) } // what stands between two ports
+	spaced   = regexp.MustCompile(`([A-Za-z]) +([0-9]+/)`)                             // Te 0/1
+	brackets = regexp.MustCompile(`\([^()]*\)`)                                        // GE1/0/1(U), 3(to the left)
+	marks    = regexp.MustCompile(`^[*!+]+|[*!+]+$`)                                   // *1
+	letter   = regexp.MustCompile(`^(.*[0-9])[A-Za-z]$`)                               // 3b
+	through  = regexp.MustCompile(`(?i)([0-9]) *(?:-| to ) *([A-Za-z]*[0-9])`)         // 1 to 4, GE1/0/1 to GE1/0/4
+	span     = regexp.MustCompile(`^(|.*[^0-9])([0-9]{1,9})-(|.*[^0-9])([0-9]{1,9})$`) // 1-4, A1-A4, Eth1/1-3
+	numbers  = regexp.MustCompile(`^[0-9]+(-[0-9]+)?$`)
+	module   = regexp.MustCompile(`^(?:[A-Za-z]?|[A-Za-z-]*(?:[0-9]+[/:])+)$`) // what stands before a port's number
+	words    = regexp.MustCompile(`^[A-Za-z-]*`)
+	apart    = func(c rune) bool { return strings.ContainsRune(", \t;\u00a0", c) } // what stands between two ports
 )
 
 // mostPorts are in no range.
@@ -53,6 +57,7 @@ const mostPorts = 4096
 // error is that there is a range of which nobody knows which ports are in it.
 func spread(list string) (ports []string, err error) {
 	unit := "" // Te0/ in "Te 0/1-3,5"
+	list = through.ReplaceAllString(brackets.ReplaceAllString(list, " "), "$1-$2")
 	for _, item := range strings.FieldsFunc(spaced.ReplaceAllString(list, "$1$2"), apart) {
 		item = marks.ReplaceAllString(item, "")
 		if unit != "" && numbers.MatchString(item) {
@@ -72,7 +77,7 @@ func spread(list string) (ports []string, err error) {
 		first, _ := strconv.Atoi(m[2]) // digits, and few
 		last, _ := strconv.Atoi(m[4])
 		switch {
-		case m[3] != "" && !strings.EqualFold(m[1], m[3]):
+		case m[3] != "" && !strings.EqualFold(m[1], m[3]) && m[3] != words.ReplaceAllString(m[1], ""):
 			if module.MatchString(m[1]) && module.MatchString(m[3]) {
 				return nil, fmt.Errorf("%q is a range over several parts of the switch", item)
 			}
@@ -112,7 +117,7 @@ func (c Check) failedPorts(lines []string) string {
 			return fmt.Sprintf("%q shows %q: %v", c.Show, l, err)
 		}
 		for _, p := range ports {
-			has = has || port.MatchString(p)
+			has = has || port.MatchString(p) || port.MatchString(letter.ReplaceAllString(p, "$1"))
 		}
 	}
 	switch {

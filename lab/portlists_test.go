@@ -31,6 +31,11 @@ func TestSpread(t *testing.T) {
 		{"ge-0/0/1.0*, ge-0/0/2.0", []string{"ge-0/0/2.0"}, nil},
 		{"port-channel1 lan1-uplink2", []string{"port-channel1", "lan1-uplink2"}, []string{"lan2"}},
 		{"lan08-lan11", []string{"lan08", "lan09", "lan10"}, []string{"lan8"}},
+		{"ethe 1/1/1 to 1/1/4 ethe 1/2/1", []string{"ethe1/1/3", "ethe1/2/1"}, []string{"ethe1/1/5", "to1/1/4"}},
+		{"GigabitEthernet1/0/1 to GigabitEthernet1/0/4", []string{"GigabitEthernet1/0/3"}, []string{"GigabitEthernet1/0/5"}},
+		{"Eth1/1-1/3", []string{"Eth1/2", "Eth1/3"}, []string{"Eth1/4"}},
+		{"1:1-4, 2:3-2:5", []string{"1:2", "2:4"}, []string{"1:5", "2:6"}},
+		{"*1(to the left), 2(Server-A), 3!", []string{"1", "2", "3"}, []string{"left", "to"}},
 		{"", nil, []string{"", "1"}},
 	} {
 		ports, err := spread(tt.list)
@@ -48,9 +53,59 @@ func TestSpread(t *testing.T) {
 			}
 		}
 	}
-	for _, list := range []string{"1/24-2/1", "A1-B4", "4-1", "1-99999"} {
+	for _, list := range []string{"1/24-2/1", "A1-B4", "4-1", "1-99999", "Eth1/24-Eth2/1", "1:24-2:1"} {
 		if ports, err := spread(list); err == nil {
 			t.Errorf("%q is read as %q", list, ports)
+		}
+	}
+}
+
+// TestListOfIDs: lists of VLAN ids are read as devices write them, with what they say of
+// one; half a range, as of a line that was folded in it, is nothing that can be relied on.
+func TestListOfIDs(t *testing.T) {
+	for _, tt := range []struct {
+		list     string
+		has, not []int
+	}{
+		{"1-4,7", []int{1, 3, 4, 7}, []int{5}},
+		{"2 to 10 20", []int{2, 5, 10, 20}, []int{1, 11}},
+		{"1 249-255", []int{1, 250}, []int{248}},
+		{"1(default vlan), 100-110, 112 - 114", []int{1, 105, 113}, []int{111}},
+		{"100(t),101", []int{100, 101}, nil},
+		{"1-4095", []int{1, 4094}, []int{4095}},
+		{"all", []int{1, 4094}, nil},
+		{"none", nil, []int{1}},
+		{"-", nil, []int{1}},
+		{"lab-7, v8", nil, []int{7, 8}},
+	} {
+		has := map[int]bool{}
+		if !listed(tt.list, has) {
+			t.Errorf("%q is not read", tt.list)
+		}
+		for _, id := range tt.has {
+			if !has[id] {
+				t.Errorf("%q lacks %d", tt.list, id)
+			}
+		}
+		for _, id := range tt.not {
+			if has[id] {
+				t.Errorf("%q has %d", tt.list, id)
+			}
+		}
+	}
+	for _, list := range []string{"1,100-", "-110,200", "2 to", "to 10 20"} {
+		if listed(list, map[int]bool{}) {
+			t.Errorf("%q is read", list)
+		}
+	}
+}
+
+// TestListedPortWithALetter: a port that a letter says something of is in the VLAN.
+func TestListedPortWithALetter(t *testing.T) {
+	for said, has := range map[string]bool{"Tag: *3b, 4": true, "Tag: 3": true, "Tag: 33b": false} {
+		in, out := Check{Show: "s", Ports: "Tag:(.*)", HasPort: "3"}, Check{Show: "s", Ports: "Tag:(.*)", NotPort: "3"}
+		if (in.Failed(said) == "") != has || (out.Failed(said) == "") == has {
+			t.Errorf("%q: %q, %q", said, in.Failed(said), out.Failed(said))
 		}
 	}
 }
@@ -155,6 +210,35 @@ func TestPortLists(t *testing.T) {
 	for _, c := range inv.portChecks(inv.Devices["sw"], p, all[0], all) {
 		if why := c.Failed("117 p1:u t1:t x\nuntagged p1:\n"); why != "" {
 			t.Errorf("drift asks for other ports: %s", why)
+		}
+	}
+}
+
+// TestListedPortOfAnotherName: a port is found under all names that the platform has for
+// it. A name that is not known would prove that the port is not in the VLAN.
+func TestListedPortOfAnotherName(t *testing.T) {
+	dir := t.TempDir()
+	file := strings.Replace(listing, "vlan:", "interfaces:\n  words: [GigabitEthernet]\n  aliases: [{name: 'GigabitEthernet{*}', also: ['GE{*}']}, {name: 'X{a}', also: ['eth{a}'], kinds: [k]}]\nvlan:", 1)
+	if err := os.WriteFile(filepath.Join(dir, "mine.yaml"), []byte(file), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := LoadPlatform(dir, "mine")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inv := &Inventory{Pools: map[string]Pool{"d": {Ranges: []Range{{117, 117}}}}, Devices: map[string]*Device{"sw": {Name: "sw", Platform: "mine", Domain: "d"}}}
+	for _, name := range []string{"GigabitEthernet1/0/1", "GE1/0/1", "Gi1/0/1"} {
+		plan, err := Generate(Input{Inventory: inv, Platforms: map[string]*Platform{"mine": p}, Topology: &topology.Topology{Name: "t"}, Links: []PlannedLink{
+			{Name: "far", Domain: "d", VLAN: 117, Access: []Port{{"sw", name}}},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for said, has := range map[string]bool{"untagged GigabitEthernet1/0/1:": true, "untagged GE1/0/1(U) GE1/0/2(U):": true, "untagged Gi1/0/1-1/0/2:": true, "untagged GE1/0/11:": false} {
+			applied, clean := plan.Devices[0].Applied, plan.Devices[0].Clean
+			if (applied[len(applied)-1].Failed(said) == "") != has || (clean[len(clean)-1].Failed(said) == "") == has {
+				t.Errorf("%s: %q", name, said)
+			}
 		}
 	}
 }
