@@ -40,6 +40,9 @@ const (
 // menuVerbs are words that end the name of a menu.
 var menuVerbs = setOf("add set remove unset reset enable disable move comment edit find get print export import run monitor")
 
+// menuFlags are properties of an entry that RouterOS shows without a value.
+var menuFlags = setOf("blackhole fib no-summaries passive ptp")
+
 // parseItems reads the lines of /export, in its long or its terse form. A line that ends
 // with \ goes on in the next one.
 func parseItems(text string) (items []*item, faults []menuFault) {
@@ -115,6 +118,8 @@ func parseItem(line, menu string) (*item, string, error) {
 			it.which = which(w)
 			continue
 		case !has && w[0] == '!': // a property that there shall not be
+			key = w
+		case !has && it.verb == verbAdd && menuFlags[w]:
 			key = w
 		case !has:
 			return nil, "", fmt.Errorf("has %q, which is no property", w)
@@ -200,8 +205,12 @@ func plainValue(text string) string {
 	}
 	var b strings.Builder
 	for i := 1; i < len(text)-1; i++ {
-		if text[i] == '\\' && strings.IndexByte(`"\$?`, text[i+1]) >= 0 {
+		if text[i] == '\\' && strings.IndexByte(`"\$?_`, text[i+1]) >= 0 {
 			i++
+			if text[i] == '_' { // a blank, where a long line was folded
+				b.WriteByte(' ')
+				continue
+			}
 		}
 		b.WriteByte(text[i])
 	}
@@ -225,7 +234,7 @@ func (it *item) head() string {
 func (it *item) line() string {
 	line := it.head()
 	for _, p := range it.values {
-		line += " " + p.key + ifElse(p.key[0] == '!', "", "="+p.text)
+		line += " " + p.key + ifElse(p.key[0] == '!' || menuFlags[p.key] && p.text == "", "", "="+p.text)
 	}
 	return line
 }

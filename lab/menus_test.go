@@ -204,11 +204,14 @@ func TestMenusRead(t *testing.T) {
 /interface ethernet set [ find default-name=ether2 ] comment="to the \"left\"" disabled=no
 /ip firewall filter add chain=forward
 /ip firewall filter add chain=forward
+/routing table add fib name=t1
+/ip route add blackhole dst-address=10.9.0.0/16
+/routing ospf interface-template add area=bb interfaces=ether1 passive
 /system identity set name=r1`
 	for name, config := range map[string]string{
 		"terse": want,
 		"long": "# 2026-11-30 by RouterOS 7.15.3\r\n/interface bridge\r\nadd name=br1 vlan-filtering=\\\r\n    yes\r\n/interface bridge vlan\nadd bridge=br1 tagged=ether1,\\\n    ether2 vlan-ids=10\n" +
-			"/routing bgp connection\nadd local.address=10.0.0.1 .role=ebgp name=a\n/interface ethernet\nset [ find default-name=ether2 ] comment=\"to the \\\"left\\\"\" \\\n    disabled=no\n/ip firewall filter\nadd chain=forward\nadd chain=forward\n/system identity\nset name=r1\n",
+			"/routing bgp connection\nadd local.address=10.0.0.1 .role=ebgp name=a\n/interface ethernet\nset [ find default-name=ether2 ] comment=\"to the \\\"left\\\"\" \\\n    disabled=no\n/ip firewall filter\nadd chain=forward\nadd chain=forward\n/routing table\nadd fib name=t1\n/ip route\nadd blackhole dst-address=10.9.0.0/16\n/routing ospf interface-template\nadd area=bb interfaces=ether1 passive\n/system identity\nset name=r1\n",
 		"slashes": strings.NewReplacer("/interface bridge vlan add", "/interface/bridge/vlan/add", "/interface bridge add", "/interface/bridge add", "[ find default-name=ether2 ]", `[find where default-name="ether2"]`).Replace(want),
 	} {
 		p, err := planOf(t, "mikrotik_routeros", config)
@@ -468,4 +471,13 @@ func FuzzMenus(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestMenusFolded: the blank with which a folded line goes on is written \_ by the device.
+func TestMenusFolded(t *testing.T) {
+	folded, _ := parseItems("/interface ethernet\nset [ find default-name=ether2 ] comment=\"to the\\\n    \\_left\"\n")
+	flat, _ := parseItems(`/interface ethernet set [ find default-name=ether2 ] comment="to the left"`)
+	if folded[0].same() != flat[0].same() {
+		t.Errorf("%q is not %q", folded[0].same(), flat[0].same())
+	}
 }
