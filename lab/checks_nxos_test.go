@@ -32,7 +32,7 @@ func nxosCases() []checkCase {
 		},
 		{
 			platform: "cisco_nxos", part: "access", port: "Ethernet1/7", errors: errors, otherName: "Ethernet1/7", otherPortName: "Ethernet1/17",
-			enough:  map[string]string{asksPort: "Trunking VLANs Allowed:", asksState: "admin state is "},
+			enough:  map[string]string{asksPort: "Extended Trust State", asksState: "admin state is "},
 			applied: answers{asksPort: switchport("access", "117 (VLAN0117)", "1-4094"), asksState: state("down (Link not connected)", "up")},
 			clean:   answers{asksPort: switchport("access", "1 (default)", "1-4094"), asksState: state("down (XCVR not inserted)", "down")},
 			notApplied: []wrong{
@@ -42,6 +42,8 @@ func nxosCases() []checkCase {
 				{"routed", asksPort, switchport("access", "117 (VLAN0117)", "1-4094"), "Name: Ethernet1/7\n  Switchport: Disabled\n"},
 				{"other VLAN", asksPort, "117 (VLAN0117)", "1170 (VLAN1170)"},
 				{"VLAN missing", asksPort, "117 (VLAN0117)", "117 (Vlan not created)"},
+				{"a VLAN for telephones", asksPort, "Voice VLAN: none", "Voice VLAN: 118 (VLAN0118)"},
+				{"shows others' frames", asksPort, "Monitor: Not enabled", "Monitor: Enabled"},
 				{"shut down", asksState, "state is up", "state is down"},
 			},
 			notClean: []wrong{
@@ -53,7 +55,7 @@ func nxosCases() []checkCase {
 		},
 		{
 			platform: "cisco_nxos", part: "trunk", port: "Ethernet1/7", errors: errors, otherName: "Ethernet1/7", otherPortName: "Ethernet1/17",
-			enough:  map[string]string{asksPort: "Voice VLAN", asksState: "admin state is "},
+			enough:  map[string]string{asksPort: "Extended Trust State", asksState: "admin state is "},
 			applied: answers{asksPort: switchport("trunk", "1 (default)", "90,100-110,116-118"), asksState: state("up", "up")},
 			clean:   answers{asksPort: switchport("trunk", "1 (default)", "90,100-110,116,118")},
 			notApplied: []wrong{
@@ -61,6 +63,7 @@ func nxosCases() []checkCase {
 				{"routed", asksPort, "Switchport: Enabled", "Switchport: Disabled"},
 				{"others", asksPort, "116-118", "116,118"},
 				{"none", asksPort, "90,100-110,116-118", "none"},
+				{"untagged", asksPort, "Native Mode VLAN: 1 (default)", "Native Mode VLAN: 117 (VLAN0117)"},
 				{"shut down", asksState, "state is up", "state is down"},
 			},
 			notClean: []wrong{

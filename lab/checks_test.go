@@ -176,6 +176,7 @@ func checkCases() []checkCase {
 				{"routed", "running", " switchport mode trunk", " switchport mode trunk\n no switchport"},
 				{"others", "running", "116-118", "116,118"},
 				{"none", "running", "vlan add 116-118,4094", "vlan none"},
+				{"untagged", "running", " switchport mode trunk", " switchport mode trunk\n switchport trunk native vlan 117"},
 			},
 			notClean: []wrong{
 				{"in a range", "running", "100-110", "100-120"},
@@ -239,6 +240,7 @@ func checkCases() []checkCase {
 				{"routed", "switchport", "Switchport: Enabled", "Switchport: Disabled"},
 				{"others", "switchport", "116-118", "116,118"},
 				{"none", "switchport", "90,100-110,116-118,4094", "NONE"},
+				{"untagged", "switchport", "Native Mode VLAN: 1 (default)", "Native Mode VLAN: 117 (VLAN0117)"},
 				{"shut down", "status", "connected ", "disabled  "},
 			},
 			notClean: []wrong{
@@ -301,6 +303,7 @@ func checkCases() []checkCase {
 				{"disabled", "xml", "left</description>", "left</description>" + disable},
 				{"deactivated", "xml", "<members>lab-117", `<members inactive="inactive">lab-117`},
 				{"unit deactivated", "xml", "<unit>", `<unit inactive="inactive">`},
+				{"untagged", "xml", "<unit>", "<native-vlan-id>117</native-vlan-id>\n<unit>"},
 			},
 			notClean: []wrong{
 				{"by its name", "xml", "lab-116", "lab-117"},
@@ -373,6 +376,7 @@ func checkCases() []checkCase {
 				rosPort:   rosMember("H", "117", "admit-only-untagged-and-priority-tagged") + "# end\n",
 				rosUp:     " 6 RS comment=to the left name=ether7 default-name=ether7 type=ether mtu=1500 last-link-up-time=2026-11-30 05:19:12 link-downs=0\n# end\n",
 				rosBridge: " 0 R  comment=of the lab " + rosFiltering + "# end\n",
+				rosVLANs:  strings.ReplaceAll(rosVLANsHas, "ether7", "ether3") + " 3    comment=lab-117 bridge=bridge vlan-ids=117 tagged=ether3 untagged=\"\" current-tagged=ether3 current-untagged=\"\"\n# end\n",
 			},
 			clean: answers{
 				rosPort:   rosMember("I H", "1", "admit-only-untagged-and-priority-tagged") + "# end\n",
@@ -390,6 +394,8 @@ func checkCases() []checkCase {
 				{"in no bridge", "port", rosMember("H", "117", "admit-only-untagged-and-priority-tagged"), ""},
 				{"a comment of these words", "port", "H   interface=ether7 bridge=bridge", "H   comment=interface=ether7 bridge=bridge pvid=117 frame-types=admit-only-untagged-and-priority-tagged tag-stacking=no interface=ether7 bridge=other"},
 				{"disabled", "/interface print", " 6 RS", " 6 XS"},
+				{"untagged in another VLAN", "vlan print", "untagged=ether9", "untagged=ether9,ether7"},
+				{"tagged in another VLAN", "vlan print", "4094 tagged=ether3", "4094 tagged=ether7,ether3"},
 				{"the bridge does not filter", "/interface bridge print", "vlan-filtering=yes", "vlan-filtering=no"},
 				{"the bridge is disabled", "/interface bridge print", " 0 R ", " 0 X "},
 			},
@@ -423,6 +429,7 @@ func checkCases() []checkCase {
 				{"access", "port", "admit-only-vlan-tagged", "admit-only-untagged-and-priority-tagged"},
 				{"disabled", "/interface print", " 6 RS", " 6 X "},
 				{"disabled in the bridge", "port", "H   ", "X   "},
+				{"takes frames of every VLAN", "port", "ingress-filtering=yes", "ingress-filtering=no"},
 				{"the bridge does not filter", "/interface bridge print", "vlan-filtering=yes", "vlan-filtering=no"},
 			},
 			notClean: []wrong{
