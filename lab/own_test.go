@@ -316,3 +316,29 @@ func TestBoth(t *testing.T) {
 		t.Errorf("the check is %+v, want %+v", got, want)
 	}
 }
+
+// TestDialogOfAnother: one dialog of one's own may serve several platforms, also when the
+// plan is read without their directory; what is not there is told with the file that names it.
+func TestDialogOfAnother(t *testing.T) {
+	dir, kept := t.TempDir(), t.TempDir()
+	for name, text := range map[string]string{"one.dialog.yaml": "host: '\\w+'\nprompts: {privileged: '{host}!'}\n", "two.yaml": "dialog: one\n", "three.yaml": "dialog: four\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	two, err := LoadPlatform(dir, "two")
+	if err != nil || two.Dialog.Prompts.Privileged != "{host}!" || two.Dialog.Name != "two" {
+		t.Fatalf("%+v, %v", two, err)
+	}
+	for name, text := range two.Files {
+		if err := os.WriteFile(filepath.Join(kept, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if again, err := LoadPlatform(kept, "two"); err != nil || again.Dialog.Prompts.Privileged != "{host}!" {
+		t.Errorf("%+v, %v", again, err)
+	}
+	if _, err := LoadPlatform(dir, "three"); err == nil || !strings.Contains(err.Error(), "three.yaml: dialog: there is no four.dialog.yaml beside it") {
+		t.Error(err)
+	}
+}

@@ -74,7 +74,7 @@ type check struct {
 
 // LoadPlatform reads a platform: the user's own NAME.yaml in dir, if there is one, or
 // else the one that comes with the program. Its dialog is NAME.dialog.yaml beside it,
-// or the one that its key dialog names. Faults are told as by [ReadInventory].
+// or the one that its key dialog names, there or in the program. Faults are told as by [ReadInventory].
 func LoadPlatform(dir, name string) (*Platform, error) { return loadPlatform(dir, name, false) }
 
 // loadPlatform takes, of a plan that is kept, a platform with checks that prove little,
@@ -114,15 +114,19 @@ func loadPlatform(dir, name string, kept bool) (*Platform, error) {
 	if err := r.Faults.Err(); err != nil {
 		return nil, err
 	}
-	switch data, err := own(name + ".dialog.yaml"); {
-	case err == nil:
-		p.Dialog, err = device.ParsePlatform(filepath.Join(dir, name+".dialog.yaml"), data)
-		p.Dialog.Name = name
-		return p, err
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%w: %w", err, fault.Unavailable)
+	for _, of := range []string{name, dialog} {
+		switch data, err := own(of + ".dialog.yaml"); {
+		case err == nil:
+			p.Dialog, err = device.ParsePlatform(filepath.Join(dir, of+".dialog.yaml"), data)
+			p.Dialog.Name = name
+			return p, err
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, fmt.Errorf("%w: %w", err, fault.Unavailable)
+		}
 	}
-	p.Dialog, err = device.BuiltIn(dialog)
+	if p.Dialog, err = device.BuiltIn(dialog); err != nil {
+		err = fmt.Errorf("%s: dialog: there is no %s.dialog.yaml beside it; %w", file, dialog, err)
+	}
 	return p, err
 }
 
