@@ -179,12 +179,13 @@ func (r *Recurrence) newest(some []time.Time) time.Time {
 
 // skipHeld records that those which would have occurred while r was held do not.
 func (t *txn) skipHeld(r *Recurrence) error {
-	if r.Due.IsZero() || r.Due.After(t.now) {
-		return nil
-	}
 	s, err := t.times(r)
 	if err != nil {
 		return fmt.Errorf("%s: %w: %w", r.Name, err, fault.Invalid)
+	}
+	t.rezone(r, s)
+	if r.Due.IsZero() || r.Due.After(t.now) {
+		return nil
 	}
 	skip := Skip{From: r.Next, To: r.Next, Reason: r.Held}
 	newest, next := r.came(s, t.now, 1)

@@ -179,16 +179,19 @@ func (e *Engine) ReleaseRecurrence(ctx context.Context, by By, name string) (*Re
 // settleRecurrence makes of what is due already what is to become of it, before
 // the rule is changed.
 func (t *txn) settleRecurrence(r *Recurrence) error {
+	s, err := t.times(r)
+	switch {
+	case err == nil && r.Held != "":
+		return t.skipHeld(r)
+	case err == nil:
+		t.rezone(r, s)
+	case r.Held != "":
+		return nil // that is why it is held, perhaps, and the new rule mends it
+	}
 	if r.Due.IsZero() || r.Due.After(t.now) {
 		return nil
 	}
-	if r.Held == "" {
-		return t.occurrences(r)
-	}
-	if _, err := t.times(r); err == nil {
-		return t.skipHeld(r)
-	}
-	return nil // that is why it is held, perhaps, and the new rule mends it
+	return t.occurrences(r)
 }
 
 // RunRecurrence runs what recurs once, now, beside its occurrences. If it does
@@ -266,9 +269,6 @@ func (e *Engine) Recurrence(ctx context.Context, name string, skips int) (Recurr
 		if err != nil {
 			return err
 		}
-		if s, err := r.times(r.Created); err == nil && r.Held == "" && !t.doubt { // as Run will have it in a minute
-			_ = r.rezone(s)
-		}
 		v = t.viewRecurrence(r)
 		for _, data := range tx.Scan(skipKey+name+"/", "") {
 			var s Skip
@@ -285,6 +285,9 @@ func (e *Engine) Recurrence(ctx context.Context, name string, skips int) (Recurr
 }
 
 func (t *txn) viewRecurrence(r *Recurrence) RecurrenceView {
+	if s, err := r.times(r.Created); err == nil && r.Held == "" && !t.doubt { // as Run will have it in a minute
+		_ = r.rezone(s)
+	}
 	return RecurrenceView{Recurrence: *r, Tally: t.tallyOf(r.Name), Members: t.members(r.Name)}
 }
 

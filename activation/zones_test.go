@@ -129,6 +129,10 @@ func TestZoneRulesBeforeTheMinute(t *testing.T) {
 		if got := l.view("x").Next.UTC().Format("15:04"); got != "02:00" {
 			t.Errorf("the next is shown at %s, want 02:00", got)
 		}
+		all, err := l.e.Recurrences(context.Background(), "")
+		if err != nil || len(all) != 1 || all[0].Next.UTC().Format("15:04") != "02:00" {
+			t.Errorf("the next is listed as %v, %v, want 02:00", all, err)
+		}
 		l.sleep(20*time.Second + time.Millisecond)
 		if got := l.occurrencesOf("x"); got != "" {
 			t.Errorf("occurred: %s, want nothing yet", got)
@@ -138,4 +142,44 @@ func TestZoneRulesBeforeTheMinute(t *testing.T) {
 			t.Errorf("occurred: %s, want it at 02:00", got)
 		}
 	})
+}
+
+// TestZoneRulesWhileHeld: what is counted as skipped while a recurrence was held goes by
+// the rules that hold when it is released, and does not come after that.
+func TestZoneRulesWhileHeld(t *testing.T) {
+	for _, tt := range []struct {
+		name, to string
+		skipped  uint64
+		want     string // until noon, UTC
+	}{
+		{"comes later, after the release", "LAB0", 0, "02:00:00 succeeded"},
+		{"came earlier, while it was held", "LAB-2", 1, ""},
+		{"came while it was held", "LAB-1", 1, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			change := useRules(t, "LAB-1")
+			synctest.Test(t, func(t *testing.T) {
+				l := newLab(t, nil)
+				r := l.every(Rule{Name: "x", Cron: "0 2 * * *"})
+				by := By{Name: r.Owner, UID: -1}
+				if _, err := l.e.HoldRecurrence(context.Background(), by, "x"); err != nil {
+					t.Fatal(err)
+				}
+				change(tt.to)
+				at := 70 * time.Minute
+				if tt.to == "LAB-2" {
+					at = 30 * time.Minute
+				}
+				l.sleep(at)
+				if _, err := l.e.ReleaseRecurrence(context.Background(), by, "x"); err != nil {
+					t.Fatal(err)
+				}
+				l.sleep(12*time.Hour - at)
+				l.tallied("x", uint64(strings.Count(tt.want, "succeeded")), tt.skipped)
+				if got := l.occurrencesOf("x"); got != tt.want {
+					t.Errorf("occurred: %q, want %q", got, tt.want)
+				}
+			})
+		})
+	}
 }
