@@ -28,6 +28,7 @@ func duration(text string) (time.Duration, error) {
 	if strings.Contains(text, "-") {
 		return 0, errors.New("has a minus sign: a duration is not negative")
 	}
+	text, _ = strings.CutPrefix(text, "@ ") // PostgreSQL, in many words
 	c := cursor{text}
 	_ = c.take('+')
 	var s sum
@@ -100,6 +101,9 @@ const day = 24 * time.Hour
 
 // unit returns what a word means; no: it has no fixed length.
 func unit(word string) (d time.Duration, no bool) {
+	if word != "M" { // minutes to some, months to others
+		word = strings.ToLower(word)
+	}
 	switch word {
 	case "w", "week", "weeks":
 		return 7 * day, false
@@ -111,11 +115,11 @@ func unit(word string) (d time.Duration, no bool) {
 		return time.Minute, false
 	case "s", "sec", "secs", "second", "seconds":
 		return time.Second, false
-	case "ms", "msec":
+	case "ms", "msec", "millisecond", "milliseconds":
 		return time.Millisecond, false
-	case "us", "usec":
+	case "us", "usec", "microsecond", "microseconds":
 		return time.Microsecond, false
-	case "ns", "nsec":
+	case "ns", "nsec", "nanosecond", "nanoseconds":
 		return time.Nanosecond, false
 	case "M", "mo", "mon", "mons", "month", "months", "y", "year", "years":
 		return 0, true
@@ -125,7 +129,7 @@ func unit(word string) (d time.Duration, no bool) {
 
 // parts reads numbers with units, and a time of day at the end, as in 1 day 02:00:00.
 func (s *sum) parts(c *cursor) error {
-	if c.rest == "0" {
+	if strings.Trim(c.rest, "0") == "" && c.rest != "" {
 		return nil
 	}
 	for first := true; ; first = false {

@@ -95,7 +95,7 @@ func (r *reading) read(text string) error {
 	}
 	c = cursor{text}
 	switch n := c.digits(); {
-	case n == 4 && c.at(4) == '-', n == 8, n == 14:
+	case n == 4 && (c.at(4) == '-' || c.at(4) == '/'), n == 8, n == 14:
 		return r.iso(&c)
 	case n == len(text) && n > 0, n > 4 && c.at(n) == '.':
 		return numeric(text)
@@ -122,9 +122,10 @@ func (r *reading) iso(c *cursor) error {
 		r.day, _ = c.number(2, 2)
 	} else {
 		var n, k int
-		_ = c.take('-')
+		sep := c.at(0)
+		_ = c.take(sep)
 		r.month, n = c.number(1, 2)
-		ok = c.take('-')
+		ok = (sep == '-' || sep == '/') && c.take(sep)
 		r.day, k = c.number(1, 2)
 		ok = ok && n > 0 && k > 0
 	}
@@ -188,7 +189,7 @@ func (r *reading) clock(c *cursor) (short, ok bool) {
 // write behind it, which repeats it.
 func (r *reading) zone(text string) error {
 	c := cursor{text}
-	spaces := c.spaces()
+	_ = c.spaces()
 	if c.rest == "" {
 		return nil
 	}
@@ -199,7 +200,7 @@ func (r *reading) zone(text string) error {
 	switch {
 	case strings.EqualFold(name, "Z"):
 		r.zoned = true
-	case isUTC(name) && spaces > 0:
+	case isUTC(name):
 		r.zoned = true
 		if c.sign() == 0 {
 			break
@@ -308,14 +309,15 @@ func (c *cursor) offset() (seconds int, ok bool) {
 var orders = []string{
 	"wdmytz", "dmytz", // RFC 5322, HTTP
 	"wmdtyz", "wmdtzy", "wmdytz", // git, date and Ruby, JavaScript
-	"wdmyt", "dmyt", "wmdty", "wmdyt", // without a zone
+	"wdmtyz", "wdmtzy", "mdytz", // the same where the day comes before the month, or with a comma
+	"wdmyt", "dmyt", "wmdty", "wmdyt", "wdmty", "mdyt", // without a zone
 }
 
 // words reads a date with a month's name.
 func (r *reading) words(text string) error {
 	text, comment, commented := strings.Cut(text, " (")
-	fields := strings.Fields(text)
-	if len(fields) < 4 || len(fields) > len(orders[0]) {
+	fields := apart(strings.Fields(text))
+	if len(fields) < 4 || len(fields) > len(orders[0])+1 {
 		return errForm
 	}
 	order, zone := "", ""
@@ -329,10 +331,18 @@ func (r *reading) words(text string) error {
 		case month(f) > 0 && i < 3:
 			r.month = month(f)
 			order += "m"
+		case strings.HasSuffix(order, "t") && (strings.EqualFold(f, "AM") || strings.EqualFold(f, "PM")):
+			if r.hour < 1 || r.hour > 12 {
+				return errForm
+			}
+			if r.hour %= 12; f[0]|0x20 == 'p' {
+				r.hour += 12
+			}
+			order += "a"
 		case n == 4 && len(f) == 4:
 			r.year, _ = c.number(4, 4)
 			order += "y"
-		case n > 0 && n <= 2 && len(f) == n:
+		case n > 0 && n <= 2 && len(strings.TrimSuffix(f, ",")) == n:
 			r.day, _ = c.number(1, 2)
 			order += "d"
 		case n > 0 && n <= 2 && c.at(n) == ':':
@@ -345,13 +355,30 @@ func (r *reading) words(text string) error {
 			order += "z"
 		}
 	}
-	if !slices.Contains(orders, order) {
+	if !slices.Contains(orders, strings.Replace(order, "ta", "t", 1)) {
 		return errForm
 	}
 	if commented {
 		zone += " (" + comment
 	}
 	return r.zone(zone)
+}
+
+// apart takes dates apart that are one word: 21-Dec-2026, 21/Dec/2026:10:00:00.
+func apart(fields []string) (all []string) {
+	for _, f := range fields {
+		for _, sep := range []string{"-", "/"} {
+			if p := strings.SplitN(f, sep, 3); len(p) == 3 && month(p[1]) > 0 {
+				year, clock, found := strings.Cut(p[2], ":")
+				all = append(all, p[0], p[1])
+				if f = year; found {
+					all, f = append(all, year), clock
+				}
+			}
+		}
+		all = append(all, f)
+	}
+	return all
 }
 
 // check looks whether there is such a time.
@@ -370,18 +397,27 @@ func (r *reading) check() error {
 	return nil
 }
 
-// weekday is the number of a day of three letters, as package time has it, or -1.
-func weekday(word string) int { return index("sunmontuewedthufrisat", word) }
-
-// month is the number of a month of three letters, or 0.
-func month(word string) int { return index("janfebmaraprmayjunjulaugsepoctnovdec", word) + 1 }
-
-// index finds a word of three letters among others; -1: it is not there.
-func index(words, word string) int {
-	for i := 0; i+3 <= len(words); i += 3 {
-		if strings.EqualFold(words[i:i+3], word) {
-			return i / 3
+// weekday is the number of a day by its name or the first three letters of that, as
+// package time has it, or -1.
+func weekday(word string) int {
+	for d := time.Sunday; d <= time.Saturday; d++ {
+		if named(word, d.String()) {
+			return int(d)
 		}
 	}
 	return -1
+}
+
+// month is the number of a month by its name or the first three letters of that, or 0.
+func month(word string) int {
+	for m := time.January; m <= time.December; m++ {
+		if named(word, m.String()) {
+			return int(m)
+		}
+	}
+	return 0
+}
+
+func named(word, name string) bool {
+	return strings.EqualFold(word, name) || strings.EqualFold(word, name[:3])
 }
