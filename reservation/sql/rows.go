@@ -195,7 +195,7 @@ func (c *column) instant(v any) (time.Time, string) {
 		}
 		return told(timetext.Instant(v, local))
 	}
-	return told(timetext.Instant(fmt.Sprint(v), nil))
+	return told(timetext.Instant(plain(v), nil))
 }
 
 func told(t time.Time, err error) (time.Time, string) {
@@ -219,7 +219,7 @@ func duration(v any) (*time.Duration, string) {
 	if t, ok := v.(time.Time); ok {
 		return nil, fmt.Sprintf("%v is a time, not a duration", t)
 	}
-	text := fmt.Sprint(v)
+	text := strings.TrimSpace(plain(v)) // CHAR(n) is filled up with spaces
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		if n > int64(reservation.MaxSlot/time.Second)+1 || n < -1<<31 { // beyond what validation takes, and no overflow
 			return nil, fmt.Sprintf("%d seconds is more than 10 years", n)
@@ -227,11 +227,25 @@ func duration(v any) (*time.Duration, string) {
 		d := time.Duration(n) * time.Second
 		return &d, ""
 	}
+	if text != "" && strings.Trim(text, "0123456789.") == "" { // NUMERIC, or a floating point number
+		text += "s"
+	}
 	d, err := timetext.Duration(text)
 	if err != nil {
 		return nil, err.Error()
 	}
 	return &d, ""
+}
+
+// plain is a value as text, and a large number without an exponent.
+func plain(v any) string {
+	switch v := v.(type) {
+	case float32:
+		return strconv.FormatFloat(float64(v), 'f', -1, 32)
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	}
+	return fmt.Sprint(v)
 }
 
 // differs names a field other than the devices in which two rows differ.

@@ -10,7 +10,7 @@
 //	end (or to_time)
 //	devices (or device)     one or several, separated by commas, but no array and no JSON; see below
 //	owner, label, topology  texts; a topology is its text, not a file's name
-//	lead, tail, timeout, grace   seconds as a whole number, an interval or MySQL's TIME, or
+//	lead, tail, timeout, grace   seconds as a number, an interval or MySQL's TIME, or
 //	                        texts in the forms that package timetext reads
 //	retries                 a whole number
 //	missed                  run or skip

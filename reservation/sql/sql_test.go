@@ -84,6 +84,25 @@ func TestFromWall(t *testing.T) {
 }
 
 // TestNoAnswer: somebody listens and never says a word.
+// TestNumbers: seconds come in all types of numbers, as of extract(epoch from interval).
+func TestNumbers(t *testing.T) {
+	for _, v := range []any{int64(2000000), float64(2000000), float32(2000000), "2000000", "2000000.000", " 2000000  ", "555:33:20"} {
+		if d, problem := duration(v); problem != "" || *d != 2000000*time.Second {
+			t.Errorf("duration(%#v) = %v, %s, want 2000000 s", v, d, problem)
+		}
+	}
+	if d, problem := duration(float64(0.25)); problem != "" || *d != 250*time.Millisecond {
+		t.Errorf("a quarter of a second is %v, %s", d, problem)
+	}
+	if d, problem := duration("1.5.2"); problem == "" {
+		t.Errorf("1.5.2 is %v", d)
+	}
+	var c column
+	if _, problem := c.instant(1797843600.25); !strings.Contains(problem, "write @1797843600.25 for seconds") {
+		t.Errorf("of an instant that is a number is said %q", problem)
+	}
+}
+
 func TestNoAnswer(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -314,7 +333,7 @@ func times(t *testing.T, s *testServer) {
 		}
 	}
 	for i, f := range timeforms.Durations() {
-		if f.Text == "" || f.Text == "90" { // nothing, and seconds
+		if f.Text == "" || f.Text == "90" || f.Text == "1.5" { // nothing, and seconds
 			continue
 		}
 		for k, key := range []string{"lead", "tail", "timeout", "grace"} {
@@ -466,7 +485,7 @@ func mariaTimes(t *testing.T, s *testServer) {
 	}
 	for value, want := range map[string]string{
 		"TIME '01:30:00'": "1h30m0s", "TIME '838:59:59'": "838h59m59s", "TIME '00:00:01.5'": "1.5s", "TIME '-01:00:00'": "has a minus sign",
-		"90": "1m30s", "90.5": "has no unit", "DATE '2026-11-21'": "has a minus sign",
+		"90": "1m30s", "90.5": "1m30.5s", "1.5E6": "416h40m0s", "DATE '2026-11-21'": "has a minus sign",
 	} {
 		if got := show(s.load(t, "SELECT 'a@b' AS id, "+value+" AS lead, "+slot)); !strings.Contains(got, " "+want) {
 			t.Errorf("a lead of %s is loaded as %s, want %s", value, got, want)
