@@ -99,6 +99,19 @@ func TestNXOS(t *testing.T) {
 	}
 }
 
+// TestNXOSQuestions: each question whether to go on is answered with no, as it is asked.
+func TestNXOSQuestions(t *testing.T) {
+	d := dialogOf(t, "cisco_nxos")
+	for _, line := range []string{
+		"This command will reboot the system. (y/n)?  [n] ", "Do you wish to proceed anyway? (y/n)  [n] ", "Do you want to continue (yes/no) [no] ?",
+		"Proceed? [yes/no]: ", "Are you sure (Y/N)? [N] ", "Do you want to overwrite (y/n)?[n] ",
+	} {
+		if !slices.ContainsFunc(d.answers, func(q *regexp.Regexp) bool { return is(q, line) }) {
+			t.Errorf("nobody answers %q", line)
+		}
+	}
+}
+
 // A procurve is a line of commands as that of AOS-S, with a question.
 type procurve struct {
 	host, context string
