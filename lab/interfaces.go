@@ -232,7 +232,7 @@ func (inv *Inventory) wire(kind string, p Port) (Wire, bool) {
 }
 
 // readInterfaces reads of a platform's file which names are one interface. Who loads the
-// platform is told what is wrong with it.
+// platform gets a fault that says what is wrong with it.
 func readInterfaces(dir, platform string) (n *interfaceNames) {
 	data, err := builtIn.ReadFile("platforms/" + platform + ".yaml")
 	if dir != "" {

@@ -692,12 +692,12 @@ func (c *itemComparison) order() {
 				continue
 			}
 			j := slices.IndexFunc(has[i:], func(o *item) bool { return o.same() == had[i].same() }) + i
-			mine, his := c.find(has[j]), c.find(has[i])
+			mine, other := c.find(has[j]), c.find(has[i])
 			c.differ("the entries of %s are not in the order in which they were", m)
-			if mine == "" || his == "" || !c.only(has[j]) || !c.only(has[i]) || c.turn("="+m+has[j].same()) >= mostPut {
+			if mine == "" || other == "" || !c.only(has[j]) || !c.only(has[i]) || c.turn("="+m+has[j].same()) >= mostPut {
 				return
 			}
-			c.moves = append(c.moves, fmt.Sprintf("%s move [find where %s] destination=[find where %s]", has[j].menu, mine, his))
+			c.moves = append(c.moves, fmt.Sprintf("%s move [find where %s] destination=[find where %s]", has[j].menu, mine, other))
 			moved := has[j]
 			has = slices.Insert(slices.Delete(has, j, j+1), i, moved)
 		}
