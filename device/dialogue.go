@@ -116,13 +116,13 @@ func (s *Session) enter(ctx context.Context) ([]string, error) {
 	if err := s.send(ctx, "\r"); err != nil {
 		return nil, err
 	}
-	typed := s.term.line()
+	typed := s.typed()
 	for pressed := 1; ; {
 		ok, err := s.until(ctx, max(s.wait(), 2*time.Second), func() bool { return s.atPrompt() || s.asked() != "" })
 		switch {
 		case err != nil:
 			return nil, s.explain(err)
-		case !ok && len(s.term.rows) == 0 && s.term.drop && s.term.line() == typed && pressed <= s.target.Limits.repairs() && !s.dialog.Blind:
+		case !ok && len(s.term.rows) == 0 && s.term.drop && s.typed() == typed && pressed <= s.target.Limits.repairs() && !s.dialog.Blind:
 			s.tr.note("no answer to return: pressing it again")
 			if err := s.send(ctx, "\r"); err != nil {
 				return nil, err

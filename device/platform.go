@@ -27,6 +27,9 @@ type Platform struct {
 	// Terminal is the type of terminal that it is told to speak to over SSH: one without
 	// escape sequences if it is empty.
 	Terminal string `yaml:"terminal"`
+	// Suggests says that its line editor may show behind the cursor how the line could go
+	// on: that is not part of the line.
+	Suggests bool `yaml:"suggests"`
 	// Login is what it says when somebody is to log in.
 	Login LoginDialog `yaml:"login"`
 	// LoginSuffix is put behind the user's name when he logs in. Some devices read there

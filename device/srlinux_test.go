@@ -23,6 +23,7 @@ type srlinux struct {
 	host      string
 	prompts   string // what stands above the usual prompt
 	advanced  bool   // its editor draws the screen
+	former    string // a line of its history, which it suggests
 	stays     bool   // also when it is told otherwise
 	mode      string
 	valid     []string
@@ -75,6 +76,15 @@ func (s *srlinux) show(line string) {
 	s.write("\x1b[%dD\x1b[%dC\x1b[?7h\x1b[0m\x1b[?12l\x1b[?25h", n, len(s.prompt())+1+len(line))
 }
 
+// suggestion draws behind the cursor how a line could go on.
+func (s *srlinux) suggestion(line string) string {
+	rest, ok := strings.CutPrefix(s.former, line)
+	if !ok || rest == "" {
+		return "\x1b[K"
+	}
+	return fmt.Sprintf("\x1b[0m%s\x1b[%dD", rest, len(rest))
+}
+
 func (s *srlinux) run() {
 	s.write("\n\nWelcome to the srlinux CLI.\nType 'help' (and press <ENTER>) if you need any help using this.\n\n\n")
 	if s.advanced {
@@ -92,7 +102,7 @@ func (s *srlinux) run() {
 		case quoted || c >= ' ' && c < 0x7f && c != '?':
 			line, quoted = line+string(c), false
 			if s.advanced {
-				s.write("\x1b[?25l\x1b[?7l\x1b[0m%c\x1b[?7h\x1b[0m\x1b[?12l\x1b[?25h", c)
+				s.write("\x1b[?25l\x1b[?7l\x1b[0m%c%s\x1b[?7h\x1b[0m\x1b[?12l\x1b[?25h", c, s.suggestion(line))
 			} else {
 				s.write("%c", c)
 			}
@@ -179,6 +189,8 @@ func TestSRLinux(t *testing.T) {
 	}{
 		{"basic", &srlinux{}},
 		{"stays advanced", &srlinux{stays: true}},
+		{"suggests", &srlinux{former: "environment cli-engine type basic # as before"}},
+		{"suggests and stays advanced", &srlinux{stays: true, former: "set / b # as before"}},
 		{"a line above", &srlinux{prompts: "\n"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -69,7 +69,7 @@ func (s *Session) typeOnce(ctx context.Context, line string, wait time.Duration)
 			}
 			continue
 		}
-		shown, lost = s.term.line(), 0
+		shown, lost = s.typed(), 0
 		if done += n; done < len(line) {
 			if err := s.pause(ctx, s.target.Pace.ChunkDelay); err != nil {
 				return false, err
@@ -110,9 +110,9 @@ func (s *Session) takeBack(ctx context.Context, shown *string, right string, n i
 	if err := s.settle(ctx, min(wait, leastWait)); err != nil {
 		return false, err
 	}
-	rest, ok := strings.CutPrefix(s.term.line(), *shown)
+	rest, ok := strings.CutPrefix(s.typed(), *shown)
 	if !ok {
-		if rest, ok = strings.CutPrefix(s.term.line(), s.prompt+right); !ok {
+		if rest, ok = strings.CutPrefix(s.typed(), s.prompt+right); !ok {
 			return false, nil
 		}
 		*shown = s.prompt + right
@@ -125,13 +125,22 @@ func (s *Session) takeBack(ctx context.Context, shown *string, right string, n i
 	}
 	s.tr.note("of the echo of %q something is missing: typing the end again", s.clean(right))
 	s.term.echo = append(s.term.echo[:0], 0) // it can't be right any more
-	return s.until(ctx, wait, func() bool { return s.term.line() == *shown && s.term.col() == len(*shown) })
+	return s.until(ctx, wait, func() bool { return s.typed() == *shown && s.term.col() == len(*shown) })
+}
+
+// typed is the line that the cursor is on, without what the device suggests behind it.
+func (s *Session) typed() string {
+	line := s.term.line()
+	if s.dialog.Suggests {
+		line = line[:s.term.col()]
+	}
+	return line
 }
 
 // echoed tells whether the device shows the last n bytes of typed behind what it had
 // shown, or has shown all of it, when so many lines had ended before.
 func (s *Session) echoed(shown, typed string, n, ended int) bool {
-	line, piece := s.term.line(), typed[len(typed)-n:]
+	line, piece := s.typed(), typed[len(typed)-n:]
 	same := func(a, b string) bool { return strings.TrimRight(a, " ") == strings.TrimRight(b, " ") }
 	switch {
 	case same(line, shown+piece) && s.term.col() == len(shown+piece):
