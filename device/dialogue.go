@@ -138,6 +138,9 @@ func (s *Session) enter(ctx context.Context) ([]string, error) {
 				return nil, s.explain(err)
 			}
 		default:
+			if err := s.whole(ctx); err != nil {
+				return nil, err
+			}
 			s.prompt = s.term.line()
 			if err := s.pause(ctx, s.target.Pace.Line); err != nil {
 				return nil, err
@@ -145,6 +148,17 @@ func (s *Session) enter(ctx context.Context) ([]string, error) {
 			return s.answerTo(typed, s.term.take()), nil
 		}
 	}
+}
+
+// whole waits for the blank behind a prompt, if there was one behind the prompt before: it
+// may come a moment later.
+func (s *Session) whole(ctx context.Context) error {
+	blank := func() bool { return strings.HasSuffix(s.term.line(), " ") }
+	if !strings.HasSuffix(s.prompt, " ") || blank() {
+		return nil
+	}
+	_, err := s.until(ctx, s.wait(), blank)
+	return err
 }
 
 // answerTo leaves out of what came behind a line the line itself, and the prompt above

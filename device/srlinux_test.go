@@ -24,6 +24,7 @@ type srlinux struct {
 	prompts   string // what stands above the usual prompt
 	advanced  bool   // its editor draws the screen
 	former    string // a line of its history, which it suggests
+	slow      bool   // what stands behind the # of its prompt comes later
 	stays     bool   // also when it is told otherwise
 	mode      string
 	valid     []string
@@ -71,6 +72,9 @@ func (s *srlinux) show(line string) {
 	s.write("\x1b[?2004h\x1b[?1l\x1b[?25l\x1b[0m\x1b[?7l\x1b[0m\x1b[J\x1b[0m%s\x1b[0m\r\n\x1b[0m%s", s.above(), s.prompt())
 	if line != "" {
 		s.write(" %s", line)
+	}
+	if s.slow {
+		time.Sleep(20 * time.Millisecond) // as on a slow line
 	}
 	n := len(s.prompt()) + len(line)
 	s.write("\x1b[%dD\x1b[%dC\x1b[?7h\x1b[0m\x1b[?12l\x1b[?25h", n, len(s.prompt())+1+len(line))
@@ -191,6 +195,7 @@ func TestSRLinux(t *testing.T) {
 		{"stays advanced", &srlinux{stays: true}},
 		{"suggests", &srlinux{former: "environment cli-engine type basic # as before"}},
 		{"suggests and stays advanced", &srlinux{stays: true, former: "set / b # as before"}},
+		{"suggests behind a prompt in two parts", &srlinux{stays: true, slow: true, former: "set / b # as before"}},
 		{"a line above", &srlinux{prompts: "\n"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
