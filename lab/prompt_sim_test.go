@@ -22,6 +22,23 @@ type promptSim struct {
 	typed   []string
 }
 
+// acceptAll serves all who connect, until the test ends.
+func acceptAll(t *testing.T, ln net.Listener, wg *sync.WaitGroup, serve func(net.Conn)) {
+	wg.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { serve(c) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = ln.Close()
+		wg.Wait()
+	})
+}
+
 func newPromptSim(t *testing.T, respond func(line string) (said, prompt string)) *promptSim {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -29,19 +46,7 @@ func newPromptSim(t *testing.T, respond func(line string) (said, prompt string))
 		t.Fatal(err)
 	}
 	s := &promptSim{ln: ln, respond: respond}
-	s.wg.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			s.wg.Go(func() { s.serve(c) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = ln.Close()
-		s.wg.Wait()
-	})
+	acceptAll(t, ln, &s.wg, s.serve)
 	return s
 }
 

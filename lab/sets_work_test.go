@@ -45,19 +45,7 @@ func newJunosSim(t *testing.T, lines ...string) *junosSim {
 	if said := s.tree.do("commit"); said != "commit complete" {
 		t.Fatal(said)
 	}
-	s.wg.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			s.wg.Go(func() { s.serve(c) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = ln.Close()
-		s.wg.Wait()
-	})
+	acceptAll(t, ln, &s.wg, s.serve)
 	return s
 }
 

@@ -41,19 +41,7 @@ func newSim(t *testing.T, name string) *sim {
 		t.Fatal(err)
 	}
 	s := &sim{name: name, ln: ln, left: -1, model: &iosModel{platform: "cisco_ios", blocks: map[string][]string{}}}
-	s.wg.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			s.wg.Go(func() { s.serve(c) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = ln.Close()
-		s.wg.Wait()
-	})
+	acceptAll(t, ln, &s.wg, s.serve)
 	return s
 }
 

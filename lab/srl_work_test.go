@@ -43,19 +43,7 @@ func newSRLSim(t *testing.T, lines ...string) *srlSim {
 		}
 	}
 	s.tree.do("commit now")
-	s.wg.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			s.wg.Go(func() { s.serve(c) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = ln.Close()
-		s.wg.Wait()
-	})
+	acceptAll(t, ln, &s.wg, s.serve)
 	return s
 }
 
