@@ -97,7 +97,7 @@ func (t *txn) awaitedNoMore() (ids []string) {
 	return ids
 }
 
-// awaitedBy tells whether somebody waits for the end of id, or will.
+// awaitedBy reports whether somebody waits for the end of id, or will.
 func (t *txn) awaitedBy(id string) bool {
 	for range t.Scan(afterKey+id+"/", "") {
 		return true

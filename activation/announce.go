@@ -74,7 +74,7 @@ func announcements(readings []*reading) map[string]bool {
 	return ids
 }
 
-// isRefused tells whether nothing of the plan is to be applied.
+// isRefused reports whether nothing of the plan is to be applied.
 func (p *plan) isRefused() bool { return p.refused != nil }
 
 // applyPlan applies what one source announces. Its error is of the store.
@@ -150,7 +150,7 @@ var (
 	errUnreadable = errors.New("its record cannot be read, and is left alone")
 )
 
-// runsOtherwise tells whether a reservation is up with other devices than it is
+// runsOtherwise reports whether a reservation is up with other devices than it is
 // announced with now.
 func (t *txn) runsOtherwise(res *reservation.Reservation) bool {
 	r, err := t.get(res.ID)
@@ -250,7 +250,7 @@ func (t *txn) move(old, r *Record) error {
 	return t.apply(r, Move, why)
 }
 
-// slotMoved tells whether what r had is another slot than what it has now.
+// slotMoved reports whether what r had is another slot than what it has now.
 func (t *txn) slotMoved(old, r *Record) bool {
 	return !old.activateAt().Equal(r.activateAt()) || !old.deactivateAt().Equal(r.deactivateAt()) || !slices.Equal(old.Devices, r.Devices)
 }

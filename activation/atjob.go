@@ -29,12 +29,12 @@ const (
 	MailNever  = "never"
 )
 
-// ValidQueue tells whether q is one of at's queues.
+// ValidQueue reports whether q is one of at's queues.
 func ValidQueue(q string) bool {
 	return len(q) == 1 && (q[0] >= 'a' && q[0] <= 'z' || q[0] >= 'A' && q[0] <= 'Z')
 }
 
-// Batch tells whether the job waits for the load average to be low: in queue b,
+// Batch reports whether the job waits for the load average to be low: in queue b,
 // and in those of uppercase letters.
 func (j *AtJob) Batch() bool { return j.Queue == "b" || j.Queue < "a" }
 

@@ -163,7 +163,7 @@ func (e *Engine) Drain() <-chan struct{} {
 	return e.idle
 }
 
-// Draining tells whether [Engine.Drain] was asked for.
+// Draining reports whether [Engine.Drain] was asked for.
 func (e *Engine) Draining() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -27,7 +27,7 @@ type mortal struct {
 	dead bool
 }
 
-// lives counts a call, and tells whether it has an effect.
+// lives counts a call, and reports whether it has an effect.
 func (m *mortal) lives() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()

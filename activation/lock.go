@@ -65,10 +65,10 @@ func (w want) String() string {
 	return w.name
 }
 
-// exclusive tells whether nobody else may hold the lock meanwhile.
+// exclusive reports whether nobody else may hold the lock meanwhile.
 func (w want) exclusive() bool { return !w.shared && w.of == 0 }
 
-// fits tells whether the lock can be had as w wants it while others hold it.
+// fits reports whether the lock can be had as w wants it while others hold it.
 // Nothing is configured: of several capacities that are named, the least holds.
 func (w want) fits(others []want) bool {
 	units, of := w.units, w.of

@@ -47,7 +47,7 @@ func (t *turn) mail(r *Record, a *Attempt) error {
 	return t.save(nil, m)
 }
 
-// mailed tells whether the output of a run is to be mailed.
+// mailed reports whether the output of a run is to be mailed.
 func (t *turn) mailed(r *Record, a *Attempt, run supervisor.Key) bool {
 	switch a.Result.Reason {
 	case wrapper.NotStarted, wrapper.Void, wrapper.Unborn, wrapper.Disarmed:

@@ -104,7 +104,7 @@ type Filter struct {
 	By         By       // what is not for him to see is left out, and does not match
 }
 
-// states tells whether those in a state are asked for.
+// states reports whether those in a state are asked for.
 func (f *Filter) states(s State) bool {
 	if len(f.States) > 0 {
 		return slices.Contains(f.States, s)
@@ -239,7 +239,7 @@ func (e *Engine) LogFile(ctx context.Context, by By, id, phase string, n int) (p
 // fault.NotFound.
 var ErrNoAttempt = fmt.Errorf("has no such attempt, or none yet: %w", fault.NotFound)
 
-// Writes tells whether the run of that name, one of id's attempts, may still
+// Writes reports whether the run of that name, one of id's attempts, may still
 // write output.
 func (e *Engine) Writes(ctx context.Context, id, run string) (bool, error) {
 	v, err := e.Get(ctx, id)

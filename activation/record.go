@@ -158,7 +158,7 @@ func (r *Record) open() *Attempt {
 	return nil
 }
 
-// Hangs tells whether the attempt's script has ended, but not all of its
+// Hangs reports whether the attempt's script has ended, but not all of its
 // processes: its end is not verified.
 func (a *Attempt) Hangs() bool { return a.Open && len(a.Result.Hung) > 0 }
 
@@ -170,10 +170,10 @@ func (r *Record) hangs() *Attempt {
 	return nil
 }
 
-// Running tells whether an attempt is open: its script runs, or is about to.
+// Running reports whether an attempt is open: its script runs, or is about to.
 func (r *Record) Running() bool { return r.open() != nil }
 
-// slot tells whether the activation has an end of its own: a reservation.
+// slot reports whether the activation has an end of its own: a reservation.
 func (r *Record) slot() bool { return r.Kind == Reservation }
 
 // activateAt is when the activate phase is due.
@@ -188,10 +188,10 @@ func (r *Record) deactivateAt() time.Time {
 	return r.End.Add(-r.Tail)
 }
 
-// over tells whether the slot has ended.
+// over reports whether the slot has ended.
 func (r *Record) over(m moment) bool { return r.slot() && m.come(r.deactivateAt()) }
 
-// mayHaveRun tells whether a script of its ran, or may have.
+// mayHaveRun reports whether a script of its ran, or may have.
 func (r *Record) mayHaveRun() bool {
 	return slices.ContainsFunc(r.Attempts, func(a Attempt) bool {
 		switch a.Result.Reason {
@@ -202,16 +202,16 @@ func (r *Record) mayHaveRun() bool {
 	})
 }
 
-// tooLate tells whether a job's deadline has passed.
+// tooLate reports whether a job's deadline has passed.
 func (r *Record) tooLate(m moment) bool { return !r.Deadline.IsZero() && m.come(r.Deadline) }
 
-// mayBeOver tells whether the activation is over, or too late, if the clock is
+// mayBeOver reports whether the activation is over, or too late, if the clock is
 // right, which is in doubt: it does not end, and does not start either.
 func (r *Record) mayBeOver(m moment) bool {
 	return m.passedOver(r.Deadline) || m.passedOver(r.deactivateAt())
 }
 
-// armed tells whether an attempt has been claimed ahead of its instant.
+// armed reports whether an attempt has been claimed ahead of its instant.
 func (r *Record) armed(now time.Time) bool {
 	a := r.open()
 	return a != nil && a.NotBefore.After(now)

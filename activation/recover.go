@@ -129,7 +129,7 @@ func (e *Engine) survey(ctx context.Context, w *work) error {
 // more, that would keep those waiting who are due.
 const countedAtOnce = 100_000
 
-// complete tells whether the records are all there: a page of the file that was
+// complete reports whether the records are all there: a page of the file that was
 // damaged so that it is sound, but has fewer, shows nowhere else.
 func (t *txn) complete() error {
 	want, have := 0, 0

@@ -402,7 +402,7 @@ func (t *txn) declareOne(rule Rule) (what string, err error) {
 	return "changed", t.saveRecurrence(&old, r)
 }
 
-// says tells whether r's rule is the one given, as they are kept.
+// says reports whether r's rule is the one given, as they are kept.
 func (r *Recurrence) says(rule *Rule) (bool, error) {
 	was, err := json.Marshal(&r.Rule)
 	if err != nil {

@@ -36,7 +36,7 @@ func makeFacts(mask int) (f facts) {
 	return f
 }
 
-// possible tells whether facts can be true together in a state: a job has no
+// possible reports whether facts can be true together in a state: a job has no
 // slot to be served again and leaves nothing to undo; Renew and Pause are about
 // attempts that run, or their undoing.
 func possible(s State, f facts) bool {
@@ -61,7 +61,7 @@ func possible(s State, f facts) bool {
 	return true
 }
 
-// happens tells whether e can happen to what is in s with f: a job has no
+// happens reports whether e can happen to what is in s with f: a job has no
 // source, and no slot; what ran for a slot left something to be undone.
 func happens(s State, e Event, f facts) bool {
 	if !f.slot && slices.Contains([]Event{Over, Remove, Reboot}, e) {

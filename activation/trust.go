@@ -45,7 +45,7 @@ type mark struct {
 // at is what the wall clock shows at another instant if nobody sets it.
 func (m mark) at(up time.Duration) time.Time { return m.Wall.Add(up - m.Up) }
 
-// near tells whether the wall clock shows about what follows from an earlier mark.
+// near reports whether the wall clock shows about what follows from an earlier mark.
 func (m mark) near(earlier mark) bool { return m.Wall.Sub(earlier.at(m.Up)).Abs() <= stepLimit }
 
 // A trust is what is known of the wall clock. It is a machine of two states:
@@ -122,13 +122,13 @@ func (k trust) moment(r mark) moment {
 	return m
 }
 
-// passedOver tells whether the clock passed over an instant when it was set, and is
+// passedOver reports whether the clock passed over an instant when it was set, and is
 // in doubt.
 func (m moment) passedOver(at time.Time) bool {
 	return m.doubt && at.After(m.old) && at.Before(m.setTo)
 }
 
-// come tells whether an instant has come.
+// come reports whether an instant has come.
 func (m moment) come(at time.Time) bool { return !m.now.Before(at) && !m.passedOver(at) }
 
 // late is by how much an instant that has come is past. That the clock was in doubt

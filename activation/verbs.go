@@ -120,7 +120,7 @@ func (j *NewJob) check(now time.Time) error {
 	return checkWants(j.Locks)
 }
 
-// validName tells whether s can name a lock or a device.
+// validName reports whether s can name a lock or a device.
 func validName(s string) bool {
 	if s == "" || len(s) > 64 || strings.Contains("._@:+-", s[:1]) && s[0] != '_' {
 		return false

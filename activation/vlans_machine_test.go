@@ -48,7 +48,7 @@ func (m *machine) lease(rt *rapid.T) {
 	})
 }
 
-// begun tells whether something of r runs or ran that has not been undone.
+// begun reports whether something of r runs or ran that has not been undone.
 func (r *Record) begun() bool { return r.State == Activating || r.slot() && r.Dirty }
 
 // broken lists the promises that were not kept, and forgets those that are over.

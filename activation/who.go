@@ -24,7 +24,7 @@ type By struct {
 	As *Identity
 }
 
-// owns tells whether r is b's own job. A name alone is not enough: it may be a
+// owns reports whether r is b's own job. A name alone is not enough: it may be a
 // token's, or of a user who was deleted and made anew; nor is a number.
 func (b By) owns(r *Record) bool {
 	return r.Kind == Job && r.Owner == b.Name && (r.User == nil || r.User.UID == b.UID)
@@ -43,12 +43,12 @@ func (b By) check(r *Record) error {
 	return nil
 }
 
-// runsAs tells whether b may say what r runs: he could run it as himself.
+// runsAs reports whether b may say what r runs: he could run it as himself.
 func (b By) runsAs(r *Record) bool {
 	return b.UID == 0 || r.User == nil || r.User.UID == b.UID
 }
 
-// sameRun tells whether two records of a job run the same in the same way.
+// sameRun reports whether two records of a job run the same in the same way.
 func sameRun(r, n *Record) bool {
 	return slices.Equal(r.Argv, n.Argv) && bytes.Equal(r.Stdin, n.Stdin) && r.Dir == n.Dir && maps.Equal(r.Env, n.Env)
 }
@@ -129,7 +129,7 @@ func (e *Engine) discreet(ctx context.Context, by By, fn func(Happening) error) 
 	}
 }
 
-// sees tells whether an activation that is there is by's to see.
+// sees reports whether an activation that is there is by's to see.
 func (e *Engine) sees(ctx context.Context, by By, id string) (sees bool, err error) {
 	err = e.parts.DB.View(ctx, func(tx store.Tx) error {
 		r, err := e.begin(tx).get(id)

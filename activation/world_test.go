@@ -67,7 +67,7 @@ func (w *world) fault(format string, args ...any) {
 	w.faults = append(w.faults, fmt.Sprintf(format, args...))
 }
 
-// ended tells whether the script has, over whether nothing of it is left.
+// ended reports whether the script has, over whether nothing of it is left.
 func (r *worldRun) ended() bool { return isClosed(r.done) }
 func (r *worldRun) over() bool  { return isClosed(r.gone) }
 

@@ -477,7 +477,7 @@ type LoginIn struct {
 	Said       string `arg:"said"`            // what the device said when it refused
 }
 
-// LoginOut tells whether a login must not be tried.
+// LoginOut reports whether a login must not be tried.
 type LoginOut struct {
 	Closed string `json:"closed,omitempty"` // why, and what to do
 }

@@ -91,7 +91,7 @@ func (l *sshLogin) taken(ctx context.Context, methods []string) {
 	})
 }
 
-// password tells whether it was given.
+// password reports whether it was given.
 func (l *sshLogin) password() bool { return l.asked }
 
 // asksPassword matches how servers ask that are no consoles, whatever the platform.

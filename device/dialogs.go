@@ -263,7 +263,7 @@ func (d *dialog) candidate(line string) (mode, string) {
 	return d.told(m), host
 }
 
-// isPrompt tells whether a line could be a prompt.
+// isPrompt reports whether a line could be a prompt.
 func (d *dialog) isPrompt(line string) bool { return match(d.anyHost, line) != noMode }
 
 func match(prompts map[mode]*regexp.Regexp, line string) mode {
@@ -276,7 +276,7 @@ func match(prompts map[mode]*regexp.Regexp, line string) mode {
 	return noMode
 }
 
-// is tells whether a pattern, if there is one, matches a line without the blanks at
+// is reports whether a pattern, if there is one, matches a line without the blanks at
 // its end.
 func is(re *regexp.Regexp, line string) bool {
 	return re != nil && re.MatchString(strings.TrimRight(line, " "))

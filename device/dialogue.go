@@ -186,7 +186,7 @@ func (s *Session) explain(err error) error {
 	return err
 }
 
-// atPrompt tells whether the cursor is behind a prompt that stands on a line of its own.
+// atPrompt reports whether the cursor is behind a prompt that stands on a line of its own.
 func (s *Session) atPrompt() bool {
 	if s.term.drop { // still on the line that was typed
 		return false
@@ -201,7 +201,7 @@ func (s *Session) atPrompt() bool {
 	return m != noMode
 }
 
-// stranger tells whether the cursor stands behind what may be the prompt of a part of the
+// stranger reports whether the cursor stands behind what may be the prompt of a part of the
 // configuration mode that names another host than the others.
 func (s *Session) stranger() bool {
 	m, _ := s.dialog.candidate(s.term.line())
@@ -259,7 +259,7 @@ func (s *Session) confirm(ctx context.Context) ([]string, error) {
 	return late, nil
 }
 
-// ownMark tells whether a line is what confirm left behind.
+// ownMark reports whether a line is what confirm left behind.
 func (s *Session) ownMark(line string) bool {
 	rest, ok := strings.CutPrefix(line, strings.TrimRight(s.prompt, " "))
 	rest = strings.TrimSpace(rest)

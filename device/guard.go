@@ -17,7 +17,7 @@ type Guard interface {
 	Refused(ctx context.Context, t Try) error
 	// Begin is called before t is given. With an error, of the same kind, it is not.
 	Begin(ctx context.Context, t Try) error
-	// End tells whether the device has refused t, and in which words. It is not called
+	// End reports whether the device has refused t, and in which words. It is not called
 	// when nobody knows.
 	End(ctx context.Context, t Try, refused bool, said string)
 }

@@ -81,7 +81,7 @@ const (
 	mostSilent = 5
 )
 
-// passed tells whether the question that was answered last is gone from the cursor's line.
+// passed reports whether the question that was answered last is gone from the cursor's line.
 func (l *login) passed(t *terminal) bool {
 	return l.asked == "" || len(t.rows) > 0 || t.line() != l.asked
 }

@@ -137,7 +137,7 @@ func (s *Session) typed() string {
 	return line
 }
 
-// echoed tells whether the device shows the last n bytes of typed behind what it had
+// echoed reports whether the device shows the last n bytes of typed behind what it had
 // shown, or has shown all of it, when so many lines had ended before.
 func (s *Session) echoed(shown, typed string, n, ended int) bool {
 	line, piece := s.typed(), typed[len(typed)-n:]
@@ -162,7 +162,7 @@ func (s *Session) echoed(shown, typed string, n, ended int) bool {
 	return scrolled && len(tail) > n && strings.HasSuffix(strings.TrimRight(typed, " "), tail)
 }
 
-// interrupted tells whether the echo of a piece was complete but for log lines in its
+// interrupted reports whether the echo of a piece was complete but for log lines in its
 // middle: rows are the lines that have ended since it was typed.
 func (s *Session) interrupted(shown, piece string, rows []string) bool {
 	for _, r := range rows[1:] {

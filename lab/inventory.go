@@ -74,7 +74,7 @@ type Device struct {
 	names *interfaceNames
 }
 
-// IsSwitch tells whether it carries others' links.
+// IsSwitch reports whether it carries others' links.
 func (d *Device) IsSwitch() bool { return d.Domain != "" }
 
 // A Port is a device's interface, or a switch's port.
@@ -117,7 +117,7 @@ func readFile(file string) ([]byte, error) {
 	return data, nil
 }
 
-// Has tells whether id is one of the pool's.
+// Has reports whether id is one of the pool's.
 func (p Pool) Has(id int) bool {
 	in := func(r Range) bool { return r.First <= id && id <= r.Last }
 	return slices.ContainsFunc(p.Ranges, in) && !slices.ContainsFunc(p.Exclude, in)

@@ -325,7 +325,7 @@ func (r *reader) wires(n *yaml.Node, what string) (all []Wire) {
 	return all
 }
 
-// hasPlatform tells whether a platform is known, without reading it.
+// hasPlatform reports whether a platform is known, without reading it.
 func (inv *Inventory) hasPlatform(name string) bool {
 	if inv.Templates != "" {
 		if _, err := os.Stat(filepath.Join(inv.Templates, name+".yaml")); err == nil {

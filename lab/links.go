@@ -196,7 +196,7 @@ func (m Mapping) devices() map[string]string {
 	return all
 }
 
-// serves tells whether a device of the platform is what a node's kind asks for: its
+// serves reports whether a device of the platform is what a node's kind asks for: its
 // name, or a kind that its file lists. A router or a host that is a container of Linux is
 // of kind linux in containerlab, and told by its image.
 func (p *Platform) serves(n *topology.Node) bool {
@@ -239,7 +239,7 @@ type mapper struct {
 	needs     map[string][]string // a node's interfaces
 }
 
-// serves tells whether a device is what a node asks for. If the node has not the device's
+// serves reports whether a device is what a node asks for. If the node has not the device's
 // name, a Linux is of the platform that its image tells, or else of linux: it is no FRR.
 func (m mapper) serves(n *topology.Node, device string, named bool) bool {
 	p := m.platforms[m.inv.Devices[device].Platform]

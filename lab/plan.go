@@ -205,10 +205,10 @@ const (
 	accessPorts = "access_ports"
 )
 
-// isList tells whether a hole is for a list, which may be empty.
+// isList reports whether a hole is for a list, which may be empty.
 func isList(hole string) bool { return hole == "{"+trunkPorts+"}" || hole == "{"+accessPorts+"}" }
 
-// listsPorts tells whether the part puts the VLAN on its ports by a list of them.
+// listsPorts reports whether the part puts the VLAN on its ports by a list of them.
 func (p part) listsPorts() bool {
 	return slices.ContainsFunc(p.apply, func(line string) bool { return slices.ContainsFunc(holes.FindAllString(line, -1), isList) })
 }

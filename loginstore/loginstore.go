@@ -78,7 +78,7 @@ type Login struct {
 	Met    []string  `json:"met,omitempty"`    // the activations that wanted it
 }
 
-// Closed tells whether the login must not be tried.
+// Closed reports whether the login must not be tried.
 func (l *Login) Closed() bool { return l.State == Refused || l.Tries >= mostOpen }
 
 // String says which login it is, and why it is closed.

@@ -142,7 +142,7 @@ func (tt *torture) judgeReservation(d control.Detail, b booking) {
 	}
 }
 
-// unproved tells whether a reservation's activation may have run and was not
+// unproved reports whether a reservation's activation may have run and was not
 // undone since.
 func unproved(d control.Detail) bool {
 	dirty := false

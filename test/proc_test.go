@@ -177,7 +177,7 @@ func commandLine(pid int) string {
 	return strings.ReplaceAll(strings.TrimRight(string(data), "\x00"), "\x00", " ")
 }
 
-// alive tells whether a process is there and a thread of it runs.
+// alive reports whether a process is there and a thread of it runs.
 func alive(pid int) bool {
 	p, ok := wrapper.Stat(pid)
 	return ok && !p.Dead()

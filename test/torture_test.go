@@ -225,7 +225,7 @@ func (tt *torture) pause(p *process, d time.Duration) {
 	}
 }
 
-// over tells whether the load is to end.
+// over reports whether the load is to end.
 func (tt *torture) over() bool {
 	select {
 	case <-tt.enough:

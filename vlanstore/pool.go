@@ -34,7 +34,7 @@ type Pool struct {
 	Exclude []Range
 }
 
-// Has tells whether id is one of the pool's.
+// Has reports whether id is one of the pool's.
 func (p Pool) Has(id int) bool {
 	in := func(r Range) bool { return r.First <= id && id <= r.Last }
 	return slices.ContainsFunc(p.Ranges, in) && !slices.ContainsFunc(p.Exclude, in)
@@ -74,7 +74,7 @@ func (p Pool) Check() error {
 	return nil
 }
 
-// CheckDomain tells whether name can be a domain's: letters, digits, and . _ -
+// CheckDomain reports whether name can be a domain's: letters, digits, and . _ -
 // after the first; at most 64 of them. The error is of kind fault.Invalid.
 func CheckDomain(name string) error { return checkName("domain", name) }
 

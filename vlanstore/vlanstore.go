@@ -133,7 +133,7 @@ func checkRequest(holder, reason string, wants []Want) error {
 	return nil
 }
 
-// isLine tells whether s is text in UTF-8, without a line's end or the like.
+// isLine reports whether s is text in UTF-8, without a line's end or the like.
 func isLine(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }

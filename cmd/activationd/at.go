@@ -39,7 +39,7 @@ func (l *LoadAverage) UnmarshalText(text []byte) error {
 // errNotAllowed is what at.allow and at.deny say to some.
 var errNotAllowed = fmt.Errorf("at.allow and at.deny do not let this user use at: %w", fault.Denied)
 
-// mayAt tells whether a caller may use at(1). As with at, root always may, and so
+// mayAt reports whether a caller may use at(1). As with at, root always may, and so
 // may whom the daemon belongs to; others if at.allow has their names, or, when
 // there is no such file, if at.deny has
 // not; if there is neither, they may not.
@@ -66,7 +66,7 @@ func (c *core) mayAt(caller control.Caller) error {
 	return nil
 }
 
-// userIn tells whether a file has a line that is a user's name, and whether the
+// userIn reports whether a file has a line that is a user's name, and whether the
 // file is there.
 func userIn(file, name string) (listed, there bool, err error) {
 	data, err := os.ReadFile(file)

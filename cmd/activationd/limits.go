@@ -109,7 +109,7 @@ func restraintsOf(pid, uid int, own [len(limitNames)]Rlimit) (had restraints, er
 	return had, nil
 }
 
-// noNewPrivs tells whether a process is under that, see prctl(2): what it executes gains
+// noNewPrivs reports whether a process is under that, see prctl(2): what it executes gains
 // nothing by set-uid bits, as in many a sandbox.
 func noNewPrivs(pid int) (bool, error) {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
@@ -166,7 +166,7 @@ func readProcLimits(pid int) (ls [len(limitNames)]Rlimit, err error) {
 	return ls, nil
 }
 
-// isUser tells whether a process is a user's: by its real uid, or its effective
+// isUser reports whether a process is a user's: by its real uid, or its effective
 // one, which the kernel has told of who connected.
 func isUser(pid, uid int) bool {
 	var st unix.Stat_t // the effective one, of most processes; it is quicker told than the rest

@@ -294,7 +294,7 @@ func lookupUser(name string) (*user.User, error) {
 	return u, nil
 }
 
-// secretFile tells whether a file can be read, and by its owner and group only.
+// secretFile reports whether a file can be read, and by its owner and group only.
 func secretFile(name string) error {
 	f, err := os.Open(name)
 	if err != nil {

@@ -328,7 +328,7 @@ func (c *core) reconfigure(context.Context) (later []string, err error) {
 	return later, nil
 }
 
-// restartNeeded tells whether a setting is only read when the daemon starts.
+// restartNeeded reports whether a setting is only read when the daemon starts.
 func restartNeeded(key string) bool {
 	for _, k := range []string{"listen", "socket", "control", "runs.guard", "logging.format"} {
 		if key == k || strings.HasPrefix(key, k+".") {

@@ -278,7 +278,7 @@ func writeHead(w *bytes.Buffer, environ []string) error {
 	return nil
 }
 
-// exported tells whether a job gets a variable: one that shells can set, and
+// exported reports whether a job gets a variable: one that shells can set, and
 // that does not belong to this terminal, this shell or this run: by the last,
 // what is left of a run is found.
 func exported(name string) bool {

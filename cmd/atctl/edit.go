@@ -63,7 +63,7 @@ reservation is changed where it is booked.`,
 	return cmd
 }
 
-// edits tells whether a flag asks for a change.
+// edits reports whether a flag asks for a change.
 func edits(in control.EditIn, file string) bool {
 	in.ID, in.Arg = "", nil
 	return file != "" || !reflect.DeepEqual(in, control.EditIn{})

@@ -114,7 +114,7 @@ func settleRule(rule *control.RuleIn) (err error) {
 	return err
 }
 
-// namesZone tells whether an expression has a zone of its own.
+// namesZone reports whether an expression has a zone of its own.
 func namesZone(rule *control.RuleIn) bool {
 	cron := strings.TrimSpace(rule.Cron)
 	words := strings.Fields(rule.Calendar)

@@ -169,7 +169,7 @@ func (s *session) watch(ctx context.Context, probe func() error, gone func()) {
 	}
 }
 
-// hungUp tells whether the kernel knows that the peer is gone, and has not only
+// hungUp reports whether the kernel knows that the peer is gone, and has not only
 // closed his sending side. Of a Unix socket's peer it knows at once, of another
 // when something was sent to him.
 func hungUp(conn net.Conn) bool {

@@ -107,7 +107,7 @@ func Deref(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// IsNull tells whether nothing stands there.
+// IsNull reports whether nothing stands there.
 func IsNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
 
 // A merger puts into each mapping what its merge keys name. The mapping's own keys come

@@ -44,7 +44,7 @@ func (p *page) parse(files *beside) ([]item, error) {
 	return items, nil
 }
 
-// brokenOff tells whether the page seems to be the beginning of one that is
+// brokenOff reports whether the page seems to be the beginning of one that is
 // still being written. YAML has no end that could be missed, but few who write
 // a whole file leave out its last newline, and its last reservation is bad.
 func (p *page) brokenOff(items []item) bool {
