@@ -244,8 +244,8 @@ func readInterfaces(dir, platform string) (n *interfaceNames) {
 		return nil
 	}
 	r := &reader{}
-	if root := r.root(data); root != nil {
-		r.mapping(root, "the platform", func(k, v *yaml.Node) {
+	if root := r.Root(data); root != nil {
+		r.Mapping(root, "the platform", func(k, v *yaml.Node) {
 			if k.Value == "interfaces" {
 				n = r.interfaces(v)
 			}
@@ -256,16 +256,16 @@ func readInterfaces(dir, platform string) (n *interfaceNames) {
 
 func (r *reader) interfaces(node *yaml.Node) *interfaceNames {
 	n := &interfaceNames{}
-	r.mapping(node, "interfaces", func(k, v *yaml.Node) {
+	r.Mapping(node, "interfaces", func(k, v *yaml.Node) {
 		switch k.Value {
 		case "ignore_case":
 			n.ignoreCase = r.boolean(v, "interfaces: ignore_case")
 		case "words":
-			for _, e := range r.list(v, "interfaces: words") {
-				n.words = append(n.words, r.word(e, "interfaces: words", checkWord))
+			for _, e := range r.List(v, "interfaces: words") {
+				n.words = append(n.words, r.Word(e, "interfaces: words", checkWord))
 			}
 		case "aliases":
-			for _, e := range r.list(v, "interfaces: aliases") {
+			for _, e := range r.List(v, "interfaces: aliases") {
 				n.aliases = append(n.aliases, r.aliases(e)...)
 			}
 		default:
@@ -280,7 +280,7 @@ func (r *reader) interfaces(node *yaml.Node) *interfaceNames {
 	for _, a := range n.aliases {
 		// One that leads to another would be followed by nobody.
 		if name := nameHoles.ReplaceAllString(a.name, "7"); n.alias("", name) != name && a.kinds == nil && !a.foreign {
-			r.fault(node, "interfaces: aliases: %s is an alias itself; write what that stands for", a.name)
+			r.Fault(node, "interfaces: aliases: %s is an alias itself; write what that stands for", a.name)
 		}
 	}
 	return n
@@ -298,15 +298,15 @@ func (r *reader) aliases(n *yaml.Node) (all []alias) {
 	var one alias
 	var also []string
 	known := r.Found
-	r.mapping(n, what, func(k, v *yaml.Node) {
+	r.Mapping(n, what, func(k, v *yaml.Node) {
 		switch k.Value {
 		case "name":
-			one.name = r.word(v, what+": name", checkLine)
+			one.name = r.Word(v, what+": name", checkLine)
 		case "also":
 			also = r.texts(v, what+": also")
 		case "kinds":
-			for _, e := range r.list(v, what+": kinds") {
-				one.kinds = append(one.kinds, strings.ToLower(r.word(e, what+": kinds", checkName)))
+			for _, e := range r.List(v, what+": kinds") {
+				one.kinds = append(one.kinds, strings.ToLower(r.Word(e, what+": kinds", checkName)))
 			}
 		case "foreign":
 			one.foreign = r.boolean(v, what+": foreign")
@@ -318,22 +318,22 @@ func (r *reader) aliases(n *yaml.Node) (all []alias) {
 		return nil
 	}
 	if one.name == "" || len(also) == 0 {
-		r.fault(n, "%s: must have name and also", what)
+		r.Fault(n, "%s: must have name and also", what)
 	}
 	if one.foreign && one.kinds != nil {
-		r.fault(n, "%s: foreign: forms of kinds are foreign in any case", what)
+		r.Fault(n, "%s: foreign: forms of kinds are foreign in any case", what)
 	}
 	for _, form := range also {
 		a := one
 		a.form = form
 		a.also, a.holes = formOf(form)
 		if slices.Contains(a.holes, "") || len(slices.Compact(slices.Sorted(slices.Values(a.holes)))) < len(a.holes) {
-			r.fault(n, "%s: also: %s: the numbers in it are {a} to {z}, each once, and {*} for all that follows", what, form)
+			r.Fault(n, "%s: also: %s: the numbers in it are {a} to {z}, each once, and {*} for all that follows", what, form)
 			continue
 		}
 		for _, h := range nameHoles.FindAllStringSubmatch(a.name, -1) {
 			if !slices.Contains(a.holes, h[1]) || h[1] == "*" && h[2] != "" {
-				r.fault(n, "%s: name: %s: is not in %s", what, h[0], form)
+				r.Fault(n, "%s: name: %s: is not in %s", what, h[0], form)
 				return all
 			}
 		}

@@ -398,7 +398,7 @@ func FuzzInterfaces(f *testing.F) {
 	f.Add([]byte("aliases: [{name: 'ge-{a/4}/{a%4}', also: ['x{a}']}]"), "x17")
 	f.Fuzz(func(t *testing.T, data []byte, name string) {
 		r := &reader{}
-		root := r.root(data)
+		root := r.Root(data)
 		if root == nil {
 			return
 		}

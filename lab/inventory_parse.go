@@ -23,8 +23,8 @@ func ParseInventory(file string, data []byte) (*Inventory, error) {
 		File: file, Pools: map[string]Pool{}, Credentials: map[string]Credential{}, Devices: map[string]*Device{},
 		wired: map[Port]Wire{},
 	}
-	if root := r.root(data); root != nil {
-		r.mapping(root, "the inventory", func(k, v *yaml.Node) {
+	if root := r.Root(data); root != nil {
+		r.Mapping(root, "the inventory", func(k, v *yaml.Node) {
 			switch k.Value {
 			case "pools":
 				r.named(v, "pools", func(k, v *yaml.Node) { inv.Pools[k.Value] = r.pool(v, "pools: "+k.Value+": ") })
@@ -43,7 +43,7 @@ func ParseInventory(file string, data []byte) (*Inventory, error) {
 			case "trunks":
 				inv.Trunks = r.wires(v, "trunks")
 			case "templates":
-				inv.Templates = beside(filepath.Dir(file), r.text(v, "templates"))
+				inv.Templates = beside(filepath.Dir(file), r.Text(v, "templates"))
 			default:
 				r.unknown(k, "", "pools, credentials, devices, wiring, trunks and templates")
 			}
@@ -65,9 +65,9 @@ func beside(dir, path string) string {
 
 // named is a mapping whose keys are names.
 func (r *reader) named(n *yaml.Node, what string, each func(key, value *yaml.Node)) {
-	r.mapping(n, what, func(k, v *yaml.Node) {
+	r.Mapping(n, what, func(k, v *yaml.Node) {
 		if err := checkName(k.Value); err != nil {
-			r.fault(k, "%s: %v", what, err)
+			r.Fault(k, "%s: %v", what, err)
 			return
 		}
 		each(k, v)
@@ -76,29 +76,29 @@ func (r *reader) named(n *yaml.Node, what string, each func(key, value *yaml.Nod
 
 func (r *reader) pool(n *yaml.Node, what string) (p Pool) {
 	ranges := func(v *yaml.Node, what string) (all []Range) {
-		for _, e := range r.list(v, what) {
+		for _, e := range r.List(v, what) {
 			known := r.Found
-			text := r.text(e, what)
+			text := r.Text(e, what)
 			if r.Found > known {
 				continue
 			}
 			one, err := parseRange(text)
 			if err != nil {
-				r.fault(e, "%s: %v", what, err)
+				r.Fault(e, "%s: %v", what, err)
 				continue
 			}
 			all = append(all, one)
 		}
 		return all
 	}
-	r.mapping(n, strings.TrimSuffix(what, ": "), func(k, v *yaml.Node) {
+	r.Mapping(n, strings.TrimSuffix(what, ": "), func(k, v *yaml.Node) {
 		switch k.Value {
 		case "ranges":
 			p.Ranges = ranges(v, what+"ranges")
 			for i, a := range p.Ranges {
 				for _, b := range p.Ranges[:i] {
 					if a.First <= b.Last && b.First <= a.Last {
-						r.fault(v, "%sranges: %d-%d and %d-%d have ids in common", what, b.First, b.Last, a.First, a.Last)
+						r.Fault(v, "%sranges: %d-%d and %d-%d have ids in common", what, b.First, b.Last, a.First, a.Last)
 					}
 				}
 			}
@@ -109,20 +109,20 @@ func (r *reader) pool(n *yaml.Node, what string) (p Pool) {
 		}
 	})
 	if len(p.Ranges) == 0 {
-		r.fault(n, "%shas no ranges", what)
+		r.Fault(n, "%shas no ranges", what)
 	}
 	first := func(x Range) bool { return x.First <= 1 && x.Last >= 1 }
 	if slices.ContainsFunc(p.Ranges, first) && !slices.ContainsFunc(p.Exclude, first) {
-		r.fault(n, "%shas VLAN 1, where every port of a switch is that nobody has configured: begin with 2", what)
+		r.Fault(n, "%shas VLAN 1, where every port of a switch is that nobody has configured: begin with 2", what)
 	}
 	return p
 }
 
 func (r *reader) credential(n *yaml.Node, what, dir string) (c Credential) {
-	r.mapping(n, strings.TrimSuffix(what, ": "), func(k, v *yaml.Node) {
+	r.Mapping(n, strings.TrimSuffix(what, ": "), func(k, v *yaml.Node) {
 		switch k.Value {
 		case "user":
-			c.User = r.word(v, what+"user", checkLine)
+			c.User = r.Word(v, what+"user", checkLine)
 		case "password":
 			c.Password = r.reference(v, what+"password", dir)
 		case "enable":
@@ -138,22 +138,22 @@ func (r *reader) credential(n *yaml.Node, what, dir string) (c Credential) {
 
 // reference never repeats what it doesn't understand: it may be a secret.
 func (r *reader) reference(n *yaml.Node, what, dir string) (ref Reference) {
-	if v := r.visit(n); v.Kind != yaml.MappingNode {
-		r.fault(n, "%s: a secret is not written here, but {file: PATH} or {env: NAME} of it", what)
+	if v := r.Visit(n); v.Kind != yaml.MappingNode {
+		r.Fault(n, "%s: a secret is not written here, but {file: PATH} or {env: NAME} of it", what)
 		return ref
 	}
-	r.mapping(n, what, func(k, v *yaml.Node) {
+	r.Mapping(n, what, func(k, v *yaml.Node) {
 		switch k.Value {
 		case "file":
-			ref.File = beside(dir, r.word(v, what+": file", checkLine))
+			ref.File = beside(dir, r.Word(v, what+": file", checkLine))
 		case "env":
-			ref.Env = r.word(v, what+": env", checkLine)
+			ref.Env = r.Word(v, what+": env", checkLine)
 		default:
-			r.fault(k, "%s: a secret is {file: PATH} or {env: NAME}, and nothing else", what)
+			r.Fault(k, "%s: a secret is {file: PATH} or {env: NAME}, and nothing else", what)
 		}
 	})
 	if (ref.File == "") == (ref.Env == "") {
-		r.fault(n, "%s: must have either file or env", what)
+		r.Fault(n, "%s: must have either file or env", what)
 	}
 	return ref
 }
@@ -172,17 +172,17 @@ var planned = []string{"vlan", "port", anyForm, trunkPorts, accessPorts, "link",
 func (r *reader) device(n *yaml.Node, name, dir string) *Device {
 	d := &Device{Name: name}
 	what := name + ": "
-	r.mapping(n, name, func(k, v *yaml.Node) {
+	r.Mapping(n, name, func(k, v *yaml.Node) {
 		in := what + k.Value
 		switch k.Value {
 		case "platform":
-			d.Platform = r.word(v, in, checkName)
+			d.Platform = r.Word(v, in, checkName)
 		case "domain":
-			d.Domain = r.word(v, in, checkName)
+			d.Domain = r.Word(v, in, checkName)
 		case "connect":
-			d.Connect = r.word(v, in, device.CheckURL)
+			d.Connect = r.Word(v, in, device.CheckURL)
 		case "credentials":
-			d.Credentials = r.word(v, in, checkName)
+			d.Credentials = r.Word(v, in, checkName)
 		case "host_key":
 			d.HostKeys = r.hostKey(v, in, dir)
 		case "old_algorithms":
@@ -199,16 +199,16 @@ func (r *reader) device(n *yaml.Node, name, dir string) *Device {
 			d.Settings = map[string]string{}
 			r.named(v, in, func(k, v *yaml.Node) {
 				if slices.Contains(planned, k.Value) {
-					r.fault(k, "%s: %s: is what the plan says, and no setting", in, k.Value)
+					r.Fault(k, "%s: %s: is what the plan says, and no setting", in, k.Value)
 				}
-				d.Settings[k.Value] = r.word(v, in+": "+k.Value, checkLine)
+				d.Settings[k.Value] = r.Word(v, in+": "+k.Value, checkLine)
 			})
 		default:
 			r.unknown(k, what, "platform, domain, connect, credentials, host_key, old_algorithms, login, allow, pace, limits and settings")
 		}
 	})
 	if d.Platform == "" {
-		r.fault(n, "%shas no platform", what)
+		r.Fault(n, "%shas no platform", what)
 	}
 	return d
 }
@@ -216,20 +216,20 @@ func (r *reader) device(n *yaml.Node, name, dir string) *Device {
 // allow reads one thing that may be done to a device, or a list of them.
 func (r *reader) allow(n *yaml.Node, what string) bool {
 	all := []*yaml.Node{n}
-	if r.visit(n).Kind == yaml.SequenceNode {
-		all = r.list(n, what)
+	if r.Visit(n).Kind == yaml.SequenceNode {
+		all = r.List(n, what)
 	}
 	for _, e := range all {
-		if text := r.text(e, what); text != "access-path" {
-			r.fault(e, "%s: %.80q: what can be allowed is access-path: that a startup-config changes how the device is reached", what, text)
+		if text := r.Text(e, what); text != "access-path" {
+			r.Fault(e, "%s: %.80q: what can be allowed is access-path: that a startup-config changes how the device is reached", what, text)
 		}
 	}
 	return len(all) > 0
 }
 
 func (r *reader) hostKey(n *yaml.Node, what, dir string) (h device.HostKeys) {
-	if r.visit(n).Kind != yaml.MappingNode {
-		h.Lines = r.word(n, what, func(s string) error {
+	if r.Visit(n).Kind != yaml.MappingNode {
+		h.Lines = r.Word(n, what, func(s string) error {
 			if f := strings.Fields(s); len(f) < 2 {
 				return fmt.Errorf("must be a public key, as in ssh-ed25519 AAAA..., or {file: PATH} of a known_hosts file")
 			}
@@ -237,12 +237,12 @@ func (r *reader) hostKey(n *yaml.Node, what, dir string) (h device.HostKeys) {
 		})
 		return h
 	}
-	r.mapping(n, what, func(k, v *yaml.Node) {
+	r.Mapping(n, what, func(k, v *yaml.Node) {
 		if k.Value != "file" {
 			r.unknown(k, what+": ", "file, or the key itself")
 			return
 		}
-		h.File = beside(dir, r.word(v, what+": file", checkLine))
+		h.File = beside(dir, r.Word(v, what+": file", checkLine))
 	})
 	return h
 }
@@ -255,15 +255,15 @@ func (r *reader) login(n *yaml.Node, what string) (l device.LoginDialog) {
 		}
 		return device.LoginDialog{User: s}.Check()
 	}
-	r.mapping(n, what, func(k, v *yaml.Node) {
+	r.Mapping(n, what, func(k, v *yaml.Node) {
 		in := what + ": " + k.Value
 		switch k.Value {
 		case "user":
-			l.User = r.word(v, in, pattern)
+			l.User = r.Word(v, in, pattern)
 		case "password":
-			l.Password = r.word(v, in, pattern)
+			l.Password = r.Word(v, in, pattern)
 		case "failed":
-			l.Failed = r.word(v, in, pattern)
+			l.Failed = r.Word(v, in, pattern)
 		default:
 			r.unknown(k, what+": ", "user, password and failed")
 		}
@@ -274,7 +274,7 @@ func (r *reader) login(n *yaml.Node, what string) (l device.LoginDialog) {
 const slowest = time.Minute // a pause that nobody means is longer
 
 func (r *reader) pace(n *yaml.Node, what string) (p device.Pace) {
-	r.mapping(n, what, func(k, v *yaml.Node) {
+	r.Mapping(n, what, func(k, v *yaml.Node) {
 		in := what + ": " + k.Value
 		switch k.Value {
 		case "character":
@@ -293,7 +293,7 @@ func (r *reader) pace(n *yaml.Node, what string) (p device.Pace) {
 }
 
 func (r *reader) limits(n *yaml.Node, what string) (l device.Limits) {
-	r.mapping(n, what, func(k, v *yaml.Node) {
+	r.Mapping(n, what, func(k, v *yaml.Node) {
 		in := what + ": " + k.Value
 		switch k.Value {
 		case "connect":
@@ -308,15 +308,15 @@ func (r *reader) limits(n *yaml.Node, what string) (l device.Limits) {
 }
 
 func (r *reader) wires(n *yaml.Node, what string) (all []Wire) {
-	for _, e := range r.list(n, what) {
+	for _, e := range r.List(n, what) {
 		known := r.Found
-		text := r.text(e, what)
+		text := r.Text(e, what)
 		if r.Found > known {
 			continue
 		}
 		w, err := parseWire(text)
 		if err != nil {
-			r.fault(e, "%s: %v", what, err)
+			r.Fault(e, "%s: %v", what, err)
 			continue
 		}
 		w.Line = e.Line

@@ -108,7 +108,7 @@ func loadPlatform(dir, name string, kept bool) (*Platform, error) {
 	r := &reader{kept: kept}
 	r.Faults.File = file
 	dialog := name
-	if root := r.root(data); root != nil {
+	if root := r.Root(data); root != nil {
 		dialog = p.parse(r, root)
 	}
 	if err := r.Faults.Err(); err != nil {
@@ -137,20 +137,20 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 	d.style = commands
 	p.ports = portStyle{trunk: "{port}", access: "{port}", separator: ","}
 	d.volatile = slices.Clone(headings)
-	r.mapping(root, "the platform", func(k, v *yaml.Node) {
+	r.Mapping(root, "the platform", func(k, v *yaml.Node) {
 		switch k.Value {
 		case "dialog":
-			dialog = r.word(v, "dialog", checkName)
+			dialog = r.Word(v, "dialog", checkName)
 		case "kinds":
-			for _, e := range r.list(v, "kinds") {
-				p.Kinds = append(p.Kinds, strings.ToLower(r.word(e, "kinds", checkName)))
+			for _, e := range r.List(v, "kinds") {
+				p.Kinds = append(p.Kinds, strings.ToLower(r.Word(e, "kinds", checkName)))
 			}
 		case "tried":
-			if p.Tried = r.text(v, "tried"); !slices.Contains([]string{triedDevice, triedEmulated, triedModel}, p.Tried) {
-				r.fault(v, "tried: must be %s, %s or %s", triedDevice, triedEmulated, triedModel)
+			if p.Tried = r.Text(v, "tried"); !slices.Contains([]string{triedDevice, triedEmulated, triedModel}, p.Tried) {
+				r.Fault(v, "tried: must be %s, %s or %s", triedDevice, triedEmulated, triedModel)
 			}
 		case "manual":
-			p.Manual = strings.TrimSpace(r.text(v, "manual"))
+			p.Manual = strings.TrimSpace(r.Text(v, "manual"))
 		case "vlan":
 			p.vlan = r.part(v, "vlan: ")
 		case "access":
@@ -162,14 +162,14 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 		case "interfaces":
 			d.names = r.interfaces(v)
 		case "style":
-			d.style = style(r.text(v, "style"))
+			d.style = style(r.Text(v, "style"))
 			if !slices.Contains([]style{indented, setStyle, menus, commands}, d.style) {
-				r.fault(v, "style: must be %s, %s, %s or %s", indented, setStyle, menus, commands)
+				r.Fault(v, "style: must be %s, %s, %s or %s", indented, setStyle, menus, commands)
 			}
 		case "running":
-			d.running = r.word(v, "running", checkLine)
+			d.running = r.Word(v, "running", checkLine)
 		case "exit":
-			d.exit = r.word(v, "exit", checkLine)
+			d.exit = r.Word(v, "exit", checkLine)
 		case "modes":
 			d.modes = r.patterns(v, "modes")
 		case "complete":
@@ -177,26 +177,26 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 		case "standard":
 			d.standard = r.boolean(v, "standard")
 		case "shown":
-			for _, e := range r.list(v, "shown") {
+			for _, e := range r.List(v, "shown") {
 				d.shown = append(d.shown, r.shown(e))
 			}
 		case "lists":
 			if d.lists = r.patterns(v, "lists"); slices.ContainsFunc(d.lists, func(re *regexp.Regexp) bool { return re.NumSubexp() < 2 }) {
-				r.fault(v, "lists: each must have a group before the values, and one around them")
+				r.Fault(v, "lists: each must have a group before the values, and one around them")
 				d.lists = nil
 			}
 		case "single":
 			d.single = r.patterns(v, "single")
 		case "ordered":
-			for _, e := range r.list(v, "ordered") {
+			for _, e := range r.List(v, "ordered") {
 				d.ordered = append(d.ordered, r.ordered(e))
 			}
 		case "refused":
-			for _, e := range r.list(v, "refused") {
+			for _, e := range r.List(v, "refused") {
 				d.refused = append(d.refused, r.refusal(e))
 			}
 		case "access_path":
-			for _, e := range r.list(v, "access_path") {
+			for _, e := range r.List(v, "access_path") {
 				d.access = append(d.access, r.access(e))
 			}
 		case "volatile":
@@ -204,25 +204,25 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 		case "unshown":
 			d.unshown = r.patterns(v, "unshown")
 		case "inverse":
-			for _, e := range r.list(v, "inverse") {
+			for _, e := range r.List(v, "inverse") {
 				d.inverse = append(d.inverse, r.inverse(e))
 			}
 		case "sets":
 			d.sets = r.sets(v)
 		case "defaults":
-			for _, e := range r.list(v, "defaults") {
+			for _, e := range r.List(v, "defaults") {
 				d.defaults = append(d.defaults, r.defaults(e))
 			}
 		case "settings":
 			p.settings = map[string]string{}
 			r.named(v, "settings", func(k, v *yaml.Node) {
 				if slices.Contains(planned, k.Value) {
-					r.fault(k, "settings: {%s} comes from the plan; call it otherwise", k.Value)
+					r.Fault(k, "settings: {%s} comes from the plan; call it otherwise", k.Value)
 				}
-				p.settings[k.Value] = r.word(v, "settings: "+k.Value, checkLine)
+				p.settings[k.Value] = r.Word(v, "settings: "+k.Value, checkLine)
 			})
 		case "commands":
-			for _, e := range r.list(v, "commands") {
+			for _, e := range r.List(v, "commands") {
 				d.commands = append(d.commands, r.command(e))
 			}
 		default:
@@ -230,10 +230,10 @@ func (p *Platform) parse(r *reader, root *yaml.Node) (dialog string) {
 		}
 	})
 	if d.style == setStyle && slices.ContainsFunc(d.inverse, func(i inverse) bool { return i.in != nil || i.keep || len(i.undo) == 0 }) {
-		r.fault(root, "inverse: with style set each has a line, as the device shows it, and undo")
+		r.Fault(root, "inverse: with style set each has a line, as the device shows it, and undo")
 	}
 	if d.style != commands && d.running == "" {
-		r.fault(root, "has no running, the command that shows the configuration")
+		r.Fault(root, "has no running, the command that shows the configuration")
 	}
 	return dialog
 }
@@ -247,8 +247,8 @@ var headings = []*regexp.Regexp{
 }
 
 func (r *reader) texts(n *yaml.Node, what string) (all []string) {
-	for _, e := range r.list(n, what) {
-		all = append(all, r.word(e, what, checkLine))
+	for _, e := range r.List(n, what) {
+		all = append(all, r.Word(e, what, checkLine))
 	}
 	return all
 }
@@ -257,7 +257,7 @@ func (r *reader) texts(n *yaml.Node, what string) (all []string) {
 func wholeLine(expr string) (*regexp.Regexp, error) { return regexp.Compile(`^(?:` + expr + `)$`) }
 
 func (r *reader) patterns(n *yaml.Node, what string) (all []*regexp.Regexp) {
-	for _, e := range r.list(n, what) {
+	for _, e := range r.List(n, what) {
 		if re := r.pattern(e, what); re != nil {
 			all = append(all, re)
 		}
@@ -266,9 +266,9 @@ func (r *reader) patterns(n *yaml.Node, what string) (all []*regexp.Regexp) {
 }
 
 func (r *reader) pattern(n *yaml.Node, what string) *regexp.Regexp {
-	re, err := wholeLine(r.text(n, what))
+	re, err := wholeLine(r.Text(n, what))
 	if err != nil {
-		r.fault(n, "%s: %v", what, err)
+		r.Fault(n, "%s: %v", what, err)
 		return nil
 	}
 	return re
@@ -283,9 +283,9 @@ const (
 
 // beginning is a pattern for the words that a line begins with.
 func (r *reader) beginning(n *yaml.Node, what string) *regexp.Regexp {
-	re, err := regexp.Compile("^(?:" + r.text(n, what) + ")(?: |$)")
+	re, err := regexp.Compile("^(?:" + r.Text(n, what) + ")(?: |$)")
 	if err != nil {
-		r.fault(n, "%s: %v", what, err)
+		r.Fault(n, "%s: %v", what, err)
 		return nil
 	}
 	return re
@@ -298,7 +298,7 @@ var holes = regexp.MustCompile(`\{\{[A-Za-z][A-Za-z0-9._-]*\}\}|\{[A-Za-z][A-Za-
 func (r *reader) lines(n *yaml.Node, what string) (all []string) {
 	for _, t := range r.texts(n, what) {
 		if _, err := wholeLine(holes.ReplaceAllString(t, "1")); err != nil {
-			r.fault(n, "%s: %v", what, err)
+			r.Fault(n, "%s: %v", what, err)
 		}
 		all = append(all, t)
 	}
@@ -306,14 +306,14 @@ func (r *reader) lines(n *yaml.Node, what string) (all []string) {
 }
 
 func (r *reader) part(n *yaml.Node, what string) (p part) {
-	r.mapping(n, strings.TrimSuffix(what, ": "), func(k, v *yaml.Node) {
+	r.Mapping(n, strings.TrimSuffix(what, ": "), func(k, v *yaml.Node) {
 		switch k.Value {
 		case "apply":
 			p.apply = r.texts(v, what+"apply")
 		case "undo":
 			p.undo = r.texts(v, what+"undo")
 		case "checks":
-			for _, e := range r.list(v, what+"checks") {
+			for _, e := range r.List(v, what+"checks") {
 				p.checks = append(p.checks, r.check(e, what+"checks: "))
 			}
 		default:
@@ -321,24 +321,24 @@ func (r *reader) part(n *yaml.Node, what string) (p part) {
 		}
 	})
 	if len(p.apply) > 0 && (len(p.undo) == 0 || len(p.checks) == 0) {
-		r.fault(n, "%smust have undo and checks, too: what can't be undone and proved isn't applied", what)
+		r.Fault(n, "%smust have undo and checks, too: what can't be undone and proved isn't applied", what)
 		return p
 	}
 	if len(p.apply) == 0 && len(p.undo) > 0 && !r.kept {
-		r.fault(n, "%shas undo and no apply", what)
+		r.Fault(n, "%shas undo and no apply", what)
 	}
 	has := func(lines func(check) []string) bool {
 		return slices.ContainsFunc(p.checks, func(c check) bool { return c.lists()+len(lines(c)) > 0 })
 	}
 	if len(p.checks) > 0 && !r.kept {
 		if !has(func(c check) []string { return c.applied }) {
-			r.fault(n, "%schecks: none has applied, a line that is there when it is applied", what)
+			r.Fault(n, "%schecks: none has applied, a line that is there when it is applied", what)
 		}
 		if !has(func(c check) []string { return c.clean }) {
-			r.fault(n, "%schecks: none has clean, a line that is there when it is undone", what)
+			r.Fault(n, "%schecks: none has clean, a line that is there when it is undone", what)
 		}
 		if !slices.ContainsFunc(p.checks, check.tells) {
-			r.fault(n, "%schecks: applied and clean are the same, so nothing tells one from the other", what)
+			r.Fault(n, "%schecks: applied and clean are the same, so nothing tells one from the other", what)
 		}
 	}
 	return p
@@ -353,21 +353,21 @@ func (c check) tells() bool {
 func (c check) lists() int { return len(c.ids) + len(c.ports) }
 
 func (r *reader) portStyle(n *yaml.Node, s *portStyle) {
-	r.mapping(n, "ports", func(k, v *yaml.Node) {
+	r.Mapping(n, "ports", func(k, v *yaml.Node) {
 		switch k.Value {
 		case "trunk":
-			s.trunk = r.word(v, "ports: trunk", checkLine)
+			s.trunk = r.Word(v, "ports: trunk", checkLine)
 		case "access":
-			s.access = r.word(v, "ports: access", checkLine)
+			s.access = r.Word(v, "ports: access", checkLine)
 		case "separator":
-			s.separator = r.word(v, "ports: separator", checkLine)
+			s.separator = r.Word(v, "ports: separator", checkLine)
 		default:
 			r.unknown(k, "ports: ", "trunk, access and separator")
 		}
 	})
 	for _, form := range []string{s.trunk, s.access} {
 		if strings.Count(form, "{port}") != 1 || len(holes.FindAllString(form, -1)) != 1 {
-			r.fault(n, "ports: %.80q: must have {port} once, and nothing else in braces", form)
+			r.Fault(n, "ports: %.80q: must have {port} once, and nothing else in braces", form)
 		}
 	}
 }
@@ -375,17 +375,17 @@ func (r *reader) portStyle(n *yaml.Node, s *portStyle) {
 // positive is a fault where only lines that must not be there are given.
 func (r *reader) positive(n *yaml.Node, what, key string, lines, not int) {
 	if not > 0 && lines == 0 && !r.kept {
-		r.fault(n, "%[1]s%[2]s_not: proves nothing alone, because an empty answer has no such line either; add %[2]s with a line that is there then, such as the port's name, best one at the end of the answer", what, key)
+		r.Fault(n, "%[1]s%[2]s_not: proves nothing alone, because an empty answer has no such line either; add %[2]s with a line that is there then, such as the port's name, best one at the end of the answer", what, key)
 	}
 }
 
 func (r *reader) check(n *yaml.Node, what string) (c check) {
 	var both, bothNot []string
-	r.mapping(n, strings.TrimSuffix(what, ": "), func(k, v *yaml.Node) {
+	r.Mapping(n, strings.TrimSuffix(what, ": "), func(k, v *yaml.Node) {
 		in := what + k.Value
 		switch k.Value {
 		case "show":
-			c.show = r.word(v, in, checkLine)
+			c.show = r.Word(v, in, checkLine)
 		case "applied":
 			c.applied = r.lines(v, in)
 		case "clean":
@@ -409,10 +409,10 @@ func (r *reader) check(n *yaml.Node, what string) (c check) {
 	c.applied, c.clean = slices.Concat(both, c.applied), slices.Concat(both, c.clean)
 	c.appliedNot, c.cleanNot = slices.Concat(bothNot, c.appliedNot), slices.Concat(bothNot, c.cleanNot)
 	if c.show == "" {
-		r.fault(n, "%shas no show", what)
+		r.Fault(n, "%shas no show", what)
 	}
 	if len(c.ports) > 0 && what == "vlan: checks: " {
-		r.fault(n, "%sports: a VLAN is defined for no port; say it of access and trunk", what)
+		r.Fault(n, "%sports: a VLAN is defined for no port; say it of access and trunk", what)
 	}
 	r.positive(n, what, "applied", len(c.applied)+c.lists(), len(c.appliedNot))
 	r.positive(n, what, "clean", len(c.clean)+c.lists(), len(c.cleanNot))
@@ -423,13 +423,13 @@ func (r *reader) check(n *yaml.Node, what string) (c check) {
 func (r *reader) listing(v *yaml.Node, what string) []string {
 	all := r.lines(&yaml.Node{Kind: yaml.SequenceNode, Content: []*yaml.Node{v}, Line: v.Line}, what)
 	if re, err := wholeLine(holes.ReplaceAllString(all[0], "1")); err == nil && re.NumSubexp() != 1 {
-		r.fault(v, "%s: must have one group, around the list", what)
+		r.Fault(v, "%s: must have one group, around the list", what)
 	}
 	return all
 }
 
 func (r *reader) inverse(n *yaml.Node) (i inverse) {
-	r.mapping(n, "inverse", func(k, v *yaml.Node) {
+	r.Mapping(n, "inverse", func(k, v *yaml.Node) {
 		switch k.Value {
 		case "line":
 			i.line = r.pattern(v, "inverse: line")
@@ -444,14 +444,14 @@ func (r *reader) inverse(n *yaml.Node) (i inverse) {
 		}
 	})
 	if i.line == nil {
-		r.fault(n, "inverse: has no line")
+		r.Fault(n, "inverse: has no line")
 		i.line = regexp.MustCompile(`^$`)
 	}
 	return i
 }
 
 func (r *reader) shown(n *yaml.Node) (s shown) {
-	r.mapping(n, "shown", func(k, v *yaml.Node) {
+	r.Mapping(n, "shown", func(k, v *yaml.Node) {
 		switch k.Value {
 		case "line":
 			s.line = r.pattern(v, "shown: line")
@@ -461,7 +461,7 @@ func (r *reader) shown(n *yaml.Node) (s shown) {
 			s.as = r.texts(v, "shown: as")
 			for _, as := range s.as {
 				if _, err := wholeLine(group.ReplaceAllString(as, "1")); err != nil {
-					r.fault(v, "shown: as: %v", err)
+					r.Fault(v, "shown: as: %v", err)
 				}
 			}
 		default:
@@ -469,7 +469,7 @@ func (r *reader) shown(n *yaml.Node) (s shown) {
 		}
 	})
 	if s.line == nil {
-		r.fault(n, "shown: has no line")
+		r.Fault(n, "shown: has no line")
 		s.line = nothing
 	}
 	return s
@@ -479,14 +479,14 @@ func (r *reader) shown(n *yaml.Node) (s shown) {
 var nothing = regexp.MustCompile(`^$`)
 
 func (r *reader) ordered(n *yaml.Node) (o ordered) {
-	r.mapping(n, "ordered", func(k, v *yaml.Node) {
+	r.Mapping(n, "ordered", func(k, v *yaml.Node) {
 		switch k.Value {
 		case "line":
 			o.line = r.pattern(v, "ordered: line")
 		case "block":
 			o.blocks = r.boolean(v, "ordered: block")
 		case "spare":
-			o.spare = r.word(v, "ordered: spare", checkLine)
+			o.spare = r.Word(v, "ordered: spare", checkLine)
 		case "used_by":
 			o.references = r.lines(v, "ordered: used_by")
 		default:
@@ -494,40 +494,40 @@ func (r *reader) ordered(n *yaml.Node) (o ordered) {
 		}
 	})
 	if o.line == nil || o.line.NumSubexp() < 1 {
-		r.fault(n, "ordered: must have a line with a group, around what removes the object")
+		r.Fault(n, "ordered: must have a line with a group, around what removes the object")
 		o.line = regexp.MustCompile(`^()$`)
 	}
 	if o.spare != "" && o.line.NumSubexp() < 2 {
-		r.fault(n, "ordered: where there is a spare, the line's second group must be the object's name")
+		r.Fault(n, "ordered: where there is a spare, the line's second group must be the object's name")
 		o.spare = ""
 	}
 	return o
 }
 
 func (r *reader) refusal(n *yaml.Node) (f refusal) {
-	r.mapping(n, "refused", func(k, v *yaml.Node) {
+	r.Mapping(n, "refused", func(k, v *yaml.Node) {
 		switch k.Value {
 		case "line":
 			f.line = r.pattern(v, "refused: line")
 		case "why":
-			f.why = r.text(v, "refused: why")
+			f.why = r.Text(v, "refused: why")
 		default:
 			r.unknown(k, "refused: ", "line and why")
 		}
 	})
 	if f.line == nil || f.why == "" {
-		r.fault(n, "refused: must have a line, and why it is refused")
+		r.Fault(n, "refused: must have a line, and why it is refused")
 		f.line = nothing
 	}
 	return f
 }
 
 func (r *reader) access(n *yaml.Node) (a access) {
-	r.mapping(n, "access_path", func(k, v *yaml.Node) {
+	r.Mapping(n, "access_path", func(k, v *yaml.Node) {
 		switch k.Value {
 		case "by":
-			if a.by = r.text(v, "access_path: by"); !slices.Contains(accesses, a.by) {
-				r.fault(v, "access_path: by: must be one of %s", strings.Join(accesses, ", "))
+			if a.by = r.Text(v, "access_path: by"); !slices.Contains(accesses, a.by) {
+				r.Fault(v, "access_path: by: must be one of %s", strings.Join(accesses, ", "))
 			}
 		case "line":
 			if lines := r.lines(&yaml.Node{Kind: yaml.SequenceNode, Content: []*yaml.Node{v}, Line: v.Line}, "access_path: line"); len(lines) == 1 {
@@ -542,19 +542,19 @@ func (r *reader) access(n *yaml.Node) (a access) {
 		}
 	})
 	if a.by == "" || a.line == "" {
-		r.fault(n, "access_path: must have by and line")
+		r.Fault(n, "access_path: must have by and line")
 	}
 	return a
 }
 
 // sets reads what a platform of style "set" has of its own.
 func (r *reader) sets(n *yaml.Node) (f setSyntax) {
-	words := func(v *yaml.Node, what string) map[string]bool { return setOf(r.text(v, what)) }
-	r.mapping(n, "sets", func(k, v *yaml.Node) {
+	words := func(v *yaml.Node, what string) map[string]bool { return setOf(r.Text(v, what)) }
+	r.Mapping(n, "sets", func(k, v *yaml.Node) {
 		in := "sets: " + k.Value
 		switch k.Value {
 		case "root":
-			f.root = r.word(v, in, checkLine)
+			f.root = r.Word(v, in, checkLine)
 		case "marks":
 			f.marks = r.boolean(v, in)
 		case "shell":
@@ -564,7 +564,7 @@ func (r *reader) sets(n *yaml.Node) (f setSyntax) {
 		case "braces":
 			f.braces = r.boolean(v, in)
 		case "move":
-			f.move = r.word(v, in, checkLine)
+			f.move = r.Word(v, in, checkLine)
 		case "interface":
 			f.iface = r.pattern(v, in)
 		case "group":
@@ -575,7 +575,7 @@ func (r *reader) sets(n *yaml.Node) (f setSyntax) {
 			f.mayName = words(v, in)
 		case "names":
 			f.wordy = map[string]int{}
-			r.mapping(v, in, func(k, v *yaml.Node) { f.wordy[k.Value] = r.number(v, in, 1, 9) })
+			r.Mapping(v, in, func(k, v *yaml.Node) { f.wordy[k.Value] = r.number(v, in, 1, 9) })
 		case "ordered":
 			f.objects = words(v, in)
 		case "ordered_values":
@@ -590,25 +590,25 @@ func (r *reader) sets(n *yaml.Node) (f setSyntax) {
 // defaults reads what properties are where nothing is shown.
 func (r *reader) defaults(n *yaml.Node) (u defaults) {
 	u.values = map[string]string{}
-	r.mapping(n, "defaults", func(k, v *yaml.Node) {
+	r.Mapping(n, "defaults", func(k, v *yaml.Node) {
 		switch k.Value {
 		case "line":
 			u.line = r.pattern(v, "defaults: line")
 		case "values":
-			r.mapping(v, "defaults: values", func(k, v *yaml.Node) { u.values[k.Value] = r.text(v, "defaults: values: "+k.Value) })
+			r.Mapping(v, "defaults: values", func(k, v *yaml.Node) { u.values[k.Value] = r.Text(v, "defaults: values: "+k.Value) })
 		default:
 			r.unknown(k, "defaults: ", "line and values")
 		}
 	})
 	if u.line == nil {
-		r.fault(n, "defaults: has no line")
+		r.Fault(n, "defaults: has no line")
 		u.line = nothing
 	}
 	return u
 }
 
 func (r *reader) command(n *yaml.Node) (c command) {
-	r.mapping(n, "commands", func(k, v *yaml.Node) {
+	r.Mapping(n, "commands", func(k, v *yaml.Node) {
 		in := "commands: " + k.Value
 		switch k.Value {
 		case "line":
@@ -620,7 +620,7 @@ func (r *reader) command(n *yaml.Node) (c command) {
 		case "stays":
 			c.stays = r.boolean(v, in)
 		case "show":
-			c.show = r.word(v, in, checkLine)
+			c.show = r.Word(v, in, checkLine)
 		case "applied":
 			c.applied = r.texts(v, in)
 		case "clean":
@@ -632,7 +632,7 @@ func (r *reader) command(n *yaml.Node) (c command) {
 		}
 	})
 	if c.line == nil {
-		r.fault(n, "commands: has no line")
+		r.Fault(n, "commands: has no line")
 		c.line = regexp.MustCompile(`^$`)
 	}
 	r.positive(n, "commands: ", "clean", len(c.clean), len(c.cleanNot))

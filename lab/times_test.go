@@ -16,7 +16,7 @@ func TestDurations(t *testing.T) {
 		for _, f := range timeforms.Durations() {
 			kind, name, _ := strings.Cut(key, " ")
 			r := reader{}
-			root := r.root([]byte("{" + name + ": " + strconv.Quote(f.Text) + "}"))
+			root := r.Root([]byte("{" + name + ": " + strconv.Quote(f.Text) + "}"))
 			var got time.Duration
 			if kind == "pace" {
 				p := r.pace(root, kind)

@@ -17,54 +17,36 @@ type reader struct {
 	kept bool // it is the platform of a plan that is kept
 }
 
-func (r *reader) fault(n *yaml.Node, format string, args ...any) { r.Fault(n, format, args...) }
-
-func (r *reader) root(data []byte) *yaml.Node { return r.Root(data) }
-
-func (r *reader) visit(n *yaml.Node) *yaml.Node { return r.Visit(n) }
-
-func (r *reader) mapping(n *yaml.Node, what string, each func(key, value *yaml.Node)) {
-	r.Mapping(n, what, each)
-}
-
-func (r *reader) list(n *yaml.Node, what string) []*yaml.Node { return r.List(n, what) }
-
-func (r *reader) text(n *yaml.Node, what string) string { return r.Text(n, what) }
-
-func (r *reader) word(n *yaml.Node, what string, check func(string) error) string {
-	return r.Word(n, what, check)
-}
-
 func (r *reader) boolean(n *yaml.Node, what string) (b bool) {
-	if v := r.visit(n); v.ShortTag() != "!!bool" || v.Decode(&b) != nil {
-		r.fault(n, "%s: must be true or false", what)
+	if v := r.Visit(n); v.ShortTag() != "!!bool" || v.Decode(&b) != nil {
+		r.Fault(n, "%s: must be true or false", what)
 	}
 	return b
 }
 
 func (r *reader) number(n *yaml.Node, what string, low, high int) int {
-	v, err := strconv.Atoi(r.visit(n).Value)
+	v, err := strconv.Atoi(r.Visit(n).Value)
 	if err != nil || v < low || v > high {
-		r.fault(n, "%s: must be a number from %d to %d", what, low, high)
+		r.Fault(n, "%s: must be a number from %d to %d", what, low, high)
 		return low
 	}
 	return v
 }
 
 func (r *reader) duration(n *yaml.Node, what string, most time.Duration) time.Duration {
-	v, err := timetext.Duration(r.visit(n).Value)
+	v, err := timetext.Duration(r.Visit(n).Value)
 	if err == nil && v > most {
 		err = fmt.Errorf("must be a time from 0s to %v, as in 20ms", most)
 	}
 	if err != nil {
-		r.fault(n, "%s: %v", what, err)
+		r.Fault(n, "%s: %v", what, err)
 		return 0
 	}
 	return v
 }
 
 func (r *reader) unknown(key *yaml.Node, where string, known string) {
-	r.fault(key, "%s%.80s: unknown key; there are %s", where, key.Value, known)
+	r.Fault(key, "%s%.80s: unknown key; there are %s", where, key.Value, known)
 }
 
 func checkName(s string) error { return document.CheckName(s) }
