@@ -12,7 +12,18 @@ KILLS    ?= 200
 FUZZTIME ?= 10s
 RUNS     ?= 30000
 PKG      ?= ./...
+ONLY     ?=
 LOAD     ?= --cpu 8 --io 4
+
+# Where documentation is installed. docs/RELIABILITY.md is about the tests, which are not.
+DOC     = $(PREFIX)/share/doc/activationd
+SHARE   = $(PREFIX)/share/activationd
+DOCS   := $(filter-out docs/RELIABILITY.md,$(wildcard docs/*.md)) $(wildcard docs/*.yaml)
+
+# Where shells look for what completes command lines.
+BASH_COMPLETIONS ?= $(PREFIX)/share/bash-completion/completions
+ZSH_COMPLETIONS  ?= $(PREFIX)/share/zsh/site-functions
+FISH_COMPLETIONS ?= $(PREFIX)/share/fish/vendor_completions.d
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 PROGRAMS := activationd atctl atctl-lab atctl-tls atwrap
@@ -22,16 +33,16 @@ UNITS = $(shell go list ./... | grep -vE '/(test|bench)(/|$$)')
 
 GOLANGCI_LINT_VERSION := 2.15.0
 
-# Time-outs end what hangs. They judge nothing: the machine may be a slow or a busy one.
+# Time-outs end tests that hang. They judge nothing: the machine may be slow or busy.
 HANGS := -timeout 2h
 
-# As root in CI everything can be installed, so nothing may be skipped.
+# As root in CI everything can be installed, so no test may be skipped.
 NO_SKIPS := $(if $(CI),$(if $(filter 0,$(shell id -u)),-no-skips))
 ROOT     := $(filter 0,$(shell id -u))
 TIMES    :=
 GOTEST    = go run ./scripts/gotest $(NO_SKIPS) $(if $(TIMES),-times '$(TIMES)') $(HANGS)
 
-.PHONY: help build manual demo test test-loaded test-short test-lab test-vm test-at unit whole bench torture lint vet shellcheck fuzz clean install install-at install-deps
+.PHONY: help build manual demo test test-all test-loaded test-short test-lab test-vm test-upgrade test-at unit whole bench torture mutants lint vet shellcheck fuzz clean install install-at install-deps
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-12s %s\n' "$$t" "$$d"; done
@@ -44,9 +55,12 @@ demo: build ## two overlapping reservations on real switches, checked; about a m
 	@scripts/demo/run
 
 test: TIMES := $(BIN)/test-times
-test: install-deps lint build unit whole ## everything; each part ends with what was skipped, and the slowest tests so far
+test: install-deps lint build unit whole ## all tests; each part ends with the skipped tests and the slowest ones so far
 
-test-loaded: ## the same beside busy processes: LOAD='--cpu 8 --io 4'
+test-all: export ACTIVATIOND_TESTS := all
+test-all: test ## the same, and some tests try everything instead of a part that a seed chooses
+
+test-loaded: ## make test beside busy processes: LOAD='--cpu 8 --io 4'
 ifneq ($(ROOT),)
 	@scripts/install-deps loaded
 endif
@@ -67,6 +81,9 @@ ifneq ($(ROOT),)
 endif
 	$(GOTEST) -count=1 ./test/vm -args -all -seed=$(or $(SEED),0)
 
+test-upgrade: ## this build opens the state of an older one, in OLD=DIR, while its runs go on
+	go test ./test -run '^TestOldState$$' -count=1 -v $(HANGS) -args -old='$(abspath $(OLD))'
+
 test-at: ## at's grammar of times, tried on the real at; RUNS=30000 timespecs, others each time unless SEED is given
 ifneq ($(ROOT),)
 	@scripts/install-deps at
@@ -80,21 +97,27 @@ else
 	@echo 'not root: what needs root or what is not installed will be skipped'
 endif
 
+# Most tests of some packages wait for processes and devices, so several packages run
+# at once even where there are few processors.
 unit:
 	$(if $(TIMES),@rm -f '$(TIMES)')
-	$(GOTEST) -race -p 2 $(UNITS)
+	$(GOTEST) -race -p 4 $(UNITS)
+	$(GOTEST) ./activation -args -store=strict
 
 whole: build
-	@if [ -n "$$(go list ./test/... 2>/dev/null)" ]; then $(GOTEST) -count=1 -p 1 ./test/...; fi
+	@if [ -n "$$(go list ./test/... 2>/dev/null)" ]; then $(GOTEST) -count=1 -p 3 ./test/...; fi
 
-bench: build ## the table of speeds, beside the programs that people use today
+bench: build ## the table of speeds, beside the programs that people use today; AGAINST=DIR: beside another build
 ifneq ($(ROOT),)
 	@scripts/install-deps bench
 endif
-	go run ./bench
+	go run ./bench $(if $(AGAINST),-against '$(AGAINST)')
 
 torture: build ## kill -9 of the daemon, KILLS=200 times, under load
 	go test ./test -run '^TestTorture' -count=1 -v $(HANGS) -args -kills=$(KILLS)
+
+mutants: ## puts one fault at a time into the code: tests must find each; ONLY=REGEXP
+	go run ./scripts/mutants '$(ONLY)'
 
 lint: vet shellcheck bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## gofmt, go vet, shellcheck, golangci-lint
 	bin/golangci-lint-$(GOLANGCI_LINT_VERSION) run --allow-parallel-runners ./...
@@ -116,8 +139,8 @@ shellcheck:
 fuzz: ## each fuzz target for FUZZTIME (10s)
 	scripts/fuzz $(FUZZTIME) $(PKG)
 
-manual: ## the manual pages, of the texts in docs/, into bin/man
-	scripts/manual '$(BIN)/man'
+manual: build ## the manual pages, of the texts in docs/ and of the programs, into bin/man
+	scripts/manual '$(BIN)/man' '$(BIN)' '$(DOC)'
 
 install: build manual ## into $(DESTDIR)$(PREFIX)
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/activationd/scripts' '$(DESTDIR)$(PREFIX)/lib/systemd/system'
@@ -126,13 +149,26 @@ install: build manual ## into $(DESTDIR)$(PREFIX)
 	for unit in activationd.service activationd.socket; do \
 		sed 's|/usr/bin/|$(PREFIX)/bin/|' scripts/units/$$unit >'$(DESTDIR)$(PREFIX)/lib/systemd/system/'$$unit; \
 	done
-	install -d '$(DESTDIR)$(PREFIX)/share/man/man1' '$(DESTDIR)$(PREFIX)/share/man/man8'
-	install -m 644 '$(BIN)/man/man1/atctl.1' '$(DESTDIR)$(PREFIX)/share/man/man1'
-	install -m 644 '$(BIN)/man/man8/activationd.8' '$(DESTDIR)$(PREFIX)/share/man/man8'
+	for page in man1/atctl.1 man5/activationd.yaml.5 man5/activationd-reservations.5 man8/activationd.8; do \
+		install -D -m 644 '$(BIN)/man/'$$page '$(DESTDIR)$(PREFIX)/share/man/'$$page || exit; \
+	done
+	install -d '$(DESTDIR)$(DOC)/examples/labs'
+	install -m 644 docs/*.schema.json '$(DESTDIR)$(SHARE)'
+	install -m 644 LICENSE $(DOCS) '$(DESTDIR)$(DOC)'
+	install -m 644 examples/labs/* '$(DESTDIR)$(DOC)/examples/labs'
+	sed -i -E 's|^( *# yaml-language-server: .schema=)(.*/)?|\1$(SHARE)/|; s|\((\w+\.schema\.json)\)|(../../activationd/\1)|; s|\.\./\.\./docs/|../../|' \
+		$(patsubst docs/%,'$(DESTDIR)$(DOC)/%',$(DOCS)) '$(DESTDIR)$(DOC)'/examples/labs/*
+	install -d '$(DESTDIR)$(BASH_COMPLETIONS)' '$(DESTDIR)$(ZSH_COMPLETIONS)' '$(DESTDIR)$(FISH_COMPLETIONS)'
+	install -m 644 cmd/atctl/completion/atctl.bash '$(DESTDIR)$(BASH_COMPLETIONS)/atctl'
+	install -m 644 cmd/atctl/completion/atctl.zsh '$(DESTDIR)$(ZSH_COMPLETIONS)/_atctl'
+	install -m 644 cmd/atctl/completion/atctl.fish '$(DESTDIR)$(FISH_COMPLETIONS)/atctl.fish'
+	ln -sf atctl '$(DESTDIR)$(BASH_COMPLETIONS)/activationd'
+	ln -sf atctl.fish '$(DESTDIR)$(FISH_COMPLETIONS)/activationd.fish'
 
 install-at: install ## at, atq, atrm and batch, too: links to atctl, beside it
 	for name in at atq atrm batch; do \
 		ln -sf atctl '$(DESTDIR)$(PREFIX)/bin/'$$name && \
+		ln -sf atctl '$(DESTDIR)$(BASH_COMPLETIONS)/'$$name && \
 		install -m 644 '$(BIN)/man/man1/'$$name.1 '$(DESTDIR)$(PREFIX)/share/man/man1' || exit; \
 	done
 

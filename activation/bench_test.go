@@ -1,13 +1,20 @@
-package activation
+package activation_test
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
+	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
+	. "activationd/activation"
+	"activationd/activation/announce"
+
+	"activationd/event"
 	"activationd/reservation"
 	"activationd/store"
 	"activationd/store/bolt"
@@ -34,10 +41,11 @@ func (r *instantRuns) Adopt(supervisor.Key) (supervisor.Found, error) { return s
 func (r *instantRuns) Stop(supervisor.Key) error                      { return nil }
 func (r *instantRuns) Exits() <-chan supervisor.Exit                  { return r.exits }
 func (r *instantRuns) RunDir(supervisor.Key) string                   { return "" }
+func (r *instantRuns) Open(supervisor.Key, string) (*os.File, error)  { return nil, os.ErrNotExist }
 func (r *instantRuns) Size(supervisor.Key) int64                      { return 0 }
-func (r *instantRuns) Keep(string, int, int) (string, error)          { return "", nil }
-func (r *instantRuns) Unkeep(context.Context, string) error           { return nil }
-func (r *instantRuns) Kept() ([]string, error)                        { return nil, nil }
+func (r *instantRuns) Workdir(string, int, int) (string, error)       { return "", nil }
+func (r *instantRuns) RemoveWorkdir(context.Context, string) error    { return nil }
+func (r *instantRuns) Workdirs() ([]string, error)                    { return nil, nil }
 func (r *instantRuns) Remove(context.Context, supervisor.Key) error   { return nil }
 func (r *instantRuns) Frozen(supervisor.Key) string                   { return "" }
 func (r *instantRuns) Guard() (string, string)                        { return "", "" }
@@ -68,7 +76,6 @@ func newBench(b *testing.B, set Settings, prepare func(db store.Store, e *Engine
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = e.Run(ctx) })
-	wg.Go(func() { _ = e.RunLoads(ctx) })
 	b.Cleanup(func() {
 		cancel()
 		wg.Wait()
@@ -83,20 +90,21 @@ func (b *bench) addAt(tb testing.TB, n int, at time.Time) {
 	tb.Helper()
 	jobs := make([]NewJob, n)
 	for i := range jobs {
-		jobs[i] = NewJob{Owner: "ada", Argv: []string{"true"}, At: at, Env: map[string]string{"A": "1", "B": "2"}}
+		jobs[i] = NewJob{Order: Order{Owner: "ada", Argv: []string{"true"}, Env: map[string]string{"A": "1", "B": "2"}}, At: at}
 	}
-	if _, err := b.e.Add(context.Background(), jobs); err != nil {
+	ada := Actor{Kind: "uid", Name: "ada", Role: "submitter"}
+	if _, err := b.e.Add(context.Background(), ada, jobs); err != nil {
 		tb.Fatal(err)
 	}
 }
 
-// finished waits until n more are.
+// finished waits until n more activations are finished.
 func (b *bench) finished(tb testing.TB, since uint64, n int) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	_ = b.e.Follow(ctx, since, func(h Happening) error {
-		if h.What == "state" && h.State == string(Finished) {
+	_ = b.e.Follow(ctx, since, func(ev *event.Event) error {
+		if ev.What == "state" && ev.State == string(Finished) {
 			if n--; n == 0 {
 				cancel()
 			}
@@ -104,11 +112,11 @@ func (b *bench) finished(tb testing.TB, since uint64, n int) {
 		return nil
 	})
 	if n > 0 {
-		tb.Fatalf("%d have not finished", n)
+		tb.Fatalf("%d activations have not finished", n)
 	}
 }
 
-// BenchmarkBurst is 1,000 due at one instant.
+// BenchmarkBurst measures 1,000 jobs that are due at one time.
 func BenchmarkBurst(b *testing.B) {
 	for _, parallel := range []int{1000, 16} {
 		b.Run(fmt.Sprintf("parallel=%d", parallel), func(b *testing.B) {
@@ -119,7 +127,7 @@ func BenchmarkBurst(b *testing.B) {
 			var took time.Duration
 			for range b.N {
 				at := time.Now().Add(200 * time.Millisecond)
-				since := bench.e.Newest()
+				since := newest(b, bench.e)
 				bench.addAt(b, n, at)
 				bench.finished(b, since, n)
 				took += time.Since(at)
@@ -129,7 +137,7 @@ func BenchmarkBurst(b *testing.B) {
 	}
 }
 
-// BenchmarkPending is one job at a time, with many pending.
+// BenchmarkPending measures one job at a time, with many pending.
 func BenchmarkPending(b *testing.B) {
 	for _, pending := range []int{0, 1_000_000} {
 		b.Run(fmt.Sprintf("pending=%d", pending), func(b *testing.B) {
@@ -141,16 +149,16 @@ func BenchmarkPending(b *testing.B) {
 				for left := pending; left > 0; left -= 10_000 {
 					jobs := make([]NewJob, 10_000)
 					for i := range jobs {
-						jobs[i] = NewJob{Owner: "ada", Argv: []string{"true"}, At: far.Add(time.Duration(left+i) * time.Second)}
+						jobs[i] = NewJob{Order: Order{Owner: "ada", Argv: []string{"true"}}, At: far.Add(time.Duration(left+i) * time.Second)}
 					}
-					if _, err := e.Add(context.Background(), jobs); err != nil {
+					if _, err := e.Add(context.Background(), admin, jobs); err != nil {
 						b.Fatal(err)
 					}
 				}
 			})
 			b.ResetTimer()
 			for range b.N {
-				since := bench.e.Newest()
+				since := newest(b, bench.e)
 				bench.addAt(b, 1, time.Time{})
 				bench.finished(b, since, 1)
 			}
@@ -158,7 +166,40 @@ func BenchmarkPending(b *testing.B) {
 	}
 }
 
-// BenchmarkReload is a source of many reservations, new and then unchanged.
+// BenchmarkAttention measures how long it takes to find what needs attention among many jobs
+// that have finished in the last hours, of which one in a hundred failed.
+func BenchmarkAttention(b *testing.B) {
+	const n = 200_000
+	bench := newBench(b, testSettings(), func(db store.Store, _ *Engine) {
+		for done := 0; done < n; {
+			err := db.Update(context.Background(), func(tx store.Tx) error {
+				for range 10_000 {
+					done++
+					r := &Record{V: RecordVersion, ID: strconv.Itoa(done), Kind: Job, Life: Life{State: Finished, Outcome: Succeeded, Since: time.Now()}}
+					if done%100 == 0 {
+						r.Outcome = Failed
+					}
+					if err := PutRecord(tx, r); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	for b.Loop() {
+		a, err := bench.e.Attention(context.Background(), admin, 5)
+		if err != nil || a.Failed.All != n/100 || len(a.Failed.Views) != 5 {
+			b.Fatalf("%+v, %v", a, err)
+		}
+	}
+}
+
+// BenchmarkReload measures loads of a source with many reservations, first new and then
+// unchanged.
 func BenchmarkReload(b *testing.B) {
 	const n = 100_000
 	rs := make([]reservation.Reservation, n)
@@ -169,13 +210,19 @@ func BenchmarkReload(b *testing.B) {
 		bench := newBench(b, testSettings(), nil)
 		src := &fakeSource{name: "lab"}
 		src.set = reservation.Set{Reservations: rs, Fingerprint: "1"}
-		bench.e.SetSources([]Source{{Source: src}})
+		conf := announce.Configuration{Settings: testSettings(), Sources: []announce.Source{{Source: src}}}
+		loader := announce.NewLoader(bench.e, conf, fakeNodes, slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(b.Context())
+		defer cancel()
+		go func() {
+			_ = loader.Run(ctx, func(context.Context) (announce.Configuration, error) { return conf, nil })
+		}()
 		for i, name := range []string{"new-s", "unchanged-s", "same-s"} {
 			if i == 2 {
-				src.set.Fingerprint = "2" // read again, and nothing is another
+				src.set.Fingerprint = "2" // read again, but nothing has changed
 			}
 			began := time.Now()
-			rep, err := bench.e.Load(context.Background(), LoadOptions{})
+			rep, err := loader.Load(ctx, announce.LoadOptions{})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -183,6 +230,118 @@ func BenchmarkReload(b *testing.B) {
 			if want := map[int]int{0: n}[i]; rep.Added != want {
 				b.Fatalf("%s: %s", name, rep.Summary())
 			}
+		}
+	}
+}
+
+// BenchmarkAdd measures what a submission costs, in batches such as a pipelined client makes.
+func BenchmarkAdd(b *testing.B) {
+	const batch = 512
+	bench := newBench(b, testSettings(), nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() { _ = bench.e.Follow(ctx, 0, func(*event.Event) error { return nil }) }() // as the daemon's log
+	far := time.Now().Add(1000 * hour)
+	before := cpuTime()
+	b.ResetTimer()
+	for range b.N {
+		bench.addAt(b, batch, far)
+		far = far.Add(time.Minute)
+	}
+	b.ReportMetric(float64((cpuTime()-before).Nanoseconds())/float64(b.N)/batch, "cpu-ns/job")
+}
+
+// cpuTime is the processor time that the process has used.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkList measures lists of 100 among 100,000 finished jobs, by each kind of filter.
+// Few jobs match, half of them, or all.
+func BenchmarkList(b *testing.B) {
+	const n, limit = 100_000, 100
+	bench := newBench(b, testSettings(), func(db store.Store, _ *Engine) { fillHistory(b, db, n) })
+	began := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	is := func(cs ...Condition) [][]Condition { return [][]Condition{cs} }
+	for _, f := range []struct {
+		name string
+		Filter
+	}{
+		{"unfiltered", Filter{}},
+		{"state", Filter{In: is(Condition{State: Finished})}},
+		{"outcome", Filter{In: is(Condition{State: Finished, Outcome: Failed})}},
+		{"owner", Filter{Owner: "ada"}},
+		{"owner/few", Filter{Owner: "eve"}},
+		{"kind", Filter{Kind: Job}},
+		{"label", Filter{Label: "*backup*"}},
+		{"label/none", Filter{Label: "none"}},
+		{"tag", Filter{Tags: []string{"nightly"}}},
+		{"device", Filter{Device: "sw1"}},
+		{"recurrence", Filter{From: "nightly"}},
+		{"since", Filter{Since: began.Add(n / 2 * time.Second)}},
+		{"until", Filter{Until: began.Add(n / 2 * time.Second)}},
+		{"sort=took", Filter{Sort: "took", Reverse: true}},
+		{"sort=owner", Filter{Sort: "owner"}},
+		{"match", Filter{Text: "Backup"}},
+		{"match/none", Filter{Text: "not there"}},
+		{"another/user", Filter{By: Actor{Name: "eve", UID: 1, OnlyOwn: true}}},
+	} {
+		b.Run(f.name, func(b *testing.B) {
+			f.Finished, f.Limit = true, limit
+			for range b.N {
+				if err := bench.e.List(context.Background(), f.Filter, func(View) error { return nil }); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// fillHistory stores n finished jobs, as they are a month after they were submitted.
+func fillHistory(b *testing.B, db store.Store, n int) {
+	b.Helper()
+	at := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	for left := n; left > 0; {
+		err := db.Update(context.Background(), func(tx store.Tx) error {
+			for range min(left, 10_000) {
+				i := n - left + 1
+				left--
+				start := at.Add(time.Duration(i) * time.Second)
+				r := &Record{
+					ID: fmt.Sprint(i), Kind: Job, Start: start, From: []string{"", "nightly"}[i%2],
+					Life: Life{
+						State: Finished, Outcome: []Outcome{Succeeded, Failed}[i%2], Reason: "activate attempt 1 exited with status 0",
+						Created: start.Add(-time.Hour), Since: start.Add(time.Second), Until: start.Add(30 * 24 * time.Hour), LastN: [2]int{1, 0},
+						Attempts: []Attempt{{
+							Phase: Activate, N: 1, Claimed: start, Final: true, First: true, Bytes: 4096, Output: true, Host: "lab1",
+							Boot: "5bf0c9b0-6df4-4f0c-8f3e-1f3f1b0d6d0d", Fence: uint64(i),
+							Result: wrapper.Result{
+								Reason: wrapper.Exited, PID: 100, WrapperPID: 99, Started: start.Add(time.Millisecond), Contained: "cgroup",
+								Ended: start.Add(time.Duration(i%1000) * time.Millisecond), User: time.Millisecond, System: time.Millisecond, MaxRSS: 4096,
+							},
+						}},
+					},
+					Order: Order{
+						Owner: "ada", Label: fmt.Sprintf("nightly backup of host%d", i%100), Tags: []string{"nightly", "backup"}, Locks: []string{"sw1:shared"},
+						User: &Identity{UID: 1000, GID: 1000, Groups: []int{27, 100}, Name: "ada", Home: "/home/ada", Shell: "/bin/bash"},
+						Argv: []string{"/bin/sh"}, Dir: "/home/ada", Env: map[string]string{"HOME": "/home/ada", "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"},
+						Stdin: []byte("set -e\ncd /srv\ntar c . | gzip >/var/backups/srv.tar.gz && echo done\n"), Script: "set -e",
+					},
+				}
+				data, err := r.Encode()
+				if err != nil {
+					return err
+				}
+				if err := tx.Put(Key(r.ID), data); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
 		}
 	}
 }

@@ -4,26 +4,32 @@
 //
 // # How it works
 //
-// The package is level-triggered. Whatever wakes it (an instant, the end of an
-// attempt, a verb, a load, its own start after a crash), it takes the records
-// concerned, compares by one pure function ([Record.decide]) what should be with
-// what is, and takes the step that the table of transitions allows. So recovery
-// after a crash is no separate path: it is the first comparison. It looks at
-// the records that are due or touched, found by an index; never at all of them.
+// The package is level-triggered. When something wakes it (a due time, the end of an
+// attempt, a verb, a load, its own start after a crash), it takes the records that are
+// due or touched. For each it compares the wanted state with the actual one in one pure
+// function ([Record.decide]) and takes the step that the table of transitions allows. So
+// recovery after a crash is no separate path: it is the first comparison. The records are
+// found by an index; the package never reads all of them.
 //
 // # Ownership
 //
-// Every change of state happens in a transaction of the store, by [txn.apply],
-// and is checked against the table. The verbs ([Engine.Cancel] and the like)
-// change what should be, in their caller's goroutine, and touch the record. The
-// goroutine in [Engine.Run] alone claims attempts, starts and stops runs and
-// records how they ended; so it alone counts them. A second goroutine, which
-// Run starts and waits for, removes the evidence of what is not kept any more.
-// [Engine.RunLoads] does the loads.
+// Every change of state happens in a transaction of the store, by [Txn.Apply], and is
+// checked against the table. The verbs ([Engine.Cancel] and the like) change the wanted
+// state, in their caller's goroutine, and touch the record. Only the goroutine in
+// [Engine.Run] claims attempts, starts and stops runs and records their ends; so it alone
+// counts them. Run starts two more goroutines and waits for them: one removes old run
+// directories, the other removes old events.
+//
+// A transaction may run again. So its effects outside of the store are gathered while it
+// runs (effects) and carried out once it is durable.
 //
 // # What it leaves to others
 //
-// How a process is started, limited and ended is package supervisor's affair;
-// where records are kept is package store's; what reservations there are is
-// package reservation's. The wire forms of package control are made elsewhere.
+// Code that makes activations by itself, as recurrences do, is a [Producer], in a package
+// that imports this one. A producer takes part in the turns and has its own state in the
+// same transactions. Package announce reads the sources and makes the loads.
+//
+// Package supervisor starts, limits and ends processes; package store keeps records;
+// package reservation reads reservations. The wire forms of package control are made
+// elsewhere.
 package activation

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"activationd/event"
 	"activationd/internal/fault"
 	"activationd/schedule"
 	"activationd/store"
@@ -15,7 +17,7 @@ import (
 	"activationd/supervisor/wrapper"
 )
 
-// Runs is what an engine needs of a supervisor; *supervisor.Supervisor is the
+// Runs is the part of a supervisor that an engine uses; [supervisor.Supervisor] is the
 // real one.
 type Runs interface {
 	Start(supervisor.Key, wrapper.Spec) error
@@ -23,106 +25,121 @@ type Runs interface {
 	Stop(supervisor.Key) error
 	Exits() <-chan supervisor.Exit // one for each Start that succeeded and each Adopt that said Running
 	Started(supervisor.Key) (pid int, at time.Time, ok bool)
-	Frozen(supervisor.Key) string // the cgroup that keeps its processes from running because it is frozen; empty: none
+	Frozen(supervisor.Key) string // the frozen cgroup that its processes are in; empty: none
 	RunDir(supervisor.Key) string
-	// Keep makes an activation's directory, if it is not there, for a user (-1 is
-	// the daemon's own), Unkeep removes it, as far as it comes until ctx is done, and
-	// Kept lists those there are. Remove does as Unkeep with the evidence of a run.
-	Keep(id string, uid, gid int) (dir string, err error)
-	Unkeep(ctx context.Context, id string) error
-	Kept() (ids []string, err error)
+	Open(k supervisor.Key, name string) (*os.File, error) // a file of the run's directory, for reading
+	// Workdir makes an activation's work directory for a user, if there is none; -1 is
+	// the daemon's own user. RemoveWorkdir removes it, or as much of it as it can until
+	// ctx is done. Workdirs lists the activations that have one. Remove is RemoveWorkdir
+	// for the directory of a run.
+	Workdir(id string, uid, gid int) (dir string, err error)
+	RemoveWorkdir(ctx context.Context, id string) error
+	Workdirs() (ids []string, err error)
 	Remove(ctx context.Context, k supervisor.Key) error
-	Size(supervisor.Key) int64 // bytes that the evidence of a run that has ended takes
+	Size(supervisor.Key) int64 // the size in bytes of the directory of a run that has ended
 	Guard() (guard, why string)
 }
 
-// An Alarm wakes the engine at an instant of the wall clock; *schedule.Timer is
-// the real one.
+// An Alarm wakes the engine at a time of the wall clock; *schedule.Timer is the real one.
 type Alarm interface {
 	Set(time.Time)           // zero: never
-	C() <-chan schedule.Wake // at the instant, and whenever the clock was set
+	C() <-chan schedule.Wake // at that time, and whenever the clock was set
 }
 
-// Parts are what an engine works with.
+// Parts are the parts of the program that an engine uses.
 type Parts struct {
 	DB    store.Store
 	Runs  Runs
 	Alarm Alarm
 	Clock Clock  // nil: the kernel's
 	Boot  string // an id of this boot of the machine, such as /proc/sys/kernel/random/boot_id
-	// Nodes names the nodes of a topology, or says what is wrong with it.
+	// Host is the name of this machine, such as its host name. A store that only one host
+	// uses keeps the first name that it was given, even if the machine is renamed. With a
+	// store that several hosts share, each host must always give the same name, its own.
+	Host string
+	// Nodes returns the names of a topology's nodes, or an error if the topology is
+	// invalid.
 	Nodes func(topology string) ([]string, error)
-	// Load is the load average of the last minute; nil: batch jobs do not wait.
-	Load func() (float64, error)
-	// User says as whom a run is to run now that was asked for as a user was then:
-	// his groups may be others, and he may be gone, which is fault.Denied. It is
-	// asked before each start, if the daemon may switch users; nil: nothing changes.
+	// LoadAverage returns the load average of the last minute; nil: batch jobs do not
+	// wait.
+	LoadAverage func() (float64, error)
+	// User returns the user as whom a run runs now, given the user at the time of the
+	// request: the groups may have changed since. The error is fault.Denied if that user
+	// no longer exists. It is called before each start if the daemon can switch users;
+	// nil: users never change.
 	User func(then Identity) (*Identity, error)
-	// Trust says, before each start of a reservation's script, whether what it executes
-	// is what somebody wanted who may say so; an error of kind fault.Denied is that
-	// others could have changed it. The uid is -1 for the daemon's own. Nil: it is.
+	// Missing says what keeps a command from being started now; nil: nobody looks.
+	Missing func(wrapper.Command) string
+	// Trust checks, before each start of a reservation's script, that no unauthorised
+	// user could have changed what it executes. If one could, the error is fault.Denied.
+	// The uid is -1 for the daemon's own user. Nil: no check.
 	Trust func(argv, env []string, uid int) error
 	Log   *slog.Logger
 }
 
-// An Engine makes so what the records say. Make it with [New]; [Engine.Run] is
-// its goroutine, and the verbs may be called from any other, also before Run.
+// An Engine carries out what the records say. Make it with [New]; [Engine.Run] is its
+// goroutine. The verbs may be called from any other goroutine, also before Run.
 type Engine struct {
-	parts Parts
-	hub   *hub
-	set   atomic.Pointer[Settings]
-	began time.Time
+	parts    Parts
+	home     home
+	events   *event.Log
+	settings atomic.Pointer[Settings]
+	began    time.Time
 
 	alive chan chan struct{} // Run answers by closing
-	poked chan struct{}      // capacity one: something is in touched, or the settings changed
+	poked chan struct{}      // capacity one: touched is not empty, or the settings changed
 	mu    sync.Mutex
 	// touched are the ids that a verb changed and Run has to look at.
 	touched []string
-	// draining is closed when no more attempts of phase activate shall be claimed.
+	// draining is set when no more attempts of phase activate may be claimed.
 	draining bool
-	idle     chan struct{} // closed by Run when it drains and nothing runs any more
+	idle     chan struct{} // closed by Run when it is draining and no attempt runs any more
 
-	wakeAt   atomic.Int64  // for when the alarm is set, in Unix nanoseconds; written by Run only
-	running  atomic.Int64  // open attempts of phase activate; written by Run only
-	open     int           // open attempts of both phases; Run's own
-	looked   time.Time     // when the load average was looked at for a batch job; Run's own
-	newBoot  bool          // the machine was started anew, and the store does not know; Run's own, until its first turn
-	doubted  bool          // the clock was in doubt at the last turn; Run's own
-	rebooted bool          // the same, and there was a daemon before; Run's own, until its first turn
-	evidence chan struct{} // capacity one: there is evidence to be removed, or something in kept.over
-	kept     keeper
+	wakeAt   atomic.Int64  // the time for which the alarm is set, in Unix nanoseconds; written by Run only
+	budget   budget        // used by Run only
+	newBoot  bool          // the machine was started again, and not all consequences are written yet; used by Run only
+	doubted  bool          // the clock was in doubt at the last turn; used by Run only
+	sweepNow chan struct{} // capacity one: run directories or work directories must be removed
+	workdirs workdirs
+	pruneNow chan struct{} // capacity one: the settings may allow fewer events
 
-	loader loader
-	watch  watch
-	zones  zones
+	gathering gathering
+	watch     watch
+	producers producers
+	wake      bool // all producers must be woken
 }
 
-// New makes an engine on what the store holds. It starts nothing.
+// New makes an engine for the activations in a store. It starts nothing.
 func New(p Parts, set Settings) *Engine {
 	if p.Clock == nil {
 		p.Clock = schedule.Clock{}
 	}
 	now := p.Clock.Now()
 	e := &Engine{
-		parts: p, watch: watch{clock: p.Clock, boot: p.Boot}, hub: newHub(now), began: now,
-		zones: zones{every: zonesEvery}, alive: make(chan chan struct{}), poked: make(chan struct{}, 1), idle: make(chan struct{}),
-		evidence: make(chan struct{}, 1),
+		parts: p, watch: watch{clock: p.Clock, boot: p.Boot}, events: event.New(p.DB), began: now,
+		alive: make(chan chan struct{}), poked: make(chan struct{}, 1), idle: make(chan struct{}),
+		sweepNow: make(chan struct{}, 1), pruneNow: make(chan struct{}, 1), producers: make(producers),
 	}
-	e.loader.init()
-	e.Configure(set)
+	e.settings.Store(set.bounded())
 	return e
 }
 
-// minKeep is how long what is finished is kept at least, so that whoever waits
-// for its end can see it.
-const minKeep = time.Minute
+// minHistoryAge is how long a finished activation is kept at least, so that clients that
+// wait for its end can read it.
+const minHistoryAge = time.Minute
 
-// Configure puts other settings in force, for what is claimed from now on.
+// bounded returns settings that are within the engine's limits.
+func (s Settings) bounded() *Settings {
+	s.MaxParallel = max(1, s.MaxParallel)
+	s.HistoryAge = max(minHistoryAge, s.HistoryAge)
+	s.BatchInterval = max(minBatchInterval, s.BatchInterval)
+	return &s
+}
+
+// Configure puts new settings in force, for attempts that are claimed from now on.
 func (e *Engine) Configure(set Settings) {
-	set.MaxParallel = max(1, set.MaxParallel)
-	set.Keep = max(minKeep, set.Keep)
-	set.BatchInterval = max(minBatchInterval, set.BatchInterval)
-	e.set.Store(&set)
+	e.settings.Store(set.bounded())
+	token(e.pruneNow)
 	e.poke()
 }
 
@@ -153,8 +170,8 @@ func (e *Engine) takeTouched() []string {
 	return ids
 }
 
-// Drain makes Run claim no more attempts of phase activate. The channel that it
-// returns is closed when none of any phase runs any more.
+// Drain makes Run claim no more attempts of phase activate. The channel that it returns
+// is closed when no attempt of either phase runs any more.
 func (e *Engine) Drain() <-chan struct{} {
 	e.mu.Lock()
 	e.draining = true
@@ -163,71 +180,141 @@ func (e *Engine) Drain() <-chan struct{} {
 	return e.idle
 }
 
-// Draining reports whether [Engine.Drain] was asked for.
+// Draining reports whether [Engine.Drain] was called.
 func (e *Engine) Draining() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.draining
 }
 
-// update runs fn in a transaction, and publishes what happened in it once it is
-// durable. Who was waiting for what it freed is touched.
-func (e *Engine) update(ctx context.Context, fn func(*txn) error) error {
-	var t *txn
-	var heads []string
+// View runs fn, perhaps several times, in a transaction that changes nothing.
+func (e *Engine) View(ctx context.Context, fn func(*Txn) error) error {
+	var t *Txn
+	if err := e.prepare(ctx); err != nil {
+		return err
+	}
+	m, loadAvg := e.watch.read(), e.loadAverage()
+	err := e.parts.DB.View(ctx, func(tx store.Tx) error {
+		t = e.newTxn(tx, m)
+		t.loadAvg = loadAvg
+		return fn(t)
+	})
+	if t != nil {
+		e.log(t.lines)
+	}
+	return err
+}
+
+// Update runs fn, perhaps several times, in a transaction, and carries out its effects
+// once it is durable.
+func (e *Engine) Update(ctx context.Context, fn func(*Txn) error) error {
+	return e.commit(ctx, fn, func(t *Txn) {
+		if t.rearm {
+			e.poke()
+		} else {
+			e.nudge(t.next)
+		}
+	})
+}
+
+// commit does every write: it runs fn in a transaction and, once that is durable, calls
+// then and carries out the effects.
+func (e *Engine) commit(ctx context.Context, fn func(*Txn) error, then func(*Txn)) error {
+	var t *Txn
+	if err := e.prepare(ctx); err != nil {
+		return err
+	}
+	m := e.watch.read()
 	err := e.parts.DB.Update(ctx, func(tx store.Tx) error {
-		t = e.begin(tx) // fn may run again
+		t = e.newTxn(tx, m)
 		if err := fn(t); err != nil {
 			return err
 		}
-		heads = t.heads()
-		return nil
+		t.later = t.drain()
+		if err := t.finish(); err != nil {
+			return err
+		}
+		return t.tooMuch()
 	})
 	if err != nil {
 		return err
 	}
-	e.hub.publish(t.news)
-	e.unkeep(t.over)
-	if len(heads) > 0 {
-		e.touch(heads...)
-	}
+	then(t)
+	e.carryOut(&t.effects)
 	return nil
 }
 
-func (e *Engine) begin(tx store.Tx) *txn {
-	return &txn{Tx: tx, moment: e.watch.look(tx), began: e.began.Round(0), set: e.set.Load(), log: e.parts.Log, parts: &e.parts, zones: &e.zones}
+// effects are the effects of a transaction outside of the store, once it is durable.
+type effects struct {
+	events   []*event.Event
+	written  event.Written // the same, in the store
+	lines    []logLine
+	finished []string  // reservations whose work directories must be removed
+	freed    []string  // locks that activations may be waiting for
+	later    []string  // ids of records that Run has to look at
+	next     time.Time // the first due time that the transaction entered
+	rearm    bool      // a producer entered or removed an instant
+	stops    []supervisor.Key
+	sweep    bool // run directories must be removed
 }
 
-// retryPause is how long Run waits before it tries again to write what it could
-// not, or to find out what has become of a run.
+type logLine struct {
+	level slog.Level
+	msg   string
+	args  []any
+}
+
+func (e *Engine) carryOut(f *effects) {
+	e.log(f.lines)
+	e.events.Committed(f.written)
+	e.removeWorkdirs(f.finished)
+	for _, k := range f.stops {
+		e.stop(k)
+	}
+	if f.sweep {
+		token(e.sweepNow)
+	}
+	if len(f.later) > 0 {
+		e.touch(f.later...)
+	}
+}
+
+func (e *Engine) log(lines []logLine) {
+	for _, l := range lines {
+		e.parts.Log.Log(context.Background(), l.level, l.msg, l.args...)
+	}
+}
+
+func (e *Engine) newTxn(tx store.Tx, m Moment) *Txn {
+	return &Txn{Tx: e.measured(tx), Moment: m, host: e.home.host, Boot: e.parts.Boot, Began: e.began.Round(0), Settings: e.settings.Load(), parts: &e.parts, producers: e.producers}
+}
+
+// retryPause is how long Run waits before it tries again to write, or to find out whether
+// a run has ended.
 const retryPause = time.Second
 
-// Run does what the records say until ctx is done, or the store has failed for
-// good. It lets go of what runs and stops none of it: the next daemon adopts it.
+// Run carries out what the records say until ctx is done or the store fails for good. It
+// leaves all runs running: the next daemon adopts them.
 func (e *Engine) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
-	var sweeper sync.WaitGroup
-	sweeper.Go(func() { e.sweep(ctx) })
-	defer sweeper.Wait()
+	var sweepers sync.WaitGroup
+	sweepers.Go(func() { e.sweep(ctx) })
+	sweepers.Go(func() { e.pruneEvents(ctx) })
+	defer sweepers.Wait()
 	defer cancel(nil)
 	var w work
 	retry := time.NewTimer(0)
 	defer retry.Stop()
-	rules := time.NewTicker(e.zones.every)
-	rules.Stop()
-	defer rules.Stop()
-	watching := false
+	var changes changes
 	for {
 		select {
 		case <-ctx.Done():
 		case <-retry.C:
+		case <-changes.runs: // another host may want a run stopped
+			w.ids = append(w.ids, e.openRuns(ctx)...)
+		case <-changes.instants:
 		case wake := <-e.parts.Alarm.C():
 			w.steady = w.steady && !wake.Stepped
-		case <-rules.C:
-			if !e.zones.changed() {
-				continue
-			}
-			w.steady = false
 		case <-e.poked:
 		case pong := <-e.alive:
 			close(pong)
@@ -237,11 +324,13 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		if ctx.Err() != nil { // select picks either when both are ready
 			if err := e.keepTime(ctx); err != nil {
-				e.parts.Log.Warn("cannot write down what time it is", "err", err)
+				e.parts.Log.Warn("cannot record the time", "err", err)
 			}
 			return context.Cause(ctx)
 		}
-		w.steady = w.steady && !e.zones.asked()
+		if e.takeWake() {
+			w.steady = false
+		}
 		w.exits = e.moreExits(w.exits)
 		w.ids = append(w.ids, e.takeTouched()...)
 		err := e.recover(ctx, &w)
@@ -249,7 +338,8 @@ func (e *Engine) Run(ctx context.Context) error {
 			err = e.turns(ctx, &w)
 		}
 		switch {
-		case errors.Is(err, fault.Unavailable): // no space left: what is to be done stays to be done
+		case ctx.Err() != nil: // the loop ends, and its last transaction may have failed because of that
+		case errors.Is(err, fault.Unavailable): // no space left: the work stays in w
 			e.parts.Log.Error("cannot write; trying again", "err", err, "in", retryPause)
 			retry.Reset(retryPause)
 		case err != nil:
@@ -257,15 +347,14 @@ func (e *Engine) Run(ctx context.Context) error {
 		case len(w.adopt) > 0:
 			retry.Reset(retryPause)
 		}
-		if !watching && e.zones.some() { // a daemon without such recurrences sleeps
-			watching = true
-			rules.Reset(e.zones.every)
+		if changes.runs == nil && w.recovered {
+			changes = e.watchOthers(ctx)
 		}
 		e.checkIdle()
 	}
 }
 
-// moreExits takes the exits that are there already, so that they share a write.
+// moreExits adds the exits that are already there, so that they share a write.
 func (e *Engine) moreExits(exits []supervisor.Exit) []supervisor.Exit {
 	for len(exits) < maxTurn {
 		select {
@@ -278,8 +367,8 @@ func (e *Engine) moreExits(exits []supervisor.Exit) []supervisor.Exit {
 	return exits
 }
 
-// Alive returns nil when Run answers, which it does between two turns, and an
-// error when it does not until ctx is done.
+// Alive returns nil when Run answers, which it does between two turns, and an error if
+// ctx is done first.
 func (e *Engine) Alive(ctx context.Context) error {
 	pong := make(chan struct{})
 	select {
@@ -292,7 +381,7 @@ func (e *Engine) Alive(ctx context.Context) error {
 }
 
 func (e *Engine) checkIdle() {
-	if e.open > 0 || !e.Draining() {
+	if e.budget.open > 0 || !e.Draining() {
 		return
 	}
 	select {

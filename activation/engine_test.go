@@ -1,4 +1,4 @@
-package activation
+package activation_test
 
 import (
 	"context"
@@ -8,18 +8,20 @@ import (
 	"testing/synctest"
 	"time"
 
+	. "activationd/activation"
+
 	"activationd/internal/fault"
 	"activationd/store/bolt"
 )
 
-// bubble runs a scenario in a bubble, and checks in the end that all is sound.
-func bubble(t *testing.T, set func(*Settings), fn func(l *lab)) {
+// bubble runs a scenario in a bubble, and checks at the end that the state is sound.
+func bubble(t *testing.T, set func(*Settings), fn func(rig *testRig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		l := newLab(t, set)
-		fn(l)
+		rig := newRig(t, set)
+		fn(rig)
 		synctest.Wait()
-		l.sound()
+		rig.sound()
 	})
 }
 
@@ -31,18 +33,18 @@ var (
 )
 
 func TestJobRunsAtItsInstant(t *testing.T) {
-	bubble(t, nil, func(l *lab) {
+	bubble(t, nil, func(rig *testRig) {
 		at := time.Now().Add(3*hour + 7*time.Nanosecond)
-		id := l.add(NewJob{At: at})
-		l.is(id, "scheduled")
-		l.because(id, "")
-		l.sleep(4 * hour)
-		l.is(id, "succeeded")
-		if began := l.beganAt(id, Activate, 1); !began.Equal(at) {
-			l.t.Errorf("it began at %v, want %v", began, at)
+		id := rig.add(NewJob{At: at})
+		rig.is(id, "scheduled")
+		rig.because(id, "")
+		rig.sleep(4 * hour)
+		rig.is(id, "succeeded")
+		if began := rig.beganAt(id, Activate, 1); !began.Equal(at) {
+			rig.t.Errorf("it began at %v, want %v", began, at)
 		}
-		if l.alarm.rings > 1 {
-			l.t.Errorf("the alarm rang %d times for one job", l.alarm.rings)
+		if rig.alarm.rings > 1 {
+			rig.t.Errorf("the alarm rang %d times for one job", rig.alarm.rings)
 		}
 	})
 }
@@ -53,21 +55,21 @@ func TestJobOnARealStore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := &lab{t: t, db: db, w: newWorld(), boot: "boot1", set: testSettings()}
-		l.start()
-		src := l.source("lab")
+		rig := &testRig{t: t, db: db, w: newWorld(), boot: "boot1", set: testSettings()}
+		rig.start()
+		src := rig.source("lab")
 		src.says(slot("r1", minute, hour, "sw1"))
-		l.loads(1, 0, 0, 0)
-		id := l.add(NewJob{Locks: []string{"sw1"}, At: time.Now().Add(2 * minute)})
-		l.sleep(90 * time.Second)
-		l.restart()
-		l.is("r1", "active")
-		l.sleep(hour)
-		l.is("r1", "succeeded")
-		l.is(id, "succeeded")
-		l.ran("r1.activate.1 r1.deactivate.1 1.activate.1")
-		l.sound()
-		l.shutDown()
+		rig.loads(1, 0, 0, 0)
+		id := rig.add(NewJob{Order: Order{Locks: []string{"sw1"}}, At: time.Now().Add(2 * minute)})
+		rig.sleep(90 * time.Second)
+		rig.restart()
+		rig.is("r1", "active")
+		rig.sleep(hour)
+		rig.is("r1", "succeeded")
+		rig.is(id, "succeeded")
+		rig.ran("r1.activate.1 r1.deactivate.1 1.activate.1")
+		rig.sound()
+		rig.shutDown()
 		if err := db.Close(); err != nil {
 			t.Error(err)
 		}
@@ -75,29 +77,29 @@ func TestJobOnARealStore(t *testing.T) {
 }
 
 func TestImmediateJob(t *testing.T) {
-	bubble(t, nil, func(l *lab) {
-		id := l.add(NewJob{})
-		l.is(id, "activating")
-		l.sleep(time.Second)
-		l.is(id, "succeeded")
-		l.because(id, "activate attempt 1 exited with status 0")
+	bubble(t, nil, func(rig *testRig) {
+		id := rig.add(NewJob{})
+		rig.is(id, "activating")
+		rig.sleep(time.Second)
+		rig.is(id, "succeeded")
+		rig.because(id, "exited with status 0")
 	})
 }
 
-// Between the end of a turn's transaction and its setting of the alarm a job
-// may be added that is due before that: the turn has not seen it.
+// A job may be added after the end of a turn's transaction but before the turn sets the
+// alarm. If it is due before that time, the turn has not seen it.
 func TestAddWhileTheAlarmIsBeingSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &lab{t: t, mem: newMemStore(), w: newWorld(), boot: "boot1", set: testSettings()}
-		l.db = l.mem
+		rig := &testRig{t: t, mem: newMemStore(t), w: newWorld(), boot: "boot1", set: testSettings()}
+		rig.db = rig.mem
 		var armed atomic.Bool
 		id := ""
-		l.after = func() {
+		rig.after = func() {
 			if armed.CompareAndSwap(true, false) {
 				done := make(chan struct{})
 				go func() {
 					defer close(done)
-					added, err := l.e.Add(context.Background(), []NewJob{{Argv: []string{"true"}, At: time.Now().Add(minute)}})
+					added, err := rig.e.Add(context.Background(), admin, []NewJob{{Order: Order{Argv: []string{"true"}}, At: time.Now().Add(minute)}})
 					if err != nil {
 						t.Error(err)
 						return
@@ -107,152 +109,176 @@ func TestAddWhileTheAlarmIsBeingSet(t *testing.T) {
 				<-done
 			}
 		}
-		l.start()
-		defer l.shutDown()
-		first := l.add(NewJob{At: time.Now().Add(time.Second)})
-		l.add(NewJob{At: time.Now().Add(24 * hour)})
+		rig.start()
+		defer rig.shutDown()
+		first := rig.add(NewJob{At: time.Now().Add(time.Second)})
+		rig.add(NewJob{At: time.Now().Add(24 * hour)})
 		time.Sleep(time.Second - time.Nanosecond)
 		synctest.Wait()
 		armed.Store(true) // the next transaction is the turn that starts the first
-		l.sleep(2 * minute)
-		l.is(first, "succeeded")
-		l.is(id, "succeeded")
-		l.sound()
+		rig.sleep(2 * minute)
+		rig.is(first, "succeeded")
+		rig.is(id, "succeeded")
+		rig.sound()
 	})
 }
 
 func TestRetriesAndBackoff(t *testing.T) {
-	bubble(t, nil, func(l *lab) {
-		l.script("1", Activate, fails, fails, quick)
-		id := l.add(NewJob{Retries: new(3)})
-		l.sleep(time.Second)
-		l.is(id, "waiting")
-		l.because(id, "activate attempt 1 exited with status 1; the next try is due at "+stamp(time.Now().Add(10*time.Second)))
-		l.sleep(hour)
-		l.is(id, "succeeded")
-		first := l.beganAt(id, Activate, 1)
+	bubble(t, nil, func(rig *testRig) {
+		rig.script("1", Activate, fails, fails, quick)
+		id := rig.add(NewJob{Order: Order{Retries: new(3)}})
+		rig.sleep(time.Second)
+		rig.is(id, "waiting")
+		rig.because(id, "exited with status 1; the next try is due at "+TimeText(time.Now().Add(10*time.Second)))
+		rig.sleep(hour)
+		rig.is(id, "succeeded")
+		first := rig.beganAt(id, Activate, 1)
 		for n, want := range map[int]time.Duration{2: 11 * time.Second, 3: 32 * time.Second} { // after 10 s, then 20 s
-			if got := l.beganAt(id, Activate, n).Sub(first); got != want {
-				l.t.Errorf("attempt %d began after %v, want %v", n, got, want)
+			if got := rig.beganAt(id, Activate, n).Sub(first); got != want {
+				rig.t.Errorf("attempt %d began after %v, want %v", n, got, want)
 			}
 		}
 	})
 }
 
 func TestNoTryIsLeft(t *testing.T) {
-	bubble(t, nil, func(l *lab) {
-		l.script("1", Activate, fails)
-		id := l.add(NewJob{Retries: new(1)})
-		l.sleep(hour)
-		l.is(id, "failed")
-		l.because(id, "activate attempt 2 exited with status 1")
-		l.ran("1.activate.1 1.activate.2")
+	bubble(t, nil, func(rig *testRig) {
+		rig.script("1", Activate, fails)
+		id := rig.add(NewJob{Order: Order{Retries: new(1)}})
+		rig.sleep(hour)
+		rig.is(id, "failed")
+		rig.because(id, "attempt 2 exited with status 1")
+		rig.ran("1.activate.1 1.activate.2")
 	})
 }
 
 func TestTimeout(t *testing.T) {
-	bubble(t, nil, func(l *lab) {
-		l.script("1", Activate, hangs)
-		id := l.add(NewJob{Timeout: new(minute)})
-		l.sleep(minute)
-		l.is(id, "timed_out")
+	bubble(t, nil, func(rig *testRig) {
+		rig.script("1", Activate, hangs)
+		id := rig.add(NewJob{Order: Order{Timeout: new(minute)}})
+		rig.sleep(minute)
+		rig.is(id, "timed_out")
 	})
 }
 
 func TestCancel(t *testing.T) {
 	t.Run("scheduled", func(t *testing.T) {
-		bubble(t, nil, func(l *lab) {
-			id := l.add(NewJob{At: time.Now().Add(minute)})
-			l.do(Cancel, id)
-			l.is(id, "cancelled")
-			l.sleep(hour)
-			l.ran("")
+		bubble(t, nil, func(rig *testRig) {
+			id := rig.add(NewJob{At: time.Now().Add(minute)})
+			rig.do(Cancel, id)
+			rig.is(id, "cancelled")
+			rig.sleep(hour)
+			rig.ran("")
 		})
 	})
 	t.Run("waiting", func(t *testing.T) {
-		bubble(t, nil, func(l *lab) {
-			l.script("1", Activate, long)
-			l.add(NewJob{Locks: []string{"a"}})
-			second := l.add(NewJob{Locks: []string{"a", "b"}})
-			third := l.add(NewJob{Locks: []string{"b"}})
-			l.is(third, "waiting")
-			l.because(third, "waits for lock b, next for 2")
-			l.do(Cancel, second)
-			l.is(second, "cancelled")
-			l.is(third, "activating") // it was behind the second, not behind the first
+		bubble(t, nil, func(rig *testRig) {
+			rig.script("1", Activate, long)
+			rig.add(NewJob{Order: Order{Locks: []string{"a"}}})
+			second := rig.add(NewJob{Order: Order{Locks: []string{"a", "b"}}})
+			third := rig.add(NewJob{Order: Order{Locks: []string{"b"}}})
+			rig.is(third, "waiting")
+			rig.because(third, "waits for lock b, next for 2")
+			rig.do(Cancel, second)
+			rig.is(second, "cancelled")
+			rig.is(third, "activating") // it was behind the second, not behind the first
 		})
 	})
 	t.Run("activating", func(t *testing.T) {
-		bubble(t, nil, func(l *lab) {
-			l.script("1", Activate, hangs)
-			id := l.add(NewJob{})
-			l.do(Cancel, id)
-			l.is(id, "activating")
-			l.do(Cancel, id) // again
-			l.sleep(time.Second)
-			l.is(id, "cancelled")
-			l.because(id, "cancelled by root")
-			l.ran("1.activate.1")
+		bubble(t, nil, func(rig *testRig) {
+			rig.script("1", Activate, hangs)
+			id := rig.add(NewJob{})
+			rig.do(Cancel, id)
+			rig.is(id, "activating")
+			rig.do(Cancel, id) // a second time
+			rig.sleep(time.Second)
+			rig.is(id, "cancelled")
+			rig.because(id, "cancelled by root")
+			rig.ran("1.activate.1")
 		})
 	})
 	t.Run("what succeeds all the same has succeeded", func(t *testing.T) {
-		bubble(t, nil, func(l *lab) {
-			l.script("1", Activate, script{lasts: minute, ignores: true})
-			id := l.add(NewJob{})
-			l.do(Cancel, id)
-			l.sleep(minute)
-			l.is(id, "succeeded")
+		bubble(t, nil, func(rig *testRig) {
+			rig.script("1", Activate, script{lasts: minute, ignores: true})
+			id := rig.add(NewJob{})
+			rig.do(Cancel, id)
+			rig.sleep(minute)
+			rig.is(id, "succeeded")
 		})
 	})
 	t.Run("finished", func(t *testing.T) {
-		bubble(t, nil, func(l *lab) {
-			id := l.add(NewJob{})
-			l.sleep(minute)
-			if _, err := l.e.Do(context.Background(), admin, id, Cancel, ""); !errors.Is(err, fault.Conflict) {
-				l.t.Errorf("Do(Cancel) of what is finished: %v, want a conflict", err)
+		bubble(t, nil, func(rig *testRig) {
+			id := rig.add(NewJob{})
+			rig.sleep(minute)
+			if _, err := rig.e.Do(context.Background(), admin, id, Cancel, ""); !errors.Is(err, fault.Conflict) {
+				rig.t.Errorf("Do(Cancel) of a finished job: %v, want a conflict", err)
 			}
 		})
 	})
 }
 
 func TestOnlyOwn(t *testing.T) {
-	bubble(t, nil, func(l *lab) {
-		id := l.add(NewJob{At: time.Now().Add(minute), Owner: "ada"})
+	bubble(t, nil, func(rig *testRig) {
+		id := rig.add(NewJob{At: time.Now().Add(minute), Order: Order{Owner: "ada"}})
 		for name, want := range map[string]error{"bob": fault.Denied, "ada": nil} {
-			if _, err := l.e.Do(context.Background(), By{Name: name, OnlyOwn: true}, id, Hold, ""); !errors.Is(err, want) {
-				l.t.Errorf("Do(Hold) by %s: %v, want %v", name, err, want)
+			if _, err := rig.e.Do(context.Background(), Actor{Name: name, OnlyOwn: true}, id, Hold, ""); !errors.Is(err, want) {
+				rig.t.Errorf("Do(Hold) by %s: %v, want %v", name, err, want)
 			}
 		}
-		if _, err := l.e.Do(context.Background(), admin, "77", Hold, ""); !errors.Is(err, fault.NotFound) {
-			l.t.Errorf("Do of what is not there: %v", err)
+		if _, err := rig.e.Do(context.Background(), admin, "77", Hold, ""); !errors.Is(err, fault.NotFound) {
+			rig.t.Errorf("Do of an unknown id: %v", err)
 		}
 	})
 }
 
 func TestRetryAJob(t *testing.T) {
-	bubble(t, nil, func(l *lab) {
-		l.script("1", Activate, fails, quick)
+	bubble(t, nil, func(rig *testRig) {
+		rig.script("1", Activate, fails, quick)
 		at := time.Now().Add(minute)
-		id := l.add(NewJob{At: at, Missed: MissedSkip})
-		l.sleep(10 * hour)
-		l.is(id, "failed")
-		l.do(Retry, id)
-		l.sleep(minute)
-		l.is(id, "succeeded")
-		if got := l.get(id).Start; !got.Equal(at) {
-			l.t.Errorf("Start has become %v, was %v", got, at)
+		id := rig.add(NewJob{At: at, Order: Order{Missed: MissedSkip}})
+		rig.sleep(10 * hour)
+		rig.is(id, "failed")
+		rig.do(Retry, id)
+		rig.sleep(minute)
+		rig.is(id, "succeeded")
+		if got := rig.get(id).Start; !got.Equal(at) {
+			rig.t.Errorf("Start has become %v, was %v", got, at)
 		}
-		if _, err := l.e.Do(context.Background(), admin, id, Retry, ""); !errors.Is(err, fault.Conflict) {
-			l.t.Errorf("Retry of what succeeded: %v, want a conflict", err)
+		rig.do(Retry, id)
+		rig.sleep(minute)
+		rig.is(id, "succeeded")
+		if n := len(rig.get(id).Attempts); n != 3 { // it keeps its attempts
+			rig.t.Errorf("%d attempts are kept, want 3", n)
 		}
 	})
+}
+
+// TestRetryStartsAtOnce: also if the job ended before its planned time.
+func TestRetryStartsAtOnce(t *testing.T) {
+	for _, tt := range []struct {
+		ended Trigger
+		want  string // how it ended
+	}{{RunNow, "failed"}, {Cancel, "cancelled"}} {
+		bubble(t, nil, func(rig *testRig) {
+			rig.script("1", Activate, fails, quick)
+			id := rig.add(NewJob{At: time.Now().Add(10 * hour)})
+			rig.do(tt.ended, id)
+			rig.sleep(minute)
+			rig.is(id, tt.want)
+			rig.do(Retry, id)
+			rig.sleep(minute)
+			if r := rig.get(id); len(r.Attempts) == 0 || r.State != Finished {
+				rig.t.Errorf("a minute after retry, the job that was %s is %s with %d attempts, want it to have run", tt.want, r.State, len(r.Attempts))
+			}
+		})
+	}
 }
 
 func TestMissed(t *testing.T) {
 	tests := []struct {
 		name   string
 		missed string
-		down   time.Duration // over an instant that is a minute away
+		down   time.Duration // over a start that is a minute away
 		want   string
 	}{
 		{"within the grace", MissedRun, hour, "succeeded"},
@@ -262,13 +288,13 @@ func TestMissed(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			bubble(t, nil, func(l *lab) {
-				id := l.add(NewJob{At: time.Now().Add(minute), Missed: tt.missed})
-				l.shutDown()
-				l.sleep(tt.down)
-				l.start()
-				l.sleep(minute)
-				l.is(id, tt.want)
+			bubble(t, nil, func(rig *testRig) {
+				id := rig.add(NewJob{At: time.Now().Add(minute), Order: Order{Missed: tt.missed}})
+				rig.shutDown()
+				rig.sleep(tt.down)
+				rig.start()
+				rig.sleep(minute)
+				rig.is(id, tt.want)
 			})
 		})
 	}

@@ -7,74 +7,86 @@ import (
 	"activationd/supervisor"
 )
 
-// History is what is kept of what is finished: nothing longer than its age, and
-// of the rest the oldest goes first when there is more than count or bytes say.
-// What has just finished is kept a minute in any case.
+// The history is the finished activations that are kept. An activation leaves it when it
+// is older than HistoryAge. If the history has more than HistoryCount activations or
+// HistoryBytes bytes, the oldest leave it earlier. Each is kept for a minute at least.
 
-// mayGo is from when on r, which is finished, may be forgotten to make room for
-// others: not while its source announces it for a slot that is not over.
-func (r *Record) mayGo() time.Time {
+// removableFrom is the time from which r, which is finished, may be removed to make room
+// for others. It is not before the end of the slot for which its source still announces
+// it.
+func (r *Record) removableFrom() time.Time {
 	if end := r.deactivateAt(); r.Source != "" && end.After(r.Since) {
 		return end
 	}
 	return r.Since
 }
 
-// evidence is how many bytes r's attempts have left on disk.
-func (r *Record) evidence() (n int64) {
-	for _, a := range r.Attempts {
-		n += a.Bytes
-	}
-	return n
+// A remainder says what a run that has ended left on disk.
+type remainder struct {
+	bytes  int64
+	output bool
 }
 
-// sizes measures what the runs that have ended left on disk.
-func (e *Engine) sizes(exits []supervisor.Exit) map[supervisor.Key]int64 {
-	sizes := make(map[supervisor.Key]int64, len(exits))
+// remainders reads what runs that have ended left on disk.
+func (e *Engine) remainders(exits []supervisor.Exit) map[supervisor.Key]remainder {
+	left := make(map[supervisor.Key]remainder, len(exits))
 	for _, x := range exits {
-		sizes[x.Key] = e.parts.Runs.Size(x.Key)
+		left[x.Key] = remainder{e.parts.Runs.Size(x.Key), wrote(e.parts.Runs, x.Key)}
 	}
-	return sizes
+	return left
 }
 
-// weigh keeps the number of bytes of what is finished. Nil stands for no record.
-func (t *txn) weigh(old, r *Record) error {
-	var by int64
-	if r != nil && r.State == Finished {
-		by += r.evidence()
+// tallyBytes updates the number of bytes of the history's run directories. A nil record
+// stands for none.
+func (t *Txn) tallyBytes(old, r *Record) error {
+	by := make(map[string]int64) // by host
+	for _, step := range []struct {
+		r    *Record
+		sign int64
+	}{{old, -1}, {r, +1}} {
+		if step.r == nil || step.r.State != Finished {
+			continue
+		}
+		for i := range step.r.Attempts {
+			a := &step.r.Attempts[i]
+			by[t.hostOf(a)] += step.sign * a.Bytes
+		}
 	}
-	if old != nil && old.State == Finished {
-		by -= old.evidence()
+	for host, n := range by {
+		if n == 0 {
+			continue
+		}
+		k := finishedBytes + host
+		if err := putNumber(t, k, uint64(max(0, int64(number(t, k))+n))); err != nil {
+			return err
+		}
 	}
-	if by == 0 {
-		return nil
-	}
-	return putNumber(t, oldBytes, uint64(max(0, int64(number(t, oldBytes))+by)))
+	return nil
 }
 
-// pruneOld forgets as much of the oldest history as there is too much of.
+// pruneOld removes the oldest activations of a history that is too large.
 func (t *turn) pruneOld() error {
 	t.pruneAt = time.Time{}
-	over := func() bool {
-		return t.set.KeepCount > 0 && number(t, stateNumber+string(Finished)) > uint64(t.set.KeepCount) ||
-			t.set.KeepBytes > 0 && number(t, oldBytes) > uint64(t.set.KeepBytes)
+	tooMuch := func() bool {
+		return t.Settings.HistoryCount > 0 && t.stateCounts()[Finished] > t.Settings.HistoryCount ||
+			t.Settings.HistoryBytes > 0 && number(t, finishedBytes+t.host) > uint64(t.Settings.HistoryBytes)
 	}
-	if !over() || t.doubt {
+	if !tooMuch() || t.Doubt {
 		return nil
 	}
 	var ids []string
-	kept := 0 // of those that could go
-	for k := range t.Scan(oldKey, "") {
-		at, id, err := parseInstant(strings.TrimPrefix(k, oldKey))
+	kept := 0 // of the activations that could be removed
+	for k := range t.Scan(finishedKey, "") {
+		at, id, err := parseInstant(strings.TrimPrefix(k, finishedKey))
 		if err != nil {
 			return err
 		}
-		if at = at.Add(minKeep); at.After(t.now) {
+		if at = at.Add(minHistoryAge); at.After(t.Now) {
 			t.pruneAt = at
 			break
 		}
 		if len(ids) == maxTurn {
-			t.pruneAt = t.now // there is more to do
+			t.pruneAt = t.Now // more must be removed
 			break
 		}
 		if kept == maxTurn {
@@ -87,11 +99,16 @@ func (t *turn) pruneOld() error {
 		ids = append(ids, id)
 	}
 	for _, id := range ids {
-		if !over() {
+		if !tooMuch() {
 			t.pruneAt = time.Time{}
 			return nil
 		}
-		r, err := t.get(id)
+		if t.full() {
+			t.pruneAt = t.Now
+			return nil
+		}
+		t.looked, t.last = t.looked+1, id
+		r, err := t.Record(id)
 		if err != nil {
 			return err
 		}
@@ -103,7 +120,7 @@ func (t *turn) pruneOld() error {
 			return err
 		}
 	}
-	if !over() {
+	if !tooMuch() {
 		t.pruneAt = time.Time{}
 	}
 	return nil

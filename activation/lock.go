@@ -9,12 +9,11 @@ import (
 	"strings"
 
 	"activationd/internal/fault"
-	"activationd/store"
 )
 
-// A want is a lock as somebody wants it: for itself alone, shared with all who
-// share it too, or some of a number of units of it.
-type want struct {
+// A lockRequest is a request for a lock: exclusive, shared with all others who share it,
+// or for some of its units.
+type lockRequest struct {
 	name   string
 	shared bool
 	units  int // of capacity
@@ -27,9 +26,9 @@ const maxUnits = 1_000_000
 // sharedSuffix marks a lock that is shared.
 const sharedSuffix = ":shared"
 
-// parseWant reads a lock as a job names it: NAME, NAME:shared or NAME=UNITS/CAPACITY.
-func parseWant(s string) (want, error) {
-	var w want
+// parseLock reads a lock as a job requests it: NAME, NAME:shared or NAME=UNITS/CAPACITY.
+func parseLock(s string) (lockRequest, error) {
+	var w lockRequest
 	name, counted, isCounted := strings.Cut(s, "=")
 	if w.name = name; isCounted {
 		units, capacity, _ := strings.Cut(counted, "/")
@@ -44,18 +43,18 @@ func parseWant(s string) (want, error) {
 	}
 	switch {
 	case strings.HasSuffix(w.name, sharedSuffix):
-		return w, fmt.Errorf("lock: %q: want it shared or counted, and that once: %w", s, fault.Invalid)
-	case validName(w.name) && w.String() != s:
-		return w, fmt.Errorf("lock: %q: want it as %s: %w", s, w, fault.Invalid)
+		return w, fmt.Errorf("lock: %q: a lock is either shared or counted: %w", s, fault.Invalid)
+	case ValidName(w.name) && w.String() != s:
+		return w, fmt.Errorf("lock: %q: write it as %s: %w", s, w, fault.Invalid)
 	}
-	if !validName(w.name) {
+	if !ValidName(w.name) {
 		return w, fmt.Errorf("lock: %q is not a name: want up to 64 letters, digits and ._@:+- that begin with a letter, a digit or _: %w", w.name, fault.Invalid)
 	}
 	return w, nil
 }
 
-// String is what parseWant reads.
-func (w want) String() string {
+// String is the form that parseLock reads.
+func (w lockRequest) String() string {
 	switch {
 	case w.shared:
 		return w.name + sharedSuffix
@@ -65,12 +64,12 @@ func (w want) String() string {
 	return w.name
 }
 
-// exclusive reports whether nobody else may hold the lock meanwhile.
-func (w want) exclusive() bool { return !w.shared && w.of == 0 }
+// exclusive reports whether no other activation may hold the lock at the same time.
+func (w lockRequest) exclusive() bool { return !w.shared && w.of == 0 }
 
-// fits reports whether the lock can be had as w wants it while others hold it.
-// Nothing is configured: of several capacities that are named, the least holds.
-func (w want) fits(others []want) bool {
+// compatible reports whether w can be granted while others hold the lock. The capacity is
+// not configured: if requests name different ones, the lowest counts.
+func (w lockRequest) compatible(others []lockRequest) bool {
 	units, of := w.units, w.of
 	for _, o := range others {
 		if o.shared != w.shared || o.exclusive() || w.exclusive() {
@@ -82,95 +81,96 @@ func (w want) fits(others []want) bool {
 	return units <= of
 }
 
-// checkWants returns what is wrong with a job's locks.
-func checkWants(specs []string) error {
+// checkLocks returns an error if a job's lock requests are invalid.
+func checkLocks(specs []string) error {
 	if len(specs) > maxLocks {
-		return fmt.Errorf("lock: at most %d are possible: %w", maxLocks, fault.Invalid)
+		return fmt.Errorf("lock: at most %d locks are possible: %w", maxLocks, fault.Invalid)
 	}
 	seen := make(map[string]string)
 	for _, s := range specs {
-		w, err := parseWant(s)
+		w, err := parseLock(s)
 		if err != nil {
 			return err
 		}
-		if strings.HasPrefix(w.name, recurrenceLocks) {
-			return fmt.Errorf("lock: %s: names that begin with %s are the recurrences' own: %w", s, recurrenceLocks, fault.Invalid)
+		if strings.HasPrefix(w.name, ownLocks) {
+			return fmt.Errorf("lock: %s: names that begin with %s are reserved for recurrences: %w", s, ownLocks, fault.Invalid)
 		}
 		if other, ok := seen[w.name]; ok && other != s {
-			return fmt.Errorf("lock: %s and %s are the same lock; want it in one way: %w", other, s, fault.Invalid)
+			return fmt.Errorf("lock: %s and %s name the same lock: name it once: %w", other, s, fault.Invalid)
 		}
 		seen[w.name] = s
 	}
 	return nil
 }
 
-// want reads one of r's own locks, or devices: a device is always for one alone.
-func (r *Record) want(spec string) want {
-	if r.slot() {
-		return want{name: spec}
+// lockRequest reads one of r's locks or devices. A device is always exclusive.
+func (r *Record) lockRequest(spec string) lockRequest {
+	if r.policy().devices || strings.HasPrefix(spec, ownLocks) {
+		return lockRequest{name: spec}
 	}
-	w, err := parseWant(spec)
-	if err != nil { // it was checked when the job was added
-		return want{name: spec}
+	w, err := parseLock(spec)
+	if err != nil { // checked when the job was added
+		return lockRequest{name: spec}
 	}
 	return w
 }
 
-// wants lists the locks that the activation needs while it runs. As long as
-// something is to be undone these are the ones that it was begun with, whatever
-// its source says now.
-func (r *Record) wants() []want { return r.wantsOf(r.needs()) }
+// lockRequests lists the locks that the activation needs while it runs. While something
+// must be undone these are the locks with which it began, whatever its source announces
+// now.
+func (r *Record) lockRequests() []lockRequest { return r.lockRequestsOf(r.neededLocks()) }
 
-func (r *Record) needs() []string {
+func (r *Record) neededLocks() []string {
 	switch {
-	case !r.slot():
+	case !r.policy().devices:
 		return r.Locks
-	case r.Dirty:
-		return r.Held
+	case r.NeedsUndo:
+		return r.LocksHeld
 	}
 	return r.Devices
 }
 
-// DevicesInForce returns the devices of a reservation: as long as something is to
-// be undone those that it was activated with, which its source may have changed.
+// DevicesInForce returns the devices of a reservation. While something must be undone
+// these are the devices that it was activated with; its source may announce others by
+// now.
 func (r *Record) DevicesInForce() []string {
-	if !r.slot() {
+	if !r.policy().devices {
 		return nil
 	}
-	return r.needs()
+	return r.neededLocks()
 }
 
-func (r *Record) wantsOf(specs []string) []want {
-	ws := make([]want, len(specs))
+func (r *Record) lockRequestsOf(specs []string) []lockRequest {
+	ws := make([]lockRequest, len(specs))
 	for i, s := range specs {
-		ws[i] = r.want(s)
+		ws[i] = r.lockRequest(s)
 	}
 	return ws
 }
 
-// holding is the entry of a lock that r holds.
-func (r *Record) holding(w want) entry {
+// holding is the index entry of a lock that r holds.
+func (r *Record) holding(w lockRequest) entry {
 	if w.exclusive() {
 		return entry{holderKey + w.name, []byte(r.ID)}
 	}
 	return entry{holderKey + w.name + "/" + r.ID, []byte(w.String())}
 }
 
-// A holder is somebody who holds a lock, and how.
+// A holder is an activation that holds a lock, and its request.
 type holder struct {
-	id   string
-	want want
+	id      string
+	request lockRequest
 }
 
-// holders lists who holds a lock but for id, in the order of their ids.
-func (t *txn) holders(lock, id string) (hs []holder) {
+// holders lists the holders of a lock except id, in the order of their ids.
+func (t *Txn) holders(lock, id string) (hs []holder) {
 	if h := string(t.Get(holderKey + lock)); h != "" && h != id {
-		hs = append(hs, holder{h, want{name: lock}})
+		hs = append(hs, holder{h, lockRequest{name: lock}})
 	}
 	prefix := holderKey + lock + "/"
 	for k, v := range t.Scan(prefix, "") {
 		if h := strings.TrimPrefix(k, prefix); h != id {
-			if w, err := parseWant(string(v)); err == nil {
+			if w, err := parseLock(string(v)); err == nil {
 				hs = append(hs, holder{h, w})
 			}
 		}
@@ -178,33 +178,34 @@ func (t *txn) holders(lock, id string) (hs []holder) {
 	return hs
 }
 
-// blocker says what keeps r from running: a lock that another holds, or one
-// that another who comes first waits for. Empty: no lock does.
-func (t *txn) blocker(r *Record) string {
-	for _, w := range r.wants() {
-		if slices.Contains(r.Held, w.String()) {
+// blocker says what keeps r from running: a lock that another activation holds, or one
+// for which another is ahead in the queue. Empty: no lock does.
+func (t *Txn) blocker(r *Record) string {
+	for _, w := range r.lockRequests() {
+		if slices.Contains(r.LocksHeld, w.String()) {
 			continue
 		}
 		others := t.holders(w.name, r.ID)
-		if !w.fits(wantsHeld(others)) {
+		if !w.compatible(requests(others)) {
 			return fmt.Sprintf("lock %s, held by %s", w, names(others))
 		}
-		if pos, h := t.head(w.name); h != "" && h != r.ID && pos < r.position() {
+		if pos, h := t.firstInQueue(w.name); h != "" && h != r.ID && pos < r.queuePosition() {
 			return fmt.Sprintf("lock %s, next for %s", w, h)
 		}
 	}
 	return ""
 }
 
-func wantsHeld(hs []holder) []want {
-	ws := make([]want, len(hs))
+func requests(hs []holder) []lockRequest {
+	ws := make([]lockRequest, len(hs))
 	for i, h := range hs {
-		ws[i] = h.want
+		ws[i] = h.request
 	}
 	return ws
 }
 
-// names tells who holds a lock: all, or some of many.
+// names lists the ids of a lock's holders; if there are many, it lists some and the
+// number of the others.
 func names(hs []holder) string {
 	const most = 5
 	var ids []string
@@ -218,25 +219,32 @@ func names(hs []holder) string {
 	return strings.Join(ids, ", ")
 }
 
-// MaxPriority bounds the priority of a job, in both directions.
+// MaxPriority bounds the priority of a job: it is from -MaxPriority to MaxPriority.
 const MaxPriority = 99
 
-// position is r's place among those who wait for the same: it sorts by
-// priority, the highest first, and then by arrival. One who has not come into
-// line comes after all of its priority.
-func (r *Record) position() string {
-	if r.Line == 0 {
-		return place(r.Priority) + notInLine
+// enqueue gives r its number in the queues, and limits how long it may wait.
+func (t *Txn) enqueue(r *Record) {
+	r.Queued = t.Stamp()
+	if limit := t.Settings.Of(r).WaitLimit; limit > 0 && r.policy().waitLimit {
+		r.Until = t.Now.Add(limit)
 	}
-	return place(r.Priority) + fmt.Sprintf("%016x", r.Line)
 }
 
-// notInLine stands for the number of one who is not in line, and sorts after all
-// such numbers, and before the place of any lower priority.
-const notInLine = "g"
+// queuePosition is r's place in a queue. It sorts by priority, the highest first, and
+// then by arrival. An activation that is not queued sorts behind all of its priority.
+func (r *Record) queuePosition() string {
+	if r.Queued == 0 {
+		return priorityPrefix(r.Priority) + notQueued
+	}
+	return priorityPrefix(r.Priority) + fmt.Sprintf("%016x", r.Queued)
+}
 
-// place sorts before the digits for a high priority, and after them for a low one.
-func place(priority int) string {
+// notQueued stands for the number of an activation that is not queued. It sorts behind
+// all numbers, and before the places of any lower priority.
+const notQueued = "g"
+
+// priorityPrefix sorts before the digits for a high priority, and after them for a low one.
+func priorityPrefix(priority int) string {
 	switch {
 	case priority > 0:
 		return fmt.Sprintf("!%02d", MaxPriority-priority)
@@ -246,66 +254,65 @@ func place(priority int) string {
 	return ""
 }
 
-// A Grip is one activation's use of one lock, or its wait for it.
-type Grip struct {
-	Lock    string
-	ID      string
-	Want    string // as the job asked for it: NAME, NAME:shared, NAME=1/4
-	Waiting bool
-	For     []string // the ids of those who hold it, or of the one before in line with whom it cannot share; none: it waits for something else
+// A LockUse says that an activation holds a lock or waits for it.
+type LockUse struct {
+	Lock     string
+	ID       string
+	Request  string // as the job requested it: NAME, NAME:shared, NAME=1/4
+	Waiting  bool
+	WaitsFor []string // the ids of the holders, or of the one ahead in the queue with which it cannot share; none: it waits for something else
 }
 
-// Locks lists all locks that somebody holds or is in line for, by name: first
-// who holds each, then who waits, in the order of the line.
-func (e *Engine) Locks(ctx context.Context) (grips []Grip, err error) {
-	err = e.parts.DB.View(ctx, func(tx store.Tx) error {
-		t := e.begin(tx)
-		grips = nil
+// Locks lists the uses of all locks that are held or queued for, sorted by lock. The
+// holders of a lock come first, then the queue in its order.
+func (e *Engine) Locks(ctx context.Context) (uses []LockUse, err error) {
+	err = e.View(ctx, func(t *Txn) error {
+		uses = nil
 		names := make(map[string]bool)
-		for k := range tx.Scan(holderKey, "") {
+		for k := range t.Scan(holderKey, "") {
 			name, _, _ := strings.Cut(strings.TrimPrefix(k, holderKey), "/")
 			names[name] = true
 		}
-		for k := range tx.Scan(queueKey, "") {
+		for k := range t.Scan(queueKey, "") {
 			name, _, _ := strings.Cut(strings.TrimPrefix(k, queueKey), "/")
 			names[name] = name != slotQueue
 		}
 		for _, name := range slices.Sorted(maps.Keys(names)) {
 			if names[name] {
-				grips = append(grips, t.grips(name)...)
+				uses = append(uses, t.lockUses(name)...)
 			}
 		}
 		return nil
 	})
-	return grips, err
+	return uses, err
 }
 
-// grips lists who holds a lock, and who waits for it.
-func (t *txn) grips(lock string) (gs []Grip) {
-	var before Grip // the one before, in line
+// lockUses lists the holders of a lock and its queue.
+func (t *Txn) lockUses(lock string) (gs []LockUse) {
+	var before LockUse // the one ahead in the queue
 	for _, h := range t.holders(lock, "") {
-		gs = append(gs, Grip{Lock: lock, ID: h.id, Want: h.want.String()})
+		gs = append(gs, LockUse{Lock: lock, ID: h.id, Request: h.request.String()})
 	}
 	prefix := queueKey + lock + "/"
 	for k := range t.Scan(prefix, "") {
 		_, id, _ := strings.Cut(strings.TrimPrefix(k, prefix), "/")
-		r, err := t.get(id)
+		r, err := t.Record(id)
 		if err != nil {
-			continue // it is told of by those who look at it
+			continue // a turn that reads it logs the error
 		}
-		for _, w := range r.wants() {
-			if w.name != lock || slices.Contains(r.Held, w.String()) {
+		for _, w := range r.lockRequests() {
+			if w.name != lock || slices.Contains(r.LocksHeld, w.String()) {
 				continue
 			}
-			g := Grip{Lock: lock, ID: id, Want: w.String(), Waiting: true}
-			if others := t.holders(lock, id); !w.fits(wantsHeld(others)) {
+			g := LockUse{Lock: lock, ID: id, Request: w.String(), Waiting: true}
+			if others := t.holders(lock, id); !w.compatible(requests(others)) {
 				for _, h := range others {
-					g.For = append(g.For, h.id)
+					g.WaitsFor = append(g.WaitsFor, h.id)
 				}
-			} else if w.shared && before.Want == g.Want { // they will go together
-				g.For = before.For
+			} else if w.shared && before.Request == g.Request { // both will be granted together
+				g.WaitsFor = before.WaitsFor
 			} else if before.ID != "" {
-				g.For = []string{before.ID}
+				g.WaitsFor = []string{before.ID}
 			}
 			gs = append(gs, g)
 			before = g

@@ -6,37 +6,39 @@ import (
 	"fmt"
 	"slices"
 
+	"activationd/event"
 	"activationd/internal/fault"
 	"activationd/loginstore"
-	"activationd/store"
 )
 
 // The steps of a login.
 const (
-	LoginAsk      = "ask"      // may it be tried?
-	LoginBegin    = "begin"    // it is tried next, if it may
-	LoginAccepted = "accepted" // it was right
-	LoginRefused  = "refused"  // it was wrong
+	LoginAsk      = "ask"      // asks whether it may be tried
+	LoginBegin    = "begin"    // the same; if it may, it is tried next
+	LoginAccepted = "accepted" // the device accepted it
+	LoginRefused  = "refused"  // the device refused it
 )
 
-// Login takes a step of a login to a device, for the processes of an activation that runs
-// and for those who may touch everything. It returns why the login must not be tried; ""
-// is that it may.
-func (e *Engine) Login(ctx context.Context, by By, step string, try loginstore.Try, said string) (why string, err error) {
-	if step == LoginAsk { // most are not known: no need to write
+// Login reports a step of a login to a device. The processes of a running activation may
+// do that, and clients that may touch everything; for others the error is fault.Denied.
+// If the login must not be tried, why says the reason; otherwise why is empty. The error
+// is fault.Conflict if no attempt of the activation runs, and fault.Invalid for an
+// unknown step.
+func (e *Engine) Login(ctx context.Context, by Actor, step string, try loginstore.Try, said string) (why string, err error) {
+	if step == LoginAsk { // most logins are not recorded: no need to write
 		var known *loginstore.Login
-		err := e.parts.DB.View(ctx, func(tx store.Tx) (err error) {
-			if err := e.begin(tx).mayLogin(by, try.Holder); err != nil {
+		err := e.View(ctx, func(t *Txn) (err error) {
+			if err := t.mayLogin(by, try.Holder); err != nil {
 				return err
 			}
-			known, err = loginstore.Known(tx, try)
+			known, err = loginstore.Known(t, try)
 			return err
 		})
 		if err != nil || known == nil || !known.Closed() {
 			return "", err
 		}
 	}
-	err = e.update(ctx, func(t *txn) error {
+	err = e.UpdateBy(ctx, by, func(t *Txn) error {
 		why = ""
 		if err := t.mayLogin(by, try.Holder); err != nil {
 			return err
@@ -45,20 +47,22 @@ func (e *Engine) Login(ctx context.Context, by By, step string, try loginstore.T
 		var err error
 		switch step {
 		case LoginAsk:
-			if err = loginstore.Meet(t, try); err == nil {
+			if err = loginstore.NoteWanted(t, try); err == nil {
 				l, err = loginstore.Known(t, try)
 			}
 		case LoginBegin:
 			was, e := loginstore.Known(t, try)
 			if err = e; err == nil {
-				_, err = loginstore.Begin(t, try, t.now)
+				_, err = loginstore.Begin(t, try, t.Now)
 			}
 			l = was
 		case LoginAccepted:
-			_, err = loginstore.End(t, try, false, "", t.now)
+			_, err = loginstore.End(t, try, false, "", t.Now)
 		case LoginRefused:
-			if l, err = loginstore.End(t, try, true, said, t.now); err == nil {
-				t.news = append(t.news, Happening{Time: t.now, What: "login.refused", ID: try.Holder, Reason: l.String(), Failed: true})
+			if l, err = loginstore.End(t, try, true, said, t.Now); err == nil {
+				ev := event.Event{Topic: event.Topic("login", try.Device, "refused"), What: "login.refused", ID: try.Holder, Reason: l.String(), Failed: true}
+				t.concernHolder(&ev)
+				t.Emit(ev)
 			}
 		default:
 			err = fmt.Errorf("step: want ask, begin, accepted or refused, have %.40q: %w", step, fault.Invalid)
@@ -71,51 +75,51 @@ func (e *Engine) Login(ctx context.Context, by By, step string, try loginstore.T
 	return why, err
 }
 
-// mayLogin refuses those who may not say anything of logins for holder.
-func (t *txn) mayLogin(by By, holder string) error {
+// mayLogin returns an error unless by may take steps of logins for holder.
+func (t *Txn) mayLogin(by Actor, holder string) error {
 	if holder == "" {
 		if by.OnlyOwn {
-			return fmt.Errorf("of logins by hand only operators may tell: %w", fault.Denied)
+			return fmt.Errorf("only operators may report logins made by hand: %w", fault.Denied)
 		}
 		return nil
 	}
-	r, err := t.get(holder)
+	r, err := t.Record(holder)
 	switch {
 	case errors.Is(err, fault.NotFound) && !by.OnlyOwn:
-		return nil // by hand, under a name of his own
+		return nil // a login by hand, under any name
 	case err != nil:
 		return err
 	}
-	user := t.set.userOf(r)
-	if err := by.check(r); err != nil && (user == nil || user.UID != by.UID) { // its script may, whose it ever is
+	if err := t.checkScript(by, r); err != nil {
 		return err
 	}
-	if by.OnlyOwn && r.open() == nil {
+	if by.OnlyOwn && r.openAttempt() == nil {
 		return fmt.Errorf("%s is %s: none of its scripts runs: %w", holder, r.State, fault.Conflict)
 	}
 	return nil
 }
 
-// Logins returns what must not be tried; of an activation, if id is not empty, only what that
-// wanted.
+// Logins returns the logins that must not be tried; if id is not empty, only those that
+// the activation needed.
 func (e *Engine) Logins(ctx context.Context, id string) (ls []loginstore.Login, err error) {
-	err = e.parts.DB.View(ctx, func(tx store.Tx) error {
-		ls, err = loginstore.List(tx, func(l *loginstore.Login) bool {
-			return l.Closed() && (id == "" || slices.Contains(l.Met, id))
+	err = e.View(ctx, func(t *Txn) error {
+		ls, err = loginstore.List(t, func(l *loginstore.Login) bool {
+			return l.Closed() && (id == "" || slices.Contains(l.WantedBy, id))
 		})
 		return err
 	})
 	return ls, err
 }
 
-// RetryLogins has what a device has refused tried again. It is fault.NotFound if it has
-// refused nothing.
-func (e *Engine) RetryLogins(ctx context.Context, by By, device string) (ls []loginstore.Login, err error) {
-	err = e.update(ctx, func(t *txn) error {
+// RetryLogins allows the logins that a device refused to be tried again. The error is
+// fault.NotFound if it refused none.
+func (e *Engine) RetryLogins(ctx context.Context, by Actor, device string) (ls []loginstore.Login, err error) {
+	err = e.UpdateBy(ctx, by, func(t *Txn) error {
 		ls, err = loginstore.Forget(t, func(l *loginstore.Login) bool { return l.Device == device })
 		if err == nil && len(ls) == 0 {
-			err = fmt.Errorf("%s has refused no login that is remembered: %w", device, fault.NotFound)
+			err = fmt.Errorf("%s has refused no login on record: %w", device, fault.NotFound)
 		}
+		t.Emit(event.Event{Topic: event.Topic("login", device, "retried"), What: "login.retried", Action: "login retry", Reason: device + ": its refused logins may be tried again"})
 		return err
 	})
 	if err == nil {
@@ -124,11 +128,12 @@ func (e *Engine) RetryLogins(ctx context.Context, by By, device string) (ls []lo
 	return ls, err
 }
 
-// openLogins has what r wanted tried again, as by who may touch everything has retried r.
-func (t *txn) openLogins(by By, r *Record) error {
+// openLogins is called when by retries r. It allows the logins that r needed to be tried
+// again, if by may touch everything.
+func (t *Txn) openLogins(by Actor, r *Record) error {
 	if by.OnlyOwn {
 		return nil
 	}
-	_, err := loginstore.Forget(t, func(l *loginstore.Login) bool { return slices.Contains(l.Met, r.ID) })
+	_, err := loginstore.Forget(t, func(l *loginstore.Login) bool { return slices.Contains(l.WantedBy, r.ID) })
 	return err
 }

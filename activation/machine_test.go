@@ -1,4 +1,4 @@
-package activation
+package activation_test
 
 import (
 	"context"
@@ -13,14 +13,16 @@ import (
 
 	"pgregory.net/rapid"
 
+	. "activationd/activation"
 	"activationd/internal/fault"
 	"activationd/store"
 	"activationd/supervisor"
 	"activationd/supervisor/wrapper"
+	"activationd/test/harness"
 )
 
-// inBubble runs fn in a bubble and hands on what it panics with, which is how
-// rapid ends a run that has failed.
+// inBubble runs fn in a bubble and passes on its panic; that is how rapid ends a run that
+// has failed.
 func inBubble(t *testing.T, fn func(t *testing.T)) {
 	t.Helper()
 	var failure any
@@ -28,7 +30,7 @@ func inBubble(t *testing.T, fn func(t *testing.T)) {
 		defer func() { failure = recover() }()
 		fn(t)
 	})
-	if fmt.Sprintf("%T", failure) == "rapid.invalidData" { // a place of its own: rapid tells failures apart by it
+	if fmt.Sprintf("%T", failure) == "rapid.invalidData" { // a separate line: rapid distinguishes failures by the line
 		panic(failure)
 	}
 	if failure != nil {
@@ -36,14 +38,13 @@ func inBubble(t *testing.T, fn func(t *testing.T)) {
 	}
 }
 
-// TestRandomHistories does anything that can be done to an engine, in any order,
-// with daemons that die at any moment, and checks after each step what must
-// hold at any time. In the end everything must come to its end.
+// TestRandomHistories does everything that an engine can do, in random order, with
+// daemons that die at any moment. After each step it checks the invariants. At the end
+// every activation must finish.
 //
-// A seed is printed when it fails; -rapid.checks and -rapid.steps make it try
-// harder.
+// When it fails it prints a seed. Use -rapid.checks and -rapid.steps to try more.
 func TestRandomHistories(t *testing.T) {
-	for range 4 { // as many as a test run has time for
+	for range harness.Size(1, 4) { // the race detector makes it thirty times slower
 		rapid.Check(t, func(rt *rapid.T) { history(t, rt) })
 	}
 }
@@ -64,6 +65,8 @@ func history(t *testing.T, rt *rapid.T) {
 			"lease2":    m.lease,
 			"recur":     m.recur,
 			"recur2":    m.recur,
+			"serve":     m.serve,
+			"serve2":    m.serve,
 			"sleep":     m.sleep,
 			"sleep2":    m.sleep,
 			"die":       m.die,
@@ -79,16 +82,17 @@ func history(t *testing.T, rt *rapid.T) {
 	})
 }
 
-// A machine does random things to a lab.
+// A machine does random things to a rig.
 type machine struct {
-	l       *lab
+	l       *testRig
 	scripts []script
-	calm    bool // scripts end from now on
+	calm    bool // all scripts end from now on
 	sources []*fakeSource
 	rt      *rapid.T
 
 	promises []promise
-	occurred map[string]string // which activation an occurrence became
+	occurred map[string]string // the activation of each occurrence
+	down     map[string]bool   // instances of services that somebody has stopped
 }
 
 var (
@@ -108,7 +112,7 @@ func subset(t *rapid.T, all []string, label string) (some []string) {
 }
 
 func newMachine(t *testing.T, rt *rapid.T) *machine {
-	m := &machine{rt: rt, occurred: make(map[string]string)}
+	m := &machine{rt: rt, occurred: make(map[string]string), down: make(map[string]bool)}
 	draw := rapid.Custom(func(t *rapid.T) script {
 		s := script{
 			lasts:   rapid.SampledFrom([]time.Duration{0, time.Second, 20 * time.Second, 10 * minute}).Draw(t, "lasts"),
@@ -132,7 +136,7 @@ func newMachine(t *testing.T, rt *rapid.T) *machine {
 		return s
 	})
 	m.scripts = rapid.SliceOfN(draw, 1, 6).Draw(rt, "scripts")
-	m.l = &lab{t: t, mem: newMemStore(), w: newWorld(), boot: "boot0", set: testSettings()}
+	m.l = &testRig{t: t, mem: newMemStore(t), w: newWorld(), boot: "boot0", set: testSettings()}
 	m.l.looks = 30 * 24 * hour // these zones do not change, and a history lasts for months
 	m.l.db = m.l.mem
 	// If not, the clock is in doubt after a boot that comes long after a death.
@@ -140,7 +144,8 @@ func newMachine(t *testing.T, rt *rapid.T) *machine {
 	withPool(&m.l.set)
 	m.l.set.Jobs.Timeout = hour
 	m.l.set.Jobs.BackoffMax, m.l.set.Reservations.BackoffMax = hour, hour
-	m.l.set.Keep = rapid.SampledFrom([]time.Duration{0, minute, 100 * hour}).Draw(rt, "keep")
+	m.l.set.HistoryAge = rapid.SampledFrom([]time.Duration{0, minute, 100 * hour}).Draw(rt, "keep")
+	m.l.set.EventsCount = 10_000 // some make a hundred thousand
 	m.l.set.MaxParallel = rapid.IntRange(1, 3).Draw(rt, "parallel")
 	m.l.set.ArmAhead = rapid.SampledFrom([]time.Duration{0, 50 * time.Millisecond}).Draw(rt, "arm")
 	m.l.set.Jobs.WaitLimit = rapid.SampledFrom([]time.Duration{0, 5 * minute}).Draw(rt, "limit")
@@ -163,49 +168,53 @@ func newMachine(t *testing.T, rt *rapid.T) *machine {
 	return m
 }
 
-// mayStart checks that an attempt is started only within its slot, and only
-// once its claim is durable.
+// mayStart checks that an attempt is started only within its slot, and only after its
+// claim is durable.
 func (m *machine) mayStart(k supervisor.Key) error {
+	if k.Phase == Serve {
+		m.mayServe(k)
+	}
 	_ = m.l.db.View(context.Background(), func(tx store.Tx) error {
-		t := &txn{Tx: tx}
-		r, err := t.get(k.ID)
+		t := &Txn{Tx: tx}
+		r, err := t.Record(k.ID)
 		if err != nil {
 			m.l.w.fault("%v starts: %v", k, err)
 			return nil
 		}
-		a := r.open()
+		a := r.OpenAttempt()
 		if a == nil || a.Phase != k.Phase || a.N != k.N {
 			m.l.w.fault("%v starts, and is not the open attempt", k)
 		}
 		running := 0
-		for id := range tx.Scan(runKey, "") {
-			if other, err := t.get(strings.TrimPrefix(id, runKey)); err == nil && other.State == Activating && other.hangs() == nil {
+		for k := range tx.Scan(RunKey, "") {
+			_, id, _ := strings.Cut(strings.TrimPrefix(k, RunKey), "/")
+			if other, err := t.Record(id); err == nil && other.Kind != Service && other.State == Activating && !other.Hangs() {
 				running++
 			}
 		}
 		if most := m.l.e.Settings().MaxParallel; k.Phase == Activate && running > most {
 			m.l.w.fault("%v starts, with which %d run at once; at most %d may", k, running, most)
 		}
-		if k.Phase == Activate && r.over(moment{now: time.Now()}) {
+		if k.Phase == Activate && r.SlotEnded(Moment{Now: time.Now()}) {
 			m.l.w.fault("%v starts after its slot", k)
 		}
-		for _, w := range r.wants() {
-			if k.Phase == Activate && !slices.Contains(r.Held, w.String()) {
+		for _, w := range r.LocksNeeded() {
+			if k.Phase == Activate && !slices.Contains(r.LocksHeld, w) {
 				m.l.w.fault("%v starts without %s", k, w)
 			}
 		}
 		first := *r
-		first.Ns = [2]int{}
-		for _, a := range first.after() {
-			other, err := t.get(a.id)
+		first.LastN = [2]int{}
+		for _, a := range first.ComesAfter() {
+			other, err := t.Record(a[0])
 			if k.N > 1 || errors.Is(err, fault.NotFound) { // it may have been run again, or forgotten, since
 				break
 			}
-			if err != nil || other.State != Finished || a.how != afterAny && (other.Outcome == Succeeded) != (a.how == afterSuccess) {
+			if err != nil || other.State != Finished || a[1] != "any" && (other.Outcome == Succeeded) != (a[1] == "success") {
 				m.l.w.fault("%v starts, after %v: %+v, %v", k, a, other, err)
 			}
 		}
-		if r.tooLate(moment{now: time.Now()}) {
+		if r.TooLate(Moment{Now: time.Now()}) {
 			m.l.w.fault("%v starts after its deadline", k)
 		}
 		return nil
@@ -215,11 +224,11 @@ func (m *machine) mayStart(k supervisor.Key) error {
 
 func (m *machine) check(rt *rapid.T) {
 	synctest.Wait()
-	l := m.l
-	if l.err != nil && !l.m.isDead() && !errors.Is(l.err, context.Canceled) {
-		rt.Fatalf("the engine has failed: %v", l.err)
+	rig := m.l
+	if rig.err != nil && !rig.m.isDead() && !errors.Is(rig.err, context.Canceled) {
+		rt.Fatalf("the engine has failed: %v", rig.err)
 	}
-	if faults := append(append(l.unsound(), m.broken()...), m.recurred()...); len(faults) > 0 {
+	if faults := slices.Concat(rig.unsound(), m.broken(), m.recurred(), m.served()); len(faults) > 0 {
 		rt.Fatalf("%s\n%s", strings.Join(faults, "\n"), m.dump())
 	}
 }
@@ -227,20 +236,16 @@ func (m *machine) check(rt *rapid.T) {
 func (m *machine) dump() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "now %v\n", time.Now().UTC())
-	m.l.mem.with(func(data map[string][]byte) {
-		for k, v := range data {
-			if strings.HasPrefix(k, recordKey) {
-				fmt.Fprintf(&b, "%s\n", v)
-			}
-		}
-	})
+	for _, k := range m.l.mem.Keys(RecordKey) {
+		fmt.Fprintf(&b, "%s\n", m.l.mem.Value(k))
+	}
 	return b.String()
 }
 
 func (m *machine) ids() []string {
 	ids := slices.Clone(testIDs)
-	for _, k := range m.l.mem.sorted(recordKey) {
-		if id := strings.TrimLeft(strings.TrimPrefix(k, recordKey), "0"); isJob(id) {
+	for _, k := range m.l.mem.Keys(RecordKey) {
+		if id := strings.TrimLeft(strings.TrimPrefix(k, RecordKey), "0"); IsJob(id) {
 			ids = append(ids, id)
 		}
 	}
@@ -248,12 +253,12 @@ func (m *machine) ids() []string {
 	return ids
 }
 
-// mind fails if an error of a verb is none that a verb may have.
+// mind fails if a verb returns an unexpected error.
 func (m *machine) mind(rt *rapid.T, err error) {
 	if err == nil || errors.Is(err, errDead) {
 		return
 	}
-	if errors.Is(err, fault.Unavailable) && (m.l.mem.full.Load() || m.l.e.Draining()) {
+	if errors.Is(err, fault.Unavailable) && (m.l.mem.Full() || m.l.e.Draining()) {
 		return
 	}
 	if errors.Is(err, fault.Conflict) || errors.Is(err, fault.NotFound) {
@@ -262,45 +267,45 @@ func (m *machine) mind(rt *rapid.T, err error) {
 	rt.Fatalf("unexpected: %v", err)
 }
 
-// finish leaves everything alone with scripts that end, and checks that all
-// comes to an end.
+// finish waits with scripts that end, and checks that everything finishes.
 func (m *machine) finish(rt *rapid.T) {
-	l := m.l
+	rig := m.l
 	m.calm = true
-	l.loadAvg.Store(0.0)
-	for _, k := range l.w.live() {
-		l.w.kill(k)
+	rig.loadAvg.Store(0.0)
+	for _, k := range rig.w.live() {
+		rig.w.kill(k)
 	}
-	l.mem.full.Store(false)
-	l.restart()
-	time.Sleep(2 * retryPause)
+	rig.mem.SetFull(false)
+	rig.restart()
+	time.Sleep(2 * RetryPause)
 	synctest.Wait()
 	m.endRecurrences(rt)
+	m.endServices(rt)
 	for _, id := range m.ids() {
-		if _, err := l.e.Do(context.Background(), admin, id, Release, ""); err == nil {
+		if _, err := rig.e.Do(context.Background(), admin, id, Release, ""); err == nil {
 			synctest.Wait()
 		}
 	}
-	for range 5 { // what waits behind one that is stuck may be stuck after it
+	for range 5 { // a reservation that waits for a stuck one may then be stuck itself
 		time.Sleep(48 * hour)
 		m.check(rt)
 		for _, id := range m.ids() {
-			if v, err := l.e.Get(context.Background(), id); err == nil && v.State == Stuck {
-				l.do(Forgive, id)
+			if v, err := rig.e.Get(context.Background(), id); err == nil && v.State == Stuck {
+				rig.do(Forgive, id)
 			}
 		}
 	}
-	for _, id := range m.ids() {
-		if v, err := l.e.Get(context.Background(), id); err == nil && v.State != Finished {
+	for _, id := range append(m.ids(), testInstances...) {
+		if v, err := rig.e.Get(context.Background(), id); err == nil && v.State != Finished {
 			rt.Fatalf("%s came to rest in state %s: %s\n%s", id, v.State, v.Reason, m.dump())
 		}
 	}
 	time.Sleep(5000 * hour)
 	m.check(rt)
 	m.freeVLANs(rt)
-	for _, k := range l.mem.sorted("") {
-		if !strings.HasPrefix(k, "n/") && !strings.HasPrefix(k, "vlan/used/") && !strings.HasPrefix(k, loadKey) && !strings.HasPrefix(k, topologyKey) {
-			rt.Fatalf("%s is left for ever", k)
+	for _, k := range rig.mem.Keys("") {
+		if !strings.HasPrefix(k, "n/") && !strings.HasPrefix(k, "v/") && k != "v-pruned" && !strings.HasPrefix(k, "vlan/used/") && !strings.HasPrefix(k, "f/") && !strings.HasPrefix(k, TopologyKey) {
+			rt.Fatalf("%s is left forever", k)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package activation
+package activation_test
 
 import (
 	"context"
@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	. "activationd/activation"
+	"activationd/activation/announce"
 
 	"pgregory.net/rapid"
 
@@ -17,7 +20,7 @@ import (
 )
 
 func (m *machine) add(rt *rapid.T) {
-	j := NewJob{Owner: "ada", Argv: []string{"true"}}
+	j := NewJob{Order: Order{Owner: "ada", Argv: []string{"true"}}}
 	j.At = time.Now().Add(rapid.SampledFrom([]time.Duration{0, 20 * time.Millisecond, time.Second, 10 * minute, 3 * hour}).Draw(rt, "in"))
 	for _, lock := range subset(rt, testLocks, "locks") {
 		j.Locks = append(j.Locks, lock+rapid.SampledFrom([]string{"", "", ":shared", "=1/2", "=2/3"}).Draw(rt, "how"))
@@ -38,7 +41,7 @@ func (m *machine) add(rt *rapid.T) {
 		j.AtJob = &AtJob{Queue: rapid.SampledFrom([]string{"a", "b", "Z"}).Draw(rt, "queue")}
 		j.At = j.At.Add(-rapid.SampledFrom([]time.Duration{0, 0, 1000 * hour}).Draw(rt, "late"))
 	}
-	added, err := m.l.e.Add(context.Background(), []NewJob{j})
+	added, err := m.l.e.Add(context.Background(), admin, []NewJob{j})
 	m.mind(rt, err)
 	if err == nil {
 		m.mind(rt, added[0].Err)
@@ -47,8 +50,8 @@ func (m *machine) add(rt *rapid.T) {
 
 func (m *machine) verb(rt *rapid.T) {
 	id := rapid.SampledFrom(m.ids()).Draw(rt, "id")
-	ev := rapid.SampledFrom([]Event{Cancel, Hold, Release, RunNow, Retry, Forgive}).Draw(rt, "verb")
-	_, err := m.l.e.Do(context.Background(), admin, id, ev, "")
+	on := rapid.SampledFrom([]Trigger{Cancel, Hold, Release, RunNow, Retry, Forgive}).Draw(rt, "verb")
+	_, err := m.l.e.Do(context.Background(), admin, id, on, "")
 	m.mind(rt, err)
 }
 
@@ -99,11 +102,11 @@ func (m *machine) load(rt *rapid.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_, err := m.l.e.Load(ctx, LoadOptions{
+	_, err := m.l.loader.Load(ctx, announce.LoadOptions{
 		Force:  rapid.Bool().Draw(rt, "force"),
 		DryRun: rapid.IntRange(0, 5).Draw(rt, "dry") == 0,
 	})
-	if !errors.Is(err, context.DeadlineExceeded) || !m.l.m.isDead() {
+	if !m.l.m.isDead() || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 		m.mind(rt, err)
 	}
 }
@@ -111,24 +114,24 @@ func (m *machine) load(rt *rapid.T) {
 func (m *machine) link(rt *rapid.T) {
 	id := rapid.SampledFrom(testIDs).Draw(rt, "id")
 	if rapid.Bool().Draw(rt, "unlink") {
-		m.mind(rt, m.l.e.Unlink(context.Background(), id))
+		m.mind(rt, m.l.e.Unlink(context.Background(), admin, id))
 		return
 	}
 	nodes := subset(rt, testLocks, "nodes")
-	m.mind(rt, m.l.e.Link(context.Background(), id, []byte(strings.Join(nodes, " "))))
+	m.mind(rt, m.l.e.Link(context.Background(), admin, id, []byte(strings.Join(nodes, " "))))
 }
 
 func (m *machine) sleep(rt *rapid.T) {
 	d := rapid.SampledFrom([]time.Duration{
 		time.Millisecond, 30 * time.Millisecond, time.Second, 10 * time.Second, minute, 10 * minute, 2 * hour, 24 * hour,
 	}).Draw(rt, "for")
-	if m.l.mem.full.Load() { // it tries again every second
+	if m.l.mem.Full() { // it tries again every second
 		d = min(d, minute)
 	}
 	time.Sleep(d)
 }
 
-// die has the daemon die soon: before or after any of the next calls that it makes.
+// die makes the daemon die soon: before or after one of its next calls.
 func (m *machine) die(rt *rapid.T) {
 	m.l.m.dieAfter(rapid.IntRange(0, 12).Draw(rt, "calls"))
 }
@@ -138,7 +141,7 @@ func (m *machine) restart(rt *rapid.T) {
 	m.l.w.unclear = rapid.SampledFrom([]int{0, 0, 1, 2}).Draw(rt, "unclear")
 	m.l.w.mu.Unlock()
 	m.l.restart()
-	time.Sleep(2 * retryPause)
+	time.Sleep(2 * RetryPause)
 }
 
 func (m *machine) kill(rt *rapid.T) {
@@ -163,7 +166,7 @@ func (m *machine) power(rt *rapid.T) {
 	m.l.shutDown()
 	m.l.w.powerLoss()
 	m.l.boot += "'"
-	time.Sleep(time.Second) // no two boots are at one instant, which is what tells their occurrences apart
+	time.Sleep(time.Second) // two boots must differ in time, which distinguishes their occurrences
 	if rapid.Bool().Draw(rt, "died again") {
 		m.l.dieAtOnce = rapid.IntRange(0, 6).Draw(rt, "calls")
 	}
@@ -171,10 +174,8 @@ func (m *machine) power(rt *rapid.T) {
 }
 
 func (m *machine) full(*rapid.T) {
-	m.l.mem.mu.Lock()
-	m.l.mem.full.Store(!m.l.mem.full.Load())
-	m.l.mem.mu.Unlock()
-	time.Sleep(2 * retryPause)
+	m.l.mem.SetFull(!m.l.mem.Full())
+	time.Sleep(2 * RetryPause)
 }
 
 func (m *machine) configure(rt *rapid.T) {

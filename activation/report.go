@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"activationd/internal/fault"
-	"activationd/reservation"
 )
 
 // A Report is what a load did, or would do.
@@ -15,52 +14,48 @@ type Report struct {
 	Changed    int
 	Removed    int
 	Rejected   int
+	Over       int // passed over: their slots had ended when they were read first
 	Unchanged  int
 	Lines      []ReportLine
-	// Err is why a source was not applied; the others were. Its kind is that of
-	// the first that failed.
+	// Err is why the first of the sources that failed was not applied; nil: none failed.
+	// The other sources were applied.
 	Err error
 }
 
-// A ReportLine is one thing to know about a load.
+// A ReportLine is one line of a report.
 type ReportLine struct {
-	What   string // added, changed, removed, rejected, kept, failed, notice
+	What   string // added, changed, removed, source, rejected, over, kept, failed, notice
 	ID     string
 	Source string
 	Text   string
 }
 
+// Declared is the name, in reports, of the reservations in the configuration itself.
+const Declared = "configuration"
+
 // maxChangeLines bounds how many changed reservations a report names.
 const maxChangeLines = 1000
 
-// Summary is the report's first line, without the code.
+// Summary is the report's first line.
 func (r *Report) Summary() string {
-	return fmt.Sprintf("generation=%d added=%d changed=%d removed=%d rejected=%d", r.Generation, r.Added, r.Changed, r.Removed, r.Rejected)
+	return fmt.Sprintf("generation=%d added=%d changed=%d removed=%d rejected=%d over=%d", r.Generation, r.Added, r.Changed, r.Removed, r.Rejected, r.Over)
 }
 
-func (r *Report) add(l ReportLine) { r.Lines = append(r.Lines, l) }
+// Add adds a line.
+func (r *Report) Add(l ReportLine) { r.Lines = append(r.Lines, l) }
 
-func (r *Report) fail(source string, err error) {
-	r.add(ReportLine{"failed", "", source, fault.Text(err)})
+// Fail notes that a source was not applied.
+func (r *Report) Fail(source string, err error) {
+	r.Add(ReportLine{"failed", "", source, fault.Text(err)})
 	if r.Err == nil {
-		if r.Err = err; !strings.HasPrefix(err.Error(), source+":") { // as it does with a line of the source
+		if r.Err = err; !strings.HasPrefix(err.Error(), source) { // the error may name a file and a line of the source already
 			r.Err = fmt.Errorf("%s: %w", source, err)
 		}
 	}
 }
 
-func (r *Report) tell(source string, rejects []reservation.Reject, notices []string) {
-	for _, x := range rejects {
-		r.Rejected++
-		r.add(ReportLine{"rejected", x.ID, source, x.Where + ": " + x.Text})
-	}
-	for _, n := range notices {
-		r.add(ReportLine{"notice", "", source, n})
-	}
-}
-
-// count counts a change, and names it unless there are too many.
-func (r *Report) count(what, id, source string) {
+// Count counts a change, and names it unless there are too many.
+func (r *Report) Count(what, id, source string) {
 	switch {
 	case what == "":
 		return
@@ -72,15 +67,17 @@ func (r *Report) count(what, id, source string) {
 		r.Removed++
 	}
 	if len(r.Lines) < maxChangeLines {
-		r.add(ReportLine{What: what, ID: id, Source: source})
+		r.Add(ReportLine{What: what, ID: id, Source: source})
 	}
 }
 
-func (r *Report) merge(part Report) {
+// Merge adds what a part of the load did.
+func (r *Report) Merge(part Report) {
 	r.Added += part.Added
 	r.Changed += part.Changed
 	r.Removed += part.Removed
 	r.Rejected += part.Rejected
+	r.Over += part.Over
 	r.Unchanged += part.Unchanged
 	r.Lines = append(r.Lines, part.Lines...)
 	if r.Err == nil {

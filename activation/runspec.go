@@ -10,34 +10,42 @@ import (
 	"activationd/supervisor/wrapper"
 )
 
-// spec is what the wrapper is told of an attempt of r's. Number is the claim's
-// fencing number.
-func (t *turn) spec(r *Record, a *Attempt, number uint64) wrapper.Spec {
-	d, phase := t.set.Of(r), a.Phase
+// spec returns the specification of an attempt of r for its wrapper.
+func (t *turn) spec(r *Record, a *Attempt) wrapper.Spec {
+	d, phase := t.Settings.Of(r), a.Phase
 	s := wrapper.Spec{
 		ID: r.ID, Phase: phase, Attempt: a.N, NotBefore: a.NotBefore,
 		Argv: r.Argv, Dir: r.Dir, Stdin: r.Stdin,
-		UID: -1, GID: -1, Umask: t.set.Umask, Nice: t.set.Nice, Limits: t.set.Limits, NoNewPrivs: t.set.NoNewPrivs,
+		UID: -1, GID: -1, Umask: t.Settings.Umask, Nice: t.Settings.Nice, Limits: t.Settings.Limits, NoNewPrivs: t.Settings.NoNewPrivs,
 		Timeout: d.Timeout, Grace: d.Grace,
-		LogHead: t.set.LogHead, LogTail: t.set.LogTail, Keep: t.set.Keepers,
+		LogHead: t.Settings.LogHead, LogTail: t.Settings.LogTail, KeepLeftovers: t.Settings.KeepLeftovers,
 	}
-	if r.slot() {
+	if r.policy().serves {
+		s.Timeout, s.TermSignal = 0, r.Serving.StopSignal
+		s.Notify, s.Watchdog = r.Serving.Notify, r.Serving.Watchdog
+		if r.Serving.Nice != nil {
+			s.Nice = *r.Serving.Nice
+		}
+		s.Limits = overLimits(s.Limits, r.Serving.Limits)
+		s.LogRotate, s.LogKeep = r.Serving.LogSize, r.Serving.LogKeep
+	}
+	if r.policy().undoes {
 		if s.Argv == nil {
 			s.Argv = d.Activate
 		}
 		if phase == Deactivate {
-			s.Argv, s.Timeout = t.set.undoCommand(r), d.UndoTimeout
+			s.Argv, s.Timeout = t.Settings.undoCommand(r), d.UndoTimeout
 		}
 	}
 	if r.Timeout != nil && phase == Activate {
 		s.Timeout = *r.Timeout
 	}
 	if !r.Deadline.IsZero() {
-		begins := t.now
+		begins := t.Now
 		if a.NotBefore.After(begins) {
 			begins = a.NotBefore
 		}
-		left := max(time.Millisecond, r.Deadline.Sub(begins)) // none at all would mean no limit
+		left := max(time.Millisecond, r.Deadline.Sub(begins)) // zero would mean no limit
 		if s.Timeout == 0 || left < s.Timeout {
 			s.Timeout = left
 		}
@@ -48,26 +56,48 @@ func (t *turn) spec(r *Record, a *Attempt, number uint64) wrapper.Spec {
 	if r.Umask != nil {
 		s.Umask = *r.Umask
 	}
-	if r.AtJob != nil {
-		s.Nice, s.Keep = s.Nice+r.AtJob.Nice(), true
+	if r.policy().atd {
+		s.Nice, s.KeepLeftovers = s.Nice+r.AtJob.Nice(), true
 		s.LogHead, s.LogTail = max(s.LogHead, mailMost*3/4), max(s.LogTail, mailMost/4)
 	}
-	user := t.set.userOf(r)
-	if to := t.set.switchTo(r); to != nil {
+	user := t.Settings.userOf(r)
+	if to := t.Settings.switchTo(r); to != nil {
 		s.UID, s.GID, s.Groups = to.UID, to.GID, to.Groups
 	}
 	if user != nil {
 		s.AtMost, s.NoNewPrivs = user.Limits, s.NoNewPrivs || user.NoNewPrivs
 	}
-	// A job of the daemon's own user shall have no more than he has himself; a
-	// reservation's script may need what the daemon was given for it.
-	s.NoCaps = !r.slot() && !t.set.SwitchUsers && user != nil && user.UID != 0
+	// A daemon that cannot switch users may have capabilities that its user lacks. Jobs
+	// do not get them; a reservation's script may need them.
+	s.NoCaps = r.policy().noCaps && !t.Settings.SwitchUsers && user != nil && user.UID != 0
 	s.Topology = slices.Clone(t.topology(r.ID, "applied"))
-	s.Env = environment(t.set, d, r, phase, s.Attempt, number, user)
+	s.Env = environment(t.Settings, d, r, phase, s.Attempt, a.Fence, user)
 	return s
 }
 
-// userOf is the user as whom r's scripts run; nil: the daemon's own.
+// overLimits returns limits with others over them.
+func overLimits(limits, others []wrapper.Limit) []wrapper.Limit {
+	kept := slices.DeleteFunc(slices.Clone(limits), func(l wrapper.Limit) bool {
+		return slices.ContainsFunc(others, func(o wrapper.Limit) bool { return o.Name == l.Name })
+	})
+	return append(kept, others...)
+}
+
+// Missing says what would keep the script of a job from being started now; empty: nothing
+// is known to.
+func (e *Engine) Missing(o *Order) string {
+	if e.parts.Missing == nil || len(o.Argv) == 0 {
+		return ""
+	}
+	set, r := e.Settings(), &Record{Kind: Job, Order: *o}
+	s := wrapper.Spec{Argv: o.Argv, Dir: o.Dir, UID: -1, GID: -1, Env: environment(set, set.Of(r), r, Activate, 1, 0, set.userOf(r))}
+	if to := set.switchTo(r); to != nil {
+		s.UID, s.GID, s.Groups = to.UID, to.GID, to.Groups
+	}
+	return e.parts.Missing(s.Command())
+}
+
+// userOf is the user as whom r's scripts run; nil: the daemon's own user.
 func (s *Settings) userOf(r *Record) *Identity {
 	if r.User != nil {
 		return r.User
@@ -75,7 +105,7 @@ func (s *Settings) userOf(r *Record) *Identity {
 	return s.Of(r).User
 }
 
-// switchTo is the user who r's scripts are to become; nil: they stay the daemon's own.
+// switchTo is the user to switch to for r's scripts; nil: no switch.
 func (s *Settings) switchTo(r *Record) *Identity {
 	if !s.SwitchUsers {
 		return nil
@@ -83,7 +113,8 @@ func (s *Settings) switchTo(r *Record) *Identity {
 	return s.userOf(r)
 }
 
-// become makes a run of a user one of that user as he is now.
+// become sets the user in a specification. Then is the user at the time of the request;
+// become looks up what it is now.
 func (e *Engine) become(spec *wrapper.Spec, then *Identity) error {
 	if then == nil || e.parts.User == nil {
 		return nil
@@ -95,17 +126,18 @@ func (e *Engine) become(spec *wrapper.Spec, then *Identity) error {
 	spec.UID, spec.GID, spec.Groups = now.UID, now.GID, now.Groups
 	spec.Env = slices.Clone(spec.Env)
 	for _, v := range [][2]string{{"HOME=" + then.Home, "HOME=" + now.Home}, {"SHELL=" + then.Shell, "SHELL=" + now.Shell}} {
-		if i := slices.Index(spec.Env, v[0]); i >= 0 { // the job does not say otherwise
+		if i := slices.Index(spec.Env, v[0]); i >= 0 { // the job does not set it itself
 			spec.Env[i] = v[1]
 		}
 	}
 	return nil
 }
 
-// environment is the script's, but for what only its wrapper knows.
+// environment is the script's environment, without the variables that only its wrapper
+// knows.
 func environment(set *Settings, d Defaults, r *Record, phase string, n int, number uint64, user *Identity) []string {
 	env := slices.Clone(set.BaseEnv)
-	if r.AtJob != nil { // its script sets what its submitter had, and the daemon's own is not to be added
+	if r.policy().atd { // its script sets the submitter's environment, to which nothing may be added
 		env = slices.DeleteFunc(env, func(kv string) bool {
 			k, _, _ := strings.Cut(kv, "=")
 			return k == "LANG" || k == "LC_ALL" || k == "TZ"
@@ -120,7 +152,7 @@ func environment(set *Settings, d Defaults, r *Record, phase string, n int, numb
 		}
 	}
 	var devices []string
-	for _, w := range r.wantsOf(r.Held) {
+	for _, w := range r.lockRequestsOf(r.LocksHeld) {
 		devices = append(devices, w.name)
 	}
 	env = append(env,
@@ -133,8 +165,8 @@ func environment(set *Settings, d Defaults, r *Record, phase string, n int, numb
 		"ACTIVATION_DEVICES="+strings.Join(devices, " "),
 		"ACTIVATIOND_SOCKET="+set.Socket,
 	)
-	if r.Recurrence != "" {
-		env = append(env, "ACTIVATION_RECURRENCE="+r.Recurrence)
+	if r.From != "" {
+		env = append(env, "ACTIVATION_RECURRENCE="+r.From)
 		if !r.Occurrence.IsZero() {
 			env = append(env, "ACTIVATION_OCCURRENCE="+r.Occurrence.Format(time.RFC3339Nano))
 		}
@@ -142,7 +174,7 @@ func environment(set *Settings, d Defaults, r *Record, phase string, n int, numb
 	if set.Inventory != "" {
 		env = append(env, "ACTIVATION_INVENTORY="+set.Inventory)
 	}
-	if r.slot() {
+	if r.policy().ends {
 		env = append(env, "ACTIVATION_END="+r.End.Format(time.RFC3339Nano))
 		if d.UndoTimeout > 0 {
 			env = append(env, "ACTIVATION_DEACTIVATE_TIMEOUT="+d.UndoTimeout.String())
@@ -151,7 +183,7 @@ func environment(set *Settings, d Defaults, r *Record, phase string, n int, numb
 	return lastWins(env)
 }
 
-// lastWins drops all but the last assignment to each variable.
+// lastWins removes all but the last assignment to each variable.
 func lastWins(env []string) []string {
 	last := make(map[string]int, len(env))
 	for i, kv := range env {
@@ -165,42 +197,4 @@ func lastWins(env []string) []string {
 		}
 	}
 	return kept
-}
-
-// A reservation has up to three topologies: what its source announced, what
-// linkconf attached to it (which comes first), and what the newest activation
-// was claimed with, which is what is to be undone.
-func topologyOf(id, which string) string { return topologyKey + id + "/" + which }
-
-func (t *txn) topology(id, which string) []byte { return t.Get(topologyOf(id, which)) }
-
-// fixTopology makes the topology that holds now the one that is applied.
-func (t *txn) fixTopology(id string) error {
-	text := t.topology(id, "link")
-	if text == nil {
-		text = t.topology(id, "source")
-	}
-	switch old := t.topology(id, "applied"); {
-	case text == nil && old == nil:
-		return nil
-	case text == nil:
-		return t.Delete(topologyOf(id, "applied"))
-	}
-	return t.Put(topologyOf(id, "applied"), slices.Clone(text))
-}
-
-func (t *txn) dropTopology(id, which string) error {
-	if t.topology(id, which) == nil {
-		return nil
-	}
-	return t.Delete(topologyOf(id, which))
-}
-
-func (t *txn) dropTopologies(id string) error {
-	for _, which := range []string{"link", "source", "applied"} {
-		if err := t.dropTopology(id, which); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -1,46 +1,49 @@
 package activation
 
 import (
+	"net/url"
 	"time"
 
 	"activationd/supervisor/wrapper"
 	"activationd/vlanstore"
 )
 
-// Settings are what the configuration says of activations. They may be replaced
-// while the engine runs; what has been claimed keeps what it was claimed with.
+// Settings are the configuration of activations. They may be replaced while the engine
+// runs; an attempt that has been claimed keeps the settings of that time.
 type Settings struct {
-	MaxParallel int           // attempts of phase activate at once; at least 1
-	ArmAhead    time.Duration // claim and start the wrapper so long before a start's instant; 0: do not
-	MissedGrace time.Duration // how late a job may still start
-	MaxRemoval  float64       // share of what is live that a load may remove without force, 0 to 1
-	Keep        time.Duration // how long what is finished is kept, with its evidence
-	KeepCount   int           // how many of what is finished are kept; 0: any number
-	KeepBytes   int64         // how many bytes of their evidence are kept; 0: any number
+	MaxParallel  int           // attempts of phase activate at once; at least 1
+	ArmAhead     time.Duration // how long before a start it is claimed and its wrapper started; 0: not before
+	MissedGrace  time.Duration // how late a job may still start
+	MaxRemoval   float64       // share of the live reservations that a load may remove without force, 0 to 1
+	HistoryAge   time.Duration // how long finished activations are kept, with their run directories; at least 1 min
+	HistoryCount int           // how many finished activations are kept; 0: any number
+	HistoryBytes int64         // how many bytes of run directories of finished activations are kept; 0: any number
+	EventsAge    time.Duration // how long events are kept; 0: forever
+	EventsCount  int           // how many events are kept; 0: any number
 
 	Jobs         Defaults
 	Reservations Defaults
 	Sources      map[string]Defaults // by name; complete, as Reservations is
 
-	Socket      string   // ACTIVATIOND_SOCKET
-	BaseEnv     []string // PATH and the like, for every run
-	LogHead     int64    // bytes
-	LogTail     int64    // bytes
-	Keepers     bool     // leftovers of a run that ended by itself are kept, not killed
-	Nice        int
-	NoNewPrivs  bool
-	Limits      []wrapper.Limit
-	Umask       int
-	Inventory   string          // ACTIVATION_INVENTORY, unless empty
-	Pools       vlanstore.Pools // of VLANs, by domain
-	SwitchUsers bool            // the daemon may run as other users: it is root
+	Socket        string   // ACTIVATIOND_SOCKET
+	BaseEnv       []string // PATH and the like, for every run
+	LogHead       int64    // bytes
+	LogTail       int64    // bytes
+	KeepLeftovers bool     // leftovers of a run that ended by itself are kept, not killed
+	Nice          int
+	NoNewPrivs    bool
+	Limits        []wrapper.Limit
+	Umask         int
+	Inventory     string          // ACTIVATION_INVENTORY, unless empty
+	Pools         vlanstore.Pools // of VLANs, by domain
+	SwitchUsers   bool            // the daemon may run as other users: it is root
 
-	BatchLoad     float64       // batch jobs of at's wait for a load average below it
+	BatchLoad     float64       // at's batch jobs wait for a load average below this
 	BatchInterval time.Duration // between two looks at the load average; at least 1 s
-	Sendmail      string        // mails the output of at's jobs; where it is not, nothing does
+	Sendmail      string        // the program that mails the output of at jobs; if it is missing, no mail is sent
 }
 
-// Defaults are what holds where a job or a reservation says nothing itself.
+// Defaults apply where a job or a reservation does not set a value itself.
 type Defaults struct {
 	Activate, Deactivate []string // commands, for reservations
 	Timeout              time.Duration
@@ -52,14 +55,14 @@ type Defaults struct {
 	BackoffMax           time.Duration
 	Lead, Tail           time.Duration
 	Missed               string
-	WaitLimit            time.Duration // for locks and a slot; 0: none but the slot's end
+	WaitLimit            time.Duration // how long to wait for locks and a slot; 0: no limit except the slot's end
 	Env                  map[string]string
-	User                 *Identity // nil: the daemon's own
+	User                 *Identity // nil: the daemon's own user
 }
 
-// Of returns the defaults that hold for r.
+// Of returns the defaults that apply to r.
 func (s *Settings) Of(r *Record) Defaults {
-	if !r.slot() {
+	if !r.policy().announced {
 		return s.Jobs
 	}
 	if d, ok := s.Sources[r.Source]; ok {
@@ -68,32 +71,9 @@ func (s *Settings) Of(r *Record) Defaults {
 	return s.Reservations
 }
 
-// retries is how many further attempts a phase of r has after a failed one.
-func (s *Settings) retries(r *Record, phase string) int {
-	switch {
-	case phase == Deactivate:
-		return s.Of(r).UndoRetries
-	case r.Retries != nil:
-		return *r.Retries
-	}
-	return s.Of(r).Retries
-}
-
-// backoff is the pause after the n-th failure in a row, n from 1.
-func (d Defaults) backoff(n int) time.Duration {
-	pause := d.BackoffFirst
-	for ; n > 1 && pause < d.BackoffMax; n-- {
-		pause *= 2
-	}
-	if d.BackoffMax > 0 {
-		pause = min(pause, d.BackoffMax)
-	}
-	return pause
-}
-
-// undoCommand is the command of r's phase deactivate; none: nothing is to be undone.
+// undoCommand is the command of r's phase deactivate; empty: nothing is undone.
 func (s *Settings) undoCommand(r *Record) []string {
-	if !r.slot() {
+	if !r.policy().undoes {
 		return nil
 	}
 	if r.Undo != nil {
@@ -102,7 +82,19 @@ func (s *Settings) undoCommand(r *Record) []string {
 	return s.Of(r).Deactivate
 }
 
-// look is what r is compared with at now.
-func (s *Settings) look(r *Record, m moment) look {
-	return look{moment: m, arm: s.ArmAhead, missedGrace: s.MissedGrace, undo: len(s.undoCommand(r)) > 0}
+// inputsOf returns the inputs with which r is compared at a moment.
+func (s *Settings) inputsOf(r *Record, m Moment) inputs {
+	return inputs{Moment: m, arm: s.ArmAhead, missedGrace: s.MissedGrace, undo: len(s.undoCommand(r)) > 0}
+}
+
+// SourceKey is the name of a source in records and in Settings.Sources. It has no slash,
+// because that separates the parts of a key.
+func SourceKey(name string) string { return url.PathEscape(name) }
+
+// SourceName is the inverse of [SourceKey].
+func SourceName(key string) string {
+	if name, err := url.PathUnescape(key); err == nil {
+		return name
+	}
+	return key
 }

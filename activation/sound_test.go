@@ -1,199 +1,148 @@
-package activation
+package activation_test
 
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
-	"time"
+	"strings"
 
+	. "activationd/activation"
+
+	"activationd/event"
 	"activationd/store"
-	"activationd/supervisor"
 )
 
-// sound checks what must hold at any time, whatever happened.
-func (l *lab) sound() {
-	l.t.Helper()
-	for _, f := range l.unsound() {
-		l.t.Error(f)
+// sound checks the invariants.
+func (rig *testRig) sound() {
+	rig.t.Helper()
+	for _, f := range rig.unsound() {
+		rig.t.Error(f)
 	}
 }
 
-// unsound lists what is not as it must be.
-func (l *lab) unsound() (faults []string) {
-	l.w.mu.Lock()
-	faults = append(faults, l.w.faults...)
-	l.w.mu.Unlock()
-	_ = l.db.View(context.Background(), func(tx store.Tx) error {
-		faults = append(faults, checkStore(tx)...)
+// unsound lists violated invariants.
+func (rig *testRig) unsound() (faults []string) {
+	rig.w.mu.Lock()
+	faults = append(faults, rig.w.faults...)
+	rig.w.mu.Unlock()
+	running := false
+	_ = rig.db.View(context.Background(), func(tx store.Tx) error {
+		running = false
+		faults = append(faults, CheckStore(tx)...)
 		faults = append(faults, checkVLANs(tx)...)
-		if l.stop != nil && !l.m.isDead() && (l.mem == nil || !l.mem.full.Load()) {
-			faults = append(faults, l.checkRest(tx)...)
-			faults = append(faults, l.checkKept(tx)...)
+		if rig.stop != nil && !rig.m.isDead() && (rig.mem == nil || !rig.mem.Full()) {
+			faults = append(faults, rig.checkRest(tx)...)
+			faults = append(faults, rig.checkKept(tx)...)
+			running = true
 		}
 		return nil
 	})
-	return faults
+	if running { // what is read here of Run's own state must not race with Run
+		_ = rig.e.Alive(context.Background())
+	}
+	return append(faults, rig.checkEvents()...)
 }
 
-// checkStore checks what must hold of the records and their indexes at any
-// time, also when no daemon runs.
-func checkStore(tx store.Tx) (faults []string) {
+// checkEvents checks that the log of events agrees with the records. It has all events,
+// unless the test's settings prune some.
+func (rig *testRig) checkEvents() (faults []string) {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
-	entries := make(map[string]string)
-	states := make(map[State]uint64)
-	holders := make(map[string][]want)
-	bytes := int64(0)
-	for k, data := range tx.Scan(recordKey, "") {
-		r, err := decode(k, data)
-		if err != nil {
-			fault("%v", err)
-			continue
-		}
-		states[r.State]++
-		for _, en := range r.index() {
-			entries[en.key] = string(en.val)
-		}
-		for _, w := range r.wantsOf(r.Held) {
-			if others := holders[w.name]; !w.fits(others) {
-				fault("%s is held as %v, and by %s as %s", w.name, others, r.ID, w)
+	if rig.told.read(rig.eventsAfter(rig.told.last), fault) {
+		return faults
+	}
+	state, run, acts := rig.told.state, rig.told.run, rig.told.acts
+	there := make(map[string]bool)
+	_ = rig.db.View(context.Background(), func(tx store.Tx) error {
+		for k, data := range tx.Scan(RecordKey, "") {
+			r, err := Decode(k, data)
+			if err != nil {
+				continue // checkStore reports it
 			}
-			holders[w.name] = append(holders[w.name], w)
-		}
-		if r.State == Finished {
-			bytes += r.evidence()
-		}
-		if r.Awaits && (r.State != Waiting || r.Line > 0) {
-			fault("%s is %s in place %d of the line, and awaits others", r.ID, r.State, r.Line)
-		}
-		busy := slices.Contains([]State{Activating, Active, Deactivating, Stuck}, r.State)
-		if len(r.Held) > 0 && !busy && !r.Dirty {
-			fault("%s is %s and holds %v", r.ID, r.State, r.Held)
-		}
-		if (r.State == Finished) != (r.Outcome != "") {
-			fault("%s is %s with outcome %q", r.ID, r.State, r.Outcome)
-		}
-		if r.open() != nil && r.State != Activating && r.State != Deactivating {
-			fault("%s is %s with an open attempt", r.ID, r.State)
-		}
-		if r.open() == nil && r.State == Activating {
-			fault("%s is activating without an attempt", r.ID)
-		}
-		if r.Line > 0 && r.State != Waiting {
-			fault("%s is in line and %s", r.ID, r.State)
-		}
-	}
-	for k, data := range tx.Scan(recurrenceKey, "") {
-		r, err := decodeRecurrence(k, data)
-		if err != nil {
-			fault("%v", err)
-			continue
-		}
-		for _, en := range r.index() {
-			entries[en.key] = string(en.val)
-		}
-	}
-	for _, prefix := range []string{startKey, instantKey, forgetKey, runKey, activeKey, holderKey, queueKey, afterKey, oldKey, sourceKey, memberKey, atKey} {
-		for k, v := range tx.Scan(prefix, "") {
-			if val, ok := entries[k]; !ok || val != string(v) {
-				fault("index: %s=%q is of no record", k, v)
+			there[r.ID] = true
+			if rig.older && state[r.ID] == nil {
+				continue
 			}
-			delete(entries, k)
+			if ev := state[r.ID]; ev == nil || ev.State != string(r.State) || ev.Outcome != string(r.Outcome) {
+				fault("%s is %s %s, and its newest event is %+v", r.ID, r.State, r.Outcome, ev)
+			}
+			if got := r.Acts; r.ActsDropped == 0 && !slices.EqualFunc(got, acts[r.ID], func(a Act, ev *event.Event) bool {
+				return a.At.Equal(ev.Time) && a.Action == ev.Action && a.By == *ev.Actor && slices.Equal(a.Changes, ev.Changes)
+			}) {
+				fault("%s has the acts %+v, and the events say %v", r.ID, got, acts[r.ID])
+			}
+			if n := len(r.Attempts); n > 0 && (run[r.ID] != nil || !rig.older) {
+				a, ev := r.Attempts[n-1], run[r.ID]
+				if ev == nil || ev.Phase != a.Phase || ev.Attempt != a.N || (ev.What == "attempt.started") != a.Open {
+					fault("%s has attempt %+v, and the newest event of one is %+v", r.ID, a, ev)
+				}
+			}
 		}
-	}
-	for _, k := range slices.Sorted(maps.Keys(entries)) {
-		fault("index: %s is missing", k)
-	}
-	if n := number(tx, oldBytes); n != uint64(bytes) {
-		fault("what is finished has left %d bytes, counted %d", bytes, n)
-	}
-	for _, s := range States {
-		if n := number(tx, stateNumber+string(s)); n != states[s] {
-			fault("%d are %s, counted %d", states[s], s, n)
+		return nil
+	})
+	for id, ev := range state {
+		if !there[id] {
+			fault("%s is not there, and its newest event is %+v", id, ev)
 		}
 	}
 	return faults
 }
 
-// checkRest checks that a daemon which is at rest has nothing to do.
-func (l *lab) checkRest(tx store.Tx) (faults []string) {
-	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
-	t := l.e.begin(tx)
-	open := make(map[supervisor.Key]bool)
-	running, hung := 0, 0
-	var next time.Time
-	for k, data := range tx.Scan(recordKey, "") {
-		r, err := decode(k, data)
-		if err != nil {
-			continue
+// A told has what the events that were read so far say of each activation that is kept: the
+// newest event about its state, and the newest about an attempt of it.
+type told struct {
+	last       uint64
+	state, run map[string]*event.Event
+	acts       map[string][]*event.Event // but not those that a record need not keep
+	pruned     bool                      // some were pruned before they were read: the rest says too little
+}
+
+// read adds events, whose numbers must rise. It reports whether some were pruned.
+func (e *told) read(events []*event.Event, fault func(string, ...any)) (pruned bool) {
+	if e.state == nil {
+		e.state, e.run, e.acts = make(map[string]*event.Event), make(map[string]*event.Event), make(map[string][]*event.Event)
+	}
+	for _, ev := range events {
+		if ev.Seq <= e.last {
+			fault("event %d comes after event %d", ev.Seq, e.last)
 		}
-		if a := r.open(); a != nil {
-			open[supervisor.Key{ID: r.ID, Phase: a.Phase, N: a.N}] = true
-			switch {
-			case a.Hangs():
-				hung++
-			case a.Phase == Activate:
-				running++
+		e.last = ev.Seq
+		known := e.state[ev.ID] != nil || ev.What == event.State // linkconf may come earlier
+		submitted := ev.Action == "add" && ev.Actor.Kind == event.ByUser && ev.Actor.Name == ev.Owner
+		if ev.Action != "" && strings.HasPrefix(ev.Topic, "activation.") && known && !submitted {
+			e.acts[ev.ID] = append(e.acts[ev.ID], ev)
+		}
+		switch ev.What {
+		case event.Gap:
+			e.pruned = true
+		case "state":
+			if was := e.state[ev.ID]; was != nil && ev.Action == "" && was.State == ev.State && was.Reason == ev.Reason {
+				fault("two events report the same change of %s: %+v", ev.ID, ev)
 			}
-		}
-		at, armable := r.due()
-		if armable {
-			at = at.Add(-t.set.ArmAhead)
-		}
-		next = earliest(next, t.comes(r, at))
-	}
-	for k, data := range tx.Scan(recurrenceKey, "") {
-		if r, err := decodeRecurrence(k, data); err == nil && r.Held == "" && !r.Due.IsZero() {
-			next = earliest(next, t.comes(nil, r.Due.Add(-t.set.ArmAhead)))
+			e.state[ev.ID] = ev
+		case "attempt.started", "attempt.ended":
+			e.run[ev.ID] = ev
+		case "pruned":
+			delete(e.state, ev.ID)
+			delete(e.run, ev.ID)
+			delete(e.acts, ev.ID)
 		}
 	}
-	next = earliest(next, (&turn{txn: t, looked: l.e.looked}).nextLook())
-	next = earliest(next, t.again())
-	if at := l.alarm.wanted(); t.doubt && !at.After(next) && at.After(t.now) {
-		// It is looked more often whether the clock is synchronised.
-	} else if !at.Equal(next) && !(at.IsZero() && next.IsZero()) {
-		fault("the alarm is set for %v, the next instant is %v", at, next)
-	}
-	if !next.IsZero() && !next.After(t.now) {
-		fault("the next instant is %v, and it is %v: it would spin", next, t.now)
-	}
-	if int(l.e.running.Load()) != running || l.e.open != len(open)-hung {
-		fault("%d attempts are open, %d of activate; the engine counts %d, %d", len(open), running, l.e.open, l.e.running.Load())
-	}
-	free := t.set.MaxParallel - running
-	for k, data := range tx.Scan(recordKey, "") {
-		r, err := decode(k, data)
-		if err != nil {
-			continue
-		}
-		ev := r.decide(t.set.look(r, t.moment))
-		waits := r.Line > 0 && (t.blocker(r) != "" || free <= 0 || r.ForLoad || l.e.Draining()) || r.Awaits && t.awaited(r) != "" && t.unmet(r) == "" ||
-			r.mayBeOver(t.moment) // looked at when it is trusted, or in line
-		if ev != noEvent && (ev != Grant || !waits) {
-			fault("%s is %s at rest, but %s is due; %q", r.ID, r.State, ev, r.Reason)
-		}
-	}
-	for _, k := range l.w.live() {
-		if !open[k] && !l.w.run(k).ended() { // what hangs may have been forgiven
+	return e.pruned
+}
+
+// checkRest checks that an idle daemon has nothing to do.
+func (rig *testRig) checkRest(tx store.Tx) (faults []string) {
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	faults, open := CheckRest(rig.e, tx, rig.alarm.wanted())
+	for _, k := range rig.w.live() {
+		if !open[k] && !rig.w.run(k).ended() { // a run that hangs may have been forgiven
 			fault("%v runs, and no record knows", k)
 		}
 	}
 	for k := range open {
-		if r := l.w.run(k); r == nil || r.over() {
+		if r := rig.w.run(k); r == nil || r.over() {
 			fault("%v is open, but does not run", k)
 		}
 	}
 	return faults
-}
-
-// comes is when an instant of r's comes; zero: it does not, as nothing is forgotten
-// while the clock is in doubt.
-func (t *txn) comes(r *Record, at time.Time) time.Time {
-	switch {
-	case t.doubt && r != nil && r.State == Finished:
-		return time.Time{}
-	case t.passedOver(at):
-		return at.Add(t.jump)
-	}
-	return at
 }

@@ -2,19 +2,17 @@ package activation
 
 import (
 	"context"
-	"strconv"
 	"strings"
 	"time"
 
-	"activationd/store"
 	"activationd/supervisor"
 )
 
-// sweepAtOnce is how many runs' evidence is removed before that is written down.
+// sweepAtOnce is how many run directories are removed before the removals are recorded.
 const sweepAtOnce = 64
 
-// sweepPatience is how long the sweeper is at one directory: what a run's user made
-// of it may be huge, or still grow. It goes on with it the next time.
+// sweepPatience is how long the sweeper spends on one directory: users may make it huge,
+// or still add to it. It continues the next time.
 const sweepPatience = time.Minute
 
 func sweepOne(ctx context.Context, remove func(context.Context) error) error {
@@ -23,35 +21,34 @@ func sweepOne(ctx context.Context, remove func(context.Context) error) error {
 	return remove(ctx)
 }
 
-// sweep removes evidence that has been kept long enough, and the directories of
-// reservations that have finished, beside Run, until ctx
-// is done. What is to be removed is in the store, so that none of it is
-// forgotten.
+// sweep removes old run directories, and the work directories of finished reservations,
+// until ctx is done. It has a goroutine of its own. The run directories to remove are in
+// the store, so none is forgotten.
 func (e *Engine) sweep(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-e.evidence:
+		case <-e.sweepNow:
 		}
-		e.sweepKept(ctx)
-		for from := evidenceKey; from != "" && ctx.Err() == nil; {
+		e.sweepWorkdirs(ctx)
+		for from := ofHost(removalKey, e.home.host); from != "" && ctx.Err() == nil; {
 			var err error
 			if from, err = e.sweepSome(ctx, from); err != nil && ctx.Err() == nil {
-				e.parts.Log.Error("cannot write that evidence was removed; it is tried again later", "err", err)
+				e.parts.Log.Error("cannot record that run directories were removed; trying again later", "err", err)
 				break
 			}
 		}
 	}
 }
 
-// sweepSome removes the evidence of some runs, from a key on. It returns where
-// to go on, or the empty string.
+// sweepSome removes the directories of some runs, beginning at a key. It returns the key
+// to continue from, or "" after the last.
 func (e *Engine) sweepSome(ctx context.Context, from string) (next string, err error) {
 	var keys []string
-	err = e.parts.DB.View(ctx, func(tx store.Tx) error {
+	err = e.View(ctx, func(t *Txn) error {
 		keys, next = nil, ""
-		for k := range tx.Scan(evidenceKey, from) {
+		for k := range t.Scan(ofHost(removalKey, t.host), from) {
 			if len(keys) == sweepAtOnce {
 				next = k
 				break
@@ -68,7 +65,7 @@ func (e *Engine) sweepSome(ctx context.Context, from string) (next string, err e
 		if ctx.Err() != nil {
 			break
 		}
-		run, ok := parseRun(strings.TrimPrefix(k, evidenceKey))
+		run, ok := supervisor.ParseKey(strings.TrimPrefix(k, ofHost(removalKey, e.home.host)))
 		if !ok {
 			e.parts.Log.Error("not the name of a run", "key", k)
 			continue
@@ -77,7 +74,7 @@ func (e *Engine) sweepSome(ctx context.Context, from string) (next string, err e
 			if ctx.Err() != nil {
 				break
 			}
-			e.parts.Log.Error("cannot remove the evidence of a run; it is tried again later", "run", run, "err", err)
+			e.parts.Log.Error("cannot remove a run directory; trying again later", "run", run, "err", err)
 			continue
 		}
 		gone = append(gone, k)
@@ -85,28 +82,12 @@ func (e *Engine) sweepSome(ctx context.Context, from string) (next string, err e
 	if len(gone) == 0 {
 		return next, nil
 	}
-	return next, e.parts.DB.Update(ctx, func(tx store.Tx) error {
+	return next, e.Update(ctx, func(t *Txn) error {
 		for _, k := range gone {
-			if err := tx.Delete(k); err != nil {
+			if err := t.Delete(k); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-}
-
-// parseRun reads what [supervisor.Key.String] wrote.
-func parseRun(s string) (k supervisor.Key, ok bool) {
-	s, n, ok1 := cutLast(s, ".")
-	id, phase, ok2 := cutLast(s, ".")
-	number, err := strconv.Atoi(n)
-	return supervisor.Key{ID: id, Phase: phase, N: number}, ok1 && ok2 && err == nil
-}
-
-func cutLast(s, sep string) (before, after string, ok bool) {
-	i := strings.LastIndex(s, sep)
-	if i < 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+len(sep):], true
 }

@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"slices"
 	"strings"
 	"time"
 
+	"activationd/event"
 	"activationd/internal/fault"
-	"activationd/store"
 	"activationd/supervisor"
 	"activationd/supervisor/wrapper"
 )
@@ -18,41 +19,75 @@ import (
 // maxTurn bounds how many due records one transaction looks at.
 const maxTurn = 256
 
-// A work is what Run has to do: what is not done stays in it.
+// A work is what Run has to do. Run removes from it what is done.
 type work struct {
-	recovered bool             // what an earlier daemon left has been found
-	steady    bool             // recurrences have been seen to since the clock was set, a zone's rules changed, or the daemon started
-	adopt     []supervisor.Key // attempts of which it is not known whether they run
+	recovered bool      // the runs of an earlier daemon have been found
+	steady    bool      // producers were woken since the clock was set, Engine.Wake was called, or the daemon started
+	adopt     []openRun // attempts of this host whose state is not known yet
 	exits     []supervisor.Exit
 	ids       []string
 }
 
-// A turn is one transaction of Run's, and what is to be done once it is durable.
+// A turn is one transaction of Run's, with its effects once it is durable.
 type turn struct {
-	*txn
-	free     int // slots for phase activate
-	started  int // attempts of phase activate that this turn claimed, less those it closed
-	opened   int // the same of both phases
+	*Txn
+	budget
 	starts   []start
-	stops    []supervisor.Key
-	swept    bool                     // there is evidence to be removed
-	sizes    map[supervisor.Key]int64 // of the evidence of the runs that have ended
-	pruneAt  time.Time                // when more of the history may go than may now; zero: none has to
-	looked   time.Time                // when the load average was looked at for a batch job
+	left     map[supervisor.Key]remainder // of the runs that have ended
+	mails    bool                         // the program that sends mails is installed
+	pruneAt  time.Time                    // when more of the history may be removed, if it is too large now; zero: it is not
 	draining bool
-	rebooted bool // the machine was started anew since the last daemon's last turn
+	size     turnSize
+	looked   int               // the number of records that it looked at
+	last     string            // the record that it looked at last
+	exits    []supervisor.Exit // left to the next turn
+	ids      []string          // left to the next turn
+	more     bool              // the next turn is due at once
+}
+
+// A budget counts the attempts that run, and limits how many more may start.
+type budget struct {
+	slots    int // for attempts of phase activate
+	activate int // attempts of phase activate that run
+	open     int // attempts of both phases that run
+	// loadAvgRead is when the load average was last read for a batch job. One batch job
+	// may start for each reading.
+	loadAvgRead time.Time
+}
+
+// free is the number of free slots; negative if a new configuration has fewer than are
+// used.
+func (b *budget) free() int { return b.slots - b.activate }
+
+func (b *budget) take(phase string) { b.count(phase, 1) }
+
+// give returns the slot of an attempt to the budget, if the attempt was this host's.
+func (t *turn) give(a *Attempt) {
+	if t.here(a) {
+		t.budget.count(a.Phase, -1)
+	}
+}
+
+func (b *budget) count(phase string, n int) {
+	switch phase {
+	case Serve: // it takes no slot, and goes on when the daemon is drained
+		return
+	case Activate:
+		b.activate += n
+	}
+	b.open += n
 }
 
 // A start is an attempt that has been claimed.
 type start struct {
-	key  supervisor.Key
-	spec wrapper.Spec
-	kept bool      // it has a directory that is kept from attempt to attempt
-	mail string    // the run whose output is to be added to what it reads
-	user *Identity // as whom it runs, as far as is known yet; nil: the daemon's own
+	key     supervisor.Key
+	spec    wrapper.Spec
+	workdir bool      // it has a work directory
+	mail    string    // the run whose output is added to its standard input; empty: none
+	user    *Identity // the user as whom it runs, before the look-up at the start; nil: the daemon's own
 }
 
-// turns takes turns until nothing is left to do now.
+// turns takes turns until nothing more is due now.
 func (e *Engine) turns(ctx context.Context, w *work) error {
 	for {
 		more, err := e.turn(ctx, w)
@@ -67,61 +102,60 @@ func (e *Engine) turns(ctx context.Context, w *work) error {
 	}
 }
 
-// turn takes one turn, and sets the alarm for the next instant.
-func (e *Engine) turn(ctx context.Context, w *work) (more bool, err error) {
-	// What is added from here on may not be seen by this turn: until the alarm
-	// is set again, each Add wakes Run. See nudge.
+// full reports whether the rest of the records is left to the next turn.
+func (t *turn) full() bool { return t.looked >= t.size.most || t.Full() }
+
+// tryTurn takes one turn, and sets the alarm for the next due time. It returns the record
+// that it looked at last, and whether the next turn is due at once.
+func (e *Engine) tryTurn(ctx context.Context, w *work, size turnSize) (last string, more bool, err error) {
+	// This turn may not see records that are added from here on: until the alarm is set
+	// again, each Add wakes Run. See nudge.
 	e.wakeAt.Store(math.MaxInt64)
-	ids := w.ids[:min(len(w.ids), maxTurn)]
+	left, mails, loadAvg := e.remainders(w.exits), e.mails(), e.loadAverage()
 	var t *turn
 	var next time.Time
 	var known mark
-	sizes := e.sizes(w.exits)
-	err = e.parts.DB.Update(ctx, func(tx store.Tx) error {
-		t = &turn{txn: e.begin(tx), draining: e.Draining(), rebooted: e.rebooted, sizes: sizes, looked: e.looked}
-		t.free = t.set.MaxParallel - int(e.running.Load())
-		if known, err = e.watch.write(tx, markEvery); err != nil {
+	var newBoot bool
+	err = e.commit(ctx, func(txn *Txn) error {
+		t = &turn{Txn: txn, budget: e.budget, draining: e.Draining(), left: left, mails: mails, size: size}
+		t.loadAvg = loadAvg
+		t.slots = t.Settings.MaxParallel
+		if known, err = e.watch.write(t, t.host, markEvery); err != nil {
 			return err
 		}
 		if e.newBoot {
-			if err := t.boot(e.parts.Boot); err != nil {
+			if err := t.boot(); err != nil {
 				return err
 			}
 		}
-		if !w.steady || t.doubt != e.doubted {
-			if err := errors.Join(t.shorten(), t.correct()); err != nil {
+		newBoot = t.unfinished
+		t.unfinished = false
+		if !w.steady || t.Doubt != e.doubted {
+			if err := errors.Join(t.shorten(), t.wake(Resumed)); err != nil {
 				return err
 			}
 		}
-		var due int
-		if due, err = t.all(w.exits, ids); err != nil {
+		if err := t.all(w.exits, w.ids); err != nil {
 			return err
 		}
-		more = due >= maxTurn
-		next = earliest(t.nextInstant(), t.nextLook())
+		next = earliest(t.nextInstant(), t.nextLoadAvg())
 		return nil
+	}, func(*Txn) {
+		w.exits, w.ids = t.exits, t.ids
+		e.watch.wrote(known)
+		e.tellDoubt(t.Moment)
+		e.newBoot, w.steady = newBoot, !t.unfinished
+		e.budget = t.budget
+		e.sleepUntil(earliest(next, t.again()), t.Settings.ArmAhead)
 	})
 	if err != nil {
-		return false, err
+		if t != nil {
+			last = t.last
+		}
+		return last, false, err
 	}
-	w.exits, w.ids = nil, w.ids[len(ids):]
-	e.watch.wrote(known)
-	e.tellDoubt(t.moment)
-	e.newBoot, e.rebooted, w.steady = false, false, true
-	e.running.Add(int64(t.started))
-	e.open += t.opened
-	e.looked = t.looked
-	e.sleepUntil(earliest(next, t.again()), t.set.ArmAhead)
-	e.hub.publish(t.news)
-	e.unkeep(t.over)
-	for _, k := range t.stops {
-		e.stop(k)
-	}
-	if t.swept {
-		token(e.evidence)
-	}
-	w.exits = e.start(t.starts)
-	return more, nil
+	w.exits = append(w.exits, e.start(t.starts)...)
+	return "", t.more || newBoot || !w.steady, nil
 }
 
 func (e *Engine) stop(k supervisor.Key) {
@@ -130,47 +164,70 @@ func (e *Engine) stop(k supervisor.Key) {
 	}
 }
 
-// sleepUntil sets the alarm. Never is the zero time.
+// sleepUntil sets the alarm. The zero time means never.
 func (e *Engine) sleepUntil(next time.Time, arm time.Duration) {
 	e.parts.Alarm.Set(next)
-	if !next.IsZero() { // what is due within arm of it is looked at then, too
+	if !next.IsZero() { // that turn also looks at what is due within arm
 		e.wakeAt.Store(next.Add(arm).UnixNano())
 	}
 }
 
-// all does one turn's work within its transaction. It returns how many records
-// were due.
-func (t *turn) all(exits []supervisor.Exit, ids []string) (due int, err error) {
-	for _, x := range exits {
-		if err := t.ended(x); err != nil {
-			return 0, err
+// all does the work of one turn in its transaction, as much as fits into one.
+func (t *turn) all(exits []supervisor.Exit, ids []string) error {
+	for ; len(exits) > 0 && !t.full(); exits = exits[1:] {
+		t.looked, t.last = t.looked+1, ""
+		if err := t.ended(exits[0]); err != nil {
+			return err
 		}
 	}
-	now, err := t.dueNow()
+	t.exits = exits
+	due, err := t.dueNow()
 	if err != nil {
-		return 0, err
+		return err
 	}
-	for _, some := range [][]string{now, ids} {
-		for _, id := range some {
-			if _, err := t.look(id); err != nil {
-				return 0, err
-			}
-		}
+	t.more = len(due) >= maxTurn
+	if due, err = t.reconcileAll(due); err != nil {
+		return err
 	}
+	t.more = t.more || len(due) > 0 // they are still due then
+	some := ids[:min(len(ids), maxTurn)]
+	if t.ids, err = t.reconcileAll(some); err != nil {
+		return err
+	}
+	t.ids = append(t.ids[:len(t.ids):len(t.ids)], ids[len(some):]...)
 	if err := t.settle(); err != nil {
-		return 0, err
+		return err
 	}
-	return len(now), t.pruneOld()
+	if err := t.pruneOld(); err != nil {
+		return err
+	}
+	t.more = t.more || t.full()
+	return nil
 }
 
-// settle hands what was freed to those who are first in line for it, until
-// nobody moves any more: that may free more.
+// reconcileAll reconciles records one after the other, and returns those that are left to
+// the next turn.
+func (t *turn) reconcileAll(ids []string) (left []string, err error) {
+	for ; len(ids) > 0 && !t.full(); ids = ids[1:] {
+		if _, err := t.reconcile(ids[0]); err != nil {
+			return nil, err
+		}
+	}
+	return ids, nil
+}
+
+// settle reconciles the records that are first in the queues for freed locks and slots,
+// until nothing changes any more: each may free more.
 func (t *turn) settle() error {
 	for {
-		ids := append(append(t.heads(), t.inLineForSlot()...), t.inLineForLoad()...)
+		ids := append(append(t.drain(), t.nextForSlots()...), t.nextForLoadAvg()...)
 		moved := false
-		for _, id := range ids {
-			changed, err := t.look(id)
+		for i, id := range ids {
+			if t.full() {
+				t.Later(ids[i:]...)
+				return nil
+			}
+			changed, err := t.reconcile(id)
 			if err != nil {
 				return err
 			}
@@ -182,19 +239,19 @@ func (t *turn) settle() error {
 	}
 }
 
-// tellDoubt logs that the clock is in doubt, or is so no more.
-func (e *Engine) tellDoubt(m moment) {
+// tellDoubt logs when the clock comes into doubt, and when it is trusted again.
+func (e *Engine) tellDoubt(m Moment) {
 	switch {
-	case m.doubt && !e.doubted:
+	case m.Doubt && !e.doubted:
 		e.parts.Log.Warn("the clock is not trusted yet", "why", m.why())
-	case !m.doubt && e.doubted:
-		e.parts.Log.Info("the clock is trusted again", "now", stamp(m.now))
+	case !m.Doubt && e.doubted:
+		e.parts.Log.Info("the clock is trusted again", "now", TimeText(m.Now))
 	}
-	e.doubted = m.doubt
+	e.doubted = m.Doubt
 }
 
-// dueNow lists records whose instant has come, at most maxTurn: those that a
-// run may be armed for a little ahead of it.
+// dueNow lists the records that are due, at most maxTurn. A start is due earlier by as
+// much as runs are armed ahead.
 func (t *turn) dueNow() ([]string, error) {
 	type one struct{ place, id string }
 	var due []one
@@ -207,7 +264,7 @@ func (t *turn) dueNow() ([]string, error) {
 			if at.After(index.until) || len(due) == maxTurn {
 				break
 			}
-			due = append(due, one{string(place) + notInLine, id})
+			due = append(due, one{string(place) + notQueued, id})
 		}
 	}
 	slices.SortStableFunc(due, func(a, b one) int { return strings.Compare(a.place, b.place) })
@@ -218,29 +275,28 @@ func (t *turn) dueNow() ([]string, error) {
 	return ids, nil
 }
 
-// A span is a part of an index of instants: all from a key on that have come until
-// an instant of the index, which is ahead of the clock by so much.
+// A span is a part of an index of instants: from a key on, up to a time in the index.
+// That time may be ahead of the clock.
 type span struct {
 	prefix, from string
 	until        time.Time
-	ahead        time.Duration // of the clock
+	ahead        time.Duration // how far until is ahead of the clock
 }
 
-// instants are the parts of the indexes in which the instants are that have come,
-// each up to now. What the clock passed over while it is in doubt is left out; up to
-// old the time goes on there, too. Nothing is forgotten then.
-func (t *turn) instants() (all []span) {
+// instants are the spans of due times that have come. While the clock is in doubt, the
+// times that it passed over are left out, and no history is removed.
+func (t *Txn) instants() (all []span) {
 	for _, index := range []struct {
 		prefix string
 		arm    time.Duration
-	}{{instantKey, 0}, {startKey, t.set.ArmAhead}, {forgetKey, 0}} {
+	}{{instantKey, 0}, {startKey, t.Settings.ArmAhead}, {forgetKey, 0}} {
 		switch {
-		case !t.doubt || t.jump < 0 && index.prefix != forgetKey:
-			all = append(all, span{index.prefix, "", t.now.Add(index.arm), index.arm})
+		case !t.Doubt || t.jump < 0 && index.prefix != forgetKey:
+			all = append(all, span{index.prefix, "", t.Now.Add(index.arm), index.arm})
 		case index.prefix != forgetKey:
 			all = append(all,
-				span{index.prefix, "", t.old.Add(index.arm), index.arm - t.jump},
-				span{index.prefix, index.prefix + instant(t.setTo.Add(index.arm)), t.now.Add(index.arm), index.arm})
+				span{index.prefix, "", t.Old.Add(index.arm), index.arm - t.jump},
+				span{index.prefix, index.prefix + Instant(t.SetTo.Add(index.arm)), t.Now.Add(index.arm), index.arm})
 		}
 	}
 	return all
@@ -256,15 +312,15 @@ func (t *turn) nextInstant() (next time.Time) {
 	return earliest(next, t.pruneAt)
 }
 
-// inLineForSlot lists as many of those who wait for nothing but a slot as there
-// are free ones.
-func (t *turn) inLineForSlot() []string {
-	if t.free <= 0 || t.draining {
+// nextForSlots lists records that wait for a slot only, in their order, at most as many
+// as there are free slots.
+func (t *turn) nextForSlots() []string {
+	if t.free() <= 0 || t.draining {
 		return nil
 	}
 	var ids []string
-	for _, id := range t.slotLine() {
-		if len(ids) == t.free {
+	for _, id := range t.queuedForSlot() {
+		if len(ids) == t.free() {
 			break
 		}
 		ids = append(ids, id)
@@ -272,24 +328,27 @@ func (t *turn) inLineForSlot() []string {
 	return ids
 }
 
-// look takes the record through all the steps that are due for it. A record
-// that cannot be read, or does not come to rest, is left alone and told of: the
-// others go on.
-func (t *turn) look(id string) (changed bool, err error) {
-	if name, ok := strings.CutPrefix(id, recurrenceMark); ok {
-		return t.recurs(name)
+// reconcile takes all steps that are due for a record. A record that cannot be read, or
+// whose steps do not end, is left alone and logged; the others continue.
+func (t *turn) reconcile(id string) (changed bool, err error) {
+	t.looked, t.last = t.looked+1, id
+	if t.size.alone[id] {
+		return false, t.unschedule(id)
 	}
-	r, err := t.get(id)
+	if name, ok := strings.CutPrefix(id, producerMark); ok {
+		return t.due(name)
+	}
+	r, err := t.Record(id)
 	if err != nil {
-		if !errors.Is(err, fault.NotFound) { // one that is gone was touched before it went
-			t.log.Error("leaving a record alone that cannot be read", "id", id, "err", err)
+		if !errors.Is(err, fault.NotFound) { // a record that is gone was touched before it was removed
+			t.Log(slog.LevelError, "a record cannot be read; it is left alone", "id", id, "err", err)
 		}
 		return false, t.unschedule(id)
 	}
 	old := r.clone()
 	changed, err = t.advance(r)
 	if errors.Is(err, errRestless) {
-		t.log.Error("leaving a record alone", "id", id, "err", err)
+		t.Log(slog.LevelError, "a record is left alone", "id", id, "err", err)
 		return false, t.unschedule(id)
 	}
 	if err != nil || !changed {
@@ -298,13 +357,13 @@ func (t *turn) look(id string) (changed bool, err error) {
 	return true, t.put(old, r)
 }
 
-// unschedule removes what the indexes of instants hold of an id that has no
-// usable record, or the engine would find it due for ever.
-func (t *txn) unschedule(id string) error {
-	for _, prefix := range []string{instantKey, startKey, forgetKey} {
-		for k := range t.Scan(prefix, "") {
-			at, other, err := parseInstant(strings.TrimPrefix(k, prefix))
-			if err == nil && at.After(t.now.Add(t.set.ArmAhead)) {
+// unschedule removes the due times of an id that has no usable record. The engine would
+// find it due forever.
+func (t *Txn) unschedule(id string) error {
+	for _, index := range t.instants() {
+		for k := range t.Scan(index.prefix, index.from) {
+			at, other, err := parseInstant(strings.TrimPrefix(k, index.prefix))
+			if err == nil && at.After(index.until) {
 				break
 			}
 			if err == nil && other == id {
@@ -317,22 +376,22 @@ func (t *txn) unschedule(id string) error {
 	return nil
 }
 
-// maxSteps bounds the steps that one look can take; every one leads forward, so
-// no record needs that many.
+// maxSteps bounds the steps in one look at a record. Each step leads forward, so no
+// record needs that many.
 const maxSteps = 16
 
 // errRestless says that a record's steps do not end.
-var errRestless = fmt.Errorf("it does not come to rest: %w", fault.Internal)
+var errRestless = fmt.Errorf("its steps do not end: %w", fault.Internal)
 
 // advance takes steps until none is due. It does not save.
 func (t *turn) advance(r *Record) (changed bool, err error) {
 	for range maxSteps {
-		switch ev := r.decide(t.set.look(r, t.moment)); ev {
-		case noEvent:
+		switch on := r.decide(t.Settings.inputsOf(r, t.Moment)); on {
+		case noTrigger:
 			return changed, nil
 		case Grant:
 			if why := t.unmet(r); why != "" {
-				if err := t.apply(r, Unmet, why); err != nil {
+				if err := t.Apply(r, Unmet, why); err != nil {
 					return changed, err
 				}
 				break
@@ -341,12 +400,18 @@ func (t *turn) advance(r *Record) (changed bool, err error) {
 			if err != nil || !claimed {
 				return changed || moved, err
 			}
-		case stopAgain:
-			a := r.open()
+		case stopRun:
+			a := r.openAttempt()
+			if !t.here(a) { // its own host does that: see runMark
+				return changed, nil
+			}
 			r.Stopped = true
 			t.stops = append(t.stops, supervisor.Key{ID: r.ID, Phase: a.Phase, N: a.N})
+		case drainRun:
+			r.Serving.DrainUntil = t.Now.Add(r.Serving.Drain)
+			t.happened(r, "draining", event.Event{Reason: r.Reason})
 		case letGo:
-			a := r.open()
+			a := r.openAttempt()
 			res := a.Result
 			res.Hung, res.Text = nil, res.Text+"; "+a.Forgiven
 			if err := t.close(r, a, res); err != nil {
@@ -356,12 +421,12 @@ func (t *turn) advance(r *Record) (changed bool, err error) {
 			return true, t.prune(r)
 		default:
 			now := r
-			if ev == Miss { // what it waits for now, not what it waited for when it came
+			if on == Miss { // what it waits for now, not what it waited for first
 				r.RetryAt = time.Time{} // there is no next try
 				v := t.view(r)
 				now = &v.Record
 			}
-			if err := t.apply(r, ev, because(now, ev, t.moment)); err != nil {
+			if err := t.Apply(r, on, because(now, on, t.Moment)); err != nil {
 				return changed, err
 			}
 		}
@@ -370,66 +435,22 @@ func (t *turn) advance(r *Record) (changed bool, err error) {
 	return changed, fmt.Errorf("state %s: %w", r.State, errRestless)
 }
 
-// keepForOthers is how much longer what is finished is kept while somebody is to
-// come after it, before that is looked at again.
+// keepForOthers is how long a finished activation is kept further while a job is to run
+// after it. Then the engine looks again.
 const keepForOthers = 24 * time.Hour
 
-// prune ends a record's history, unless somebody has yet to be told of it.
+// prune ends a record's history, unless another activation waits for its end.
 func (t *turn) prune(r *Record) error {
 	if t.awaitedBy(r.ID) {
-		r.Until = t.now.Add(keepForOthers)
+		r.Until = t.Now.Add(keepForOthers)
 		return nil
 	}
-	for _, a := range r.Attempts {
-		if err := t.discard(supervisor.Key{ID: r.ID, Phase: a.Phase, N: a.N}); err != nil {
+	for i := range r.Attempts {
+		if err := t.removeRunDir(r.ID, &r.Attempts[i]); err != nil {
 			return err
 		}
 	}
-	t.swept = t.swept || len(r.Attempts) > 0
-	t.news = append(t.news, Happening{Time: t.now, What: "pruned", ID: r.ID})
 	r.State = ""
+	t.happened(r, "pruned", event.Event{})
 	return nil
 }
-
-// because says in words why an event of the clock happens to r.
-func because(r *Record, e Event, m moment) string {
-	switch e {
-	case Over:
-		switch {
-		case r.State == Active:
-			return "the slot has ended"
-		case r.State == Scheduled:
-			return "its slot was over before anything could run"
-		case r.State == Held && !r.Dirty:
-			return "its slot ended while it was held"
-		case r.Reason != "":
-			return "the slot ended before it was active: " + r.Reason
-		}
-		return "the slot ended before it was active"
-	case Miss:
-		if r.State != Scheduled || r.tooLate(m) {
-			return fmt.Sprintf("its deadline passed at %s, and it had not begun: it was %s%s", stamp(r.Deadline), r.State, reasonAfter(r.Reason))
-		}
-		return fmt.Sprintf("due at %s, but nothing could run until %s", stamp(r.activateAt()), stamp(m.now))
-	case Expire:
-		if r.tooLate(m) {
-			return "its deadline passed before its next attempt: " + r.Reason
-		}
-		return "it waited longer than it may: " + r.Reason
-	case OK: // nothing to deactivate with
-		return orElse(r.Cause, "there is no command to deactivate it with")
-	case Due:
-		return ""
-	}
-	return r.Reason
-}
-
-func reasonAfter(reason string) string {
-	if reason == "" {
-		return ""
-	}
-	return ": " + reason
-}
-
-// stamp writes an instant for people.
-func stamp(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05 MST") }

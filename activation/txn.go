@@ -1,110 +1,65 @@
 package activation
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
 	"time"
 
+	"activationd/event"
 	"activationd/internal/fault"
 	"activationd/store"
 	"activationd/supervisor"
 )
 
-// A txn is one transaction on the records. What it gathers beside them (orders,
-// happenings) is carried out by its maker once it is durable.
-type txn struct {
+// A Txn is one transaction on the records. It gathers effects outside of the store, which
+// are carried out once it is durable. A function that is given a Txn may run again, so it
+// must have no other effects.
+type Txn struct {
 	store.Tx
-	moment
-	began time.Time // of this daemon
-	set   *Settings
-	log   *slog.Logger
-	parts *Parts
-	zones *zones
-	// freed are locks that somebody may be waiting for, later are ids that a
-	// turn is to look at.
-	freed []string
-	later []string
-	// over are reservations that have finished.
-	over []string
-	news []Happening
+	Moment
+	Began     time.Time // when this daemon began
+	host      string    // this host
+	Boot      string
+	Settings  *Settings
+	parts     *Parts
+	producers producers
+	actor     *event.Actor    // the client that requested it; nil: none
+	loadAvg   loadAverage     // this host's, in a View and a turn
+	states    map[State]int64 // how many more records are in each state than before
+	effects
+	unfinished bool // work on many records must continue in the next turn
 }
 
-// get reads a record. Its error is of kind fault.NotFound when there is none.
-func (t *txn) get(id string) (*Record, error) { return decode(id, t.Get(key(id))) }
-
-// An entry is one key of an index, with its value.
-type entry struct {
-	key string
-	val []byte
+// Log logs a line once the transaction is durable.
+func (t *Txn) Log(level slog.Level, msg string, args ...any) {
+	t.lines = append(t.lines, logLine{level, msg, args})
 }
 
-// index returns all that the indexes hold because of r, and nothing else may
-// be in them. So an index cannot go stale: a change of a record is saved
-// together with the difference of its entries.
-func (r *Record) index() []entry {
-	var es []entry
-	if at, armable := r.due(); !at.IsZero() {
-		prefix := instantKey
-		switch {
-		case armable:
-			prefix = startKey
-		case r.State == Finished:
-			prefix = forgetKey
-		}
-		es = append(es, entry{prefix + instant(at) + "/" + r.ID, []byte(place(r.Priority))})
+// Later makes the engine look at records once the transaction is durable, or later in
+// this turn.
+func (t *Txn) Later(ids ...string) { t.later = append(t.later, ids...) }
+
+// Record reads a record. The error is of kind fault.NotFound when there is none.
+func (t *Txn) Record(id string) (*Record, error) {
+	r, err := decode(id, t.Get(key(id)))
+	if err == nil {
+		err = t.readStdin(r)
 	}
-	if r.open() != nil {
-		mark := []byte{}
-		if r.hangs() != nil {
-			mark = []byte(hangsMark)
-		}
-		es = append(es, entry{runKey + r.ID, mark})
+	if err != nil {
+		return nil, err
 	}
-	if r.State == Active {
-		es = append(es, entry{activeKey + r.ID, []byte{}})
-	}
-	for _, w := range r.wantsOf(r.Held) {
-		es = append(es, r.holding(w))
-	}
-	if r.Line > 0 {
-		for _, w := range r.wants() {
-			es = append(es, r.queueEntry(w.name))
-		}
-		if r.ForSlot {
-			es = append(es, r.queueEntry(slotQueue))
-		}
-		if r.ForLoad {
-			es = append(es, r.queueEntry(loadQueue))
-		}
-	}
-	if r.AtJob != nil && r.State != Finished {
-		es = append(es, r.atEntry())
-	}
-	if r.Recurrence != "" && r.State != Finished {
-		es = append(es, entry{member(r.Recurrence, r.ID), []byte{}})
-	}
-	if len(r.After) > 0 && (r.State == Scheduled || r.State == Held || r.State == Waiting) {
-		for _, a := range r.after() {
-			es = append(es, entry{afterKey + a.id + "/" + r.ID, []byte{}})
-		}
-	}
-	if r.State == Finished {
-		es = append(es, entry{oldKey + instant(r.mayGo()) + "/" + r.ID, []byte{}})
-	}
-	if r.Source != "" {
-		es = append(es, entry{sourceKey + r.Source + "/" + r.ID, sourceMark(r.Hash, r.State != Finished)})
-	}
-	return es
+	return r, nil
 }
 
-// hangsMark is what the index of open attempts holds for one that hangs.
-const hangsMark = "hangs"
-
-// save writes r, which was old before (nil: it is new), and its index entries.
-func (t *txn) save(old, r *Record) error {
-	data, err := r.encode()
+// Save writes r and its index entries; old is the record before, nil if r is new.
+func (t *Txn) Save(old, r *Record) error {
+	if err := t.saveStdin(old, r); err != nil {
+		return err
+	}
+	data, err := r.withoutStdin().encode()
 	if err != nil {
 		return fmt.Errorf("record of %s: %w", r.ID, err)
 	}
@@ -112,16 +67,15 @@ func (t *txn) save(old, r *Record) error {
 	if old != nil {
 		was = old.index()
 		t.leave(old, r)
+	} else {
+		at, _ := r.due()
+		t.next = earliest(t.next, at)
 	}
-	if err := t.tally(old, r); err != nil {
+	t.tally(old, r)
+	if err := t.tellProducer(old, r); err != nil {
 		return err
 	}
-	if r.Recurrence != "" {
-		if err := t.tallyEnd(old, r); err != nil {
-			return err
-		}
-	}
-	if err := t.weigh(old, r); err != nil {
+	if err := t.tallyBytes(old, r); err != nil {
 		return err
 	}
 	if err := t.reindex(was, r.index()); err != nil {
@@ -130,29 +84,36 @@ func (t *txn) save(old, r *Record) error {
 	return t.Put(key(r.ID), data)
 }
 
-// tally keeps the number of records in each state. Nil stands for no record.
-func (t *txn) tally(old, r *Record) error {
-	if old != nil && r != nil && old.State == r.State {
-		return nil
+// tally counts the records in each state. A nil record stands for none.
+func (t *Txn) tally(old, r *Record) {
+	if t.states == nil {
+		t.states = make(map[State]int64, 2)
 	}
-	for _, step := range []struct {
-		r  *Record
-		by int64
-	}{{old, -1}, {r, +1}} {
-		if step.r == nil {
+	if old != nil {
+		t.states[old.State]--
+	}
+	if r != nil {
+		t.states[r.State]++
+	}
+}
+
+// putTallies adds what was tallied to the numbers in the store.
+func (t *Txn) putTallies() error {
+	for state, by := range t.states {
+		if by == 0 {
 			continue
 		}
-		k := stateNumber + string(step.r.State)
-		n := int64(number(t, k)) + step.by
-		if err := putNumber(t, k, uint64(max(0, n))); err != nil {
+		k := ofHost(stateNumber, t.host) + string(state)
+		if err := putNumber(t, k, uint64(int64(number(t, k))+by)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// reindex replaces the entries of a record. Few are there: a scan is cheap.
-func (t *txn) reindex(was, is []entry) error {
+// reindex replaces the index entries of a record. There are few, so comparing all is
+// cheap.
+func (t *Txn) reindex(was, is []entry) error {
 	for _, e := range was {
 		if !slices.ContainsFunc(is, func(f entry) bool { return f.key == e.key }) {
 			if err := t.Delete(e.key); err != nil {
@@ -170,30 +131,30 @@ func (t *txn) reindex(was, is []entry) error {
 	return nil
 }
 
-// leave notes what old had and r has no more: a lock, or a place in line.
-func (t *txn) leave(old, r *Record) {
-	for i, spec := range old.Held {
-		if !slices.Contains(r.Held, spec) {
-			t.freed = append(t.freed, old.wantsOf(old.Held)[i].name)
+// leave notes the locks and the places in queues that old had and r no longer has.
+func (t *Txn) leave(old, r *Record) {
+	for i, spec := range old.LocksHeld {
+		if !slices.Contains(r.LocksHeld, spec) {
+			t.freed = append(t.freed, old.lockRequestsOf(old.LocksHeld)[i].name)
 		}
 	}
-	if old.Line == 0 {
+	if old.Queued == 0 {
 		return
 	}
-	is := r.wants()
-	for _, w := range old.wants() {
-		if r.Line == 0 || r.Priority < old.Priority || !slices.Contains(is, w) {
+	is := r.lockRequests()
+	for _, w := range old.lockRequests() {
+		if r.Queued == 0 || r.Priority < old.Priority || !slices.Contains(is, w) {
 			t.freed = append(t.freed, w.name)
 		}
 	}
 }
 
-// heads lists, once, the ids that are first in line for what was freed, and
-// those that are to be looked at later.
-func (t *txn) heads() []string {
+// drain returns the ids that must be looked at, and those that are first in the queues
+// for freed locks, and empties both lists.
+func (t *Txn) drain() []string {
 	ids := t.later
 	for _, lock := range t.freed {
-		if _, id := t.head(lock); id != "" {
+		if _, id := t.firstInQueue(lock); id != "" {
 			ids = append(ids, id)
 		}
 	}
@@ -201,8 +162,9 @@ func (t *txn) heads() []string {
 	return ids
 }
 
-// head returns who is first in line for a lock, and its place there.
-func (t *txn) head(lock string) (place, id string) {
+// firstInQueue returns the activation that is first in the queue for a lock, and its
+// place.
+func (t *Txn) firstInQueue(lock string) (place, id string) {
 	prefix := queueKey + lock + "/"
 	for k := range t.Scan(prefix, "") {
 		if place, id, ok := strings.Cut(strings.TrimPrefix(k, prefix), "/"); ok {
@@ -212,175 +174,186 @@ func (t *txn) head(lock string) (place, id string) {
 	return "", ""
 }
 
-// apply takes r through the table by e and sets what goes with the new state.
-// It does not save. An event without a meaning in r's state is a
-// fault.Conflict that says so.
-func (t *txn) apply(r *Record, e Event, why string) error {
-	to, ok := next(r.State, e, r.facts(t.moment))
+// Apply changes r's state by the table, and sets the fields that depend on the new state.
+// It does not save. If the trigger is not valid in r's state, the error is of kind
+// fault.Conflict and says what can be done instead.
+func (t *Txn) Apply(r *Record, on Trigger, why string) error { return t.apply(r, on, why, "") }
+
+// apply is Apply, for a trigger that somebody requested: the event is an act with that
+// action, unless it is empty.
+func (t *Txn) apply(r *Record, on Trigger, why, action string) error {
+	to, ok := next(r.State, on, r.facts(t.Moment))
 	if !ok {
-		return fmt.Errorf("%s: %s: %w", r.ID, refusal(r.State, e, r.slot()), fault.Conflict)
+		return t.refuse(r, on)
 	}
-	from := r.State
+	from, was := r.State, r.Reason
 	r.Reason = why
-	if o := r.endingBy(e); o != "" && (o != r.Ending || r.Cause == "") {
-		r.Ending, r.Cause = o, why
+	if o := r.outcomeBy(on); o != "" && (o != r.PendingOutcome || r.PendingReason == "") {
+		r.PendingOutcome, r.PendingReason = o, why
 	}
-	switch e {
-	case Cancel, Remove:
-		r.Renew, r.Pause = false, false
+	switch on {
+	case Cancel:
+		r.Comeback, r.HoldNext = neverAgain, false
+	case Remove:
+		r.serveNoMore()
+		r.HoldNext = false
 	case Hold:
-		r.Pause = to == Activating
+		r.HoldNext = to != Held
 	case Release:
-		r.Pause = false
+		r.HoldNext = false
 	}
 	if to != from {
-		r.State, r.Since = to, t.now
-		t.enter(r, from, e)
+		r.State, r.Since = to, t.Now
+		t.enter(r, from, on)
 		if err := t.giveBack(r, from); err != nil {
 			return err
 		}
-	} else if e == RunNow {
-		r.RetryAt, r.Late, r.Forced = time.Time{}, true, true
+	} else if on == RunNow {
+		r.RetryAt, r.Urgency, r.WaitsOn = time.Time{}, AtOnce, waitsOnRetry
 	}
-	if to != from || why != "" { // the next attempt of a phase is told as an attempt
-		t.news = append(t.news, Happening{Time: t.now, What: "state", ID: r.ID, State: string(r.State), Reason: r.Reason, Outcome: r.Outcome})
+	ev := event.Event{Reason: r.Reason, Outcome: string(r.Outcome), Action: action}
+	if to != from || action != "" || why != "" && why != was && on != Grant && on != Move && !t.told(r) {
+		t.happened(r, event.State, ev)
 	}
 	return nil
 }
 
-// endingBy is how r shall end that e happens to; empty: e does not decide that.
-func (r *Record) endingBy(e Event) Outcome {
-	switch e {
+// refuse returns the error for a trigger that is not valid in r's state.
+func (t *Txn) refuse(r *Record, on Trigger) error {
+	return fmt.Errorf("%s: %s: %w", r.ID, refusal(r, on, t.Moment), fault.Conflict)
+}
+
+// told reports whether an event of this transaction has told the state and the reason of r.
+// The next attempt of a phase, and a new plan, have events of their own.
+func (t *Txn) told(r *Record) bool {
+	for _, ev := range slices.Backward(t.events) {
+		if ev.ID == r.ID {
+			return ev.State == string(r.State) && ev.Reason == r.Reason
+		}
+	}
+	return false
+}
+
+// outcomeBy is the outcome that r will have because of a trigger; empty: the trigger does
+// not decide that.
+func (r *Record) outcomeBy(on Trigger) Outcome {
+	switch on {
 	case Cancel, Remove:
-		if r.Ending == "" || r.Renew || r.State == Active {
+		if r.PendingOutcome == "" || r.Comeback == serveAgain || r.State == Active {
 			return Cancelled
 		}
 	case Move:
-		if r.Renew && (r.State == Activating || r.State == Active || r.Dirty && r.State == Waiting) {
-			return orElse(r.Ending, Cancelled)
+		if r.Comeback == serveAgain && (r.State == Activating || r.State == Active || r.NeedsUndo && r.State == Waiting) {
+			return cmp.Or(r.PendingOutcome, Cancelled)
 		}
 	case Miss:
 		return Missed
 	case Unmet:
 		return Cancelled
 	case Expire:
-		return orElse(r.Ending, Failed)
+		return cmp.Or(r.PendingOutcome, Failed)
 	case Over:
 		switch {
 		case r.State == Active:
-			return orElse(r.Ending, Succeeded)
-		case !r.Dirty && (r.State == Scheduled || r.State == Held):
-			return orElse(r.Ending, Missed)
+			return cmp.Or(r.PendingOutcome, Succeeded)
+		case !r.NeedsUndo && (r.State == Scheduled || r.State == Held):
+			return cmp.Or(r.PendingOutcome, Missed)
 		}
-		return orElse(r.Ending, Failed)
+		return cmp.Or(r.PendingOutcome, Failed)
 	}
 	return ""
 }
 
-func orElse[T comparable](o, other T) T {
-	var none T
-	if o != none {
-		return o
+// enter sets the fields that depend on the new state.
+func (t *Txn) enter(r *Record, from State, on Trigger) {
+	if r.policy().serves {
+		t.enterInstance(r, on)
+		return
 	}
-	return other
-}
-
-// enter sets what goes with coming from one state into another.
-func (t *txn) enter(r *Record, from State, e Event) {
-	r.Line, r.ForSlot, r.ForLoad, r.Awaits, r.Until, r.Pause = 0, false, false, false, time.Time{}, false
-	r.Outcome = ""
+	r.queue, r.Until, r.HoldNext, r.Outcome = queue{}, time.Time{}, false, ""
 	switch r.State {
 	case Scheduled, Held:
-		if from == Deactivating { // proved
-			r.Dirty = false
-			r.Reason = "was undone, to be served again: " + r.Cause
+		if from != Held && r.State == Scheduled {
+			for i := range r.Attempts {
+				r.Attempts[i].Past = true
+			}
 		}
-		if e == Forgive {
-			r.Dirty = false
+		if from == Deactivating { // verified
+			r.NeedsUndo = false
+			r.Reason = "was undone, to be served again: " + r.PendingReason
+		}
+		if on == Forgive {
+			r.NeedsUndo = false
 			r.Reason += "; to be served again in its new slot"
 		}
-		if !r.Dirty {
-			r.Held = nil
+		if !r.NeedsUndo {
+			r.LocksHeld = nil
 		}
-		r.Ending, r.Cause, r.Renew, r.Stopped = "", "", false, false
-		r.Tries, r.Voids, r.NoStarts, r.RetryAt = 0, 0, 0, time.Time{}
-		// What comes back for any reason but its source's is not missed: it was
-		// somebody who kept it until now.
-		r.Late = e != Move && !r.activateAt().After(t.now)
-		r.Forced = false
+		r.serveNoMore()
+		r.ending, r.retry, r.Stopped, r.Urgency = ending{}, retry{}, false, OnTime
+		if on != Move && !r.activateAt().After(t.Now) {
+			r.Urgency = Anyway // it was held until now, so it is not missed
+		}
 	case Waiting:
-		if e == RunNow {
-			r.Late, r.Forced = true, true
+		if on == RunNow {
+			r.Urgency = AtOnce
 		}
-		if e != Again && e != Void {
+		if on != Again && on != Void {
 			r.RetryAt = time.Time{}
 		}
-		if !r.Dirty {
-			r.Held = nil
+		if !r.NeedsUndo {
+			r.LocksHeld = nil
 		}
 	case Deactivating:
-		r.Tries, r.Voids, r.NoStarts, r.RetryAt = 0, 0, 0, time.Time{}
-		r.Cause = orElse(r.Cause, r.Reason)
+		r.retry = retry{}
+		r.PendingReason = cmp.Or(r.PendingReason, r.Reason)
+		r.Reason = r.PendingReason
 	case Active:
-		r.Tries, r.Voids, r.NoStarts = 0, 0, 0
-		r.Reason = ""
+		r.retry, r.Reason = retry{}, ""
 	case Finished:
-		switch e {
-		case OK, Again, Spent, Void: // the end of an attempt is not why it ended
-			r.Reason = orElse(r.Cause, r.Reason)
+		switch on {
+		case OK, Again, Spent, Void: // the outcome says how it ended
+			r.Reason = cmp.Or(r.PendingReason, r.Reason)
 		}
-		r.Outcome = orElse(r.Ending, Failed)
-		r.Ending, r.Cause, r.Renew, r.Dirty, r.Held = "", "", false, false, nil
-		r.Until = t.now.Add(t.set.Keep)
-		t.later = append(t.later, t.dependents(r.ID)...)
+		r.Outcome = cmp.Or(r.PendingOutcome, Failed)
+		r.serveNoMore()
+		r.ending, r.NeedsUndo, r.LocksHeld = ending{}, false, nil
+		r.Until = t.Now.Add(t.Settings.HistoryAge)
+		t.Later(t.dependents(r.ID)...)
 	}
 }
 
-// put writes r, which was old before, or forgets it if its history has been
-// kept long enough.
-func (t *txn) put(old, r *Record) error {
+// put writes r, or removes it if its history has been kept long enough; old is the record
+// before.
+func (t *Txn) put(old, r *Record) error {
 	if r.State == "" {
 		return t.forget(old)
 	}
-	return t.save(old, r)
+	return t.Save(old, r)
 }
 
-// forget removes a record and all that the indexes hold because of it. Its
-// evidence is removed once that is durable.
-func (t *txn) forget(old *Record) error {
+// forget removes a record and all its index entries. Its run directories are removed once
+// that is durable.
+func (t *Txn) forget(old *Record) error {
 	if err := t.reindex(old.index(), nil); err != nil {
 		return err
 	}
-	if err := t.tally(old, nil); err != nil {
-		return err
-	}
-	if err := t.weigh(old, nil); err != nil {
+	t.tally(old, nil)
+	if err := t.tallyBytes(old, nil); err != nil {
 		return err
 	}
 	if err := t.dropTopologies(old.ID); err != nil {
 		return err
 	}
+	if err := t.dropStdin(old.ID, 0); err != nil {
+		return err
+	}
 	return t.Delete(key(old.ID))
 }
 
-// discard notes that the evidence of an attempt is to be removed.
-func (t *txn) discard(k supervisor.Key) error { return t.Put(evidenceKey+k.String(), []byte{}) }
-
-// sourceMark is what the index of a source holds for each id: the hash of what
-// the source said, and whether the activation is live.
-func sourceMark(hash []byte, live bool) []byte {
-	flag := byte('f')
-	if live {
-		flag = 'l'
-	}
-	return append(slices.Clone(hash), flag)
-}
-
-// parseMark reads what [sourceMark] wrote.
-func parseMark(b []byte) (hash [16]byte, live bool) {
-	if len(b) == len(hash)+1 {
-		copy(hash[:], b)
-		live = b[len(hash)] == 'l'
-	}
-	return hash, live
+// removeRunDir notes that an attempt's host must remove its directory.
+func (t *Txn) removeRunDir(id string, a *Attempt) error {
+	t.sweep = true
+	k := supervisor.Key{ID: id, Phase: a.Phase, N: a.N}
+	return t.Put(ofHost(removalKey, t.hostOf(a))+k.String(), []byte{})
 }

@@ -2,43 +2,24 @@ package activation
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"activationd/event"
 	"activationd/internal/fault"
 )
 
-// A NewJob is what is asked for with a job.
+// A NewJob is a request for a job.
 type NewJob struct {
-	Owner   string
-	User    *Identity // nil: the daemon's own
-	At      time.Time // zero: now
-	Argv    []string
-	Stdin   []byte
-	Dir     string
-	Env     map[string]string
-	Umask   *int
-	Timeout *time.Duration
-	Grace   *time.Duration
-	Retries *int
-	Label   string
-	Missed  string // MissedRun, MissedSkip or empty
-	Hold    bool
-
-	Priority int            // from -MaxPriority to MaxPriority, before others who wait for the same
-	Locks    []string       // NAME, NAME:shared or NAME=UNITS/CAPACITY
-	After    []string       // ID, ID:success, ID:failure or ID:any
-	Deadline time.Time      // it is missed if it has not begun by then, and stopped if it still runs; zero: none
-	Backoff  *time.Duration // the pause before the second attempt; it doubles
-	Tags     []string
-	AtJob    *AtJob // nil: it is none of at's
+	Order
+	At   time.Time `json:"at,omitzero"` // zero: now
+	Hold bool      `json:"hold,omitempty"`
 }
 
-// What a job may have at most.
+// Limits of a job.
 const (
 	maxLocks    = 256
 	maxArgBytes = 120 << 10 // of one argument or variable: the kernel's limit is 128 KiB
@@ -48,8 +29,8 @@ const (
 	maxTags     = 32
 )
 
-// check returns what is wrong with the job, of kind fault.Invalid.
-func (j *NewJob) check(now time.Time) error {
+// Check returns an error of kind fault.Invalid if the job is not valid.
+func (j *NewJob) Check(now time.Time) error {
 	invalid := func(format string, args ...any) error {
 		return fmt.Errorf(format+": %w", append(args, fault.Invalid)...)
 	}
@@ -76,7 +57,7 @@ func (j *NewJob) check(now time.Time) error {
 		case k == "" || strings.ContainsAny(k, "=\x00\n") || strings.ContainsRune(v, 0):
 			return invalid("env: %q is not a variable's name and value", k+"="+v)
 		case strings.HasPrefix(k, "ACTIVATION"):
-			return invalid("env: %s: names that begin with ACTIVATION are the daemon's", k)
+			return invalid("env: %s: names that begin with ACTIVATION are reserved for the daemon", k)
 		case len(v) > maxArgBytes:
 			return invalid("env: %s has %d bytes, at most %d are possible", k, len(v), maxArgBytes)
 		}
@@ -97,113 +78,117 @@ func (j *NewJob) check(now time.Time) error {
 	case j.Priority < -MaxPriority || j.Priority > MaxPriority:
 		return invalid("priority: want %d to %d, have %d", -MaxPriority, MaxPriority, j.Priority)
 	case len(j.Tags) > maxTags:
-		return invalid("tag: at most %d are possible", maxTags)
+		return invalid("tag: at most %d tags are possible", maxTags)
 	case !j.Deadline.IsZero() && !j.Deadline.After(now):
-		return invalid("deadline: %s is in the past", stamp(j.Deadline))
+		return invalid("deadline: %s is in the past", TimeText(j.Deadline))
 	case !j.Deadline.IsZero() && !j.Deadline.After(j.At):
-		return invalid("deadline: %s is not after the job's start", stamp(j.Deadline))
-	case j.AtJob == nil && !j.At.IsZero() && j.At.Before(now.Add(-missedAfter)):
-		return invalid("%s is in the past; give a time to come, or none to run at once", stamp(j.At))
+		return invalid("deadline: %s is not after the job's start", TimeText(j.Deadline))
+	case !j.policy().atd && !j.At.IsZero() && j.At.Before(now.Add(-MissedAfter)):
+		return invalid("%s is in the past; give a future time, or none to run at once", TimeText(j.At))
 	case j.At.Year() > 2200:
-		return invalid("%s is too far away: want a time before 2200", stamp(j.At))
+		return invalid("%s is too far away: want a time before 2200", TimeText(j.At))
 	}
 	for _, tag := range j.Tags {
-		if !validName(tag) {
+		if !ValidName(tag) {
 			return invalid("tag: %q: want up to 64 letters, digits and ._@:+- that begin with a letter, a digit or _", tag)
 		}
 	}
-	if j.AtJob != nil {
+	if j.policy().atd {
 		if err := j.AtJob.check(); err != nil {
 			return err
 		}
 	}
-	return checkWants(j.Locks)
+	return checkLocks(j.Locks)
 }
 
-// validName reports whether s can name a lock or a device.
-func validName(s string) bool {
+// ValidName reports whether s can name a lock or a device.
+func ValidName(s string) bool {
 	if s == "" || len(s) > 64 || strings.Contains("._@:+-", s[:1]) && s[0] != '_' {
 		return false
 	}
 	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._@:+-") == ""
 }
 
-// An Added is the answer to one [NewJob]: its id, or why there is none.
+// An Added is the answer to one [NewJob]: its id, or the reason why it was not added.
 type Added struct {
 	ID  string
 	Due time.Time
 	Err error
 }
 
-// Add makes jobs, as many as are sound, in one transaction. When it returns nil
-// they are durable.
-func (e *Engine) Add(ctx context.Context, jobs []NewJob) ([]Added, error) {
-	added := make([]Added, len(jobs))
-	var next time.Time // when the first of them is to be looked at
-	err := e.update(ctx, func(t *txn) error {
-		next = time.Time{}
-		if e.Draining() {
-			return fmt.Errorf("the daemon is being drained and takes no new work: %w", fault.Unavailable)
-		}
-		n := number(t, jobNumber)
-		for i := range jobs {
-			j := &jobs[i]
-			if err := j.check(t.now); err != nil {
-				added[i] = Added{Err: err}
-				continue
-			}
-			if err := t.checkAfter(j.After); err != nil {
-				added[i] = Added{Err: err}
-				continue
-			}
-			if id := t.imported(j); id != "" {
-				added[i] = Added{ID: id, Due: j.At}
-				continue
-			}
-			n++
-			r := j.record(strconv.FormatUint(n, 10), t.now, t.set)
-			if err := t.save(nil, r); err != nil {
-				return err
-			}
-			if err := t.noteImport(r); err != nil {
-				return err
-			}
-			added[i] = Added{ID: r.ID, Due: r.Start}
-			at, _ := r.due()
-			next = earliest(next, at)
-			t.news = append(t.news, Happening{Time: t.now, What: "state", ID: r.ID, State: string(r.State), Reason: r.Reason})
-		}
-		return putNumber(t, jobNumber, n)
-	})
-	if err == nil && !next.IsZero() {
-		e.nudge(next)
+// Add adds the valid jobs, in one transaction if the store takes it. If the error is nil,
+// the jobs that have an id are durable.
+func (e *Engine) Add(ctx context.Context, by Actor, jobs []NewJob) ([]Added, error) {
+	none := make([]Added, len(jobs))
+	if ctx.Err() != nil || len(jobs) == 0 {
+		return none, context.Cause(ctx)
 	}
-	return added, err
+	ids := make([]string, len(jobs)) // of jobs that have one already
+	for i := range jobs {
+		var err error
+		if ids[i], err = e.storeStdin(ctx, &jobs[i]); err != nil {
+			return none, err
+		}
+	}
+	return e.addTogether(ctx, by, jobs, ids)
 }
 
-// nudge makes Run look when something was added that is due before it would
-// look anyway. Most of what is added is not, and Run sleeps on.
+// addJob adds a job, or says why it is not valid. An empty id means the next number. The
+// error is the store's.
+func (t *Txn) addJob(j *NewJob, id string) (Added, error) {
+	if err := j.Check(t.Now); err != nil {
+		return Added{Err: err}, nil //nolint:nilerr // the error is the job's, and the others are added
+	}
+	if err := t.checkAfter(j.After); err != nil {
+		return Added{Err: err}, nil //nolint:nilerr // the error is the job's, and the others are added
+	}
+	if id := t.imported(j); id != "" {
+		return Added{ID: id, Due: j.At}, nil
+	}
+	n := number(t, jobNumber)
+	if id == "" {
+		n++
+		id = strconv.FormatUint(n, 10)
+	}
+	r := j.record(id, t.Now, t.Settings)
+	if err := t.fits(r); err != nil {
+		return Added{Err: err}, nil //nolint:nilerr // the error is the job's, and the others are added
+	}
+	t.happened(r, event.State, event.Event{Action: "add", Reason: r.Reason})
+	if err := t.Save(nil, r); err != nil {
+		return Added{}, err
+	}
+	if err := t.noteImport(r); err != nil {
+		return Added{}, err
+	}
+	return Added{ID: r.ID, Due: r.Start}, putNumber(t, jobNumber, n)
+}
+
+// nudge wakes Run if a record was added that is due before Run wakes by itself. Most are
+// not.
 func (e *Engine) nudge(next time.Time) {
-	if next.Before(time.Unix(0, e.wakeAt.Load())) {
+	if !next.IsZero() && next.Before(time.Unix(0, e.wakeAt.Load())) {
 		e.poke()
 	}
 }
 
-// sortedSet returns each of s once, in order.
-func sortedSet(s []string) []string { return slices.Compact(slices.Sorted(slices.Values(s))) }
+// sortedSet returns the sorted elements of s, without duplicates.
+func sortedSet(s []string) []string {
+	s = slices.Clone(s)
+	slices.Sort(s)
+	return slices.Compact(s)
+}
 
 func (j *NewJob) record(id string, now time.Time, set *Settings) *Record {
 	at := j.At
-	if at.IsZero() || at.Before(now) && j.AtJob == nil {
+	if at.IsZero() || at.Before(now) && !j.policy().atd {
 		at = now
 	}
 	r := &Record{
-		ID: id, Kind: Job, Owner: j.Owner, Label: j.Label, State: Scheduled, Created: now, Since: now,
-		Start: at, Locks: sortedSet(j.Locks), Argv: j.Argv, Stdin: j.Stdin, Dir: j.Dir, Env: j.Env,
-		Umask: j.Umask, User: j.User, Timeout: j.Timeout, Grace: j.Grace, Retries: j.Retries, Missed: j.Missed,
-		Priority: j.Priority, After: j.After, Deadline: j.Deadline, Backoff: j.Backoff, Tags: sortedSet(j.Tags),
-		AtJob: j.AtJob,
+		ID: id, Kind: Job, Start: at, Order: j.Order,
+		Life: Life{State: Scheduled, Created: now, Since: now},
 	}
+	r.Locks, r.Tags = sortedSet(j.Locks), sortedSet(j.Tags)
 	if r.Missed == "" {
 		r.Missed = set.Jobs.Missed
 	}
@@ -213,107 +198,71 @@ func (j *NewJob) record(id string, now time.Time, set *Settings) *Record {
 	return r
 }
 
-// Do applies an admin's event to an activation: Cancel, Hold, Release, RunNow,
-// Retry or Forgive. It is fault.NotFound when there is no such activation,
-// fault.Conflict when the event has no meaning in its state, and fault.Denied
-// when it is not by's to touch. It returns the record as it is then; what
-// follows from it, such as the end of a run, comes later.
-func (e *Engine) Do(ctx context.Context, by By, id string, ev Event, why string) (*Record, error) {
+// accepts reports whether a client's verb is valid for r now.
+func (r *Record) accepts(on Trigger, m Moment) bool {
+	f := r.facts(m)
+	if on == Retry && r.State == Finished {
+		if r.tooLate(m) {
+			return false
+		}
+		f.serveAgain = !r.slotEnded(m)
+	}
+	_, ok := next(r.State, on, f)
+	return ok
+}
+
+// Do applies an operator's trigger to an activation: Cancel, Hold, Release, RunNow, Retry
+// or Forgive. It returns the record as it is then; consequences, such as the end of a
+// run, come later. The error is fault.NotFound if there is no such activation,
+// fault.Conflict if the trigger is not valid in its state, and fault.Denied if by may not
+// touch it.
+func (e *Engine) Do(ctx context.Context, by Actor, id string, on Trigger, why string) (*Record, error) {
 	var r *Record
-	err := e.update(ctx, func(t *txn) (err error) {
-		if r, err = t.get(id); err != nil {
+	err := e.UpdateBy(ctx, by, func(t *Txn) (err error) {
+		if r, err = t.Record(id); err != nil {
 			return err
 		}
 		if err := by.check(r); err != nil {
 			return err
 		}
+		if r.Kind == Service && on != Forgive {
+			return fmt.Errorf("cannot %s: %s is an instance of a service; use atctl service start, stop or restart: %w", on, id, fault.Conflict)
+		}
+		if !r.accepts(on, t.Moment) {
+			return t.refuse(r, on)
+		}
 		old := r.clone()
-		switch ev {
-		case Cancel:
-			r.Quit = true
-		case Retry:
+		if on == Retry {
 			if r.State == Finished {
-				if r.Outcome == Succeeded {
-					return fmt.Errorf("%s: it has succeeded; only what failed can be retried: %w", id, fault.Conflict)
-				}
-				if r.tooLate(t.moment) {
-					return fmt.Errorf("%s: its deadline passed at %s; add it anew: %w", id, stamp(r.Deadline), fault.Conflict)
-				}
-				r.Renew, r.Quit = true, false
+				r.Comeback = serveAgain
 			}
 			if err := t.openLogins(by, r); err != nil {
 				return err
 			}
 		}
 		if why == "" {
-			why = fmt.Sprintf("%s by %s", pastTense[ev], by.Name)
+			why = fmt.Sprintf("%s by %s", pastTense[on], by.Name)
 		}
-		if err := t.apply(r, ev, why); err != nil {
+		if err := t.apply(r, on, why, string(on)); err != nil {
 			return err
 		}
-		if a := r.hangs(); a != nil && ev == Forgive {
+		if on == Retry && r.State == Scheduled && !r.policy().ends && r.activateAt().After(t.Now) { // it has ended before its planned time
+			if err := t.Apply(r, RunNow, why); err != nil {
+				return err
+			}
+		}
+		if a := r.hangs(); a != nil && on == Forgive {
 			a.Forgiven = why
 		}
-		return t.save(old, r)
+		t.Later(id)
+		return t.Save(old, r)
 	})
 	if err != nil {
 		return nil, err
 	}
-	e.touch(id)
 	return r, nil
 }
 
-var pastTense = map[Event]string{
+var pastTense = map[Trigger]string{
 	Cancel: "cancelled", Hold: "held", Release: "released", RunNow: "run now", Retry: "retried", Forgive: "forgiven",
-}
-
-// Link attaches a topology to a reservation, which need not be announced yet. It
-// comes before the one that the source announces. An activation that has begun
-// is fault.Conflict: its topology is fixed.
-func (e *Engine) Link(ctx context.Context, id string, text []byte) error {
-	if _, err := e.parts.Nodes(string(text)); err != nil {
-		return fmt.Errorf("topology: %w", err)
-	}
-	return e.relink(ctx, id, func(t *txn) error { return t.Put(topologyOf(id, "link"), text) })
-}
-
-// Unlink takes away what [Engine.Link] attached. It is fault.NotFound when
-// nothing is attached.
-func (e *Engine) Unlink(ctx context.Context, id string) error {
-	return e.relink(ctx, id, func(t *txn) error {
-		if t.topology(id, "link") == nil {
-			return fmt.Errorf("no topology is attached to %s: %w", id, fault.NotFound)
-		}
-		return t.Delete(topologyOf(id, "link"))
-	})
-}
-
-func (e *Engine) relink(ctx context.Context, id string, change func(*txn) error) error {
-	if isJob(id) || !validName(id) {
-		return fmt.Errorf("%q is not a reservation's id: %w", id, fault.Invalid)
-	}
-	return e.update(ctx, func(t *txn) error {
-		r, err := t.get(id)
-		if err == nil && (r.Dirty || slices.Contains([]State{Activating, Active, Deactivating, Stuck}, r.State)) {
-			return fmt.Errorf("%s is %s: its topology is fixed until it has been deactivated: %w", id, r.State, fault.Conflict)
-		}
-		if err := change(t); err != nil {
-			return err
-		}
-		switch {
-		case errors.Is(err, fault.NotFound): // not announced yet
-			return nil
-		case err != nil:
-			return err
-		}
-		old := r.clone()
-		e.devicesOf(t, r)
-		if r.State == Waiting && !slices.Equal(old.Devices, r.Devices) { // its place in line is for others
-			if err := t.apply(r, Move, "its topology was changed"); err != nil {
-				return err
-			}
-		}
-		t.later = append(t.later, id)
-		return t.save(old, r)
-	})
 }

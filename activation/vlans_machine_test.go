@@ -1,10 +1,12 @@
-package activation
+package activation_test
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+
+	. "activationd/activation"
 
 	"pgregory.net/rapid"
 
@@ -13,16 +15,16 @@ import (
 	"activationd/vlanstore"
 )
 
-// A promise is a lease that an activation got: until it is over, or its
-// deactivation has begun, nobody may take it away.
+// A promise is a lease that an activation got. Until the activation is over, or its
+// deactivation has begun, the lease must not be taken away.
 type promise struct {
 	lease  vlanstore.Lease
 	undone int  // attempts of phase deactivate by then
 	begun  bool // its script had begun
-	tries  int  // how often, the last time we looked
+	tries  int  // the tries at the last check
 }
 
-// lease has an activation ask for VLANs.
+// lease leases VLANs for an activation.
 func (m *machine) lease(rt *rapid.T) {
 	id := rapid.SampledFrom(m.ids()).Draw(rt, "id")
 	var wants []vlanstore.Want
@@ -30,7 +32,7 @@ func (m *machine) lease(rt *rapid.T) {
 		wants = append(wants, vlanstore.Want{Domain: "x", Link: link})
 	}
 	if _, err := m.l.e.Get(context.Background(), id); err != nil || len(wants) == 0 {
-		return // who is unknown has what he has for ever
+		return // an unknown holder keeps its leases forever
 	}
 	ls, err := m.l.e.Lease(context.Background(), admin, id, wants)
 	m.mind(rt, err)
@@ -38,32 +40,30 @@ func (m *machine) lease(rt *rapid.T) {
 		return
 	}
 	_ = m.l.db.View(context.Background(), func(tx store.Tx) error {
-		r, err := (&txn{Tx: tx}).get(id)
+		r, err := (&Txn{Tx: tx}).Record(id)
 		if err == nil {
 			for _, l := range ls {
-				m.promises = append(m.promises, promise{l, r.Ns[1], r.begun(), r.Ns[0]})
+				m.promises = append(m.promises, promise{l, r.LastN[1], r.Begun(), r.LastN[0]})
 			}
 		}
 		return nil
 	})
 }
 
-// begun reports whether something of r runs or ran that has not been undone.
-func (r *Record) begun() bool { return r.State == Activating || r.slot() && r.Dirty }
-
-// broken lists the promises that were not kept, and forgets those that are over.
+// broken lists the promises that were not kept, and removes those that are over.
 func (m *machine) broken() (faults []string) {
 	var still []promise
 	_ = m.l.db.View(context.Background(), func(tx store.Tx) error {
+		still, faults = nil, nil
 		for _, p := range m.promises {
-			r, err := (&txn{Tx: tx}).get(p.lease.Holder)
-			if err != nil || r.State == Finished || r.Ns[1] != p.undone || p.begun && r.slot() && !r.begun() {
+			r, err := (&Txn{Tx: tx}).Record(p.lease.Holder)
+			if err != nil || r.State == Finished || r.LastN[1] != p.undone || p.begun && r.Undoes() && !r.Begun() {
 				continue
 			}
 			if p.begun && slices.ContainsFunc(r.Attempts, func(a Attempt) bool { return a.Phase == Activate && a.First && a.N > p.tries }) {
-				continue // it was undone, and has begun anew since we looked
+				continue // it was undone and has begun again since the last check
 			}
-			p.begun, p.tries = r.begun(), r.Ns[0]
+			p.begun, p.tries = r.Begun(), r.LastN[0]
 			still = append(still, p)
 			ls, err := vlanstore.Of(tx, p.lease.Holder)
 			found := false
@@ -80,7 +80,7 @@ func (m *machine) broken() (faults []string) {
 	return faults
 }
 
-// checkVLANs checks what must hold of VLANs at any time.
+// checkVLANs checks the invariants of VLANs.
 func checkVLANs(tx store.Tx) (faults []string) {
 	if err := vlanstore.Verify(tx); err != nil {
 		return []string{err.Error()}
@@ -90,7 +90,7 @@ func checkVLANs(tx store.Tx) (faults []string) {
 		return []string{err.Error()}
 	}
 	for _, l := range ls {
-		r, err := (&txn{Tx: tx}).get(l.Holder)
+		r, err := (&Txn{Tx: tx}).Record(l.Holder)
 		if err == nil && (r.State == Finished || r.State == Stuck) {
 			faults = append(faults, fmt.Sprintf("%s is %s and has VLAN %d", r.ID, r.State, l.ID))
 		}
@@ -98,28 +98,28 @@ func checkVLANs(tx store.Tx) (faults []string) {
 	return faults
 }
 
-// checkKept checks that a directory is kept for who runs, and for nobody who has
-// finished.
-func (l *lab) checkKept(tx store.Tx) (faults []string) {
-	t := &txn{Tx: tx}
-	l.w.mu.Lock()
-	defer l.w.mu.Unlock()
-	for id := range l.w.kept {
-		r, err := t.get(id)
+// checkKept checks that a running activation has a work directory, and that a finished
+// one has none.
+func (rig *testRig) checkKept(tx store.Tx) (faults []string) {
+	t := &Txn{Tx: tx}
+	rig.w.mu.Lock()
+	defer rig.w.mu.Unlock()
+	for id := range rig.w.kept {
+		r, err := t.Record(id)
 		if errors.Is(err, fault.NotFound) || err == nil && r.State == Finished {
 			faults = append(faults, "the directory of "+id+" is kept, which has finished")
 		}
 	}
-	for k, run := range l.w.runs {
-		if r, err := t.get(k.ID); err == nil && r.slot() && !run.ended() && !l.w.kept[k.ID] {
+	for k, run := range rig.w.runs {
+		if r, err := t.Record(k.ID); err == nil && r.Undoes() && !run.ended() && !rig.w.kept[k.ID] {
 			faults = append(faults, fmt.Sprintf("%v runs without its directory", k))
 		}
 	}
 	return faults
 }
 
-// freeVLANs takes out of quarantine what was forgiven and failed. Nothing else
-// may be left.
+// freeVLANs frees the VLANs in quarantine of activations that were forgiven or failed. No
+// other VLAN may be left.
 func (m *machine) freeVLANs(rt *rapid.T) {
 	ls, err := m.l.e.VLANs(context.Background(), vlanstore.Filter{})
 	if err != nil {

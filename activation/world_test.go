@@ -1,10 +1,13 @@
-package activation
+package activation_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -19,27 +22,27 @@ type script struct {
 	lasts   time.Duration // from the script's beginning to its end
 	exit    int
 	reason  string        // empty: wrapper.Exited
-	hangs   bool          // until it is stopped, or its timeout
+	hangs   bool          // it runs until it is stopped, or its timeout
 	onStop  time.Duration // from being asked to stop to the end
-	ignores bool          // to be stopped: it goes on and ends by itself
-	remains time.Duration // how long a process of it hangs after its end
+	ignores bool          // it ignores the stop and ends by itself
+	remains time.Duration // how long one of its processes hangs after its end
 	late    bool          // the stop comes too late to disarm it
 	noStart error         // Start fails
 }
 
-// A world is the truth about runs: they outlive the daemons that start them.
+// A world is the true state of the runs: they outlive the daemons that start them.
 type world struct {
 	mu      sync.Mutex
 	scripts func(k supervisor.Key) script
 	runs    map[supervisor.Key]*worldRun
-	order   []supervisor.Key             // in which scripts began
+	order   []supervisor.Key             // the order in which scripts began
 	began   func(*worldRun)              // called when a script begins, with mu held
 	starts  func(k supervisor.Key) error // called for each Start
 	removed []supervisor.Key
-	kept    map[string]bool // the directories that there are
-	unclear int             // so many calls of Adopt fail
+	kept    map[string]bool // the work directories that exist
+	unclear int             // how many calls of Adopt fail
 	faults  []string
-	runDir  string // where the runs' directories are; empty: nowhere
+	runDir  string // the parent of the run directories; empty: there are none
 }
 
 // A worldRun is one run.
@@ -51,7 +54,7 @@ type worldRun struct {
 	stopped bool
 	result  wrapper.Result
 	done    chan struct{} // closed at its end
-	gone    chan struct{} // closed when nothing of it hangs any more
+	gone    chan struct{} // closed when none of its processes hangs any more
 	timers  []*time.Timer
 }
 
@@ -67,7 +70,7 @@ func (w *world) fault(format string, args ...any) {
 	w.faults = append(w.faults, fmt.Sprintf(format, args...))
 }
 
-// ended reports whether the script has, over whether nothing of it is left.
+// ended reports whether the script has ended, over whether all of its processes have.
 func (r *worldRun) ended() bool { return isClosed(r.done) }
 func (r *worldRun) over() bool  { return isClosed(r.gone) }
 
@@ -80,7 +83,7 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// after has fn called with mu held, unless the run is over by then.
+// after calls fn later, with mu held, unless the run is over by then.
 func (w *world) after(r *worldRun, d time.Duration, fn func()) {
 	r.timers = append(r.timers, time.AfterFunc(d, func() {
 		w.mu.Lock()
@@ -157,7 +160,7 @@ func (w *world) end(r *worldRun, reason string, exit int) {
 	close(r.done)
 }
 
-// vanish ends what hangs of a run.
+// vanish ends the hanging processes of a run.
 func (w *world) vanish(r *worldRun) {
 	if r.ended() && !r.over() {
 		r.result.Hung = nil
@@ -184,7 +187,7 @@ func (w *world) stop(k supervisor.Key) {
 	}
 }
 
-// kill ends a run's wrapper without a word.
+// kill ends a run's wrapper without a result.
 func (w *world) kill(k supervisor.Key) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -194,7 +197,7 @@ func (w *world) kill(k supervisor.Key) {
 	}
 }
 
-// powerLoss ends all that runs.
+// powerLoss ends all runs.
 func (w *world) powerLoss() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -269,6 +272,7 @@ func (f *fakeRuns) follow(r *worldRun) {
 }
 
 func (f *fakeRuns) Start(k supervisor.Key, spec wrapper.Spec) error {
+	outsideOnly("a run is started")
 	if !f.mortal.lives() {
 		return errDead
 	}
@@ -283,6 +287,7 @@ func (f *fakeRuns) Start(k supervisor.Key, spec wrapper.Spec) error {
 }
 
 func (f *fakeRuns) Adopt(k supervisor.Key) (supervisor.Found, error) {
+	outsideOnly("a run is adopted")
 	if !f.mortal.lives() {
 		return supervisor.Found{}, errDead
 	}
@@ -309,10 +314,11 @@ func (f *fakeRuns) Adopt(k supervisor.Key) (supervisor.Found, error) {
 }
 
 func (f *fakeRuns) Stop(k supervisor.Key) error {
+	outsideOnly("a run is stopped")
 	f.mu.Lock()
 	followed := f.followed[k]
 	f.mu.Unlock()
-	if f.mortal.lives() && followed { // one that is not has nobody to stop it
+	if f.mortal.lives() && followed { // a run that is not followed cannot be stopped
 		f.w.stop(k)
 	}
 	return nil
@@ -320,16 +326,38 @@ func (f *fakeRuns) Stop(k supervisor.Key) error {
 
 func (f *fakeRuns) Exits() <-chan supervisor.Exit { return f.exits }
 
-func (f *fakeRuns) Started(k supervisor.Key) (int, time.Time, bool) { return 0, time.Time{}, false }
-
-func (f *fakeRuns) Frozen(supervisor.Key) string { return "" }
-
-func (f *fakeRuns) Size(supervisor.Key) int64 { return 4096 }
-func (f *fakeRuns) RunDir(k supervisor.Key) string {
-	return orElse(f.w.runDir, "/runs") + "/" + k.String()
+func (f *fakeRuns) Started(k supervisor.Key) (int, time.Time, bool) {
+	outsideOnly("whether a run has started is read")
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	r := f.w.runs[k]
+	if r == nil || r.started.IsZero() {
+		return 0, time.Time{}, false
+	}
+	return 1, r.started, true
 }
 
-func (f *fakeRuns) Keep(id string, _, _ int) (string, error) {
+func (f *fakeRuns) Frozen(supervisor.Key) string {
+	outsideOnly("whether a run is frozen is read")
+	return ""
+}
+
+func (f *fakeRuns) Size(supervisor.Key) int64 {
+	outsideOnly("a directory is measured")
+	return 4096
+}
+
+func (f *fakeRuns) RunDir(k supervisor.Key) string {
+	return cmp.Or(f.w.runDir, "/runs") + "/" + k.String()
+}
+
+func (f *fakeRuns) Open(k supervisor.Key, name string) (*os.File, error) {
+	outsideOnly("a file is opened")
+	return os.Open(filepath.Join(f.RunDir(k), name))
+}
+
+func (f *fakeRuns) Workdir(id string, _, _ int) (string, error) {
+	outsideOnly("a directory is made")
 	if f.mortal.lives() {
 		f.w.mu.Lock()
 		defer f.w.mu.Unlock()
@@ -338,7 +366,8 @@ func (f *fakeRuns) Keep(id string, _, _ int) (string, error) {
 	return "/kept/" + id, nil
 }
 
-func (f *fakeRuns) Unkeep(_ context.Context, id string) error {
+func (f *fakeRuns) RemoveWorkdir(_ context.Context, id string) error {
+	outsideOnly("a directory is removed")
 	if f.mortal.lives() {
 		f.w.mu.Lock()
 		defer f.w.mu.Unlock()
@@ -352,13 +381,15 @@ func (f *fakeRuns) Unkeep(_ context.Context, id string) error {
 	return nil
 }
 
-func (f *fakeRuns) Kept() ([]string, error) {
+func (f *fakeRuns) Workdirs() ([]string, error) {
+	outsideOnly("directories are listed")
 	f.w.mu.Lock()
 	defer f.w.mu.Unlock()
 	return slices.Sorted(maps.Keys(f.w.kept)), nil
 }
 
 func (f *fakeRuns) Remove(_ context.Context, k supervisor.Key) error {
+	outsideOnly("a directory is removed")
 	if f.mortal.lives() {
 		f.w.mu.Lock()
 		defer f.w.mu.Unlock()
@@ -409,7 +440,7 @@ func (a *fakeAlarm) ring() {
 	}
 }
 
-// stepped tells that the clock was set, and is armed anew.
+// stepped reports that the clock was set, after which it is armed again.
 func (a *fakeAlarm) stepped() {
 	a.mu.Lock()
 	want := a.want
@@ -430,7 +461,7 @@ func (a *fakeAlarm) wanted() time.Time {
 	return a.want
 }
 
-// A fakeClock is the bubble's, which cannot be set, and this one can.
+// A fakeClock is the bubble's clock, but can be set.
 type fakeClock struct {
 	mu      sync.Mutex
 	started time.Time // when the machine was

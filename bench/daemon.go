@@ -17,6 +17,11 @@ import (
 	"activationd/control"
 )
 
+const (
+	patience = 10 * time.Minute // ends a bench that hangs; a machine may be slow
+	logName  = "daemon.log"     // in a daemon's directory
+)
+
 // A daemon is one that the bench started, with directories of its own.
 type daemon struct {
 	b      *bench
@@ -47,7 +52,7 @@ func (d *daemon) configure(config string) error {
 
 // up starts the process and waits until it answers.
 func (d *daemon) up() error {
-	log, err := os.OpenFile(filepath.Join(d.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(filepath.Join(d.dir, logName), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -64,37 +69,48 @@ func (d *daemon) up() error {
 		_ = cmd.Wait() // how it ended is in its log
 		close(gone)
 	}()
-	for {
+	for begin := time.Now(); ; {
 		c, err := net.Dial("unix", d.client.Address)
-		if err == nil {
+		switch {
+		case err == nil:
 			return c.Close()
+		case time.Since(begin) > patience:
+			d.kill()
+			return fmt.Errorf("the daemon does not answer after %v: %w", patience, err)
 		}
 		select {
 		case <-gone:
-			return errors.New("the daemon has ended; see " + log.Name())
+			return errors.New("the daemon has ended before it answered")
 		case <-time.After(time.Millisecond):
 		}
 	}
 }
 
-// kill ends it at once, and leaves alone what runs.
+// kill ends the daemon at once and leaves its runs alone.
 func (d *daemon) kill() {
 	_ = d.client.Close()
 	_ = d.cmd.Process.Kill()
 	<-d.gone
 }
 
-// end cancels what runs and ends the daemon.
+// end cancels everything that runs and ends the daemon.
 func (d *daemon) end() {
 	for _, a := range d.list("activating") {
-		_, _, _ = control.Call[control.Activation](context.Background(), d.client, "cancel", control.CancelIn{ID: a.ID})
-		_, _ = d.wait(a.ID)
+		_, _, _ = call[control.Activation](d, "cancel", control.CancelIn{ID: a.ID})
+		_ = d.wait(a.ID)
 	}
 	d.kill()
 }
 
+// call asks the daemon for an operation.
+func call[Out any](d *daemon, name string, in any) (summary string, lines []Out, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return control.Call[Out](ctx, d.client, name, in)
+}
+
 func (d *daemon) list(state string) []control.Activation {
-	_, all, err := control.Call[control.Activation](context.Background(), d.client, "list", control.ListIn{State: []string{state}})
+	_, all, err := call[control.Activation](d, "list", control.ListIn{State: []string{state}})
 	if err != nil {
 		return nil
 	}
@@ -102,37 +118,38 @@ func (d *daemon) list(state string) []control.Activation {
 }
 
 func (d *daemon) add(in control.AddIn) (string, error) {
-	_, out, err := control.Call[control.AddOut](context.Background(), d.client, "add", in)
+	_, out, err := call[control.AddOut](d, "add", in)
 	if err != nil {
 		return "", err
 	}
 	return out[0].ID, nil
 }
 
-func (d *daemon) wait(id string) (control.WaitOut, error) {
-	c := &control.Client{Network: "unix", Address: d.client.Address}
-	defer func() { _ = c.Close() }()
-	_, out, err := control.Call[control.WaitOut](context.Background(), c, "wait", control.IDIn{ID: id})
-	if err != nil {
-		return control.WaitOut{}, err
-	}
-	return out[0], nil
+func (d *daemon) wait(id string) error {
+	_, _, err := call[control.WaitOut](d, "wait", control.IDIn{ID: id})
+	return err
 }
 
-// started is when the script of a job's newest attempt was started.
-func (d *daemon) started(id string) (at, due time.Time, err error) {
-	_, out, err := control.Call[control.Detail](context.Background(), d.client, "show", control.IDIn{ID: id})
+func (d *daemon) reload() (summary string, err error) {
+	summary, _, err = call[control.ReloadLine](d, "reload", control.ReloadIn{})
+	return summary, err
+}
+
+// started returns when the script of a job's newest attempt was started, and when it was
+// planned.
+func (d *daemon) started(id string) (at, planned time.Time, err error) {
+	_, out, err := call[control.Detail](d, "show", control.IDIn{ID: id})
 	if err != nil {
-		return at, due, err
+		return at, planned, err
 	}
 	if len(out[0].Attempts) == 0 {
-		return at, due, fmt.Errorf("job %s never ran: %s", id, out[0].Reason)
+		return at, planned, fmt.Errorf("job %s never ran: %s", id, out[0].Reason)
 	}
-	return out[0].Attempts[len(out[0].Attempts)-1].Started, out[0].Start, nil
+	return out[0].Attempts[len(out[0].Attempts)-1].Started, out[0].Planned, nil
 }
 
 // pipeline adds n jobs of one kind over one connection without waiting for the
-// replies, and returns their ids and how long it took until the last was acknowledged.
+// replies. It returns their ids and how long it took until the last was acknowledged.
 func (d *daemon) pipeline(n int, request string) (ids []string, took time.Duration, err error) {
 	c, err := net.Dial("unix", d.client.Address)
 	if err != nil {
@@ -140,6 +157,9 @@ func (d *daemon) pipeline(n int, request string) (ids []string, took time.Durati
 	}
 	defer func() { _ = c.Close() }()
 	begin := time.Now()
+	if err := c.SetDeadline(begin.Add(patience)); err != nil {
+		return nil, 0, err
+	}
 	sent := make(chan error, 1)
 	go func() {
 		w := bufio.NewWriterSize(c, 1<<16)
@@ -167,15 +187,16 @@ func (d *daemon) pipeline(n int, request string) (ids []string, took time.Durati
 	return ids, time.Since(begin), errors.Join(<-sent, in.Err())
 }
 
-// fill has the daemon keep so many jobs that are not due in this run.
+// fill adds the pending jobs, none of which is due while the bench runs.
 func (d *daemon) fill() (rate float64, err error) {
 	_, took, err := d.pipeline(d.b.pending, "add\nin:20d\narg:/bin/true\nlabel:pending\n\n")
 	return float64(d.b.pending) / took.Seconds(), err
 }
 
-// memory is a process's resident memory in MiB, as a whole and what is its own.
-func memory(pid int) (rss, anon float64) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+// memory returns the daemon's resident memory in MiB: all of it, and the part that
+// is not pages of files.
+func (d *daemon) memory() (rss, anon float64) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid))
 	if err != nil {
 		return 0, 0
 	}

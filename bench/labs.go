@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -20,24 +19,23 @@ const (
 )
 
 // slow has 50 labs activated at once on 10 slow switches. Each lab has one wire
-// between two switches, so each switch is configured for ten of them; it can do no
-// better than its own queue, which is the time that its commands cost it.
-func slow(b *bench) ([]row, error) {
-	on, off, queueOn, queueOff, err := b.slowLabs() // once: it takes two minutes
+// between two switches, so each switch is configured for ten of them. No daemon can
+// be faster than a switch's own queue, which is the time that its commands take.
+func slow(b *bench, t *table) error {
+	on, off, queueOn, queueOff, err := b.slowLabs()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	up, down := on.Seconds()/queueOn.Seconds(), off.Seconds()/queueOff.Seconds()
-	begun := row{what: fmt.Sprintf("%d activations at once on %d slow switches: until all are active", slowLabs, slowSwitches), figures: []float64{on.Seconds()}, unit: "s"}
-	ended := row{what: "  and until all are off again", figures: []float64{off.Seconds()}, unit: "s"}
-	ratioUp := row{what: "  activation over the slowest switch's own queue", figures: []float64{up}, unit: "x", note: fmt.Sprintf("queue %.1f s", queueOn.Seconds())}
-	ratioDown := row{what: "  deactivation over the slowest switch's own queue", figures: []float64{down}, unit: "x", note: fmt.Sprintf("queue %.1f s", queueOff.Seconds())}
-	return []row{begun, ratioUp.than("1.1 x", up < 1.1), ended, ratioDown.than("1.1 x", down < 1.1)}, nil
+	t.add(fmt.Sprintf("%d activations at once on %d slow switches: until all are active", slowLabs, slowSwitches), "s", on.Seconds())
+	t.ratio("  activation over the slowest switch's own queue", on.Seconds(), queueOn.Seconds()).atMost(1.1).noted("queue %.1f s", queueOn.Seconds())
+	t.add("  and until all are off again", "s", off.Seconds())
+	t.ratio("  deactivation over the slowest switch's own queue", off.Seconds(), queueOff.Seconds()).atMost(1.1).noted("queue %.1f s", queueOff.Seconds())
+	return nil
 }
 
 // generate measures how long `atctl lab generate` takes for a topology of 500
-// links, with what the daemon does to lend as many VLANs.
-func generate(b *bench) ([]row, error) {
+// links. The daemon leases a VLAN for each of them meanwhile.
+func generate(b *bench, t *table) error {
 	const links = 500
 	var switches []labSwitch
 	for i := range slowSwitches {
@@ -54,36 +52,32 @@ func generate(b *bench) ([]row, error) {
 	}
 	dir, err := files(b, map[string]string{"inventory.yaml": inventory(switches, links), "big.clab.yml": topology.String()})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	d, err := b.start("lab: {inventory: " + dir + "/inventory.yaml}\n")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer d.end()
-	first := row{what: fmt.Sprintf("atctl lab generate, %d links, none of them known to the daemon", links), unit: "ms"}
-	again := row{what: "  again for the same activation", unit: "ms"}
-	for range b.runs {
-		id, err := d.add(control.AddIn{In: "20d", Arg: []string{"true"}})
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range []*row{&first, &again} {
-			out, err := os.MkdirTemp(dir, "out")
-			if err != nil {
-				return nil, err
-			}
-			cmd := exec.Command(filepath.Join(b.bin, "atctl"), "lab", "generate", "--activation", id,
-				"--inventory", filepath.Join(dir, "inventory.yaml"), "--topology", filepath.Join(dir, "big.clab.yml"), "--out", out)
-			cmd.Env = append(os.Environ(), "ACTIVATIOND_SOCKET="+d.client.Address)
-			begin := time.Now()
-			if said, err := cmd.CombinedOutput(); err != nil {
-				return nil, fmt.Errorf("atctl lab generate: %w\n%s", err, said)
-			}
-			r.figures = append(r.figures, time.Since(begin).Seconds()*1000)
-		}
+	id, err := d.add(control.AddIn{In: "20d", Arg: []string{"true"}})
+	if err != nil {
+		return err
 	}
-	return []row{first.than("100 ms", median(first.figures) < 100), again.than("100 ms", median(again.figures) < 100)}, nil
+	for _, what := range []string{fmt.Sprintf("atctl lab generate, %d links, none of them known to the daemon", links), "  again for the same activation"} {
+		out, err := os.MkdirTemp(dir, "out")
+		if err != nil {
+			return err
+		}
+		cmd := exec.Command(filepath.Join(b.bin, "atctl"), "lab", "generate", "--activation", id,
+			"--inventory", filepath.Join(dir, "inventory.yaml"), "--topology", filepath.Join(dir, "big.clab.yml"), "--out", out)
+		cmd.Env = append(os.Environ(), "ACTIVATIOND_SOCKET="+d.client.Address)
+		begin := time.Now()
+		if output, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("atctl lab generate: %w\n%s", err, output)
+		}
+		t.add(what, "ms", time.Since(begin).Seconds()*1000).atMost(100)
+	}
+	return nil
 }
 
 // files writes files into a directory of their own.
@@ -99,7 +93,8 @@ func files(b *bench, texts map[string]string) (dir string, err error) {
 	return dir, nil
 }
 
-// slowLabs does it once.
+// slowLabs activates and deactivates the labs. It returns how long each took, and
+// how long the slowest switch was busy meanwhile.
 func (b *bench) slowLabs() (on, off, queueOn, queueOff time.Duration, err error) {
 	var switches []*slowSwitch
 	defer func() {
@@ -146,7 +141,7 @@ reservations: {activate: [%s/activate], deactivate: [%s/deactivate], timeout: 10
 			took, odd := s.took()
 			longest = max(longest, took)
 			if odd != nil {
-				err = fmt.Errorf("%s was told %q", s.name, odd)
+				err = fmt.Errorf("%s does not understand %q", s.name, odd)
 			}
 		}
 		return longest, err
@@ -165,11 +160,11 @@ reservations: {activate: [%s/activate], deactivate: [%s/deactivate], timeout: 10
 	return on, off, queueOn, queueOff - queueOn, err
 }
 
-// A labSwitch is one as the inventory has it.
+// A labSwitch is a switch of the inventory.
 type labSwitch struct{ name, address string }
 
-// inventory is that of switches in a ring, with two hosts for each lab, which are
-// on two switches that are neighbours.
+// inventory returns the inventory of switches in a ring, and of two hosts for each
+// lab, which are connected to two neighbouring switches.
 func inventory(switches []labSwitch, labs int) string {
 	var s strings.Builder
 	s.WriteString("pools: {lab: {ranges: [100-4000]}}\ndevices:\n")
@@ -194,7 +189,7 @@ func inventory(switches []labSwitch, labs int) string {
 }
 
 // all writes the reservations with these slots and waits until every one is in a
-// state; it returns how long after the instant concerned that was.
+// state. It returns how long that took, from the start or the end of the slots.
 func (d *daemon) all(book, state string, start, end time.Time) (time.Duration, error) {
 	instant := start
 	if state == "finished" {
@@ -213,7 +208,7 @@ func (d *daemon) all(book, state string, start, end time.Time) (time.Duration, e
 		return 0, err
 	}
 	begin := time.Now()
-	if _, _, err := control.Call[control.ReloadLine](context.Background(), d.client, "reload", control.ReloadIn{}); err != nil {
+	if _, err := d.reload(); err != nil {
 		return 0, err
 	}
 	for time.Since(begin) < 20*time.Minute {

@@ -1,14 +1,17 @@
 // Bench measures the daemon beside the programs that people use today, all in
 // one run on one machine, and prints a table of figures and ratios.
 //
-//	make bench                    # or: go run ./bench -row lateness -runs 5
+//	make bench                         # or: go run ./bench -row lateness -runs 5
+//	go run ./bench -against /old/bin   # this build beside another one
 //
-// Figures of a shared machine are noisy: what is compared is measured in turn,
-// and the median of several runs is what the table has, with the least and the
-// most beside it. Compare rows of one run only. It uses bin/, which make builds.
+// Figures of a shared machine are noisy. So the things that are compared take
+// turns, and the table has the median of several rounds with the least and the
+// most beside it. Compare rows of one run only. Bench uses the programs in bin/,
+// which make builds.
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -16,153 +19,143 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 )
 
-// A row is one line of the table.
-type row struct {
-	what    string
-	figures []float64
-	unit    string
-	goal    string
-	reached string // "yes", "no", or empty: there is no goal
-	note    string
-}
-
-// A section measures something and returns its rows.
+// A section measures something: each call of round adds figures to the table.
 type section struct {
-	name string
-	run  func(*bench) ([]row, error)
+	name  string
+	times int // rounds for each of -runs; 0: one round in all, because it takes long
+	round func(*bench, *table) error
 }
 
-// A bench is one run of the program.
+var sections = []section{
+	{"submissions", 1, submissions},
+	{"at submissions", 3, atSubmissions}, // short ones: what else the machine does comes and goes
+	{"atq", 1, atqSpeed},
+	{"lists", 0, lists},
+	{"lateness", 0, lateness},
+	{"restart", 0, restart},
+	{"attached", 0, attached},
+	{"burst", 1, burst},
+	{"atd", 0, besideAtd},
+	{"timers", 1, timers},
+	{"throughput", 1, throughput},
+	{"reload", 1, reload},
+	{"idle", 0, idle},
+	{"tree", 1, tree},
+	{"generate", 1, generate},
+	{"slow", 0, slow},
+	{"vlans", 1, vlans},
+}
+
+// A bench is what a round needs to know.
 type bench struct {
-	bin     string
-	dir     string
-	runs    int // of what is cheap to repeat
-	pending int // how many wait while lateness, memory and restart are measured
+	bin     string // the directory of the programs that are measured
+	dir     string // a new one for each round
+	runs    int
+	pending int  // how many wait while lateness, memory and restart are measured
+	peers   bool // whether the programs of others are measured, too
 }
 
 func main() {
-	only := flag.String("row", "", "only sections whose name matches this `REGEXP`")
-	runs := flag.Int("runs", 3, "`N` runs of what can be repeated")
+	only := flag.String("row", "", "only sections whose name matches this `REGEXP`; with -against all that "+compared+" match, unless it is given")
+	runs := flag.Int("runs", 3, "`N` rounds of whatever can be repeated; with -against N pairs, at least 9")
 	quick := flag.Bool("quick", false, "50,000 pending instead of 1,000,000")
+	against := flag.String("against", "", "compare with the programs of another build in `DIR`, instead of those of other people")
 	flag.Parse()
 	if flag.Arg(0) == doNothing {
 		_, _ = io.Copy(io.Discard, os.Stdin) // until the parent closes it
 		return
 	}
-	if err := run(*only, *runs, *quick); err != nil {
+	b := bench{bin: "bin", runs: *runs, pending: 1_000_000, peers: true}
+	if *quick {
+		b.pending = 50_000
+	}
+	if err := b.run(*only, *against); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(only string, runs int, quick bool) (err error) {
+func (b bench) run(only, against string) (err error) {
+	if only == "" && against != "" {
+		only = compared
+	}
 	match, err := regexp.Compile(only)
 	if err != nil {
 		return err
 	}
-	bin, err := filepath.Abs("bin")
-	if err != nil {
+	if b.bin, err = programs(b.bin); err != nil {
 		return err
-	}
-	if _, err := os.Stat(filepath.Join(bin, "atwrap")); err != nil {
-		return fmt.Errorf("%w; run make build first", err)
-	}
-	dir, err := os.MkdirTemp("", "activationd-bench-")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	b := &bench{bin: bin, dir: dir, runs: runs, pending: 1_000_000}
-	if quick {
-		b.pending = 50_000
 	}
 	fmt.Printf("%s, %d processors, %s, load %s\n", time.Now().Format("2006-01-02 15:04"), runtime.NumCPU(), kernel(), load())
-	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	defer func() { _ = t.Flush() }()
-	for _, s := range []section{
-		{"submissions", submissions},
-		{"at submissions", atSubmissions},
-		{"atq", atqSpeed},
-		{"lateness", lateness},
-		{"restart", restart},
-		{"burst", burst},
-		{"timers", timers},
-		{"throughput", throughput},
-		{"reload", reload},
-		{"idle", idle},
-		{"tree", tree},
-		{"generate", generate},
-		{"slow", slow},
-		{"vlans", vlanSpeed},
-	} {
+	if against != "" {
+		return b.compare(against, match)
+	}
+	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	for _, s := range sections {
 		if !match.MatchString(s.name) {
 			continue
 		}
-		rows, err := s.run(b)
-		if err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
+		var t table
+		for range max(1, s.times*b.runs) {
+			if err := b.round(s, &t); err != nil {
+				return err
+			}
 		}
-		for _, r := range rows {
-			fmt.Fprintln(t, r)
+		for _, r := range t.rows {
+			fmt.Fprintln(out, r)
 		}
-		if err := t.Flush(); err != nil {
+		if err := out.Flush(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// String is the row as the table has it.
-func (r row) String() string {
-	f := slices.Sorted(slices.Values(r.figures))
-	figure := "-"
-	if len(f) > 0 {
-		figure = fmt.Sprintf("%s %s", short(median(f)), r.unit)
+// programs returns the absolute path of the programs of a build, which are in dir
+// or in dir/bin.
+func programs(dir string) (string, error) {
+	for _, dir := range []string{dir, filepath.Join(dir, "bin")} {
+		if _, err := os.Stat(filepath.Join(dir, "atwrap")); err == nil {
+			return filepath.Abs(dir)
+		}
 	}
-	spread := ""
-	if len(f) > 1 {
-		spread = fmt.Sprintf("%s-%s", short(f[0]), short(f[len(f)-1]))
-	}
-	return strings.Join([]string{r.what, figure, spread, r.goal, r.reached, r.note}, "\t")
+	return "", fmt.Errorf("there is no build in %s; run make build first", dir)
 }
 
-// than compares a figure with its goal.
-func (r row) than(goal string, reached bool) row {
-	r.goal, r.reached = goal, "no"
-	if reached {
-		r.reached = "yes"
+// round runs one round of a section in a new directory. If it fails, the logs of
+// its daemons are kept.
+func (b bench) round(s section, t *table) (err error) {
+	if b.dir, err = os.MkdirTemp("", "activationd-bench-"); err != nil {
+		return err
 	}
-	return r
+	if err := s.round(&b, t); err != nil {
+		return fmt.Errorf("%s: %w", s.name, errors.Join(err, b.keepLogs()))
+	}
+	return os.RemoveAll(b.dir)
 }
 
-func median(f []float64) float64 {
-	f = slices.Sorted(slices.Values(f))
-	if len(f) == 0 {
-		return 0
+// keepLogs removes the directory of a round, except for the logs of its daemons, and
+// returns an error that says where these are.
+func (b bench) keepLogs() error {
+	entries, err := os.ReadDir(b.dir)
+	kept := false
+	for _, e := range entries {
+		name := filepath.Join(b.dir, e.Name())
+		if _, err := os.Stat(filepath.Join(name, logName)); err == nil {
+			err = os.Rename(filepath.Join(name, logName), name+".log")
+			kept = kept || err == nil
+		}
+		err = errors.Join(err, os.RemoveAll(name))
 	}
-	return (f[(len(f)-1)/2] + f[len(f)/2]) / 2
-}
-
-// percentile is that of f, p from 0 to 1.
-func percentile(f []float64, p float64) float64 {
-	f = slices.Sorted(slices.Values(f))
-	return f[min(len(f)-1, int(p*float64(len(f))))]
-}
-
-func short(f float64) string {
-	switch {
-	case f >= 1000:
-		return fmt.Sprintf("%.0f", f)
-	case f >= 10:
-		return fmt.Sprintf("%.1f", f)
+	if !kept {
+		return errors.Join(err, os.RemoveAll(b.dir))
 	}
-	return fmt.Sprintf("%.2f", f)
+	return errors.Join(err, errors.New("logs are kept in "+b.dir))
 }
 
 func kernel() string {

@@ -72,6 +72,48 @@ func (a *atd) stop() {
 	_ = a.cmd.Wait() // killed
 }
 
+// besideAtd measures many starts at one instant beside atd, by what the scripts
+// themselves write.
+func besideAtd(b *bench, t *table) error {
+	d, err := b.start("{}")
+	if err != nil {
+		return err
+	}
+	defer d.end()
+	late, err := d.marks(dueAtOnce)
+	if err != nil {
+		return err
+	}
+	ours := dueAtOnce / late[dueAtOnce-1] * 1000
+	t.add(fmt.Sprintf("%d at one instant, a script that writes a mark: starts per second", dueAtOnce), "/s", ours)
+	if !b.peers {
+		return nil
+	}
+	theirs := 0.0
+	a, err := startAtd()
+	if err == nil {
+		late, err = a.burst(b.dir, dueAtOnce)
+		a.stop()
+	}
+	if err == nil {
+		theirs = dueAtOnce / late[dueAtOnce-1] * 1000
+		t.add("  atd: first start late by", "ms", late[0])
+	}
+	t.peer("  atd", "/s", theirs, err)
+	t.ratio("  ratio", ours, theirs).atLeast(1.3)
+	return nil
+}
+
+// marks adds n jobs for one instant, whose scripts write when they start, and
+// returns how late each was, in milliseconds.
+func (d *daemon) marks(n int) ([]float64, error) {
+	name, due := filepath.Join(d.dir, "marks"), time.Now().Add(2*time.Second)
+	if _, _, err := d.pipeline(n, "add\nat:"+due.Format(time.RFC3339Nano)+"\nscript:date +%s.%N >> "+name+"\n\n"); err != nil {
+		return nil, err
+	}
+	return readMarks(name, n, due)
+}
+
 // burst submits n jobs for one minute and returns how late each started, in
 // milliseconds, by what it wrote itself.
 func (a *atd) burst(dir string, n int) ([]float64, error) {
@@ -96,24 +138,25 @@ func (a *atd) burst(dir string, n int) ([]float64, error) {
 	return readMarks(marks, n, minute)
 }
 
-// readMarks waits until n marks are there, and returns how late they are.
-func readMarks(name string, n int, due time.Time) ([]float64, error) {
-	for range 12_000 {
+// readMarks waits until there are n marks, and returns how late they are.
+func readMarks(name string, n int, due time.Time) (late []float64, err error) {
+	if err := until("mark of every job", func() bool {
 		data, err := os.ReadFile(name)
-		lines := strings.Fields(string(data))
-		if err == nil && len(lines) >= n {
-			late := make([]float64, n)
-			for i, l := range lines[:n] {
-				at, err := strconv.ParseFloat(l, 64)
-				if err != nil {
-					return nil, err
-				}
-				late[i] = (at - float64(due.UnixNano())/1e9) * 1000
-			}
-			slices.Sort(late)
-			return late, nil
-		}
-		time.Sleep(50 * time.Millisecond)
+		return err == nil && strings.Count(string(data), "\n") >= n
+	}); err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("%s: not all of %d jobs have left their mark", name, n)
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range strings.Fields(string(data)) {
+		at, err := strconv.ParseFloat(l, 64)
+		if err != nil {
+			return nil, err
+		}
+		late = append(late, (at-float64(due.UnixNano())/1e9)*1000)
+	}
+	slices.Sort(late)
+	return late, nil
 }

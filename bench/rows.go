@@ -17,45 +17,34 @@ import (
 )
 
 // submissions measures how fast jobs are acknowledged, each of them durable.
-func submissions(b *bench) ([]row, error) {
+func submissions(b *bench, t *table) error {
 	d, err := b.start("{}")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer d.end()
-	piped := row{what: "submissions, one connection, pipelined", unit: "/s"}
-	callers := row{what: "submissions, 64 callers, each waits for its reply", unit: "/s"}
-	ours := row{what: "submission by atctl from a shell loop", unit: "ms"}
-	theirs := row{what: "submission by at from a shell loop", unit: "ms", note: "nothing is fsynced"}
-	ratio := row{what: "  ratio", unit: "x"}
-	for range b.runs {
-		_, took, err := d.pipeline(50_000, "add\nin:20d\narg:/bin/true\n\n")
-		if err != nil {
-			return nil, err
-		}
-		piped.figures = append(piped.figures, 50_000/took.Seconds())
-		n, err := d.callers(64, 3*time.Second)
-		if err != nil {
-			return nil, err
-		}
-		callers.figures = append(callers.figures, n)
-		atctl, err := shellLoop(d, 300, filepath.Join(b.bin, "atctl")+" add --in 20d -- true")
-		if err != nil {
-			return nil, err
-		}
-		at, err := shellLoop(d, 300, "echo true | at now + 20 days")
-		if err != nil {
-			theirs.note = err.Error()
-			continue
-		}
-		ours.figures, theirs.figures = append(ours.figures, atctl), append(theirs.figures, at)
-		ratio.figures = append(ratio.figures, atctl/at)
+	const n = 50_000
+	_, took, err := d.pipeline(n, "add\nin:20d\narg:/bin/true\n\n")
+	if err != nil {
+		return err
 	}
-	return []row{
-		piped.than("20000/s", median(piped.figures) >= 20000),
-		callers.than("20000/s", median(callers.figures) >= 20000),
-		ours, theirs, ratio.than("1.6 x", median(ratio.figures) <= 1.6),
-	}, nil
+	t.add("submissions, one connection, pipelined", "/s", n/took.Seconds()).atLeast(20000)
+	rate, err := d.callers(64, 3*time.Second)
+	if err != nil {
+		return err
+	}
+	t.add("submissions, 64 callers, each waits for its reply", "/s", rate).atLeast(20000)
+	ours, err := shellLoop(d, 300, filepath.Join(b.bin, "atctl")+" add --in 20d -- true")
+	if err != nil {
+		return err
+	}
+	t.add("submission by atctl from a shell loop", "ms", ours)
+	if b.peers {
+		theirs, err := shellLoop(d, 300, "echo true | at now + 20 days")
+		t.peer("submission by at from a shell loop", "ms", theirs, err).noted("nothing is fsynced")
+		t.ratio("  ratio", ours, theirs).atMost(1.6)
+	}
+	return nil
 }
 
 // callers has n clients submit one job after the other, and returns how many
@@ -109,43 +98,40 @@ func shellLoop(d *daemon, n int, command string) (float64, error) {
 
 // lateness measures one start at a time while many others wait, and the memory
 // that those take.
-func lateness(b *bench) ([]row, error) {
+func lateness(b *bench, t *table) error {
 	d, err := b.start("runs: {arm_ahead: 50ms}\n")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer d.end()
 	rate, err := d.fill()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	rss, anon := memory(d.cmd.Process.Pid)
-	rows := []row{
-		{what: fmt.Sprintf("%d submissions, pipelined", b.pending), figures: []float64{rate}, unit: "/s"},
-		{what: "memory of the daemon just after them", figures: []float64{rss}, unit: "MiB", note: fmt.Sprintf("%.0f MiB its own", anon)},
-	}
+	t.add(fmt.Sprintf("%d submissions, pipelined", b.pending), "/s", rate)
+	rss, anon := d.memory()
+	t.add("memory of the daemon just after them", "MiB", rss).noted("%.0f MiB its own", anon)
 	for _, arm := range []string{"50ms", "0s"} {
 		if err := d.configure("runs: {arm_ahead: " + arm + "}\n"); err != nil {
-			return nil, err
+			return err
 		}
-		if _, _, err := control.Call[control.ReloadLine](context.Background(), d.client, "reload", control.ReloadIn{}); err != nil {
-			return nil, err
+		if _, err := d.reload(); err != nil {
+			return err
 		}
 		late, err := d.starts(200, 40*time.Millisecond)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		what := fmt.Sprintf("lateness of a start, %d pending, armed %s ahead: ", b.pending, arm)
-		p50 := row{what: what + "p50", figures: []float64{median(late)}, unit: "ms"}
-		p99 := row{what: what + "p99", figures: []float64{percentile(late, 0.99)}, unit: "ms"}
+		t.add(what+"p50", "ms", median(late))
+		p99 := t.add(what+"p99", "ms", percentile(late, 0.99))
 		if arm != "0s" {
-			p99 = p99.than("2 ms", p99.figures[0] < 2)
+			p99.atMost(2)
 		}
-		rows = append(rows, p50, p99)
 	}
-	rss, anon = memory(d.cmd.Process.Pid)
-	r := row{what: "memory of the daemon after that", figures: []float64{rss}, unit: "MiB", note: fmt.Sprintf("%.0f MiB its own", anon)}
-	return append(rows, r.than("64 MiB", rss < 64)), nil
+	rss, anon = d.memory()
+	t.add("memory of the daemon after that", "MiB", rss).atMost(64).noted("%.0f MiB its own", anon)
+	return nil
 }
 
 // starts adds n jobs that are due one after the other, and returns how late
@@ -160,7 +146,7 @@ func (d *daemon) starts(n int, apart time.Duration) ([]float64, error) {
 			return nil, err
 		}
 	}
-	if _, err := d.wait(ids[n-1]); err != nil {
+	if err := d.wait(ids[n-1]); err != nil {
 		return nil, err
 	}
 	late := make([]float64, n)
@@ -176,60 +162,91 @@ func (d *daemon) starts(n int, apart time.Duration) ([]float64, error) {
 
 // restart measures a daemon that was killed with much to do: until the first
 // start that had become due meanwhile, and its memory then.
-func restart(b *bench) ([]row, error) {
+func restart(b *bench, t *table) error {
 	d, err := b.start("runs: {max_parallel: 1000}\n")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer d.end()
 	if _, err := d.fill(); err != nil {
-		return nil, err
+		return err
 	}
 	const running = 500
 	ids, _, err := d.pipeline(running, "add\narg:/bin/sleep\narg:600\n\n")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for range 12_000 {
-		if at, _, err := d.started(ids[running-1]); err == nil && !at.IsZero() {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
+	if err := until("a start", func() bool {
+		at, _, err := d.started(ids[running-1])
+		return err == nil && !at.IsZero()
+	}); err != nil {
+		return err
 	}
 	wrappers, err := wrapperMemory(b.bin)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	r := row{what: fmt.Sprintf("restart, %d pending, %d running: until the first due start", b.pending, running), unit: "ms"}
-	mem := row{what: "memory of the daemon after it", unit: "MiB"}
 	for range b.runs {
 		at := time.Now().Add(time.Second)
 		id, err := d.add(control.AddIn{At: at.Format(time.RFC3339Nano), Arg: []string{"/bin/true"}})
 		if err != nil {
-			return nil, err
+			return err
 		}
 		d.kill()
 		time.Sleep(time.Until(at) + 100*time.Millisecond)
 		begin := time.Now()
 		if err := d.up(); err != nil {
-			return nil, err
+			return err
 		}
-		if _, err := d.wait(id); err != nil {
-			return nil, err
+		if err := d.wait(id); err != nil {
+			return err
 		}
 		start, _, err := d.started(id)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		r.figures = append(r.figures, start.Sub(begin).Seconds()*1000)
-		rss, _ := memory(d.cmd.Process.Pid)
-		mem.figures = append(mem.figures, rss)
+		t.add(fmt.Sprintf("restart, %d pending, %d running: until the first due start", b.pending, running), "ms", start.Sub(begin).Seconds()*1000).atMost(500)
+		rss, _ := d.memory()
+		t.add("memory of the daemon after it", "MiB", rss).atMost(64)
 	}
-	w := row{what: "memory of a wrapper, its own", figures: wrappers, unit: "KiB"}
-	return []row{r.than("500 ms", median(r.figures) < 500), mem.than("64 MiB", median(mem.figures) < 64), w.than("1024 KiB", median(wrappers) < 1024)}, nil
+	for _, kib := range wrappers {
+		t.add("memory of a wrapper, its own, after the restart", "KiB", kib).atMost(1024)
+	}
+	return nil
 }
 
-// wrapperMemory is what each wrapper that runs has for itself, in KiB.
+// attached measures the memory of the wrappers of idle runs, each of which has written a line.
+func attached(b *bench, t *table) error {
+	d, err := b.start("runs: {max_parallel: 1000}\n")
+	if err != nil {
+		return err
+	}
+	defer d.end()
+	const running = 50
+	ids, _, err := d.pipeline(running, "add\narg:/bin/sh\narg:-c\narg:echo up; exec sleep 600\n\n")
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if err := until("the output of run "+id, func() bool {
+			log, err := os.Stat(filepath.Join(d.dir, "state", "runs", id+".activate.1", "log"))
+			return err == nil && log.Size() > 0
+		}); err != nil {
+			return err
+		}
+	}
+	all, err := wrapperMemory(b.bin)
+	if err != nil {
+		return err
+	}
+	for _, kib := range all {
+		t.add("memory of a wrapper, its own", "KiB", kib).atMost(256)
+	}
+	return nil
+}
+
+// wrapperMemory returns the memory that each running wrapper shares with no other
+// process, in KiB.
 func wrapperMemory(bin string) ([]float64, error) {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -256,67 +273,44 @@ func wrapperMemory(bin string) ([]float64, error) {
 	return all, nil
 }
 
-// burst measures many starts at one instant, beside atd and what starts
-// processes without any account of them.
-func burst(b *bench) ([]row, error) {
-	const n = 1000
-	ours := row{what: fmt.Sprintf("%d due at one instant: starts per second until the last", n), unit: "/s", note: "/bin/true, by the wrappers' account"}
-	marks := row{what: "  the same, a script that writes a mark", unit: "/s"}
-	timeout := row{what: "timeout 60 /bin/true, one after the other", unit: "/s"}
-	timeout4 := row{what: "timeout 60 /bin/true, 4 at a time", unit: "/s"}
-	bare := row{what: "bare fork+exec of /bin/true, 4 at a time", unit: "/s"}
-	ratio := row{what: "  ratio to timeout in a loop", unit: "x"}
-	for range b.runs {
-		d, err := b.start("{}")
-		if err != nil {
-			return nil, err
-		}
-		rate, err := d.burst(n, "arg:/bin/true")
-		if err == nil {
-			ours.figures = append(ours.figures, rate)
-			var late []float64
-			name, due := filepath.Join(d.dir, "marks"), time.Now().Add(2*time.Second)
-			_, _, err = d.pipeline(n, "add\nat:"+due.Format(time.RFC3339Nano)+"\nscript:date +%s.%N >> "+name+"\n\n")
-			if err == nil {
-				late, err = readMarks(name, n, due)
-			}
-			if err == nil {
-				marks.figures = append(marks.figures, n/late[n-1]*1000)
-			}
-		}
-		d.end()
-		if err != nil {
-			return nil, err
-		}
-		for _, peer := range []struct {
-			r      *row
-			atOnce int
-			argv   []string
-		}{{&timeout, 1, []string{"timeout", "60", "/bin/true"}}, {&timeout4, 4, []string{"timeout", "60", "/bin/true"}}, {&bare, 4, []string{"/bin/true"}}} {
-			f, err := perSecond(n, peer.atOnce, peer.argv...)
-			if err != nil {
-				return nil, err
-			}
-			peer.r.figures = append(peer.r.figures, f)
-		}
-		ratio.figures = append(ratio.figures, rate/timeout.figures[len(timeout.figures)-1])
-	}
-	rows := []row{ours, marks, timeout, timeout4, bare, ratio.than("0.75 x", median(ratio.figures) > 0.75)}
-	a, err := startAtd()
+// dueAtOnce is how many jobs are due at one instant.
+const dueAtOnce = 1000
+
+// burst measures many starts at one instant, beside programs that start processes
+// without any record of them.
+func burst(b *bench, t *table) error {
+	d, err := b.start("{}")
 	if err != nil {
-		return append(rows, row{what: "atd", note: err.Error()}), nil
+		return err
 	}
-	defer a.stop()
-	late, err := a.burst(b.dir, n)
+	defer d.end()
+	rate, err := d.burst(dueAtOnce, "arg:/bin/true")
 	if err != nil {
-		return append(rows, row{what: "atd", note: err.Error()}), nil
+		return err
 	}
-	rate := n / late[n-1] * 1000
-	r := row{what: "  ratio to atd", figures: []float64{median(marks.figures) / rate}, unit: "x"}
-	return append(rows,
-		row{what: fmt.Sprintf("atd, %d at one minute: starts per second", n), figures: []float64{rate}, unit: "/s"},
-		row{what: "atd: first start late by", figures: []float64{late[0]}, unit: "ms"},
-		r.than("1.3 x", r.figures[0] > 1.3)), nil
+	t.add(fmt.Sprintf("%d due at one instant: starts per second until the last", dueAtOnce), "/s", rate).noted("/bin/true; the times are the wrappers'")
+	if !b.peers {
+		return nil
+	}
+	for _, peer := range []struct {
+		what   string
+		atOnce int
+		argv   []string
+	}{
+		{"timeout 60 /bin/true, one after the other", 1, []string{"timeout", "60", "/bin/true"}},
+		{"timeout 60 /bin/true, 4 at a time", 4, []string{"timeout", "60", "/bin/true"}},
+		{"bare fork+exec of /bin/true, 4 at a time", 4, []string{"/bin/true"}},
+	} {
+		theirs, err := perSecond(dueAtOnce, peer.atOnce, peer.argv...)
+		if err != nil {
+			return err
+		}
+		t.add(peer.what, "/s", theirs)
+		if peer.atOnce == 1 {
+			t.ratio("  ratio of ours to it", rate, theirs).atLeast(0.75)
+		}
+	}
+	return nil
 }
 
 // burst adds n jobs for one instant and returns how many started in a second,
@@ -329,7 +323,7 @@ func (d *daemon) burst(n int, command string) (float64, error) {
 	}
 	var last time.Time
 	for _, id := range ids {
-		if _, err := d.wait(id); err != nil {
+		if err := d.wait(id); err != nil {
 			return 0, err
 		}
 		at, _, err := d.started(id)
@@ -344,64 +338,39 @@ func (d *daemon) burst(n int, command string) (float64, error) {
 }
 
 // throughput measures jobs from their submission to their recorded end.
-func throughput(b *bench) ([]row, error) {
+func throughput(b *bench, t *table) error {
 	const n = 3000
-	r := row{what: fmt.Sprintf("%d jobs at once, from the first submission to the last recorded end", n), unit: "/s"}
-	for range b.runs {
-		d, err := b.start("{}")
-		if err != nil {
-			return nil, err
-		}
-		begin := time.Now()
-		ids, _, err := d.pipeline(n, "add\narg:/bin/true\n\n")
-		for _, id := range ids {
-			if err == nil {
-				_, err = d.wait(id)
-			}
-		}
-		r.figures = append(r.figures, n/time.Since(begin).Seconds())
-		d.end()
-		if err != nil {
-			return nil, err
+	d, err := b.start("{}")
+	if err != nil {
+		return err
+	}
+	defer d.end()
+	begin := time.Now()
+	ids, _, err := d.pipeline(n, "add\narg:/bin/true\n\n")
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if err := d.wait(id); err != nil {
+			return err
 		}
 	}
-	return []row{r}, nil
+	t.add(fmt.Sprintf("%d jobs at once, from the first submission to the last recorded end", n), "/s", n/time.Since(begin).Seconds())
+	return nil
 }
 
 // reload measures a load of many reservations from a file.
-func reload(b *bench) ([]row, error) {
-	const n = 100_000
-	rows := map[string]*row{}
-	var order []string
-	note := func(what string, took time.Duration) {
-		if rows[what] == nil {
-			rows[what] = &row{what: what, unit: "ms"}
-			order = append(order, what)
-		}
-		rows[what].figures = append(rows[what].figures, took.Seconds()*1000)
-	}
-	for range b.runs {
-		for _, form := range []string{"json", "yaml"} {
-			if err := b.reload(n, form, note); err != nil {
-				return nil, err
-			}
+func reload(b *bench, t *table) error {
+	for _, form := range []string{"json", "yaml"} {
+		if err := b.reload(t, form); err != nil {
+			return err
 		}
 	}
-	var out []row
-	for _, what := range order {
-		r := *rows[what]
-		switch {
-		case strings.HasSuffix(what, "all new"):
-			r = r.than("3000 ms", median(r.figures) < 3000)
-		case strings.HasSuffix(what, "none changed"):
-			r = r.than("500 ms", median(r.figures) < 500)
-		}
-		out = append(out, r)
-	}
-	return out, nil
+	return nil
 }
 
-func (b *bench) reload(n int, form string, note func(string, time.Duration)) error {
+func (b *bench) reload(t *table, form string) error {
+	const n = 100_000
 	dir, err := os.MkdirTemp(b.dir, "src")
 	if err != nil {
 		return err
@@ -421,14 +390,19 @@ func (b *bench) reload(n int, form string, note func(string, time.Duration)) err
 		changed int
 		touch   bool
 		want    string
-	}{{"all new", 0, true, fmt.Sprintf("added=%d", n)}, {"none changed", 0, false, "added=0 changed=0"}, {"one changed", 1, true, "changed=1"}} {
+		goal    float64
+	}{
+		{"all new", 0, true, fmt.Sprintf("added=%d", n), 3000},
+		{"none changed", 0, false, "added=0 changed=0", 500},
+		{"one changed", 1, true, "changed=1", 0},
+	} {
 		if step.touch {
 			if err := writeReservations(name, form, n, step.changed); err != nil {
 				return err
 			}
 		}
 		begin := time.Now()
-		summary, _, err := control.Call[control.ReloadLine](context.Background(), d.client, "reload", control.ReloadIn{})
+		summary, err := d.reload()
 		took := time.Since(begin)
 		if err != nil {
 			return err
@@ -436,7 +410,10 @@ func (b *bench) reload(n int, form string, note func(string, time.Duration)) err
 		if !strings.Contains(summary, step.want) {
 			return errors.New("reload: " + summary + ", want " + step.want)
 		}
-		note(what+step.what, took)
+		r := t.add(what+step.what, "ms", took.Seconds()*1000)
+		if step.goal > 0 {
+			r.atMost(step.goal)
+		}
 	}
 	return nil
 }
@@ -475,18 +452,18 @@ func writeReservations(name, form string, n, changed int) error {
 }
 
 // idle measures what a daemon does that has nothing to do.
-func idle(b *bench) ([]row, error) {
+func idle(b *bench, t *table) error {
 	d, err := b.start("{}")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer d.end()
 	if _, _, err := d.pipeline(1000, "add\nin:20d\narg:/bin/true\n\n"); err != nil {
-		return nil, err
+		return err
 	}
 	self, err := os.Executable()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	nothing := exec.Command(self, doNothing)
 	hold, err := nothing.StdinPipe()
@@ -494,7 +471,7 @@ func idle(b *bench) ([]row, error) {
 		err = nothing.Start()
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _, _ = hold.Close(), nothing.Wait() }()
 
@@ -505,9 +482,9 @@ func idle(b *bench) ([]row, error) {
 	time.Sleep(during)
 	after, ticks2 := activity(d.cmd.Process.Pid)
 	peerAfter, _ := activity(nothing.Process.Pid)
-	ours := row{what: fmt.Sprintf("idle daemon: switches to it in %v", during), figures: []float64{after - before}, note: fmt.Sprintf("%.0f ticks of processor time", ticks2-ticks)}
-	peer := row{what: "  a Go program that waits for input", figures: []float64{peerAfter - peerBefore}, note: "the runtime's own"}
-	return []row{ours.than("the runtime's own", after-before <= peerAfter-peerBefore), peer}, nil
+	t.add(fmt.Sprintf("idle daemon: switches to it in %v", during), "", after-before).atMost(peerAfter-peerBefore).noted("%.0f ticks of processor time", ticks2-ticks)
+	t.add("  a Go program that waits for input", "", peerAfter-peerBefore).noted("the runtime's own")
+	return nil
 }
 
 // doNothing as an argument makes this program the peer of the idle daemon.
@@ -538,47 +515,47 @@ func activity(pid int) (switches, ticks float64) {
 
 // tree measures how long it takes to end a run of 151 processes, each in a
 // session of its own.
-func tree(b *bench) ([]row, error) {
-	var rows []row
+func tree(b *bench, t *table) error {
 	for _, guard := range []string{"auto", "subreaper"} {
 		d, err := b.start("runs: {guard: " + guard + "}\n")
 		if err != nil {
-			return nil, err
+			return err
 		}
-		r := row{what: "kill of a tree of 151 processes that called setsid, guard " + guard, unit: "ms"}
-		for range b.runs {
-			took, err := d.killTree()
-			if err != nil {
-				d.end()
-				return nil, err
-			}
-			r.figures = append(r.figures, took)
-		}
+		took, err := d.killTree()
 		d.end()
-		rows = append(rows, r)
+		if err != nil {
+			return err
+		}
+		t.add("kill of a tree of 151 processes that called setsid, guard "+guard, "ms", took)
 	}
-	return rows, nil
+	return nil
 }
 
 func (d *daemon) killTree() (float64, error) {
 	ready := filepath.Join(d.dir, "ready")
-	_ = os.Remove(ready)
 	id, err := d.add(control.AddIn{Grace: "0", Script: "trap '' TERM; for i in $(seq 150); do setsid sleep 600 & done; sleep 1; touch " + ready + "; wait\n"})
 	if err != nil {
 		return 0, err
 	}
-	for range 400 {
-		if _, err := os.Stat(ready); err == nil {
-			break
-		}
-		time.Sleep(25 * time.Millisecond)
-	}
-	begin := time.Now()
-	if _, _, err := control.Call[control.Activation](context.Background(), d.client, "cancel", control.CancelIn{ID: id}); err != nil {
+	if err := until("the tree", func() bool { _, err := os.Stat(ready); return err == nil }); err != nil {
 		return 0, err
 	}
-	if _, err := d.wait(id); err != nil {
+	begin := time.Now()
+	if _, _, err := call[control.Activation](d, "cancel", control.CancelIn{ID: id}); err != nil {
+		return 0, err
+	}
+	if err := d.wait(id); err != nil {
 		return 0, err
 	}
 	return time.Since(begin).Seconds() * 1000, nil
+}
+
+// until waits for something, and says what did not come.
+func until(what string, ready func() bool) error {
+	for begin := time.Now(); time.Since(begin) < patience; time.Sleep(25 * time.Millisecond) {
+		if ready() {
+			return nil
+		}
+	}
+	return fmt.Errorf("after %v there is no %s", patience, what)
 }

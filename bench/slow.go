@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// A slowSwitch is a switch with an IOS-like command line on a TCP port, that takes
-// its time for each command and does one at a time, whoever asks: what a line costs
-// is the lag, and the switch's own queue is the sum of that.
+// A slowSwitch is a switch with an IOS-like command line on a TCP port. Each command
+// takes the time of its lag, and the switch does one command at a time for all its
+// connections. Its own queue is the sum of these times.
 type slowSwitch struct {
 	name string
 	lag  time.Duration
@@ -25,10 +25,10 @@ type slowSwitch struct {
 	mu     sync.Mutex // also the switch's only processor
 	busy   time.Duration
 	blocks map[string][]string // the configuration: lines by their header
-	odd    []string            // what it did not understand
+	odd    []string            // the lines that the switch did not understand
 }
 
-// newSlowSwitch starts one whose ports are free and whose trunks carry nothing.
+// newSlowSwitch starts a switch whose ports are free and whose trunks carry nothing.
 func newSlowSwitch(name string, lag time.Duration, ports, trunks []string) (*slowSwitch, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -58,25 +58,25 @@ func (s *slowSwitch) close() {
 	s.wg.Wait()
 }
 
-// took is how long it has worked, and what it has not understood.
+// took returns how long the switch has worked, and the lines that it did not understand.
 func (s *slowSwitch) took() (time.Duration, []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.busy, slices.Clone(s.odd)
 }
 
-// work is what each command costs.
+// work takes the time of a command.
 func (s *slowSwitch) work(times int) {
 	begin := time.Now()
 	time.Sleep(time.Duration(times) * s.lag)
 	s.busy += time.Since(begin)
 }
 
-// A console is one who is logged in.
+// A console is a session that is logged in.
 type console struct {
 	*slowSwitch
 	mode, block string // mode: "" or "(config)", "(config-if)" ...
-	copying     bool   // it has asked where to
+	copying     bool   // the switch has asked for the name of the copy
 }
 
 func (s *slowSwitch) serve(conn net.Conn) {
@@ -126,8 +126,8 @@ func (s *slowSwitch) serve(conn net.Conn) {
 	}
 }
 
-// do carries out a command and returns what the switch says, in whole lines. It is
-// false when he logs out.
+// do carries out a command and returns what the switch prints, in whole lines. It
+// returns false if the command ends the session.
 func (c *console) do(line string) (string, bool) {
 	word, rest, _ := strings.Cut(line, " ")
 	switch {
@@ -181,7 +181,7 @@ func (c *console) strange(line string) string {
 	return "% Invalid input detected at '^' marker.\n"
 }
 
-// change is what a line makes of an interface's configuration.
+// change returns an interface's configuration after a line.
 func change(lines []string, line string) []string {
 	const allowed = "switchport trunk allowed vlan "
 	if what, ok := strings.CutPrefix(line, "no "); ok {
@@ -193,7 +193,7 @@ func change(lines []string, line string) []string {
 	}
 	if more, ok := strings.CutPrefix(line, allowed); ok {
 		key = strings.TrimSpace(allowed)
-		line = allowed + vlans(lines, more)
+		line = allowed + trunkList(lines, more)
 	}
 	if i := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, key+" ") || l == key }); i >= 0 {
 		lines[i] = line
@@ -202,8 +202,8 @@ func change(lines []string, line string) []string {
 	return append(lines, line)
 }
 
-// vlans is a trunk's list after "add 100", "remove 100", "100,200" or "none".
-func vlans(lines []string, change string) string {
+// trunkList returns a trunk's list after "add 100", "remove 100", "100,200" or "none".
+func trunkList(lines []string, change string) string {
 	set := map[int]bool{}
 	for _, l := range lines {
 		if has, ok := strings.CutPrefix(l, "switchport trunk allowed vlan "); ok {

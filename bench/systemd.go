@@ -86,39 +86,32 @@ func initOf(parent int) (string, error) {
 	return "", fmt.Errorf("systemd did not boot in 10 s")
 }
 
-// timers has what systemd does beside what the daemon does.
-func timers(b *bench) ([]row, error) {
+// timers measures many starts at one instant beside systemd's timers.
+func timers(b *bench, t *table) error {
 	const n = 200
-	first := row{what: fmt.Sprintf("%d due at one instant, a script that writes a mark: first", n), unit: "ms"}
-	last := row{what: "  the last", unit: "ms"}
-	peerFirst := row{what: "  systemd timers, AccuracySec=1us: first", unit: "ms"}
-	peerLast := row{what: "  the last", unit: "ms"}
-	for range b.runs {
-		d, err := b.start("{}")
-		if err != nil {
-			return nil, err
-		}
-		name, due := filepath.Join(d.dir, "marks"), time.Now().Add(2*time.Second)
-		_, _, err = d.pipeline(n, "add\nat:"+due.Format(time.RFC3339Nano)+"\nscript:date +%s.%N >> "+name+"\n\n")
-		var late []float64
-		if err == nil {
-			late, err = readMarks(name, n, due)
-		}
-		d.end()
-		if err != nil {
-			return nil, err
-		}
-		first.figures, last.figures = append(first.figures, late[0]), append(last.figures, late[n-1])
-
-		dir, err := os.MkdirTemp(b.dir, "systemd")
-		if err != nil {
-			return nil, err
-		}
-		late, err = systemdTimers(dir, n, 12*time.Second)
-		if err != nil {
-			return []row{first, last, {what: "systemd timers", note: err.Error()}}, nil //nolint:nilerr // the row tells
-		}
-		peerFirst.figures, peerLast.figures = append(peerFirst.figures, late[0]), append(peerLast.figures, late[n-1])
+	d, err := b.start("{}")
+	if err != nil {
+		return err
 	}
-	return []row{first, last, peerFirst, peerLast}, nil
+	late, err := d.marks(n)
+	d.end()
+	if err != nil {
+		return err
+	}
+	t.add(fmt.Sprintf("%d due at one instant, a script that writes a mark: first", n), "ms", late[0])
+	t.add("  the last", "ms", late[n-1])
+	if !b.peers {
+		return nil
+	}
+	dir, err := os.MkdirTemp(b.dir, "systemd")
+	if err != nil {
+		return err
+	}
+	theirs, err := systemdTimers(dir, n, 12*time.Second)
+	if err != nil {
+		theirs = make([]float64, n)
+	}
+	t.peer("  systemd timers, AccuracySec=1us: first", "ms", theirs[0], err)
+	t.peer("  the last of systemd's", "ms", theirs[n-1], err)
+	return nil
 }

@@ -32,57 +32,60 @@ const (
 	vlanFor     = 3 * time.Second
 )
 
-// vlanFirst and vlanLast are the ids that all of these lend.
+// vlanFirst and vlanLast are the ids that all of these lease.
 const vlanFirst, vlanLast = 1, 4000
 
-// A lender lends ids to a holder and takes all that he has back. Both are
-// durable when they return.
+// A lender leases ids to a holder, and releases all that the holder has. Both
+// are durable when they return.
 type lender struct {
 	lend func(holder string) ([]int, error)
 	back func(holder string) error
 	end  func()
 }
 
-// vlanSpeed measures how fast ids are leased and given back, each of which is
-// durable, by the daemon and by what people do without it.
-func vlanSpeed(b *bench) ([]row, error) {
-	engine := row{what: "VLANs: 8 leased and released, 64 callers: the store", unit: "pairs/s"}
-	daemon := row{what: "  the daemon, over its socket", unit: "pairs/s"}
-	file := row{what: "  a file under flock, from threads", unit: "pairs/s"}
-	database := row{what: "  PostgreSQL, an advisory lock", unit: "pairs/s"}
-	for range b.runs {
-		for _, m := range []struct {
-			*row
-			open func(*bench) (func() (*lender, error), func(), error)
-		}{{&engine, vlanEngine}, {&daemon, vlanDaemon}, {&file, vlanFile}, {&database, vlanPostgres}} {
-			connect, end, err := m.open(b)
-			if err != nil {
-				m.note = err.Error()
-				continue
-			}
-			rate, err := vlanPairs(connect)
+// vlans measures how fast ids are leased and released, all of it durable, by the
+// daemon and by what people use without it.
+func vlans(b *bench, t *table) error {
+	ours := 0.0
+	for _, m := range []struct {
+		what string
+		open func(*bench) (func() (*lender, error), func(), error)
+		peer string
+		goal float64
+	}{
+		{"VLANs: 8 leased and released, 64 callers: the daemon, over its socket", vlanDaemon, "", 5000},
+		{"  the store alone", vlanEngine, "", 5000},
+		{"  a file under flock, from threads", vlanFile, "a file under flock", 0},
+		{"  PostgreSQL, an advisory lock", vlanPostgres, "PostgreSQL", 0},
+	} {
+		connect, end, err := m.open(b)
+		rate := 0.0
+		if err == nil {
+			rate, err = vlanPairs(connect)
 			end()
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", m.what, err)
+				return fmt.Errorf("%s: %w", m.what, err)
 			}
-			m.figures = append(m.figures, rate)
+		}
+		r := t.peer(m.what, "pairs/s", rate, err)
+		if m.goal > 0 {
+			r.atLeast(m.goal)
+		}
+		switch {
+		case ours == 0:
+			ours = rate
+		case m.peer != "":
+			t.ratio("  ratio of the daemon to "+m.peer, ours, rate)
+		}
+		if !b.peers {
+			break
 		}
 	}
-	rows := []row{
-		engine.than("5000/s", median(engine.figures) > 5000), daemon.than("5000/s", median(daemon.figures) > 5000), file, database,
-	}
-	for _, peer := range []row{file, database} {
-		ratio := row{what: "  ratio of the daemon to" + strings.TrimSuffix(strings.Replace(peer.what, "  ", " ", 1), ", from threads"), unit: "x", note: peer.note}
-		for i := range min(len(peer.figures), len(daemon.figures)) {
-			ratio.figures = append(ratio.figures, daemon.figures[i]/peer.figures[i])
-		}
-		rows = append(rows, ratio)
-	}
-	return rows, nil
+	return nil
 }
 
-// vlanPairs has callers lease and give back for a while. It is an error if two
-// have an id at a time.
+// vlanPairs has callers lease and release for a while. It is an error if two
+// callers have the same id at the same time.
 func vlanPairs(connect func() (*lender, error)) (float64, error) {
 	var owners [vlanLast + 1]atomic.Int64
 	var pairs atomic.Int64
@@ -130,11 +133,11 @@ func vlanPair(l *lender, n int64, owners []atomic.Int64) error {
 		return err
 	}
 	if len(ids) != vlanAtOnce {
-		return fmt.Errorf("%d ids are lent, want %d", len(ids), vlanAtOnce)
+		return fmt.Errorf("%d ids are leased, want %d", len(ids), vlanAtOnce)
 	}
 	for _, id := range ids {
 		if !owners[id].CompareAndSwap(0, n) {
-			return fmt.Errorf("id %d is lent to %d and %d", id, owners[id].Load(), n)
+			return fmt.Errorf("id %d is leased to both %d and %d", id, owners[id].Load(), n)
 		}
 	}
 	for _, id := range ids {
@@ -143,7 +146,7 @@ func vlanPair(l *lender, n int64, owners []atomic.Int64) error {
 	return l.back(holder)
 }
 
-// vlanEngine is the package that keeps VLANs, on a store of its own.
+// vlanEngine leases by the package that keeps VLANs, from a store of its own.
 func vlanEngine(b *bench) (func() (*lender, error), func(), error) {
 	dir, err := os.MkdirTemp(b.dir, "v")
 	if err != nil {
@@ -162,7 +165,7 @@ func vlanEngine(b *bench) (func() (*lender, error), func(), error) {
 		lend: func(holder string) (ids []int, err error) {
 			err = db.Update(context.Background(), func(tx store.Tx) error {
 				ids = ids[:0]
-				ls, err := vlanstore.Alloc(tx, pools, holder, "a bench", wants, time.Now())
+				ls, err := vlanstore.Alloc(tx, pools, vlanstore.Limits{}, holder, "a bench", wants, time.Now())
 				for _, l := range ls {
 					ids = append(ids, l.ID)
 				}
@@ -181,7 +184,7 @@ func vlanEngine(b *bench) (func() (*lender, error), func(), error) {
 	return func() (*lender, error) { return l, nil }, func() { _ = db.Close() }, nil
 }
 
-// vlanDaemon is a daemon, which each caller asks by a connection of his own.
+// vlanDaemon leases from a daemon. Each caller has its own connection.
 func vlanDaemon(b *bench) (func() (*lender, error), func(), error) {
 	inventory := filepath.Join(b.dir, "inventory.yaml")
 	text := fmt.Sprintf("pools: {x: {ranges: [%d-%d]}}\n", vlanFirst, vlanLast)
@@ -216,15 +219,16 @@ func vlanDaemon(b *bench) (func() (*lender, error), func(), error) {
 	}, d.end, nil
 }
 
-// vlanFile is a file with a line for each id that is lent, written anew each
-// time, under the lock of another. It costs no process, as it does in scripts.
+// vlanFile leases from a file with a line for each leased id. It is replaced at each
+// change, under the lock of another file. In a script each change would also cost a
+// process.
 func vlanFile(b *bench) (func() (*lender, error), func(), error) {
 	dir, err := os.MkdirTemp(b.dir, "f")
 	if err != nil {
 		return nil, nil, err
 	}
 	name := filepath.Join(dir, "vlans")
-	edit := func(lock *os.File, change func(lent map[int]string)) error {
+	edit := func(lock *os.File, change func(leased map[int]string)) error {
 		if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 			return err
 		}
@@ -233,18 +237,18 @@ func vlanFile(b *bench) (func() (*lender, error), func(), error) {
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-		lent := map[int]string{}
+		leased := map[int]string{}
 		for l := range strings.Lines(string(data)) {
 			id, holder, _ := strings.Cut(strings.TrimSpace(l), " ")
 			n, err := strconv.Atoi(id)
 			if err != nil {
 				return err
 			}
-			lent[n] = holder
+			leased[n] = holder
 		}
-		change(lent)
+		change(leased)
 		var out bytes.Buffer
-		for id, holder := range lent {
+		for id, holder := range leased {
 			fmt.Fprintln(&out, id, holder)
 		}
 		return writeDurably(name, out.Bytes())
@@ -256,10 +260,10 @@ func vlanFile(b *bench) (func() (*lender, error), func(), error) {
 		}
 		return &lender{
 			lend: func(holder string) (ids []int, err error) {
-				err = edit(lock, func(lent map[int]string) {
+				err = edit(lock, func(leased map[int]string) {
 					for id := vlanFirst; id <= vlanLast && len(ids) < vlanAtOnce; id++ {
-						if lent[id] == "" {
-							lent[id] = holder
+						if leased[id] == "" {
+							leased[id] = holder
 							ids = append(ids, id)
 						}
 					}
@@ -267,10 +271,10 @@ func vlanFile(b *bench) (func() (*lender, error), func(), error) {
 				return ids, err
 			},
 			back: func(holder string) error {
-				return edit(lock, func(lent map[int]string) {
-					for id, h := range lent {
+				return edit(lock, func(leased map[int]string) {
+					for id, h := range leased {
 						if h == holder {
-							delete(lent, id)
+							delete(leased, id)
 						}
 					}
 				})
@@ -293,8 +297,8 @@ func writeDurably(name string, data []byte) error {
 	return os.Rename(name+".new", name)
 }
 
-// vlanPostgres is a server of PostgreSQL, as it is installed, with a table of
-// ids and one lock for all who lease.
+// vlanPostgres leases from a server of PostgreSQL as it is installed, with a table
+// of ids and one lock for all callers.
 func vlanPostgres(b *bench) (func() (*lender, error), func(), error) {
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin") // the pattern is sound
 	if len(found) == 0 {
@@ -356,7 +360,7 @@ func vlanPostgres(b *bench) (func() (*lender, error), func(), error) {
 	return func() (*lender, error) { return l, nil }, end, nil
 }
 
-// pgLend leases as one does who wants the lowest ones, and nobody in between.
+// pgLend leases the lowest free ids, in a transaction under the lock.
 func pgLend(db *sql.DB, holder string) (ids []int, err error) {
 	tx, err := db.Begin()
 	if err != nil {
@@ -389,8 +393,8 @@ func pgTake(tx *sql.Tx, holder string) (ids []int, err error) {
 	return ids, rows.Err()
 }
 
-// asPostgres gives dir to the user postgres, whom a server must run as when this
-// is root, and returns what a process of his needs.
+// asPostgres gives dir to the user postgres if this is root, because a server
+// refuses to run as root. It returns what makes a process that user's.
 func asPostgres(dir string) (*syscall.SysProcAttr, error) {
 	if os.Getuid() != 0 {
 		return nil, nil

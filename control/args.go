@@ -19,31 +19,30 @@ type Arg struct {
 	Type     string // string, int, uint64, bool
 	Required bool
 	Repeated bool
-	Bytes    bool // it may be no text: NAME.base64 takes the same
+	Bytes    bool // the value need not be text: NAME.base64 takes it in base64
 }
 
-// encoded is behind the name of an argument whose value is in base64.
+// encoded is the ending of the name of an argument whose value is in base64.
 const encoded = ".base64"
 
-// A plan is how the fields of a struct are read and written as arguments.
-type plan struct {
-	typ    reflect.Type
-	args   []Arg
-	index  [][]int
-	byName map[string]int
-	must   uint64 // a bit for each required one
-	either uint64 // a bit for each of those of which one at least is required
+// An argSpec says how the fields of a struct are read and written as arguments.
+type argSpec struct {
+	args     []Arg
+	index    [][]int // of the field, for each argument
+	byName   map[string]int
+	required uint64 // a bit for each required argument
+	either   uint64 // a bit for each of the arguments of which at least one is required
 }
 
-func newPlan(t reflect.Type) (*plan, error) {
+func newArgSpec(t reflect.Type) (*argSpec, error) {
 	if t.Kind() != reflect.Struct {
 		return nil, fmt.Errorf("the input %v is not a struct", t)
 	}
-	p := &plan{typ: t, byName: make(map[string]int)}
+	spec := &argSpec{byName: make(map[string]int)}
 	for _, f := range reflect.VisibleFields(t) {
 		tag, ok := f.Tag.Lookup("arg")
 		if f.Anonymous && !ok && f.Type.Kind() == reflect.Struct {
-			continue // its fields come by themselves
+			continue // VisibleFields has its fields, too
 		}
 		name, option, _ := strings.Cut(tag, ",")
 		a := Arg{Name: name, Type: f.Type.Kind().String(), Required: option == "required", Bytes: f.Tag.Get("bytes") != ""}
@@ -54,29 +53,29 @@ func newPlan(t reflect.Type) (*plan, error) {
 		default:
 			return nil, fmt.Errorf("%v.%s: no argument can be a %v", t, f.Name, f.Type)
 		}
-		switch i := len(p.args); {
+		switch i := len(spec.args); {
 		case name == "" || !f.IsExported() || option != "" && option != "either" && !a.Required:
-			return nil, fmt.Errorf("%v.%s: the tag arg:%q says nothing", t, f.Name, tag)
+			return nil, fmt.Errorf("%v.%s: the tag arg:%q is not valid", t, f.Name, tag)
 		case name != strings.ToLower(name) || strings.ContainsAny(name, ": \t\r\n\""):
-			return nil, fmt.Errorf("%v.%s: %q is no name for an argument", t, f.Name, name)
+			return nil, fmt.Errorf("%v.%s: %q is not a name for an argument", t, f.Name, name)
 		case i == 64:
 			return nil, fmt.Errorf("%v: more than 64 arguments", t)
 		default:
-			if _, twice := p.byName[name]; twice {
+			if _, twice := spec.byName[name]; twice {
 				return nil, fmt.Errorf("%v: two arguments %s", t, name)
 			}
-			p.byName[name] = i
+			spec.byName[name] = i
 			switch option {
 			case "required":
-				p.must |= 1 << i
+				spec.required |= 1 << i
 			case "either":
-				p.either |= 1 << i
+				spec.either |= 1 << i
 			}
 		}
-		p.args = append(p.args, a)
-		p.index = append(p.index, f.Index)
+		spec.args = append(spec.args, a)
+		spec.index = append(spec.index, f.Index)
 	}
-	return p, nil
+	return spec, nil
 }
 
 // A Decoder makes an operation's input out of arguments.
@@ -86,38 +85,37 @@ type Decoder struct {
 	seen uint64
 }
 
-// Decoder returns one for one request.
+// Decoder returns a decoder for one request.
 func (op *Op) Decoder() Decoder { return Decoder{op: op, in: reflect.New(op.In)} }
 
 // Takes reports whether op has an argument of that name, which is in lower case.
 func (op *Op) Takes(name []byte) bool {
-	_, _, ok := op.plan.find(name)
+	_, _, ok := op.spec.find(name)
 	return ok
 }
 
-// find returns the argument of that name, and whether its value is in base64.
-func (p *plan) find(name []byte) (i int, base64 bool, ok bool) {
+// find returns the argument of that name, and reports whether its value is in base64.
+func (spec *argSpec) find(name []byte) (i int, base64 bool, ok bool) {
 	plain, base64 := bytes.CutSuffix(name, []byte(encoded))
-	i, ok = p.byName[string(plain)]
-	return i, base64, ok && (!base64 || p.args[i].Bytes)
+	i, ok = spec.byName[string(plain)]
+	return i, base64, ok && (!base64 || spec.args[i].Bytes)
 }
 
-// Complete reports whether all that is required was set.
+// Complete reports whether all required arguments were set.
 func (d *Decoder) Complete() bool {
-	p := d.op.plan
-	return p.must&^d.seen == 0 && (p.either == 0 || p.either&d.seen != 0)
+	spec := d.op.spec
+	return spec.required&^d.seen == 0 && (spec.either == 0 || spec.either&d.seen != 0)
 }
 
-// Set sets an argument; name is in lower case. A value that starts with a
-// double quote is a JSON string. An error is of kind fault.Invalid and says
-// what would have been right.
+// Set sets an argument; name is in lower case. A value that starts with a double quote is
+// a JSON string. An error is of kind fault.Invalid and says what would be right.
 func (d *Decoder) Set(name, value []byte) error {
-	p := d.op.plan
-	i, inBase64, ok := p.find(name)
+	spec := d.op.spec
+	i, inBase64, ok := spec.find(name)
 	if !ok {
-		return fmt.Errorf("%s: no argument %.40q%s: %w", d.op.Name, name, p.names(), fault.Invalid)
+		return fmt.Errorf("%s: no argument %.40q%s: %w", d.op.Name, name, spec.names(), fault.Invalid)
 	}
-	a, bit := &p.args[i], uint64(1)<<i
+	a, bit := &spec.args[i], uint64(1)<<i
 	if d.seen&bit != 0 && !a.Repeated {
 		return fmt.Errorf("%s: given twice: %w", a.Name, fault.Invalid)
 	}
@@ -128,14 +126,14 @@ func (d *Decoder) Set(name, value []byte) error {
 	if inBase64 {
 		b, err := base64.StdEncoding.DecodeString(s)
 		if err != nil {
-			return fmt.Errorf("%s: not base64: %w: %w", name, err, fault.Invalid)
+			return fmt.Errorf("%s: %.40q is not base64: %w", name, s, fault.Invalid)
 		}
 		s = string(b)
 	}
 	if s != "" || !a.Required {
 		d.seen |= bit
 	}
-	field := d.in.Elem().FieldByIndex(p.index[i])
+	field := d.in.Elem().FieldByIndex(spec.index[i])
 	switch a.Type {
 	case "int":
 		n, err := strconv.Atoi(s)
@@ -165,17 +163,17 @@ func (d *Decoder) Set(name, value []byte) error {
 	return nil
 }
 
-// Input returns a pointer to what was made, for Call and Stream, or an error of
-// kind fault.Invalid that names what is missing.
+// Input returns a pointer to the input, for Call and Stream, or an error of kind
+// fault.Invalid that names the missing arguments.
 func (d *Decoder) Input() (any, error) {
-	p := d.op.plan
-	missing, and := p.must&^d.seen, " and "
+	spec := d.op.spec
+	missing, and := spec.required&^d.seen, " and "
 	if missing == 0 && !d.Complete() {
-		missing, and = p.either, " or "
+		missing, and = spec.either, " or "
 	}
 	if missing != 0 {
 		var names []string
-		for i, a := range p.args {
+		for i, a := range spec.args {
 			if missing&(1<<i) != 0 {
 				names = append(names, a.Name+":")
 			}
@@ -185,12 +183,12 @@ func (d *Decoder) Input() (any, error) {
 	return d.in.Interface(), nil
 }
 
-func (p *plan) names() string {
-	if len(p.args) == 0 {
+func (spec *argSpec) names() string {
+	if len(spec.args) == 0 {
 		return "; it takes none"
 	}
-	names := make([]string, len(p.args))
-	for i, a := range p.args {
+	names := make([]string, len(spec.args))
+	for i, a := range spec.args {
 		names[i] = a.Name
 	}
 	return "; it takes " + strings.Join(names, ", ")
@@ -206,32 +204,31 @@ func parseBool(s string) (value, ok bool) {
 	return false, false
 }
 
-// Unquote returns the value that stands in a request: what starts with a double
-// quote is a JSON string, or an error of kind fault.Invalid.
+// Unquote returns the value of an argument. Text that starts with a double quote is a JSON
+// string; if it is not one, the error is of kind fault.Invalid.
 func Unquote(value []byte) (string, error) {
 	if len(value) == 0 || value[0] != '"' {
 		return string(value), nil
 	}
 	var s string
 	if err := json.Unmarshal(value, &s); err != nil {
-		return "", fmt.Errorf("what starts with a double quote must be a JSON string (%w): %w", err, fault.Invalid)
+		return "", fmt.Errorf("%.40q starts with a double quote, and is not a whole JSON string: %w", value, fault.Invalid)
 	}
 	return s, nil
 }
 
-// appendArgs writes in's fields as lines "name:value". What is zero is left
-// out.
+// appendArgs writes in's fields as lines "name:value". It leaves out zero values.
 func appendArgs(b []byte, in any) ([]byte, error) {
 	v := reflect.Indirect(reflect.ValueOf(in))
 	if !v.IsValid() {
 		return b, nil
 	}
-	p, err := newPlan(v.Type())
+	spec, err := newArgSpec(v.Type())
 	if err != nil {
 		return nil, err
 	}
-	for i, a := range p.args {
-		field := v.FieldByIndex(p.index[i])
+	for i, a := range spec.args {
+		field := v.FieldByIndex(spec.index[i])
 		if field.IsZero() {
 			continue
 		}

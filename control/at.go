@@ -1,28 +1,28 @@
 package control
 
-// AtIn asks for a job as at(1) does.
+// AtIn submits a job as at(1) does.
 type AtIn struct {
-	When   int      `arg:"when"`   // seconds since 1970; what is past runs at once
+	When   int      `arg:"when"`   // seconds since 1970; a time in the past means at once
 	Queue  string   `arg:"queue"`  // a letter; none: a
 	Mail   string   `arg:"mail"`   // always | never; none: when there is output
-	Mailto string   `arg:"mailto"` // a user, who must exist; none: who submits
+	Mailto string   `arg:"mailto"` // a user, who must exist; none: the caller
 	Script []string `arg:"script,required"`
-	Base64 bool     `arg:"base64"` // the script's pieces are in base64; they are put together
+	Base64 bool     `arg:"base64"` // the pieces of the script are in base64
 }
 
-// AtqIn narrows a list of at's jobs.
+// AtqIn selects at jobs.
 type AtqIn struct {
 	ID    []string `arg:"id"`    // none: all
-	Queue string   `arg:"queue"` // a letter, or = for those that run; none: all
+	Queue string   `arg:"queue"` // a letter, or = for running jobs; none: all
 }
 
-// An AtLines is some of at's jobs, so many that a long list takes few of them.
+// An AtLines has many at jobs, so that a long list takes few lines.
 type AtLines struct {
 	Jobs []AtLine `json:"jobs"`
 }
 
-// An AtLine is a job of at's that has not ended: its number, when it is due in
-// seconds since 1970, its queue (= while it runs) and its owner.
+// An AtLine is an at job that has not ended: its number, its time in seconds since 1970,
+// its queue (= while it runs) and its owner.
 type AtLine struct {
 	ID    string `json:"id"`
 	Start int64  `json:"start"`
@@ -30,29 +30,29 @@ type AtLine struct {
 	Owner string `json:"owner"`
 }
 
-// AtIDsIn names jobs of at's.
+// AtIDsIn names at jobs.
 type AtIDsIn struct {
 	ID []string `arg:"id,required"`
 }
 
-// What became of a job that [AtIDsIn] named.
+// The results for a job that [AtIDsIn] names.
 const (
 	AtDone    = "done"
 	AtRunning = "running" // it is being stopped
-	AtMissing = "missing" // there is none, or it has ended
-	AtDenied  = "denied"  // it is somebody else's
+	AtMissing = "missing" // there is no such job, or it has ended
+	AtDenied  = "denied"  // it belongs to another user
 )
 
-// An AtResult tells what became of one job.
+// An AtResult is the result for one job.
 type AtResult struct {
 	ID     string `json:"id"`
 	What   string `json:"what"`
-	Base64 string `json:"base64,omitempty"` // its script, if that was asked for
+	Base64 string `json:"base64,omitempty"` // its script, if the operation returns it
 }
 
-// ImportAtIn asks for a job as it was found in atd's spool.
+// ImportAtIn submits a job that was found in the spool of atd.
 type ImportAtIn struct {
 	AtIn
 	User  string `arg:"user,required"`  // UID:GID
-	Spool string `arg:"spool,required"` // tells the file from all others that ever were
+	Spool string `arg:"spool,required"` // identifies the file among all that ever existed
 }

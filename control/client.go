@@ -22,17 +22,18 @@ import (
 
 const (
 	maxReplyLine = 16 << 20         // bytes; a longer line of a reply is an error
-	keep         = 30 * time.Second // how long a connection may lie idle and still be used; less than the server's limit
+	maxIdle      = 30 * time.Second // of a connection that is used again; less than the server's limit
 )
 
-// A Client asks a daemon for operations. It keeps one connection for the next
-// call; calls at the same time have one each. It tries nothing twice. It may be
-// used by several goroutines. The zero Client with an Address is ready.
+// A Client calls operations of a daemon. It keeps one connection for the next call; calls
+// at the same time use one connection each. It repeats no request. Several goroutines may
+// use it. A zero Client with an Address is ready to use.
 type Client struct {
 	Network string // "unix" or "tcp"
 	Address string
 	Token   string // sent with each request unless empty
-	// Dial connects; it is where TLS goes. Nil means plain.
+	Tried   string // where else a daemon was looked for, for the error that there is none
+	// Dial connects, over TLS for instance. Nil means a plain connection.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	mu    sync.Mutex
@@ -48,7 +49,7 @@ type clientConn struct {
 // A Response is a reply that is being read. The caller closes it.
 type Response struct {
 	Code        int
-	Summary     string // what follows the code, without the "OK" of a 200
+	Summary     string // the text after the code, without the "OK" of a 200
 	c           *Client
 	conn        *clientConn
 	ctx         context.Context
@@ -57,8 +58,8 @@ type Response struct {
 	description string
 }
 
-// Close ends the reading. If the reply was read to its end, the connection
-// serves the next call.
+// Close ends the reading. If the reply was read to its end, the next call uses the
+// connection.
 func (r *Response) Close() error {
 	if r.conn == nil {
 		return nil
@@ -71,8 +72,8 @@ func (r *Response) Close() error {
 	return r.c.release(conn)
 }
 
-// Err returns a *[ReplyError] for a reply other than 200. Its lines can be read
-// all the same.
+// Err returns a *[ReplyError] for a reply with a code other than 200. The lines of such a
+// reply can be read, too.
 func (r *Response) Err() error {
 	if r.Code == 200 {
 		return nil
@@ -80,8 +81,8 @@ func (r *Response) Err() error {
 	return &ReplyError{r.Code, r.description}
 }
 
-// Lines yields the lines of the reply, JSON each, as they come, once. The
-// slice is the caller's. An error is the last that it yields.
+// Lines yields the lines of the reply as they arrive; each is JSON. It can be used once.
+// The caller owns the slices. After an error it yields nothing more.
 func (r *Response) Lines() iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		for !r.done && r.conn != nil {
@@ -101,7 +102,7 @@ func (r *Response) next() ([]byte, error) {
 		case err != nil:
 			return nil, r.c.broken(r.ctx, err, "before its reply was complete")
 		case len(line) == 0:
-			continue // a stream's sign of life
+			continue // keeps a stream alive
 		case string(line) == ".":
 			r.done = true
 			return nil, io.EOF
@@ -119,8 +120,7 @@ func (r *Response) next() ([]byte, error) {
 	}
 }
 
-// An EndLine is the last line of a reply that was begun with 200 and failed
-// later.
+// An EndLine is the last line of a reply that was begun with 200 and failed later.
 type EndLine struct {
 	Error struct {
 		Code int    `json:"code"`
@@ -128,12 +128,11 @@ type EndLine struct {
 	} `json:"error"`
 }
 
-// Do asks for the operation name with in, a struct with arg tags or nil, and
-// returns when the first line of the reply has come. A reply other than 200 is
-// no error here: see [Response.Err]. Its errors are of kind fault.Unavailable
-// when the daemon cannot be reached or goes away, fault.Denied when its socket
-// may not be opened, fault.Invalid when in cannot be sent. ctx ends the reading
-// of the response, too.
+// Do calls the operation name with in, a struct with arg tags or nil, and returns when the
+// first line of the reply has arrived. A reply with a code other than 200 is not an error
+// here: see [Response.Err]. The errors are of kind fault.Unavailable if the daemon cannot be
+// reached or the connection breaks, fault.Denied if its socket may not be opened, and
+// fault.Invalid if in cannot be sent. When ctx ends, reading the response ends, too.
 func (c *Client) Do(ctx context.Context, name string, in any) (*Response, error) {
 	request := append([]byte(nil), name...)
 	var err error
@@ -152,19 +151,19 @@ func (c *Client) Do(ctx context.Context, name string, in any) (*Response, error)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	r := &Response{c: c, conn: conn, ctx: ctx, stop: stop}
-	_, werr := conn.Write(request) // a server that refuses us may have answered all the same
+	_, werr := conn.Write(request) // a server that refuses the connection may have replied already
 	line, err := readLine(conn.in)
 	if err != nil {
 		if werr != nil {
 			err = werr
 		}
 		_ = r.Close()
-		return nil, c.broken(ctx, err, "before it answered; whether it did as asked is not known")
+		return nil, c.broken(ctx, err, "before it replied; it is not known whether the request was carried out")
 	}
 	code, description, _ := strings.Cut(string(line), " ")
 	if r.Code, err = strconv.Atoi(code); err != nil || len(code) != 3 {
 		_ = r.Close()
-		return nil, fmt.Errorf("%s answers %.80q, which is not activationd's language; is the address right?: %w",
+		return nil, fmt.Errorf("%s answers %.80q, which is not activationd's protocol; is the address right?: %w",
 			c.where(), line, fault.Unavailable)
 	}
 	r.description = description
@@ -185,12 +184,12 @@ func (c *Client) where() string {
 
 func (c *Client) broken(ctx context.Context, err error, when string) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("asking activationd at %s: %w", c.where(), context.Cause(ctx))
+		return fmt.Errorf("request to activationd at %s: %w", c.where(), context.Cause(ctx))
 	}
 	if errors.Is(err, io.EOF) {
 		return fmt.Errorf("activationd at %s closed the connection %s: %w", c.where(), when, fault.Unavailable)
 	}
-	return fmt.Errorf("activationd at %s went away %s: %w: %w", c.where(), when, err, fault.Unavailable)
+	return fmt.Errorf("the connection to activationd at %s broke %s: %w: %w", c.where(), when, err, fault.Unavailable)
 }
 
 func (c *Client) connect(ctx context.Context) (*clientConn, error) {
@@ -199,7 +198,7 @@ func (c *Client) connect(ctx context.Context) (*clientConn, error) {
 	c.idle = nil
 	c.mu.Unlock()
 	if conn != nil {
-		if time.Since(since) < keep {
+		if time.Since(since) < maxIdle {
 			return conn, nil
 		}
 		_ = conn.Close()
@@ -223,16 +222,24 @@ func (c *Client) connect(ctx context.Context) (*clientConn, error) {
 
 func (c *Client) unreachable(network string, err error) error {
 	switch {
+	case network == "unix" && notSocket(c.Address):
+		return fmt.Errorf("%s is not a socket; name activationd's with --socket or in ACTIVATIOND_SOCKET: %w", c.Address, fault.Invalid)
 	case network == "unix" && errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("%s is activationd's socket, but you may not open it; ask an admin for access: %w", c.Address, fault.Denied)
+		return fmt.Errorf("you may not open the socket %s; if it is activationd's, ask an admin for access: %w", c.Address, fault.Denied)
 	case network == "unix" && (errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)):
-		return fmt.Errorf("no activationd answers at the socket %s; start it (systemctl start activationd, or activationd), "+
-			"or name its socket with --socket or in ACTIVATIOND_SOCKET: %w", c.Address, fault.Unavailable)
+		return fmt.Errorf("no activationd answers at the socket %s%s; start it (systemctl start activationd, or activationd), "+
+			"or name its socket with --socket or in ACTIVATIOND_SOCKET: %w", c.Address, c.Tried, fault.Unavailable)
 	case network != "unix" && errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("no activationd answers at %s; start it with --listen %[1]s, or name another address with --connect: %w",
 			c.Address, fault.Unavailable)
 	}
 	return fmt.Errorf("activationd at %s cannot be reached: %w: %w", c.where(), err, fault.Unavailable)
+}
+
+// notSocket reports whether there is a file of that name that is not a socket.
+func notSocket(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode()&os.ModeSocket == 0
 }
 
 func (c *Client) release(conn *clientConn) error {
@@ -246,7 +253,7 @@ func (c *Client) release(conn *clientConn) error {
 	return nil
 }
 
-// Close closes the connection that is kept. The client can still be used.
+// Close closes the idle connection. The client can still be used.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	old := c.idle
@@ -258,31 +265,32 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Call asks for an operation and reads the whole reply. With a *[ReplyError] it
-// returns what lines there were.
+// Call calls an operation and reads the whole reply. Its errors are those of [Client.Do],
+// or a *[ReplyError] for a reply with a code other than 200; with the latter it also
+// returns the lines of the reply.
 func Call[Out any](ctx context.Context, c *Client, name string, in any) (summary string, lines []Out, err error) {
 	r, err := c.Do(ctx, name, in)
 	if err != nil {
 		return "", nil, err
 	}
-	err = each(r, func(out Out) error {
+	err = forEachLine(r, func(out Out) error {
 		lines = append(lines, out)
 		return nil
 	})
 	return r.Summary, lines, err
 }
 
-// Stream asks for an operation and calls fn with each line as it comes, until
-// the reply ends or fn returns an error, which Stream returns.
+// Stream calls an operation and calls fn with each line as it arrives, until the reply ends
+// or fn returns an error, which Stream returns.
 func Stream[Out any](ctx context.Context, c *Client, name string, in any, fn func(Out) error) error {
 	r, err := c.Do(ctx, name, in)
 	if err != nil {
 		return err
 	}
-	return each(r, fn)
+	return forEachLine(r, fn)
 }
 
-func each[Out any](r *Response, fn func(Out) error) (err error) {
+func forEachLine[Out any](r *Response, fn func(Out) error) (err error) {
 	defer func() {
 		if cerr := r.Close(); err == nil && !r.done {
 			err = cerr
@@ -303,7 +311,7 @@ func each[Out any](r *Response, fn func(Out) error) (err error) {
 	return r.Err()
 }
 
-// readLine returns the next line without its end, as a slice of its own.
+// readLine returns the next line without its end, in a new slice.
 func readLine(in *bufio.Reader) ([]byte, error) {
 	var line []byte
 	for {

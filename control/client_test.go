@@ -17,9 +17,8 @@ import (
 	"activationd/internal/fault"
 )
 
-// answering returns a client of servers that answer each request with the next
-// of replies, each on a connection of its own if closing. What was asked goes
-// to asked.
+// answering returns a client of servers that answer each request with the next one of
+// replies, each on a new connection if closing is set. The requests go to asked.
 func answering(asked chan<- string, closing bool, replies ...string) *control.Client {
 	next := make(chan string, len(replies))
 	for _, r := range replies {
@@ -65,7 +64,7 @@ func TestRequest(t *testing.T) {
 		{"", "show", &control.IDIn{ID: "1"}, "show\nid:1\n\n"},
 		{"", "add", control.AddIn{At: "2026-11-21 10:00", Script: "a\nb\n", Arg: []string{"", `"x"`}, Retries: "-1", Hold: true},
 			"add\nat:2026-11-21 10:00\narg:\narg:\"\\\"x\\\"\"\nscript:\"a\\nb\\n\"\nretries:-1\nhold:yes\n\n"},
-		{"", "events", control.EventsIn{Since: 1 << 63}, "events\nsince:9223372036854775808\n\n"},
+		{"", "events", control.EventsIn{Since: "9223372036854775808"}, "events\nsince:9223372036854775808\n\n"},
 	}
 	for _, tt := range tests {
 		c := answering(asked, false, "200 OK\n.\n")
@@ -80,8 +79,7 @@ func TestRequest(t *testing.T) {
 	}
 }
 
-// TestReplies tries replies that a daemon would not give, and some that it
-// would.
+// TestReplies tries replies that a daemon would not send, and some that it would.
 func TestReplies(t *testing.T) {
 	tests := []struct {
 		name, reply, summary string
@@ -98,12 +96,12 @@ func TestReplies(t *testing.T) {
 		{"a code that nobody knows", "299 odd\n.\n", "odd", 0, fault.Internal, "odd"},
 		{"too many", "429 full\n.\n", "full", 0, fault.Unavailable, "full"},
 		{"wrong token", "401 who\n.\n", "who", 0, fault.Denied, "who"},
-		{"nothing", "", "", 0, fault.Unavailable, "closed the connection before it answered"},
-		{"half a first line", "200 O", "", 0, fault.Unavailable, "went away before it answered"},
+		{"nothing", "", "", 0, fault.Unavailable, "closed the connection before it replied"},
+		{"half a first line", "200 O", "", 0, fault.Unavailable, "broke before it replied"},
 		{"no end", "200 OK\n{}\n", "", 1, fault.Unavailable, "closed the connection before its reply was complete"},
-		{"half a line", "200 OK\n{}\n{\"a", "", 1, fault.Unavailable, "went away before its reply was complete"},
-		{"another protocol", "SSH-2.0-OpenSSH_9.2\r\n", "", 0, fault.Unavailable, "is not activationd's language"},
-		{"a number and no code", "20 OK\n.\n", "", 0, fault.Unavailable, "is not activationd's language"},
+		{"half a line", "200 OK\n{}\n{\"a", "", 1, fault.Unavailable, "broke before its reply was complete"},
+		{"another protocol", "SSH-2.0-OpenSSH_9.2\r\n", "", 0, fault.Unavailable, "is not activationd's protocol"},
+		{"a number and no code", "20 OK\n.\n", "", 0, fault.Unavailable, "is not activationd's protocol"},
 		{"no JSON", "200 OK\nhello\n.\n", "", 0, fault.Internal, "a reply's line \"hello\""},
 		{"an endless line", "200 " + strings.Repeat("x", 17<<20), "", 0, fault.Unavailable, "a line of more than"},
 	}
@@ -121,8 +119,8 @@ func TestReplies(t *testing.T) {
 	}
 }
 
-// TestNotSent checks that a client refuses what the daemon would not get as it
-// is.
+// TestNotSent checks that a client refuses arguments that would not reach the daemon
+// unchanged.
 func TestNotSent(t *testing.T) {
 	c := &control.Client{Dial: func(context.Context, string, string) (net.Conn, error) { panic("dialed") }}
 	for _, in := range []any{control.IDIn{ID: "\xff"}, 5, struct{ X float64 }{}, struct {
@@ -138,7 +136,7 @@ func TestNotSent(t *testing.T) {
 	}
 }
 
-// TestUnreachable checks that a client says what to do when nobody answers.
+// TestUnreachable checks that a client says what to do when no daemon answers.
 func TestUnreachable(t *testing.T) {
 	dir := t.TempDir()
 	stale := filepath.Join(dir, "stale")
@@ -183,9 +181,9 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// TestKeep checks that a connection is used again, but not when it lay so long
-// that the daemon may have closed it.
-func TestKeep(t *testing.T) {
+// TestIdleConnection checks that a connection is used again, unless it was idle for so
+// long that the daemon may have closed it.
+func TestIdleConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := make(chan string, 10)
 		c := answering(asked, false, "200 OK\n.\n", "200 OK\n.\n", "200 OK\n.\n", "200 OK\n.\n")
@@ -207,8 +205,7 @@ func TestKeep(t *testing.T) {
 	})
 }
 
-// TestDeadline checks that a context ends the waiting for a daemon that is
-// silent.
+// TestDeadline checks that a context ends the wait for a daemon that does not answer.
 func TestDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// A command that needs one of several arguments is not done before one is
-// there: somebody types it line by line.
+// TestEither checks that a command that needs one of several arguments does not run
+// before one has arrived: people type requests line by line.
 func TestEither(t *testing.T) {
 	op := Declare("add", Viewer, "", func(context.Context, Caller, AddIn) (Reply[Nothing], error) { return Reply[Nothing]{}, nil })
 	for _, tt := range []struct {

@@ -2,12 +2,12 @@ package control
 
 import "time"
 
-// RuleIn says when something recurs. Of Cron, Calendar and Every one is wanted.
+// RuleIn says when a recurrence is due. Exactly one of Cron, Calendar and Every is set.
 type RuleIn struct {
 	Cron     string `arg:"cron"`     // "30 4 * * 1-5", "@daily"
-	Calendar string `arg:"calendar"` // as systemd has it: "Mon..Fri 08:00"
+	Calendar string `arg:"calendar"` // systemd's form: "Mon..Fri 08:00"
 	Every    string `arg:"every"`    // an interval: 90s, 5m, 1d
-	TZ       string `arg:"tz"`       // of cron and calendar, and of times without a zone; none: the daemon's
+	TZ       string `arg:"tz"`       // the zone of cron, calendar, and times without a zone; none: the daemon's
 	Overlap  string `arg:"overlap"`  // skip | queue | parallel | replace
 	Jitter   string `arg:"jitter"`   // a duration
 	CatchUp  string `arg:"catch-up"` // none | last | all | a number
@@ -15,8 +15,8 @@ type RuleIn struct {
 	End      string `arg:"end"`
 }
 
-// EveryAddIn asks for a recurrence. What runs is given as to add; at, in,
-// after, deadline and hold are not for it.
+// EveryAddIn adds a recurrence. Its jobs are described as for add, without at, in, after,
+// deadline and hold.
 type EveryAddIn struct {
 	Name string `arg:"name,required"`
 	RuleIn
@@ -28,28 +28,35 @@ type NameIn struct {
 	Name string `arg:"name,required"`
 }
 
-// EveryListIn narrows a list of recurrences.
+// EveryListIn selects recurrences.
 type EveryListIn struct {
 	Owner string `arg:"owner"`
 }
 
-// A Recurrence is what occurs again and again, as every list tells it.
+// A Recurrence is a line of every list.
 type Recurrence struct {
 	Name     string         `json:"name"`
 	Owner    string         `json:"owner"`
 	State    string         `json:"state"` // waiting | running | held | over
-	When     string         `json:"when"`  // its rule, in words
+	When     string         `json:"when"`  // the rule, in words
 	Next     Instant        `json:"next"`  // the next occurrence
-	Due      Instant        `json:"due"`   // when that is due: later by the jitter
+	Due      Instant        `json:"due"`   // when it is due: later by the jitter
 	Command  string         `json:"command"`
+	Script   string         `json:"script,omitempty"` // if that runs a script: its file's name, or its first line
 	Label    string         `json:"label"`
 	Reason   string         `json:"reason,omitempty"`   // why it is held
 	Declared bool           `json:"declared,omitempty"` // in the configuration
 	Running  []string       `json:"running"`            // its activations that are not finished
 	Begun    uint64         `json:"begun"`              // occurrences that became activations
 	Skipped  uint64         `json:"skipped"`            // occurrences that did not
-	Outcomes map[string]int `json:"outcomes"`           // how many activations ended so
+	Outcomes map[string]int `json:"outcomes"`           // the number of activations with each outcome
 	Last     *Ended         `json:"last"`               // the activation that finished last
+}
+
+// An EveryAddOut is a recurrence that was added.
+type EveryAddOut struct {
+	Recurrence
+	Notices []string `json:"notices,omitempty"` // why its job could not run now: "there is no command ehco in PATH, ..."
 }
 
 // An Ended is an activation that has finished.
@@ -57,9 +64,10 @@ type Ended struct {
 	ID      string    `json:"id"`
 	Outcome string    `json:"outcome"`
 	End     time.Time `json:"end"`
+	Reason  string    `json:"reason,omitempty"` // only in every show, while the activation is kept
 }
 
-// A RecurrenceDetail is a recurrence with all that is known of it.
+// A RecurrenceDetail is a recurrence with all its details.
 type RecurrenceDetail struct {
 	Recurrence
 	Cron     string   `json:"cron,omitempty"`
@@ -68,32 +76,37 @@ type RecurrenceDetail struct {
 	TZ       string   `json:"tz,omitempty"`
 	Overlap  string   `json:"overlap"`
 	Jitter   string   `json:"jitter,omitempty"`
-	CatchUp  int      `json:"catch_up"` // so many of the newest that were missed run late
+	CatchUp  int      `json:"catch_up"` // how many of the newest missed occurrences run late
 	Start    Instant  `json:"start"`
 	End      Instant  `json:"end"`
 	Argv     []string `json:"argv"`
 	Dir      string   `json:"dir,omitempty"`
-	Bytes    *Bytes   `json:"bytes,omitempty"` // of Argv (as activate) and Dir, what they really are
+	Bytes    *Bytes   `json:"bytes,omitempty"` // the exact bytes of Argv (as activate) and Dir
 	Locks    []string `json:"locks,omitempty"`
 	Priority int      `json:"priority,omitempty"`
 	Tags     []string `json:"tags,omitempty"`
 	Timeout  string   `json:"timeout,omitempty"`
 	Retries  int      `json:"retries,omitempty"`
-	// Skips is what was skipped, the newest last.
+
+	Stdin  *Stdin            `json:"stdin,omitempty"`
+	Env    map[string]string `json:"env,omitempty"`
+	Masked []string          `json:"masked,omitempty"` // as of show
+
+	// Skips are the occurrences that were skipped, the newest last.
 	Skips   []Skip    `json:"skips"`
 	Created time.Time `json:"created"`
 }
 
-// A Skip is a row of occurrences of which nothing became, for one reason.
+// A Skip is a series of occurrences that were skipped for the same reason.
 type Skip struct {
 	From   time.Time `json:"from"`
 	To     time.Time `json:"to"`
 	Count  uint64    `json:"count"`
-	More   bool      `json:"more,omitempty"` // they were too many to be counted
+	More   bool      `json:"more,omitempty"` // there were more, too many to count
 	Reason string    `json:"reason"`
 }
 
-// NextIn asks for the coming instants of a recurrence, or of a rule.
+// NextIn asks for the next occurrences of a recurrence, or of a rule.
 type NextIn struct {
 	Name string `arg:"name,either"`
 	N    int    `arg:"n"` // none: 10
@@ -107,8 +120,9 @@ type NextIn struct {
 	End      string `arg:"end"`
 }
 
-// A Coming is an occurrence to come.
+// A Coming is a future occurrence.
 type Coming struct {
-	Occurrence time.Time `json:"occurrence"` // in the rule's zone
-	Due        time.Time `json:"due"`        // later by the jitter
+	Occurrence time.Time `json:"occurrence"`
+	Due        time.Time `json:"due"`   // later by the jitter
+	Local      string    `json:"local"` // the occurrence in the rule's zone: "2099-11-30T02:30:00+01:00"
 }

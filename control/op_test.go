@@ -2,10 +2,12 @@ package control_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"testing"
+	"time"
 
 	"activationd/control"
 	"activationd/internal/fault"
@@ -30,9 +32,9 @@ type (
 	}
 )
 
-// TestDeclareNonsense checks that a declaration without sense does not get as
-// far as a daemon that serves.
-func TestDeclareNonsense(t *testing.T) {
+// TestInvalidDeclarations checks that an invalid declaration panics before a daemon could
+// serve it.
+func TestInvalidDeclarations(t *testing.T) {
 	for name, declare := range map[string]func(){
 		"no name":           func() { declared[control.Nothing]("") },
 		"upper case":        func() { declared[control.Nothing]("Reload") },
@@ -85,8 +87,63 @@ func TestWireForms(t *testing.T) {
 	}
 }
 
-// TestNoWayAround checks that no face can forget to ask who calls.
-func TestNoWayAround(t *testing.T) {
+// TestCallerIsChecked checks that no face can forget to check the caller's role.
+// Clients compare and sort times as text, so all times of all replies are in UTC.
+func TestTimesAreUTC(t *testing.T) {
+	type part struct{ At time.Time }
+	type out struct {
+		part
+		Known   control.Instant
+		Unknown control.Instant
+		Some    []part
+		None    *part
+		One     *part
+		Text    string
+	}
+	at := time.Date(2026, 11, 30, 10, 0, 0, 0, time.FixedZone("CET", 3600))
+	value := func() out {
+		return out{part{at}, control.Instant{Time: at}, control.Instant{}, []part{{at}, {at}}, nil, &part{at}, "+01:00"}
+	}
+	const want = `{"At":"2026-11-30T09:00:00Z","Known":"2026-11-30T09:00:00Z","Unknown":null,"Some":[{"At":"2026-11-30T09:00:00Z"},` +
+		`{"At":"2026-11-30T09:00:00Z"}],"None":null,"One":{"At":"2026-11-30T09:00:00Z"},"Text":"+01:00"}`
+	check := func(what string, got any) {
+		if text, err := json.Marshal(got); err != nil || string(text) != want {
+			t.Errorf("%s: %s, %v, want %s", what, text, err, want)
+		}
+	}
+	reply := func() control.Reply[out] {
+		return control.Reply[out]{Lines: []out{value()}, Each: func(yield func(out, error) bool) { yield(value(), nil) }}
+	}
+	var nobody control.Caller
+	single := control.Declare("x", control.NoRole, "", func(context.Context, control.Caller, control.Nothing) (control.Reply[out], error) {
+		return reply(), nil
+	})
+	batch := control.DeclareBatch("x", control.NoRole, "", func(context.Context, control.Caller, []control.Nothing) []control.Result[out] {
+		return []control.Result[out]{{Reply: reply()}}
+	})
+	for _, op := range []control.Op{single, batch} {
+		lines := 0
+		for line := range op.Call(t.Context(), nobody, new(control.Nothing))[0].Lines {
+			check(op.Name, line)
+			lines++
+		}
+		if lines != 2 {
+			t.Errorf("%d lines, want 2", lines)
+		}
+	}
+	stream := control.DeclareStream("x", control.NoRole, "", func(_ context.Context, _ control.Caller, _ control.Nothing, send func(out) error) error {
+		return send(value())
+	})
+	err := stream.Stream(t.Context(), nobody, new(control.Nothing), func(line any) error {
+		check("a stream", line)
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCallerIsChecked(t *testing.T) {
 	type none = control.Nothing
 	ops := control.NewRegistry(
 		control.Declare("one", control.Operator, "", func(context.Context, control.Caller, none) (control.Reply[none], error) {

@@ -6,16 +6,16 @@ import (
 	"activationd/internal/fault"
 )
 
-// A Role is what a caller may do. Each includes those below it.
+// A Role says what a caller may do. Each role includes the lower ones.
 type Role uint8
 
-// The roles, least first. The zero Role may do nothing but say who it is.
+// The roles, lowest first. The zero Role may do nothing except identify itself.
 const (
-	NoRole    Role = iota // known to be nobody, or not known yet
-	Viewer                // look
-	Submitter             // and have jobs of his own
-	Operator              // and others' jobs and reservations; reload
-	Admin                 // and stop the daemon, take its backup, forgive
+	NoRole    Role = iota // not identified yet, or without rights
+	Viewer                // may look
+	Submitter             // and submit jobs, and change their own jobs
+	Operator              // and change other users' jobs and reservations, and reload
+	Admin                 // and stop the daemon, copy its state, and forgive
 )
 
 var roleNames = [...]string{"none", "viewer", "submitter", "operator", "admin"}
@@ -34,26 +34,34 @@ func ParseRole(s string) (Role, error) {
 			return Role(i), nil
 		}
 	}
-	return NoRole, fmt.Errorf("role %q: is none of none, viewer, submitter, operator, admin: %w", s, fault.Invalid)
+	return NoRole, fmt.Errorf("role %q: must be none, viewer, submitter, operator or admin: %w", s, fault.Invalid)
 }
 
-// A Caller is who asks.
+// A CallerKind says how a caller is identified.
+type CallerKind string
+
+// The kinds of callers.
+const (
+	ByUID         CallerKind = "uid"         // by the uid of a process that connected over a Unix socket
+	ByToken       CallerKind = "token"       // by the secret of a token
+	ByCertificate CallerKind = "certificate" // by a TLS certificate
+	ByAddress     CallerKind = "address"     // by the IP address only
+)
+
+// A Caller is the user, the token or the certificate behind a request.
 type Caller struct {
+	Kind CallerKind
 	Role Role
 	Name string // for owners and the log: a user's, a token's, a certificate's
 	UID  int    // -1 when not known, as over TCP without a user for the token
 	GID  int    // -1 when not known
 	PID  int    // of the process that connected over a Unix socket; 0 when not known
-	Conn uint64 // tells a connection over a Unix socket from the others; 0 when not known
-	Via  string // how he came: "unix", "tcp 127.0.0.1:4711", "tls ...", "token ops"
-
-	// Anonymous is who is known by where he comes from only: neither by a uid, nor
-	// by a certificate or a token.
-	Anonymous bool
+	Conn uint64 // the number of the connection over a Unix socket; 0 when not known
+	Via  string // how the caller connected: "unix pid 7", "tcp 127.0.0.1:4711", "tls ...", "token ops"
 }
 
-// May returns nil if c's role is at least r, and otherwise an error of kind
-// fault.Denied that says what he wanted and what it takes.
+// May returns nil if c's role is at least r, and otherwise an error of kind fault.Denied
+// that names the operation and the role that it needs.
 func (c Caller) May(what string, r Role) error {
 	if c.Role >= r {
 		return nil

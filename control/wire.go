@@ -5,53 +5,64 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
-// The wire forms repeat fields of the core's types on purpose: scripts are
-// written against these names, so they change only by addition.
+// The wire forms repeat fields of the core's types on purpose: scripts depend on these
+// names, so fields are only added.
 
-// An Activation is one reservation's or one job's state, as list tells it.
+// An Activation is a line of list: the state of one reservation or job.
 type Activation struct {
-	ID      string    `json:"id"`
-	Kind    string    `json:"kind"` // job | reservation
-	Owner   string    `json:"owner"`
-	State   string    `json:"state"`
-	Outcome string    `json:"outcome"` // empty until finished
-	Due     time.Time `json:"due"`     // what it waits for, or began by; RFC 3339 with nanoseconds
-	Start   time.Time `json:"start"`
-	End     Instant   `json:"end"` // a reservation's slot's end; when a job ended: null before
-	Label   string    `json:"label"`
-	Reason  string    `json:"reason"`            // why it is in this state, in words
-	Command string    `json:"command,omitempty"` // the beginning of a job's command
+	ID      string `json:"id"`
+	Kind    string `json:"kind"` // job | reservation
+	Owner   string `json:"owner"`
+	State   string `json:"state"`
+	Status  string `json:"status"`  // the state in a user's words: see [Status]
+	Outcome string `json:"outcome"` // empty until finished
+
+	Planned time.Time `json:"planned"` // when the slot begins, or the job was to start
+	Started Instant   `json:"started"` // when the first script began, or null
+	Ended   Instant   `json:"ended"`   // when it was finished, or null
+	Took    *float64  `json:"took"`    // the seconds from started to ended, or null
+	Exit    *int      `json:"exit"`    // of the last attempt to activate: null if it did not exit by itself
+	Signal  string    `json:"signal"`  // "KILL", if a signal ended that attempt
+	Due     Instant   `json:"due"`     // when its next step is due; null if no time brings one
+	Start   Instant   `json:"start"`   // of the slot of a reservation; of a job started, or planned if it may still start
+	End     Instant   `json:"end"`     // of the slot of a reservation; of a job, ended
+
+	Label   string `json:"label"`
+	Reason  string `json:"reason"`            // why it is in this state, in words
+	Command string `json:"command,omitempty"` // the beginning of a job's command
+	Script  string `json:"script,omitempty"`  // if that runs a script: its file's name, or its first line
 
 	Priority int       `json:"priority,omitempty"`
 	Tags     []string  `json:"tags,omitempty"`
-	Progress *Progress `json:"progress,omitempty"` // of the attempt that runs
-	Hidden   bool      `json:"hidden,omitempty"`   // what is not for the caller to see has been left out
+	Progress *Progress `json:"progress,omitempty"` // of the running attempt
+	Hidden   bool      `json:"hidden,omitempty"`   // fields that the caller may not see were left out
 
 	Every      string    `json:"every,omitempty"`     // the recurrence that made it
-	Occurrence time.Time `json:"occurrence,omitzero"` // which one of its occurrences it is
+	Occurrence time.Time `json:"occurrence,omitzero"` // the occurrence of the recurrence
 }
 
-// A Progress is how far a script says that it has come.
+// A Progress is a script's report of its progress.
 type Progress struct {
 	Percent *int      `json:"percent,omitempty"` // 0 to 100
 	Text    string    `json:"text,omitempty"`
-	At      time.Time `json:"at"` // when it said so
+	At      time.Time `json:"at"` // when the script reported it
 }
 
-// Bytes has what runs in base64, as it really is, when there is something in it that is
-// no text: names are bytes. Of the fields that it stands for, each such byte is written
-// as four characters, \xff, for people to read.
+// Bytes has the exact bytes of a command and its directory, in base64, if they are not
+// UTF-8: names of files may be any bytes. The fields with the same content have four
+// characters, like \xff, for each byte that is not UTF-8, for people to read.
 type Bytes struct {
 	Activate   [][]byte `json:"activate,omitempty"`
 	Deactivate [][]byte `json:"deactivate,omitempty"`
 	Dir        []byte   `json:"dir,omitempty"`
 }
 
-// ShowBytes makes texts of what runs, and returns what they really are; nil if they
-// are that.
+// ShowBytes makes readable text of a command and its directory. It returns the exact bytes,
+// or nil if nothing had to be changed.
 func ShowBytes(activate, deactivate *[]string, dir *string) *Bytes {
 	all := append(append([]string{*dir}, *activate...), *deactivate...)
 	if !slices.ContainsFunc(all, func(s string) bool { return !utf8.ValidString(s) }) {
@@ -62,7 +73,7 @@ func ShowBytes(activate, deactivate *[]string, dir *string) *Bytes {
 	return b
 }
 
-// Restore gives back what runs as it really is; nil changes nothing.
+// Restore returns the exact command and directory, which are the given ones if b is nil.
 func (b *Bytes) Restore(activate, deactivate []string, dir string) (realActivate, realDeactivate []string, realDir string) {
 	if b == nil {
 		return activate, deactivate, dir
@@ -70,7 +81,19 @@ func (b *Bytes) Restore(activate, deactivate []string, dir string) (realActivate
 	return unraw(b.Activate), unraw(b.Deactivate), string(b.Dir)
 }
 
-// Text writes each byte of s that is no text as \xff.
+// Status returns the word for an activation that users read: for them a job runs, and a
+// finished job or reservation has succeeded or failed.
+func Status(kind, state, outcome string) string {
+	switch {
+	case outcome != "":
+		return outcome
+	case kind == "job" && state == "activating":
+		return "running"
+	}
+	return state
+}
+
+// Text writes each byte of s that is not UTF-8 as four characters, like \xff.
 func Text(s string) string {
 	if utf8.ValidString(s) {
 		return s
@@ -86,6 +109,62 @@ func Text(s string) string {
 		s = s[n:]
 	}
 	return b.String()
+}
+
+// ShellWords returns a command as it is typed in a shell.
+func ShellWords(args []string) string {
+	words := make([]string, len(args))
+	for i, arg := range args {
+		words[i] = arg
+		if !utf8.ValidString(arg) {
+			words[i] = quoteBytes(arg)
+			continue
+		}
+		if arg == "" || strings.ContainsAny(arg, " \t\n'\"\\$`*?[]{}()<>|&;#~!") {
+			words[i] = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// quoteBytes quotes an argument that is not UTF-8 for bash and similar shells.
+func quoteBytes(arg string) string {
+	var b strings.Builder
+	for len(arg) > 0 {
+		r, n := utf8.DecodeRuneInString(arg)
+		switch {
+		case r == utf8.RuneError && n == 1, !unicode.IsPrint(r):
+			for _, c := range []byte(arg[:n]) {
+				fmt.Fprintf(&b, `\x%02x`, c)
+			}
+		case r == '\'' || r == '\\':
+			b.WriteString(`\` + arg[:n])
+		default:
+			b.WriteString(arg[:n])
+		}
+		arg = arg[n:]
+	}
+	return "$'" + b.String() + "'"
+}
+
+// ScriptTitle returns what lists show of a script: its first line that is neither blank nor
+// names an interpreter.
+func ScriptTitle(script string) string {
+	const most = 120
+	for line := range strings.Lines(script) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#!") {
+			continue
+		}
+		line = OneLine(Text(line))
+		for i := range line {
+			if i > most {
+				return line[:i] + "..."
+			}
+		}
+		return line
+	}
+	return ""
 }
 
 func texts(all []string) (out []string) {
@@ -109,8 +188,8 @@ func unraw(all [][]byte) (out []string) {
 	return out
 }
 
-// An Instant is a time that may not have come: then it is the zero time, and
-// null in JSON.
+// An Instant is a time that may not be known yet: then it is the zero time, and null in
+// JSON.
 type Instant struct{ time.Time }
 
 // MarshalJSON implements [json.Marshaler].
@@ -121,14 +200,14 @@ func (i Instant) MarshalJSON() ([]byte, error) {
 	return i.Time.MarshalJSON()
 }
 
-// A Detail is an activation with all that is known of it, as show tells it.
+// A Detail is the line of show: an activation with all its details.
 type Detail struct {
 	Activation
 	Phase        string    `json:"phase,omitempty"`
 	Generation   uint64    `json:"generation,omitempty"`
 	Source       string    `json:"source,omitempty"`
-	Devices      []string  `json:"devices,omitempty"`   // once activated those that it was activated with
-	Announced    []string  `json:"announced,omitempty"` // the devices that it is to have now, if they are others
+	Devices      []string  `json:"devices,omitempty"`   // after its activation, the devices it was activated with
+	Announced    []string  `json:"announced,omitempty"` // the devices it is to have now, if they differ
 	Locks        []string  `json:"locks,omitempty"`
 	After        []string  `json:"after,omitempty"`
 	Deadline     time.Time `json:"deadline,omitzero"`
@@ -136,7 +215,7 @@ type Detail struct {
 	Activate     []string  `json:"activate,omitempty"`
 	Deactivate   []string  `json:"deactivate,omitempty"`
 	Dir          string    `json:"dir,omitempty"`
-	Bytes        *Bytes    `json:"bytes,omitempty"` // of Activate, Deactivate and Dir, what they really are
+	Bytes        *Bytes    `json:"bytes,omitempty"` // the exact bytes of Activate, Deactivate and Dir
 	Timeout      string    `json:"timeout,omitempty"`
 	Grace        string    `json:"grace,omitempty"`
 	Retries      int       `json:"retries"`
@@ -146,6 +225,40 @@ type Detail struct {
 	Created      time.Time `json:"created"`
 	Attempts     []Attempt `json:"attempts"`
 	RunDirectory string    `json:"run_directory,omitempty"` // of the newest attempt, on the daemon's machine
+
+	// Only the owner and admins get these.
+	Stdin  *Stdin            `json:"stdin,omitempty"`  // the script or input of a job
+	Env    map[string]string `json:"env,omitempty"`    // the variables that the configuration and the job set
+	Masked []string          `json:"masked,omitempty"` // those of Env whose values are not shown, because they look like secrets
+
+	// Of a job of at(1).
+	Queue  string `json:"queue,omitempty"`
+	Mail   string `json:"mail,omitempty"` // always | never; none: if there is output
+	MailTo string `json:"mailto,omitempty"`
+}
+
+// A Stdin describes the standard input of a job. Of a script it has the beginning, in Text
+// or, if that is not UTF-8, in Base64; the operation input sends all of it.
+type Stdin struct {
+	Script bool   `json:"script,omitempty"` // it is a script, which the command runs
+	Size   int    `json:"size"`             // bytes
+	Lines  int    `json:"lines"`
+	Before int    `json:"before,omitempty"` // lines before Text, in which at(1) sets the environment
+	Shown  int    `json:"shown,omitempty"`  // lines in Text
+	Text   string `json:"text,omitempty"`
+	Base64 string `json:"base64,omitempty"`
+}
+
+// InputIn asks for the standard input of a job or, by its name, of a recurrence's jobs.
+type InputIn struct {
+	ID     string `arg:"id,either"`
+	Name   string `arg:"name,either"`
+	Script bool   `arg:"script"` // only if it is a script
+}
+
+// InputOut is a piece of a standard input.
+type InputOut struct {
+	Base64 string `json:"base64"`
 }
 
 // An Attempt is one run of one phase.
@@ -155,12 +268,13 @@ type Attempt struct {
 	PID       int       `json:"pid"` // the script's; 0 if it never started
 	Started   time.Time `json:"started,omitzero"`
 	Ended     time.Time `json:"ended,omitzero"`
-	Exit      *int      `json:"exit"`   // null when it did not exit by itself
-	Signal    string    `json:"signal"` // "KILL", when one ended it
-	Reason    string    `json:"reason"` // exited, timeout, stopped, failed, lost, not-started, unborn, void, disarmed
+	Exit      *int      `json:"exit"`           // null if it did not exit by itself
+	Signal    string    `json:"signal"`         // "KILL", if a signal ended it
+	Reason    string    `json:"reason"`         // exited, timeout, stopped, failed, lost, not-started, unborn, void, disarmed
+	Text      string    `json:"text,omitempty"` // what went wrong, in words: "there is no command ehco in PATH, ..."
 	Contained string    `json:"contained"`
 	Leftovers int       `json:"leftovers"`      // processes killed after the script's own end
-	Hung      []int     `json:"hung,omitempty"` // processes that hang in the kernel and do not die: the end is not verified
+	Hung      []int     `json:"hung,omitempty"` // processes that hang in the kernel and cannot be killed: the end is not verified
 	Rusage    Rusage    `json:"rusage"`
 }
 
@@ -171,73 +285,83 @@ type Rusage struct {
 	MaxRSS int64   `json:"maxrss"` // KiB, of the largest process
 }
 
-// AddIn asks for a new job.
+// AddIn adds a job.
 type AddIn struct {
-	At      string   `arg:"at"`                        // "2026-11-21 10:00", RFC 3339, "now"; daemon's zone unless it names one
-	In      string   `arg:"in"`                        // a duration from now; at and in exclude each other, none means now
-	Arg     []string `arg:"arg,either" bytes:"yes"`    // the command, one argument each; or
-	Script  string   `arg:"script,either" bytes:"yes"` // a shell script, fed to /bin/sh on its standard input
+	At      string   `arg:"at"`                        // "2099-12-21 10:00", RFC 3339, "now", at's times; in the daemon's zone unless it names one
+	In      string   `arg:"in"`                        // a duration from now; at and in exclude each other, neither means now
+	Arg     []string `arg:"arg,either" bytes:"yes"`    // the command and its arguments; or
+	Script  string   `arg:"script,either" bytes:"yes"` // a shell script, which /bin/sh reads from its standard input
 	Stdin   string   `arg:"stdin" bytes:"yes"`         // the command's standard input
 	Dir     string   `arg:"dir" bytes:"yes"`
 	Env     []string `arg:"env" bytes:"yes"` // K=V
 	Timeout string   `arg:"timeout"`
 	Grace   string   `arg:"grace"`
 	Lock    []string `arg:"lock"`    // NAME, NAME:shared, NAME=UNITS/CAPACITY
-	Retries string   `arg:"retries"` // empty: as the configuration says
+	Retries string   `arg:"retries"` // empty: the configuration's default
 	Label   string   `arg:"label"`
+	Title   string   `arg:"title"`  // what lists show of a script, such as the name of its file; none: its first line
 	Missed  string   `arg:"missed"` // run | skip
 	Umask   string   `arg:"umask"`  // octal
 	Hold    bool     `arg:"hold"`
+	Notices bool     `arg:"notices"` // the reply says why the job could not run now; the daemon looks for its program then
 
-	Priority int      `arg:"priority"` // -99 to 99; the highest first among those who wait for the same
+	Priority int      `arg:"priority"` // -99 to 99; of jobs that wait for the same lock, the highest starts first
 	After    []string `arg:"after"`    // ID, ID:success, ID:failure, ID:any
 	Deadline string   `arg:"deadline"` // a time as in at, or a duration after the start
-	Tag      []string `arg:"tag"`      // several also with commas
-	Backoff  string   `arg:"backoff"`  // the pause before the second attempt; it doubles
+	Tag      []string `arg:"tag"`      // may have several, separated by commas
+	Backoff  string   `arg:"backoff"`  // the pause before the second attempt; it doubles each time
 }
 
-// EditIn changes a job that has not begun. What is not given stays as it is.
+// EditIn changes a job that has not begun. Fields that are not given keep their values.
 type EditIn struct {
 	ID       string   `arg:"id,required"`
 	At       string   `arg:"at"`
 	In       string   `arg:"in"`
 	Arg      []string `arg:"arg" bytes:"yes"` // a new command
 	Script   string   `arg:"script" bytes:"yes"`
+	Title    string   `arg:"title"` // of a new script
 	Dir      string   `arg:"dir" bytes:"yes"`
-	Env      []string `arg:"env" bytes:"yes"` // set these, and leave the others
+	Env      []string `arg:"env" bytes:"yes"` // sets these variables and keeps the others
 	Timeout  string   `arg:"timeout"`
 	Grace    string   `arg:"grace"`
-	Lock     []string `arg:"lock"` // all that it shall have
+	Lock     []string `arg:"lock"` // replaces all locks
 	Retries  string   `arg:"retries"`
 	Backoff  string   `arg:"backoff"`
 	Label    string   `arg:"label"`
 	Missed   string   `arg:"missed"`
 	Priority string   `arg:"priority"`
 	Deadline string   `arg:"deadline"`
-	Tag      []string `arg:"tag"`   // all that it shall have
-	Clear    []string `arg:"clear"` // lock, label, tag, deadline, env; timeout, grace, retries, backoff: as the configuration says
+	Tag      []string `arg:"tag"`   // replaces all tags
+	Clear    []string `arg:"clear"` // removes lock, label, tag, deadline, env; sets timeout, grace, retries, backoff to the configuration's defaults
 }
 
-// ProgressIn tells how far a script has come.
+// ProgressIn reports the progress of a script.
 type ProgressIn struct {
 	ID      string `arg:"id,required"`
 	Percent string `arg:"percent,either"` // 0 to 100
 	Text    string `arg:"text,either"`
 }
 
-// A Lock is one activation's use of a lock, or its wait for it.
+// A Lock is a lock that an activation holds or waits for.
 type Lock struct {
 	Lock string   `json:"lock"`
 	ID   string   `json:"id"`
-	Want string   `json:"want"`          // as it was asked for: NAME, NAME:shared, NAME=UNITS/CAPACITY
+	Want string   `json:"want"`          // the request: NAME, NAME:shared, NAME=UNITS/CAPACITY
 	What string   `json:"what"`          // holds | waits
-	For  []string `json:"for,omitempty"` // who holds it, or else who comes before; none: it waits for something else
+	For  []string `json:"for,omitempty"` // the holders, or else those earlier in the queue; none: it waits for something else
 }
 
 // AddOut names the new job.
 type AddOut struct {
-	ID  string    `json:"id"`
-	Due time.Time `json:"due"`
+	ID      string    `json:"id"`
+	Due     time.Time `json:"due"`
+	Notices []string  `json:"notices,omitempty"` // why it could not run now: "there is no command ehco in PATH, ..."
+}
+
+// An EditOut is a job that was changed.
+type EditOut struct {
+	Activation
+	Notices []string `json:"notices,omitempty"` // as of AddOut
 }
 
 // IDIn names one activation.
@@ -245,38 +369,68 @@ type IDIn struct {
 	ID string `arg:"id,required"`
 }
 
-// ListIn narrows a list.
-type ListIn struct {
-	State []string `arg:"state"` // only these; "all" for finished ones too; none means all but finished
-	Owner string   `arg:"owner"`
-	Kind  string   `arg:"kind"`
-	Label string   `arg:"label"`
-	Every string   `arg:"every"` // only a recurrence's
-	Tag   []string `arg:"tag"`   // all of these
-	Limit int      `arg:"limit"` // 0: no limit
+// RetryIn names one activation to run again.
+type RetryIn struct {
+	ID     string `arg:"id,required"`
+	Failed bool   `arg:"failed"` // refuse it if it has succeeded
 }
 
-// LogIn asks for an attempt's output.
+// ListIn selects activations, sorts them and cuts the list. All that is given must match.
+type ListIn struct {
+	State   []string `arg:"state"`   // one of these states or statuses; "all" includes finished ones; none means all except finished
+	Outcome []string `arg:"outcome"` // finished with one of these outcomes
+	Failed  bool     `arg:"failed"`  // finished without success and not cancelled, or stuck
+	Owner   string   `arg:"owner"`
+	Kind    string   `arg:"kind"`
+	Label   string   `arg:"label"`  // may have the wildcards * and ?
+	ID      string   `arg:"id"`     // the same
+	Every   string   `arg:"every"`  // only jobs of this recurrence
+	Tag     []string `arg:"tag"`    // only activations with all of these
+	Device  string   `arg:"device"` // a reservation's device, or a lock of a job
+	Since   string   `arg:"since"`  // what ended at this time or later, or has not ended
+	Until   string   `arg:"until"`  // what began or was to begin at this time or earlier
+	Match   string   `arg:"match"`  // a text in the id, owner, label, reason, command or script
+	Sort    string   `arg:"sort"`   // id, owner, state, planned, started, ended, due or took
+	Reverse bool     `arg:"reverse"`
+	Limit   int      `arg:"limit"` // 0: no limit
+}
+
+// LogIn asks for the output of attempts. Without Phase, Attempt and Grep it is that of the
+// newest attempt that has written something.
 type LogIn struct {
 	ID      string `arg:"id,required"`
-	Phase   string `arg:"phase"`   // none: the newest attempt's
-	Attempt int    `arg:"attempt"` // none: the newest
-	Follow  bool   `arg:"follow"`  // until the activation is finished
+	Phase   string `arg:"phase"`   // only this phase
+	Attempt string `arg:"attempt"` // a number, or all
+	Exit    string `arg:"exit"`    // -1: the last attempt that has ended, -2: the one before, ...
+	Lines   string `arg:"lines"`   // only so many lines of each attempt, the last ones; none: all
+	Grep    string `arg:"grep"`    // only lines that match this regular expression; of all attempts, unless Attempt is a number
+	Follow  bool   `arg:"follow"`  // go on with what is written, also by later attempts, until the activation is finished
+	Next    string `arg:"next"`    // go on at a place: the value of Next in an earlier reply
 }
 
-// LogOut is a piece of output.
+// LogOut is a piece of output, or says something about the attempts.
 type LogOut struct {
+	ID     string `json:"id,omitempty"`
+	Phase  string `json:"phase,omitempty"`  // of the attempt that wrote it
+	N      int    `json:"n,omitempty"`      // of the attempt
 	Text   string `json:"text,omitempty"`   // when it is UTF-8
 	Base64 string `json:"base64,omitempty"` // when it is not
+
+	Attempt *Attempt  `json:"attempt,omitempty"` // in the first line about an attempt, and again when a followed attempt has ended
+	Others  []Attempt `json:"others,omitempty"`  // with Attempt, if the request does not say which attempts it wants: the others
+	Next    string    `json:"next,omitempty"`    // while following: the place after this line
+	// Activation is sent alone: while following, what the activation is when no attempt
+	// runs, and when it is finished.
+	Activation *Activation `json:"activation,omitempty"`
 }
 
-// WaitOut tells how an activation ended.
+// WaitOut is an activation that has ended.
 type WaitOut struct {
 	Activation
-	Exit int `json:"exit"` // as atctl wait shall exit: the status, 128+signal, 124, 125, 126, 127
+	Exit int `json:"exit"` // the exit status for atctl wait: the job's status, 128+signal, 124, 125, 126, 127
 }
 
-// ReloadIn modifies a reload.
+// ReloadIn has the options of a reload.
 type ReloadIn struct {
 	Force  bool `arg:"force"`
 	DryRun bool `arg:"dry-run"`
@@ -284,14 +438,22 @@ type ReloadIn struct {
 
 // A ReloadLine is one thing to know about a load.
 type ReloadLine struct {
-	What   string `json:"what"` // added | changed | removed (dry run), rejected, failed, notice
+	What   string `json:"what"` // added | changed | removed, source, rejected, over, kept, failed, notice
 	ID     string `json:"id,omitempty"`
 	Source string `json:"source,omitempty"`
 	Text   string `json:"text,omitempty"` // "lab.yml:12: end: is before start"
 }
 
+// A Clock is the daemon's clock. People are shown times in its zone.
+type Clock struct {
+	Now    time.Time `json:"now"`
+	Zone   string    `json:"zone"`   // "Europe/Prague"; empty if the machine's zone has no name
+	Offset string    `json:"offset"` // from UTC, now: "+01:00"
+}
+
 // StatusOut is the daemon's own state.
 type StatusOut struct {
+	Clock
 	Version    string         `json:"version"`
 	PID        int            `json:"pid"`
 	Started    time.Time      `json:"started"`
@@ -301,46 +463,129 @@ type StatusOut struct {
 	RuntimeDir string         `json:"runtime_dir"`
 	User       string         `json:"user"`
 	Generation uint64         `json:"generation"`
-	Next       time.Time      `json:"next,omitzero"` // when something may next happen to what is not finished
+	Next       time.Time      `json:"next,omitzero"` // the next time at which an unfinished activation may change
 	Running    int            `json:"running"`
-	Unverified int            `json:"unverified,omitempty"` // attempts that have ended but for processes that hang in the kernel
+	Unverified int            `json:"unverified,omitempty"` // attempts that have ended except for processes that hang in the kernel
 	States     map[string]int `json:"states"`
 	Sources    []SourceStatus `json:"sources"`
+	Loading    bool           `json:"loading,omitempty"` // no load has ended yet, so what sources have may not be known
 	Draining   bool           `json:"draining,omitempty"`
-	Logins     int            `json:"refused_logins,omitempty"` // that are not tried again
+	Logins     int            `json:"refused_logins,omitempty"` // logins that are not tried again
 
-	// ClockTrusted is false while what the clock passed over when it was set waits;
-	// ClockWhy says what is the matter.
+	// ClockTrusted is false while activations wait because the clock jumped over their
+	// times; ClockWhy explains it.
 	ClockTrusted bool   `json:"clock_trusted"`
 	ClockWhy     string `json:"clock_why,omitempty"`
+
+	// Attention is what needs a person, as far as the caller may see it: of each kind the
+	// first, and then one entry that counts the others.
+	Attention []Attention `json:"attention"`
 }
 
-// A SourceStatus is how a source's last load went.
+// The kinds of what needs attention.
+const (
+	NeedsDisk   = "disk"       // the file system of the daemon's state is nearly full
+	NeedsClock  = "clock"      // the clock is not trusted
+	NeedsStuck  = "stuck"      // a reservation is stuck
+	NeedsStart  = "fatal"      // an instance of a service failed too often
+	NeedsEnd    = "unverified" // an attempt has ended except for processes that hang in the kernel
+	NeedsSource = "source"     // a source, or the configuration, could not be loaded
+	NeedsReject = "rejected"   // a reservation of a source, or a recurrence of the configuration, was rejected
+	NeedsLogin  = "login"      // a device has refused a login
+	NeedsVLAN   = "quarantined"
+	NeedsFailed = "failed" // a job or reservation failed in the last 24 hours
+)
+
+// An Attention is something that needs a person.
+type Attention struct {
+	Kind   string    `json:"kind"`
+	ID     string    `json:"id,omitempty"`     // the job or reservation; of a VLAN, its last holder
+	Label  string    `json:"label,omitempty"`  // of the job or reservation
+	Source string    `json:"source,omitempty"` // the source of reservations
+	Device string    `json:"device,omitempty"`
+	Domain string    `json:"domain,omitempty"` // of the VLAN
+	VLAN   int       `json:"vlan,omitempty"`
+	Since  time.Time `json:"since,omitzero"`
+	Text   string    `json:"text,omitempty"` // what is wrong
+	Try    string    `json:"try,omitempty"`  // what to do about it
+	More   int       `json:"more,omitempty"` // if not 0, the entry stands for so many others of its kind, and Try lists them
+}
+
+// A SourceStatus is the result of a source's last load.
 type SourceStatus struct {
-	Name  string    `json:"name"`
-	Live  int       `json:"live"`
-	Read  time.Time `json:"read,omitzero"`
-	Error string    `json:"error,omitempty"`
+	Name     string    `json:"name"`
+	Live     int       `json:"live"`
+	Rejected int       `json:"rejected"`
+	Over     int       `json:"over"`          // passed over: their slots had ended when they were read first
+	Read     time.Time `json:"read,omitzero"` // left out if it was never read
+	Error    string    `json:"error,omitempty"`
+	Failing  time.Time `json:"failing,omitzero"` // since when it cannot be read
 }
 
-// EventsIn narrows the stream of events.
+// EventsIn selects events.
 type EventsIn struct {
-	Since uint64 `arg:"since"` // only later ones than this number
-	ID    string `arg:"id"`
+	Since string   `arg:"since"` // only events with greater numbers, or from a time on; 0: all stored events; none: from now on
+	ID    string   `arg:"id"`    // only events of this activation, and gaps
+	Topic []string `arg:"topic"` // only events that match one of these patterns, and gaps
+
+	Owner   string   `arg:"owner"`   // only events about activations and recurrences of this owner, and gaps
+	Kind    string   `arg:"kind"`    // job | reservation: only events about these, and gaps
+	By      string   `arg:"by"`      // only events that this client caused, and gaps
+	Outcome []string `arg:"outcome"` // only the ends of activations with one of these outcomes, and gaps
+	Failed  bool     `arg:"failed"`  // only failures, and gaps
 }
+
+// EventGap is the What of an event that stands for removed events.
+const EventGap = "gap"
 
 // An Event is something that happened.
 type Event struct {
-	Seq    uint64    `json:"seq"` // rises, also over restarts; gaps mean nothing
+	// Seq is the number. Numbers rise, even if the daemon is restarted. A number that is left
+	// out means nothing; missing events are reported by an event of their own, a gap.
+	Seq    uint64    `json:"seq"`
 	Time   time.Time `json:"time"`
-	What   string    `json:"what"` // state, attempt.started, attempt.ended, load, ...
+	What   string    `json:"what"`            // state, attempt.started, attempt.ended, load, ...
+	Topic  string    `json:"topic,omitempty"` // words joined by dots: activation.1042@ostrava.active
 	ID     string    `json:"id,omitempty"`
+	Kind   string    `json:"kind,omitempty"`  // job | reservation, if ID is one
+	Owner  string    `json:"owner,omitempty"` // of the activation
+	Label  string    `json:"label,omitempty"` // of the activation
+	Host   string    `json:"host,omitempty"`  // the machine whose daemon wrote it
+	Actor  *Actor    `json:"actor,omitempty"` // the caller whose request caused it, or the source whose content did
 	State  string    `json:"state,omitempty"`
-	Reason string    `json:"reason,omitempty"`
+	Reason string    `json:"reason,omitempty"` // in words
 
-	Outcome string `json:"outcome,omitempty"` // of what has finished
-	Phase   string `json:"phase,omitempty"`   // of an attempt
-	Attempt int    `json:"attempt,omitempty"` // its number
+	WaitsFor string `json:"waits_for,omitempty"` // lock | job | slot | load | clock | start
+	Outcome  string `json:"outcome,omitempty"`   // of a finished activation
+	Phase    string `json:"phase,omitempty"`     // of an attempt
+	Attempt  int    `json:"attempt,omitempty"`   // the number of the attempt
+	Result   string `json:"result,omitempty"`    // how the attempt ended: exited, timeout, stopped, failed, lost, not-started, unborn, void, disarmed
+	Exit     *int   `json:"exit,omitempty"`      // the exit status, if it exited by itself
+	Signal   string `json:"signal,omitempty"`    // "KILL", if a signal ended it
+	Failed   bool   `json:"failed,omitempty"`    // it reports a failure
+
+	Action     string   `json:"action,omitempty"`     // what the actor requested: add, cancel, vlan free; none: it follows from something else
+	Changes    []Change `json:"changes,omitempty"`    // what an edit or another announcement changed
+	Source     string   `json:"source,omitempty"`     // that announced the change
+	Generation uint64   `json:"generation,omitempty"` // of the load that applied it
+
+	// Of a gap: the events from number From to Seq are missing. Reset reports that the
+	// requested number is greater than all existing ones, and that all events follow.
+	From  uint64 `json:"from,omitempty"`
+	Reset bool   `json:"reset,omitempty"`
+}
+
+// PlanIn asks to keep an undo plan in the store. The plan has what the deactivation needs
+// to know about what the activation has applied.
+type PlanIn struct {
+	ID     string `arg:"id,required"`
+	Fence  uint64 `arg:"fence,required"`  // ACTIVATION_FENCE of the script's run
+	Base64 string `arg:"base64,required"` // the plan, at most 4 MiB
+}
+
+// PlanOut is a piece of an undo plan.
+type PlanOut struct {
+	Base64 string `json:"base64"`
 }
 
 // BackupOut is a piece of a backup.
@@ -348,19 +593,19 @@ type BackupOut struct {
 	Base64 string `json:"base64"`
 }
 
-// LinkconfIn attaches a topology to a reservation. The names are those of the
-// laboratory's protocol of 2007.
+// LinkconfIn attaches a topology to a reservation. The names come from the laboratory's
+// protocol of 2007.
 type LinkconfIn struct {
 	Resid    string `arg:"resid,required"`
-	Topology string `arg:"topology,required"` // a file's name, or JSON in one line
+	Topology string `arg:"topology,required"` // the name of a file, or JSON in one line
 }
 
-// DellinkconfIn takes a topology away again.
+// DellinkconfIn detaches a topology.
 type DellinkconfIn struct {
 	Delresid string `arg:"delresid,required"`
 }
 
-// KillIn is the old way to say reload (10) and stop (15).
+// KillIn is the old protocol's form of reload (10) and stop (15).
 type KillIn struct {
 	Kill int `arg:"kill,required"`
 }
@@ -371,16 +616,23 @@ type CancelIn struct {
 	Reason string `arg:"reason"`
 }
 
-// StopIn modifies a stop.
+// StopIn has the options of a stop.
 type StopIn struct {
-	Drain bool `arg:"drain"` // wait for what runs, start nothing new
+	Drain bool `arg:"drain"` // start nothing new, and stop when nothing runs any more
 }
 
-// A WhyLine is one thing that explains an activation's state. The last one is
-// about now.
+// A WhyLine is one step in the explanation of an activation's state. The last one is about
+// the present.
 type WhyLine struct {
 	Time time.Time `json:"time,omitzero"` // when it happened
 	Text string    `json:"text"`
+
+	// Of a change that somebody requested:
+	Action     string   `json:"action,omitempty"`
+	Actor      *Actor   `json:"actor,omitempty"`
+	Changes    []Change `json:"changes,omitempty"`
+	Source     string   `json:"source,omitempty"`
+	Generation uint64   `json:"generation,omitempty"`
 }
 
 // A VLANLease is a VLAN id that is not free.
@@ -388,47 +640,47 @@ type VLANLease struct {
 	Domain string    `json:"domain"`
 	ID     int       `json:"id"`
 	State  string    `json:"state"`            // leased | quarantined
-	Holder string    `json:"holder,omitempty"` // who has it, or had it last
-	Link   string    `json:"link,omitempty"`   // what for
+	Holder string    `json:"holder,omitempty"` // the activation that has it, or had it last
+	Link   string    `json:"link,omitempty"`   // the link that it is for
 	Since  time.Time `json:"since"`
 	Reason string    `json:"reason,omitempty"`
 }
 
-// A VLANPool is a pool and what has become of its ids.
+// A VLANPool is a pool with the number of its ids in each state.
 type VLANPool struct {
 	Domain      string `json:"domain"`
-	Ranges      string `json:"ranges"`            // "100-199,300"; empty: the inventory has the domain no more
+	Ranges      string `json:"ranges"`            // "100-199,300"; empty: the domain is no longer in the inventory
 	Exclude     string `json:"exclude,omitempty"` // "150"
 	Size        int    `json:"size"`
 	Free        int    `json:"free"`
 	Leased      int    `json:"leased"`
 	Quarantined int    `json:"quarantined"`
-	Outside     int    `json:"outside,omitempty"` // not free, and not of the pool any more
+	Outside     int    `json:"outside,omitempty"` // ids in use that no longer belong to the pool
 }
 
-// VLANListIn narrows a list of leases.
+// VLANListIn selects leases.
 type VLANListIn struct {
 	Domain string `arg:"domain"`
 	Holder string `arg:"holder"`
 	State  string `arg:"state"`
 }
 
-// VLANAllocIn asks for ids for a holder's links, all or none. The first domain
-// and the first id are the first link's, and so on; one domain may be all links'.
+// VLANAllocIn allocates ids for the links of a holder: all of them or none. The first domain
+// and the first id are for the first link, and so on; a single domain is for all links.
 type VLANAllocIn struct {
 	Holder string   `arg:"holder,required"`
 	Link   []string `arg:"link,required"`
 	Domain []string `arg:"domain,required"`
-	ID     []string `arg:"id"` // this one; 0: the lowest that is free. None means 0 for all
+	ID     []string `arg:"id"` // a certain id; 0: the lowest free one. None means 0 for all links
 }
 
-// VLANReleaseIn names one lease, or a holder's: all, or that for one link.
+// VLANReleaseIn names one lease, or the leases of a holder: all, or that for one link.
 type VLANReleaseIn struct {
 	Domain string `arg:"domain"`
 	ID     int    `arg:"id"`
 	Holder string `arg:"holder"`
 	Link   string `arg:"link"`
-	Force  bool   `arg:"force"` // also from an activation that may have it on the switches
+	Force  bool   `arg:"force"` // even if switches may still be configured with it
 }
 
 // VLANIn names one id.
@@ -437,28 +689,28 @@ type VLANIn struct {
 	ID     int    `arg:"id,required"`
 }
 
-// VLANQuarantineIn names one id, and says why nobody may have it.
+// VLANQuarantineIn names one id, and the reason why it must not be used.
 type VLANQuarantineIn struct {
 	Domain string `arg:"domain,required"`
 	ID     int    `arg:"id,required"`
 	Reason string `arg:"reason,required"`
 }
 
-// SectionIn asks for a section, for as long as the reply is read.
+// SectionIn enters a section for as long as the reply is read.
 type SectionIn struct {
-	Name string `arg:"name"` // "vlan" if there is none
-	Wait string `arg:"wait"` // for it to be free: 30s; 0 not at all
-	Hold string `arg:"hold"` // at most: 60s
+	Name string `arg:"name"` // none: "vlan"
+	Wait string `arg:"wait"` // how long to wait for the section: 30s; 0: not at all
+	Hold string `arg:"hold"` // the longest time inside: 60s
 }
 
-// A SectionLine tells how an entry goes: it may have to wait; once it is inside,
-// it is that until the caller hangs up, or the time to hold it is over.
+// A SectionLine reports a step of entering a section. A caller that is inside stays there
+// until it hangs up, or until the time for which it may hold the section has passed.
 type SectionLine struct {
 	What string `json:"what"`          // waiting | inside
-	For  string `json:"for,omitempty"` // while waiting: who is inside
+	For  string `json:"for,omitempty"` // while waiting: the caller that is inside
 }
 
-// A SectionVisit is somebody in a section, or in line for it.
+// A SectionVisit is a caller that is inside a section, or waits for it.
 type SectionVisit struct {
 	Name  string    `json:"name"`
 	Who   string    `json:"who"`
@@ -466,32 +718,32 @@ type SectionVisit struct {
 	Since time.Time `json:"since"`
 }
 
-// LoginIn is a step of a login to a device. The secret itself is not told.
+// LoginIn is a step of a login to a device. It does not contain the secret.
 type LoginIn struct {
 	Step       string `arg:"step,required"` // ask | begin | accepted | refused
 	Device     string `arg:"device,required"`
 	User       string `arg:"user"`
 	What       string `arg:"what,required"`   // password | enable password | key
 	Digest     string `arg:"digest,required"` // of the secret: 64 hexadecimal digits
-	Activation string `arg:"activation"`      // for which; none: by hand
-	Said       string `arg:"said"`            // what the device said when it refused
+	Activation string `arg:"activation"`      // for which the login is; none: by hand
+	Said       string `arg:"said"`            // the device's message when it refused the login
 }
 
 // LoginOut reports whether a login must not be tried.
 type LoginOut struct {
-	Closed string `json:"closed,omitempty"` // why, and what to do
+	Closed string `json:"closed,omitempty"` // why not, and what to do
 }
 
-// A Login is one that is not tried again.
+// A Login is a login to a device that is not tried again.
 type Login struct {
 	Device string    `json:"device"`
 	User   string    `json:"user,omitempty"`
 	What   string    `json:"what"`
-	State  string    `json:"state"` // refused | trying: it was given, and nobody knows whether it was right
+	State  string    `json:"state"` // refused | trying: it was sent, and the result is unknown
 	Tries  int       `json:"tries"`
 	Since  time.Time `json:"since"`
-	For    string    `json:"for,omitempty"`  // which activation
-	Said   string    `json:"said,omitempty"` // by the device
+	For    string    `json:"for,omitempty"`  // the activation
+	Said   string    `json:"said,omitempty"` // the device's message
 }
 
 // DeviceIn names a device.

@@ -11,23 +11,23 @@ import (
 	"activationd/internal/fault"
 )
 
-// Configure sends lines: the configuration mode is entered before and left after, and
-// where there is a commit it is done, and all is thrown away after a refusal. Elsewhere
-// the lines before a refused one stay. A refusal is a [LineError]. Empty lines are left
-// out; indentation, but in a shell, is not sent.
+// Configure enters the configuration mode, sends lines and leaves the mode. On a platform with
+// a commit it commits the lines, or discards them after a refusal. On other platforms the
+// lines before a refused one stay. A refusal is a [LineError]. Empty lines are left out, and
+// so is indentation, except in a shell.
 func (s *Session) Configure(ctx context.Context, lines []string) error {
 	return s.configure(ctx, lines, func(int, bool) {})
 }
 
-// ConfigureAtOnce is Configure in a mode in which all lines become valid at once. It says
-// whether there is one; where there is none, nothing was sent.
+// ConfigureAtOnce is Configure in a mode in which all lines take effect at once. It
+// reports whether the device has such a mode; if not, none of the lines was sent.
 func (s *Session) ConfigureAtOnce(ctx context.Context, lines []string) (bool, error) {
 	usual := s.dialog.Configure
 	if len(usual.Commit) > 0 {
 		return true, s.Configure(ctx, lines)
 	}
-	if s.broken != nil || len(s.dialog.Session.Enter) == 0 {
-		return false, s.fail(s.broken)
+	if s.failed != nil || len(s.dialog.Session.Enter) == 0 {
+		return false, s.fail(s.failed)
 	}
 	for _, c := range s.dialog.Session.Enter {
 		if _, err := s.command(ctx, c); err != nil {
@@ -35,19 +35,19 @@ func (s *Session) ConfigureAtOnce(ctx context.Context, lines []string) (bool, er
 		}
 	}
 	if s.mode != configure {
-		return false, nil // an older system, that does not know it
+		return false, nil // an older system that does not know the mode
 	}
 	s.dialog.Configure = s.dialog.Session
-	s.dialog.Configure.Enter = nil // that was done above
+	s.dialog.Configure.Enter = nil // already done
 	defer func() { s.dialog.Configure = usual }()
 	return true, s.Configure(ctx, lines)
 }
 
-// configure calls verified after each line, with its number from 1 and whether it left
-// the device at the configuration's top level.
+// configure calls verified after each line, with the number of the line from 1 and whether the
+// device is then at the top level of the configuration.
 func (s *Session) configure(ctx context.Context, lines []string, verified func(number int, top bool)) error {
-	if s.broken != nil {
-		return s.fail(s.broken)
+	if s.failed != nil {
+		return s.fail(s.failed)
 	}
 	for i, l := range lines {
 		if err := printable(l); err != nil {
@@ -71,7 +71,7 @@ func (s *Session) configure(ctx context.Context, lines []string, verified func(n
 	}
 	for _, c := range s.dialog.Configure.Abort {
 		if _, abort := s.change(ctx, c); abort != nil {
-			return s.fail(fmt.Errorf("%w; and it did not throw away what went before: %v: %w", fault.Unavailable, err, abort))
+			return s.fail(fmt.Errorf("%w; and it did not discard the lines before: %v: %w", fault.Unavailable, err, abort))
 		}
 	}
 	if leave := s.modes(ctx, s.dialog.Configure.Leave, privileged); leave != nil {
@@ -80,7 +80,7 @@ func (s *Session) configure(ctx context.Context, lines []string, verified func(n
 	return err
 }
 
-// modes gives the commands that lead to another mode, and checks that it is that one.
+// modes gives the commands that lead to another mode, and checks that the device is in it.
 func (s *Session) modes(ctx context.Context, commands []string, to mode) error {
 	for _, c := range commands {
 		lines, err := s.change(ctx, c)
@@ -88,42 +88,43 @@ func (s *Session) modes(ctx context.Context, commands []string, to mode) error {
 			return err
 		}
 		if s.mode != to && len(s.dialog.refusals(lines)) > 0 {
-			// Nobody sent it but us, so it can be sent: another may be configuring.
+			// The command is ours and correct, so the failure may pass: another user may be
+			// configuring.
 			return fmt.Errorf("%w: %w", s.refused(0, c, lines).plain(), fault.Unavailable)
 		}
 	}
 	if len(commands) > 0 && s.mode != to {
 		return fmt.Errorf("is in its %s mode after %q, not in its %s mode: %w",
-			names[s.mode], commands[len(commands)-1], names[to], fault.Unavailable)
+			modeNames[s.mode], commands[len(commands)-1], modeNames[to], fault.Unavailable)
 	}
 	return s.learnAgain(ctx)
 }
 
-// change gives a command after which the device may be in another mode. There its prompt
-// may name another host: IOS shows at most 20 characters of its name in the configuration
-// mode, and what it is told to as a prompt in the others.
+// change gives a command after which the device may be in another mode, where its prompt may
+// have another host: IOS shows at most 20 characters of its name in the configuration mode,
+// and in other modes the prompt that was configured.
 func (s *Session) change(ctx context.Context, command string) ([]string, error) {
-	s.strange = true
-	defer func() { s.strange = false }()
+	s.anyHost = true
+	defer func() { s.anyHost = false }()
 	lines, err := s.command(ctx, command)
 	if err != nil || s.dialog.Shell || s.dialog.prompt(s.prompt) != noMode {
 		return lines, err
 	}
-	late, err := s.meet(ctx)
+	late, err := s.learnHost(ctx)
 	return append(lines, late...), err
 }
 
-// meet takes the host that the prompt shows for the one of this mode, when it was proved
-// to be a prompt. It returns what came meanwhile.
-func (s *Session) meet(ctx context.Context) ([]string, error) {
-	if err := s.settle(ctx, stands); err != nil {
+// learnHost verifies that the line at the cursor is a prompt, and makes its host the known one
+// of the prompt's mode. It returns the lines that came meanwhile.
+func (s *Session) learnHost(ctx context.Context) ([]string, error) {
+	if err := s.settle(ctx, promptStable); err != nil {
 		return nil, err
 	}
 	said := s.term.take()
 	s.prompt = s.term.line()
 	m, host := s.dialog.candidate(s.prompt)
 	if m == noMode {
-		return nil, s.explain(fmt.Errorf("has a prompt that is none: %w", fault.Unavailable))
+		return nil, s.explain(fmt.Errorf("has an unknown prompt: %w", fault.Unavailable))
 	}
 	late, err := s.confirm(ctx)
 	if err != nil {
@@ -134,14 +135,14 @@ func (s *Session) meet(ctx context.Context) ([]string, error) {
 	return append(said, late...), nil
 }
 
-// learnAgain takes the host that the prompt shows after a change of its name for the
-// right one, when it was proved to be a prompt.
+// learnAgain verifies the prompt after a command that may change the name of the host, and
+// makes its host the known one.
 func (s *Session) learnAgain(ctx context.Context) error {
 	if !s.renamed {
 		return nil
 	}
-	// The name may have a # in it, and the old prompt may be shown before the new one.
-	if err := s.settle(ctx, stands); err != nil {
+	// The name may contain a #, and the old prompt may be shown before the new one.
+	if err := s.settle(ctx, promptStable); err != nil {
 		return err
 	}
 	if line := s.term.line(); s.dialog.prompt(s.prompt) == noMode || s.dialog.isPrompt(line) {
@@ -154,7 +155,7 @@ func (s *Session) learnAgain(ctx context.Context) error {
 		s.dialog.learn(host)
 		s.mode = m
 	}
-	// Where there is a commit, the name in the prompt changes then.
+	// On a platform with a commit, the prompt changes with the commit.
 	s.renamed = len(s.dialog.Configure.Commit) > 0 && s.mode == configure
 	return nil
 }
@@ -195,12 +196,12 @@ func (s *Session) lines(ctx context.Context, lines []string, verified func(int, 
 	if err != nil {
 		return err
 	}
-	return s.heard(lines, last, late, "")
+	return s.judge(lines, last, late, "")
 }
 
-// heard judges what the device said to lines[number-1]: it is a refusal, or a notice, or
-// nothing. typed was typed meanwhile.
-func (s *Session) heard(lines []string, number int, said []string, typed string) error {
+// judge decides whether the device's words about lines[number-1] are a refusal, a notice or
+// neither. typed was being typed meanwhile.
+func (s *Session) judge(lines []string, number int, said []string, typed string) error {
 	line := strings.TrimSpace(lines[number-1])
 	if len(s.dialog.refusals(said)) > 0 {
 		return s.refused(number, line, said)
@@ -213,8 +214,8 @@ func (s *Session) heard(lines []string, number int, said []string, typed string)
 	return nil
 }
 
-// remarks returns the lines that are worth a notice. What the screen shows of typed, and
-// of the prompt before it, is none.
+// remarks returns the lines that are worth a notice. The typed text and the prompt before it
+// are not.
 func (s *Session) remarks(said []string, typed string) (remarks []string) {
 	for _, l := range said {
 		text := strings.TrimSpace(l)
@@ -233,15 +234,15 @@ func (s *Session) notice(line string, said []string) {
 		return
 	}
 	text := s.clean(strings.Join(said, "\n"))
-	n := Notice{Said: cutText(text, mostSaid), Line: s.clean(line)}
+	n := Notice{Said: cutText(text, maxSaid), Line: s.clean(line)}
 	s.tr.note("%s: %s", s.target.Name, n)
 	if s.target.Notice != nil {
 		s.target.Notice(n)
 	}
 }
 
-// line sends one line. What the device says while it is typed, before return is
-// pressed, belongs to the one before, which is lines[before-1].
+// line sends one line. What the device says before return is pressed belongs to the line
+// before, lines[before-1].
 func (s *Session) line(ctx context.Context, lines []string, i int, text string, before int) error {
 	if is(s.dialog.rename, text) {
 		s.renamed = true
@@ -254,7 +255,7 @@ func (s *Session) line(ctx context.Context, lines []string, i int, text string, 
 		if err != nil {
 			return err
 		}
-		return s.pauseSSH(ctx)
+		return s.pause(ctx, s.target.Pace.Line)
 	}
 	ctx, cancel := s.limit(ctx, text)
 	defer cancel()
@@ -262,7 +263,7 @@ func (s *Session) line(ctx context.Context, lines []string, i int, text string, 
 		return s.explain(err)
 	}
 	if late := s.term.take(); before > 0 {
-		if refused := s.heard(lines, before, late, text); refused != nil {
+		if refused := s.judge(lines, before, late, text); refused != nil {
 			if err := s.erase(ctx, s.wait()); err != nil {
 				return err
 			}
@@ -278,10 +279,10 @@ func (s *Session) line(ctx context.Context, lines []string, i int, text string, 
 		e.Status = status
 		return e
 	}
-	return s.heard(lines, i+1, said, "")
+	return s.judge(lines, i+1, said, "")
 }
 
-// commit makes the lines valid where there is a command for that.
+// commit makes the lines take effect, on platforms with a command for that.
 func (s *Session) commit(ctx context.Context) error {
 	for _, c := range s.dialog.Configure.Commit {
 		said, err := s.command(ctx, c)
@@ -298,7 +299,7 @@ func (s *Session) commit(ctx context.Context) error {
 		if !done || len(s.dialog.refusals(said)) > 0 {
 			return s.refused(0, c, said)
 		}
-		// To a commit a device always says something.
+		// A device always says something about a commit.
 		var remarks []string
 		for _, l := range said {
 			if is(s.dialog.harmless, l) {
@@ -310,7 +311,7 @@ func (s *Session) commit(ctx context.Context) error {
 	return nil
 }
 
-// interrupt ends a shell's command that goes on after its last line.
+// interrupt ends a shell command that the last line left unfinished.
 func (s *Session) interrupt(ctx context.Context, number int, line string) error {
 	ctx, cancel := s.limit(ctx, line)
 	defer cancel()
@@ -325,8 +326,8 @@ func (s *Session) interrupt(ctx context.Context, number int, line string) error 
 		if ok {
 			break
 		}
-		// A shell's line editor that is interrupted right after its prompt may think of it
-		// no earlier than at the next key, which it then takes for another: bash 5.2.
+		// The line editor of bash 5.2, when it is interrupted right after its prompt, may
+		// notice that only at the next key, which it then changes.
 		if try >= s.target.Limits.repairs() {
 			return fmt.Errorf("line %d, %q is not complete, and was interrupted %d times without a prompt: %w",
 				number, s.clean(line), try+1, fault.Unavailable)

@@ -13,10 +13,11 @@ import (
 	"time"
 
 	"activationd/internal/fault"
+	"activationd/test/harness"
 )
 
-// within bounds what must end by itself much earlier, and ten times as long for a
-// machine that is as slow.
+// within bounds a call that should end much earlier by itself, with ten times as much for slow
+// machines.
 func within(t *testing.T, d time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*d)
@@ -24,7 +25,7 @@ func within(t *testing.T, d time.Duration) context.Context {
 	return ctx
 }
 
-// transcript shows what was said when the test fails.
+// transcript shows the session if the test fails.
 func transcript(t *testing.T) *Transcript {
 	t.Helper()
 	var buf bytes.Buffer
@@ -49,8 +50,8 @@ func open(ctx context.Context, t *testing.T, target Target) *Session {
 	return s
 }
 
-// randomLines are configuration lines of at least so many bytes, with every printable
-// character in them.
+// randomLines returns configuration lines of at least so many bytes, with every printable
+// character.
 func randomLines(size int) []string {
 	random := rand.New(rand.NewPCG(7, uint64(size)))
 	lines := []string{"interface GigabitEthernet0/1"}
@@ -85,11 +86,11 @@ func same(t *testing.T, what string, got, want []string) {
 	}
 }
 
-// TestNothingIsLost sends 64 KiB through a buffer of 16 bytes that is emptied by one
+// TestNothingIsLost sends a long configuration through a buffer of 16 bytes that is emptied by one
 // byte in a millisecond, on a line that also loses some.
 func TestNothingIsLost(t *testing.T) {
 	t.Parallel()
-	size := 64 << 10
+	size := harness.Size(6<<10, 64<<10)
 	if testing.Short() {
 		size = 2 << 10
 	}
@@ -121,6 +122,23 @@ func TestPaceIsFound(t *testing.T) {
 	}
 }
 
+// TestGarbledIsRepaired has a line on which many characters arrive as others, so that
+// the echo has the right length.
+func TestGarbledIsRepaired(t *testing.T) {
+	t.Parallel()
+	h := startHostile(t, quirks{garble: 0.01})
+	target := h.target(t)
+	target.Limits.Repairs = 20
+	lines := randomLines(1000)
+	if err := Send(within(t, 4*time.Minute), target, lines, transcript(t), SendOptions{}); err != nil {
+		t.Fatalf("Send: %v", err)
+	}
+	same(t, "running-config", h.config(), trimmed(lines))
+	if h.lost == 0 {
+		t.Errorf("nothing was garbled, so nothing was tested")
+	}
+}
+
 // TestLossIsRepaired has a line on which much is lost.
 func TestLossIsRepaired(t *testing.T) {
 	t.Parallel()
@@ -145,7 +163,7 @@ func TestLossIsRepaired(t *testing.T) {
 	}
 }
 
-// TestLossIsGivenUp has a line on which nothing arrives whole.
+// TestLossIsGivenUp has a line on which no piece arrives complete.
 func TestLossIsGivenUp(t *testing.T) {
 	t.Parallel()
 	h := startHostile(t, quirks{})
@@ -277,7 +295,7 @@ func TestLogin(t *testing.T) {
 	}
 }
 
-// TestSecretsInErrors has devices repeat what they were told.
+// TestSecretsInErrors has devices repeat what was typed.
 func TestSecretsInErrors(t *testing.T) {
 	t.Parallel()
 	for _, secret := range []string{"Sup3r.s3cret", `with "quotes" and \`} {
@@ -289,7 +307,7 @@ func TestSecretsInErrors(t *testing.T) {
 		_, err := Open(within(t, time.Minute), target, tr)
 		for _, text := range []string{fmt.Sprint(err), kept.String()} {
 			if strings.Contains(text, secret) || strings.Contains(text, strings.Trim(strconv.Quote(secret), `"`)) || !strings.Contains(text, "got ***") {
-				t.Errorf("a refused password is told:\n%s", text)
+				t.Errorf("a refused password is shown:\n%s", text)
 			}
 		}
 	}
@@ -297,7 +315,7 @@ func TestSecretsInErrors(t *testing.T) {
 	h := startHostile(t, quirks{})
 	s := open(within(t, time.Minute), t, h.target(t))
 	s.secrets.mask("Sup3r.s3cret")
-	e := s.refused(1, "username Sup3r.s3cret", []string{strings.Repeat("x", mostSaid-6) + "Sup3r.s3cret"})
+	e := s.refused(1, "username Sup3r.s3cret", []string{strings.Repeat("x", maxSaid-6) + "Sup3r.s3cret"})
 	if strings.Contains(e.Error(), "Sup3r") {
 		t.Errorf("refused: %v", e)
 	}
@@ -308,7 +326,7 @@ func TestEnable(t *testing.T) {
 	h := startHostile(t, quirks{enable: "open sesame"})
 	s := open(within(t, time.Minute), t, h.target(t))
 	if s.mode != privileged {
-		t.Errorf("mode %s after Open, want privileged", names[s.mode])
+		t.Errorf("mode %s after Open, want privileged", modeNames[s.mode])
 	}
 	h = startHostile(t, quirks{enable: "open sesame"})
 	target := h.target(t)
@@ -401,8 +419,8 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// TestCutForGood has a connection that is cut again and again, each time before the login is
-// done: behind the whole configuration, what is left to do is little.
+// TestCutForGood has a connection that is cut again and again during the login, after the
+// whole configuration has arrived.
 func TestCutForGood(t *testing.T) {
 	t.Parallel()
 	h := startHostile(t, quirks{})
@@ -414,7 +432,8 @@ func TestCutForGood(t *testing.T) {
 	}
 }
 
-// TestLie has a device that says OK and forgets a line. It is seen in what it shows.
+// TestLie has a device that answers OK and forgets a line. What it shows afterwards reveals
+// that.
 func TestLie(t *testing.T) {
 	t.Parallel()
 	h := startHostile(t, quirks{lie: "switchport access vlan"})
@@ -457,13 +476,13 @@ func TestDeaf(t *testing.T) {
 	}
 }
 
-// stopReading makes the console's line full: nothing reads it any more.
+// stopReading makes the console stop reading, so that the line's buffers fill up.
 func stopReading(t *testing.T, h *hostile) {
 	t.Helper()
 	h.master.SetReadDeadline(time.Now())
 }
 
-// TestFlood has a device that says more and more.
+// TestFlood has a device whose output does not end.
 func TestFlood(t *testing.T) {
 	t.Parallel()
 	h := startHostile(t, quirks{})
@@ -475,7 +494,7 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// TestContextEnds checks that whoever waits can be called off, and is told so.
+// TestContextEnds checks that a waiting call ends with its context, and returns the cause.
 func TestContextEnds(t *testing.T) {
 	t.Parallel()
 	h := startHostile(t, quirks{hold: make(chan string)})
@@ -499,7 +518,7 @@ func TestContextEnds(t *testing.T) {
 	close(h.quirks.hold)
 }
 
-// TestLineVanishes takes a serial line away under a session, as a pulled adapter does.
+// TestLineVanishes removes a serial line during a session, like a pulled adapter.
 func TestLineVanishes(t *testing.T) {
 	t.Parallel()
 	h := startHostile(t, quirks{})
@@ -511,8 +530,8 @@ func TestLineVanishes(t *testing.T) {
 	}
 }
 
-// TestBlockedWrite fills a line whose other side reads nothing: the write ends with its
-// context, and nothing of it is left running.
+// TestBlockedWrite fills a line whose other side does not read: the write ends with its
+// context, and leaves no goroutine.
 func TestBlockedWrite(t *testing.T) {
 	t.Parallel()
 	master, slave, path := openPTY(t)

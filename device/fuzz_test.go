@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// pieces cuts data where the bytes of at say.
+// pieces cuts data at the places that the bytes of at give.
 func pieces(data, at []byte) [][]byte {
 	var out [][]byte
 	for _, n := range at {
@@ -18,8 +18,8 @@ func pieces(data, at []byte) [][]byte {
 	return append(out, data)
 }
 
-// FuzzTelnet checks that it doesn't matter how a stream comes in pieces, that what is
-// encoded is decoded to the same, and that no subnegotiation grows without a bound.
+// FuzzTelnet checks that the result does not depend on the pieces of a stream, that decoding
+// reverses encoding, and that subnegotiations are bounded.
 func FuzzTelnet(f *testing.F) {
 	f.Add([]byte("hello\r\x00\xff\xff"), []byte{1, 2, 3})
 	f.Add([]byte{iac, sb, optComPort, comSuspend, iac, iac, iac, se, 'x', iac, do, optEcho, '\r', 0, '\n'}, []byte{1, 1, 1, 1, 1, 1})
@@ -56,17 +56,17 @@ func FuzzTelnet(f *testing.F) {
 	})
 }
 
-// FuzzComPort throws what a converter might say at what hears it.
+// FuzzComPort feeds anything that a converter might send.
 func FuzzComPort(f *testing.F) {
 	f.Add([]byte{comBaud + comFromServer, 0, 0, 37, 128}, []byte{comSuspend + comFromServer})
 	f.Add([]byte{comControl, 9}, []byte{})
 	f.Fuzz(func(t *testing.T, one, two []byte) {
 		w := &telnetWire{com: &comPort{waiting: map[byte][]byte{comBaud: {0, 0, 37, 128}, comControl: {1}, comPurge: {}}}}
 		for _, sub := range [][]byte{one, two} {
-			w.hearComPort(sub)
+			w.handleComPort(sub)
 		}
 		suspended := w.resume != nil
-		w.hearComPort([]byte{comResume})
+		w.handleComPort([]byte{comResume})
 		if w.resume != nil {
 			t.Errorf("suspended (%t) after a resume", suspended)
 		}
@@ -76,8 +76,8 @@ func FuzzComPort(f *testing.F) {
 	})
 }
 
-// FuzzTerminal checks that it doesn't matter how output comes in pieces, and that it
-// grows with what has come and not with what an escape sequence says.
+// FuzzTerminal checks that the result does not depend on the pieces of the output, and that
+// memory grows with the output and not with the numbers in escape sequences.
 func FuzzTerminal(f *testing.F) {
 	f.Add([]byte("r1#\r\n\x1b[2Kabc\b\b \x1b[99999999Cx\ty"), []byte{1, 2})
 	f.Add([]byte("000\xbd0000\r00\xf6"), []byte{1})
@@ -111,8 +111,8 @@ func FuzzTerminal(f *testing.F) {
 	})
 }
 
-// FuzzPrompt checks that only the learned host's prompts are prompts: what matches
-// begins with the host, has nothing behind the mark, and is a candidate, too.
+// FuzzPrompt checks that only prompts of the learned host are prompts: a match begins with the
+// host, has nothing behind the mark, and is also a candidate.
 func FuzzPrompt(f *testing.F) {
 	f.Add("r1", "r1(config-if)#")
 	f.Add("r.1", "rx1#")
@@ -141,8 +141,8 @@ func FuzzPrompt(f *testing.F) {
 	})
 }
 
-// FuzzMasker checks that no secret is ever shown, however the stream comes in pieces,
-// and that what has none comes through as it is.
+// FuzzMasker checks that no secret is shown, in whatever pieces the stream arrives, and that a
+// stream without secrets is not changed.
 func FuzzMasker(f *testing.F) {
 	f.Add("secret", "sec", []byte("a secret sec\r\nret secre"), []byte{1, 2, 3})
 	f.Add("aab", "b", []byte("aaab"), []byte{1, 1, 1})
@@ -177,9 +177,8 @@ func FuzzMasker(f *testing.F) {
 	})
 }
 
-// FuzzSecrets checks that what is masked in lines is in order and inside of them, that a
-// line that comes in pieces shows no more than a whole one, and that nothing is lost of
-// one that has no secret.
+// FuzzSecrets checks that the masked places are in order and within the line, that a line in
+// pieces shows no more than a whole one, and that a line without secrets is not changed.
 func FuzzSecrets(f *testing.F) {
 	f.Add([]byte("enable secret 5 $1$a$b\nkey \"x\n"), []byte{3, 4})
 	f.Add([]byte("\x1b[24;1Hpassword\x1b[24;9H \x1b[K7 \x1b"), []byte{6, 6, 6, 6})

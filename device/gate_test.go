@@ -19,9 +19,8 @@ import (
 	"activationd/internal/fault"
 )
 
-// A gate is a router's login over TCP, and little behind it. It is no kinder than the
-// real ones: an empty name and an empty password are tries as others are, and what is
-// typed ahead is an answer to the next question.
+// A gate is the login of a router over TCP, and little more. It is as strict as real ones: an
+// empty name and an empty password count as tries, and typing ahead answers the next question.
 type gate struct {
 	t        *testing.T
 	listener net.Listener
@@ -51,7 +50,7 @@ type gate struct {
 	bytes int // that were sent to it
 }
 
-// startGate begins as an IOS: three tries on a connection.
+// startGate starts a gate like that of IOS: three tries on a connection.
 func startGate(t *testing.T, change func(*gate)) *gate {
 	t.Helper()
 	g := &gate{
@@ -85,7 +84,7 @@ func startGate(t *testing.T, change func(*gate)) *gate {
 	return g
 }
 
-// target has credentials that the gate lets in, unless the test changes them.
+// target returns a target with the right credentials, unless the test changes them.
 func (g *gate) target(t *testing.T) Target {
 	t.Helper()
 	p, err := BuiltIn("cisco_ios")
@@ -98,7 +97,7 @@ func (g *gate) target(t *testing.T) Target {
 	}
 }
 
-// tried are the tries that it has seen.
+// tried returns the tries so far.
 func (g *gate) tried() []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -122,7 +121,7 @@ func (v *visitor) print(text string) {
 	_, _ = v.conn.Write([]byte(strings.ReplaceAll(text, "\n", "\r\n")))
 }
 
-// ask is a line editor that knows to erase a line.
+// ask asks a question, with a line editor that can erase a line.
 func (v *visitor) ask(prompt string, echo bool) (string, bool) {
 	v.print(prompt)
 	var line []byte
@@ -242,10 +241,9 @@ func (v *visitor) run() {
 	}
 }
 
-// TestRefusedOnce counts the tries that a device sees of a wrong password: one, however it
-// says that it was wrong, also if it says nothing and hangs up, over all connections that
-// an upload would make. Else accounts are locked. And it is denied, not something that
-// may pass.
+// TestRefusedOnce counts how often a device gets a wrong password: once, however it reports
+// that, also if it says nothing and hangs up, over all connections that an upload would make.
+// Otherwise accounts would be locked. The error is of kind Denied, not one that may pass.
 func TestRefusedOnce(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -260,11 +258,11 @@ func TestRefusedOnce(t *testing.T) {
 		{"says it in unknown words", func(g *gate) { g.failed = "Sorry, try again.\n" }, "Username:"},
 		{"asks for the password again", func(g *gate) { g.only, g.failed = true, "" }, "Password:"},
 		{"has no names", func(g *gate) { g.askUser, g.failed = "", "" }, "Password:"},
-		{"thinks for a while", func(g *gate) { g.slow = 2 * silence }, "% Login invalid"},
-		{"says that it thinks", func(g *gate) { g.thinks, g.slow = "Authenticating, please wait...\n", 4*silence }, "% Login invalid"},
-		{"says that it thinks, in the same line", func(g *gate) { g.thinks, g.slow, g.failed = "Authenticating ... ", 4*silence, "no.\n" }, "Username:"},
-		{"says that it thinks, and asks again", func(g *gate) { g.thinks, g.slow, g.only, g.failed = "Please wait.\n", 4*silence, true, "" }, "Password:"},
-		{"thinks for a while and shows nothing", func(g *gate) { g.slow, g.noNewline = 2*silence, true }, ""},
+		{"thinks for a while", func(g *gate) { g.slow = 2 * loginQuiet }, "% Login invalid"},
+		{"says that it thinks", func(g *gate) { g.thinks, g.slow = "Authenticating, please wait...\n", 4*loginQuiet }, "% Login invalid"},
+		{"says that it thinks, in the same line", func(g *gate) { g.thinks, g.slow, g.failed = "Authenticating ... ", 4*loginQuiet, "no.\n" }, "Username:"},
+		{"says that it thinks, and asks again", func(g *gate) { g.thinks, g.slow, g.only, g.failed = "Please wait.\n", 4*loginQuiet, true, "" }, "Password:"},
+		{"thinks for a while and shows nothing", func(g *gate) { g.slow, g.noNewline = 2*loginQuiet, true }, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -285,14 +283,14 @@ func TestRefusedOnce(t *testing.T) {
 	}
 }
 
-// TestSlowLogin has a device whose server thinks about a right password for longer than a
-// silence: it is given once, nothing is typed ahead meanwhile, and the login succeeds.
+// TestSlowLogin has a device whose server checks a right password for longer than a silence:
+// the password is given once, nothing is typed meanwhile, and the login succeeds.
 func TestSlowLogin(t *testing.T) {
 	t.Parallel()
 	for _, noNewline := range []bool{false, true} {
 		t.Run(fmt.Sprint("noNewline=", noNewline), func(t *testing.T) {
 			t.Parallel()
-			g := startGate(t, func(g *gate) { g.slow, g.noNewline = 2*silence, noNewline })
+			g := startGate(t, func(g *gate) { g.slow, g.noNewline = 2*loginQuiet, noNewline })
 			open(within(t, 5*time.Minute), t, g.target(t))
 			if seen := g.tried(); len(seen) != 1 || seen[0] != "lab/right" {
 				t.Errorf("the device saw %q, want one try", seen)
@@ -301,9 +299,10 @@ func TestSlowLogin(t *testing.T) {
 	}
 }
 
-// TestLateLogin has devices that ask for the login later than a silence. A console would show
-// nothing by itself, so return is pressed; that is one answer, which is nobody's, and not one for
-// each silence: the next questions are for us, and no other secret is given to the first.
+// TestLateLogin has devices that ask for the login later than a silence. A console may show
+// nothing by itself, so return is pressed. That answers one question with an empty user, and
+// not one question for each silence. The next questions are for our user, and no secret is
+// given to the first.
 func TestLateLogin(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -320,7 +319,7 @@ func TestLateLogin(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			g := startGate(t, func(g *gate) { g.askUser, g.tries, g.late = tt.user, tt.tries, 4*silence })
+			g := startGate(t, func(g *gate) { g.askUser, g.tries, g.late = tt.user, tt.tries, 4*loginQuiet })
 			target := g.target(t)
 			target.Login.Password = Secret(tt.password)
 			s, err := Open(within(t, time.Minute), target, transcript(t))
@@ -337,7 +336,7 @@ func TestLateLogin(t *testing.T) {
 	}
 }
 
-// TestRefusedEnable counts the tries of a wrong password of the privileged mode.
+// TestRefusedEnable counts how often a wrong password of the privileged mode is given.
 func TestRefusedEnable(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -364,9 +363,9 @@ func TestRefusedEnable(t *testing.T) {
 	}
 }
 
-// TestUnknownQuestions has devices ask for the login, or during it, in words that their platform does
-// not know. Nothing is given to such a question, least of all an empty name or password;
-// the error has its words. With patterns for them the login succeeds.
+// TestUnknownQuestions has devices ask for the login, or during it, in words that their
+// platform does not know. Such a question gets no answer, not even an empty one, and the error
+// quotes it. With patterns for the words the login succeeds.
 func TestUnknownQuestions(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -407,9 +406,9 @@ func TestUnknownQuestions(t *testing.T) {
 	}
 }
 
-// startPasswordSSHD runs a real sshd at which lab has the password right, and returns a
-// target with it and what the server has logged. It reads users and PAM's rules of its own,
-// in a mount namespace of its own.
+// startPasswordSSHD runs a real sshd with the password "right" for the user lab. It returns a
+// target with it, and a function that returns the server's log. The server has users and PAM
+// rules of its own, in a mount namespace.
 func startPasswordSSHD(t *testing.T, platform string, config ...string) (Target, func() string) {
 	t.Helper()
 	need(t, "/usr/sbin/sshd", "unshare")
@@ -459,9 +458,9 @@ exec /usr/sbin/sshd -D -E "$1/log" -f "$1/conf"`, "sh", dir)
 		Login: Login{User: "lab", Password: "right"}, HostKeys: HostKeys{Lines: host}}, log
 }
 
-// TestRefusedOnceBySSH counts in a real server's log how often a wrong password or key was
-// tried: once, in whatever way the server asks for it, over all connections that an upload
-// would make. A password that was refused as an answer is not given once more by itself.
+// TestRefusedOnceBySSH counts in the log of a real server how often a wrong password or key
+// was tried: once, however the server asks, over all connections that an upload would make. A
+// password that was refused as an answer is not given again by itself.
 func TestRefusedOnceBySSH(t *testing.T) {
 	t.Parallel()
 	otherKey, _ := newKey(t, false)
@@ -505,9 +504,10 @@ func TestRefusedOnceBySSH(t *testing.T) {
 	}
 }
 
-// TestSSHTells checks what a guard is told of a real server's login: a key that was right stays
-// right when the server asks for a password, too, and refuses that. Of a key that is right the guard
-// hears, too: else the next session of the same command would be kept from giving it.
+// TestSSHTells checks what a guard learns of a login to a real server. A key that was accepted
+// stays right if the server then asks for a password, and refuses that. The guard also learns
+// of an accepted key, as it would otherwise forbid the key to the next session of the same
+// command.
 func TestSSHTells(t *testing.T) {
 	t.Parallel()
 	key, public := newKey(t, false)
@@ -541,14 +541,14 @@ func TestSSHTells(t *testing.T) {
 				s.Close()
 			}
 			if told := strings.Join(w.told, ", "); told != tt.told {
-				t.Errorf("the guard was told %q, want %q\n%s", told, tt.told, log())
+				t.Errorf("the guard got %q, want %q\n%s", told, tt.told, log())
 			}
 		})
 	}
 }
 
-// TestSSHQuestions has servers that ask for something else than the password: nothing is
-// given to them, and the error has their words.
+// TestSSHQuestions has servers that ask for something other than the password: they get no
+// answer, and the error quotes the question.
 func TestSSHQuestions(t *testing.T) {
 	t.Parallel()
 	hostPrivate, host := newKey(t, false)
@@ -637,7 +637,7 @@ func TestSSHQuestions(t *testing.T) {
 	}
 }
 
-// A watchman is a guard that writes down what it is told.
+// A watchman is a guard that records the calls of its methods.
 type watchman struct {
 	mu      sync.Mutex
 	told    []string
@@ -662,10 +662,10 @@ func (w *watchman) End(_ context.Context, t Try, refused bool, _ string) {
 	w.note("end %s %v", t, refused)
 }
 
-// TestGuard checks what a guard is asked and told: before a secret is given, and when the
-// device has said what it thinks of it, and not when it has said nothing; a prompt says that
-// it was right, also if the connection is cut behind it. A secret that the guard
-// knows to be refused is not given, and for that nobody connects.
+// TestGuard checks the calls of a guard: before a secret is given, and after the device has
+// accepted or refused it, but not if the device says nothing. A prompt means that the secret
+// was right, even if the connection is cut after it. If the guard knows that a secret is
+// refused, nothing connects.
 func TestGuard(t *testing.T) {
 	t.Parallel()
 	no := fmt.Errorf("known to be wrong: %w", fault.Denied)
@@ -709,7 +709,7 @@ func TestGuard(t *testing.T) {
 				s.Close()
 			}
 			if told := strings.Join(w.told, ", "); told != tt.told {
-				t.Errorf("the guard was told %q, want %q", told, tt.told)
+				t.Errorf("the guard got %q, want %q", told, tt.told)
 			}
 			g.mu.Lock()
 			defer g.mu.Unlock()

@@ -8,21 +8,22 @@ import (
 	"activationd/internal/fault"
 )
 
-// A Guard keeps what a device has refused from being tried again: after some wrong
-// passwords an account is locked, here and wherever the same server is asked. A session
-// gives each secret once; a Guard remembers it for those that come later.
+// A Guard keeps a secret that a device has refused from being tried again: some wrong
+// passwords lock an account, on this device and on all that ask the same server. A session
+// gives each secret once; a Guard remembers refusals for later sessions.
 type Guard interface {
-	// Refused returns an error of kind [fault.Denied], with words for the user, if the
-	// device is known to have refused t.
+	// Refused returns an error of kind [fault.Denied], in words for the user, if the device is
+	// known to have refused t.
 	Refused(ctx context.Context, t Try) error
-	// Begin is called before t is given. With an error, of the same kind, it is not.
+	// Begin is called before t is given. If it returns an error, of the same kind, t is not
+	// given.
 	Begin(ctx context.Context, t Try) error
-	// End reports whether the device has refused t, and in which words. It is not called
-	// when nobody knows.
+	// End is called with whether the device has refused t, and in which words. It is not
+	// called if that is not known.
 	End(ctx context.Context, t Try, refused bool, said string)
 }
 
-// A Try is a secret that is given to a device, and for what.
+// A Try is a secret that is given to a device, and its purpose.
 type Try struct {
 	Device, User string
 	What         string // "password", "enable password" or "key"
@@ -30,9 +31,9 @@ type Try struct {
 }
 
 const (
-	aPassword = "password"
-	anEnable  = "enable password"
-	aKey      = "key"
+	whatPassword = "password"
+	whatEnable   = "enable password"
+	whatKey      = "key"
 )
 
 func (t Try) String() string {
@@ -53,14 +54,15 @@ func (t Target) begin(ctx context.Context, try Try) error {
 	return t.Guard.Begin(ctx, try)
 }
 
-// refusedBefore returns an error if there is no secret left that the device could be given.
+// refusedBefore returns an error if every secret that the device could be given was refused
+// before.
 func (t Target) refusedBefore(ctx context.Context, ssh bool) error {
 	if t.Guard == nil {
 		return nil
 	}
 	var err error
-	for _, try := range []Try{t.try(aKey, t.Login.Key), t.try(aPassword, t.Login.Password)} {
-		if try.Secret == "" || try.What == aKey && !ssh {
+	for _, try := range []Try{t.try(whatKey, t.Login.Key), t.try(whatPassword, t.Login.Password)} {
+		if try.Secret == "" || try.What == whatKey && !ssh {
 			continue
 		}
 		if err = t.Guard.Refused(ctx, try); err == nil {
@@ -76,7 +78,7 @@ func (t Target) accepted(ctx context.Context, try Try) {
 	}
 }
 
-// refused tells the guard, and returns the error.
+// refused reports a refusal to the guard and returns the error for it.
 func (t Target) refused(ctx context.Context, try Try, said string) error {
 	if t.Guard != nil {
 		t.Guard.End(ctx, try, true, said)
@@ -87,14 +89,14 @@ func (t Target) refused(ctx context.Context, try Try, said string) error {
 var (
 	// question matches a line that asks for something.
 	question = regexp.MustCompile(`[:?]\s*$`)
-	// anyKey matches what is satisfied by return.
+	// anyKey matches a line that waits for return.
 	anyKey = regexp.MustCompile(`(?i)\b(press|hit|type)\b.*\b(key|return|enter)\b`)
-	// another matches a question for a password that is not the one that we have.
-	another = regexp.MustCompile(`(?i)\b(new|old|current|re-?type|re-?enter|confirm|verify|again)\b`)
+	// otherPassword matches a question for a password that is not the password of the login.
+	otherPassword = regexp.MustCompile(`(?i)\b(new|old|current|re-?type|re-?enter|confirm|verify|again)\b`)
 )
 
-// unknown says that a question was left without an answer.
-func unknown(asked string) error {
-	return fmt.Errorf("asks %q at the login, a question that its platform does not know, so nothing was given; "+
-		"the device's login: {user: PATTERN, password: PATTERN} in the inventory adds to what it knows: %w", asked, fault.Invalid)
+// unknownQuestion returns the error for a question that was not answered.
+func unknownQuestion(asked string) error {
+	return fmt.Errorf("asks %q at the login, a question that its platform does not know, so nothing was answered; "+
+		"\"login: {user: PATTERN, password: PATTERN}\" of the device in the inventory adds patterns: %w", asked, fault.Invalid)
 }

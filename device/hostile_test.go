@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A hostile console is a router of the worst kind, with the dialog of cisco_ios: slow,
-// with a short input buffer that loses what doesn't fit, and with whatever else quirks
-// say. It sits behind a real pty, as behind a serial line.
+// A hostile console is the worst kind of router, with the dialog of cisco_ios: slow, with a
+// short input buffer that loses bytes, and with the quirks of the test. It is behind a real
+// pty, as behind a serial line.
 type hostile struct {
 	quirks quirks
 	path   string // of the pty
@@ -40,6 +40,7 @@ type quirks struct {
 	perChar    time.Duration // to take one from the input buffer
 	buffer     int           // its size; 4096 when 0
 	drop       float64       // the probability that a character is lost
+	garble     float64       // the probability that a letter or a digit arrives as another one
 	banner     string        // said before the login; \a is a pause in it
 	user       string        // asks for a login when not empty
 	password   string
@@ -63,11 +64,11 @@ type quirks struct {
 	// respond makes it another platform: it answers a line with what is said and the
 	// next prompt. The first line is empty.
 	respond func(line string) (said, prompt string)
-	hold    chan string // its lines are told here before they are answered, and wait for a reader
+	hold    chan string // its lines are sent here before they are answered, and wait for a reader
 }
 
-// thinking is the pause that \a stands for: longer than what a prompt has to stand.
-const thinking = 3 * stands
+// thinking is the pause for \a. It is longer than a prompt has to stay.
+const thinking = 3 * promptStable
 
 func startHostile(t *testing.T, q quirks) *hostile {
 	t.Helper()
@@ -132,7 +133,11 @@ func openPTY(t *testing.T) (master, slave *os.File, path string) {
 	return master, slave, path
 }
 
-// uart reads the line as fast as it comes; what the input buffer doesn't hold is lost.
+func letter(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+}
+
+// uart reads the line at its speed. Bytes that do not fit into the input buffer are lost.
 func (h *hostile) uart() {
 	defer close(h.fifo)
 	buf := make([]byte, 256)
@@ -146,6 +151,10 @@ func (h *hostile) uart() {
 			if random.Float64() < h.quirks.drop {
 				h.count(&h.lost)
 				continue
+			}
+			if other := c ^ 1; letter(c) && letter(other) && random.Float64() < h.quirks.garble {
+				h.count(&h.lost)
+				c = other
 			}
 			select {
 			case h.fifo <- c:
@@ -179,8 +188,8 @@ func (h *hostile) print(text string) {
 	}
 }
 
-// A lineEditor shows what is typed: a terminal's cheapest way, or by addresses on a
-// screen of 24 rows, of which it writes into the last.
+// A lineEditor shows what is typed: in the simplest way for a terminal, or by addresses on a
+// screen of 24 rows, in the last of them.
 type lineEditor struct {
 	h      *hostile
 	prompt string
@@ -209,7 +218,7 @@ func (e lineEditor) char(i int, c byte) {
 	}
 }
 
-// erase takes back the last characters of n.
+// erase erases the last count characters of n.
 func (e lineEditor) erase(n, count int) {
 	if e.screen {
 		e.h.print(e.at(n-count) + "\x1b[K" + e.at(n-count))
@@ -218,7 +227,7 @@ func (e lineEditor) erase(n, count int) {
 	}
 }
 
-// end goes to a new line, with a scrolling of the screen that no newline tells.
+// end goes to a new line, and scrolls the screen without a newline.
 func (e lineEditor) end(n int) {
 	if e.screen {
 		e.h.print("\x1b[1;0H\x1b[1M\x1b[24;1H\x1b[1L" + e.at(n) + "\x1b[24;1H\x1b[2K\x1b[24;1H\x1b[?25h\x1b[24;1H\x1b[1;24r\x1b[24;1H")
@@ -274,8 +283,7 @@ func (h *hostile) readLine(prompt string, echo bool) (string, bool) {
 	}
 }
 
-// log is an asynchronous message in the middle of an echo. It doesn't show again what
-// it tore apart.
+// log writes a log line in the middle of an echo, and does not show the echo again.
 func (h *hostile) log() {
 	if h.logged++; h.quirks.logEvery > 0 && h.logged >= h.quirks.logEvery {
 		h.logged = 0
@@ -480,7 +488,7 @@ func (h *hostile) page(lines []string) bool {
 	return true
 }
 
-// target returns what speaks with it as a serial line.
+// target returns a target for the console as a serial line.
 func (h *hostile) target(t *testing.T) Target {
 	t.Helper()
 	p, err := BuiltIn("cisco_ios")
@@ -491,8 +499,8 @@ func (h *hostile) target(t *testing.T) Target {
 		Login: Login{User: h.quirks.user, Password: Secret(h.quirks.password), Enable: Secret(h.quirks.enable)}}
 }
 
-// A bridge offers the console by TCP, as a converter does, and cuts each connection
-// after so many bytes from the client as cuts says; without one, never.
+// A bridge offers the console by TCP, like a converter. It cuts each connection after as many
+// bytes from the client as cuts says, or never without cuts.
 type bridge struct {
 	listener net.Listener
 	h        *hostile
@@ -517,7 +525,7 @@ func startBridge(t *testing.T, h *hostile, cuts ...int) *bridge {
 
 func (b *bridge) url() string { return "tcp://" + b.listener.Addr().String() }
 
-// serve has one connection after the other.
+// serve serves one connection after the other.
 func (b *bridge) serve() {
 	for n := 0; ; n++ {
 		conn, err := b.listener.Accept()

@@ -11,11 +11,11 @@ import (
 	"activationd/internal/fault"
 )
 
-// A link moves bytes over a connection of any kind, with deadlines that hold: a read
-// or a write that the context ends closes the connection, which is what makes a
-// blocked Write return. So after an error a link is of no more use.
+// A link moves bytes over a connection of any kind. Its deadlines always hold: when the
+// context ends during a read or a write, the link closes the connection, and that makes a
+// blocked Write return. So a link can't be used after an error.
 //
-// Two goroutines serve it, a reader and a writer. close waits for both.
+// It has two goroutines, a reader and a writer. close waits for both.
 type link struct {
 	wire io.ReadWriteCloser // its Close ends blocked Reads and Writes
 	tr   *Transcript
@@ -32,7 +32,7 @@ type link struct {
 func newLink(wire io.ReadWriteCloser, tr *Transcript) *link {
 	l := &link{
 		wire: wire, tr: tr,
-		in:    make(chan []byte, 16), // what else comes waits in the connection
+		in:    make(chan []byte, 16), // further bytes wait in the connection
 		out:   make(chan []byte),
 		wrote: make(chan error, 1),
 		gone:  make(chan struct{}),
@@ -75,7 +75,7 @@ func (l *link) writer() {
 	}
 }
 
-// write returns when all of b was handed over, or ctx ended.
+// write returns when all of b was passed to the connection, or when ctx ends.
 func (l *link) write(ctx context.Context, b []byte) error {
 	if ctx.Err() != nil {
 		return l.ended(ctx)
@@ -91,7 +91,7 @@ func (l *link) write(ctx context.Context, b []byte) error {
 	select {
 	case err := <-l.wrote:
 		if err != nil {
-			return cut(err)
+			return cutError(err)
 		}
 		return nil
 	case <-ctx.Done():
@@ -101,11 +101,11 @@ func (l *link) write(ctx context.Context, b []byte) error {
 
 var errClosed = fmt.Errorf("the session is closed: %w", fault.Invalid)
 
-// errHungUp is a connection that the other side has ended.
+// errHungUp is the error of a connection that the other side has closed.
 var errHungUp = errors.New("the connection was cut")
 
-// cut says that the connection is gone, and why.
-func cut(err error) error {
+// cutError returns the error of a lost connection.
+func cutError(err error) error {
 	switch {
 	case errors.Is(err, io.EOF):
 		return fmt.Errorf("%w: %w", errHungUp, fault.Unavailable)
@@ -115,7 +115,7 @@ func cut(err error) error {
 	return fmt.Errorf("the connection was cut: %v: %w", err, fault.Unavailable)
 }
 
-// ended hangs up, so that nothing stays blocked, and says why.
+// ended closes the connection, so that nothing stays blocked, and returns the cause.
 func (l *link) ended(ctx context.Context) error {
 	l.hangUp()
 	return context.Cause(ctx)
@@ -125,7 +125,7 @@ func (l *link) ended(ctx context.Context) error {
 func (l *link) hangUp() {
 	l.once.Do(func() {
 		close(l.gone)
-		_ = l.wire.Close() // it is given up either way
+		_ = l.wire.Close() // the connection is not used any more
 	})
 }
 

@@ -11,31 +11,30 @@ import (
 	"activationd/internal/fault"
 )
 
-// How long a device that says nothing is waited for at the login, before it is nudged,
-// and how long a line that could be a prompt must stand before it is believed enough
-// to be tried.
+// loginQuiet is how long a silent device is awaited at the login before return is pressed.
+// promptStable is how long a line must stay before it is tried as a prompt.
 const (
-	silence = 2 * time.Second
-	stands  = 150 * time.Millisecond
+	loginQuiet   = 2 * time.Second
+	promptStable = 150 * time.Millisecond
 )
 
-// login leads from whatever the device shows at the beginning to a prompt that was
-// proved to be one. A console may be anywhere: in a pager, in a half-typed line, in a
-// configuration mode where a connection was cut.
+// login leads from whatever the device shows first to a verified prompt. A console may be in
+// any state: in a pager, in a half-typed line, or in a configuration mode in which a
+// connection was cut.
 func (s *Session) login(ctx context.Context, serial bool) error {
 	var l login
-	quiet := silence
+	quiet := loginQuiet
 	if serial {
-		quiet = firstLatency // it says nothing by itself, but perhaps what it said to us
+		quiet = firstLatency // a serial line says nothing by itself, but the device may have spoken to us before
 	}
 	for {
-		// A prompt is what the cursor stands behind when nothing more comes.
+		// A prompt is the line at the cursor when nothing more comes.
 		known, err := s.until(ctx, quiet, func() bool { return s.knownAtLogin() && l.passed(&s.term) })
 		if err == nil && known {
-			err = s.settle(ctx, stands)
+			err = s.settle(ctx, promptStable)
 		}
 		if err == nil {
-			quiet = silence
+			quiet = loginQuiet
 			var done bool
 			if done, err = s.loginStep(ctx, &l); done {
 				if l.begun {
@@ -45,9 +44,9 @@ func (s *Session) login(ctx context.Context, serial bool) error {
 			}
 		}
 		if errors.Is(err, errHungUp) && l.given {
-			s.hear(&l)
+			s.readEndedLines(&l)
 			if m, _ := s.dialog.candidate(s.term.line()); m != noMode && l.said == "" && l.passed(&s.term) {
-				s.target.accepted(ctx, s.password()) // it would not show a prompt else
+				s.target.accepted(ctx, s.password()) // a prompt shows that the password was right
 				return s.explain(err)
 			}
 			return s.target.refused(ctx, s.password(), l.words("it closed the connection"))
@@ -58,35 +57,36 @@ func (s *Session) login(ctx context.Context, serial bool) error {
 	}
 }
 
-// A login is how far it has come.
+// A login is the state of a login.
 type login struct {
-	named   int    // how often a user was named
-	greeted int    // how many questions behind the login were answered
+	named   int    // how often the user was given
+	greeted int    // how many questions after the login were answered
 	begun   bool   // the guard knows of the password
-	given   bool   // the password, to the question that was asked last
-	asked   string // the question that was answered last, until something else is seen
-	typed   string // the line as it is when return was lost behind the name
-	heard   bool   // a prompt or a log was seen since the last answer
-	quiet   int    // for how many silences nothing was done since then
-	said    string // by which the password was refused, secrets masked
-	blank   bool   // that return has named nobody
-	bytes   int    // that had come when return was pressed to see something, and one more
+	given   bool   // the password was the last answer
+	asked   string // the last question that was answered, until something else is shown
+	typed   string // the line as it looks if return was lost after the user
+	heard   bool   // a prompt or a log line was seen since the last answer
+	quiet   int    // how often the device was silent since the last action
+	said    string // the words of the refusal, with secrets masked
+	blank   bool   // a return that we pressed was taken for an empty user
+	bytes   int    // how many bytes had come when return was pressed to wake the device, plus one
 }
 
-// mostQuiet is how many silences a password may be thought about, and mostSilent how many a
-// return: one that nobody has read yet is an answer to the first question that comes, and
-// several are as many.
+// maxQuiet is how often a device may be silent after a password. maxSilent is how often it may
+// be silent after a return: a return that nobody has read yet answers the next question, and
+// several returns answer several.
 const (
-	mostQuiet  = 10
-	mostSilent = 5
+	maxQuiet  = 10
+	maxSilent = 5
 )
 
-// passed reports whether the question that was answered last is gone from the cursor's line.
+// passed reports whether the last question that was answered is no longer the line at the
+// cursor.
 func (l *login) passed(t *terminal) bool {
 	return l.asked == "" || len(t.rows) > 0 || t.line() != l.asked
 }
 
-// words are what the device said of the password, or else what it did.
+// words returns what the device said about the password, or did otherwise.
 func (l *login) words(did string) string {
 	if l.said != "" {
 		return fmt.Sprintf("%q", l.said)
@@ -94,7 +94,7 @@ func (l *login) words(did string) string {
 	return did
 }
 
-func (s *Session) password() Try { return s.target.try(aPassword, s.target.Login.Password) }
+func (s *Session) password() Try { return s.target.try(whatPassword, s.target.Login.Password) }
 
 func (s *Session) knownAtLogin() bool {
 	line := s.term.line()
@@ -102,7 +102,7 @@ func (s *Session) knownAtLogin() bool {
 	return m != noMode || is(s.dialog.user, line) || is(s.dialog.password, line) || is(s.dialog.more, line) || s.welcomed(line) != ""
 }
 
-// welcomed returns the keys to press at a question behind the login, or "".
+// welcomed returns the keys to press at a question after the login, or "".
 func (s *Session) welcomed(line string) string {
 	for i, q := range s.dialog.welcome {
 		if is(q, line) {
@@ -112,12 +112,12 @@ func (s *Session) welcomed(line string) string {
 	return ""
 }
 
-// hear takes notice of the lines that have ended.
-func (s *Session) hear(l *login) {
+// readEndedLines evaluates the lines that have ended.
+func (s *Session) readEndedLines(l *login) {
 	for _, row := range s.term.take() {
 		row = strings.TrimSpace(row)
 		if l.given && is(s.dialog.failed, row) && !is(s.dialog.logs, row) {
-			l.said = s.clean(row) // some repeat what was typed
+			l.said = s.clean(row) // some devices repeat what was typed
 		}
 		l.blank = l.blank || l.bytes > 0 && l.named == 0 && is(s.dialog.user, row)
 		m, _ := s.dialog.candidate(row)
@@ -125,18 +125,18 @@ func (s *Session) hear(l *login) {
 	}
 }
 
-// loginStep reacts to the line that the cursor stands on.
+// loginStep acts on the line at the cursor.
 func (s *Session) loginStep(ctx context.Context, l *login) (done bool, err error) {
 	passed := l.passed(&s.term)
-	s.hear(l)
+	s.readEndedLines(l)
 	line := s.term.line()
 	if !passed {
-		return false, nil // it thinks about our answer
+		return false, nil // the device has not reacted to our answer yet
 	}
 	l.asked = ""
-	// On a console the question may have been for the password of somebody else, who has
-	// named himself and gone, or of nobody: a nudge names an empty user. Then our user is
-	// asked for next, and nothing was said of our password yet.
+	// On a console, the question may be for the password of another user, who was named
+	// before, or of no user, as a return names an empty one. Then the device asks for the user
+	// next, and has said nothing about our password.
 	stale := l.named == 0 && s.target.Login.User != ""
 	if l.given && l.said != "" && !stale {
 		return false, s.target.refused(ctx, s.password(), l.words(""))
@@ -145,8 +145,8 @@ func (s *Session) loginStep(ctx context.Context, l *login) (done bool, err error
 	case is(s.dialog.more, line):
 		return false, s.send(ctx, "q")
 	case s.welcomed(line) != "":
-		if l.greeted++; l.greeted > mostGreetings {
-			return false, unknown(s.clean(line))
+		if l.greeted++; l.greeted > maxGreetings {
+			return false, unknownQuestion(s.clean(line))
 		}
 		l.asked, l.heard, l.quiet = line, false, 0
 		return false, s.send(ctx, s.welcomed(line))
@@ -154,7 +154,7 @@ func (s *Session) loginStep(ctx context.Context, l *login) (done bool, err error
 		if l.given && !stale {
 			return false, s.target.refused(ctx, s.password(), fmt.Sprintf("it asks %q again", s.clean(line)))
 		}
-		if l.named++; l.named > mostNames {
+		if l.named++; l.named > maxNames {
 			return false, fmt.Errorf("asks %q again and again: %w", s.clean(line), fault.Denied)
 		}
 		if s.target.Login.User == "" {
@@ -164,8 +164,8 @@ func (s *Session) loginStep(ctx context.Context, l *login) (done bool, err error
 		return false, s.reply(ctx, l, s.target.userName())
 	case is(s.dialog.password, line) && l.blank && stale:
 		l.blank = false
-		return false, s.reply(ctx, l, "") // it is nobody's, and ours is not for nobody
-	case is(s.dialog.password, line) && !(l.given && another.MatchString(line)):
+		return false, s.reply(ctx, l, "") // the question is for the password of an empty user
+	case is(s.dialog.password, line) && !(l.given && otherPassword.MatchString(line)):
 		if l.given {
 			return false, s.target.refused(ctx, s.password(), fmt.Sprintf("it asks %q again", s.clean(line)))
 		}
@@ -181,35 +181,36 @@ func (s *Session) loginStep(ctx context.Context, l *login) (done bool, err error
 		return false, s.reply(ctx, l, string(s.target.Login.Password))
 	}
 	if m, host := s.dialog.candidate(line); m != noMode {
-		return s.believe(ctx, m, host)
+		return s.tryPrompt(ctx, m, host)
 	}
-	return false, s.wonder(ctx, l, line)
+	return false, s.unknownLine(ctx, l, line)
 }
 
-// mostGreetings is how many questions may come behind the login.
-const mostGreetings = 8
+// maxGreetings is how many questions may come after the login.
+const maxGreetings = 8
 
-// mostNames is how often a user is named: a device that has lost it asks again.
-const mostNames = 3
+// maxNames is how often the user is given: a device that lost the name asks again.
+const maxNames = 3
 
-// wonder is for a line that says nothing to us. What could be a question gets no answer.
-func (s *Session) wonder(ctx context.Context, l *login, line string) error {
+// unknownLine acts on a line that matches nothing. A line that may be a question gets no
+// answer.
+func (s *Session) unknownLine(ctx context.Context, l *login, line string) error {
 	empty := strings.TrimSpace(line) == ""
-	awaited := l.named > 0 && !l.given // the question for the password
+	awaited := l.named > 0 && !l.given // the question for a password
 	switch {
 	case l.typed != "" && strings.TrimRight(line, " ") == strings.TrimRight(l.typed, " "):
-		return s.send(ctx, "\r") // which was lost
+		return s.send(ctx, "\r") // the return after the user was lost
 	case empty && awaited:
-		return nil // it thinks; what is typed now would answer what it asks next
-	case l.given && !l.heard && !anyKey.MatchString(line) && !question.MatchString(line) && l.quiet < mostQuiet:
-		l.quiet++ // it thinks about the password, whatever it says meanwhile
+		return nil // the device is busy; typing now would answer its next question
+	case l.given && !l.heard && !anyKey.MatchString(line) && !question.MatchString(line) && l.quiet < maxQuiet:
+		l.quiet++ // the device is checking the password, whatever it says meanwhile
 		return nil
 	case !empty && !anyKey.MatchString(line) && (awaited || question.MatchString(line)):
-		if l.given && l.begun { // it was right, or this would not come
+		if l.given && l.begun { // it was right, or this question would not come
 			s.target.accepted(ctx, s.password())
 		}
-		return unknown(s.clean(line))
-	case l.bytes == s.answered+1 && l.quiet < mostSilent:
+		return unknownQuestion(s.clean(line))
+	case l.bytes == s.answered+1 && l.quiet < maxSilent:
 		l.quiet++
 		return nil
 	}
@@ -217,49 +218,48 @@ func (s *Session) wonder(ctx context.Context, l *login, line string) error {
 	return s.nudge(ctx)
 }
 
-// reply answers the question that the cursor stands behind.
+// reply answers the question at the cursor.
 func (s *Session) reply(ctx context.Context, l *login, text string) error {
 	l.asked, l.heard, l.quiet = s.term.line(), false, 0
 	s.loggedIn = true
 	return s.say(ctx, text)
 }
 
-// say sends an answer at the login, where no echo can be checked, and waits until the
-// line has ended.
+// say sends an answer at the login, where the echo can't be verified, and waits until the line
+// has ended.
 func (s *Session) say(ctx context.Context, text string) error {
 	if err := s.send(ctx, text+"\r"); err != nil {
 		return err
 	}
-	_, err := s.until(ctx, silence, func() bool { return len(s.term.rows) > 0 })
+	_, err := s.until(ctx, loginQuiet, func() bool { return len(s.term.rows) > 0 })
 	return err
 }
 
-// nudge makes a silent device show where it is: what may have been typed by others is
-// erased first.
+// nudge makes a silent device show its state. It first erases what others may have typed.
 func (s *Session) nudge(ctx context.Context) error {
 	return s.send(ctx, s.dialog.Keys.Erase+"\r")
 }
 
-// believe tries a line that looks like a prompt. Of a banner, a description or a
-// password that looks like one, nothing stands behind it: what is typed doesn't appear,
-// or appears elsewhere.
-func (s *Session) believe(ctx context.Context, m mode, host string) (bool, error) {
+// tryPrompt tests a line that looks like a prompt. In a banner, a description or a password
+// that looks like one, typed characters are not shown, or not behind it.
+func (s *Session) tryPrompt(ctx context.Context, m mode, host string) (bool, error) {
 	s.prompt, s.mode = s.term.line(), m
 	s.dialog.learn(host)
 	if s.dialog.Blind || s.dialog.Keys.Erase == "" {
-		return s.believeTwice(ctx)
+		return s.tryPromptByReturn(ctx)
 	}
 	ok, err := s.typeOnce(ctx, s.marker, s.wait())
 	if err != nil {
 		return false, err
 	}
-	if !ok && s.dialog.prompt(s.prompt) == noMode { // not even now
+	if !ok && s.dialog.prompt(s.prompt) == noMode { // the line does not match the prompt of its own host
 		return false, s.nudge(ctx)
 	}
 	if ok {
 		return true, s.erase(ctx, s.wait())
 	}
-	// Characters may have been lost, or it was none. Both end with an erased line.
+	// Characters may have been lost, or the line is not a prompt. In both cases the line is
+	// erased.
 	if err := s.send(ctx, s.dialog.Keys.Erase); err != nil {
 		return false, err
 	}
@@ -270,9 +270,9 @@ func (s *Session) believe(ctx context.Context, m mode, host string) (bool, error
 	return false, s.nudge(ctx)
 }
 
-// believeTwice is for devices that echo nothing or can't erase: an empty command must
-// bring the same prompt once more.
-func (s *Session) believeTwice(ctx context.Context) (bool, error) {
+// tryPromptByReturn tests a prompt on devices that do not echo or can't erase: an empty
+// command must bring the same prompt once more.
+func (s *Session) tryPromptByReturn(ctx context.Context) (bool, error) {
 	s.term.take()
 	if err := s.send(ctx, "\r"); err != nil {
 		return false, err
@@ -280,13 +280,13 @@ func (s *Session) believeTwice(ctx context.Context) (bool, error) {
 	again := func() bool { return len(s.term.rows) > 0 && s.term.line() == s.prompt }
 	ok, err := s.until(ctx, s.wait(), again)
 	if err == nil && ok {
-		err = s.settle(ctx, stands)
+		err = s.settle(ctx, promptStable)
 	}
 	return ok && again(), err
 }
 
-// leaveOldMode leaves a configuration mode that somebody, perhaps we before a cut, is
-// still in.
+// leaveOldMode leaves the configuration mode, if another user, or an earlier session, left the
+// console in it.
 func (s *Session) leaveOldMode(ctx context.Context) error {
 	s.term.take()
 	if s.mode != configure {
@@ -304,12 +304,12 @@ func (s *Session) leaveOldMode(ctx context.Context) error {
 	return nil
 }
 
-// privilege leads from the user's mode to the privileged one.
+// privilege leads from the user mode to the privileged mode.
 func (s *Session) privilege(ctx context.Context) error {
 	if s.mode != userMode || s.dialog.Enable == "" {
 		return nil
 	}
-	s.loggedIn = true // in a way: who comes next to a console shall not be privileged
+	s.loggedIn = true // so that Close logs out: the next user of a console must not be privileged
 	password := s.target.Login.Enable
 	if password == "" {
 		password = s.target.Login.Password
@@ -321,16 +321,16 @@ func (s *Session) privilege(ctx context.Context) error {
 	if err := s.send(ctx, "\r"); err != nil {
 		return err
 	}
-	return s.enable(ctx, s.target.try(anEnable, password))
+	return s.enable(ctx, s.target.try(whatEnable, password))
 }
 
-// enable answers the question for a password, once, until there is a prompt again. Some
-// ask for a user first.
+// enable answers the question for the password once, and returns at the next prompt. Some
+// devices ask for a user first.
 func (s *Session) enable(ctx context.Context, try Try) error {
 	asked, ended, named, given := "", 0, false, false
 	passed := func() bool { return !s.term.drop && (len(s.term.rows) > ended || s.term.line() != asked) }
 	for {
-		ok, err := s.until(ctx, silence, func() bool {
+		ok, err := s.until(ctx, loginQuiet, func() bool {
 			return s.atPrompt() || passed() && (is(s.dialog.password, s.term.line()) || is(s.dialog.user, s.term.line()))
 		})
 		line := s.term.line()
@@ -351,18 +351,18 @@ func (s *Session) enable(ctx context.Context, try Try) error {
 			case given:
 				return s.target.refused(ctx, try, fmt.Sprintf("%q", said))
 			}
-			return fmt.Errorf("refuses its privileged mode (%q): %w", said, fault.Denied)
+			return fmt.Errorf("refuses the privileged mode (%q): %w", said, fault.Denied)
 		case ok && given:
 			return s.target.refused(ctx, try, fmt.Sprintf("it asks %q again", s.clean(line)))
 		case ok && is(s.dialog.user, line) && (named || s.target.Login.User == ""):
-			return fmt.Errorf("asks %q for its privileged mode, and its credentials have no other user: %w", s.clean(line), fault.Denied)
+			return fmt.Errorf("asks %q for the privileged mode, and its credentials have no other user: %w", s.clean(line), fault.Denied)
 		case ok && is(s.dialog.user, line):
 			asked, ended, named = line, len(s.term.rows), true
 			if err := s.say(ctx, s.target.Login.User); err != nil {
 				return err
 			}
 		case ok && try.Secret == "":
-			return fmt.Errorf("asks for a password of its privileged mode, and its credentials have no enable: %w", fault.Denied)
+			return fmt.Errorf("asks for the password of the privileged mode, and its credentials have no enable: %w", fault.Denied)
 		case ok:
 			if err := s.target.begin(ctx, try); err != nil {
 				return err
@@ -372,13 +372,13 @@ func (s *Session) enable(ctx context.Context, try Try) error {
 				return err
 			}
 		case passed() && question.MatchString(line):
-			return unknown(s.clean(line))
+			return unknownQuestion(s.clean(line))
 		}
 	}
 }
 
-// ownPrompt gives a shell a prompt that nothing else says, and that tells the exit
-// status of each command.
+// ownPrompt gives a shell a prompt that nothing else contains and that shows the exit status
+// of each command.
 func (s *Session) ownPrompt(ctx context.Context) error {
 	setup := fmt.Sprintf(`PS1='[%[1]s:$?]# ' PS2='[%[1]s:more]> ' PS0=; unset PROMPT_COMMAND; stty columns %[2]d 2>/dev/null; set +H 2>/dev/null; :`,
 		s.marker, columns)

@@ -1,19 +1,18 @@
 package device
 
 import (
-	"flag"
+	"fmt"
 	"os"
 	"testing"
+
+	"activationd/test/harness"
 )
 
-// TestMain has eight tests at once, unless somebody says otherwise: most of what they do
-// is to wait for a slow line.
+// TestMain runs eight tests at once, as most of them wait for slow lines.
 func TestMain(m *testing.M) {
-	flag.Parse()
-	said := false
-	flag.Visit(func(f *flag.Flag) { said = said || f.Name == "test.parallel" })
-	if !said {
-		_ = flag.Set("test.parallel", "8") // it is a flag, and that a number
+	if err := harness.Parallel(8); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }

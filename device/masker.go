@@ -7,19 +7,19 @@ import (
 
 const masked = "***"
 
-// A masker replaces secrets in a stream of bytes, also where they come in pieces or
-// a terminal's line ends inside of them.
+// A masker replaces secrets in a stream of bytes, also if they arrive in pieces or a line of
+// the terminal ends inside them.
 type masker struct {
 	secrets []string
-	held    []byte // what may be the beginning of a secret
+	held    []byte // bytes that may be the beginning of a secret
 }
 
-// between are the bytes that may stand inside of a secret: a line of the screen was full.
-// So may escape sequences, by which some devices show each character.
+// between are the bytes that may come inside a secret, where a line of the screen is full.
+// Escape sequences may come, too, by which some devices show each character.
 const between = "\r\n\x00"
 
-// slack is how many of them there may be; moves, how many bytes of escape sequences
-// between two characters.
+// slack is how many such bytes there may be; moves is how many bytes of escape sequences there
+// may be between two characters.
 const (
 	slack = 16
 	moves = 64
@@ -39,7 +39,7 @@ func (m *masker) mask(secrets ...Secret) {
 	}
 }
 
-// filter returns what can be shown of the stream after data has come.
+// filter returns what can be shown of the stream after data has arrived.
 func (m *masker) filter(data []byte) []byte {
 	if len(m.secrets) == 0 {
 		return data
@@ -47,7 +47,7 @@ func (m *masker) filter(data []byte) []byte {
 	return m.scan(data, false)
 }
 
-// scan does so, of a text that is whole with nothing held back at its end.
+// scan masks data. If it is the whole text, nothing is held back at its end.
 func (m *masker) scan(data []byte, whole bool) []byte {
 	m.held = append(m.held, data...)
 	var out []byte
@@ -69,7 +69,7 @@ func (m *masker) scan(data []byte, whole bool) []byte {
 	return out
 }
 
-// rest ends the stream: it returns the mask when something was held back.
+// rest ends the stream. It returns the mask if something is held back.
 func (m *masker) rest() []byte {
 	if len(m.held) == 0 {
 		return nil
@@ -78,8 +78,8 @@ func (m *masker) rest() []byte {
 	return []byte(masked)
 }
 
-// match returns how many bytes of b's beginning are a secret, the longest, and whether
-// more bytes could make it one, or a longer one.
+// match returns how many bytes at the beginning of b are a secret, the longest one, and
+// whether further bytes could make a secret or a longer one of them.
 func (m *masker) match(b []byte) (n int, open bool) {
 	for _, s := range m.secrets {
 		got, more := matchOne(b, s)
@@ -113,7 +113,7 @@ func matchOne(b []byte, secret string) (n int, open bool) {
 	return 0, matched > 0
 }
 
-// clean masks a text that is whole.
+// clean masks a whole text.
 func (m *masker) clean(text string) string {
 	one := masker{secrets: m.secrets}
 	return string(one.scan([]byte(text), true))

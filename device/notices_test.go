@@ -10,9 +10,8 @@ import (
 	"activationd/internal/fault"
 )
 
-// TestNotices: what a device says to a line that it takes does not fail the upload. It is
-// told with the line, also when it comes late, and nothing else is: not what the device
-// logs, nor its echo.
+// TestNotices: words of a device about a line that it accepts do not fail the upload. They
+// become a notice with the line, also if they come late. Log lines and the echo do not.
 func TestNotices(t *testing.T) {
 	t.Parallel()
 	h := startHostile(t, quirks{logEvery: 90, says: map[string]string{
@@ -53,8 +52,8 @@ func TestNotices(t *testing.T) {
 	}
 }
 
-// TestNoticesOfOthers: on a platform that answers configuration lines, as a user's own may
-// do, only what it calls harmless is told.
+// TestNoticesOfOthers: on a platform that answers configuration lines, as a user's platform
+// may do, only harmless messages become notices.
 func TestNoticesOfOthers(t *testing.T) {
 	t.Parallel()
 	h := startHostile(t, quirks{says: map[string]string{"one": "done\n", "two": "done\nmind the gap\n", "three": "alas\n"}})
@@ -72,9 +71,8 @@ func TestNoticesOfOthers(t *testing.T) {
 	}
 }
 
-// TestSave: a configuration is saved when the device says so, in the words of its
-// platform, and in no other case: not when the storage was busy, nor when nothing at all
-// was said.
+// TestSave: a configuration counts as saved only if the device says so, in the words of its
+// platform: not if its storage was busy, and not if it says nothing.
 func TestSave(t *testing.T) {
 	t.Parallel()
 	busy := "startup-config file open failed (Device or resource busy)\n"

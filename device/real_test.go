@@ -24,7 +24,7 @@ import (
 	"activationd/internal/fault"
 )
 
-// need skips a test on a machine that lacks its real parts.
+// need skips a test on a machine without some programs.
 func need(t *testing.T, programs ...string) {
 	t.Helper()
 	if testing.Short() {
@@ -40,8 +40,8 @@ func need(t *testing.T, programs ...string) {
 	}
 }
 
-// start runs a program until the test's end. It returns when it has written a line with
-// ready in it, at once when that is empty.
+// start runs a program until the end of the test. It returns when the program has written a
+// line with ready in it, or at once if ready is "".
 func start(t *testing.T, ready string, args ...string) {
 	t.Helper()
 	cmd := exec.Command(args[0], args[1:]...)
@@ -91,7 +91,7 @@ func start(t *testing.T, ready string, args ...string) {
 	}
 }
 
-// exists waits for a file that another program makes.
+// exists waits for a file that another program creates.
 func exists(t *testing.T, path string) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -115,7 +115,7 @@ func freePort(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// scratch is a directory that other users can enter, with a short name for sockets.
+// scratch returns a directory that other users can enter, with a short name for sockets.
 func scratch(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "device")
@@ -253,7 +253,7 @@ func TestSSHDoors(t *testing.T) {
 	}
 }
 
-// TestOldAlgorithms speaks with a server that knows only what is broken.
+// TestOldAlgorithms talks to a server that supports only broken algorithms.
 func TestOldAlgorithms(t *testing.T) {
 	t.Parallel()
 	target := startSSHD(t, "linux", true, "KexAlgorithms diffie-hellman-group14-sha1", "HostKeyAlgorithms ssh-rsa",
@@ -288,9 +288,9 @@ func startFRR(t *testing.T, others ...string) (vtysh, dir string) {
 	return "vtysh --vty_socket " + dir + " --config_dir " + dir, dir
 }
 
-// TestRouterAnswers: a router that refuses a line in a sentence has its sentence told, with
-// the line; a refusal in its usual form fails the line; and its configuration is saved
-// when it says so, and not when its directory can't be written to.
+// TestRouterAnswers: if a router answers a line with a sentence, that is a notice with the
+// line; a refusal in a usual form fails the line. The configuration counts as saved if the
+// router says so, and not if its directory is not writable.
 func TestRouterAnswers(t *testing.T) {
 	t.Parallel()
 	vtysh, dir := startFRR(t, "ospfd")
@@ -328,7 +328,7 @@ func run(t *testing.T, args ...string) {
 	}
 }
 
-// useFRR does with a router what a laboratory does: configure, read, be refused, undo.
+// useFRR does what a laboratory does with a router: configure, read, be refused, undo.
 func useFRR(t *testing.T, target Target) {
 	t.Helper()
 	s := open(within(t, time.Minute), t, target)
@@ -373,8 +373,8 @@ func TestRouterOverSSH(t *testing.T) {
 	useFRR(t, target)
 }
 
-// TestRouterOnAConsole has vtysh on a line, with each kind of terminal that its line
-// editor may think it has, directly and behind a real converter.
+// TestRouterOnAConsole has vtysh on a line, with each type of terminal for its line editor,
+// directly and behind a real converter.
 func TestRouterOnAConsole(t *testing.T) {
 	t.Parallel()
 	vtysh, _ := startFRR(t)
@@ -442,7 +442,7 @@ func TestRouterOverTelnet(t *testing.T) {
 	}
 }
 
-// TestHostileBehindAConverter sends through a real ser2net to the hostile console.
+// TestHostileBehindAConverter sends to the hostile console through a real ser2net.
 func TestHostileBehindAConverter(t *testing.T) {
 	t.Parallel()
 	need(t, "ser2net")
@@ -457,8 +457,8 @@ func TestHostileBehindAConverter(t *testing.T) {
 	same(t, "running-config", h.config(), trimmed(lines))
 }
 
-// TestShellOnALine has a shell without a channel for each command: its own prompt tells
-// the status.
+// TestShellOnALine has a shell without a channel for each command: its own prompt shows the
+// status.
 func TestShellOnALine(t *testing.T) {
 	t.Parallel()
 	need(t, "socat")
@@ -494,9 +494,9 @@ func TestShellOnALine(t *testing.T) {
 	}
 }
 
-// TestDeafToInterrupt: an interrupt that a shell's line editor does not notice, as bash's
-// when it comes right after the prompt, is given again; nothing is typed into the command
-// that was to be ended.
+// TestDeafToInterrupt: if a shell's line editor does not notice an interrupt, as that of bash
+// right after its prompt, the interrupt is sent again, and nothing is typed into the
+// unfinished command.
 func TestDeafToInterrupt(t *testing.T) {
 	t.Parallel()
 	need(t, "socat", "bash")

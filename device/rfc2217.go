@@ -11,7 +11,7 @@ import (
 	"activationd/internal/fault"
 )
 
-// RFC 2217's commands from the client; the converter's answers are 100 more.
+// The client's commands of RFC 2217. The number of the converter's answer is 100 higher.
 const (
 	comBaud       = 1
 	comBits       = 2
@@ -28,15 +28,15 @@ const (
 	purgeBoth = 3
 )
 
-// A comPort is what was agreed with a Serial-Ethernet converter.
+// A comPort is the state of the agreement with a serial-to-Ethernet converter.
 type comPort struct {
-	agreed  *bool           // nil until they said whether they speak RFC 2217
-	waiting map[byte][]byte // by command, the value that was asked for
+	agreed  *bool           // nil until the converter has said whether it speaks RFC 2217
+	waiting map[byte][]byte // the requested values, by command
 	refused []string
 }
 
-// hearComPort takes a converter's notification or answer. w.mu is held.
-func (w *telnetWire) hearComPort(sub []byte) {
+// handleComPort handles a notification or an answer of the converter. w.mu is held.
+func (w *telnetWire) handleComPort(sub []byte) {
 	if len(sub) == 0 {
 		return
 	}
@@ -62,7 +62,7 @@ func (w *telnetWire) hearComPort(sub []byte) {
 			return
 		}
 		if command == comControl && len(value) == 1 && value[0] > 3 {
-			return // about another of the things that this command sets
+			return // about another setting of this command
 		}
 		delete(w.com.waiting, command)
 		if !slices.Equal(want, value) {
@@ -79,11 +79,11 @@ func comSaid(command byte, want, got []byte) string {
 	return fmt.Sprintf("%s %v instead of %v", name, got, want)
 }
 
-// acknowledged is how long a converter that gives no answer to a setting is waited for.
-const acknowledged = 3 * time.Second
+// answerTimeout is how long the answer to a setting is awaited.
+const answerTimeout = 3 * time.Second
 
-// negotiate agrees on RFC 2217 and sets the line. What data comes meanwhile is dropped:
-// it is older than the purge of the converter's buffers.
+// negotiate agrees on RFC 2217 and sets the line. Data that arrives meanwhile is dropped: it
+// was received before the converter's buffers were purged.
 func (w *telnetWire) negotiate(ctx context.Context, line lineSettings) error {
 	w.com = &comPort{waiting: map[byte][]byte{}}
 	w.ask(will, optComPort)
@@ -108,7 +108,7 @@ func (w *telnetWire) negotiate(ctx context.Context, line lineSettings) error {
 		}
 	}
 	w.set(comPurge, []byte{}, purgeBoth)
-	soon, cancel := context.WithTimeout(ctx, acknowledged)
+	soon, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	err := w.readUntil(soon, func() bool { return len(w.com.waiting) == 0 })
 	w.mu.Lock()
@@ -133,7 +133,7 @@ func (w *telnetWire) set(command byte, expect []byte, value ...byte) {
 	w.reply(subnegotiation(optComPort, append([]byte{command}, value...)...))
 }
 
-// readUntil reads and drops data until ok, asked with w.mu held, is true.
+// readUntil reads and drops data until ok returns true. ok is called with w.mu held.
 func (w *telnetWire) readUntil(ctx context.Context, ok func() bool) error {
 	ran := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -155,12 +155,12 @@ func (w *telnetWire) readUntil(ctx context.Context, ok func() bool) error {
 			return nil
 		}
 		n, err := w.conn.Read(buf)
-		w.decoder.feed(buf[:n], w.hear)
+		w.decoder.feed(buf[:n], w.handle)
 		if err != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			return cut(err)
+			return cutError(err)
 		}
 	}
 }

@@ -9,9 +9,9 @@ import (
 	"activationd/internal/fault"
 )
 
-// TestScreenByAddresses: a switch that writes each character to a row and a column of a
-// screen, and scrolls without a newline, is logged in to, configured and read from as any
-// other, also on a line that loses characters.
+// TestScreenByAddresses: a switch that writes each character to a row and a column of the
+// screen, and scrolls without a newline, is used like any other, also on a line that loses
+// characters.
 func TestScreenByAddresses(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -49,8 +49,8 @@ func TestScreenByAddresses(t *testing.T) {
 	}
 }
 
-// TestScreenIsNotUnderstood: a device that waits for an answer of a terminal that we are
-// not is given up on with words that say so.
+// TestScreenIsNotUnderstood: if a device waits for an answer of the terminal that is not
+// supported, the error says so.
 func TestScreenIsNotUnderstood(t *testing.T) {
 	t.Parallel()
 	master, slave, path := openPTY(t)

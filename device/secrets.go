@@ -8,26 +8,26 @@ import (
 	"strings"
 )
 
-// Secrets are found by where they stand, whoever says the line: what is sent, its echo,
-// a configuration that is shown, a refusal. What cannot be told from a secret is one.
+// Secrets are found by their place in a line, in whatever is sent or received: commands, their
+// echo, configurations, refusals. A word that may be a secret counts as one.
 const (
-	// word is a secret: in quotes, also as it is in a line that was quoted itself, or not.
+	// word matches a secret, with or without quotes, also in a line that is itself quoted.
 	word = `(\\"[^"]*"?|"(?:[^"\\]|\\.)*"?|'[^']*'|[^\s"]+)`
-	// whose it is may stand before it, on a ProCurve.
+	// whose matches the owner of the password, which may stand before it on a ProCurve.
 	whose = `(?:(?:manager|operator|port-access) +(?:user-name +(?:"[^"]*"|\S+) +)?)?`
-	// kinds may stand before it.
+	// kinds matches the words for the kind of a secret, which may stand before it.
 	kinds = `(?:(?:\d{1,3}|level +\d+|encryption-type +\d+|encrypted|unencrypted|hashed|hash|clear|cleartext|clear-text|plain|plaintext|plain-text|` +
 		`ascii|ascii-text|hex|hexadecimal|string|text|value|md5|sha\d*|sha-\d+|hmac-\S+|cmac-\S+|aes-\d+-cmac|scrypt|pbkdf2|` +
 		`cipher|irreversible-cipher|simple|local|remote|fallback) +)*`
 )
 
-// A place is where a secret may stand.
+// A place is a place in a line where a secret may be.
 type place struct {
-	needs []string // parts of words, of which a line has one, or has no such place
+	needs []string // parts of words; a line without any of them has no such place
 	where *regexp.Regexp
 }
 
-// secretPlaces are the places of secrets. Each expression has one group, around the
+// secretPlaces are the places of secrets. Each expression has one group, which matches the
 // secret.
 var secretPlaces = []place{
 	// NAME password 7 X, key-string X, message-digest-key 1 md5 X, ntp authentication-key 1 md5 X, secret "X"
@@ -37,11 +37,11 @@ var secretPlaces = []place{
 	// password=X, token: X, --api-key=X
 	newPlace("pass|secret|psk|shared|token|api", `(?:password|passwd|passphrase|secret|psk|pre-?shared-key|token|api[_-]?key)["']?[=:] *`+word),
 	newPlace("auth=", `auth=(?:key|token[\w-]*),`+word),
-	// Keys, where the line says of what.
+	// Keys in lines that say what they are for.
 	newPlace("tac|rad", `(?:tacacs|radius|tacplus|radsec)[\w-]*\b.*? key +`+kinds+word),
 	newPlace("key ", `(?:^|["/#>]) *(?:no +)?(?:pac +)?key +[05-9] +`+word),
 	newPlace("key ", `(?:^|["/#>]) *(?:no +)?(?:pac +)?key +([^\s"]*[^\s"\d][^\s"]*)`),
-	newPlace("key ", `(?:^|["/#>]) *(?:no +)?key +[[:xdigit:]]{2,} +[0-9] +`+word), // of MACsec: its name, its kind, the key
+	newPlace("key ", `(?:^|["/#>]) *(?:no +)?key +[[:xdigit:]]{2,} +[0-9] +`+word), // for MACsec: its name, its kind, the key
 	newPlace("key ", `(?:^|["/#>]) *server(?:-private)?\b.*? key +`+kinds+word),
 	newPlace("key ", `(?:isakmp|authentication) +key +`+kinds+word),
 	newPlace("key ", `pre-?shared-key\b.*? key +`+kinds+word),
@@ -54,7 +54,7 @@ var secretPlaces = []place{
 	newPlace("authenticator", `authenticator +`+kinds+`([[:xdigit:]]{8,})`),
 	newPlace("spi |esp ", `(?:spi|esp) +\S.*? ([[:xdigit:]]{16,})`),
 	newPlace("spi |esp ", `(?:spi|esp) +\S.*? [[:xdigit:]]{16,} .*? ([[:xdigit:]]{16,})`),
-	// What virtual addresses are guarded with, in clear.
+	// Keys that protect virtual addresses, in clear text.
 	newPlace("standby|vrrp|glbp", `(?:standby|vrrp|glbp|vrrp-group)\b.*? authentication +(?:text +)?`+word),
 	newPlace("msdp", `msdp +password +peer +\S+ +`+kinds+word),
 	newPlace("key", `(?:private-?key|privatekey) *[= ] *`+word),
@@ -68,10 +68,10 @@ var secretPlaces = []place{
 	newPlace("snmp", `snmp-server +host +\S+ +(?:(?:traps?|informs?|vrf +\S+|use-vrf +\S+|version +(?:1|2c|3 +(?:auth|noauth|priv))) +)*`+word),
 	newPlace("auth ", `\bauth +(?:md5|sha[\w-]*) +`+kinds+word),
 	newPlace("snmp", `snmp-server +user\b.* priv +(?:(?:des\d*|3des|aes[\w-]*|128|192|256) +)*`+word),
-	// What is a secret by its form, or said to be one.
+	// Words that are secrets by their form, or are marked as secrets.
 	newPlace("$", `(\$(?:1|2[aby]|5|6|7|8|9|14|y|sha512|aes\d+)\$[^\s"\\]+)`),
 	newPlace("://", `://[^/\s:@"]*:([^@\s/"]+)@`),
-	newPlace("://", `://[^/\s:@"]*:([^@\s/"]*[^\d@\s/"][^@\s/"]*)$`), // the rest may be to come
+	newPlace("://", `://[^/\s:@"]*:([^@\s/"]*[^\d@\s/"][^@\s/"]*)$`), // the rest may follow
 	newPlace(" -u ", ` -u +[^\s:"]+:`+word),
 	newPlace("secret-data", word+`;? *## SECRET-DATA`),
 }
@@ -80,22 +80,22 @@ func newPlace(needs, where string) place {
 	return place{strings.Split(needs, "|"), regexp.MustCompile(`(?i)` + where)}
 }
 
-// noSecrets are words that stand in such places and are none.
+// noSecrets are words in such places that are not secrets.
 var noSecrets = regexp.MustCompile(`(?i)^["']?(?:` +
 	`(?:minimum|maximum)-\S*|format|change-type|required|encryption|option|rollover|expire\S*|policy|length|lengths|prompt|history|lifetime|type|` +
 	`address|hostname|ipv6|chain|chains|generate|zeroize|pubkey-chain|key-chain|keychain|config-key|set-key|import|export|` +
 	`md5|ietf-md5|text|sha\d*|message-digest|rsa-sig|rsa-encr|pre-share|` +
 	`add|read|write|notify|access|context|match|udp-port|peer|traps|informs|version|<\*>|` +
-	`\d+:\d+|` + // a community of BGP
+	`\d+:\d+|` + // a BGP community
 	`is|was|are|for|must|will|and|or|of|to|the|not|in|on|has|with|by|set|may|can|\*\*\*|\{|\}|;)[,.;:]?["']?$`)
 
 // A span is a part of a text.
 type span struct{ from, to int }
 
-// secretsIn returns where in a line there are secrets, in order and apart.
+// secretsIn returns the places of the secrets in a line, in order and without overlaps.
 func secretsIn(line string) []span {
 	lower := strings.ToLower(line)
-	// What describes has no secrets; what it talks of are no places of them.
+	// Descriptions have no secrets, even if they contain the words that precede secrets.
 	end := len(line)
 	for _, word := range []string{"description ", "remark "} {
 		if at := strings.Index(lower, word); at == 0 || at > 0 && (line[at-1] == ' ' || line[at-1] == '"') {
@@ -119,7 +119,7 @@ func secretsIn(line string) []span {
 			if m[2] == 0 {
 				m[2] = m[3]
 			}
-			from += m[2] // the next one may begin with what was taken for a secret
+			from += m[2] // the next secret may begin within this one
 		}
 	}
 	slices.SortFunc(found, func(a, b span) int { return cmp.Compare(a.from, b.from) })
@@ -134,12 +134,12 @@ func secretsIn(line string) []span {
 	return apart
 }
 
-// MaskSecrets returns a text with *** for what stands where configurations have secrets:
-// passwords, keys, communities, in clear or not.
+// MaskSecrets returns a text with *** in the places where configurations have secrets:
+// passwords, keys and communities, encrypted or not.
 func MaskSecrets(text string) string {
 	var out strings.Builder
 	for line := range strings.Lines(text) {
-		for len(line) > longestLine { // no configuration's
+		for len(line) > longestLine { // too long for a line of a configuration
 			out.WriteString(MaskSecrets(line[:longestLine]))
 			line = line[longestLine:]
 		}
@@ -153,8 +153,8 @@ func MaskSecrets(text string) string {
 	return out.String()
 }
 
-// SecretsOf returns the secrets of lines, without quotes, for [Transcript.Mask] to find them
-// elsewhere. Short ones are left out: they would mask what is none, too.
+// SecretsOf returns the secrets in some lines, without quotes, for [Transcript.Mask] to find
+// them elsewhere. It leaves out short ones, which would also mask other words.
 func SecretsOf(lines ...string) (secrets []Secret) {
 	for _, line := range lines {
 		for _, s := range secretsIn(line) {
@@ -168,17 +168,17 @@ func SecretsOf(lines ...string) (secrets []Secret) {
 	return secrets
 }
 
-// A lineMasker masks the secrets of lines that come in pieces.
+// A lineMasker masks secrets in lines that arrive in pieces.
 type lineMasker struct {
-	line []byte // what has come of one
-	ends string // the bytes that it may end with
+	line []byte // the part of the line that has arrived
+	ends string // the bytes that can end a line
 }
 
-// longestLine is how much of a line is kept.
+// longestLine is how much of a line is kept for finding secrets.
 const longestLine = 2048
 
-// mask returns what can be shown of the next piece, which has no line's end but at its
-// own.
+// mask returns what can be shown of the next piece of a line. Only the last byte of the piece
+// can end the line.
 func (m *lineMasker) mask(piece []byte) []byte {
 	shown := len(m.line)
 	m.line = append(m.line, piece...)
@@ -202,8 +202,8 @@ func (m *lineMasker) mask(piece []byte) []byte {
 	return out
 }
 
-// plainText returns a line with blanks for control characters and without escape
-// sequences, and where each of its bytes stands.
+// plainText returns a line with blanks for control characters and without escape sequences,
+// and the position of each of its bytes in the line.
 func plainText(line []byte) (string, []int) {
 	if bytes.IndexFunc(line, func(r rune) bool { return r < ' ' }) < 0 {
 		at := make([]int, len(line))
@@ -224,8 +224,8 @@ func plainText(line []byte) (string, []int) {
 	return string(plain), at
 }
 
-// escapeLength returns how long the escape sequence is that b begins with, or would be if
-// it is not whole; 0 if it begins with none.
+// escapeLength returns the length of the escape sequence at the beginning of b, or a greater
+// length if the sequence is incomplete, or 0 if there is none.
 func escapeLength(b []byte) int {
 	if b[0] != 0x1b {
 		return 0

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// secretLines reads testdata/secrets.txt: lines without the marks, each with what is to be
+// secretLines reads testdata/secrets.txt: lines without the marks, each with the text that is
 // shown of it, and with its secrets.
 func secretLines(t *testing.T) (lines, shown []string, secrets [][]string) {
 	t.Helper()
@@ -34,8 +34,8 @@ func secretLines(t *testing.T) (lines, shown []string, secrets [][]string) {
 	return lines, shown, secrets
 }
 
-// TestMaskSecrets: of a line of a configuration the secrets are masked, in whatever place
-// of it they stand, and nothing else.
+// TestMaskSecrets: the secrets in a line of a configuration are masked in all places, and
+// nothing else is.
 func TestMaskSecrets(t *testing.T) {
 	lines, shown, _ := secretLines(t)
 	for i, l := range lines {
@@ -51,9 +51,9 @@ func TestMaskSecrets(t *testing.T) {
 	}
 }
 
-// TestSecretsOfADevice: what a device shows of its own secrets is masked in the
-// transcript, in whatever pieces it comes, also where it moves the cursor for each
-// character; and so is what is sent.
+// TestSecretsOfADevice: the secrets that a device shows are masked in the transcript, in
+// whatever pieces they arrive, also if the device moves the cursor for each character. The
+// secrets that are sent are masked, too.
 func TestSecretsOfADevice(t *testing.T) {
 	lines, shown, secrets := secretLines(t)
 	addressed := func(line string) string {
@@ -120,8 +120,8 @@ func said(t *testing.T, kept string, d direction) string {
 }
 
 // TestSecretsOfLines: the secrets of the lines that are sent are nowhere in the transcript,
-// nor in an error or a notice, whoever repeats them: the echo, also of a device that
-// addresses its screen, its answer, what it shows later.
+// nor in an error or a notice, even if the device repeats them: in the echo, also on a screen
+// with addresses, in its answer, or in what it shows later.
 func TestSecretsOfLines(t *testing.T) {
 	t.Parallel()
 	for _, screen := range []bool{false, true} {
@@ -154,7 +154,7 @@ func TestSecretsOfLines(t *testing.T) {
 		all := kept.String() + err.Error() + strings.Join(notices, "\n")
 		for _, secret := range []string{"Blossom", "0A1B2C3D4", "Tulip-7", "Daisy-9", "Narcissus"} {
 			if strings.Contains(all, secret) {
-				t.Errorf("%q is told:\n%s", secret, all[max(0, strings.Index(all, secret)-200):][:min(400, len(all))])
+				t.Errorf("%q is shown:\n%s", secret, all[max(0, strings.Index(all, secret)-200):][:min(400, len(all))])
 			}
 		}
 		if len(notices) != 2 || !strings.Contains(notices[0], "better than ***, to: snmp-server community *** RO") {
@@ -163,9 +163,9 @@ func TestSecretsOfLines(t *testing.T) {
 	}
 }
 
-// TestShortSecretsInTranscript: a secret that is too short to be looked for everywhere is
-// masked where it stands, in what is typed, too, where a line ends with return alone, and
-// behind the prompt in its echo. A description in the line before changes nothing.
+// TestShortSecretsInTranscript: a secret that is too short to be masked everywhere is masked
+// in its place, also while it is typed, where the line ends with return alone, and in its echo
+// behind the prompt. A description in the line before does not change that.
 func TestShortSecretsInTranscript(t *testing.T) {
 	t.Parallel()
 	var kept strings.Builder

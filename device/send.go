@@ -10,20 +10,23 @@ import (
 	"activationd/internal/fault"
 )
 
-// SendOptions are what Send can be told.
+// SendOptions are the options of [Send].
 type SendOptions struct {
-	// Reconnects is how often a cut connection is made anew; 3 when 0, none when < 0.
+	// Reconnects is how often Send connects again after a cut. 0 means 3 times, and less than
+	// 0 means never.
 	Reconnects int
-	// NoSave leaves the configuration where it does not survive a restart.
+	// NoSave leaves the configuration unsaved, so that it does not survive a restart.
 	NoSave bool
-	// Progress is called with the number of lines that are proved to have arrived.
+	// Progress is called with the number of lines that have arrived for certain.
 	Progress func(lines int)
 }
 
-// Send opens a session, configures and saves. After a cut it goes on from the last
-// verified line, with the lines again that it is indented under; where there is a
-// commit, from the first, as nothing was valid yet. A line that was on its way when the
-// connection was cut is sent again: it must do no harm twice. ctx bounds all of it.
+// Send opens a session, configures and saves. After a cut it connects again and continues
+// after the last verified line, preceded by the headers of the blocks around the next
+// one. On a device with a commit it starts from the first line, as no line had taken
+// effect. A line that was being sent when the connection was cut is sent again, so it
+// must do no harm when it is repeated. Everything ends with ctx. The errors are those of
+// [Open] and [Session.Configure].
 func Send(ctx context.Context, t Target, lines []string, tr *Transcript, opts SendOptions) error {
 	u := upload{target: t, lines: lines, tr: tr, opts: opts}
 	left := opts.Reconnects
@@ -45,15 +48,15 @@ func Send(ctx context.Context, t Target, lines []string, tr *Transcript, opts Se
 	}
 }
 
-// An upload is what Send remembers between connections.
+// An upload is the state of Send between connections.
 type upload struct {
 	target   Target
 	lines    []string
 	tr       *Transcript
 	opts     SendOptions
 	verified int  // lines that have arrived
-	done     bool // all of them, and the configuration mode was left
-	block    int  // lines after which the configuration's top level was reached
+	done     bool // all lines have arrived, and the configuration mode was left
+	block    int  // the number of lines after which the top level of the configuration was reached last
 }
 
 func (u *upload) attempt(ctx context.Context) error {
@@ -61,7 +64,7 @@ func (u *upload) attempt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = s.Close() }() // it returns nil
+	defer func() { _ = s.Close() }() // it always returns nil
 	if !u.done {
 		if err := u.rest(ctx, s); err != nil {
 			return err
@@ -73,7 +76,7 @@ func (u *upload) attempt(ctx context.Context) error {
 	return s.Save(ctx)
 }
 
-// rest sends the lines that are left, and before them those that lead to the first.
+// rest sends the remaining lines, preceded by the headers of the blocks around the first one.
 func (u *upload) rest(ctx context.Context, s *Session) error {
 	if len(s.dialog.Configure.Commit) > 0 {
 		u.verified, u.block = 0, 0
@@ -108,10 +111,10 @@ func (u *upload) rest(ctx context.Context, s *Session) error {
 	return err
 }
 
-// resume returns the numbers, from 1, of the lines to send when so many were verified:
-// the rest, after the lines that lead to the place where it stands. In a file without
-// indentation that place is not written down: the block that was begun last is sent
-// again, from the line after which the top level was seen.
+// resume returns the numbers, from 1, of the lines to send after so many were verified: the
+// remaining lines, preceded by the headers of the blocks around the first one. In a file
+// without indentation these are not known, so everything is sent again after the last line at
+// the top level.
 func resume(lines []string, verified, block int, shell bool) []int {
 	from := verified
 	var numbers []int
@@ -132,7 +135,7 @@ func resume(lines []string, verified, block int, shell bool) []int {
 	return numbers
 }
 
-// parents returns the numbers of the lines that lines[at] is indented under.
+// parents returns the numbers of the lines under which lines[at] is indented.
 func parents(lines []string, at int) []int {
 	for at < len(lines)-1 && strings.TrimSpace(lines[at]) == "" {
 		at++
@@ -150,9 +153,9 @@ func parents(lines []string, at int) []int {
 
 func indent(line string) int { return len(line) - len(strings.TrimLeft(line, " ")) }
 
-// Duration is the least time that Send takes with these lines by the pacing's
-// arithmetic: the characters of the lines and of the commands around them, their
-// pauses, and a serial line's speed. What the device needs to think comes on top.
+// Duration returns the least time that [Send] takes for these lines by the pace: the
+// characters of the lines and of the commands around them, their pauses, and the speed of a
+// serial line. The device's own time comes on top.
 func (t Target) Duration(lines []string) time.Duration {
 	a, err := parseURL(t.URL)
 	if err != nil {
@@ -175,7 +178,7 @@ func (t Target) Duration(lines []string) time.Duration {
 	return d
 }
 
-// line is the least time that a line of n characters takes, with the return after it.
+// line returns the least time for a line of n characters and the return after it.
 func (t Target) line(n int) time.Duration {
 	p := t.Pace
 	each := p.Character

@@ -11,19 +11,19 @@ import (
 	"activationd/internal/fault"
 )
 
-// openSerial opens a serial line for us alone and sets it. The file is one that Go's
-// poller serves, so that Close ends a Read or a Write that is blocked.
+// openSerial opens a serial line for exclusive use and sets it. Go's poller serves the file,
+// so that Close ends a blocked Read or Write.
 //
-// This is own code, because go.bug.st/serial v1.8.0, which is well kept, has neither a
-// write that ends (its Write is a bare write(2), which its Close does not wake) nor
-// flow control (it turns off XON/XOFF and RTS/CTS).
+// This is our own code, because go.bug.st/serial v1.8.0, which is well maintained, has neither
+// a Write that Close ends (it is a bare write(2)) nor flow control (it turns off XON/XOFF and
+// RTS/CTS).
 func openSerial(path string, l lineSettings) (*serialWire, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENXIO), errors.Is(err, unix.EBUSY), errors.Is(err, unix.EIO):
 		return nil, fmt.Errorf("%w: %w", err, fault.Unavailable)
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%w; is this user in the group of serial lines (dialout)? %w", err, fault.Denied)
+		return nil, fmt.Errorf("%w; is the user in the group of serial lines (dialout)? %w", err, fault.Denied)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", err, fault.Unavailable)
 	}
@@ -40,16 +40,16 @@ func openSerial(path string, l lineSettings) (*serialWire, error) {
 	return &serialWire{File: f}, nil
 }
 
-// A serialWire is a serial line that was opened.
+// A serialWire is an open serial line.
 type serialWire struct {
 	*os.File
 
-	ended bool // well: what was written last may still be on its way
+	ended bool // the session ended well: the bytes written last may still be on their way
 }
 
-// Close leaves the line to others, also where another process has it open still: else
-// nobody could open it until that one closes it. What waits to be sent is forgotten, unless
-// the session ended well: the kernel would go on sending it, for up to 30 s.
+// Close makes the line available to others, also if another process still has it open. Bytes
+// that wait to be sent are discarded, unless the session ended well: the kernel would go on
+// sending them for up to 30 s.
 func (w *serialWire) Close() error {
 	if raw, err := w.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) {
@@ -65,14 +65,15 @@ func (w *serialWire) Close() error {
 func setSerial(fd int, l lineSettings) error {
 	t, err := unix.IoctlGetTermios(fd, unix.TCGETS2)
 	if err != nil {
-		return fmt.Errorf("is no serial line: %w", err)
+		return fmt.Errorf("is not a serial line: %w", err)
 	}
 	if err := unix.IoctlSetInt(fd, unix.TIOCEXCL, 0); err != nil {
-		return fmt.Errorf("can't have it alone: %w", err)
+		return fmt.Errorf("is in use by another process: %w", err)
 	}
-	// What waits to be sent is somebody else's, too. To set the line could let it go on.
+	// Bytes that wait to be sent are those of an earlier user. Setting the line could send
+	// them.
 	if err := unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCOFLUSH); err != nil {
-		return fmt.Errorf("does not forget what was to be sent: %w", err)
+		return fmt.Errorf("does not discard the bytes of an earlier user: %w", err)
 	}
 	t.Iflag = unix.IGNBRK
 	t.Oflag, t.Lflag = 0, 0
@@ -101,6 +102,6 @@ func setSerial(fd int, l lineSettings) error {
 	if err := unix.IoctlSetTermios(fd, unix.TCSETS2, t); err != nil {
 		return fmt.Errorf("can't be set: %w", err)
 	}
-	// What came before us is somebody else's.
+	// Bytes that were received before are for an earlier user.
 	return unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCIOFLUSH)
 }

@@ -15,39 +15,38 @@ import (
 	"activationd/internal/fault"
 )
 
-// A Session is a device that was logged in to. It is not for use by several
-// goroutines at once. After an error that is no [LineError] it is of no more use, but
-// to be closed.
+// A Session is a logged-in connection to a device. It must not be used by several goroutines
+// at once. After an error that is not a [LineError], it can only be closed.
 type Session struct {
 	target  Target
 	dialog  *dialog
 	tr      *Transcript
 	secrets masker
 
-	client *ssh.Client // of a shell over SSH: each command has a channel
-	link   *link       // of everything else
-	under  part        // what the bytes of either go over
+	client *ssh.Client // for a shell over SSH: each command has a channel of its own
+	link   *link       // for everything else
+	conn   rawConn     // the connection under client or link
 
-	term     terminal
-	mode     mode
-	prompt   string // the line at which commands are awaited, as it stands there
-	marker   string // what no device says by itself
-	chunk    int    // bytes on the way without an echo; 0: a line
-	well     int    // lines without a repair since chunk was changed
-	latency  time.Duration
-	answered int  // bytes of the answer that is being read
-	loggedIn bool // by a dialog on the line, which outlives the connection
-	renamed  bool // the host in the prompt may be another
-	strange  bool // as may the mode, and the host that its prompt names
-	broken   error
+	term       terminal
+	mode       mode
+	prompt     string // the line at which the device awaits commands, as it is shown
+	marker     string // a word that no device says by itself
+	chunk      int    // bytes that are typed without waiting for their echo; 0: a line
+	cleanLines int    // lines without a loss since chunk was changed
+	latency    time.Duration
+	answered   int  // bytes received of the current answer
+	loggedIn   bool // we logged in on a line, where the login outlasts the connection
+	renamed    bool // the host in the prompt may have changed
+	anyHost    bool // the mode, and the host in its prompt, may have changed
+	failed     error
 }
 
-// Open connects and logs in. When it returns, the device is in its privileged mode, a
-// pager is off and a command is awaited. The caller closes the session.
+// Open connects and logs in. When it returns, the device is in its privileged mode, its pager
+// is off, and it awaits a command. The caller closes the session.
 //
-// The kind of an error is [fault.Unavailable] for what may pass, [fault.Denied] for a
-// login or a host key that was refused, and [fault.Invalid] for what the inventory has
-// to say otherwise.
+// The kind of an error is [fault.Unavailable] for a failure that may pass, [fault.Denied] for
+// a login or a host key that was refused, and [fault.Invalid] if the inventory must be
+// changed.
 func Open(ctx context.Context, t Target, tr *Transcript) (*Session, error) {
 	s, err := newSession(t, tr)
 	if err != nil {
@@ -59,7 +58,7 @@ func Open(ctx context.Context, t Target, tr *Transcript) (*Session, error) {
 	defer cancel()
 	if err := s.open(limited); err != nil {
 		err = s.fail(err)
-		_ = s.Close() // the first error is the one to tell
+		_ = s.Close() // the first error is returned
 		return nil, err
 	}
 	return s, nil
@@ -106,7 +105,7 @@ func (s *Session) open(ctx context.Context) error {
 		return err
 	}
 	for _, c := range s.dialog.Setup {
-		if _, err := s.command(ctx, c); err != nil { // what a device doesn't know it needn't do
+		if _, err := s.command(ctx, c); err != nil { // a device may refuse a command that it does not need
 			return err
 		}
 	}
@@ -114,60 +113,16 @@ func (s *Session) open(ctx context.Context) error {
 	return err
 }
 
-func (s *Session) connect(ctx context.Context, a address) error {
-	switch a.scheme {
-	case "ssh":
-		client, conn, err := dialSSH(ctx, a.host, s.target, s.dialog)
-		if err != nil {
-			return err
-		}
-		s.under = conn
-		if s.dialog.Shell {
-			s.client = client
-			return nil
-		}
-		stop := context.AfterFunc(ctx, func() { _ = client.Close() })
-		shell, err := openShell(client, s.dialog.Terminal)
-		if !stop() || err != nil {
-			_ = client.Close()
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			return err
-		}
-		s.link = newLink(shell, s.tr)
-	case "serial":
-		f, err := openSerial(a.host, a.line)
-		if err != nil {
-			return err
-		}
-		s.under = f
-		s.link = newLink(f, s.tr)
-	default:
-		conn, err := dialDevice(ctx, a.host)
-		if err != nil {
-			return err
-		}
-		s.under = conn
-		wire, err := overTCP(ctx, conn, a, s.tr)
-		if err != nil {
-			return err
-		}
-		s.link = newLink(wire, s.tr)
-	}
-	return nil
-}
-
-// fail makes an error whole, and the session useless unless it is a LineError.
+// fail completes an error. Unless it is a LineError, the session can't be used any more.
 func (s *Session) fail(err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := errors.AsType[*LineError](err); ok && s.broken == nil {
+	if _, ok := errors.AsType[*LineError](err); ok && s.failed == nil {
 		return err
 	}
-	if s.broken == nil {
-		s.broken = err
+	if s.failed == nil {
+		s.failed = err
 		s.tr.note("%s: %v", s.target.Name, err)
 		s.hangUp()
 	}
@@ -186,27 +141,27 @@ func (s *Session) hangUp() {
 	}
 }
 
-// Close hangs up, after it has logged out where that matters: on a line that outlives
-// the connection. It may be called again. When the dialogue went well, what was written
-// last arrives; else what has not arrived never will.
+// Close ends the connection. On a line, where a login outlasts the connection, it logs out
+// first. It may be called again. If there was no error, the bytes written last still arrive;
+// after an error, bytes that have not arrived yet never will.
 func (s *Session) Close() error {
-	if s.broken == nil && s.link != nil && s.loggedIn {
-		ctx, cancel := context.WithTimeout(context.Background(), politeness)
+	if s.failed == nil && s.link != nil && s.loggedIn {
+		ctx, cancel := context.WithTimeout(context.Background(), logoutTimeout)
 		for _, c := range s.dialog.Logout {
 			if s.typeLine(ctx, c) != nil || s.send(ctx, "\r") != nil {
 				break
 			}
-			_, _ = s.read(ctx, firstLatency) // it is a courtesy
+			_, _ = s.read(ctx, firstLatency) // the answer does not matter
 		}
 		cancel()
 	}
-	if s.broken == nil {
-		s.broken = errClosed
-		ctx, cancel := context.WithTimeout(context.Background(), politeness)
-		if delivered(ctx, s.under) {
-			switch p := s.under.(type) {
+	if s.failed == nil {
+		s.failed = errClosed
+		ctx, cancel := context.WithTimeout(context.Background(), logoutTimeout)
+		if delivered(ctx, s.conn) {
+			switch p := s.conn.(type) {
 			case *net.TCPConn:
-				_ = p.SetLinger(-1) // an end, no reset; of a connection that is gone, neither
+				_ = p.SetLinger(-1) // end the connection normally, without a reset
 			case *serialWire:
 				p.ended = true
 			}
@@ -221,20 +176,21 @@ func (s *Session) Close() error {
 	return nil
 }
 
-// politeness is how long a logout may take.
-const politeness = 5 * time.Second
+// logoutTimeout is how long a logout may take.
+const logoutTimeout = 5 * time.Second
 
-// limit returns a context for one command's answer.
+// limit returns a context for the answer to one command.
 func (s *Session) limit(ctx context.Context, what string) (context.Context, context.CancelFunc) {
 	d := s.target.Limits.command() + s.target.line(len(what))
 	return context.WithTimeoutCause(ctx, d, fmt.Errorf("no answer to %q within %v: %w", s.clean(what), d, fault.Unavailable))
 }
 
-// Show runs a command and returns what it says, lines ended by \n, without its echo,
-// the prompt and what was logged in between. A refused command is a [LineError].
+// Show runs a command and returns the answer: lines that end with \n, without the echo, the
+// prompt, and the log lines in between. If the device refuses the command, the error is a
+// [LineError].
 func (s *Session) Show(ctx context.Context, command string) (string, error) {
-	if s.broken != nil {
-		return "", s.fail(s.broken)
+	if s.failed != nil {
+		return "", s.fail(s.failed)
 	}
 	lines, err := s.show(ctx, command)
 	if err != nil {
@@ -256,14 +212,15 @@ func (s *Session) show(ctx context.Context, command string) ([]string, error) {
 		lines = append(lines, late...)
 	}
 	lines = s.tidy(lines)
-	// A refusal is short. In a long answer the same words are what was asked for.
+	// A refusal is short. In a long answer the same words are part of the answer.
 	if said := s.dialog.refusals(lines); len(said) > 0 && len(lines) <= 5 {
 		return nil, s.refused(0, command, lines)
 	}
 	return lines, nil
 }
 
-// tidy leaves out what is no answer: logs, parts of prompts, empty lines around it.
+// tidy removes lines that do not belong to an answer: log lines, parts of prompts, and empty
+// lines around it.
 func (s *Session) tidy(lines []string) []string {
 	var out []string
 	for _, l := range lines {
@@ -280,11 +237,11 @@ func (s *Session) tidy(lines []string) []string {
 	return out
 }
 
-// Save makes the configuration survive a restart, where there is something to do. It is
-// an error when the device does not say that it has.
+// Save makes the configuration survive a restart, if the platform has a command for it. If the
+// device does not confirm it, that is an error.
 func (s *Session) Save(ctx context.Context) error {
-	if s.broken != nil {
-		return s.fail(s.broken)
+	if s.failed != nil {
+		return s.fail(s.failed)
 	}
 	for _, c := range s.dialog.Save {
 		lines, err := s.show(ctx, c)
@@ -295,70 +252,23 @@ func (s *Session) Save(ctx context.Context) error {
 			return s.fail(s.refused(0, c, lines))
 		}
 		if s.dialog.saved != nil && !slices.ContainsFunc(lines, func(l string) bool { return is(s.dialog.saved, l) }) {
-			// The storage may be busy.
-			return s.fail(fmt.Errorf("the configuration is not saved; to %q it says %q: %w",
-				c, cutText(s.clean(strings.Join(lines, "\n")), mostSaid), fault.Unavailable))
+			// The device's storage may be busy.
+			return s.fail(fmt.Errorf("the configuration is not saved; the device answers %q to %q: %w",
+				cutText(s.clean(strings.Join(lines, "\n")), maxSaid), c, fault.Unavailable))
 		}
 	}
 	return nil
 }
 
-// A LineError says which line a device refused, and with which words. Its kind is
-// [fault.Invalid]. The session can be used on.
-type LineError struct {
-	Device string
-	Number int    // of the lines given to Configure or Send, from 1; 0: a command of another kind
-	Line   string // secrets masked
-	Said   string // secrets masked
-	Status int    // a shell command's exit status, else 0
-}
-
-func (e *LineError) Error() string {
-	where := e.Device + ": "
-	if e.Number > 0 {
-		where += fmt.Sprintf("line %d, ", e.Number)
-	}
-	where += fmt.Sprintf("%q was refused", e.Line)
-	if e.Status != 0 {
-		where += fmt.Sprintf(" with exit status %d", e.Status)
-	}
-	if e.Said != "" {
-		where += ": " + strings.ReplaceAll(e.Said, "\n", " / ")
-	}
-	return where
-}
-
-// plain is the error of a command that is not the caller's, and so not the caller's
-// fault.
-func (e *LineError) plain() error { return fmt.Errorf("it refused %q: %s", e.Line, e.Said) }
-
-func (e *LineError) Unwrap() error { return fault.Invalid }
-
-// clean masks the secrets of the login, of what was sent, of the transcript, and what
-// stands where secrets do.
+// clean masks secrets in a text: those of the login, of the lines that were sent and of the
+// transcript, and the words where configurations have secrets.
 func (s *Session) clean(text string) string {
 	return MaskSecrets(s.tr.clean(s.secrets.clean(text)))
 }
 
-// hide has the secrets of a line masked that is to be typed, wherever they come.
+// hide masks the secrets of a line that will be typed, wherever they appear.
 func (s *Session) hide(line string) {
 	secrets := SecretsOf(line)
 	s.secrets.mask(secrets...)
 	s.tr.Mask(secrets...)
-}
-
-// most of what a device said to a refused line is kept.
-const mostSaid = 500
-
-func (s *Session) refused(number int, line string, said []string) *LineError {
-	text := s.clean(strings.TrimSpace(strings.Join(s.tidy(said), "\n")))
-	return &LineError{Device: s.target.Name, Number: number, Line: s.clean(line), Said: cutText(text, mostSaid)}
-}
-
-// cutText returns the beginning of a text, of at most so many bytes.
-func cutText(text string, most int) string {
-	if len(text) <= most {
-		return text
-	}
-	return strings.ToValidUTF8(text[:most], "") + "…"
 }

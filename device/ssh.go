@@ -18,7 +18,7 @@ import (
 	"activationd/internal/fault"
 )
 
-// dialSSH connects and authenticates within ctx. It returns the connection, too.
+// dialSSH connects and authenticates within ctx. It returns the TCP connection, too.
 func dialSSH(ctx context.Context, host string, t Target, d *dialog) (*ssh.Client, *net.TCPConn, error) {
 	check, types, err := t.HostKeys.checker(host)
 	if err != nil {
@@ -39,7 +39,7 @@ func dialSSH(ctx context.Context, host string, t Target, d *dialog) (*ssh.Client
 			MACs:         append(supported.MACs, old.MACs...),
 		},
 		User: t.userName(), AuthCallback: login.next(ctx), HostKeyCallback: check,
-		// The server shall prove itself with a key that we know.
+		// The server must identify itself with a key that we know.
 		HostKeyAlgorithms: keyAlgorithms(append(supported.HostKeys, old.HostKeys...), types),
 	}
 	if len(config.HostKeyAlgorithms) == 0 {
@@ -62,13 +62,13 @@ func dialSSH(ctx context.Context, host string, t Target, d *dialog) (*ssh.Client
 	return ssh.NewClient(c, channels, requests), conn, nil
 }
 
-// sshFault tells what an SSH handshake failed of, and what to do.
+// sshFault returns the error for a failed SSH handshake, with what to do.
 func sshFault(err error) error {
 	if _, ok := errors.AsType[*hostKeyError](err); ok {
 		return err
 	}
 	if e, ok := errors.AsType[*ssh.AlgorithmNegotiationError](err); ok {
-		return fmt.Errorf("%w: if it knows nothing better, give it old_algorithms: %w", e, fault.Invalid)
+		return fmt.Errorf("%w: if the device knows nothing better, set old_algorithms in the inventory: %w", e, fault.Invalid)
 	}
 	if strings.Contains(err.Error(), "unable to authenticate") || strings.Contains(err.Error(), "Too many authentication failures") {
 		// The package has no type for it.
@@ -77,13 +77,14 @@ func sshFault(err error) error {
 	return fmt.Errorf("%w: %w", err, fault.Unavailable)
 }
 
-// A hostKeyError is a server that is not the one it should be.
+// A hostKeyError is the error of a server that has another host key than expected.
 type hostKeyError struct{ text string }
 
 func (e *hostKeyError) Error() string { return e.text }
 func (e *hostKeyError) Unwrap() error { return fault.Denied }
 
-// checker returns what checks a server's key, and the types of the keys known for it.
+// checker returns a function that checks the key of a server, and the types of the keys that
+// are known for it.
 func (k HostKeys) checker(host string) (ssh.HostKeyCallback, []string, error) {
 	var known []ssh.PublicKey
 	for rest := []byte(k.Lines); len(bytes.TrimSpace(rest)) > 0; {
@@ -119,17 +120,17 @@ func (k HostKeys) checker(host string) (ssh.HostKeyCallback, []string, error) {
 		}
 		offer := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
 		if len(types) == 0 {
-			return &hostKeyError{fmt.Sprintf("no host key is known for %s; compare %s with what its console shows, "+
-				"and if it is the same give it as host_key: %s", host, ssh.FingerprintSHA256(key), offer)}
+			return &hostKeyError{fmt.Sprintf("no host key is known for %s; compare %s with the fingerprint that its console shows, "+
+				"and if it is the same, set it as host_key in the inventory: %s", host, ssh.FingerprintSHA256(key), offer)}
 		}
-		return &hostKeyError{fmt.Sprintf("%s has another host key than it should: %s. "+
-			"Either it was changed, or somebody is in between", host, ssh.FingerprintSHA256(key))}
+		return &hostKeyError{fmt.Sprintf("%s has another host key than the inventory: %s. "+
+			"Either the key was changed, or another machine answers in its place", host, ssh.FingerprintSHA256(key))}
 	}
 	return check, types, nil
 }
 
-// keysInFile returns a host's keys: the package tells them only in its refusal of
-// another one.
+// keysInFile returns the keys of a host. Package knownhosts shows them only when it refuses
+// another key.
 func keysInFile(check ssh.HostKeyCallback, host string) []ssh.PublicKey {
 	var refused *knownhosts.KeyError
 	if err := check(host, &net.TCPAddr{}, noKey{}); !errors.As(err, &refused) {
@@ -149,8 +150,8 @@ func (noKey) Type() string                        { return "none" }
 func (noKey) Marshal() []byte                     { return []byte("none") }
 func (noKey) Verify([]byte, *ssh.Signature) error { return errors.New("no key") }
 
-// keyAlgorithms returns those of the algorithms that keys of these types can be used
-// with; all, when no key is known.
+// keyAlgorithms returns the algorithms that can be used with keys of the given types, or all
+// of them if no key is known.
 func keyAlgorithms(algorithms, types []string) []string {
 	if len(types) == 0 {
 		return algorithms
@@ -164,15 +165,15 @@ func keyAlgorithms(algorithms, types []string) []string {
 	return out
 }
 
-// An sshShell is an interactive shell as a wire.
+// An sshShell is an interactive shell as a wire, for a link.
 type sshShell struct {
 	io.Reader
 	io.Writer
 	client *ssh.Client
 }
 
-// Close closes the connection under the shell: that ends a Write which waits for the
-// device's window.
+// Close closes the connection under the shell. That ends a Write that waits for the device's
+// window.
 func (s *sshShell) Close() error { return s.client.Close() }
 
 func openShell(client *ssh.Client, terminal string) (*sshShell, error) {
@@ -197,8 +198,8 @@ func openShell(client *ssh.Client, terminal string) (*sshShell, error) {
 	return &sshShell{out, in, client}, nil
 }
 
-// runSSH runs a command in a channel of its own and returns its output, both kinds as
-// they come, and its exit status. Its standard input is empty.
+// runSSH runs a command in a channel of its own, without standard input. It returns the exit
+// status and the output, standard output and standard error as they come.
 func runSSH(ctx context.Context, client *ssh.Client, command string, limit int, tr *Transcript) (string, int, error) {
 	stop := context.AfterFunc(ctx, func() { _ = client.Close() })
 	defer stop()
@@ -206,7 +207,7 @@ func runSSH(ctx context.Context, client *ssh.Client, command string, limit int, 
 		if ctx.Err() != nil {
 			return "", 0, context.Cause(ctx)
 		}
-		return "", 0, cut(err)
+		return "", 0, cutError(err)
 	}
 	session, err := client.NewSession()
 	if err != nil {
@@ -218,7 +219,7 @@ func runSSH(ctx context.Context, client *ssh.Client, command string, limit int, 
 	tr.add(sent, []byte(command+"\n"))
 	err = session.Run(command)
 	if out.over() {
-		return "", 0, tooMuch(limit)
+		return "", 0, outputError(limit)
 	}
 	exit, ended := errors.AsType[*ssh.ExitError](err)
 	switch {

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// Telnet's bytes: RFC 854, and the options that are known here.
+// The bytes of telnet (RFC 854), and the options that are known here.
 const (
 	se   = 240
 	sb   = 250
@@ -24,21 +24,22 @@ const (
 	optComPort = 44 // RFC 2217
 )
 
-// columns is the width of the terminal that devices are told to have: so wide that
-// none of them folds a line.
+// columns is the width of the terminal in the negotiation with devices: so wide that no device
+// folds a line.
 const columns = 1000
 
-// terminalType is what devices are told to speak to: one without escape sequences.
+// terminalType is the type of the terminal in the negotiation with devices: one without escape
+// sequences.
 const terminalType = "dumb"
 
-// A telnetDecoder takes a stream apart. Its state is between the bytes, so that it
-// doesn't matter how the stream comes in pieces.
+// A telnetDecoder separates a stream into data and commands. It keeps its state between bytes,
+// so the stream may arrive in any pieces.
 type telnetDecoder struct {
 	state  telnetState
 	verb   byte
 	sub    []byte
-	cr     bool // the last byte of data was CR, so that NUL is to be left out
-	binary bool // they send bytes as they are
+	cr     bool // the last byte of data was CR, after which NUL is left out
+	binary bool // the other side sends bytes unchanged
 }
 
 type telnetState byte
@@ -51,14 +52,14 @@ const (
 	tnSubIAC
 )
 
-// maxSub is how long a subnegotiation may be; what is longer is cut.
+// maxSub is how long a subnegotiation may be. Further bytes are dropped.
 const maxSub = 512
 
-// A telnetCommand is what was said beside the data.
+// A telnetCommand is a command of the other side.
 type telnetCommand struct {
 	verb   byte // will, wont, do, dont or sb
 	option byte
-	sub    []byte // of sb, without the option
+	sub    []byte // the content of a subnegotiation
 }
 
 // feed returns the data in b, and calls heard for each command, in order.
@@ -86,7 +87,7 @@ func (d *telnetDecoder) feed(b []byte, heard func(telnetCommand)) []byte {
 				d.verb, d.state = c, tnVerb
 			case sb:
 				d.sub, d.state = nil, tnSub
-			} // others have no option, and mean nothing to us
+			} // other commands have no option, and no meaning here
 		case tnVerb:
 			d.state = tnData
 			heard(telnetCommand{verb: d.verb, option: c})
@@ -118,7 +119,7 @@ func (d *telnetDecoder) keep(c byte) {
 	}
 }
 
-// telnetEncode returns data as it goes over the connection.
+// telnetEncode returns data in the form in which it is sent.
 func telnetEncode(data []byte, binary bool) []byte {
 	out := make([]byte, 0, len(data)+8)
 	for _, c := range data {
@@ -144,13 +145,13 @@ func subnegotiation(option byte, content ...byte) []byte {
 	return append(out, iac, se)
 }
 
-// A telnetWire is a connection that speaks telnet, and perhaps RFC 2217. What is to
-// be answered is written by a goroutine of its own: a reader that waited for a peer
-// that reads nothing would be the end of both.
+// A telnetWire is a connection that speaks telnet, and perhaps RFC 2217. A goroutine of its
+// own writes the answers to commands: if the reader wrote them, it would wait forever for a
+// peer that does not read.
 type telnetWire struct {
 	conn net.Conn
 	tr   *Transcript
-	com  *comPort // nil: plain telnet
+	com  *comPort // nil for plain telnet
 
 	decoder telnetDecoder
 	data    []byte // decoded, not yet read
@@ -161,13 +162,13 @@ type telnetWire struct {
 	once    sync.Once
 	done    sync.WaitGroup
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	ours   [256]option
 	theirs [256]option
-	resume chan struct{} // not nil while they want no data; closed when they do again
+	resume chan struct{} // not nil while the other side accepts no data; closed when it accepts data again
 }
 
-// An option is on or off, and perhaps we asked for the other.
+// An option is on or off. Asked says that we requested the other state.
 type option struct{ on, asked bool }
 
 func newTelnetWire(conn net.Conn, tr *Transcript) *telnetWire {
@@ -184,7 +185,7 @@ func (w *telnetWire) replier() {
 			_, err := w.conn.Write(b)
 			w.writing.Unlock()
 			if err != nil {
-				return // the next read or write says it
+				return // the next read or write returns the error
 			}
 		case <-w.closed:
 			return
@@ -192,12 +193,13 @@ func (w *telnetWire) replier() {
 	}
 }
 
-// reply queues a command. A peer that asks and asks and takes no answer is hung up on.
+// reply queues a command. If the peer requests much and reads no answer, the connection is
+// closed.
 func (w *telnetWire) reply(b []byte) {
 	select {
 	case w.replies <- b:
 	default:
-		w.tr.note("telnet: too many answers that they don't take")
+		w.tr.note("telnet: the other side requests too much and reads no answers")
 		_ = w.conn.Close()
 	}
 }
@@ -206,7 +208,7 @@ func (w *telnetWire) Read(p []byte) (int, error) {
 	buf := make([]byte, len(p))
 	for len(w.data) == 0 {
 		n, err := w.conn.Read(buf)
-		w.data = w.decoder.feed(buf[:n], w.hear)
+		w.data = w.decoder.feed(buf[:n], w.handle)
 		if err != nil && len(w.data) == 0 {
 			return 0, err
 		}
@@ -216,13 +218,13 @@ func (w *telnetWire) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Write returns when all is written. While the peer has suspended the flow it waits.
+// Write returns when everything is written. It waits while the peer has suspended the flow.
 func (w *telnetWire) Write(p []byte) (int, error) {
 	for done := 0; done < len(p); {
 		if err := w.flowing(); err != nil {
 			return done, err
 		}
-		piece := p[done:min(len(p), done+64)] // little goes after a suspension
+		piece := p[done:min(len(p), done+64)] // so that few bytes are sent after a suspension
 		w.mu.Lock()
 		binary := w.ours[optBinary].on
 		w.mu.Unlock()
@@ -259,8 +261,8 @@ func (w *telnetWire) Close() error {
 	return err
 }
 
-// hear is told each command.
-func (w *telnetWire) hear(c telnetCommand) {
+// handle handles a command of the other side.
+func (w *telnetWire) handle(c telnetCommand) {
 	w.tr.note("telnet: they %s", c)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -287,7 +289,7 @@ func (w *telnetWire) hear(c telnetCommand) {
 	}
 }
 
-// say returns what tells the peer yes or no.
+// say returns a function that tells the peer the state of an option.
 func (w *telnetWire) say(yes, no, option byte) func(bool) {
 	return func(agree bool) {
 		verb := no
@@ -299,8 +301,9 @@ func (w *telnetWire) say(yes, no, option byte) func(bool) {
 	}
 }
 
-// answer takes what the peer wants the option to be, and says what it becomes, unless
-// that is what we had asked for or what it is already: answers aren't answered.
+// answer sets an option to the state that the peer wishes, if we agree. It says the new state,
+// unless that is the answer to our request or was the state before, as answers must not be
+// answered.
 func (o *option) answer(wish, agree bool, say func(bool)) (turnedOn bool) {
 	asked, was := o.asked, o.on
 	o.asked = false
@@ -311,7 +314,7 @@ func (o *option) answer(wish, agree bool, say func(bool)) (turnedOn bool) {
 	return o.on && !was
 }
 
-// wanted tells which options we agree to, of ours and of theirs.
+// wanted reports whether we agree to an option, for our side or for theirs.
 func (w *telnetWire) wanted(option byte, ours bool) bool {
 	switch option {
 	case optBinary, optSGA:
@@ -324,7 +327,7 @@ func (w *telnetWire) wanted(option byte, ours bool) bool {
 	return false
 }
 
-// ask offers or requests an option without being asked.
+// ask offers or requests an option.
 func (w *telnetWire) ask(verb, opt byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -345,7 +348,7 @@ func (w *telnetWire) hearSub(c telnetCommand) {
 		}
 	case optComPort:
 		if w.com != nil {
-			w.hearComPort(c.sub)
+			w.handleComPort(c.sub)
 		}
 	}
 }

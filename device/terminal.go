@@ -8,24 +8,23 @@ import (
 	"strings"
 )
 
-// A terminal turns what a device sends into the lines that a reader would see:
-// carriage returns, backspaces and escape sequences applied, as ECMA-48 has them. Its
-// rows have no end, so that nothing wraps. A line has ended when the device goes to the
-// next one, or when it writes into another row of the screen than before; to move the
-// cursor and to move it back is nothing.
+// A terminal turns the bytes of a device into the lines that a reader would see: it applies
+// carriage returns, backspaces and the escape sequences of ECMA-48. Its rows have no end, so
+// nothing wraps. A line has ended when the device goes to the next one, or writes into another
+// row of the screen than before. Moving the cursor alone, there and back, ends no line.
 type terminal struct {
-	rows    []string // ended, since the last take
-	above   string   // the last row that has ended
-	drop    bool     // the row that is written shall not be among rows when it ends
-	echo    []byte   // what was printed since the last newline
-	unknown string   // the first escape sequence that is not understood
+	rows    []string // lines that have ended since the last take
+	above   string   // the last line that has ended
+	drop    bool     // the current line is not added to rows when it ends
+	echo    []byte   // the characters printed since the last newline
+	unknown string   // the first escape sequence that is not supported
 
 	screen      []*row
-	cur         *row // that was written last
-	x, y        int  // of the cursor; x counts characters
-	top, bottom int  // of the region that scrolls
-	placed      bool // y is the device's, and not our guess
-	whole       bool // the device has told how many rows there are
+	cur         *row // the row that was written last
+	x, y        int  // the cursor; x counts characters
+	top, bottom int  // the region that scrolls
+	placed      bool // y is known from the device, not guessed
+	whole       bool // the device has said how many rows there are
 	saved       [2]int
 	last        byte
 
@@ -33,12 +32,12 @@ type terminal struct {
 	params []byte
 }
 
-// A row is a row of the screen. Its text has no blanks behind it, but written ones.
+// A row is a row of the screen. At its end it has only blanks that were written.
 type row struct {
 	text  []byte
 	cells int  // characters in text
-	wide  bool // some of them have several bytes
-	told  bool // since it was changed
+	wide  bool // some characters have several bytes
+	ended bool // it has ended since its last change
 }
 
 type escapeState byte
@@ -47,13 +46,13 @@ const (
 	text    escapeState = iota
 	escaped             // after ESC
 	control             // after ESC [
-	charset             // after ESC ( and its like: one more byte
+	charset             // after ESC ( and the like: one more byte
 	osc                 // after ESC ]: until BEL or ESC \
 	oscEnd
 )
 
-// widest is how far escape sequences may move the cursor; tallest is how many rows there
-// can be, and usual how many a device believes in that was told nothing.
+// widest is how far escape sequences can move the cursor. Tallest is the largest number of
+// rows, and usual the number that a device assumes by default.
 const (
 	widest  = 4096
 	tallest = 512
@@ -63,7 +62,7 @@ const (
 func (t *terminal) feed(data []byte) {
 	if t.screen == nil {
 		t.resize(usual)
-		t.y = usual - 1 // where the cursor of a terminal is that has scrolled
+		t.y = usual - 1 // the cursor of a terminal that has scrolled
 	}
 	for _, c := range data {
 		switch t.escape {
@@ -120,12 +119,12 @@ func (t *terminal) escapedBy(c byte) {
 		t.x, t.y = 0, 0
 	case '=', '>', '<', 'H', 'N', 'O', '\\', '}', '|', '~', 'n', 'o':
 	default:
-		t.odd("ESC " + strconv.QuoteToASCII(string(rune(c))))
+		t.unsupported("ESC " + strconv.QuoteToASCII(string(rune(c))))
 	}
 }
 
-// odd remembers what is not understood.
-func (t *terminal) odd(sequence string) {
+// unsupported records an escape sequence that is not supported.
+func (t *terminal) unsupported(sequence string) {
 	if t.unknown == "" {
 		t.unknown = sequence
 	}
@@ -138,8 +137,8 @@ func (t *terminal) put(c byte) {
 	case c == '\n', c == '\v', c == '\f':
 		t.newline()
 	case c == '\r':
-		// A line editor that knows the width writes a space and returns, to get the
-		// cursor into the next line of the screen. There is none here.
+		// A line editor that knows the width writes a space and returns, to move the cursor to
+		// the next line of the screen. Our rows have no end, so that is left out.
 		if n := len(t.echo); n > 0 && t.echo[n-1] == ' ' {
 			t.echo = t.echo[:n-1]
 		}
@@ -156,8 +155,8 @@ func (t *terminal) put(c byte) {
 		t.echo = append(t.echo, c)
 		t.last = c
 	case c != 0 && c != 0x07 && c != 0x11 && c != 0x13:
-		// A key that became text, behind a lost one that was quoted: it must not be
-		// invisible in a line that is typed. In an answer it is.
+		// A control key whose quoting key was lost is shown as text. In a line that is typed
+		// it must be visible. In an answer it is not.
 		t.write(strangeKey)
 		t.echo = append(t.echo, strangeKey)
 	}
@@ -166,7 +165,7 @@ func (t *terminal) put(c byte) {
 // strangeKey stands for a control character.
 const strangeKey = 0x7f
 
-// cell returns how many bytes the first character of b has, as far as they have come.
+// cell returns how many bytes the first character of b has, of those that have arrived.
 func cell(b []byte) int {
 	n, i := 1, 1
 	switch c := b[0]; {
@@ -184,7 +183,8 @@ func cell(b []byte) int {
 	return i
 }
 
-// offset returns where in text the character at x is, or behind its end would be.
+// offset returns the position in text of the character at x, or where it would be behind the
+// end.
 func (r *row) offset(x int) int {
 	switch {
 	case x >= r.cells:
@@ -199,7 +199,7 @@ func (r *row) offset(x int) int {
 	return at
 }
 
-// pad makes the row reach up to x.
+// pad extends the row to x.
 func (r *row) pad(x int) {
 	for r.cells < x {
 		r.text = append(r.text, ' ')
@@ -207,7 +207,7 @@ func (r *row) pad(x int) {
 	}
 }
 
-// cut takes n characters out of the row, beginning with x.
+// cut removes n characters from the row, beginning with x.
 func (r *row) cut(x, n int) {
 	if x >= r.cells {
 		return
@@ -215,11 +215,11 @@ func (r *row) cut(x, n int) {
 	n = min(n, r.cells-x)
 	r.text = slices.Delete(r.text, r.offset(x), r.offset(x+n))
 	r.cells -= n
-	r.told = false
+	r.ended = false
 	r.count()
 }
 
-// count counts the characters again, of which a part may have got between others.
+// count counts the characters again, after bytes of characters were inserted or removed.
 func (r *row) count() {
 	if !r.wide {
 		return
@@ -232,7 +232,7 @@ func (r *row) count() {
 
 func (r *row) set(x int, c byte) {
 	r.pad(x)
-	r.told = false
+	r.ended = false
 	if x == r.cells {
 		r.text = append(r.text, c)
 		r.cells++
@@ -261,8 +261,8 @@ func (t *terminal) write(c byte) {
 	t.x++
 }
 
-// touch returns the row that the cursor is on, which is to be changed. The one that was
-// changed before, if it is another, has ended.
+// touch returns the row at the cursor for a change. If another row was changed before, that
+// one has ended.
 func (t *terminal) touch() *row {
 	r := t.screen[t.y]
 	if r != t.cur {
@@ -273,23 +273,23 @@ func (t *terminal) touch() *row {
 }
 
 func (t *terminal) leave() {
-	if t.cur != nil && !t.cur.told && !t.cur.blank() {
-		t.tell()
+	if t.cur != nil && !t.cur.ended && !t.cur.blank() {
+		t.endRow()
 	}
 }
 
-// tell makes the row that was written last one that has ended.
-func (t *terminal) tell() {
+// endRow ends the row that was written last.
+func (t *terminal) endRow() {
 	t.above = string(bytes.TrimRight(bytes.ReplaceAll(t.cur.text, []byte{strangeKey}, nil), " "))
 	if !t.drop {
 		t.rows = append(t.rows, t.above)
 	}
-	t.drop, t.cur.told = false, true
+	t.drop, t.cur.ended = false, true
 }
 
 func (t *terminal) newline() {
-	if t.touch(); !t.cur.told {
-		t.tell()
+	if t.touch(); !t.cur.ended {
+		t.endRow()
 	}
 	t.echo, t.x = t.echo[:0], 0
 	switch {
@@ -301,7 +301,7 @@ func (t *terminal) newline() {
 	t.cur = t.screen[t.y]
 }
 
-// remove takes n rows out of the region that scrolls, and insert puts new ones into it.
+// remove removes n rows from the region that scrolls, and insert inserts new ones.
 func (t *terminal) remove(at, n int) {
 	if at < t.top || at > t.bottom {
 		return
@@ -324,7 +324,7 @@ func (t *terminal) insert(at, n int) {
 	}
 }
 
-// fresh returns an empty row, made of one that is no longer on the screen.
+// fresh returns an empty row. It reuses a row that is no longer on the screen.
 func (t *terminal) fresh(r *row) *row {
 	if r == t.cur {
 		return &row{} // it has not ended
@@ -333,7 +333,7 @@ func (t *terminal) fresh(r *row) *row {
 	return r
 }
 
-// clear ends the row that was written last, and empties the screen.
+// clear ends the row that was written last, and clears the screen.
 func (t *terminal) clear() {
 	t.leave()
 	t.cur = nil
@@ -342,7 +342,7 @@ func (t *terminal) clear() {
 	}
 }
 
-// resize makes the screen have so many rows, all of which scroll.
+// resize gives the screen a number of rows, all of which scroll.
 func (t *terminal) resize(rows int) {
 	for len(t.screen) < rows {
 		t.screen = append(t.screen, &row{})
@@ -352,8 +352,8 @@ func (t *terminal) resize(rows int) {
 	t.y = min(t.y, rows-1)
 }
 
-// place is for what goes to a row by its number. Until the first time it is not known
-// which one the cursor is on.
+// place is called before the cursor goes to a row by number. Before the first call, the row of
+// the cursor is not known.
 func (t *terminal) place() {
 	if !t.placed {
 		t.placed = true
@@ -361,19 +361,19 @@ func (t *terminal) place() {
 	}
 }
 
-// goTo moves to the row of a number, counted from 1.
+// goTo moves to a row by its number, from 1.
 func (t *terminal) goTo(number int) {
 	t.place()
 	number = min(max(number, 1), tallest)
 	if number > len(t.screen) {
-		if !t.whole || number == len(t.screen)+1 { // one more may be a row for the status
+		if !t.whole || number == len(t.screen)+1 { // one more row may be for the status
 			top, bottom, all := t.top, t.bottom, t.bottom == len(t.screen)-1
 			t.resize(number)
 			if t.whole || !all {
 				t.top, t.bottom = top, bottom
 			}
 		}
-		number = min(number, len(t.screen)) // what is beyond the end is its last row
+		number = min(number, len(t.screen)) // a number beyond the end means the last row
 	}
 	t.y = number - 1
 }
@@ -381,7 +381,7 @@ func (t *terminal) goTo(number int) {
 // down moves within the screen, up if n < 0.
 func (t *terminal) down(n int) { t.y = min(max(t.y+n, 0), len(t.screen)-1) }
 
-// parameter returns a number of the escape sequence, or what stands for none.
+// parameter returns a number of the escape sequence, or none if it is missing.
 func (t *terminal) parameter(i, none int) int {
 	fields := bytes.Split(t.params, []byte{';'})
 	if i >= len(fields) {
@@ -402,8 +402,8 @@ func (t *terminal) parameter(i, none int) int {
 
 func (t *terminal) control(c byte) {
 	if len(t.params) > 0 && t.params[0] >= '<' && t.params[0] <= '?' || bytes.ContainsAny(t.params, " !\"#$%&'()*+,-./") {
-		if strings.IndexByte("hlmpqrsuJK", c) < 0 { // modes, colours, shapes; and what is protected from erasing
-			t.odd(fmt.Sprintf("ESC [%s%c", t.params, c))
+		if strings.IndexByte("hlmpqrsuJK", c) < 0 { // modes, colours and shapes; and erasing except protected characters
+			t.unsupported(fmt.Sprintf("ESC [%s%c", t.params, c))
 		}
 		return
 	}
@@ -442,7 +442,7 @@ func (t *terminal) control(c byte) {
 		if r := t.touch(); t.x < r.cells {
 			at := r.offset(t.x)
 			r.text = slices.Insert(r.text, at, bytes.Repeat([]byte{' '}, n)...)
-			r.cells, r.told = r.cells+n, false
+			r.cells, r.ended = r.cells+n, false
 			r.count()
 		}
 	case 'P':
@@ -471,11 +471,11 @@ func (t *terminal) control(c byte) {
 		t.x, t.y = t.saved[0], min(t.saved[1], len(t.screen)-1)
 	case 'h', 'l':
 		if bytes.Equal(t.params, []byte("4")) && c == 'h' {
-			t.odd("ESC [4h")
+			t.unsupported("ESC [4h")
 		}
 	case 'm', 'g', 'q', 't', 'i':
-	default: // among them questions, to which a device may want an answer
-		t.odd(fmt.Sprintf("ESC [%s%c", t.params, c))
+	default: // among them questions, which the device may expect to be answered
+		t.unsupported(fmt.Sprintf("ESC [%s%c", t.params, c))
 	}
 }
 
@@ -507,7 +507,7 @@ func (t *terminal) eraseLine(what int) {
 	}
 }
 
-// eraseCells makes characters blank that are there.
+// eraseCells replaces existing characters by blanks.
 func (t *terminal) eraseCells(from, n int) {
 	r := t.touch()
 	for x := from; x < min(from+n, r.cells); x++ {
@@ -533,8 +533,8 @@ func (t *terminal) eraseScreen(what int) {
 	}
 }
 
-// line returns the line that the cursor is on. Blanks before the cursor count, also if it
-// was moved over them and they were not written; those behind it don't.
+// line returns the line at the cursor. Blanks before the cursor count, even if the cursor only
+// moved over them. Blanks behind it do not.
 func (t *terminal) line() string {
 	if t.screen == nil {
 		return ""
@@ -547,7 +547,7 @@ func (t *terminal) line() string {
 	return string(r.text[:end])
 }
 
-// col returns how many bytes of the line are before the cursor.
+// col returns the number of bytes of the line before the cursor.
 func (t *terminal) col() int {
 	if t.screen == nil {
 		return 0
@@ -562,7 +562,7 @@ func (t *terminal) take() []string {
 	return rows
 }
 
-// shown returns the last lines since the last take, for messages, secrets and all.
+// shown returns the last lines since the last take, for messages. Secrets are not masked.
 func (t *terminal) shown() string {
 	return strings.TrimSpace(strings.Join(append(t.rows[max(0, len(t.rows)-8):len(t.rows):len(t.rows)], t.line()), "\n"))
 }

@@ -8,24 +8,25 @@ import (
 	"time"
 )
 
-// A Transcript keeps every byte that was sent to a device and received from it, with
-// times, and with secrets masked, as [MaskSecrets] does, too: whole lines of text such as
+// A Transcript records every byte that was sent to a device and received from it, with times,
+// and with secrets masked, including those that [MaskSecrets] finds. It consists of lines such
+// as
 //
 //	2026-11-21T07:30:00.123456Z > "show clock\r"
 //	2026-11-21T07:30:00.131415Z < "show clock\r\n"
 //	2026-11-21T07:30:00.131415Z - telnet: they WILL ECHO
 //
-// where the bytes are quoted as in Go, > is sent, < received and - a remark. What
-// might be the beginning of a secret is held back until it is known not to be one. A
-// nil *Transcript keeps nothing. It is safe for use by several goroutines.
+// Bytes are quoted as in Go; > is sent, < is received and - is a remark. Bytes that may be the
+// beginning of a secret are held back until they are known not to be. A nil *Transcript
+// records nothing. A Transcript is safe for use by several goroutines.
 type Transcript struct {
 	mu      sync.Mutex
 	w       io.Writer
 	err     error
 	masks   [2]masker
 	lines   [2]lineMasker
-	held    [2]time.Time // when what a masker holds back had come
-	pending []byte       // of one direction, not yet written
+	held    [2]time.Time // when the bytes arrived that a masker holds back
+	pending []byte       // bytes of one direction that are not written yet
 	from    direction
 	since   time.Time
 	last    time.Time
@@ -38,14 +39,13 @@ const (
 	received
 )
 
-// NewTranscript writes to w, each line with one Write. The caller closes w after the
-// last session that it is given to was closed, and asks Err.
+// NewTranscript writes to w, each line with one Write. After closing the last session that
+// uses the transcript, the caller closes w, and calls Err.
 func NewTranscript(w io.Writer) *Transcript {
 	return &Transcript{w: w, lines: [2]lineMasker{sent: {ends: "\r\n"}, received: {ends: "\n"}}}
 }
 
-// Mask adds secrets, which from now on are shown as ***, in errors too. Empty ones are
-// ignored.
+// Mask adds secrets. From now on they are shown as ***, in errors too. Empty ones are ignored.
 func (t *Transcript) Mask(secrets ...Secret) {
 	if t == nil {
 		return
@@ -57,7 +57,7 @@ func (t *Transcript) Mask(secrets ...Secret) {
 	}
 }
 
-// Err returns the first error of a Write. It didn't stop the session.
+// Err returns the first error of a Write. Such an error does not stop the session.
 func (t *Transcript) Err() error {
 	if t == nil {
 		return nil
@@ -67,8 +67,8 @@ func (t *Transcript) Err() error {
 	return t.err
 }
 
-// Bytes of one direction that follow each other are one line of the transcript, as
-// long as they come within this time and are not more than that.
+// Bytes of one direction form one line of the transcript, as long as they come within this
+// time and are not more than this many.
 const (
 	together = 20 * time.Millisecond
 	longest  = 256
@@ -126,7 +126,7 @@ func (t *Transcript) line(at time.Time, text string) {
 	}
 }
 
-// note adds a remark. It goes through the mask like everything.
+// note adds a remark, with secrets masked.
 func (t *Transcript) note(format string, args ...any) {
 	if t == nil {
 		return
@@ -137,7 +137,7 @@ func (t *Transcript) note(format string, args ...any) {
 	t.line(time.Now(), "- "+MaskSecrets(t.masks[sent].clean(fmt.Sprintf(format, args...))))
 }
 
-// clean masks a text that goes elsewhere.
+// clean masks a text for other uses.
 func (t *Transcript) clean(text string) string {
 	if t == nil {
 		return text
@@ -147,7 +147,7 @@ func (t *Transcript) clean(text string) string {
 	return t.masks[sent].clean(text)
 }
 
-// flush writes what was held back. What could be the beginning of a secret is masked.
+// flush writes what was held back. If that could be the beginning of a secret, it is masked.
 func (t *Transcript) flush() {
 	if t == nil {
 		return

@@ -9,9 +9,9 @@ import (
 	"activationd/internal/fault"
 )
 
-// typeLine types a line at the prompt and returns when the device has shown that it
-// has all of it; return was not pressed yet. So whatever is lost on the way, nothing
-// is executed but what was meant. What the device says in between stays in term.rows.
+// typeLine types a line at the prompt, without pressing return. It returns when the device has
+// shown the whole line. So whatever is lost on the way, only the intended line is executed.
+// Lines that the device says meanwhile stay in term.rows.
 func (s *Session) typeLine(ctx context.Context, line string) error {
 	if s.dialog.Blind {
 		return s.sendChunks(ctx, s.quote(line))
@@ -24,18 +24,18 @@ func (s *Session) typeLine(ctx context.Context, line string) error {
 		}
 		if ok {
 			if try == 0 {
-				s.adapt(true)
+				s.growPieces()
 			}
 			return nil
 		}
 		shown := s.term.line()
 		s.tr.note("the echo of %q is wrong: typing it again", s.clean(line))
 		if try >= s.target.Limits.repairs() {
-			return fmt.Errorf("shows %q when %q is typed, %d times: characters are lost, or its echo is unlike others'; give it a slower pace: %w",
+			return fmt.Errorf("shows %q when %q is typed, %d times: characters are lost, or its echo is unusual; give it a slower pace: %w",
 				s.clean(shown), s.clean(s.prompt+line), try+1, fault.Unavailable)
 		}
 		wait = min(2*wait, max(s.wait(), 2*time.Second))
-		if err := s.settle(ctx, min(wait, leastWait)); err != nil {
+		if err := s.settle(ctx, min(wait, minWait)); err != nil {
 			return err
 		}
 		if err := s.erase(ctx, wait); err != nil {
@@ -44,12 +44,12 @@ func (s *Session) typeLine(ctx context.Context, line string) error {
 	}
 }
 
-// typeOnce types a line in pieces, each after the echo of the one before. A piece of
-// which something was lost is taken back and typed again, where there is a key for that;
-// else, and when that doesn't help, it returns false.
+// typeOnce types a line in pieces, each after the echo of the one before. If characters of a
+// piece are lost, the piece is erased and typed again, on platforms with a key for that. If
+// there is no such key, or if that does not help, it returns false.
 func (s *Session) typeOnce(ctx context.Context, line string, wait time.Duration) (bool, error) {
 	s.term.echo = s.term.echo[:0]
-	shown := s.prompt // the line of the screen, as far as it is right
+	shown := s.prompt // the part of the screen's line that is right
 	for done, lost := 0, 0; done < len(line); {
 		n := len(line) - done
 		if s.chunk > 0 {
@@ -60,11 +60,12 @@ func (s *Session) typeOnce(ctx context.Context, line string, wait time.Duration)
 			return false, err
 		}
 		if !ok {
-			s.adapt(false)
+			s.shrinkPieces()
 			if lost++; lost > s.target.Limits.repairs() {
 				return false, nil
 			}
-			if ok, err := s.takeBack(ctx, &shown, line[:done], n, wait); !ok {
+			var ok bool
+			if shown, ok, err = s.takeBack(ctx, shown, line[:done], n, wait); !ok {
 				return false, err
 			}
 			continue
@@ -79,8 +80,8 @@ func (s *Session) typeOnce(ctx context.Context, line string, wait time.Duration)
 	return true, nil
 }
 
-// typePiece types the last n bytes of typed, behind what is shown, and waits for their
-// echo.
+// typePiece types the last n bytes of typed and waits until they are shown behind the text
+// shown.
 func (s *Session) typePiece(ctx context.Context, shown, typed string, n int, wait time.Duration) (bool, error) {
 	began, ended := time.Now(), len(s.term.rows)
 	if err := s.send(ctx, s.quote(typed[len(typed)-n:])); err != nil {
@@ -94,41 +95,42 @@ func (s *Session) typePiece(ctx context.Context, shown, typed string, n int, wai
 	if s.dialog.Keys.Redraw == "" {
 		return false, nil
 	}
-	// Something else was said in the middle of the echo, perhaps no more than that.
+	// Another line came in the middle of the echo; that may be all.
 	if err := s.send(ctx, s.dialog.Keys.Redraw); err != nil {
 		return false, err
 	}
 	return s.until(ctx, wait, func() bool { return s.echoed(s.prompt, typed, len(typed), len(s.term.rows)) })
 }
 
-// takeBack erases what stands behind the part of the line that is right, which it may
-// find shown again, behind the prompt.
-func (s *Session) takeBack(ctx context.Context, shown *string, right string, n int, wait time.Duration) (bool, error) {
+// takeBack erases what follows the part of the line that is right. It returns what the
+// screen shows of that part, which the device may have shown again behind the prompt.
+func (s *Session) takeBack(ctx context.Context, shown, right string, n int, wait time.Duration) (string, bool, error) {
 	if s.dialog.Keys.Back == "" {
-		return false, nil
+		return shown, false, nil
 	}
-	if err := s.settle(ctx, min(wait, leastWait)); err != nil {
-		return false, err
+	if err := s.settle(ctx, min(wait, minWait)); err != nil {
+		return shown, false, err
 	}
-	rest, ok := strings.CutPrefix(s.typed(), *shown)
+	rest, ok := strings.CutPrefix(s.typed(), shown)
 	if !ok {
-		if rest, ok = strings.CutPrefix(s.typed(), s.prompt+right); !ok {
-			return false, nil
+		shown = s.prompt + right
+		if rest, ok = strings.CutPrefix(s.typed(), shown); !ok {
+			return shown, false, nil
 		}
-		*shown = s.prompt + right
 	}
 	if len(rest) > n {
-		return false, nil
+		return shown, false, nil
 	}
 	if err := s.send(ctx, strings.Repeat(s.dialog.Keys.Back, len(rest))); err != nil {
-		return false, err
+		return shown, false, err
 	}
 	s.tr.note("of the echo of %q something is missing: typing the end again", s.clean(right))
-	s.term.echo = append(s.term.echo[:0], 0) // it can't be right any more
-	return s.until(ctx, wait, func() bool { return s.typed() == *shown && s.term.col() == len(*shown) })
+	s.term.echo = append(s.term.echo[:0], 0) // it is no longer the echo of the line
+	ok, err := s.until(ctx, wait, func() bool { return s.typed() == shown && s.term.col() == len(shown) })
+	return shown, ok, err
 }
 
-// typed is the line that the cursor is on, without what the device suggests behind it.
+// typed returns the line at the cursor, without what the device suggests behind it.
 func (s *Session) typed() string {
 	line := s.term.line()
 	if s.dialog.Suggests {
@@ -137,8 +139,8 @@ func (s *Session) typed() string {
 	return line
 }
 
-// echoed reports whether the device shows the last n bytes of typed behind what it had
-// shown, or has shown all of it, when so many lines had ended before.
+// echoed reports whether the device shows the last n bytes of typed behind shown, or shows the
+// whole line. Ended is how many lines had ended before the bytes were typed.
 func (s *Session) echoed(shown, typed string, n, ended int) bool {
 	line, piece := s.typed(), typed[len(typed)-n:]
 	same := func(a, b string) bool { return strings.TrimRight(a, " ") == strings.TrimRight(b, " ") }
@@ -146,13 +148,13 @@ func (s *Session) echoed(shown, typed string, n, ended int) bool {
 	case same(line, shown+piece) && s.term.col() == len(shown+piece):
 		return true
 	case same(line, s.prompt+typed) && s.term.col() == len(s.prompt+typed):
-		return true // shown again after something else was said
+		return true // shown again after another line
 	case string(s.term.echo) == typed:
 		return true // folded at the edge of a screen
 	case len(s.term.rows) > ended:
 		return s.interrupted(shown, piece, s.term.rows[ended:])
 	}
-	// A line editor that scrolls shows the end, after a mark.
+	// A line editor that scrolls shows only the end, behind a mark.
 	tail, scrolled := strings.CutPrefix(line, "<")
 	if !scrolled {
 		tail, scrolled = strings.CutPrefix(line, strings.TrimRight(s.prompt, " ")+"$")
@@ -162,8 +164,8 @@ func (s *Session) echoed(shown, typed string, n, ended int) bool {
 	return scrolled && len(tail) > n && strings.HasSuffix(strings.TrimRight(typed, " "), tail)
 }
 
-// interrupted reports whether the echo of a piece was complete but for log lines in its
-// middle: rows are the lines that have ended since it was typed.
+// interrupted reports whether the echo of a piece is complete, except for log lines in its
+// middle. Rows are the lines that have ended since it was typed.
 func (s *Session) interrupted(shown, piece string, rows []string) bool {
 	for _, r := range rows[1:] {
 		if r != "" && !is(s.dialog.logs, r) {
@@ -180,7 +182,7 @@ func (s *Session) interrupted(shown, piece string, rows []string) bool {
 	return false
 }
 
-// sendChunks types a line that no echo confirms.
+// sendChunks types a line on a device without an echo.
 func (s *Session) sendChunks(ctx context.Context, line string) error {
 	for done := 0; done < len(line); {
 		n := len(line) - done
@@ -199,26 +201,34 @@ func (s *Session) sendChunks(ctx context.Context, line string) error {
 	return nil
 }
 
-// adapt makes the pieces smaller after a loss and larger again when all goes well.
-func (s *Session) adapt(well bool) {
-	const many = 16
+// shrinkPieces makes the pieces of a line smaller after a loss.
+func (s *Session) shrinkPieces() {
+	s.cleanLines = 0
+	if s.chunk == 0 {
+		s.chunk = 32
+	} else {
+		s.chunk = max(1, s.chunk/2)
+	}
+}
+
+// growPieces makes the pieces larger again, up to what the pace allows, after several
+// lines without a loss.
+func (s *Session) growPieces() {
+	const enough = 16
+	limit := s.target.Pace.Chunk
 	switch {
-	case !well && s.chunk == 0:
-		s.chunk, s.well = 32, 0
-	case !well:
-		s.chunk, s.well = max(1, s.chunk/2), 0
-	case s.chunk == s.target.Pace.Chunk:
-	case s.well < many:
-		s.well++
+	case s.chunk == limit:
+	case s.cleanLines < enough:
+		s.cleanLines++
 	default:
-		s.chunk, s.well = s.chunk*2, 0
-		if most := s.target.Pace.Chunk; most == 0 && s.chunk > 64 || most > 0 && s.chunk > most {
-			s.chunk = most
+		s.chunk, s.cleanLines = s.chunk*2, 0
+		if limit == 0 && s.chunk > 64 || limit > 0 && s.chunk > limit {
+			s.chunk = limit
 		}
 	}
 }
 
-// quote writes keys that would act as text.
+// quote marks keys that would act when they are typed, so that they are taken as text.
 func (s *Session) quote(text string) string {
 	k := s.dialog.Keys
 	if k.Special == "" || !strings.ContainsAny(text, k.Special) {
@@ -234,8 +244,7 @@ func (s *Session) quote(text string) string {
 	return b.String()
 }
 
-// erase empties the line that is being typed, and is sure of it: it sees the prompt,
-// and nothing behind it.
+// erase empties the line that is being typed, until only the prompt is seen.
 func (s *Session) erase(ctx context.Context, wait time.Duration) error {
 	k := s.dialog.Keys
 	if k.Erase == "" {
@@ -246,14 +255,14 @@ func (s *Session) erase(ctx context.Context, wait time.Duration) error {
 	}
 	for try := range s.target.Limits.repairs() + 1 {
 		if try > 0 {
-			if err := s.settle(ctx, min(wait, leastWait)); err != nil {
+			if err := s.settle(ctx, min(wait, minWait)); err != nil {
 				return err
 			}
 		}
 		empty := func() bool { return strings.TrimSpace(s.term.line()) == "" }
 		if k.Redraw == "" && empty() {
-			// The line is there, but a message stands where it was shown. It takes something
-			// to be seen going.
+			// A message is shown in place of the line that was typed. Only with a character on
+			// the screen it is seen that the line is erased.
 			if err := s.send(ctx, "q"); err != nil {
 				return err
 			}
@@ -277,8 +286,8 @@ func (s *Session) erase(ctx context.Context, wait time.Duration) error {
 				return err
 			}
 		} else if !blank && empty() {
-			// Erased, but the prompt had gone with a line that was logged: a new one comes
-			// from an empty command.
+			// The line is erased, but the prompt disappeared with a log line. An empty command
+			// brings a new prompt.
 			if err := s.send(ctx, "\r"); err != nil {
 				return err
 			}

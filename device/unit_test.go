@@ -26,8 +26,8 @@ func TestCheckURL(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct{ url, says string }{
-		{"", "begins with none of"},
-		{"http://sw1", "begins with none of"},
+		{"", "must begin with"},
+		{"http://sw1", "must begin with"},
 		{"ssh://root@sw1", "credentials"},
 		{"ssh://root:secret@sw1", "credentials"},
 		{"ssh://", "host and a port"},
@@ -36,14 +36,14 @@ func TestCheckURL(t *testing.T) {
 		{"telnet://sw1:99999", "host and a port"},
 		{"telnet://sw1/console", "no path"},
 		{"telnet://sw1?baud=9600", "only serial lines"},
-		{"serial://ttyS0", "whole path"},
-		{"serial:///dev/../etc/passwd", "whole path"},
-		{"serial:///dev/ttyS0?baud=fast", "can't be that"},
-		{"serial:///dev/ttyS0?bits=9&baud=9600", "can't be that"},
+		{"serial://ttyS0", "absolute path"},
+		{"serial:///dev/../etc/passwd", "absolute path"},
+		{"serial:///dev/ttyS0?baud=fast", "is not a possible value"},
+		{"serial:///dev/ttyS0?bits=9&baud=9600", "is not a possible value"},
 		{"serial:///dev/ttyS0?flow=none", "need a baud"},
 		{"serial:///dev/ttyS0?speed=9600", "the settings are"},
 		{"serial:///dev/ttyS0?baud=1200&baud=9600", "each once"},
-		{"serial:///dev/ttyS0#x", "is more than"},
+		{"serial:///dev/ttyS0#x", "has more than"},
 		{"ssh://sw1:%zz", "invalid"},
 	} {
 		err := CheckURL(tt.url)
@@ -100,7 +100,7 @@ func TestParsePlatform(t *testing.T) {
 	}
 }
 
-// TestPrompts checks what the platforms take for a prompt, and what they don't.
+// TestPrompts has lines that are prompts of the platforms, and lines that are not.
 func TestPrompts(t *testing.T) {
 	for _, tt := range []struct {
 		platform, host, line string
@@ -136,7 +136,7 @@ func TestPrompts(t *testing.T) {
 		d := dialogOf(t, tt.platform)
 		d.learn(tt.host)
 		if got := d.prompt(tt.line); got != tt.want {
-			t.Errorf("%s: prompt(%q) of %s = %s, want %s", tt.platform, tt.line, tt.host, names[got], names[tt.want])
+			t.Errorf("%s: prompt(%q) of %s = %s, want %s", tt.platform, tt.line, tt.host, modeNames[got], modeNames[tt.want])
 		}
 	}
 }
@@ -154,8 +154,8 @@ func dialogOf(t testing.TB, platform string) *dialog {
 	return d
 }
 
-// TestRefusals checks which lines are an error, on which platform: of those behind a % the
-// ones that have the form of a refusal, and not those that only inform of what was done.
+// TestRefusals has lines that are errors, and lines that are not: of the lines behind a % only
+// those in the form of a refusal are.
 func TestRefusals(t *testing.T) {
 	for _, tt := range []struct {
 		platforms string
@@ -232,8 +232,8 @@ func TestRefusals(t *testing.T) {
 }
 
 // TestTerminal: a line ends where a reader would see another one begin, and has the
-// characters that he would see. To move the cursor is nothing in itself: neither to the
-// row where it is, as some devices do for each character, nor to another one and back.
+// characters that the reader would see. Moving the cursor alone ends no line: neither to
+// the row where it is, as some devices do for each character, nor to another one and back.
 func TestTerminal(t *testing.T) {
 	// As a switch does that addresses its screen.
 	const (
@@ -309,8 +309,8 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
-// TestTerminalDropsTheLine: of the line that was typed, which is no answer, nothing is left,
-// also where the cursor wanders while it ends.
+// TestTerminalDropsTheLine: nothing is left of the line that was typed, which is not part of
+// an answer, also if the cursor moves while the line ends.
 func TestTerminalDropsTheLine(t *testing.T) {
 	for _, end := range []string{"\r\n", "\x1bE", "\x1b[1;1H\x1b[1M\x1b[24;1H\x1b[1L\x1b[24;1H", "\x1b[3;9H\x1b[24;7H\x1b[?25h\r\n"} {
 		var term terminal
@@ -323,7 +323,7 @@ func TestTerminalDropsTheLine(t *testing.T) {
 	}
 }
 
-// TestNotUnderstood: what a device sends for its screen and is not understood is said.
+// TestNotUnderstood: escape sequences that are not supported are reported.
 func TestNotUnderstood(t *testing.T) {
 	for in, want := range map[string]string{
 		"\x1b[6n": "ESC [6n", "\x1b[c": "ESC [c", "\x1b[?1;2c": "ESC [?1;2c", "\x1bZ": `ESC "Z"`, "\x1b[4h": "ESC [4h", "a\x1b[3y\x1b[6n": "ESC [3y",
@@ -476,7 +476,7 @@ func TestBadTargets(t *testing.T) {
 	}
 }
 
-// TestAnswersInVain has a server that accepts and says nothing.
+// TestAnswersInVain has a server that accepts connections and says nothing.
 func TestAnswersInVain(t *testing.T) {
 	t.Parallel()
 	master, slave, path := openPTY(t)
@@ -488,7 +488,7 @@ func TestAnswersInVain(t *testing.T) {
 	}
 }
 
-// TestEndpoint: URLs of one line, or of one port of a host, lead to the same.
+// TestEndpoint: URLs of one line, or of one port of a host, have the same endpoint.
 func TestEndpoint(t *testing.T) {
 	dir := t.TempDir()
 	tty, link := filepath.Join(dir, "tty"), filepath.Join(dir, "by-id")

@@ -14,16 +14,17 @@ import (
 	"activationd/internal/fault"
 )
 
-// An address is a device's URL, read.
+// An address is a parsed URL of a device.
 type address struct {
 	scheme string
-	host   string // and port, or the path of a serial line
+	host   string // with its port; or the path of a serial line
 	line   lineSettings
 }
 
-// lineSettings are a serial line's: ours, or a converter's by RFC 2217.
+// lineSettings are the settings of a serial line: of this machine's, or of a converter's by
+// RFC 2217.
 type lineSettings struct {
-	baud   int // 0: as it is set already
+	baud   int // 0: the line is left as it is set
 	bits   int
 	parity string
 	stop   int
@@ -32,28 +33,28 @@ type lineSettings struct {
 
 var defaultPorts = map[string]string{"ssh": "22", "telnet": "23", "tcp": "", "rfc2217": "", "serial": ""}
 
-// The words for a line's settings, and what RFC 2217 calls them.
+// The words for the settings of a line, and their numbers in RFC 2217.
 var (
 	parities = map[string]byte{"none": 1, "odd": 2, "even": 3}
 	flows    = map[string]byte{"none": 1, "xonxoff": 2, "rtscts": 3}
 )
 
-// CheckURL says what is wrong with a device's URL, if anything is; the kind is
-// [fault.Invalid]. What is right:
+// CheckURL returns what is wrong with a device's URL, or nil. The kind of the error is
+// [fault.Invalid]. These forms are valid:
 //
 //	ssh://HOST[:22]      telnet://HOST[:23]      tcp://HOST:PORT
 //	rfc2217://HOST:PORT[?baud=9600&bits=8&parity=none&stop=1&flow=none]
 //	serial:///dev/ttyS0[?the same]
 //
-// with parity none, odd or even, and flow none, xonxoff or rtscts. A line whose baud
-// is not given is left as it is set.
+// Parity is none, odd or even, and flow none, xonxoff or rtscts. If baud is missing, the line
+// is left as it is set.
 func CheckURL(u string) error {
 	_, err := parseURL(u)
 	return err
 }
 
-// Endpoint returns the same text for all URLs of one line, or of one port of a host, as far
-// as that can be told without asking anybody; "" for what is no URL of a device.
+// Endpoint returns the same text for all URLs of one line, or of one port of a host, without
+// asking a name server. For a text that is not the URL of a device it returns "".
 func Endpoint(u string) string {
 	a, err := parseURL(u)
 	if err != nil {
@@ -65,8 +66,8 @@ func Endpoint(u string) string {
 		}
 		return a.host
 	}
-	host, port, _ := net.SplitHostPort(a.host) // it was joined
-	n, _ := strconv.Atoi(port)                 // which is a number
+	host, port, _ := net.SplitHostPort(a.host) // it was joined before
+	n, _ := strconv.Atoi(port)                 // it is a number
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	if host == "localhost" {
 		host = "127.0.0.1"
@@ -88,16 +89,16 @@ func parseURL(text string) (address, error) {
 	port, known := defaultPorts[u.Scheme]
 	switch {
 	case !known:
-		return bad("begins with none of ssh://, telnet://, tcp://, rfc2217:// and serial://")
+		return bad("must begin with ssh://, telnet://, tcp://, rfc2217:// or serial://")
 	case u.User != nil:
-		return bad("must have no user and no password: they are credentials")
+		return bad("must have no user and no password: these are credentials")
 	case u.Fragment != "" || u.Opaque != "":
-		return bad("is more than scheme, address and settings")
+		return bad("has more than a scheme, an address and settings")
 	}
 	a := address{scheme: u.Scheme}
 	if a.scheme == "serial" {
 		if u.Host != "" || !path.IsAbs(u.Path) || path.Clean(u.Path) != u.Path {
-			return bad("must be serial:// and the whole path of a device, as in serial:///dev/ttyS0")
+			return bad("must be serial:// and the absolute path of a device, as in serial:///dev/ttyS0")
 		}
 		a.host = u.Path
 	} else {
@@ -127,7 +128,7 @@ func parseLine(query url.Values, serial bool) (lineSettings, error) {
 	l := lineSettings{bits: 8, parity: "none", stop: 1, flow: "none"}
 	for key, values := range query {
 		if !serial || len(values) != 1 {
-			return l, fmt.Errorf("?%s: only serial lines have settings, each once", key)
+			return l, fmt.Errorf("?%s: only serial lines have settings, and each once", key)
 		}
 		value := values[0]
 		var ok bool
@@ -148,11 +149,11 @@ func parseLine(query url.Values, serial bool) (lineSettings, error) {
 			return l, fmt.Errorf("?%s: the settings are baud, bits, parity, stop and flow", key)
 		}
 		if !ok {
-			return l, fmt.Errorf("?%s=%s: can't be that", key, value)
+			return l, fmt.Errorf("?%s=%s: is not a possible value", key, value)
 		}
 	}
 	if l.baud == 0 && len(query) > 0 {
-		return l, fmt.Errorf("the line's settings need a baud")
+		return l, fmt.Errorf("the settings of a line need a baud")
 	}
 	return l, nil
 }
@@ -162,7 +163,7 @@ func number(text string, low, high int) (int, bool) {
 	return n, err == nil && n >= low && n <= high
 }
 
-// byteTime is how long a byte is on the line: with its start and stop bits.
+// byteTime returns how long a byte takes on the line, with its start and stop bits.
 func (l lineSettings) byteTime() time.Duration {
 	if l.baud == 0 {
 		return 0

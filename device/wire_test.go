@@ -15,7 +15,7 @@ import (
 	"activationd/internal/fault"
 )
 
-// A converter is the other side of RFC 2217, as bad as it is told to be.
+// A converter is the other side of RFC 2217, with the faults that a test sets.
 type converter struct {
 	t        *testing.T
 	listener net.Listener
@@ -227,7 +227,7 @@ func TestSuspendedForGood(t *testing.T) {
 	l.close()
 }
 
-// TestTelnetOptions checks what is agreed to, and that answers are not answered.
+// TestTelnetOptions checks which options are agreed to, and that answers are not answered.
 func TestTelnetOptions(t *testing.T) {
 	t.Parallel()
 	ours, theirs := net.Pipe()

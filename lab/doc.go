@@ -1,15 +1,31 @@
-// Package lab does the laboratory's work of an activation: it reads an inventory
-// (what there is: switches, devices, wiring, pools of VLAN ids) and a topology (what
-// somebody wants of it), makes of both, and of the VLAN ids that he was lent, a plan
-// (the exact lines for each device, and those that undo them), brings it to the
-// devices, reads back whether it is there, and takes it off again.
+// Package lab does the work that an activation needs on the devices of a laboratory. It
+// reads an inventory (the switches, devices, cables and pools of VLAN ids that exist) and a
+// topology (the nodes and links that a reservation wants). From both, and from the VLAN ids
+// that were leased, it makes a plan: the exact lines for each device, the lines that undo
+// them, and the checks that verify both. It sends the plan to the devices, reads back
+// whether the devices have it, and undoes it at the end.
 //
-// What makes a plan is pure: equal input gives equal bytes, and any number may be
-// made at once. What has an effect keeps, before the first byte goes to a device, all
-// that undoing needs to know; so it may be killed at any point and run again.
+// Making a plan is pure: equal input gives equal bytes, and any number of plans may be made
+// at once. Before the first byte goes to a device, everything that undoing needs is written
+// to disk, so the program may be killed at any point and run again.
+//
+// # The files
+//
+//   - inventory*.go read the inventory; platform*.go and interface_names.go read how a kind
+//     of device works; reader.go has what these readers share.
+//   - mapping.go chooses a device for each node, route.go a path over the switches for each
+//     link.
+//   - plan.go and template.go make the plan, manifest.go writes and reads it, check*.go
+//     compare the answers of devices with it.
+//   - config*.go know configurations: config_blocks*.go with indented blocks,
+//     config_sets*.go with lines of "set", config_menus*.go with the menus of RouterOS,
+//     config_commands.go the commands of a shell. config_access.go finds the lines that
+//     change how a device is reached.
+//   - work.go runs the work on all devices at once: upload.go, verify.go, erase.go and
+//     drift.go. access.go and secret.go log in, lock.go lets one program at a time write to
+//     a device, logins.go keeps refused passwords from being tried again.
 //
 // # What it leaves to others
 //
-// Which VLAN ids are free is the daemon's affair: here an id is a fact that is given.
-// How to speak with a device is package device's.
+// The daemon leases VLAN ids; here they are input. Package device talks with the devices.
 package lab

@@ -14,42 +14,42 @@ import (
 	"activationd/internal/fault"
 )
 
-// A Lease is a VLAN id that is not free.
+// A Lease is a VLAN id that is leased or in quarantine.
 type Lease struct {
 	Domain, Link, Holder string
 	ID                   int
-	// Doubtful is one in quarantine: it may be on its ports, or not.
+	// Doubtful is set in quarantine: the VLAN may still be on its ports.
 	Doubtful bool
 }
 
-// A Drift is a port that is not as it should be.
+// A Drift is a port that differs from what the leases say.
 type Drift struct {
 	Port Port   `json:"port"`
 	Want string `json:"want"` // what should be there, in words
 	Is   string `json:"is"`   // what is there instead
 }
 
-// Drift compares every port of every switch with what should be there, by the leases:
-// ports that are wired to devices, and trunks. Only ids of the pools are looked at. The
-// switches that can't be asked are in the error, as are leases for what is not wired any
-// more; the other ports are compared all the same.
+// Drift compares the ports of all switches with what they should have according to the leases:
+// ports into which devices are plugged, and ports of trunks. Only ids of the pools are
+// compared. The error has the switches that could not be asked, and the leases whose
+// interfaces are not wired any more; all other ports are compared nevertheless.
 func (w *Work) Drift(ctx context.Context, inv *Inventory, platforms map[string]*Platform, leases []Lease) ([]Drift, error) {
 	want, unwired := inv.expected(leases)
 	plan := &Plan{}
 	for _, d := range inv.Devices {
 		if d.IsSwitch() && len(want[d.Name]) > 0 {
-			plan.Devices = append(plan.Devices, DevicePlan{Name: d.Name, Platform: d.Platform, Way: inv.way(d)})
+			plan.Devices = append(plan.Devices, DevicePlan{Name: d.Name, Platform: d.Platform, Access: inv.access(d)})
 		}
 	}
 	slices.SortFunc(plan.Devices, func(a, b DevicePlan) int { return strings.Compare(a.Name, b.Name) })
 	var mu sync.Mutex
 	found := map[string][]Drift{}
 	err := w.each(ctx, plan, func(ctx context.Context, d *DevicePlan) error {
-		t, err := w.talker(d, platforms)
+		t, err := w.sessionWith(d, platforms)
 		if err != nil {
 			return err
 		}
-		err = t.session(ctx, func(s *device.Session) error {
+		err = t.do(ctx, func(s *device.Session) error {
 			some, err := inv.drifts(ctx, s, inv.Devices[d.Name], platforms[d.Platform], want[d.Name])
 			mu.Lock()
 			defer mu.Unlock()
@@ -65,15 +65,15 @@ func (w *Work) Drift(ctx context.Context, inv *Inventory, platforms map[string]*
 	return all, errors.Join(unwired, err)
 }
 
-// An expectation is what a switch's port should have.
+// An expectation is what a port of a switch should have.
 type expectation struct {
 	port  Port
 	trunk bool
 	ids   map[int]Lease
 }
 
-// expected returns the ports of each switch, sorted, and an error of the leases that no
-// ports can be told for.
+// expected returns the ports of each switch, sorted, and an error with the leases for which
+// there are no ports.
 func (inv *Inventory) expected(leases []Lease) (map[string][]*expectation, error) {
 	ports := map[Port]*expectation{}
 	for _, w := range inv.Wiring {
@@ -88,7 +88,7 @@ func (inv *Inventory) expected(leases []Lease) (map[string][]*expectation, error
 	neighbours := inv.neighbours()
 	for _, l := range leases {
 		if err := inv.expect(l, neighbours, ports); err != nil {
-			errs = append(errs, fmt.Errorf("VLAN %d of %s, lent to %s for %q: %w", l.ID, l.Domain, l.Holder, l.Link, err))
+			errs = append(errs, fmt.Errorf("VLAN %d of %s, leased to %s for %q: %w", l.ID, l.Domain, l.Holder, l.Link, err))
 		}
 	}
 	all := map[string][]*expectation{}
@@ -103,8 +103,8 @@ func (inv *Inventory) expected(leases []Lease) (map[string][]*expectation, error
 
 func (inv *Inventory) expect(l Lease, neighbours map[string][]hop, ports map[Port]*expectation) error {
 	ends, err := parsePorts(l.Link)
-	if err != nil { // somebody lent it by hand, for something else
-		return nil //nolint:nilerr // which is no port of ours
+	if err != nil { // leased by hand for another purpose
+		return nil //nolint:nilerr // the link names no ports
 	}
 	var wires []Wire
 	for _, p := range ends {
@@ -118,13 +118,13 @@ func (inv *Inventory) expect(l Lease, neighbours map[string][]hop, ports map[Por
 	if len(wrong) > 0 {
 		return fmt.Errorf("can't be there any more: %s: %w", strings.Join(wrong, "; "), fault.Conflict)
 	}
-	for _, p := range slices.Concat(link.Access, link.Trunks) {
+	for _, p := range slices.Concat(link.AccessPorts, link.TrunkPorts) {
 		ports[p].ids[l.ID] = l
 	}
 	return nil
 }
 
-// drifts looks at all ports of one switch.
+// drifts compares all ports of one switch.
 func (inv *Inventory) drifts(ctx context.Context, s *device.Session, d *Device, p *Platform, want []*expectation) ([]Drift, error) {
 	var all []Drift
 	said := map[string]string{}
@@ -150,7 +150,7 @@ func (inv *Inventory) drifts(ctx context.Context, s *device.Session, d *Device, 
 	return all, nil
 }
 
-// words say what should be there.
+// words returns in words what the port should have.
 func (e *expectation) words() string {
 	var ids []string
 	for id, l := range e.ids {
@@ -163,31 +163,31 @@ func (e *expectation) words() string {
 	return strings.Join(ids, ", ")
 }
 
-// portChecks are a port's: of an access port that it has its VLAN or is free, and of a
-// trunk that it has those of the pool that it should have, and no others. A port is free
-// when it is free of each id of the pool: a template may ask for one id at a time. A lease
-// in doubt proves nothing. All are the switch's expectations: of those a VLAN's ports are
-// known.
+// portChecks returns the checks of a port. An access port must have its VLAN, or be free. A
+// trunk must have those VLANs of the pool that it should have, and no others of the pool. A
+// port is free if it is free of each id of the pool, as a template may ask for one id at a
+// time. A doubtful lease is not checked. All are the expectations of the whole switch, by
+// which the ports of each VLAN are known.
 func (inv *Inventory) portChecks(d *Device, p *Platform, e *expectation, all []*expectation) []Check {
-	one := func(what string, id int) DevicePlan {
+	one := func(part string, id int) DevicePlan {
 		link := PlannedLink{VLAN: id, Domain: d.Domain}
 		for _, other := range all {
 			switch _, has := other.ids[id]; {
 			case has && other.trunk:
-				link.Trunks = append(link.Trunks, other.port)
+				link.TrunkPorts = append(link.TrunkPorts, other.port)
 			case has:
-				link.Access = append(link.Access, other.port)
+				link.AccessPorts = append(link.AccessPorts, other.port)
 			}
 		}
 		g := &generator{Input: Input{Inventory: inv, Platforms: map[string]*Platform{d.Platform: p}}, devices: map[string]*DevicePlan{}, undo: map[string][][]string{}}
-		g.put(what, link, e.port)
+		g.put(part, link, e.port)
 		return *g.device(d.Name)
 	}
-	what := ifElse(e.trunk, "trunk", "access")
+	part := ifElse(e.trunk, partTrunk, partAccess)
 	if !e.trunk && len(e.ids) > 0 {
 		for _, id := range slices.Sorted(maps.Keys(e.ids)) {
-			if !e.ids[id].Doubtful { // whatever is in doubt beside it must be gone
-				return one(what, id).Applied
+			if !e.ids[id].Doubtful { // beside a lease, a doubtful VLAN must be gone
+				return one(part, id).Applied
 			}
 		}
 		return nil
@@ -198,11 +198,11 @@ func (inv *Inventory) portChecks(d *Device, p *Platform, e *expectation, all []*
 		switch {
 		case leased && l.Doubtful || !leased && !inv.Pools[d.Domain].Has(id):
 		case leased:
-			checks = append(checks, one(what, id).Applied...)
+			checks = append(checks, one(part, id).Applied...)
 		default:
-			free := one(what, id).Clean
+			free := one(part, id).Clean
 			if !e.trunk && reflect.DeepEqual(free, checks) {
-				return checks // it asks the same for every id
+				return checks // the template asks the same for every id
 			}
 			checks = append(checks, free...)
 		}

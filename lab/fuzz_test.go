@@ -11,7 +11,7 @@ import (
 	"activationd/topology"
 )
 
-// seed adds files that are right.
+// seed adds valid files.
 func seed(f *testing.F, patterns ...string) {
 	for _, p := range patterns {
 		names, _ := filepath.Glob(p)
@@ -82,7 +82,7 @@ func FuzzTopology(f *testing.F) {
 		}
 		for _, d := range p.Devices {
 			for _, l := range append(d.Apply, d.Undo...) {
-				if odd(l) {
+				if hasControl(l) {
 					t.Errorf("%s is sent %q", d.Name, l)
 				}
 			}
@@ -109,8 +109,8 @@ func FuzzManifest(f *testing.F) {
 	})
 }
 
-// FuzzSets plans startup-configs of lines of set, or in braces. What is sent is sent in the
-// same form when it is planned once more, and no device lacks what it shows.
+// FuzzSets plans startup-configs in lines of set, or in braces. Planning the lines of a plan
+// again gives the same lines, and no device lacks what it shows.
 func FuzzSets(f *testing.F) {
 	for _, text := range []string{configs["nokia_srlinux"], configs["juniper_junos"], "a b {\n c [\n d\n e\n ]\n}\n", "set / a [ b \"c d\" ]\n/e 'f'", "deactivate a\nprotect b c", "{\"a\": 1}", "set /'0"} {
 		f.Add(text)

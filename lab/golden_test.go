@@ -249,7 +249,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestSameBytes generates at once, many times, from inputs that were read anew.
+// TestSameBytes generates plans concurrently, each from inputs that are read again.
 func TestSameBytes(t *testing.T) {
 	want := planFiles(t, goldenInput(t, "cisco_ios", "frr"))
 	in := goldenInput(t, "cisco_ios", "frr")
@@ -268,7 +268,7 @@ func TestSameBytes(t *testing.T) {
 	wg.Wait()
 }
 
-// TestPlanFiles writes a plan and reads it back; a file that was changed is seen.
+// TestPlanFiles writes a plan and reads it back. A changed file is detected.
 func TestPlanFiles(t *testing.T) {
 	in := goldenInput(t, "openvswitch", "frr")
 	p, err := Generate(in)
@@ -290,12 +290,12 @@ func TestPlanFiles(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "a.undo"), []byte("no such line\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := ReadPlan(dir); err == nil || !strings.Contains(err.Error(), "a.undo is not what manifest.json says") {
+	if _, _, err := ReadPlan(dir); err == nil || !strings.Contains(err.Error(), "a.undo is not the file that manifest.json describes") {
 		t.Errorf("a changed file gives %v", err)
 	}
 }
 
-// bigInput is a topology of so many links on ten switches in a ring.
+// bigInput returns a topology with a number of links on ten switches in a ring.
 func bigInput(t testing.TB, links int) (inventory, topology []byte) {
 	t.Helper()
 	var inv, topo strings.Builder

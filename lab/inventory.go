@@ -12,72 +12,74 @@ import (
 	"activationd/internal/fault"
 )
 
-// An Inventory is what a laboratory has.
+// An Inventory describes a laboratory.
 type Inventory struct {
-	// File is where it was read from; paths in it are relative to its directory.
+	// File is where it was read from. Paths in it are relative to its directory.
 	File string
-	// Pools are the VLAN ids that may be lent, by domain: the switches within which an
-	// id means the same VLAN.
+	// Pools are the VLAN ids that may be leased, by domain. A domain is the set of switches
+	// within which an id means the same VLAN.
 	Pools map[string]Pool
-	// Templates is a directory with platforms of the user's own, or "".
+	// Templates is a directory with the user's own platforms, or "".
 	Templates   string
 	Credentials map[string]Credential
 	Devices     map[string]*Device
-	// Wiring joins a device's interface (A) to a switch's port (B), and Trunks two
+	// Wiring joins an interface of a device (A) to a port of a switch (B). Trunks join two
 	// switches.
 	Wiring, Trunks []Wire
 
-	wired map[Port]Wire // by the identity of the device's interface
+	wired map[Port]Wire // by the identity of the interface
 }
 
 // A Range is the VLAN ids from First to Last, both included.
 type Range struct{ First, Last int }
 
-// A Pool has the ids of some ranges, but for the excluded ones.
+// A Pool has the ids of its ranges, except the excluded ones.
 type Pool struct{ Ranges, Exclude []Range }
 
-// A Credential says how to log in, by reference: nothing secret is in it.
+// A Credential says how to log in. It refers to secrets and contains none.
 type Credential struct {
 	User                  string
 	Password, Enable, Key Reference
 }
 
-// A Reference is where a secret is: in a file which nobody else can read, or in a
-// variable of the environment. The zero Reference is none.
+// A Reference says where a secret is: in a file that nobody else can read, or in an
+// environment variable. The zero Reference refers to no secret.
 type Reference struct {
 	File string `json:"file,omitempty"`
 	Env  string `json:"env,omitempty"`
 }
 
-// A Device is a switch, or what a laboratory's users are lent.
+// A Device is a switch, or a device that users of the laboratory lease.
 type Device struct {
 	Name     string
 	Platform string
-	// Domain is a switch's, whose VLANs are of that pool. Others have none.
+	// Domain is set for switches only: their VLANs are of that domain's pool.
 	Domain string
-	// Connect is its URL, as [device.CheckURL] has it; "": it is only wired.
+	// Connect is the URL of the device, as [device.CheckURL] describes it. A device without
+	// one is wired, but never logged in to.
 	Connect       string
 	Credentials   string
 	HostKeys      device.HostKeys
 	OldAlgorithms bool
-	// Login are patterns of what it asks at its login, beside the platform's.
+	// Login has patterns of the questions that the device asks at its login, in addition to
+	// those of its platform.
 	Login device.LoginDialog
 	// AllowAccessPath says that a startup-config may change the interface, the user or the
 	// service by which the device is reached.
 	AllowAccessPath bool
 	Pace            device.Pace
 	Limits          device.Limits
-	// Settings are what the platform's template may use.
+	// Settings are values for the template of the platform.
 	Settings map[string]string
 	Line     int // in the inventory
 
 	names *interfaceNames
 }
 
-// IsSwitch reports whether it carries others' links.
+// IsSwitch reports whether the device carries the links of other devices.
 func (d *Device) IsSwitch() bool { return d.Domain != "" }
 
-// A Port is a device's interface, or a switch's port.
+// A Port is an interface of a device or a port of a switch.
 type Port struct{ Device, Name string }
 
 func (p Port) String() string { return p.Device + ":" + p.Name }
@@ -90,9 +92,9 @@ type Wire struct {
 
 func (w Wire) String() string { return w.A.String() + " -- " + w.B.String() }
 
-// ReadInventory reads an inventory's file. All that is wrong with it is in the error,
-// each fault with its line; its kind is then [fault.Invalid], and [fault.Unavailable]
-// when the file can't be read. It looks at no secret and speaks with no device.
+// ReadInventory reads an inventory file. If the file is invalid, the error has every fault
+// with its line, and its kind is [fault.Invalid]. If the file cannot be read, the kind is
+// that of [fault.OfFile]. ReadInventory reads no secrets and connects to no device.
 func ReadInventory(file string) (*Inventory, error) {
 	data, err := readFile(file)
 	if err != nil {
@@ -101,7 +103,7 @@ func ReadInventory(file string) (*Inventory, error) {
 	return ParseInventory(file, data)
 }
 
-// readFile reads a file of bounded size.
+// readFile reads a regular file of bounded size.
 func readFile(file string) ([]byte, error) {
 	info, err := os.Stat(file)
 	if err == nil && (!info.Mode().IsRegular() || info.Size() > document.MaxFile) {
@@ -112,12 +114,12 @@ func readFile(file string) ([]byte, error) {
 		data, err = os.ReadFile(file)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", err, fault.Unavailable)
+		return nil, fmt.Errorf("%w: %w", err, fault.OfFile(err))
 	}
 	return data, nil
 }
 
-// Has reports whether id is one of the pool's.
+// Has reports whether the pool has an id.
 func (p Pool) Has(id int) bool {
 	in := func(r Range) bool { return r.First <= id && id <= r.Last }
 	return slices.ContainsFunc(p.Ranges, in) && !slices.ContainsFunc(p.Exclude, in)
@@ -137,7 +139,7 @@ func parseRange(s string) (Range, error) {
 	case a < 1 || b > 4094:
 		return Range{}, fmt.Errorf("%s: VLAN ids are from 1 to 4094", s)
 	case a > b:
-		return Range{}, fmt.Errorf("%s: begins after its end", s)
+		return Range{}, fmt.Errorf("%s: the range ends before it begins", s)
 	}
 	return Range{a, b}, nil
 }
@@ -160,14 +162,14 @@ func portList(ports []Port) string {
 	for _, p := range ports {
 		all = append(all, p.String())
 	}
-	return strings.Join(all, joint)
+	return strings.Join(all, portsJoint)
 }
 
-const joint = " -- "
+const portsJoint = " -- "
 
 // parsePorts reads two ports or more, as in "r1:eth1 -- r2:eth1 -- r3:eth1".
 func parsePorts(s string) (ports []Port, err error) {
-	parts := strings.Split(s, joint)
+	parts := strings.Split(s, portsJoint)
 	if len(parts) < 2 {
 		return nil, fmt.Errorf("%.80q: must be as in r1:eth1 -- sw1:p1", s)
 	}

@@ -13,8 +13,8 @@ import (
 	"activationd/internal/fault"
 )
 
-// TestLogins follows a secret through one command: what was not accepted is not given again, also
-// when there is no daemon that could remember it, or when it cannot be asked.
+// TestLogins follows a secret through one command: if it was not accepted it is not given
+// again, also if there is no daemon to remember it, or if the daemon cannot be asked.
 func TestLogins(t *testing.T) {
 	ctx := context.Background()
 	try := device.Try{Device: "sw1", User: "lab", What: "password", Secret: "hunter2"}
@@ -30,7 +30,7 @@ func TestLogins(t *testing.T) {
 				Say: func(device, text string) { said = append(said, device+": "+text) },
 				Logins: func(_ context.Context, s LoginStep) (string, error) {
 					if strings.Contains(fmt.Sprintf("%+v", s), "hunter") || !regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(s.Digest) {
-						t.Errorf("the daemon is told %+v", s)
+						t.Errorf("the daemon gets %+v", s)
 					}
 					told = append(told, s.Step)
 					if s.Step == "refused" && tt.err == nil {
@@ -59,9 +59,9 @@ func TestLogins(t *testing.T) {
 			}
 			must("another secret", g.Begin(ctx, other))
 			if want := []string{"ask", "begin", "accepted", "begin", "refused", "begin"}; !slices.Equal(told, want) {
-				t.Errorf("the daemon was told %q, want %q", told, want)
+				t.Errorf("the daemon got %q, want %q", told, want)
 			}
-			text := "sw1: the password of lab is not tried again until there is another one, or an operator says \"atctl retry --device sw1\""
+			text := "sw1: the password of lab is not tried again until it is changed, or an operator runs \"atctl retry --device sw1\""
 			if tt.err != nil {
 				text = ": the daemon does not keep track of refused passwords: no such daemon"
 			}

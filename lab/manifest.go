@@ -22,10 +22,10 @@ import (
 const (
 	manifestName   = "manifest.json"
 	manifestFormat = 1
-	ownPlatforms   = "platforms" // directory with the user's own
+	ownPlatforms   = "platforms" // the directory with the user's own platforms
 )
 
-// A manifest is the plan's table of contents.
+// A manifest is the table of contents of a plan.
 type manifest struct {
 	Format     int               `json:"format"`
 	Activation string            `json:"activation"`
@@ -37,15 +37,15 @@ type manifest struct {
 }
 
 type manifestDevice struct {
-	Name     string `json:"name"`
-	Platform string `json:"platform"`
-	Whole    bool   `json:"whole,omitempty"`
-	Bare     bool   `json:"bare,omitempty"`
-	Lines    int    `json:"lines"`
+	Name        string `json:"name"`
+	Platform    string `json:"platform"`
+	Comparable  bool   `json:"whole,omitempty"`
+	MustBeClean bool   `json:"bare,omitempty"`
+	Lines       int    `json:"lines"`
 	// Unverified are lines that can't be read back as they were written.
 	Unverified []string     `json:"unverified,omitempty"`
 	Duration   jsonDuration `json:"duration"`
-	Way        Way          `json:"way"`
+	Access     Access       `json:"way"`
 }
 
 type checksFile struct {
@@ -53,9 +53,8 @@ type checksFile struct {
 	Clean   []Check `json:"clean"`
 }
 
-// Files returns a plan's files by their names: for each device NAME.conf,
-// NAME.undo and NAME.checks.json, the platforms that are the user's own, and
-// manifest.json with the hashes of the others.
+// Files returns the files of a plan by name: NAME.conf, NAME.undo and NAME.checks.json of each
+// device, the user's own platforms, and manifest.json with the hashes of the other files.
 func (p *Plan) Files(platforms map[string]*Platform) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	m := manifest{
@@ -75,8 +74,8 @@ func (p *Plan) Files(platforms map[string]*Platform) (map[string][]byte, error) 
 			}
 		}
 		m.Devices = append(m.Devices, manifestDevice{
-			Name: d.Name, Platform: d.Platform, Whole: d.Whole, Bare: d.Bare, Lines: len(d.Apply), Unverified: d.Unverified,
-			Duration: jsonDuration(d.Duration), Way: d.Way,
+			Name: d.Name, Platform: d.Platform, Comparable: d.Comparable, MustBeClean: d.MustBeClean, Lines: len(d.Apply), Unverified: d.Unverified,
+			Duration: jsonDuration(d.Duration), Access: d.Access,
 		})
 	}
 	for name, data := range files {
@@ -113,8 +112,8 @@ func linesOf(data []byte) (lines []string) {
 	return lines
 }
 
-// writeFiles writes files into dir, which is there, and the manifest last. When it
-// returns they are on the disk.
+// writeFiles writes files into the directory dir, which must exist, and the manifest last.
+// When it returns, the files are on disk.
 func writeFiles(dir string, files map[string][]byte) error {
 	names := slices.Sorted(maps.Keys(files))
 	slices.SortStableFunc(names, func(a, b string) int {
@@ -141,7 +140,7 @@ func writeFiles(dir string, files map[string][]byte) error {
 	return nil
 }
 
-// writeDurable writes a file whole, or not at all.
+// writeDurable writes a whole file or, if it fails, none.
 func writeDurable(name string, data []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(name), ".part-*")
 	if err != nil {
@@ -153,7 +152,7 @@ func writeDurable(name string, data []byte) error {
 		err = os.Rename(f.Name(), name)
 	}
 	if err != nil {
-		_ = os.Remove(f.Name()) // the first error is the one to tell
+		_ = os.Remove(f.Name()) // the first error is reported
 	}
 	return err
 }
@@ -166,7 +165,7 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// WritePlan writes the files of a plan into a directory that is there.
+// WritePlan writes the files of a plan into a directory, which must exist.
 func WritePlan(dir string, p *Plan, platforms map[string]*Platform) error {
 	files, err := p.Files(platforms)
 	if err != nil {
@@ -178,8 +177,8 @@ func WritePlan(dir string, p *Plan, platforms map[string]*Platform) error {
 	return nil
 }
 
-// ReadPlan reads a plan's files and checks them against the manifest's hashes. The kind
-// of its error is [fault.NotFound] when there is no manifest.
+// ReadPlan reads the files of a plan and checks them against the hashes in the manifest. If
+// there is no manifest, the kind of its error is [fault.NotFound].
 func ReadPlan(dir string) (*Plan, map[string]*Platform, error) {
 	files, err := readPlanFiles(dir)
 	if err != nil {
@@ -204,7 +203,7 @@ func readPlanFiles(dir string) (map[string][]byte, error) {
 		return nil, fmt.Errorf("%s has no %s; run atctl lab generate first: %w", dir, manifestName, fault.NotFound)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", err, fault.Unavailable)
+		return nil, fmt.Errorf("%w: %w", err, fault.OfFile(err))
 	}
 	m, err := parseManifest(filepath.Join(dir, manifestName), data)
 	if err != nil {
@@ -213,13 +212,13 @@ func readPlanFiles(dir string) (map[string][]byte, error) {
 	files := map[string][]byte{manifestName: data}
 	for name := range m.Files {
 		if files[name], err = os.ReadFile(filepath.Join(dir, filepath.FromSlash(name))); err != nil {
-			return nil, fmt.Errorf("%w: %w", err, fault.Unavailable)
+			return nil, fmt.Errorf("%w: %w", err, fault.OfFile(err))
 		}
 	}
 	return files, nil
 }
 
-// parseManifest reads a manifest; no name in it leads out of its directory.
+// parseManifest reads a manifest. It refuses names that lead out of the manifest's directory.
 func parseManifest(file string, data []byte) (m manifest, err error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
@@ -245,13 +244,13 @@ func parseManifest(file string, data []byte) (m manifest, err error) {
 	for name := range m.Files {
 		dir, base := path.Split(name)
 		if checkName(base) != nil || dir != "" && dir != ownPlatforms+"/" || base == manifestName {
-			return bad("%.80q is no file of a plan", name)
+			return bad("%.80q is not a file of a plan", name)
 		}
 	}
 	return m, nil
 }
 
-// parsePlan makes a plan of its files.
+// parsePlan makes a plan from its files.
 func parsePlan(dir string, files map[string][]byte) (*Plan, error) {
 	file := filepath.Join(dir, manifestName)
 	m, err := parseManifest(file, files[manifestName])
@@ -260,12 +259,12 @@ func parsePlan(dir string, files map[string][]byte) (*Plan, error) {
 	}
 	for name, want := range m.Files {
 		if sum := sha256.Sum256(files[name]); hex.EncodeToString(sum[:]) != want {
-			return nil, fmt.Errorf("%s is not what %s says: %w", filepath.Join(dir, name), manifestName, fault.Conflict)
+			return nil, fmt.Errorf("%s is not the file that %s describes: its hash differs: %w", filepath.Join(dir, name), manifestName, fault.Conflict)
 		}
 	}
 	p := &Plan{Activation: m.Activation, Lab: m.Lab, Mapping: m.Mapping, Links: m.Links}
 	for _, d := range m.Devices {
-		one := DevicePlan{Name: d.Name, Platform: d.Platform, Whole: d.Whole, Bare: d.Bare, Unverified: d.Unverified, Duration: time.Duration(d.Duration), Way: d.Way}
+		one := DevicePlan{Name: d.Name, Platform: d.Platform, Comparable: d.Comparable, MustBeClean: d.MustBeClean, Unverified: d.Unverified, Duration: time.Duration(d.Duration), Access: d.Access}
 		for _, ext := range []string{".conf", ".undo", ".checks.json"} {
 			if _, ok := m.Files[d.Name+ext]; !ok {
 				return nil, fmt.Errorf("%s: has no %s%s: %w", file, d.Name, ext, fault.Invalid)
@@ -280,4 +279,19 @@ func parsePlan(dir string, files map[string][]byte) (*Plan, error) {
 		p.Devices = append(p.Devices, one)
 	}
 	return p, nil
+}
+
+// A jsonDuration is text in JSON, as in 1m30s.
+type jsonDuration time.Duration
+
+func (d jsonDuration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }
+
+func (d *jsonDuration) UnmarshalJSON(data []byte) error {
+	var s string
+	if err := json.Unmarshal(data, &s); err != nil {
+		return err
+	}
+	v, err := time.ParseDuration(s)
+	*d = jsonDuration(v)
+	return err
 }

@@ -11,7 +11,7 @@ import (
 	"activationd/topology"
 )
 
-// switchPlatforms are those that have templates for a switch's ports.
+// switchPlatforms are the platforms with templates for the ports of a switch.
 var switchPlatforms = []string{"openvswitch", "cisco_ios", "arista_eos", "juniper_junos", "nokia_srlinux", "cisco_nxos", "aruba_aoss", "linux_bridge", "mikrotik_routeros", "vyos"}
 
 // A world is an inventory, its platforms, and models of its switches.
@@ -21,7 +21,7 @@ type world struct {
 	hosts     []string
 }
 
-// drawWorld makes switches that trunks join, with hosts.
+// drawWorld draws switches that are joined by trunks, with hosts.
 func drawWorld(t *rapid.T) *world {
 	var s strings.Builder
 	s.WriteString("pools: {d: {ranges: [100-199]}}\ndevices:\n")
@@ -76,7 +76,7 @@ func (w *world) switches() map[string]model {
 	return all
 }
 
-// plan makes one that joins hosts, two and two or more of them, with ids from first on.
+// plan makes a plan that joins two or more of the hosts at a time, with ids from first on.
 func (w *world) plan(t *rapid.T, hosts []string, first int) *Plan {
 	topo := &topology.Topology{}
 	for len(hosts) > 0 {
@@ -125,7 +125,7 @@ func give(t *rapid.T, all map[string]model, p *Plan, lines func(DevicePlan) []st
 func apply(d DevicePlan) []string { return d.Apply }
 func undo(d DevicePlan) []string  { return d.Undo }
 
-// wants checks what the devices show.
+// wants compares what the devices show with checks.
 func wants(t *rapid.T, when string, all map[string]model, p *Plan, checks func(DevicePlan) []Check, ok bool) {
 	for _, d := range p.Devices {
 		for _, c := range checks(d) {
@@ -154,6 +154,7 @@ func states(all map[string]model) string {
 
 // TestPlansOnModels applies and undoes the plans of two labs on models of switches.
 func TestPlansOnModels(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawWorld(t)
 		half := len(w.hosts) / 4 * 2
@@ -186,7 +187,7 @@ func TestPlansOnModels(t *testing.T) {
 	})
 }
 
-// content returns what checks are about, of which none fails.
+// content returns what the checks are about of which none fails.
 func content(m model, checks []Check) (about []string) {
 	failed := map[string]bool{}
 	for _, c := range checks {
@@ -202,9 +203,10 @@ func content(m model, checks []Check) (about []string) {
 	return about
 }
 
-// TestChecksFail: every part of a plan that is missing on the switches, or left there, is
-// seen by a check.
+// TestChecksFail: if any part of a plan is missing on the switches, or left there, a check
+// fails.
 func TestChecksFail(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawWorld(t)
 		p := w.plan(t, w.hosts[:2], 100)
@@ -224,8 +226,9 @@ func TestChecksFail(t *testing.T) {
 }
 
 // TestChange: the lines that lead from one configuration to another do so, and undoing
-// leads to what was before.
+// restores the first.
 func TestChange(t *testing.T) {
+	t.Parallel()
 	p, err := LoadPlatform("", "frr")
 	if err != nil {
 		t.Fatal(err)
@@ -251,7 +254,7 @@ func TestChange(t *testing.T) {
 		if lacks := d.missing(made.apply, m.String()); lacks != nil {
 			t.Fatalf("applied, %q lacks in\n%s", lacks, m)
 		}
-		lines, _, _ := d.between(m.String(), before, tries{})
+		lines, _, _ := d.between(m.String(), before, attempts{})
 		feed(lines)
 		if got := m.String(); got != before {
 			t.Fatalf("it is\n%s\nwant\n%s", got, before)

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A sim is a device with an IOS-like command line on a TCP port, with a model behind.
+// A sim is a model of a device with an IOS-like command line on a TCP port.
 type sim struct {
 	name string
 	ln   net.Listener
@@ -51,8 +51,8 @@ func (s *sim) state() string {
 	return s.model.String()
 }
 
-// cutAfter has the device go away after so many lines of configuration, and call onCut
-// then; < 0: come back.
+// cutAfter makes the device unreachable after so many lines of configuration, and calls onCut
+// then. Less than 0 makes it reachable again.
 func (s *sim) cutAfter(lines int, onCut func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,7 +108,7 @@ func (s *sim) serve(conn net.Conn) {
 	}
 }
 
-// answer carries out a command. It is false when the connection is to be cut.
+// answer executes a command. It returns false if the connection must be cut.
 func (s *sim) answer(line string, mode *string, copying *bool) (string, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -75,7 +78,20 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// generate writes the plan with a VLAN.
+// newBenchOf returns a bench of one device, r1, that answers at a listener.
+func newBenchOf(t *testing.T, platform string, ln net.Listener, topology string) *bench {
+	t.Helper()
+	inv, err := ParseInventory("inventory.yaml", fmt.Appendf(nil, "devices:\n  r1: {platform: %s, connect: 'tcp://%s', allow: access-path}\n", platform, ln.Addr()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{T: t, topology: topology, dir: t.TempDir(), keep: t.TempDir(), inv: inv}
+	b.work = &Work{Activation: "1@bench", Locks: t.TempDir(), Getenv: os.Getenv, Say: func(_, text string) { t.Log(text) }}
+	b.generate(0)
+	return b
+}
+
+// generate writes the plan, with a VLAN for the first link.
 func (b *bench) generate(id int) {
 	b.Helper()
 	topo, err := topology.Parse("topology", []byte(b.topology), nil)
@@ -94,7 +110,9 @@ func (b *bench) generate(id int) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	links[0].VLAN = id
+	if len(links) > 0 {
+		links[0].VLAN = id
+	}
 	p, err := Generate(Input{Activation: "1@bench", Inventory: b.inv, Platforms: platforms, Topology: topo, Mapping: m, Links: links})
 	if err != nil {
 		b.Fatal(err)
@@ -104,7 +122,7 @@ func (b *bench) generate(id int) {
 	}
 }
 
-// blank wants all devices to be what they were, and nothing to be kept.
+// blank checks that all devices have their previous state, and that nothing is kept.
 func (b *bench) blank(when string) {
 	b.Helper()
 	for name, sim := range b.sims {
@@ -160,8 +178,8 @@ func TestUploadVerifyErase(t *testing.T) {
 	}
 }
 
-// TestUndoKeepsTheWay: a device whose startup-config repeats what it has, its address
-// among it, is not cut off by undoing that; it had gone away for good.
+// TestUndoKeepsTheWay: undoing a startup-config that repeats lines of the device, its address
+// among them, does not cut the device off.
 func TestUndoKeepsTheWay(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -183,8 +201,8 @@ func TestUndoKeepsTheWay(t *testing.T) {
 	b.blank("erased")
 }
 
-// TestVLANWasThere: a VLAN that a switch had defined before, as some have all of a pool,
-// is not removed from it, while its ports are freed.
+// TestVLANWasThere: a VLAN that a switch had defined before is not removed from it, while its
+// ports are freed. (Some switches have all VLANs of a pool defined.)
 func TestVLANWasThere(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -199,8 +217,8 @@ func TestVLANWasThere(t *testing.T) {
 	b.blank("erased")
 }
 
-// TestOneStep: on EOS an object whose order differs is made anew in a session, so that it
-// is never gone in between; on an older system, which has none, it comes back all the same.
+// TestOneStep: on EOS an object whose order differs is removed and made again in a session, so
+// that it is never missing in between. An older system without sessions also gets it back.
 func TestOneStep(t *testing.T) {
 	t.Parallel()
 	for _, old := range []bool{false, true} {
@@ -236,8 +254,8 @@ func TestOneStep(t *testing.T) {
 	}
 }
 
-// TestCutConfiguration: a configuration that ends in the middle is not taken for what a
-// device was: undoing would remove all that lacks in it.
+// TestCutConfiguration: a configuration that was cut is not taken for the previous state of a
+// device, as undoing would remove everything that is missing in it.
 func TestCutConfiguration(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -250,8 +268,8 @@ func TestCutConfiguration(t *testing.T) {
 	}
 }
 
-// TestEraseAfterEveryPrefix cuts the upload to each device after each of its lines, for
-// good, and then erases.
+// TestEraseAfterEveryPrefix cuts the upload to each device after each of its lines, and then
+// erases.
 func TestEraseAfterEveryPrefix(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"sw1", "sw2", "r1"} {
@@ -278,7 +296,8 @@ func TestEraseAfterEveryPrefix(t *testing.T) {
 	}
 }
 
-// TestEraseIsCut cuts the erasing of each device after each line; done again, it ends well.
+// TestEraseIsCut cuts the erasing of each device after each line. When it is repeated, it
+// succeeds.
 func TestEraseIsCut(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"sw1", "r1"} {
@@ -310,8 +329,7 @@ func TestEraseIsCut(t *testing.T) {
 	}
 }
 
-// TestKilledWhileKeeping has what is kept as an upload leaves it that is killed between
-// its steps.
+// TestKilledWhileKeeping: erasing copes with what a killed upload leaves between its steps.
 func TestKilledWhileKeeping(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -355,7 +373,7 @@ func TestKilledWhileKeeping(t *testing.T) {
 	}
 }
 
-// kept has the plan kept, without anything sent.
+// kept stores the plan as an upload does, without sending anything.
 func (b *bench) kept() {
 	b.Helper()
 	files, err := readPlanFiles(b.dir)
@@ -375,7 +393,7 @@ func put(b *bench, name, text string) {
 	}
 }
 
-// TestLies: an OK is not believed.
+// TestLies: what a device answers to a line is no proof; reading back is.
 func TestLies(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ device, line, in string }{
@@ -413,13 +431,21 @@ func TestLies(t *testing.T) {
 	}
 }
 
-// TestOneWriter: two who write to a device do so one after the other.
+// TestOneWriter: two programs that write to a device do so one after the other.
 func TestOneWriter(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	unlock, err := b.work.lockDevice(t.Context(), "sw1")
 	if err != nil {
 		t.Fatal(err)
+	}
+	lock, err := os.OpenFile(filepath.Join(b.work.Locks, "sw1.lock"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = lock.Close() }()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
+		t.Errorf("another program gets the lock: %v", err)
 	}
 	for long := 200 * time.Millisecond; long < 10*time.Minute; long *= 2 { // until it comes as far as the lock
 		ctx, cancel := context.WithTimeout(t.Context(), long)
@@ -470,8 +496,7 @@ func TestDrift(t *testing.T) {
 	doubt := lease
 	doubt.Doubtful = true
 	drift("", doubt)
-	// One in doubt and one that is lent, of the same port: that counts, whatever order
-	// they come in.
+	// A doubtful lease and another lease of the same port: the other one counts, in any order.
 	doubt.ID = 101
 	for range 8 {
 		drift("", lease, doubt)
@@ -486,16 +511,16 @@ func TestDrift(t *testing.T) {
 	drift("sw1:p1 sw2:t0", lease)
 }
 
-// TestDriftAsksForEachID: a free port of a platform of the user's own, whose template asks
-// for one VLAN at a time, is free of each VLAN of the pool, and not only of VLAN 1, which
-// is in no pool.
+// TestDriftAsksForEachID: if the template of a user's platform asks for one VLAN at a time, a
+// free port is compared with each VLAN of the pool, and not only with VLAN 1, which is in no
+// pool.
 func TestDriftAsksForEachID(t *testing.T) {
 	t.Parallel()
 	inv := &Inventory{Pools: map[string]Pool{"d": {Ranges: []Range{{100, 102}, {110, 110}}, Exclude: []Range{{101, 101}}}}}
 	sw := &Device{Name: "sw", Platform: "mine", Domain: "d"}
 	inv.Devices = map[string]*Device{"sw": sw}
-	each := &Platform{access: part{apply: []string{"a"}, undo: []string{"b"}, checks: []check{{show: "show vlan {vlan} ports", clean: []string{"end"}, cleanNot: []string{"{port}"}}}}}
-	same := &Platform{access: part{apply: []string{"a"}, undo: []string{"b"}, checks: []check{{show: "show port {port}", clean: []string{"free"}}}}}
+	each := &Platform{parts: map[string]part{partAccess: {apply: []string{"a"}, undo: []string{"b"}, checks: []check{{show: "show vlan {vlan} ports", clean: []string{"end"}, cleanNot: []string{"{port}"}}}}}}
+	same := &Platform{parts: map[string]part{partAccess: {apply: []string{"a"}, undo: []string{"b"}, checks: []check{{show: "show port {port}", clean: []string{"free"}}}}}}
 	asked := func(p *Platform) string {
 		var all []string
 		for _, c := range inv.portChecks(sw, p, &expectation{port: Port{"sw", "p7"}}, nil) {
@@ -511,8 +536,8 @@ func TestDriftAsksForEachID(t *testing.T) {
 	}
 }
 
-// TestLongConfig: a configuration of many lines goes on after a cut from where it was, and
-// is erased as a whole.
+// TestLongConfig: after a cut, a configuration of many lines continues where it was, and it is
+// erased as a whole. The number of lines that have arrived is reported.
 func TestLongConfig(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -527,8 +552,18 @@ func TestLongConfig(t *testing.T) {
 		sim.away, sim.left = false, -1
 		cuts++
 	})
+	var arrived []int
+	b.work.Progress = func(device string, lines, of int) {
+		if device != "r1" || lines > of {
+			t.Errorf("%s has %d of %d lines", device, lines, of)
+		}
+		arrived = append(arrived, lines)
+	}
 	if err := b.upload(); err != nil {
 		t.Fatal(err)
+	}
+	if n := len(arrived); n < 60 || !slices.IsSorted(arrived) || arrived[n-1] < 60 {
+		t.Errorf("lines arrived: %v", arrived)
 	}
 	if err := b.verify(); err != nil {
 		t.Fatal(err)

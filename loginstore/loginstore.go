@@ -1,14 +1,14 @@
-// Package loginstore remembers, in a store, which secrets devices have refused, so that
-// nobody tries them again: after some wrong passwords an account is locked, on that device
-// and wherever the same server is asked. A login is a device, a user, what is given (a
-// password, an enable password or a key), and the secret.
+// Package loginstore records in a store which secrets devices have refused, so that nobody
+// tries them again: some wrong passwords lock an account, on the device and on all that ask
+// the same server. A login is a device, a user, the kind of the secret (a password, an enable
+// password or a key), and the secret.
 //
-// The secret is not kept, and is not known here. Of each there is a digest, which its holder
-// makes, and what is kept of that is an HMAC under a random key. So the records alone tell
-// nothing of a secret, and not even that two are equal. Who has the whole store has the key, too,
-// and can try guesses as he could at a file of hashed passwords: the file is its owner's only.
+// This package never gets the secret itself, but a digest that its holder makes. It stores an
+// HMAC of that under a random key. So a record alone reveals nothing of the secret, not even
+// whether two secrets are equal. Whoever has the whole store has the key, too, and can try
+// guesses, as with a file of hashed passwords: only the owner of the store can read it.
 //
-// Who may say what of a login is for others to decide.
+// This package does not check who may record or read what.
 package loginstore
 
 import (
@@ -29,70 +29,78 @@ import (
 	"activationd/store"
 )
 
-// Keys. A login's key has its [Login].
+// The keys. The key of a login has its [Login].
 const (
 	loginKeys = "login/of/" // + DEVICE/HMAC
 	secretKey = "login/key"
 )
 
-// Bounds.
+// The limits.
 const (
-	maxName   = 256
-	maxSaid   = 500
-	maxMet    = 100  // activations that are noted with a login
-	maxLogins = 1000 // then the oldest is forgotten
-	mostOpen  = 2    // tries that were begun and never ended
+	maxName     = 256
+	maxSaid     = 500
+	maxWantedBy = 100  // activations that are recorded with a login
+	maxLogins   = 1000 // beyond that the oldest login is forgotten
+	maxOpen     = 2    // tries that began and never ended
 )
 
-// Key is what is given by an SSH key. It locks no account, so that it is noted only when
-// it was refused.
+// Key is the What of an SSH key. Keys lock no accounts, so they are recorded only when they
+// are refused.
 const Key = "key"
 
-// A Try is a secret that is to be given to a device, or was.
+// A Try is a secret that is, or was, given to a device.
 type Try struct {
 	Device, User string
 	What         string // "password", "enable password" or [Key]
-	Digest       string // of the secret: hexadecimal digits
-	Holder       string // for which activation; "": for somebody by hand
+	Digest       string // of the secret, in hexadecimal digits
+	Holder       string // the activation for which it is tried; "" for a person
 }
 
-// A State is what is known of a login.
+// A State is the state of a recorded login.
 type State string
 
-// The states. A login that a device has accepted is none any more.
+// The states. A login that a device has accepted is forgotten.
 const (
-	Trying  State = "trying"  // it was begun, and perhaps given
+	Trying  State = "trying"  // a try has begun, and the secret was perhaps given
 	Refused State = "refused" // the device has refused it
 )
 
-// A Login is one of which something is known.
+// A Login is a recorded login.
 type Login struct {
-	Device string    `json:"device"`
-	User   string    `json:"user,omitempty"`
-	What   string    `json:"what"`
-	State  State     `json:"state"`
-	Tries  int       `json:"tries"` // that were begun and not ended; when it is refused, all
-	Since  time.Time `json:"since"`
-	Said   string    `json:"said,omitempty"`   // by the device
-	Holder string    `json:"holder,omitempty"` // for whom it was tried last
-	Met    []string  `json:"met,omitempty"`    // the activations that wanted it
+	Device   string    `json:"device"`
+	User     string    `json:"user,omitempty"`
+	What     string    `json:"what"`
+	State    State     `json:"state"`
+	Tries    int       `json:"tries"` // tries that began and did not end; of a refused login, all tries
+	Since    time.Time `json:"since"`
+	Said     string    `json:"said,omitempty"`   // the words of the device
+	Holder   string    `json:"holder,omitempty"` // the activation for which it was tried last
+	WantedBy []string  `json:"met,omitempty"`    // the activations that wanted it
 }
 
 // Closed reports whether the login must not be tried.
-func (l *Login) Closed() bool { return l.State == Refused || l.Tries >= mostOpen }
+func (l *Login) Closed() bool { return l.State == Refused || l.Tries >= maxOpen }
 
-// String says which login it is, and why it is closed.
+// String returns which login it is and why it is closed.
 func (l *Login) String() string { return l.Device + " " + l.Why() }
 
-// Why says why it is closed, and what to do.
+// peopleTime is the form of times in texts for people.
+const peopleTime = "2006-01-02 15:04:05 MST"
+
+// Why returns why the login is closed and what to do.
 func (l *Login) Why() string {
+	return l.Refusal() + `; it is not tried again until it is changed, or an operator runs "atctl retry --device ` + l.Device + `"`
+}
+
+// Refusal returns why the login is closed.
+func (l *Login) Refusal() string {
 	name := "the " + l.What
 	if l.User != "" {
 		name += " of " + l.User
 	}
-	what := fmt.Sprintf("refused %s at %s", name, l.Since.Format(time.RFC3339))
+	what := fmt.Sprintf("refused %s at %s", name, l.Since.Local().Format(peopleTime))
 	if l.State == Trying {
-		what = fmt.Sprintf("was given %s %d times, the last time at %s, and nobody knows whether it was right", name, l.Tries, l.Since.Format(time.RFC3339))
+		what = fmt.Sprintf("was given %s %d times, the last time at %s, and nobody knows whether it was right", name, l.Tries, l.Since.Local().Format(peopleTime))
 	}
 	if l.Holder != "" {
 		what += ", for " + l.Holder
@@ -100,7 +108,7 @@ func (l *Login) Why() string {
 	if l.Said != "" {
 		what += " (" + l.Said + ")"
 	}
-	return what + `; it is not tried again until there is another one, or an operator says "atctl retry --device ` + l.Device + `"`
+	return what
 }
 
 func (t *Try) check() error {
@@ -116,12 +124,12 @@ func (t *Try) check() error {
 		return invalid("digest: must be %d hexadecimal digits", 2*sha256.Size)
 	}
 	if t.Device == "" || !slices.Contains([]string{"password", "enable password", Key}, t.What) {
-		return invalid("a login has a device, and is of a password, an enable password or a key; this one is of %.40q at %.40q", t.What, t.Device)
+		return invalid("a login must have a device, and be of a password, an enable password or a key; this one is of %.40q at %.40q", t.What, t.Device)
 	}
 	return nil
 }
 
-// key returns the key of a login; "" is that nothing was kept of any yet.
+// key returns the key of a login, or "" if no login was ever recorded.
 func (t *Try) key(tx store.Tx) string {
 	secret := tx.Get(secretKey)
 	if secret == nil {
@@ -134,7 +142,7 @@ func (t *Try) key(tx store.Tx) string {
 	return loginKeys + url.PathEscape(t.Device) + "/" + hex.EncodeToString(mac.Sum(nil)[:16])
 }
 
-// Known returns what is known of a login, nil if nothing is.
+// Known returns the record of a login, or nil if there is none.
 func Known(tx store.Tx, t Try) (*Login, error) {
 	if err := t.check(); err != nil {
 		return nil, err
@@ -158,34 +166,34 @@ func get(tx store.Tx, k string) (*Login, error) {
 	return l, nil
 }
 
-// Meet notes that an activation wanted a login that is closed. Retrying the activation
-// will open it.
-func Meet(tx store.Tx, t Try) error {
+// NoteWanted records that an activation wanted a closed login. Retrying the activation will
+// open the login.
+func NoteWanted(tx store.Tx, t Try) error {
 	l, err := Known(tx, t)
-	if err != nil || l == nil || !l.meet(t.Holder) {
+	if err != nil || l == nil || !l.noteWanted(t.Holder) {
 		return err
 	}
 	return put(tx, t.key(tx), l)
 }
 
-func (l *Login) meet(holder string) bool {
-	if holder == "" || slices.Contains(l.Met, holder) || len(l.Met) >= maxMet {
+func (l *Login) noteWanted(holder string) bool {
+	if holder == "" || slices.Contains(l.WantedBy, holder) || len(l.WantedBy) >= maxWantedBy {
 		return false
 	}
-	l.Met = append(l.Met, holder)
+	l.WantedBy = append(l.WantedBy, holder)
 	return true
 }
 
-// Begin notes that a login is about to be tried, unless it is closed. It returns what is
-// known of it. If nobody says how it ended, as its process was killed, it may be tried
-// once more.
+// Begin records that a login is about to be tried, unless it is closed. It returns the login's
+// record. If the end of a try is never reported, because its process was killed, the login may
+// be tried once more.
 func Begin(tx store.Tx, t Try, now time.Time) (*Login, error) {
 	l, err := Known(tx, t)
 	switch {
 	case err != nil:
 		return nil, err
 	case l != nil && l.Closed():
-		return l, Meet(tx, t)
+		return l, NoteWanted(tx, t)
 	case t.What == Key:
 		return l, nil
 	}
@@ -196,7 +204,7 @@ func Begin(tx store.Tx, t Try, now time.Time) (*Login, error) {
 	return note(tx, t, Trying, tries, "", now)
 }
 
-// End notes how a try has ended, and what the device said.
+// End records how a try has ended, and the words of the device.
 func End(tx store.Tx, t Try, refused bool, said string, now time.Time) (*Login, error) {
 	l, err := Known(tx, t)
 	if err != nil {
@@ -235,7 +243,7 @@ func note(tx store.Tx, t Try, state State, tries int, said string, now time.Time
 		l = &Login{Device: t.Device, User: t.User, What: t.What}
 	}
 	l.State, l.Tries, l.Since, l.Said, l.Holder = state, tries, now, strings.ToValidUTF8(said[:min(len(said), maxSaid)], ""), t.Holder
-	l.meet(t.Holder)
+	l.noteWanted(t.Holder)
 	return l, put(tx, k, l)
 }
 
@@ -247,7 +255,7 @@ func put(tx store.Tx, k string, l *Login) error {
 	return tx.Put(k, val)
 }
 
-// makeRoom forgets the oldest login when there are too many.
+// makeRoom forgets the oldest login if there are too many.
 func makeRoom(tx store.Tx) error {
 	n := 0
 	for range tx.Scan(loginKeys, "") {
@@ -283,7 +291,7 @@ func List(tx store.Tx, want func(*Login) bool) (all []Login, err error) {
 	return all, nil
 }
 
-// Forget opens the logins that want chooses: they may be tried again. It returns them.
+// Forget opens the logins that want chooses, so that they may be tried again. It returns them.
 func Forget(tx store.Tx, want func(*Login) bool) (gone []Login, err error) {
 	for k := range tx.Scan(loginKeys, "") {
 		l, err := get(tx, k)

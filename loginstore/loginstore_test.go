@@ -35,9 +35,10 @@ func do(t testing.TB, db store.Store, fn func(store.Tx) error) {
 
 func digest(secret string) string { return fmt.Sprintf("%064x", []byte(secret)) }
 
-// TestSteps takes logins through steps: what a device has refused is closed, and so is
-// what was begun twice without an end, as its processes may have been killed when the device had
-// the password. Nothing else is: another secret, user or device, and what was accepted.
+// TestSteps takes logins through steps. A login that a device has refused is closed, and so is
+// one that was begun twice without an end, as its processes may have been killed when the
+// device had the password. No other login is: not with another secret, user or device, and not
+// one that was accepted.
 func TestSteps(t *testing.T) {
 	pw := loginstore.Try{Device: "sw1", User: "lab", What: "password", Digest: digest("one"), Holder: "1@x"}
 	key := pw
@@ -103,8 +104,8 @@ func TestSteps(t *testing.T) {
 	}
 }
 
-// TestNothingIsTold looks for what a secret could be guessed by without the key: neither
-// the secret nor its digest is kept, and equal ones are not seen to be equal.
+// TestNothingIsTold looks for anything by which a secret could be guessed without the key:
+// neither the secret nor its digest is stored, and equal secrets can't be recognised.
 func TestNothingIsTold(t *testing.T) {
 	db := newStore(t)
 	d := digest("hunter2")
@@ -129,7 +130,7 @@ func TestNothingIsTold(t *testing.T) {
 	}
 }
 
-// TestBounds has somebody tell of more logins, and of longer ones, than there can be.
+// TestBounds records more logins, and longer ones, than are possible.
 func TestBounds(t *testing.T) {
 	db := newStore(t)
 	do(t, db, func(tx store.Tx) error {

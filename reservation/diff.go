@@ -7,26 +7,26 @@ import (
 	"activationd/internal/fault"
 )
 
-// A Diff is what a load changes.
+// A Diff has the changes of a load.
 type Diff struct {
-	Added     []Reservation // in the source's order
-	Changed   []Reservation // in the source's order
-	Removed   []string      // ids, sorted
-	Kept      []string      // ids, sorted: known, but rejected in this set, so that their old version stays in force
-	Unchanged int
+	Added        []Reservation // in the source's order
+	Changed      []Reservation // in the source's order
+	Removed      []string      // ids, sorted
+	StillInForce []string      // ids, sorted: known, and rejected in this set, so that the old version stays in force
+	Unchanged    int
 }
 
-// Empty reports whether applying it would change nothing.
+// Empty reports whether there are no changes.
 func (d Diff) Empty() bool { return len(d.Added)+len(d.Changed)+len(d.Removed) == 0 }
 
-// Compare says how set differs from what is known, a [Reservation.Hash] by id.
-// An id that is known and in this set only as a reject is not removed: it is in
-// Kept.
+// Compare compares set with the known reservations, which are given by id and
+// [Reservation.Hash]. If a known id is in the set only as a reject, it is not removed, but in
+// StillInForce.
 func Compare(known map[string][16]byte, set Set) Diff {
 	var d Diff
-	said := make(map[string]struct{}, len(set.Reservations))
+	present := make(map[string]struct{}, len(set.Reservations))
 	for _, r := range set.Reservations {
-		said[r.ID] = struct{}{}
+		present[r.ID] = struct{}{}
 		switch hash, ok := known[r.ID]; {
 		case !ok:
 			d.Added = append(d.Added, r)
@@ -41,24 +41,24 @@ func Compare(known map[string][16]byte, set Set) Diff {
 		rejected[r.ID] = struct{}{}
 	}
 	for id := range known {
-		if _, ok := said[id]; ok {
+		if _, ok := present[id]; ok {
 			continue
 		}
 		if _, ok := rejected[id]; ok {
-			d.Kept = append(d.Kept, id)
+			d.StillInForce = append(d.StillInForce, id)
 		} else {
 			d.Removed = append(d.Removed, id)
 		}
 	}
 	slices.Sort(d.Removed)
-	slices.Sort(d.Kept)
+	slices.Sort(d.StillInForce)
 	return d
 }
 
-// Guard refuses a load that would remove too much: two or more, and more than
-// share (0 to 1) of what is live. The error is of kind fault.Conflict and says how
-// to override it. One reservation may always go, or nobody could cancel the only
-// one.
+// Guard refuses a load that would remove too many reservations: two or more, and more than a
+// share (0 to 1) of the live ones. The error is of kind fault.Conflict and says how to
+// override it. A single reservation may always be removed, because otherwise the last one
+// could not be cancelled.
 func Guard(live, removed int, share float64) error {
 	const rounding = 1e-9 // 0.29 of 100 is 28.999999999999996 in floating point
 	if removed < 2 || float64(removed) <= share*float64(live)+rounding {

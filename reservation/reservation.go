@@ -1,17 +1,16 @@
-// Package reservation says what a reservation is, which ones are sound, and how
-// what a source says now differs from what was known before.
+// Package reservation defines reservations, checks them, and compares the reservations of
+// a source with the known ones.
 //
-// A [Source] is read whole, into a [Set]. [Compare] turns the set and the hashes
-// of what is known into a [Diff], which package activation applies. One bad
-// reservation is a [Reject] and the rest goes on; a source that cannot be read
-// at all is an error, and an error changes nothing.
+// A [Source] is read as a whole, into a [Set]. [Compare] compares the set with the hashes of
+// the known reservations and returns a [Diff], which package activation applies. An invalid
+// reservation becomes a [Reject], and the others count. If a source cannot be read at all,
+// that is an error, and nothing changes.
 //
 // # What it leaves to others
 //
-// Files and databases are read by reservation/file and reservation/sql. What is
-// written where, and what happens to an activation whose reservation moved or
-// went away, is package activation's affair. This package reads no clock: a
-// slot that is over is as sound as any other.
+// Packages reservation/file and reservation/sql read files and databases. Package activation
+// decides what is stored, and what happens to an activation whose reservation has changed or
+// was removed. This package reads no clock: a slot in the past is as valid as any other.
 package reservation
 
 import (
@@ -21,30 +20,31 @@ import (
 	"hash"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
-// A Reservation is what the reservation system booked.
+// A Reservation is one booking of the reservation system.
 type Reservation struct {
 	ID    string // "1042@ostrava"; see [Validate] for its syntax
 	Owner string // may be empty
 	Start time.Time
 	End   time.Time // exclusive; after Start
 
-	// Devices are the exclusive locks that it needs, sorted and unique. When the
-	// source names none, they are the topology's nodes.
+	// Devices are the exclusive locks that it needs, sorted and unique. If the source names
+	// none, they are the nodes of the topology.
 	Devices []string
 
-	Topology     string // the topology's text: containerlab's format in YAML or JSON; may be empty
-	TopologyName string // the file's name, when it came from a file
+	Topology     string // the text of the topology in containerlab's format, YAML or JSON; may be empty
+	TopologyName string // the name of the file, if it came from a file
 
-	Activate   []string // a command and its arguments; nil: the configuration's default
-	Deactivate []string // likewise
+	Activate   []string // a command and its arguments; nil: the default of the configuration
+	Deactivate []string // the same
 	Label      string
 
-	// Nil, or "" for Missed, means the configuration's default.
-	Lead    *time.Duration // so long before Start the activation begins; not negative
-	Tail    *time.Duration // so long before End the deactivation begins; shorter than the slot
+	// Nil, or "" for Missed, means the default of the configuration.
+	Lead    *time.Duration // how long before Start the activation begins; not negative
+	Tail    *time.Duration // how long before End the deactivation begins; shorter than the slot
 	Timeout *time.Duration // of one attempt; more than 0
 	Grace   *time.Duration // from TERM to KILL; not negative
 	Retries *int           // further attempts after the first; 0 to 1000
@@ -52,14 +52,13 @@ type Reservation struct {
 
 	Env map[string]string // for the scripts, in addition to the daemon's own variables
 
-	// Where is its place in the source, for messages: "lab.yml:12" or "row 3".
+	// Where is the position in the source, for messages: "lab.yml:12" or "row 3".
 	Where string
 }
 
-// Hash is over everything that matters: all fields but Where, times as
-// instants, whatever their zone. It is kept with the reservation's record, so it
-// must stay the same from one version of the program to the next, and it is
-// meant to be taken after [Validate], which sorts the devices.
+// Hash returns a hash of all fields except Where; it does not depend on the zones of times.
+// The hash is stored in the record of the reservation, so it must not change from one version
+// of the program to the next. Call it after [Validate], which sorts the devices.
 func (r Reservation) Hash() [16]byte {
 	d := digest{h: sha256.New()}
 	d.text("reservation 1") // the version of this very function
@@ -86,8 +85,8 @@ func (r Reservation) Hash() [16]byte {
 	return [16]byte(d.sum())
 }
 
-// A digest writes values so that no two sequences of them look alike: each text
-// and each list is preceded by its length.
+// A digest hashes values so that no two sequences of values give the same bytes: the length
+// precedes each text and each list.
 type digest struct {
 	h   hash.Hash
 	buf []byte
@@ -118,50 +117,61 @@ func (d *digest) sum() []byte {
 	return d.h.Sum(nil)[:16]
 }
 
-// A Reject is a reservation that the source has but that cannot be used.
+// A Reject is a reservation of the source that cannot be used.
 type Reject struct {
 	Where string // "lab.yml:12" or "row 3 (1042@ostrava)"
-	ID    string // empty when it has none that could be read
-	Text  string // all that is wrong with it: "end: is before start; line 14: grase: unknown key"
+	ID    string // empty if no id could be read
+	Text  string // all errors, one a line: "end: is before start", "line 14: grase: unknown key"
 }
 
-// A Set is all that a source says at one time. No two of its reservations have
-// the same id.
+// Faults returns the errors one by one, each after its position in the source.
+func (r Reject) Faults() []string {
+	faults := strings.Split(r.Text, "\n")
+	for i, text := range faults {
+		where := r.Where
+		if rest, ok := strings.CutPrefix(text, "line "); ok && i > 0 {
+			var line string
+			line, text, _ = strings.Cut(rest, ": ")
+			where = where[:strings.LastIndexByte(where, ':')+1] + line
+		}
+		faults[i] = where + ": " + text
+	}
+	return faults
+}
+
+// A Set is the content of a source at one time. No two of its reservations have the same id.
 type Set struct {
 	Reservations []Reservation
 	Rejects      []Reject
 
-	// Fingerprint stands for all that was read, topology files included: two loads
-	// with the same one have the same reservations. "" if it is not known.
+	// Fingerprint identifies everything that was read, including topology files: two loads
+	// with the same fingerprint have the same reservations. "" if it is not known.
 	Fingerprint string
 
-	// Notices are what an operator should know though nothing was rejected.
+	// Notices are messages for an operator that are not about rejects.
 	Notices []string
 }
 
-// A Source is where reservations come from.
+// A Source has reservations.
 //
-// An error of Load or LoadIfChanged means that the source could not be read as a
-// whole; the caller then keeps what it knew. It is of kind fault.Invalid when
-// the source's content is at fault and fault.Unavailable when trying again may
-// help.
+// An error of Load or LoadIfChanged means that the source could not be read as a whole; the
+// caller then keeps the reservations that it knew. The error is of kind fault.Invalid if the
+// content of the source is wrong, and fault.Unavailable if another try may succeed.
 type Source interface {
-	// Name is for messages and logs, and tells one source from another. It has no
-	// secret in it.
+	// Name is for messages and logs, and identifies the source. It contains no secrets.
 	Name() string
 
 	// Load reads all of it.
 	Load(ctx context.Context) (Set, error)
 
-	// LoadIfChanged reads all of it unless its fingerprint is still the given one:
-	// then unchanged is true and the set has nothing but the fingerprint. What is
-	// unchanged may still be answered with the whole set, for instance by a source
-	// that has just been made.
+	// LoadIfChanged reads all of it, unless its fingerprint is still the given one: then
+	// unchanged is true and the set has only the fingerprint. It may also return the whole
+	// set if nothing has changed, for instance if the source is new.
 	LoadIfChanged(ctx context.Context, fingerprint string) (set Set, unchanged bool, err error)
 
-	// Watch calls changed when the source may have changed, and once when the watch
-	// begins, because what happened before that is not seen. It is a hint: load and
-	// compare. It returns nil when ctx is done, and an error when nothing can be
-	// watched; a source that has no way to be watched waits for ctx.
+	// Watch calls changed when the source may have changed, and once when the watch begins,
+	// because earlier changes are not seen. The call is a hint to load and compare. Watch
+	// returns nil when ctx is done, and an error if watching fails. If a source cannot be
+	// watched in principle, Watch waits for ctx.
 	Watch(ctx context.Context, changed func()) error
 }

@@ -16,13 +16,13 @@ import (
 
 var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
-func sound() reservation.Reservation {
+func valid() reservation.Reservation {
 	return reservation.Reservation{ID: "1042@ostrava", Owner: "group7", Start: noon, End: noon.Add(2 * time.Hour), Devices: []string{"r1", "r2"}}
 }
 
 func ptr[T any](v T) *T { return &v }
 
-// changes are all the ways in which a reservation can become another one.
+// changes are all changes that make a different reservation.
 var changes = map[string]func(*reservation.Reservation){
 	"id":                func(r *reservation.Reservation) { r.ID = "1043@ostrava" },
 	"owner":             func(r *reservation.Reservation) { r.Owner = "group8" },
@@ -49,9 +49,9 @@ var changes = map[string]func(*reservation.Reservation){
 }
 
 func TestHashTellsAllApart(t *testing.T) {
-	seen := map[[16]byte]string{sound().Hash(): "unchanged"}
+	seen := map[[16]byte]string{valid().Hash(): "unchanged"}
 	for _, name := range slices.Sorted(maps.Keys(changes)) {
-		r := sound()
+		r := valid()
 		changes[name](&r)
 		if other, ok := seen[r.Hash()]; ok {
 			t.Errorf("%q and %q have the same hash", name, other)
@@ -61,7 +61,7 @@ func TestHashTellsAllApart(t *testing.T) {
 }
 
 func TestHashIsOfWhatMatters(t *testing.T) {
-	a, b := sound(), sound()
+	a, b := valid(), valid()
 	b.Where = "lab.yml:12"
 	b.Start = b.Start.In(time.FixedZone("", 3600))
 	b.Env = map[string]string{}
@@ -71,10 +71,10 @@ func TestHashIsOfWhatMatters(t *testing.T) {
 	}
 }
 
-// TestHashStays keeps the hash as it is in the stores of those who use it: a
-// reload after an upgrade must not find everything changed.
+// TestHashStays checks that the hash is the same as in existing stores: after an upgrade, a
+// reload must not find everything changed.
 func TestHashStays(t *testing.T) {
-	r := sound()
+	r := valid()
 	changes["env"](&r)
 	changes["lead"](&r)
 	want := [16]byte{0x50, 0xb8, 0x46, 0xee, 0xd3, 0x98, 0x2, 0x80, 0x2e, 0xa, 0x40, 0x21, 0x42, 0xe8, 0x98, 0x77}
@@ -88,11 +88,11 @@ func TestValidate(t *testing.T) {
 	tests := []struct {
 		name   string
 		change func(*reservation.Reservation)
-		want   string // "" if it is sound
+		want   string // "" if it is valid
 	}{
-		{"sound", set(func(*reservation.Reservation) {}), ""},
+		{"valid", set(func(*reservation.Reservation) {}), ""},
 		{"no id", set(func(r *reservation.Reservation) { r.ID = "" }), "id: is missing"},
-		{"a job's id", set(func(r *reservation.Reservation) { r.ID = "1042" }), "id: 1042 is only digits, as jobs' ids are; write for instance 1042@site"},
+		{"a job's id", set(func(r *reservation.Reservation) { r.ID = "1042" }), "id: 1042 consists of digits only, like the ids of jobs; write 1042@site, for instance"},
 		{"id with a slash", set(func(r *reservation.Reservation) { r.ID = "a/b" }), `id: "a/b" is not 1 to 64`},
 		{"id with dots", set(func(r *reservation.Reservation) { r.ID = "a..b" }), `id: "a..b" is not 1 to 64`},
 		{"id begins with a dot", set(func(r *reservation.Reservation) { r.ID = ".a" }), `id: ".a" is not`},
@@ -123,16 +123,16 @@ func TestValidate(t *testing.T) {
 		}), "devices: are 1025, more than 1024"},
 		{"empty command", set(func(r *reservation.Reservation) { r.Activate = []string{} }), "activate: has no command"},
 		{"nameless command", set(func(r *reservation.Reservation) { r.Deactivate = []string{"", "x"} }), "deactivate: has no command"},
-		{"argument with a NUL", set(func(r *reservation.Reservation) { r.Activate = []string{"x", "a\x00b"} }), `activate: "a\x00b" has a NUL`},
+		{"argument with a NUL", set(func(r *reservation.Reservation) { r.Activate = []string{"x", "a\x00b"} }), `activate: "a\x00b" has a NUL byte`},
 		{"variable's name", set(func(r *reservation.Reservation) { r.Env = map[string]string{"1A": ""} }), `env: "1A" is not a variable's name`},
-		{"the daemon's variable", set(func(r *reservation.Reservation) { r.Env = map[string]string{"ACTIVATION_ID": "7"} }), "env: ACTIVATION_ID: names that begin with ACTIVATION are the daemon's"},
+		{"the daemon's variable", set(func(r *reservation.Reservation) { r.Env = map[string]string{"ACTIVATION_ID": "7"} }), "env: ACTIVATION_ID: names that begin with ACTIVATION are reserved for the daemon"},
 		{"owner of two lines", set(func(r *reservation.Reservation) { r.Owner = "a\nb" }), `owner: "a\nb" has control characters`},
 		{"long label", set(func(r *reservation.Reservation) { r.Label = strings.Repeat("x", 257) }), "label: has 257 bytes, more than 256"},
 		{"large topology", set(func(r *reservation.Reservation) { r.Topology = strings.Repeat("x", 1<<20+1) }), "topology: has 1048577 bytes, more than 1048576"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			r := sound()
+			r := valid()
 			tt.change(&r)
 			err := reservation.Validate(&r)
 			if tt.want == "" {
@@ -158,7 +158,7 @@ func TestValidateTellsAll(t *testing.T) {
 
 func TestValidateSortsDevices(t *testing.T) {
 	shared := []string{"r2", "r1", "r2"}
-	r := sound()
+	r := valid()
 	r.Devices = shared
 	if err := reservation.Validate(&r); err != nil {
 		t.Fatal(err)
@@ -202,15 +202,15 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// TestCompare applies the difference to what was known and expects what the set
-// says, plus what it says badly.
+// TestCompare applies the difference to the known reservations and expects those of the set,
+// and the known ones that the set rejects.
 func TestCompare(t *testing.T) {
 	names := slices.Sorted(maps.Keys(changes))
 	rapid.Check(t, func(t *rapid.T) {
 		id := rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f"})
 		version := rapid.SampledFrom(names)
 		draw := func(id string) reservation.Reservation {
-			r := sound()
+			r := valid()
 			changes[version.Draw(t, "version")](&r)
 			r.ID = id
 			return r
@@ -264,8 +264,8 @@ func TestCompare(t *testing.T) {
 		if !maps.Equal(after, want) {
 			t.Errorf("after the difference %v, want %v", after, want)
 		}
-		if len(d.Kept) != kept {
-			t.Errorf("Kept = %v, want %d", d.Kept, kept)
+		if len(d.StillInForce) != kept {
+			t.Errorf("Kept = %v, want %d", d.StillInForce, kept)
 		}
 		if got, want := len(d.Added)+len(d.Changed)+d.Unchanged, len(set.Reservations); got != want {
 			t.Errorf("added, changed and unchanged are %d, want %d", got, want)

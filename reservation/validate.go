@@ -12,8 +12,8 @@ import (
 	"activationd/internal/fault"
 )
 
-// What a reservation may have at most. Each is far beyond what a laboratory
-// needs and keeps one bad entry from hurting the others.
+// Limits of a reservation. They are far above what a laboratory needs, and keep a bad entry
+// from harming the others.
 const (
 	MaxSlot     = 10 * 366 * 24 * time.Hour
 	MaxDevices  = 1024
@@ -25,31 +25,30 @@ const (
 	MaxRetries  = 1000
 )
 
-// A Fault is one thing that is wrong with a reservation. It is of kind
-// fault.Invalid.
+// A Fault is one error in a reservation. It is of kind fault.Invalid.
 type Fault struct {
-	Key  string // as a reservations file calls the field: "end"
+	Key  string // the name of the field: "end"
 	Text string // "is before start"
 }
 
 func (f Fault) Error() string { return f.Key + ": " + f.Text }
 
-// Unwrap makes it fault.Invalid.
+// Unwrap returns fault.Invalid.
 func (f Fault) Unwrap() error { return fault.Invalid }
 
-// Validate sorts r's devices, drops doubles, and returns all that is wrong with
-// the reservation, or nil. What it wants:
+// Validate sorts r's devices, drops duplicates, and returns all errors in the reservation,
+// or nil. A valid reservation has
 //
-//   - an id of at most 64 letters, digits and ._@:+- that begins with a letter or a
-//     digit, has no "..", and is not only digits, for those are jobs' ids;
+//   - an id of at most 64 letters, digits and ._@:+- that begins with a letter or a digit,
+//     has no "..", and does not consist of digits only, as the ids of jobs do;
 //   - a start and an end between 1970 and 2200, the end after the start, the slot no
 //     longer than [MaxSlot], a tail shorter than the slot;
-//   - devices with names like ids (an underscore may begin them, digits may be all);
-//   - commands that are not empty, variables with names that a shell takes and that
-//     do not begin with ACTIVATION, no NUL and no control characters where they
-//     would do harm.
+//   - devices with names like ids (they may begin with an underscore, and may consist of
+//     digits only);
+//   - commands that are not empty, variables with names that a shell accepts and that do not
+//     begin with ACTIVATION, no NUL bytes, and no control characters where they would do harm.
 //
-// It does not look into the topology: whoever read it has done so.
+// It does not check the topology: the source has done that.
 func Validate(r *Reservation) error {
 	faults := Faults(r)
 	errs := make([]error, len(faults))
@@ -59,7 +58,7 @@ func Validate(r *Reservation) error {
 	return errors.Join(errs...)
 }
 
-// Faults is [Validate] for those who know on which line each key stands.
+// Faults is [Validate] for sources that know the line of each key.
 func Faults(r *Reservation) []Fault {
 	var l faultList
 	l.id(r.ID)
@@ -88,7 +87,7 @@ func (l *faultList) id(id string) {
 	case id == "":
 		l.add("id", "is missing")
 	case strings.Trim(id, "0123456789") == "":
-		l.add("id", "%.80s is only digits, as jobs' ids are; write for instance %.80s@site", id, id)
+		l.add("id", "%.80s consists of digits only, like the ids of jobs; write %.80s@site, for instance", id, id)
 	case !name(id, false):
 		l.add("id", "%.80q is not 1 to 64 letters, digits and ._@:+- beginning with a letter or digit, without \"..\"", id)
 	}
@@ -112,7 +111,7 @@ func name(s string, underscore bool) bool {
 	return true
 }
 
-// line checks a text that is shown in lists.
+// line checks a text that lists show.
 func (l *faultList) line(key, s string) {
 	if len(s) > MaxText {
 		l.add(key, "has %d bytes, more than %d", len(s), MaxText)
@@ -123,20 +122,20 @@ func (l *faultList) line(key, s string) {
 }
 
 func (l *faultList) slot(r *Reservation) {
-	sound := true
+	valid := true
 	for _, t := range []struct {
 		key string
 		at  time.Time
 	}{{"start", r.Start}, {"end", r.End}} {
 		if t.at.IsZero() {
 			l.add(t.key, "is missing")
-			sound = false
+			valid = false
 		} else if y := t.at.UTC().Year(); y < 1970 || y >= 2200 {
 			l.add(t.key, "is in the year %d, which is not from 1970 to 2199", y)
-			sound = false
+			valid = false
 		}
 	}
-	if !sound {
+	if !valid {
 		return
 	}
 	switch slot := r.End.Sub(r.Start); {
@@ -186,13 +185,13 @@ func (l *faultList) command(key string, args []string) {
 	}
 }
 
-// passable checks what is handed to a process.
+// passable checks a text that is passed to a process.
 func (l *faultList) passable(key, s string) {
 	if len(s) > MaxArgBytes {
 		l.add(key, "%.20q... has %d bytes, more than %d", s, len(s), MaxArgBytes)
 	}
 	if strings.IndexByte(s, 0) >= 0 {
-		l.add(key, "%.80q has a NUL, which no process can be given", s)
+		l.add(key, "%.80q has a NUL byte, which cannot be passed to a process", s)
 	}
 }
 
@@ -230,7 +229,7 @@ func (l *faultList) env(env map[string]string) {
 		case !variable(k):
 			l.add("env", "%.80q is not a variable's name: letters, digits and _, not beginning with a digit", k)
 		case strings.HasPrefix(k, "ACTIVATION"): // ACTIVATIOND_SOCKET as well
-			l.add("env", "%.80s: names that begin with ACTIVATION are the daemon's", k)
+			l.add("env", "%.80s: names that begin with ACTIVATION are reserved for the daemon", k)
 		}
 		l.passable("env", env[k])
 	}

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-const calendarForms = `a calendar expression is wanted, such as "Mon..Fri 08:00", "*-*-01 04:00:00", "Sat,Sun 12:05", "quarterly" or "*:0/15 Europe/Prague"`
+const calendarForms = `must be a calendar expression, such as "Mon..Fri 08:00", "*-*-01 04:00:00", "Sat,Sun 12:05", "quarterly" or "*:0/15 Europe/Prague"`
 
-// shorthands are systemd's names for these.
+// shorthands are systemd's names for some expressions.
 var shorthands = map[string]string{
 	"minutely": "*-*-* *:*:00", "hourly": "*-*-* *:00:00", "daily": "*-*-* 00:00:00", "weekly": "Mon *-*-* 00:00:00",
 	"monthly": "*-*-01 00:00:00", "quarterly": "*-01,04,07,10-01 00:00:00",
@@ -19,15 +19,15 @@ var shorthands = map[string]string{
 	"semiannually": "*-01,07-01 00:00:00", "semi-annually": "*-01,07-01 00:00:00",
 }
 
-// ParseCalendar reads a calendar expression as systemd.time(7) describes it,
-// which is local time in loc unless it ends with a zone's name or UTC:
+// ParseCalendar reads a calendar expression in the format of systemd.time(7). It is local time
+// in loc, unless it ends with the name of a zone or UTC:
 //
 //	[WEEKDAYS] [[YEARS-]MONTHS-DAYS | [YEARS-]MONTHS~DAYS] [HOURS:MINUTES[:SECONDS]] [ZONE]
 //
-// With a ~ before them days count from the month's end, of which ~01 is the
-// last. It means what it means to systemd, also of changes of the clocks: a time
-// that is skipped does not occur, and one that comes twice occurs the first time
-// only. Abbreviations of zones, such as CEST, are not taken.
+// Days after a ~ count from the end of the month; ~01 is its last day. The expression means
+// what it means to systemd, also for changes of the clocks: a time that is skipped does not
+// occur, and one that comes twice occurs only the first time. Abbreviations of zones, such as
+// CEST, are refused.
 func ParseCalendar(text string, loc *time.Location) (Recurrence, error) {
 	c, err := parseCalendar(text, loc)
 	if err == nil && c.Next(first.Add(-1)).IsZero() {
@@ -73,7 +73,7 @@ type calendarParser struct {
 	*pattern
 }
 
-var errCalendar = fmt.Errorf("is not one: %s", calendarForms)
+var errCalendar = fmt.Errorf("is not a calendar expression: %s", calendarForms)
 
 func (p *calendarParser) parse() error {
 	if p.rest == "" {
@@ -95,7 +95,7 @@ func (p *calendarParser) parse() error {
 func (p *calendarParser) parseInstant(text string) error {
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || text[0] < '0' || text[0] > '9' || n >= last.Unix() {
-		return fmt.Errorf("@%.40s is no instant before 2200", text)
+		return fmt.Errorf("@%.40s is not a time before 2200", text)
 	}
 	one := func(v int) set { return set{{v, v, 0}} }
 	t := time.Unix(n, 0).UTC()
@@ -107,9 +107,9 @@ func (p *calendarParser) parseInstant(text string) error {
 
 var weekdayNames = []string{"sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"}
 
-// parseWeekdays reads Mon..Wed,Fri and what blanks follow it, if it is there.
+// parseWeekdays reads Mon..Wed,Fri and the blanks behind it, if there are weekdays.
 func (p *calendarParser) parseWeekdays() error {
-	from := -1 // of an open range, with Monday as 0
+	from := -1 // the first day of an open range; Monday is 0
 	for begun := false; ; begun = true {
 		day := p.weekday()
 		if day < 0 {
@@ -144,7 +144,7 @@ func (p *calendarParser) parseWeekdays() error {
 				return errCalendar
 			}
 		}
-		if p.rest == "" || p.rest[0] == ' ' { // a comma may end it
+		if p.rest == "" || p.rest[0] == ' ' { // the list may end with a comma
 			p.rest = strings.TrimLeft(p.rest, " ")
 			if open {
 				return errCalendar
@@ -157,7 +157,7 @@ func (p *calendarParser) parseWeekdays() error {
 	}
 }
 
-// weekday takes a weekday's name, and returns its number with Monday as 0, or -1.
+// weekday reads the name of a weekday, and returns its number from Monday as 0, or -1.
 func (p *calendarParser) weekday() int {
 	n := 0
 	for n < len(p.rest) && (p.rest[n]|0x20) >= 'a' && (p.rest[n]|0x20) <= 'z' {
@@ -173,7 +173,7 @@ func (p *calendarParser) weekday() int {
 	return -1
 }
 
-// parseDate reads a date, if it is there.
+// parseDate reads a date, if there is one.
 func (p *calendarParser) parseDate() error {
 	if p.rest == "" {
 		return nil
@@ -187,7 +187,7 @@ func (p *calendarParser) parseDate() error {
 		}
 		parts = append(parts, s)
 		switch {
-		case len(parts) == 1 && (p.rest == "" || p.rest[0] == ':'): // it was the hour
+		case len(parts) == 1 && (p.rest == "" || p.rest[0] == ':'): // the number was the hour
 			p.rest = begin
 			return nil
 		case len(parts) > 1 && (p.rest == "" || p.rest[0] == ' '):
@@ -219,7 +219,7 @@ func (p *calendarParser) setDate(parts []set) (err error) {
 	}
 	days := 31
 	if p.fromEnd {
-		days = 28 // every month has as many
+		days = 28 // every month has at least these
 	}
 	if p.years, err = checked("year", parts[0], first.Year(), last.Year()-1, false); err != nil {
 		return err
@@ -231,7 +231,7 @@ func (p *calendarParser) setDate(parts []set) (err error) {
 	return err
 }
 
-// fullYear is what two digits mean: 1970 to 2069.
+// fullYear returns the year that two digits mean: 1970 to 2069.
 func fullYear(y int) int {
 	switch {
 	case y < 70:
@@ -242,7 +242,7 @@ func fullYear(y int) int {
 	return y
 }
 
-// parseTime reads a time of day, to the end; none is midnight.
+// parseTime reads a time of day up to the end of the text. An empty text is midnight.
 func (p *calendarParser) parseTime() (err error) {
 	zero := func() set { return set{{0, 0, 0}} }
 	if p.rest == "" {
@@ -279,9 +279,9 @@ func (p *calendarParser) parseTime() (err error) {
 	return apart(p.micros)
 }
 
-// apart returns an error if two values are less than a second apart. systemd takes as
-// many as a million a second, and lets a timer's elapse no more often than
-// AccuracySec= says: nothing is meant to run so often.
+// apart returns an error if two values are less than a second apart. systemd accepts a million
+// of them in a second, and then runs a timer only as often as AccuracySec= says. Nobody means
+// to run a job so often.
 func apart(micros set) error {
 	errDense := fmt.Errorf("second: occurs more than once within a second")
 	var all []int
@@ -294,7 +294,7 @@ func apart(micros set) error {
 		}
 	}
 	slices.Sort(all)
-	all = slices.Compact(all) // the same value twice is one
+	all = slices.Compact(all) // equal values count once
 	for i := range all[min(1, len(all)):] {
 		if all[i+1]-all[i] < secondMicros {
 			return errDense
@@ -306,8 +306,8 @@ func apart(micros set) error {
 // maxSpans bounds a list, as systemd does.
 const maxSpans = 240
 
-// chain reads * or a list of values, ranges and steps. A unit of more than 1
-// is how many of what is counted make one; then fractions may be given.
+// chain reads * or a list of values, ranges and steps. Values are counted in parts, of
+// which unit make one whole; if unit is more than 1, fractions are allowed.
 func (p *calendarParser) chain(unit int) (set, error) {
 	if rest, ok := strings.CutPrefix(p.rest, "*"); ok {
 		p.rest = rest
@@ -333,8 +333,7 @@ func (p *calendarParser) chain(unit int) (set, error) {
 	}
 }
 
-// span reads N, N..M, N/STEP or N..M/STEP. A stop that is missing is unbounded
-// if there is a step.
+// span reads N, N..M, N/STEP or N..M/STEP. With a step, a missing stop is unbounded.
 func (p *calendarParser) span(unit int) (sp span, err error) {
 	if sp.start, err = p.number(unit); err != nil {
 		return sp, err
@@ -360,7 +359,7 @@ func (p *calendarParser) span(unit int) (sp span, err error) {
 			sp.stop = unbounded
 		}
 	} else if ranged && unit > 1 && sp.start+unit > sp.stop {
-		return sp, fmt.Errorf("has a range of less than a second; give it a step")
+		return sp, fmt.Errorf("has a range shorter than a second; give it a step")
 	}
 	if p.rest != "" && !strings.Contains(" ,-~:", p.rest[:1]) {
 		return sp, errCalendar
@@ -368,7 +367,7 @@ func (p *calendarParser) span(unit int) (sp span, err error) {
 	return sp, nil
 }
 
-// number reads digits, and if a unit has fractions up to six more behind a point.
+// number reads digits and, if a unit has fractions, a point and up to six more digits.
 func (p *calendarParser) number(unit int) (int, error) {
 	n := digits(p.rest)
 	if n == 0 || n > 9 {
@@ -391,13 +390,13 @@ func (p *calendarParser) number(unit int) (int, error) {
 	return v, nil
 }
 
-// micros returns the millionths that at most six digits after a point mean.
+// micros returns the millionths that up to six digits after a point mean.
 func micros(digits string) int {
-	n, _ := strconv.Atoi((digits + "000000")[:6]) // they are digits
+	n, _ := strconv.Atoi((digits + "000000")[:6]) // these are digits
 	return n
 }
 
-// digits counts those that s begins with.
+// digits returns the number of digits at the beginning of s.
 func digits(s string) int {
 	n := 0
 	for n < len(s) && s[n] >= '0' && s[n] <= '9' {
@@ -406,7 +405,8 @@ func digits(s string) int {
 	return n
 }
 
-// checked returns what a list of values means once its spans are within bounds.
+// checked returns the meaning of a list of values, after checking that its spans are within
+// bounds.
 func checked(name string, s set, low, high int, fromEnd bool) (set, error) {
 	for i, p := range s {
 		bounded := p.stop != unbounded
@@ -416,7 +416,7 @@ func checked(name string, s set, low, high int, fromEnd bool) (set, error) {
 		}
 		switch {
 		case p.start < low || p.start > high || bounded && (p.stop < low || p.stop > high):
-			return nil, fmt.Errorf("%s: is not within its bounds", name)
+			return nil, fmt.Errorf("%s: is out of range", name)
 		case p.step == 0:
 		case bounded && p.start == p.stop: // one value
 			s[i].step = 0

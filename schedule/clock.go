@@ -9,24 +9,24 @@ import (
 // A Clock reads the kernel's clocks.
 type Clock struct{}
 
-// Now is the time of the wall clock, which may be set at any moment.
+// Now returns the time of the wall clock, which may be set at any moment.
 func (Clock) Now() time.Time { return time.Now() }
 
-// Uptime is how long ago the machine was started. It counts the time that the
-// machine slept, and nobody can set it: so it tells sleep from a clock that was set.
+// Uptime returns the time since the machine was started, including the time that it slept.
+// Nobody can set it, so sleep can be distinguished from a change of the wall clock.
 func (Clock) Uptime() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		return 0 // no kernel since 2.6.39 lacks it
+		return 0 // every kernel since 2.6.39 has it
 	}
 	return time.Duration(ts.Nano())
 }
 
-// Synchronised reports whether the kernel says that the wall clock is kept right by
-// something that knows: NTP, PTP or a receiver of time signals. Setting the clock
-// by hand makes the kernel say no, until such a program says yes again.
+// Synchronised reports whether the kernel says that a program keeps the wall clock right, by
+// NTP, PTP or time signals. After the clock was set by hand, the kernel says no until such a
+// program says yes again.
 func (Clock) Synchronised() bool {
-	var t unix.Timex // no modes: it only asks
+	var t unix.Timex // no modes: nothing is changed
 	state, err := unix.Adjtimex(&t)
 	return err == nil && state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0
 }

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-const cronForms = `minute, hour, day of the month, month and day of the week are wanted, such as "30 4 * * 1-5", seconds before them if you like, or one of @hourly, @daily, @weekly, @monthly, @yearly, @reboot`
+const cronForms = `must be minute, hour, day of the month, month and day of the week, such as "30 4 * * 1-5", optionally with seconds before them, or one of @hourly, @daily, @weekly, @monthly, @yearly, @reboot`
 
-// nicknames are short for these; @reboot is for itself.
+// nicknames are abbreviations of expressions. @reboot is none of them.
 var nicknames = map[string]string{
 	"@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *", "@monthly": "0 0 1 * *", "@weekly": "0 0 * * 0",
 	"@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@hourly": "0 * * * *",
@@ -20,7 +20,7 @@ var nicknames = map[string]string{
 type cronField struct {
 	name      string
 	low, high int
-	words     []string // names for low and the following
+	words     []string // names for low and the numbers after it
 }
 
 var cronFields = []cronField{
@@ -32,9 +32,9 @@ var cronFields = []cronField{
 	{"day of the week", 0, 7, []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}},
 }
 
-// ParseCron reads a cron expression, which is local time in loc unless it
-// begins with CRON_TZ=ZONE or TZ=ZONE. It has crontab(5)'s five fields, or six,
-// of which the first is the second:
+// ParseCron reads a cron expression. It is local time in loc, unless it begins with
+// CRON_TZ=ZONE or TZ=ZONE. It has the five fields of crontab(5), or six, of which the first is
+// the second:
 //
 //	second  0-59                * is all; lists with commas, ranges with -,
 //	minute  0-59                steps with /: */15, 10-40/10, and 5/15 for
@@ -43,12 +43,11 @@ var cronFields = []cronField{
 //	month   1-12 or names
 //	weekday 0-7 or names        0 and 7 are Sunday
 //
-// As in crontab(5), if neither the day nor the weekday begins with *, one of them
-// is enough. What cron(8) says of changes of the clocks holds too. Times of day
-// (neither the minute nor the hour begins with *) that are skipped occur right
-// after the change, together as one occurrence; such that come twice occur the
-// first time only. All others go by the time that passes. Changes by three hours
-// or more are corrections: the new time holds at once.
+// As in crontab(5), if neither the day nor the weekday begins with *, one of them is enough.
+// Changes of the clocks are handled as in cron(8). Times of day (neither the minute nor the
+// hour begins with *) that are skipped occur right after the change, all together once; those
+// that come twice occur only the first time. All other expressions go by elapsed time. Changes
+// by three hours or more are corrections: the new time holds at once.
 //
 // @reboot is [AtBoot].
 func ParseCron(text string, loc *time.Location) (Recurrence, error) {
@@ -56,8 +55,8 @@ func ParseCron(text string, loc *time.Location) (Recurrence, error) {
 	for _, prefix := range []string{"CRON_TZ=", "TZ="} {
 		if len(fields) > 0 && strings.HasPrefix(fields[0], prefix) {
 			name := fields[0][len(prefix):]
-			if name == "" { // which would be the daemon's zone
-				return nil, fmt.Errorf("%.60q: %s has no time zone behind it", text, prefix)
+			if name == "" { // an empty name would be the daemon's zone
+				return nil, fmt.Errorf("%.60q: %s must be followed by a time zone", text, prefix)
 			}
 			var err error
 			if loc, err = LoadZone(name); err != nil {
@@ -114,7 +113,7 @@ func ParseCron(text string, loc *time.Location) (Recurrence, error) {
 // parse reads a list of ranges.
 func (f *cronField) parse(text string) (set, error) {
 	var s set
-	if text == "?" && (f.high == 31 || f.high == 7) { // as other programs write it
+	if text == "?" && (f.high == 31 || f.high == 7) { // other programs write it for *
 		text = "*"
 	}
 	for part := range strings.SplitSeq(text, ",") {

@@ -2,11 +2,11 @@ package schedule
 
 import "time"
 
-// A span is some of the values of one part of a time: start, start+step, ... up
-// to stop. A step of 0 is start alone.
+// A span is some of the values of one part of a time: start, start+step, ... up to stop. With
+// a step of 0 it is only start.
 type span struct{ start, stop, step int }
 
-// A set is a union of spans; nil is every value.
+// A set is a union of spans. A nil set has every value.
 type set []span
 
 // next returns the first value of s that is not less than v.
@@ -37,29 +37,28 @@ func (s set) has(v int) bool {
 	return ok && n == v
 }
 
-// unbounded is the stop of a span that goes on as far as its unit does.
+// unbounded is the stop of a span that goes to the end of its unit.
 const unbounded = 1 << 30
 
 const secondMicros = 1_000_000
 
-// A pattern is a set of dates and times of day, in no zone.
+// A pattern is a set of dates and times of day, without a zone.
 type pattern struct {
 	years, months, days, hours, minutes set
-	micros                              set   // of a minute
-	weekdays                            uint8 // bit 0 is Sunday; 0: every one
-	either                              bool  // a day's number or its weekday is enough; otherwise both
-	fromEnd                             bool  // days count from the month's end: 1 is its last
+	micros                              set   // within a minute
+	weekdays                            uint8 // bit 0 is Sunday; 0 means every day
+	either                              bool  // the day or the weekday must match; otherwise both must
+	fromEnd                             bool  // days count from the end of the month: 1 is the last day
 }
 
-// next returns the first time of the pattern that is not before w, which is a
-// UTC time standing for what a clock shows. It is the zero time if there is
-// none before 2200.
+// next returns the first time of the pattern that is not before w, or the zero time if there
+// is none before 2200. Times that clocks show are written as UTC.
 func (p *pattern) next(w time.Time) time.Time {
 	year, month, day := w.Year(), int(w.Month()), w.Day()
 	hour, minute := w.Hour(), w.Minute()
 	micro := w.Second()*secondMicros + (w.Nanosecond()+999)/1000
-	// Each part moves to its next value, and those below it to their first.
-	// Where it has none, the part above it goes one on.
+	// Each part moves to its next value, and the parts below it to their first. If a part has
+	// no next value, the part above it moves on.
 	for {
 		n, ok := p.years.next(year)
 		if !ok || n >= last.Year() {
@@ -104,10 +103,10 @@ func (p *pattern) next(w time.Time) time.Time {
 	}
 }
 
-// nextDay returns the first day of a month that is not before day; 0: none.
+// nextDay returns the first day of a month that is not before day, or 0 if there is none.
 func (p *pattern) nextDay(year, month, day int) int {
 	end := time.Date(year, time.Month(month)+1, 0, 0, 0, 0, 0, time.UTC)
-	weekday := int(end.Weekday()) - end.Day() // of the day 0, but for whole weeks
+	weekday := int(end.Weekday()) - end.Day() // of day 0, modulo 7
 	days := p.days
 	if p.fromEnd {
 		days = p.days.mirror(end.Day())
@@ -122,7 +121,7 @@ func (p *pattern) nextDay(year, month, day int) int {
 	return 0
 }
 
-// mirror turns days that are counted from a month's end into its days. A step
+// mirror converts days that are counted from the end of a month into days of the month. A step
 // goes towards the end, from the earliest day on.
 func (s set) mirror(days int) set {
 	if s == nil {
@@ -131,7 +130,7 @@ func (s set) mirror(days int) set {
 	m := make(set, len(s))
 	for i, p := range s {
 		m[i] = span{days + 1 - p.start, days, p.step}
-		if p.stop != unbounded && p.step > 0 { // the farthest from the end comes first
+		if p.stop != unbounded && p.step > 0 { // the day farthest from the end comes first
 			m[i].start, m[i].stop = days+1-p.stop, days+1-p.start
 		}
 	}

@@ -12,23 +12,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Wake says that there is something to look at.
+// A Wake says that something may be due.
 type Wake struct {
-	Stepped bool // the clock was set, or the machine slept: every instant may be due or not
+	Stepped bool // the clock was set, or the machine slept: it must be checked again what is due
 }
 
-// A Timer wakes its reader at an instant of the wall clock, and whenever that
-// clock is set. Until then it costs nothing: it is one timerfd, on which the
-// runtime waits together with everything else.
+// A Timer wakes its reader at a time of the wall clock, and whenever the clock is set. Until
+// then it costs nothing: it is one timerfd, which is served by the runtime's poller.
 //
 // [Timer.Run] owns it. [Timer.Set] may be called by any goroutine.
 type Timer struct {
 	file *os.File
 	c    chan Wake
-	read func([]byte) (int, error) // file.Read, but for tests
+	read func([]byte) (int, error) // file.Read, except in tests
 
-	mu   sync.Mutex // also held to send to c
-	want time.Time  // zero if disarmed
+	mu   sync.Mutex // is also held while sending to c
+	want time.Time  // zero if the timer is disarmed
 }
 
 // NewTimer returns a timer that is not armed.
@@ -43,14 +42,13 @@ func NewTimer() (*Timer, error) {
 	return t, nil
 }
 
-// C returns the channel of wakes. It holds one: what comes before it was read
-// is merged into it. It is never closed.
+// C returns the channel of wakes. It holds one wake; later ones are merged into it until it is
+// received. It is never closed.
 func (t *Timer) C() <-chan Wake { return t.c }
 
-// Set arms the timer for an instant, in place of the one before. One that has
-// passed wakes at once; the zero time disarms. After a wake without a step the
-// timer is disarmed, if the instant was not set again meanwhile. After Close it
-// does nothing.
+// Set arms the timer for a time, in place of the one before. A time in the past wakes at once;
+// the zero time disarms. A wake without a step disarms the timer, unless it was set again
+// meanwhile. After Close, Set does nothing.
 func (t *Timer) Set(at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -58,23 +56,23 @@ func (t *Timer) Set(at time.Time) {
 	t.arm()
 }
 
-// Run reads the timer until ctx is done, and returns its cause, or until the
-// timer is closed, and returns [os.ErrClosed]. It is called by one goroutine.
+// Run reads the timer. It returns the cause of ctx when that is done, or [os.ErrClosed] when
+// the timer is closed. Only one goroutine may call it.
 func (t *Timer) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() {
-		_ = t.file.SetReadDeadline(time.Unix(1, 0)) // ends the read; fails only if closed, which ends it too
+		_ = t.file.SetReadDeadline(time.Unix(1, 0)) // ends the read; fails only if the file is closed, which ends it too
 	})()
-	var buf [8]byte // how often it expired, which is once
+	var buf [8]byte // the number of expirations, which is 1
 	for {
 		_, err := t.read(buf[:])
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if errors.Is(err, os.ErrDeadlineExceeded) { // an earlier Run's
+		if errors.Is(err, os.ErrDeadlineExceeded) { // set by an earlier Run
 			if err := t.file.SetReadDeadline(time.Time{}); err != nil {
 				return fmt.Errorf("timerfd: %w", err)
 			}
-			if ctx.Err() != nil { // its own may have been overwritten
+			if ctx.Err() != nil { // our deadline may have been overwritten
 				return context.Cause(ctx)
 			}
 			continue
@@ -86,9 +84,9 @@ func (t *Timer) Run(ctx context.Context) error {
 	}
 }
 
-// handle wakes the reader and arms the timer again: after a step because the
-// kernel has cancelled it, after its instant to hear of steps. If the instant
-// was moved while this one was on its way, the timer stays armed.
+// handle wakes the reader and arms the timer again: after a step because the kernel cancelled
+// it, after its time to hear of further steps. If Set was called meanwhile, the timer stays
+// armed for the new time.
 func (t *Timer) handle(stepped bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -102,8 +100,8 @@ func (t *Timer) handle(stepped bool) {
 // Close ends Run and releases the timer.
 func (t *Timer) Close() error { return t.file.Close() }
 
-// wake sends, or merges with what is there. Once something was taken out there
-// is room, because it is called with mu held.
+// wake sends a wake, or merges it with the one in the channel. It never blocks: it has
+// made room, and only a holder of mu sends. The caller holds mu.
 func (t *Timer) wake(w Wake) {
 	select {
 	case old := <-t.c:
@@ -113,14 +111,13 @@ func (t *Timer) wake(w Wake) {
 	t.c <- w
 }
 
-// arm tells the kernel what is wanted. A timer that is disarmed is armed for
-// the end of time, because only an armed one hears of the clock being set.
-// The caller holds mu.
+// arm sets the kernel's timer. A disarmed timer is set to the end of time, because the kernel
+// reports changes of the clock only for armed ones. The caller holds mu.
 func (t *Timer) arm() {
 	end := time.Unix(0, math.MaxInt64) // in 2262
 	ns := end.UnixNano()
 	if !t.want.IsZero() && t.want.Before(end) {
-		ns = 1 // 0 would disarm
+		ns = 1 // 0 would disarm it
 		if t.want.After(time.Unix(0, ns)) {
 			ns = t.want.UnixNano()
 		}
@@ -128,14 +125,14 @@ func (t *Timer) arm() {
 	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(ns)}
 	conn, err := t.file.SyscallConn()
 	if err != nil {
-		return // closed
+		return // the timer was closed
 	}
-	_ = conn.Control(func(fd uintptr) { // fails only if closed
+	_ = conn.Control(func(fd uintptr) { // fails only if the timer is closed
 		err = unix.TimerfdSettime(int(fd), unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, &spec, nil)
 	})
 	if errors.Is(err, unix.ECANCELED) {
-		// The clock was set since the last read. The timer is armed, but the
-		// kernel has told it now and will not tell Run.
+		// The clock was set since the last read. The timer is armed, but the kernel has
+		// reported the change here, and will not report it to Run.
 		t.wake(Wake{Stepped: true})
 	}
 }

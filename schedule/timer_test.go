@@ -3,7 +3,9 @@ package schedule
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -213,6 +215,28 @@ func TestTimerExpiredEarly(t *testing.T) {
 	tm.handle(false)
 	if left := remaining(t, tm); left > time.Hour || left < 50*time.Minute {
 		t.Errorf("armed for %v, want an hour", left)
+	}
+}
+
+// TestTimerHearsOfSteps checks that the kernel is asked to report when the clock is set,
+// also by a timer that is not armed. Whether it does so is tried by tests that have a
+// machine of their own.
+func TestTimerHearsOfSteps(t *testing.T) {
+	tm := start(t)
+	conn, err := tm.file.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []time.Time{{}, time.Now().Add(time.Hour)} {
+		tm.Set(at)
+		var info []byte
+		if cerr := conn.Control(func(fd uintptr) { info, err = os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", fd)) }); cerr != nil || err != nil {
+			t.Fatal(cerr, err)
+		}
+		want := fmt.Sprintf("settime flags: 0%o\n", unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET)
+		if !strings.Contains(string(info), want) {
+			t.Errorf("set to %v, the timer is\n%swant %s", at, info, want)
+		}
 	}
 }
 

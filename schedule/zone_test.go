@@ -68,3 +68,22 @@ func TestResumeIsNext(t *testing.T) {
 		}
 	})
 }
+
+// The name of the local zone is that of its file.
+func TestLocalName(t *testing.T) {
+	tests := []struct{ local, want string }{
+		{"UTC", "UTC"},
+		{"Europe/Prague", "Europe/Prague"},
+		{"/usr/share/zoneinfo/Europe/Prague", "Europe/Prague"},
+		{"/usr/share/zoneinfo/Etc/UTC", "UTC"},
+		{"/etc/my-zone", ""},
+	}
+	before := time.Local
+	defer func() { time.Local = before }()
+	for _, tt := range tests {
+		time.Local = time.FixedZone(tt.local, 0)
+		if got := LocalName(); got != tt.want {
+			t.Errorf("LocalName() of %s = %q, want %q", tt.local, got, tt.want)
+		}
+	}
+}

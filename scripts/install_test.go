@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -20,8 +21,11 @@ func TestInstall(t *testing.T) {
 		t.Fatalf("make install: %v\n%s", err, out)
 	}
 	config := filepath.Join(dest, "d.yaml")
-	err = os.WriteFile(config, []byte("sources: [{files: .}]\n"), 0o600)
+	err = os.WriteFile(config, []byte("sources: [{files: r.yaml}]\n"), 0o600)
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dest+"/r.yaml", []byte("reservations: []\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	check := exec.CommandContext(t.Context(), dest+"/opt/lab/bin/activationd", "--check-config", "--config", config,
@@ -32,9 +36,9 @@ func TestInstall(t *testing.T) {
 		t.Errorf("--check-config: %v, and not all was found\n%s", err, out)
 	}
 	man := dest + "/opt/lab/share/man/"
-	faults, err := os.ReadFile(man + "man1/at.1")
-	if err != nil || !strings.Contains(string(faults), "\n.SH WHERE AT HAS A FAULT\n") {
-		t.Errorf("at's manual page says nothing of at's faults: %v", err)
+	page, err := os.ReadFile(man + "man1/at.1")
+	if err != nil || !strings.Contains(string(page), "\n.SH DIFFERENCES FROM AT\n") {
+		t.Errorf("at's manual page does not say how it differs from at: %v", err)
 	}
 	for _, name := range []string{"atq", "atrm", "batch"} {
 		if see, err := os.ReadFile(man + "man1/" + name + ".1"); err != nil || string(see) != ".so man1/at.1\n" {
@@ -45,18 +49,106 @@ func TestInstall(t *testing.T) {
 	if err != nil || !strings.Contains(string(unit), "\nExecStart=/opt/lab/bin/activationd\n") {
 		t.Errorf("the unit: %v\n%s", err, unit)
 	}
+	checkReferences(t, dest, "/opt/lab")
+	checkCompletions(t, dest+"/opt/lab/share")
 }
 
-// TestManual has a formatter of manual pages find no fault with ours.
+// checkReferences checks that whatever the installed texts name was installed with them:
+// texts, examples, schemas, manual pages of the project.
+func checkReferences(t *testing.T, dest, prefix string) {
+	doc := prefix + "/share/doc/activationd"
+	exists := func(from, path string) {
+		if _, err := os.Stat(dest + path); err != nil {
+			t.Errorf("%s names %s, which is not installed", from, path)
+		}
+	}
+	link := regexp.MustCompile(`\]\(([^):#]+)(?:#[^)]*)?\)`)
+	text := regexp.MustCompile(`\b[a-z]+(?:\.example\.yaml|\.schema\.json)|\b[a-z]+(?:-[a-z]+)*\.md\b`)
+	below := regexp.MustCompile(regexp.QuoteMeta(prefix) + `/[\w./-]*\w`)
+	page := regexp.MustCompile(`\b(activationd[a-z.-]*|atctl)\(([0-9])\)`)
+	seen := 0
+	err := filepath.WalkDir(dest+prefix+"/share", func(path string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		name := strings.TrimPrefix(path, dest)
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		isPage := strings.HasPrefix(name, prefix+"/share/man/")
+		isText := strings.HasPrefix(name, doc) && filepath.Ext(name) == ".md"
+		isExample := strings.HasPrefix(name, doc) && filepath.Ext(name) == ".yaml"
+		if !isPage && !isText && !isExample {
+			return nil
+		}
+		said := strings.NewReplacer(`\-`, "-", `\fB`, "", `\fP`, "", `\fR`, "").Replace(string(data))
+		for _, m := range below.FindAllString(said, -1) {
+			exists(name, m)
+			seen++
+		}
+		for _, m := range page.FindAllStringSubmatch(said, -1) {
+			exists(name, prefix+"/share/man/man"+m[2]+"/"+m[1]+"."+m[2])
+			seen++
+		}
+		if isText {
+			for _, m := range link.FindAllStringSubmatch(said, -1) {
+				exists(name, filepath.Join(filepath.Dir(name), m[1]))
+				seen++
+			}
+		}
+		if isPage {
+			for _, m := range text.FindAllString(said, -1) {
+				place := doc
+				if strings.HasSuffix(m, ".schema.json") {
+					place = prefix + "/share/activationd"
+				}
+				exists(name, place+"/"+m)
+				seen++
+			}
+		}
+		return nil
+	})
+	if err != nil || seen < 100 {
+		t.Errorf("%d references were seen: %v", seen, err)
+	}
+}
+
+// checkCompletions checks that shells find what completes the installed programs.
+func checkCompletions(t *testing.T, share string) {
+	for _, shell := range []struct{ name, needs, script, want string }{
+		{"bash", "/usr/share/bash-completion/bash_completion",
+			`source /usr/share/bash-completion/bash_completion; for p in atctl activationd atrm; do _completion_loader $p; complete -p $p; done`,
+			"complete -F _atctl atctl\ncomplete -F _atctl_activationd activationd\ncomplete -F _atctl_at atrm\n"},
+		{"zsh", "/usr/bin/zsh",
+			`fpath+=($XDG_DATA_DIRS/zsh/site-functions); autoload -Uz compinit; compinit -u -D; print $_comps[atctl] $_comps[activationd]`,
+			"_atctl _atctl\n"},
+		{"fish", "/usr/bin/fish",
+			`for p in atctl activationd; complete -C "$p --vers"; end`, "--version\tprint this program's version\n--version\tprint the version and exit\n"},
+	} {
+		t.Run(shell.name, func(t *testing.T) {
+			if _, err := os.Stat(shell.needs); err != nil {
+				t.Skip(err)
+			}
+			cmd := exec.CommandContext(t.Context(), shell.name, "-c", shell.script)
+			cmd.Env = []string{"PATH=" + share + "/../bin:" + os.Getenv("PATH"), "XDG_DATA_DIRS=" + share, "HOME=" + t.TempDir()}
+			if out, err := cmd.CombinedOutput(); err != nil || string(out) != shell.want {
+				t.Errorf("%v\n%s\nwant\n%s", err, out, shell.want)
+			}
+		})
+	}
+}
+
+// TestManual checks the manual pages with a formatter.
 func TestManual(t *testing.T) {
 	if _, err := exec.LookPath("mandoc"); err != nil {
 		t.Skip("mandoc is not installed")
 	}
 	dir := t.TempDir()
-	if out, err := exec.CommandContext(t.Context(), "./manual", dir).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "./manual", dir, buildPrograms(t)).CombinedOutput(); err != nil {
 		t.Fatalf("manual: %v\n%s", err, out)
 	}
-	for _, page := range []string{"/man1/at.1", "/man1/atctl.1", "/man8/activationd.8"} {
+	for _, page := range []string{"/man1/at.1", "/man1/atctl.1", "/man5/activationd.yaml.5", "/man5/activationd-reservations.5", "/man8/activationd.8"} {
 		out, err := exec.CommandContext(t.Context(), "mandoc", "-T", "lint", "-W", "error", dir+page).CombinedOutput()
 		if err != nil || len(out) > 0 {
 			t.Errorf("%s: %v\n%s", page, err, out)
@@ -64,6 +156,21 @@ func TestManual(t *testing.T) {
 		text, err := exec.CommandContext(t.Context(), "mandoc", "-T", "ascii", dir+page).Output()
 		if err != nil || strings.Contains(string(text), "](") || strings.Contains(string(text), "\n| ") {
 			t.Errorf("%s: %v, or its Markdown shows", page, err)
+		}
+		source, err := os.ReadFile(dir + page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, section := range map[string][]string{
+			"/man1/at.1":                       {"SYNOPSIS", "DESCRIPTION"},
+			"/man1/atctl.1":                    {"SYNOPSIS", "COMMANDS", "OPTIONS OF ALL COMMANDS", "FILES", "EXIT STATUS", "EXAMPLES", "SEE ALSO"},
+			"/man5/activationd.yaml.5":         {"DESCRIPTION", "FILES", "SEE ALSO"},
+			"/man5/activationd-reservations.5": {"KEYS", "FILES", "SEE ALSO"},
+			"/man8/activationd.8":              {"SYNOPSIS", "OPTIONS", "FILES", "EXIT STATUS", "EXAMPLES", "SEE ALSO"},
+		}[page] {
+			if n := strings.Count(string(source), "\n.SH "+section+"\n"); n != 1 {
+				t.Errorf("%s has %d sections %s", page, n, section)
+			}
 		}
 	}
 }

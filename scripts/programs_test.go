@@ -15,9 +15,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"activationd/test/harness"
 )
 
-// needRoot skips a test of the whole where that cannot run.
+// needRoot skips a test where it cannot run.
 func needRoot(t *testing.T, programs ...string) {
 	t.Helper()
 	if testing.Short() {
@@ -33,7 +35,7 @@ func needRoot(t *testing.T, programs ...string) {
 	}
 }
 
-// shortDir makes a directory in which a socket's path is not too long.
+// shortDir makes a directory with a name that is short enough for sockets.
 func shortDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "a")
@@ -59,7 +61,7 @@ func buildPrograms(t *testing.T) string {
 	return dir
 }
 
-// A demo is one that runs. Its lines arrive on lines, which is closed at its end.
+// A demo is a running demo. Its output arrives on lines, which is closed when it ends.
 type demo struct {
 	cmd   *exec.Cmd
 	tmp   string
@@ -93,7 +95,7 @@ func startDemo(t *testing.T, bin string) *demo {
 	return d
 }
 
-// until reads what the demo says to the first line with text, or to its end.
+// until reads the demo's output to the first line with text, or to its end.
 func (d *demo) until(text string) bool {
 	for line := range d.lines {
 		d.said.WriteString(line + "\n")
@@ -139,15 +141,16 @@ func TestDemo(t *testing.T) {
 	d.nothingLeft(t)
 }
 
-// TestDemoInterrupted presses Ctrl-C at several instants.
+// TestDemoInterrupted presses Ctrl-C at several stages of the demo.
 func TestDemoInterrupted(t *testing.T) {
 	needRoot(t, "ovs-vswitchd", "/usr/sbin/sshd", "ip", "jq", "nc", "nsenter", "ping")
 	t.Parallel()
 	bin := buildPrograms(t)
-	for _, when := range []string{
+	stages := []string{
 		"two Open vSwitches", "the inventory says", "version ", "before any slot", "nc -N", "1042@demo  activating", "both slots are running",
 		"the first slot is to end",
-	} {
+	}
+	for _, when := range harness.Part(t, stages, 3) {
 		t.Run(when, func(t *testing.T) {
 			t.Parallel()
 			d := startDemo(t, bin)
@@ -171,7 +174,7 @@ func TestDemoInterrupted(t *testing.T) {
 	}
 }
 
-// TestDemoUnheard goes away while the demo speaks: a pipe that nobody reads ends it.
+// TestDemoUnheard closes the pipe that the demo writes to, which ends the demo.
 func TestDemoUnheard(t *testing.T) {
 	needRoot(t, "ovs-vswitchd", "/usr/sbin/sshd", "ip", "jq", "nc", "nsenter", "ping")
 	t.Parallel()
@@ -189,8 +192,8 @@ func TestDemoUnheard(t *testing.T) {
 	d.nothingLeft(t)
 }
 
-// bootScript becomes an init in namespaces of its own. Systemd cleans /tmp at
-// boot and makes state directories in /var/lib, so it gets others than ours.
+// bootScript starts an init in namespaces of its own. Systemd cleans /tmp at boot and
+// makes state directories in /var/lib, so it gets directories of its own for these.
 const bootScript = `set -e
 mount --make-rprivate /
 mount -t tmpfs tmpfs /mnt
@@ -212,7 +215,7 @@ type machine struct {
 	pid int // of its systemd
 }
 
-// boot starts a systemd with what `make install` installed into dir/inst.
+// boot starts a systemd with the installation in dir/inst.
 func boot(t *testing.T, dir string) *machine {
 	t.Helper()
 	ready, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,8 +27,8 @@ func (b *bench) adopt(want supervisor.State) supervisor.Found {
 	return f
 }
 
-// killWrapper kills the run's wrapper as the kernel would, and waits until it
-// has let go of the lock.
+// killWrapper kills the run's wrapper as the kernel would, and waits until the lock is
+// free.
 func (b *bench) killWrapper() {
 	b.t.Helper()
 	if err := syscall.Kill(b.wrapperPID(), syscall.SIGKILL); err != nil {
@@ -46,6 +47,7 @@ func (b *bench) killWrapper() {
 const busy = `echo one >"$ACTIVATION_CONFIG_DIR/sw1"; sleep 600 & setsid sleep 600 & setsid sh -c '(sleep 600 &)' & env -i sleep 600 & sleep 0.1; echo up; `
 
 func TestRunOutlivesTheDaemon(t *testing.T) {
+	t.Parallel()
 	for _, guard := range guards(t) {
 		t.Run(guard, func(t *testing.T) {
 			b := newBench(t, guard)
@@ -72,6 +74,7 @@ func TestRunOutlivesTheDaemon(t *testing.T) {
 }
 
 func TestAdoptedRunIsStopped(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "")
 	b.start(shell(busy + "wait"))
 	b.awaitLog("up\n")
@@ -87,6 +90,7 @@ func TestAdoptedRunIsStopped(t *testing.T) {
 }
 
 func TestResultIsCollected(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "")
 	spec := shell(`while ! test -e go; do sleep 0.01; done; echo done; exit 9`)
 	spec.Dir = t.TempDir()
@@ -112,6 +116,7 @@ func TestResultIsCollected(t *testing.T) {
 
 // A wrapper that was killed, with and without a daemon to see it.
 func TestKilledWrapper(t *testing.T) {
+	t.Parallel()
 	for _, guard := range guards(t) {
 		for _, away := range []bool{false, true} {
 			t.Run(guard+map[bool]string{true: "/no daemon", false: "/daemon"}[away], func(t *testing.T) {
@@ -149,9 +154,10 @@ func TestKilledWrapper(t *testing.T) {
 	}
 }
 
-// A daemon that dies between any two steps of a start leaves a directory that
-// says: it never ran.
+// A daemon that dies between any two steps of a start leaves a directory that shows that
+// the run never ran.
 func TestHalfAStart(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "")
 	b.adopt(supervisor.Unborn) // nothing at all
 	if err := os.Mkdir(b.RunDir(key), 0o700); err != nil {
@@ -172,9 +178,10 @@ func TestHalfAStart(t *testing.T) {
 	b.adopt(supervisor.Lost)
 }
 
-// A run of before the machine went down is lost, whatever was not written; its
-// processes' numbers belong to others now.
+// A run from an earlier boot is lost, whatever was not written. Its process ids now belong
+// to other processes.
 func TestOtherBoot(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "")
 	b.start(shell("echo up; sleep 600"))
 	b.awaitLog("up")
@@ -225,6 +232,7 @@ func TestArmed(t *testing.T) {
 }
 
 func TestDisarm(t *testing.T) {
+	t.Parallel()
 	for _, restart := range []bool{false, true} {
 		b := newBench(t, "")
 		spec := shell("echo ran")
@@ -247,8 +255,9 @@ func TestDisarm(t *testing.T) {
 	}
 }
 
-// A wrapper that is killed while it is armed has run nothing.
+// A wrapper that is killed while it waits for its time has run nothing.
 func TestKilledWhileArmed(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "")
 	spec := shell("echo ran")
 	spec.NotBefore = time.Now().Add(time.Hour)
@@ -261,6 +270,7 @@ func TestKilledWhileArmed(t *testing.T) {
 }
 
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to mount a small file system")
 	}
@@ -294,6 +304,7 @@ func TestFullDisk(t *testing.T) {
 // The signals of a machine that goes down don't end a wrapper before its
 // script.
 func TestWrapperIgnoresSignals(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "")
 	spec := shell(`echo up; while ! test -e go; do sleep 0.01; done; exit 6`)
 	spec.Dir = t.TempDir()
@@ -313,8 +324,8 @@ func TestWrapperIgnoresSignals(t *testing.T) {
 	b.nothingLeft()
 }
 
-// TestStoppedWrapper: a script that stops its wrapper gains nothing by it. The
-// timeout and a stop end it all the same, also after a restart of the daemon.
+// TestStoppedWrapper: a script gains nothing by stopping its wrapper (SIGSTOP). The
+// timeout and a stop end the script all the same, even after a restart of the daemon.
 func TestStoppedWrapper(t *testing.T) {
 	t.Parallel()
 	once := `kill -STOP $PPID; sleep 300`
@@ -363,8 +374,9 @@ func TestStoppedWrapper(t *testing.T) {
 	}
 }
 
-// Two daemons cannot have the same runs.
+// Two daemons cannot use the same directory of runs.
 func TestSecondDaemonIsRefused(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "")
 	if s, err := supervisor.New(b.config); !errors.Is(err, fault.Conflict) {
 		if err == nil {
@@ -374,9 +386,29 @@ func TestSecondDaemonIsRefused(t *testing.T) {
 	}
 }
 
-// A wrapper that is killed at any instant of its life, and what the daemon then
-// says, against what the script itself left: "not started" must be true, and a
-// script that was started leaves nothing else behind.
+// ownChildren returns the children of this process.
+func ownChildren(t *testing.T) (pids []int) {
+	t.Helper()
+	lists, _ := filepath.Glob("/proc/self/task/*/children") // a bad pattern is its only error
+	for _, list := range lists {
+		data, err := os.ReadFile(list)
+		if err != nil && !errors.Is(err, os.ErrNotExist) { // a thread may have ended
+			t.Fatal(err)
+		}
+		for f := range strings.FieldsSeq(string(data)) {
+			pid, err := strconv.Atoi(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// Wrappers are killed at any moment of their lives. What the daemon then reports is
+// compared with a file that the script makes: a run that is reported as not started has
+// not started, and a script that started leaves no processes behind.
 func TestKilledAnywhere(t *testing.T) {
 	seen := map[string]int{}
 	for _, guard := range guards(t) {
@@ -390,10 +422,8 @@ func TestKilledAnywhere(t *testing.T) {
 			}
 			for end := time.Now().Add(time.Duration(n) * 100 * time.Microsecond); time.Now().Before(end); {
 			}
-			for _, pid := range wrapper.Processes() {
-				if p, ok := wrapper.Stat(pid); ok && p.Parent == os.Getpid() && !p.Dead() {
-					_ = syscall.Kill(pid, syscall.SIGKILL) // our child: nobody else has its number
-				}
+			for _, pid := range ownChildren(t) {
+				_ = syscall.Kill(pid, syscall.SIGKILL) // it is the wrapper
 			}
 			var r wrapper.Result
 			select {
@@ -410,9 +440,9 @@ func TestKilledAnywhere(t *testing.T) {
 			if r.Reason == wrapper.Exited && err != nil {
 				t.Errorf("run %d is said to have exited, but it did not run: %+v", n, r)
 			}
-			if pids := marked(k.String() + "-"); len(pids) > 0 {
-				t.Errorf("run %d (%s) left %v", n, r.Reason, pids)
-			}
+		}
+		for _, pid := range marked(wrapper.ConfigVar + "=" + b.config.ConfigRoot + "/") {
+			t.Errorf("left: %d with %q", pid, wrapper.Environ(pid))
 		}
 		if left, _ := os.ReadDir(b.config.ConfigRoot); len(left) > 0 {
 			t.Errorf("%d configuration directories left behind", len(left))

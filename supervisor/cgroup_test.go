@@ -65,8 +65,8 @@ func (b *bench) cgroup() string {
 }
 
 // TestCgroupShapes: whatever a script makes of its cgroup, the run ends as any
-// other, and cgroup and processes are gone. It keeps out a run that finished ten
-// seconds late because it had made cgroups below its own, and one that survived
+// other, and cgroup and processes are gone. Once a run finished ten
+// seconds late because it had made cgroups below its own, and another one survived
 // in a threaded cgroup, which refuses cgroup.kill.
 func TestCgroupShapes(t *testing.T) {
 	needCgroups(t)
@@ -127,6 +127,7 @@ func (b *bench) noCgroups() {
 // TestKeptCgroups: what a script may leave behind keeps its cgroups as long as it
 // lives; then the run's removal removes them all.
 func TestKeptCgroups(t *testing.T) {
+	t.Parallel()
 	needCgroups(t)
 	for _, tt := range []struct {
 		name, script string
@@ -138,7 +139,7 @@ func TestKeptCgroups(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBench(t, wrapper.GuardCgroup)
 			spec := shell(ownCgroup + tt.script)
-			spec.Keep = true
+			spec.KeepLeftovers = true
 			if r := b.run(spec); r.Reason != wrapper.Exited || r.Exit != 0 {
 				t.Fatalf("result = %+v", r)
 			}
@@ -155,6 +156,12 @@ func TestKeptCgroups(t *testing.T) {
 			}
 			wrapper.KillCgroup(cgroup)
 			b.await("the end of what was kept", func() bool { return !wrapper.Populated(cgroup) })
+			if err := b.Remove(t.Context(), key); err != nil {
+				t.Error(err)
+			}
+			if _, err := os.Stat(cgroup); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("after the end of what was kept, its removal leaves: %v", err)
+			}
 			b.reopen()
 			b.Close()
 			if _, err := os.Stat(filepath.Dir(cgroup)); !errors.Is(err, fs.ErrNotExist) {
@@ -168,6 +175,7 @@ func TestKeptCgroups(t *testing.T) {
 // of a run of the same name before a backup was restored, has its own cgroup all
 // the same.
 func TestCgroupOfANamesake(t *testing.T) {
+	t.Parallel()
 	needCgroups(t)
 	b := newBench(t, wrapper.GuardCgroup)
 	b.run(shell("true"))
@@ -185,6 +193,7 @@ func TestCgroupOfANamesake(t *testing.T) {
 // whether it can have cgroups is gone after the next one's start, and so is one
 // of a run that is over; that of a run that goes on is not.
 func TestProbesAreSwept(t *testing.T) {
+	t.Parallel()
 	needCgroups(t)
 	b := newBench(t, wrapper.GuardCgroup)
 	b.start(shell("echo up; sleep 600"))
@@ -243,11 +252,13 @@ func newFrozen(t *testing.T) (b *bench, parent string) {
 }
 
 // TestFrozenParent: a run that is to start while the cgroup of all runs is frozen
-// waits until it is thawed, and can be stopped and times out meanwhile. It keeps
-// out a wrapper that sleeps in its fork until the child, which is born frozen, runs.
+// waits until it is thawed, and can be stopped and times out meanwhile. Without that, the
+// wrapper would sleep in its fork until the child, which is made frozen, runs.
 func TestFrozenParent(t *testing.T) {
+	t.Parallel()
 	needCgroups(t)
 	t.Run("timeout", func(t *testing.T) {
+		t.Parallel()
 		b, _ := newFrozen(t)
 		spec := shell("echo ran")
 		spec.Timeout = 300 * time.Millisecond
@@ -259,6 +270,7 @@ func TestFrozenParent(t *testing.T) {
 	})
 	for _, restart := range []bool{false, true} {
 		t.Run(fmt.Sprintf("stop, restart %v", restart), func(t *testing.T) {
+			t.Parallel()
 			b, parent := newFrozen(t)
 			b.start(shell("echo ran"))
 			b.await("that it is known why it does not start", func() bool { return b.Frozen(key) == parent })
@@ -281,6 +293,7 @@ func TestFrozenParent(t *testing.T) {
 		})
 	}
 	t.Run("thaw", func(t *testing.T) {
+		t.Parallel()
 		b, parent := newFrozen(t)
 		spec := shell("echo ran; exec sleep 600")
 		spec.Timeout = 3 * time.Second

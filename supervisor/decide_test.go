@@ -1,11 +1,18 @@
 package supervisor
 
 import (
+	"errors"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"activationd/internal/fault"
 	"activationd/supervisor/wrapper"
 )
 
@@ -52,8 +59,8 @@ func TestDecide(t *testing.T) {
 			void State // what an unborn run is instead
 			lost State
 		}{
-			{"its wrapper says that nothing ran", func(f *facts) { f.nothing = true }, NotStarted, NotStarted},
-			{"its wrapper says that it ran", func(f *facts) { f.untold = true }, Lost, Lost},
+			{"its wrapper says that nothing ran", func(f *facts) { f.notStarted = true }, NotStarted, NotStarted},
+			{"its wrapper says that it ran", func(f *facts) { f.unreported = true }, Lost, Lost},
 			{"there was a wrapper", func(f *facts) { f.begun = true }, Void, Lost},
 			{"its directory is gone", func(f *facts) { f.gone = true }, Lost, Lost},
 		} {
@@ -75,7 +82,7 @@ func TestDecide(t *testing.T) {
 // A number that was used again is another's, and so is all that has it.
 func TestMineIsProofAgainstReuse(t *testing.T) {
 	const wrapperPID, scriptPID = 100, 101
-	r := remains{lock: wrapper.Lock{PID: wrapperPID, Born: 10 * time.Second}, started: wrapper.Started{PID: scriptPID, Born: 10 * time.Second}}
+	r := leftovers{Leftovers: Leftovers{Lock: wrapper.Lock{PID: wrapperPID, Born: 10 * time.Second}, Started: wrapper.Started{PID: scriptPID, Born: 10 * time.Second}}}
 	p := func(pid, parent, group, session int, born time.Duration) wrapper.Process {
 		return wrapper.Process{PID: pid, Parent: parent, Group: group, Session: session, State: 'S', Born: born}
 	}
@@ -108,9 +115,64 @@ func TestMineIsProofAgainstReuse(t *testing.T) {
 			}
 		})
 	}
-	none := remains{} // neither number known: the wrapper was killed at its birth
+	none := leftovers{} // neither number known: the wrapper was killed at its birth
 	if got := none.mine([]wrapper.Process{system, p(5, 1, 0, 0, 0)}, func(int) bool { return false }); len(got) != 0 {
 		t.Errorf("mine without numbers = %v", got)
+	}
+}
+
+// TestNamesakeIsNotSignalled: a process that has the number of one that is gone, and was
+// born at another time, gets no signal.
+func TestNamesakeIsNotSignalled(t *testing.T) {
+	cmd := exec.Command("sleep", "600")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p, ok := wrapper.Stat(cmd.Process.Pid)
+	if !ok {
+		t.Fatal("the process is not there")
+	}
+	other := p
+	other.Born++
+	if signal(other, unix.SIGTERM) {
+		t.Error("the namesake got a signal")
+	}
+	if !signal(p, unix.SIGKILL) {
+		t.Error("the process itself got none")
+	}
+	_ = cmd.Wait() // killed
+	if st, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || st.Signal() != unix.SIGKILL {
+		t.Errorf("it ended with %v, want killed", cmd.ProcessState)
+	}
+}
+
+// Marks by which processes of other runs would be killed are refused.
+func TestStemIsTheRuns(t *testing.T) {
+	p, err := newDirect(Config{RunsDir: t.TempDir(), ConfigRoot: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	for _, stem := range []string{"", "1.activate", "1.activate.10-"} {
+		// OtherBoot: should it be accepted, nothing is killed.
+		if c, err := p.ClearLeftovers(Leftovers{Run: "1.activate.1", MarkStem: stem, OtherBoot: true}); !errors.Is(err, fault.Invalid) {
+			t.Errorf("ClearLeftovers with %q = %+v, %v, want invalid", stem, c, err)
+		}
+	}
+}
+
+// A directory that has just been replaced by a link is not counted.
+func TestCountFollowsNoLink(t *testing.T) {
+	dir := t.TempDir()
+	if err := errors.Join(os.Mkdir(dir+"/victim", 0o700), os.WriteFile(dir+"/victim/file", make([]byte, 1<<16), 0o600), os.Symlink("victim", dir+"/link")); err != nil {
+		t.Fatal(err)
+	}
+	for name, counted := range map[string]bool{"victim": true, "link": false} {
+		c := counter{files: sizeFiles}
+		c.dir(unix.AT_FDCWD, filepath.Join(dir, name), sizeDepth)
+		if (c.bytes > 0) != counted {
+			t.Errorf("%s has %d bytes", name, c.bytes)
+		}
 	}
 }
 

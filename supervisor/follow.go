@@ -3,44 +3,45 @@ package supervisor
 import (
 	"errors"
 	"os"
-	"path/filepath"
+	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"activationd/supervisor/wrapper"
 )
 
-// A followed is a run whose wrapper's end is waited for.
+// A followed is a run whose wrapper's end a goroutine waits for.
 type followed struct {
-	pidfd *os.File // of the wrapper; nil if that was gone when the run was adopted
+	pidfd *os.File // of the wrapper; nil if the wrapper was gone when the run was adopted
 	hung  *os.File // pidfd of a process that could not be killed; guarded by mu
 	pid   int
-	spec  *wrapper.Spec // by which what is left of it is found
-	due   time.Time     // when the wrapper should have ended at the latest; zero: whenever it likes; guarded by mu
-	looks int           // how often it was looked at since; the follower's own, as is
-	seen  int           // how often it was found stopped
+	spec  *wrapper.Spec // by which the run's leftovers are found
+	due   time.Time     // by when the wrapper should have ended; zero: there is no limit; guarded by mu
+
+	// The goroutine's own.
+	looks int // how often it has looked after the wrapper since
+	seen  int // how often it found the wrapper stopped
 }
 
-// patience is how long a wrapper may take beyond what it was told, before it is
-// looked at, and between two looks.
+// patience is how long a wrapper may be overdue before the supervisor looks after it,
+// and the time between two looks.
 const patience = 5 * time.Second
 
-// giveUp is after how many looks a wrapper is killed whatever it does: five minutes.
-// It tries for one to write its result to a full disk.
+// giveUp is the number of looks after which a wrapper is killed, whatever it does: five
+// minutes. A wrapper tries for one minute to write its result to a full disk.
 const giveUp = 60
 
-// follow has a goroutine wait for the end of the wrapper of a run.
-func (s *Supervisor) follow(k Key, w child, spec *wrapper.Spec) error {
-	if err := unix.SetNonblock(w.fd, true); err != nil { // else the runtime would block a thread on it
-		_ = unix.Close(w.fd)
+// follow starts a goroutine that waits for the end of a run's wrapper.
+func (s *Supervisor) follow(k Key, w Child, spec *wrapper.Spec) error {
+	if err := unix.SetNonblock(w.PidFD, true); err != nil { // otherwise the runtime would block a thread on it
+		_ = unix.Close(w.PidFD)
 		s.forget(k)
 		return err
 	}
-	f := &followed{pidfd: os.NewFile(uintptr(w.fd), "pidfd of "+k.String()), pid: w.pid, spec: &wrapper.Spec{
-		ID: spec.ID, Phase: spec.Phase, Attempt: spec.Attempt, Boot: spec.Boot, Mark: spec.Mark, Grace: spec.Grace,
-		LogTail: spec.LogTail, Cgroup: spec.Cgroup, ConfigRoot: spec.ConfigRoot,
+	f := &followed{pidfd: os.NewFile(uintptr(w.PidFD), "pidfd of "+k.String()), pid: w.PID, spec: &wrapper.Spec{
+		ID: spec.ID, Phase: spec.Phase, Attempt: spec.Attempt, Boot: spec.Boot, Mark: spec.Mark, Grace: spec.Grace, Listen: spec.Listen,
+		LogTail: spec.LogTail, LogRotate: spec.LogRotate, Cgroup: spec.Cgroup, ConfigRoot: spec.ConfigRoot,
 	}}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,22 +70,22 @@ func (s *Supervisor) await(k Key, f *followed) {
 	var status int
 	for {
 		var err error
-		if status, err = awaitExit(f.pidfd); err == nil {
+		if status, err = s.awaitExit(f.pidfd); err == nil {
 			break
 		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			return // closed: let go
+			return // the Supervisor was closed
 		}
 		s.overdue(k, f)
 	}
 	again := func() (Found, bool) { return s.concludeAtLast(k, f, status) }
 	if found, ok := again(); ok {
-		s.tell(k, f, found, again)
+		s.report(k, f, found, again)
 	}
 }
 
-// concludeAtLast is conclude, tried until it is known how the run ended. It returns
-// false when the Supervisor is closed before: the next daemon asks.
+// concludeAtLast tries conclude until it is known how the run ended. It returns false if
+// the Supervisor is closed first; then the next daemon finds out.
 func (s *Supervisor) concludeAtLast(k Key, f *followed, status int) (Found, bool) {
 	for {
 		found, err := s.conclude(k, f, status)
@@ -100,9 +101,10 @@ func (s *Supervisor) concludeAtLast(k Key, f *followed, status int) (Found, bool
 	}
 }
 
-// tell reports the end of a run. If something of it hangs in the kernel, it
-// reports that, and the end again when all of it is gone, as again finds it.
-func (s *Supervisor) tell(k Key, f *followed, found Found, again func() (Found, bool)) {
+// report reports the end of a run. If processes of it hang in the kernel, it reports
+// that, waits until they are gone, calls again to find out how the run ended, and reports
+// the end once more.
+func (s *Supervisor) report(k Key, f *followed, found Found, again func() (Found, bool)) {
 	for {
 		hung := found.Result.Hung
 		if len(hung) == 0 {
@@ -120,7 +122,7 @@ func (s *Supervisor) tell(k Key, f *followed, found Found, again func() (Found, 
 		if !ok {
 			return
 		}
-		if next.State != found.State { // what told of the end was removed meanwhile
+		if next.State != found.State { // the files that showed the end were removed meanwhile
 			next.State, found.Result.Hung = found.State, next.Result.Hung
 			next.Result = found.Result
 		}
@@ -128,7 +130,7 @@ func (s *Supervisor) tell(k Key, f *followed, found Found, again func() (Found, 
 	}
 }
 
-// lookAgain is how often a process that hangs is looked at beside waiting for the
+// lookAgain is how often a process that hangs is looked at, besides waiting for the
 // event of its end.
 const lookAgain = time.Minute
 
@@ -146,7 +148,7 @@ func (s *Supervisor) outlast(f *followed, hung []wrapper.Hung) bool {
 				}
 				continue
 			}
-			file := os.NewFile(uintptr(fd), "pidfd of one who hangs")
+			file := os.NewFile(uintptr(fd), "pidfd of a process that hangs")
 			s.mu.Lock()
 			f.hung = file
 			select {
@@ -156,24 +158,24 @@ func (s *Supervisor) outlast(f *followed, hung []wrapper.Hung) bool {
 			}
 			s.mu.Unlock()
 			_ = file.SetReadDeadline(time.Now().Add(lookAgain)) // fails only when it is closed
-			_, err = awaitExit(file)
+			err = awaitEnd(file)
 			_ = file.Close()
 			if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-				return false // closed: let go
+				return false // the Supervisor was closed
 			}
 		}
 	}
 	return true
 }
 
-// lookPause is between two looks when there is no event to wait for.
+// lookPause is the pause between two looks when there is no event to wait for.
 const lookPause = time.Second
 
-// concludePause is how long it takes until it is tried again to find out how a run
-// has ended, while there are no descriptors or no memory for that.
+// concludePause is the time between two tries to find out how a run has ended, while
+// there are no descriptors or no memory for that.
 const concludePause = time.Second
 
-// expectEnd notes when a wrapper should have ended.
+// expectEnd notes by when a wrapper should have ended.
 func (s *Supervisor) expectEnd(f *followed, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -188,28 +190,31 @@ func (s *Supervisor) expectEndLocked(f *followed, at time.Time) {
 }
 
 // overdue looks after a wrapper that should have ended. A script that runs as the
-// wrapper's user can stop it, and then neither a timeout nor a cancel would have
-// an effect: one that is found stopped is let go on, and killed when that does not
-// help. One that is not stopped is at work on a tree that does not die, or waits in
-// the kernel for a file system that does not answer: in the end it is killed, too.
+// wrapper's user can stop the wrapper, and then neither a timeout nor a cancel would have
+// an effect. A stopped wrapper gets a CONT, and is killed if that does not help. A wrapper
+// that is not stopped is busy with processes that do not die, or waits in the kernel for
+// a file system that does not answer. It, too, is killed in the end.
 func (s *Supervisor) overdue(k Key, f *followed) {
 	_ = f.pidfd.SetReadDeadline(time.Now().Add(s.config.Patience)) // fails only when it is closed
 	if f.looks++; f.looks > giveUp {
-		s.config.Log.Error("a wrapper has not ended long after it had to, and is killed; "+
-			"did its script's directory or program lie on a file system that does not answer?", "run", k)
-		_ = control(f.pidfd, func(fd int) error { return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) }) // it may just have ended
+		s.config.Log.Error("a wrapper is long overdue and is killed; "+
+			"is its script's directory or program on a file system that does not answer?", "run", k)
+		_ = s.signal(f, unix.SIGKILL) // it may just have ended
 		return
 	}
 	if cgroup := s.Frozen(k); cgroup != "" {
 		if _, _, ok := s.Started(k); !ok {
-			// It was frozen just when the script was to be born there: neither runs.
+			// The cgroup was frozen just when the script's process was made in it, so
+			// neither that process nor the wrapper runs.
 			s.config.Log.Warn("a run that should have ended is held by a frozen cgroup; it is killed", "run", k, "cgroup", cgroup)
-			wrapper.KillCgroup(filepath.Join(s.cgroup, k.String()))
+			if err := s.privileged.KillCgroup(k.String()); err != nil {
+				s.config.Log.Error("cannot kill what is in a frozen cgroup", "run", k, "err", err)
+			}
 		}
 	}
 	l, err := s.readLock(k)
 	if err != nil {
-		return // it is being started
+		return // the wrapper is being started
 	}
 	p, ok := wrapper.Stat(l.PID)
 	if !ok || !p.Same(l.Born) || p.State != 'T' && p.State != 't' {
@@ -219,47 +224,39 @@ func (s *Supervisor) overdue(k Key, f *followed) {
 	if f.seen++; f.seen > 2 {
 		sig = unix.SIGKILL
 	}
-	s.config.Log.Warn("a wrapper that should have ended is stopped; it is made to go on", "run", k, "pid", l.PID, "signal", unix.SignalName(sig))
-	_ = control(f.pidfd, func(fd int) error { return unix.PidfdSendSignal(fd, sig, nil, 0) }) // it may just have ended
+	s.config.Log.Warn("a wrapper that should have ended is stopped; it gets a signal to go on", "run", k, "pid", l.PID, "signal", unix.SignalName(sig))
+	_ = s.signal(f, sig) // it may just have ended
 }
 
-// unknownStatus is the exit status of a wrapper that a signal ended, or that was
-// another daemon's child.
-const unknownStatus = -1
-
-// awaitExit waits until the process of a pidfd is gone, and reaps it if it is
-// our child: that one, and no other. It returns its exit status.
-func awaitExit(f *os.File) (status int, err error) {
-	c, err := f.SyscallConn()
-	if err != nil {
+// awaitExit waits until a wrapper is gone, and returns its exit status.
+func (s *Supervisor) awaitExit(f *os.File) (status int, err error) {
+	if err := awaitEnd(f); err != nil {
 		return unknownStatus, err
 	}
-	status = unknownStatus
-	err = c.Read(func(fd uintptr) bool {
-		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		if n, err := unix.Poll(p, 0); err != nil || n == 0 {
-			return false
-		}
-		var info childInfo
-		if unix.Waitid(unix.P_PIDFD, int(fd), (*unix.Siginfo)(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG, nil) == nil && info.Code == cldExited {
-			status = int(info.Status)
-		}
-		return true
+	err = control(f, func(fd int) error {
+		status = s.privileged.Reap(fd)
+		return nil
 	})
 	return status, err
 }
 
-// A childInfo is a siginfo_t as waitid(2) fills it on Linux.
-type childInfo struct {
-	Signo, Errno, Code int32
-	_                  [unsafe.Sizeof(uintptr(0))/4 - 1]int32 // what follows is aligned as a pointer
-	PID, UID           int32
-	Status             int32
-	_                  [128]byte
+// awaitEnd waits until the process of a pidfd is gone.
+func awaitEnd(f *os.File) error {
+	c, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return c.Read(func(fd uintptr) bool {
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(p, 0)
+		return err == nil && n > 0
+	})
 }
 
-// cldExited is the code of a child that exited by itself.
-const cldExited = 1
+// signal signals the wrapper of a run.
+func (s *Supervisor) signal(f *followed, sig syscall.Signal) error {
+	return control(f.pidfd, func(fd int) error { return s.privileged.Signal(fd, sig) })
+}
 
 // control calls fn with the descriptor of f, which stays open meanwhile.
 func control(f *os.File, fn func(fd int) error) error {

@@ -13,10 +13,10 @@ import (
 )
 
 // TestChangedRunDirectory has scripts remove, rename and replace their run's directory
-// and what is in it, while the daemon follows them, while it is started anew, while it
-// is away, and with a wrapper that is killed. A script that ran must not be said to
-// have been kept from running, which would have it started again and again; only where
-// what would tell was removed, and no more, may it be void. And whatever was removed, nothing of
+// and what is in it: while the daemon follows them, while it is restarted, while it
+// is away, and with a wrapper that is killed. A script that ran must not be reported as
+// one that did not, because it would be started again and again. Only if exactly the files
+// that show the start were removed may the run be void. Whatever was removed, no process of
 // the run lives on and no directory of it stays.
 func TestChangedRunDirectory(t *testing.T) {
 	t.Parallel()

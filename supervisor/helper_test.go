@@ -1,10 +1,12 @@
 package supervisor_test
 
 import (
+	"flag"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,13 +21,24 @@ import (
 const hang = 10 * time.Minute
 
 // Programs that are built once: the real wrapper, and those of testdata.
-var atwrap, firstends, deafdisk string
+var atwrap, firstends, deafdisk, guest string
 
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) int {
+	if config := os.Getenv(daemonVar); config != "" {
+		return daemonMain(config)
+	}
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given { // most of these tests wait for processes, and need no processor meanwhile
+		if err := flag.Set("test.parallel", strconv.Itoa(8*runtime.GOMAXPROCS(0))); err != nil {
+			panic(err)
+		}
+	}
 	if dir := os.Getenv("ACTIVATIOND_PROGRAMS"); dir != "" { // they are built, and here is no Go: see test/vm
-		atwrap, firstends = filepath.Join(dir, "atwrap"), filepath.Join(dir, "firstends")
+		atwrap, firstends, guest = filepath.Join(dir, "atwrap"), filepath.Join(dir, "firstends"), filepath.Join(dir, "guest")
 		return m.Run()
 	}
 	dir, err := os.MkdirTemp("", "atwrap")
@@ -37,8 +50,8 @@ func testMain(m *testing.M) int {
 	if out, err := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", atwrap, "activationd/cmd/atwrap").CombinedOutput(); err != nil {
 		panic(string(out))
 	}
-	firstends, deafdisk = filepath.Join(dir, "firstends"), filepath.Join(dir, "deafdisk")
-	if out, err := exec.Command("go", "build", "-o", dir, "./testdata/firstends", "./testdata/deafdisk").CombinedOutput(); err != nil {
+	firstends, deafdisk, guest = filepath.Join(dir, "firstends"), filepath.Join(dir, "deafdisk"), filepath.Join(dir, "guest")
+	if out, err := exec.Command("go", "build", "-o", dir, "./testdata/firstends", "./testdata/deafdisk", "./testdata/guest").CombinedOutput(); err != nil {
 		panic(string(out))
 	}
 	if err := os.Chmod(dir, 0o755); err != nil {
@@ -58,10 +71,10 @@ func newBench(t testing.TB, guard string) *bench {
 	t.Helper()
 	dir := t.TempDir()
 	b := &bench{t: t, config: supervisor.Config{
-		Atwrap: atwrap, RunsDir: filepath.Join(dir, "runs"), ConfigRoot: filepath.Join(dir, "config"), KeptDir: filepath.Join(dir, "kept"), Guard: guard,
+		Atwrap: atwrap, RunsDir: filepath.Join(dir, "runs"), ConfigRoot: filepath.Join(dir, "config"), WorkdirsDir: filepath.Join(dir, "kept"), Guard: guard,
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}}
-	for _, d := range []string{b.config.RunsDir, b.config.ConfigRoot, b.config.KeptDir} {
+	for _, d := range []string{b.config.RunsDir, b.config.ConfigRoot, b.config.WorkdirsDir} {
 		if err := os.Mkdir(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -91,7 +104,7 @@ func (b *bench) reopen() {
 	b.open()
 }
 
-// guards returns those that can be had here, best first.
+// guards returns those that are available here, best first.
 func guards(t testing.TB) []string {
 	b := newBench(t, "")
 	g, why := b.Guard()
@@ -107,7 +120,7 @@ var key = supervisor.Key{ID: "1042@ostrava", Phase: "activate", N: 1}
 // shell is a specification that runs a shell script.
 func shell(script string) wrapper.Spec {
 	return wrapper.Spec{
-		Argv: []string{"/bin/sh", "-c", script}, Env: []string{"PATH=" + os.Getenv("PATH"), "FIRSTENDS=" + firstends},
+		Argv: []string{"/bin/sh", "-c", script}, Env: []string{"PATH=" + os.Getenv("PATH"), "FIRSTENDS=" + firstends, "GUEST=" + guest},
 		UID: -1, GID: -1, Umask: 0o022, Grace: 10 * time.Second, LogHead: 64 << 10, LogTail: 64 << 10,
 	}
 }

@@ -13,8 +13,9 @@ import (
 	"activationd/supervisor/wrapper"
 )
 
-// deaf mounts a file system that never answers, and returns where, a word for each
-// request that it has got, and what makes it go away, which wakes all who wait.
+// deaf mounts a file system that never answers. It returns the directory, a channel with an
+// element for each request, and a function that unmounts it, which wakes all processes
+// that wait for it.
 func deaf(t *testing.T) (dir string, asked <-chan struct{}, wake func()) {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -38,7 +39,7 @@ func deaf(t *testing.T) (dir string, asked <-chan struct{}, wake func()) {
 	lines := bufio.NewScanner(out)
 	if !lines.Scan() {
 		_ = c.Wait()
-		t.Skipf("no file system of one's own can be had: %s", said.String())
+		t.Skipf("no file system can be mounted: %s", said.String())
 	}
 	requests := make(chan struct{}, 1000)
 	read := make(chan struct{})
@@ -87,9 +88,9 @@ func (b *bench) hangs(n int, asked <-chan struct{}) (hung []wrapper.Hung) {
 }
 
 // TestHung: the end of a run is not verified while a process of it hangs in the
-// kernel, whatever was killed before and however often the daemon is started
-// anew. When the process is gone, the run ends once more, and nothing is left. It
-// keeps out an end that frees a device which the process may still be writing to.
+// kernel, whatever was killed before and however often the daemon is restarted.
+// When the process is gone, the run ends once more, and nothing is left. Without this,
+// an end would free a device to which the process may still be writing.
 func TestHung(t *testing.T) {
 	const script = `sh -c 'echo $$; exec cat "$DEAF/a"' & setsid sh -c 'echo $$; exec cat "$DEAF/b"' & wait`
 	for _, guard := range guards(t) {
@@ -156,7 +157,7 @@ func TestHung(t *testing.T) {
 				b.reopen()
 				b.adopt(supervisor.Running)
 				if err := b.Stop(key); err != nil {
-					t.Errorf("Stop of what has ended but for what hangs: %v", err)
+					t.Errorf("Stop of a run of which only hanging processes are left: %v", err)
 				}
 				check()
 				wake()

@@ -18,8 +18,8 @@ import (
 
 // These tests take away from a wrapper, and from the daemon, what a start needs: room,
 // descriptors, processes, memory. The limits are the system's own. None of that is the
-// script's fault, and it must not cost the script its run: such a run did not start, and
-// says why. A run is only one that failed if the script itself cannot be executed.
+// script's fault, and it must not use up an attempt: such a run did not start, and
+// its result says why. A run has failed only if the script itself cannot be executed.
 
 // limited is a bench whose wrappers are started through command, with the wrapper's
 // program behind it.
@@ -43,7 +43,7 @@ func limited(t *testing.T, command string) *bench {
 // must not have started, and have said why.
 func eventually(t *testing.T, spec wrapper.Spec, from, to, step int, bench func(n int) *bench) {
 	t.Helper()
-	seen := map[string]int{}
+	seen, voids := map[string]int{}, 0
 	for n := from; n <= to; n += step {
 		b := bench(n)
 		err := b.Start(key, spec)
@@ -58,6 +58,8 @@ func eventually(t *testing.T, spec wrapper.Spec, from, to, step int, bench func(
 		seen[r.Reason+": "+r.Text]++
 		switch {
 		case r.Reason == wrapper.NotStarted && r.Text != "" && r.PID == 0 && r.Exit == -1:
+		case r.Reason == wrapper.Void && r.PID == 0 && voids < 2:
+			voids++ // Go's runtime lacked a thread just when the wrapper had begun, which is rare
 		case r.Reason == wrapper.Exited && r.Exit == 0:
 			if len(seen) < 2 {
 				t.Errorf("it ran the first time, with %d", n)
@@ -90,6 +92,7 @@ func small(t *testing.T, dir, options string) {
 }
 
 func TestNoRoomForAStart(t *testing.T) {
+	t.Parallel()
 	t.Run("for files in the runtime directory", func(t *testing.T) {
 		spec := shell(`test -s "$ACTIVATION_TOPOLOGY"`)
 		spec.Topology = []byte("name: x\n")
@@ -119,6 +122,7 @@ func TestNoRoomForAStart(t *testing.T) {
 }
 
 func TestNoDescriptorsForAStart(t *testing.T) {
+	t.Parallel()
 	spec := shell("exit 0")
 	spec.Limits = []wrapper.Limit{{Name: "nofile", Soft: 6, Hard: 6}} // no more than the wrapper's own
 	t.Run("at once", func(t *testing.T) {
@@ -142,6 +146,7 @@ func TestNoDescriptorsForAStart(t *testing.T) {
 }
 
 func TestNoMemoryForAStart(t *testing.T) {
+	t.Parallel()
 	eventually(t, shell("exit 0"), 8, 4096, 200, func(n int) *bench {
 		b := limited(t, fmt.Sprintf(`sh -c 'test -e /proc/self/fd/3 && exec prlimit --as=%d000000 "$0"; exec "$0"'`, n)) // not when it is tried
 		b.open()
@@ -153,6 +158,7 @@ func TestNoMemoryForAStart(t *testing.T) {
 const spareUID = 61_237
 
 func TestNoProcessesForAStart(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to become another user")
 	}
@@ -249,10 +255,11 @@ func TestNoDescriptorsInTheDaemon(t *testing.T) {
 }
 
 // TestFileSystemIsGone starts runs whose program, or whose directory, lies on a file
-// system that has lost its server. That is no fault of the script's, which is there
-// when the server is: it keeps out that only those lacks are forgiven which somebody
-// has thought of.
+// system that has lost its server. That is not the script's fault, and it can be executed
+// again when the server is back. So the errors that are not the script's fault must not
+// be a list of known ones.
 func TestFileSystemIsGone(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "")
 	gone := lostDisk(t)
 	inIt := shell("exit 0")
@@ -278,7 +285,7 @@ func lostDisk(t *testing.T) (dir string) {
 		err = syscall.Mount("lost", dir, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40755,user_id=0,group_id=0,allow_other", fuse.Fd()))
 	}
 	if err != nil {
-		t.Skip("no file system of one's own can be had:", err)
+		t.Skip("no file system can be mounted:", err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {

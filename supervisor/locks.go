@@ -10,20 +10,18 @@ import (
 	"activationd/supervisor/wrapper"
 )
 
-// locksDir is the directory, in that of the runs, in which each run's lock has a second
-// name. A script that runs as the daemon's user can remove or rename its run's
-// directory; by this name it is known all the same whether there was a wrapper, which
-// writes its number into the lock first of all, and whether that lives.
+// locksDir is the directory in RunsDir in which each run's lock has a second name. A
+// script that runs as the daemon's user can remove or rename its run's directory. The
+// second name still shows whether there was a wrapper, which first of all writes its
+// process id into the lock, and whether the wrapper lives.
 const locksDir = ".locks"
 
-func (s *Supervisor) lockName(k Key) string { return s.lockNamed(k.String()) }
+func (s *Supervisor) lockName(k Key) string { return secondName(s.config.RunsDir, k.String()) }
 
-func (s *Supervisor) lockNamed(run string) string {
-	return filepath.Join(s.config.RunsDir, locksDir, run)
-}
+func secondName(runsDir, run string) string { return filepath.Join(runsDir, locksDir, run) }
 
-// nameLock gives the lock in the directory dir its second name. Where that cannot be, for
-// want of hard links say, the first has to do.
+// nameLock gives the lock in the directory dir its second name. If that is impossible,
+// for example because the file system has no hard links, the first name has to do.
 func (s *Supervisor) nameLock(k Key, dir int) error {
 	name := s.lockName(k)
 	err := unix.Linkat(dir, wrapper.LockFile, unix.AT_FDCWD, name, 0)
@@ -43,16 +41,13 @@ func (s *Supervisor) nameLock(k Key, dir int) error {
 	return nil
 }
 
-// dropLock takes away the second name.
+// dropLock removes the second name.
 func (s *Supervisor) dropLock(k Key) { _ = unix.Unlink(s.lockName(k)) } // it may have none
 
-// lockHeld reports whether somebody holds the lock of a run. If nobody does, nobody
+// lockHeld reports whether a process holds the lock of a run. If none does, none
 // will again.
-func (s *Supervisor) lockHeld(k Key) (bool, error) { return s.nameHeld(k.String()) }
-
-// nameHeld is lockHeld for the name of a run's directory.
-func (s *Supervisor) nameHeld(run string) (bool, error) {
-	for _, name := range []string{s.lockNamed(run), filepath.Join(s.config.RunsDir, run, wrapper.LockFile)} {
+func lockHeld(runsDir, run string) (bool, error) {
+	for _, name := range []string{secondName(runsDir, run), filepath.Join(runsDir, run, wrapper.LockFile)} {
 		if held, err := fileHeld(name); held || err != nil {
 			return held, err
 		}
@@ -60,8 +55,8 @@ func (s *Supervisor) nameHeld(run string) (bool, error) {
 	return false, nil
 }
 
-// fileHeld reports whether somebody holds a lock. What cannot be opened as one is none
-// any more.
+// fileHeld reports whether a process holds a lock. A file that cannot be opened is not a
+// lock any more.
 func fileHeld(name string) (bool, error) {
 	fd, err := unix.Open(name, unix.O_RDWR|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if lacking(err) {
@@ -79,15 +74,17 @@ func fileHeld(name string) (bool, error) {
 }
 
 // readLock returns what the wrapper has written into a run's lock. It is an error if
-// there was none.
+// there was no wrapper.
 func (s *Supervisor) readLock(k Key) (wrapper.Lock, error) {
-	data, err := readFile(s.lockName(k), maxRunFile)
-	if err == nil {
-		if l, err := wrapper.ParseLock(data); err == nil {
-			return l, nil
+	if f, err := openRegular(s.lockName(k)); err == nil {
+		if data, err := readAll(f, maxRunFile); err == nil {
+			if l, err := wrapper.ParseLock(data); err == nil {
+				return l, nil
+			}
 		}
 	}
-	if data, err = readRunFile(s.RunDir(k), wrapper.LockFile); err != nil {
+	data, err := s.readRunFile(k, wrapper.LockFile)
+	if err != nil {
 		return wrapper.Lock{}, err
 	}
 	return wrapper.ParseLock(data)

@@ -3,6 +3,7 @@ package supervisor_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,8 +21,9 @@ import (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// Every status that a script can end with comes back, from many runs at once.
+// Every exit status that a script can have is reported, for many runs at once.
 func TestExitStatus(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "")
 	const runs = 256
 	var wg sync.WaitGroup
@@ -66,6 +68,7 @@ func TestExitStatus(t *testing.T) {
 }
 
 func TestExitSignal(t *testing.T) {
+	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGSEGV, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2} {
 		t.Run(sig.String(), func(t *testing.T) {
 			b := newBench(t, "")
@@ -79,6 +82,7 @@ func TestExitSignal(t *testing.T) {
 }
 
 func TestCannotStart(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	write := func(name, text string, mode os.FileMode) string {
 		path := filepath.Join(dir, name)
@@ -89,20 +93,47 @@ func TestCannotStart(t *testing.T) {
 	}
 	plain := write("plain", "#!/bin/sh\n", 0o644)
 	odd := write("odd", "no program\n", 0o755)
-	orphan := write("orphan", "#!/no/such/interpreter\n", 0o755)
+	orphan := write("orphan", "#!/no/such/interpreter -x\n", 0o755)
+	data := write("data", "#!"+plain+"\n", 0o755)
+	windows := write("windows", "#!/bin/sh\r\nexit 0\r\n", 0o755)
+	hollow := write("hollow", "", 0o755)
+	nameless := write("nameless", "#! \n", 0o755)
+	binary := write("binary", "\x7fELF\x00\x01\x02", 0o755)
+	sed := "; remove it with: sed -i 's/\\r$//' "
 	tests := []struct {
 		name string
 		edit func(*wrapper.Spec)
 		exit int
 		text string
 	}{
-		{"no such file", func(s *wrapper.Spec) { s.Argv = []string{"/no/such"} }, 127, "/no/such"},
-		{"not in PATH", func(s *wrapper.Spec) { s.Argv = []string{"no-such"} }, 127, "no-such"},
-		{"no interpreter", func(s *wrapper.Spec) { s.Argv = []string{orphan} }, 127, "orphan"},
-		{"not executable", func(s *wrapper.Spec) { s.Argv = []string{plain} }, 126, "permission"},
-		{"a directory", func(s *wrapper.Spec) { s.Argv = []string{dir} }, 126, "permission"},
-		{"no program", func(s *wrapper.Spec) { s.Argv = []string{odd} }, 126, "exec format"},
-		{"no working directory", func(s *wrapper.Spec) { s.Dir = "/no/such" }, 126, "working directory"},
+		{"no such file", func(s *wrapper.Spec) { s.Argv = []string{"/no/such"} }, 127, "there is no file /no/such"},
+		{"not in PATH", func(s *wrapper.Spec) { s.Argv, s.Env = []string{"no-such"}, []string{"PATH=/bin:/x"} }, 127,
+			"there is no command no-such in PATH, which is /bin:/x"},
+		{"no PATH", func(s *wrapper.Spec) { s.Argv, s.Env = []string{"no-such"}, nil }, 127,
+			"there is no command no-such in PATH, which is /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+		{"relative to the directory", func(s *wrapper.Spec) { s.Argv, s.Dir = []string{"./no-such"}, dir }, 127, "there is no file " + dir + "/no-such"},
+		{"another user's home", func(s *wrapper.Spec) { s.Argv = []string{"~ada/x"} }, 127,
+			"there is no file /~ada/x; ~ is the home directory only in a shell"},
+		{"the home directory", func(s *wrapper.Spec) { s.Argv, s.Env = []string{"~/x"}, []string{"HOME=/home/ada"} }, 127,
+			"there is no file /~/x; ~ is the home directory only in a shell: write /home/ada/x"},
+		{"no interpreter", func(s *wrapper.Spec) { s.Argv = []string{orphan} }, 127,
+			"there is no /no/such/interpreter, the interpreter that the #! line of " + orphan + " names"},
+		{"CR LF", func(s *wrapper.Spec) { s.Argv = []string{windows} }, 127, "the #! line of " + windows +
+			" ends with CR LF, as Windows writes it, and the CR is taken for a part of the name" + sed + windows},
+		{"an interpreter that is no program", func(s *wrapper.Spec) { s.Argv = []string{data} }, 126,
+			"its user may not execute " + plain + ", the interpreter that the #! line of " + data + " names"},
+		{"not executable", func(s *wrapper.Spec) { s.Argv = []string{plain} }, 126, plain + " is not executable; make it so with: chmod +x " + plain},
+		{"not executable, in PATH", func(s *wrapper.Spec) { s.Argv, s.Env = []string{"plain"}, []string{"PATH=/x:" + dir} }, 126,
+			plain + " is not executable; make it so with: chmod +x " + plain},
+		{"a directory", func(s *wrapper.Spec) { s.Argv = []string{dir} }, 126, dir + " is a directory"},
+		{"no #! line", func(s *wrapper.Spec) { s.Argv = []string{odd} }, 126, odd + " has no #! line; begin it with #!/bin/sh, for instance"},
+		{"an empty file", func(s *wrapper.Spec) { s.Argv = []string{hollow} }, 126, hollow + " is empty"},
+		{"an empty #! line", func(s *wrapper.Spec) { s.Argv = []string{nameless} }, 126, "the #! line of " + nameless + " names no interpreter"},
+		{"another machine's program", func(s *wrapper.Spec) { s.Argv = []string{binary} }, 126, binary + " is not a program for this machine"},
+		{"no working directory", func(s *wrapper.Spec) { s.Dir = "/no/such" }, 126, "there is no working directory /no/such"},
+		{"the home's working directory", func(s *wrapper.Spec) { s.Dir, s.Env = "/srv/~/lab", []string{"HOME=/home/ada"} }, 126,
+			"there is no working directory /srv/~/lab; ~ is the home directory only in a shell: write /home/ada/lab"},
+		{"a file as working directory", func(s *wrapper.Spec) { s.Dir = plain }, 126, "the working directory " + plain + " is not a directory"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -110,15 +141,40 @@ func TestCannotStart(t *testing.T) {
 			spec := shell("true")
 			tt.edit(&spec)
 			r := b.run(spec)
-			if r.Reason != wrapper.Failed || r.Exit != tt.exit || !strings.Contains(r.Text, tt.text) || r.PID != 0 {
-				t.Errorf("result = %+v, want failed, %d, %q", r, tt.exit, tt.text)
+			if r.Reason != wrapper.Failed || r.Exit != tt.exit || r.Text != tt.text || r.PID != 0 {
+				t.Errorf("result = %+v, text\n%s\nwant failed, %d, text\n%s", r, r.Text, tt.exit, tt.text)
 			}
 			b.nothingLeft()
 		})
 	}
 }
 
+// A script that is started and ends with "not found" is explained, too, if its #! line is
+// the cause.
+func TestHint(t *testing.T) {
+	t.Parallel()
+	script := filepath.Join(t.TempDir(), "windows")
+	if err := os.WriteFile(script, []byte("#!/usr/bin/env sh\r\nexit 0\r\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		argv []string
+		text string
+	}{
+		{[]string{script}, "the #! line of " + script + " ends with CR LF"},
+		{[]string{"sh", "-c", "exit 127"}, ""},
+	} {
+		b := newBench(t, "")
+		spec := shell("true")
+		spec.Argv = tt.argv
+		if r := b.run(spec); r.Reason != wrapper.Exited || r.Exit != 127 || !strings.HasPrefix(r.Text, tt.text) || (tt.text == "") != (r.Text == "") {
+			t.Errorf("%q: result %+v, want exited, 127, %q", tt.argv, r, tt.text)
+		}
+	}
+}
+
 func TestStartRefuses(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "")
 	for _, k := range []supervisor.Key{{ID: "a/b", Phase: "activate", N: 1}, {ID: "..", Phase: "x", N: 1}, {ID: strings.Repeat("x", 300), Phase: "x"}} {
 		if err := b.Start(k, shell("true")); !errors.Is(err, fault.Invalid) {
@@ -136,12 +192,12 @@ func TestStartRefuses(t *testing.T) {
 	}
 }
 
-// What the script finds around it is what the specification says, and no more.
+// The script's surroundings are those of the specification, and nothing else is inherited.
 func TestSurroundings(t *testing.T) {
 	b := newBench(t, "")
 	t.Setenv("NOT_FOR_SCRIPTS", "1")
 	spec := shell(`pwd; umask; ulimit -n; nice; cat; echo "$A$ACTIVATION_RUN$NOT_FOR_SCRIPTS"; grep -E 'SigBlk|SigIgn|NoNewPrivs' /proc/self/status
-ls -l /proc/self/fd | grep -c runs; ps -o pgid= -p $$ | tr -d ' '; echo $$; cat "$ACTIVATION_TOPOLOGY"; stat -c %a "$ACTIVATION_CONFIG_DIR"; echo "$ACTIVATION_DEADLINE"; echo kept >"$ACTIVATION_CONFIG_DIR/sw1.cfg"`)
+ls -l /proc/self/fd | grep -c runs; ps -o pgid= -p $$ | tr -d ' '; echo $$; cat "$ACTIVATION_TOPOLOGY"; stat -c %a "$ACTIVATION_CONFIG_DIR"; echo "$ACTIVATION_DEADLINE"; tr '\0' '\n' </proc/$$/environ | grep -c ^ACTIVATION_RUN=; echo kept >"$ACTIVATION_CONFIG_DIR/sw1.cfg"`)
 	spec.Dir, spec.Umask, spec.Nice, spec.NoNewPrivs = "/usr", 0o027, 3, true
 	spec.Limits = []wrapper.Limit{{Name: "nofile", Soft: 77, Hard: 99}}
 	spec.Stdin = []byte("fed\n")
@@ -151,7 +207,7 @@ ls -l /proc/self/fd | grep -c runs; ps -o pgid= -p $$ | tr -d ' '; echo $$; cat 
 	before := time.Now()
 	r := b.run(spec)
 	lines := strings.Split(b.file("log"), "\n")
-	if len(lines) != 16 {
+	if len(lines) != 17 {
 		t.Fatalf("result %+v, log %q", r, lines)
 	}
 	prio, err := syscall.Getpriority(syscall.PRIO_PROCESS, 0) // 20 less the niceness
@@ -160,8 +216,8 @@ ls -l /proc/self/fd | grep -c runs; ps -o pgid= -p $$ | tr -d ' '; echo $$; cat 
 	}
 	want := []string{"/usr", "0027", "77", itoa(20 - prio + 3), "fed", "a" + b.mark(),
 		"SigBlk:\t0000000000000000", "SigIgn:\t0000000000000000", "NoNewPrivs:\t1"}
-	// Whoever started this test may have had signals of his C library ignored,
-	// 32 and 33, which is no affair of scripts.
+	// The process that started this test may have ignored signals of its C library,
+	// 32 and 33. Scripts may inherit that.
 	if mask, ok := strings.CutPrefix(lines[7], "SigIgn:\t"); ok {
 		if n, err := strconv.ParseUint(mask, 16, 64); err == nil {
 			lines[7] = fmt.Sprintf("SigIgn:\t%016x", n&^(1<<31|1<<32))
@@ -185,6 +241,9 @@ ls -l /proc/self/fd | grep -c runs; ps -o pgid= -p $$ | tr -d ' '; echo $$; cat 
 	if d := deadline.Sub(before); err != nil || d < time.Hour || d > time.Hour+hang {
 		t.Errorf("deadline %q (%v), want an hour after %v", lines[14], err, before)
 	}
+	if lines[15] != "1" {
+		t.Errorf("ACTIVATION_RUN is there %s times", lines[15])
+	}
 	if got := b.file("config/sw1.cfg"); got != "kept\n" {
 		t.Errorf("evidence = %q, want kept", got)
 	}
@@ -195,6 +254,7 @@ ls -l /proc/self/fd | grep -c runs; ps -o pgid= -p $$ | tr -d ' '; echo $$; cat 
 }
 
 func TestUser(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to become another user")
 	}
@@ -214,7 +274,51 @@ func TestUser(t *testing.T) {
 	b.nothingLeft()
 }
 
+// A user's script has no capabilities, even if the daemon has inheritable ones, which stay
+// when a process becomes another user.
+func TestUserHasNoCapabilities(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to become another user")
+	}
+	t.Parallel()
+	b := limited(t, "setpriv --inh-caps +chown")
+	b.open()
+	spec := shell("grep -E 'Cap(Inh|Prm|Eff|Amb)' /proc/self/status")
+	spec.UID, spec.GID = 64123, 64123
+	r := b.run(spec)
+	const none = "\t0000000000000000\n"
+	if got, want := b.file("log"), "CapInh:"+none+"CapPrm:"+none+"CapEff:"+none+"CapAmb:"+none; got != want {
+		t.Errorf("log = %q, want %q; %+v", got, want, r)
+	}
+}
+
+// A file in a run's directory is opened only if it is a regular one.
+func TestOpen(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "")
+	b.run(shell("echo out"))
+	dir := b.RunDir(key)
+	if err := errors.Join(os.Symlink("/proc/version", dir+"/link"), syscall.Mkfifo(dir+"/pipe", 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"link", "pipe", "config", "../" + key.String() + "/log", ""} {
+		if f, err := b.Open(key, name); err == nil {
+			t.Errorf("Open opens %q", name)
+			_ = f.Close()
+		}
+	}
+	f, err := b.Open(key, wrapper.LogFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	if data, err := io.ReadAll(f); string(data) != "out\n" || err != nil {
+		t.Errorf("log = %q, %v", data, err)
+	}
+}
+
 func TestStartedIsKnown(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "")
 	b.start(shell("echo up; sleep 600"))
 	b.awaitLog("up")
@@ -238,6 +342,7 @@ func TestStartedIsKnown(t *testing.T) {
 }
 
 func TestOutputIsLimited(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name       string
 		head, tail int64
@@ -277,6 +382,7 @@ func TestOutputIsLimited(t *testing.T) {
 // Go raises its own limit of open files; the script gets the one that the
 // daemon was started with.
 func TestFileLimitIsTheDaemons(t *testing.T) {
+	t.Parallel()
 	out, err := exec.Command("/bin/sh", "-c", "ulimit -Hn").Output()
 	if err != nil {
 		t.Fatal(err)

@@ -28,6 +28,23 @@ type Key struct {
 // String returns "<id>.<phase>.<n>", the name of the run's directory.
 func (k Key) String() string { return k.ID + "." + k.Phase + "." + strconv.Itoa(k.N) }
 
+// ParseKey reads what [Key.String] wrote, and nothing else.
+func ParseKey(s string) (k Key, ok bool) {
+	rest, n, ok1 := cutLast(s, ".")
+	id, phase, ok2 := cutLast(rest, ".")
+	number, err := strconv.Atoi(n)
+	k = Key{ID: id, Phase: phase, N: number}
+	return k, ok1 && ok2 && err == nil && k.String() == s
+}
+
+func cutLast(s, sep string) (before, after string, ok bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
+
 func (k Key) check() error { return checkName(k.String()) }
 
 func checkName(name string) error {
@@ -39,14 +56,16 @@ func checkName(name string) error {
 
 // A Config says where a Supervisor finds and keeps things.
 type Config struct {
-	Atwrap     string // the wrapper's program
-	RunsDir    string // the runs' directories are made in it; it must exist
-	ConfigRoot string // the configuration directories are made in it; it must exist
-	KeptDir    string // the activations' directories are made in it; it must exist when one is; empty: there are none
-	Guard      string // wrapper.GuardSubreaper: do not use cgroups; empty: the best there is
-	Log        *slog.Logger
-	// Patience is how long a wrapper may take beyond its timeout, or a stop, and its
-	// grace, before it is looked after. Zero: five seconds.
+	Atwrap      string // the wrapper's program
+	RunsDir     string // holds the runs' directories; it must exist
+	ConfigRoot  string // holds the configuration directories of scripts; it must exist
+	WorkdirsDir string // holds the activations' work directories; it must exist by the time one is made; empty: there are none
+	Guard       string // wrapper.GuardSubreaper: use no cgroups; wrapper.GuardCgroup: New fails without them; empty: the best there is
+	Log         *slog.Logger
+	// Privileged does what needs root's rights. Nil: this process does it itself.
+	Privileged Privileged
+	// Patience is how long a wrapper may take to end after its timeout or a stop, and
+	// its grace, before the supervisor intervenes. Zero: five seconds.
 	Patience time.Duration
 }
 
@@ -55,31 +74,36 @@ type Config struct {
 type Supervisor struct {
 	config     Config
 	boot       string
-	guard, why string
-	cgroup     string        // parent of the runs' cgroups; empty: none
+	privileged Privileged
+	contained  Containment
 	files      wrapper.Limit // of a run that has no limit of its own
-	oomReset   bool          // the daemon's runs shall not be spared as it is
+	oomReset   bool          // the daemon is spared when memory is short; its runs must not be
 	null       *os.File
 	dir        *os.File // RunsDir, locked
-	place      string   // of the runs: no other directory of this machine has it
+	place      string   // identifies RunsDir on this machine
 	exits      chan Exit
+	notices    chan Notice
+	noticing   sync.Mutex // held while a Notice is read and sent
 	closing    chan struct{}
-	followers  sync.WaitGroup // and who sweeps
+	followers  sync.WaitGroup // and the goroutines that sweep
 
-	mu   sync.Mutex
-	runs map[Key]*followed // nil while one is being started
+	mu      sync.Mutex
+	runs    map[Key]*followed // nil while one is being started
+	watcher watcher
 }
 
-// An Exit tells how a run ended.
+// An Exit says how a run ended.
 type Exit struct {
 	Key    Key
 	Result wrapper.Result
 }
 
-// New finds out whether runs can be started here and how they can be
-// contained. It starts no run. The caller closes the Supervisor.
+// New finds out whether runs can be started here and how their processes can be
+// contained. It starts no run. The caller closes the Supervisor. The error is of kind
+// fault.Conflict if another daemon uses RunsDir, fault.Invalid if Atwrap is not the
+// wrapper, and fault.Unavailable if the Guard that Config names is not possible here.
 func New(c Config) (*Supervisor, error) {
-	for _, dir := range []*string{&c.Atwrap, &c.RunsDir, &c.ConfigRoot, &c.KeptDir} {
+	for _, dir := range []*string{&c.Atwrap, &c.RunsDir, &c.ConfigRoot, &c.WorkdirsDir} {
 		if *dir == "" {
 			continue
 		}
@@ -98,7 +122,7 @@ func New(c Config) (*Supervisor, error) {
 	}
 	s := &Supervisor{
 		config: c, boot: strings.TrimSpace(string(boot)),
-		exits: make(chan Exit), closing: make(chan struct{}), runs: make(map[Key]*followed),
+		exits: make(chan Exit), notices: make(chan Notice), closing: make(chan struct{}), runs: make(map[Key]*followed),
 	}
 	if s.null, err = os.Open(os.DevNull); err != nil {
 		return nil, err
@@ -107,15 +131,19 @@ func New(c Config) (*Supervisor, error) {
 		_ = s.null.Close()
 		return nil, err
 	}
-	if s.place, err = placeOf(s.dir); err == nil {
-		err = s.chooseGuard()
+	if s.privileged = c.Privileged; s.privileged == nil {
+		s.privileged, err = newDirect(c)
+	}
+	if err == nil {
+		s.place, err = placeOf(s.dir)
+	}
+	if err == nil {
+		s.contained, err = s.privileged.Contain(c.Guard)
+	}
+	if err == nil {
+		s.files, err = fileLimit()
 	}
 	if err != nil {
-		_ = s.null.Close()
-		_ = s.dir.Close()
-		return nil, err
-	}
-	if s.files, err = s.fileLimit(); err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -126,9 +154,9 @@ func New(c Config) (*Supervisor, error) {
 	return s, nil
 }
 
-// lockRuns takes the lock of the directory of all runs. It tells wrappers that
-// a daemon is there, and keeps a second daemon out. A wrapper that asks holds
-// it for an instant.
+// lockRuns takes the lock of the directory of all runs. The lock shows wrappers that
+// a daemon is there, and keeps a second daemon out. A wrapper that tests it holds it
+// for an instant.
 func lockRuns(dir string) (*os.File, error) {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -141,26 +169,34 @@ func lockRuns(dir string) (*os.File, error) {
 		}
 		if err != unix.EWOULDBLOCK && err != unix.EINTR || time.Now().After(patience) {
 			_ = f.Close()
-			return nil, fmt.Errorf("lock of %s: %w; has another daemon the same runs? %w", dir, err, fault.Conflict)
+			return nil, fmt.Errorf("lock of %s: %w; does another daemon use the same directory? %w", dir, err, fault.Conflict)
 		}
 	}
 }
 
-// Guard returns how runs are contained, and why not better.
-func (s *Supervisor) Guard() (guard, why string) { return s.guard, s.why }
+// Guard returns how the processes of runs are contained, and why not in a better way.
+func (s *Supervisor) Guard() (guard, why string) { return s.contained.Guard, s.contained.Why }
 
-// Exits yields one Exit for each successful Start and each Adopt that said
-// Running. It is never closed. A run's Exit comes after its wrapper is gone and
-// what that may have left has been cleared away. An Exit whose Result has
+// Exits yields one Exit for each successful Start and each Adopt that returned
+// Running. It is never closed. A run's Exit comes when its wrapper is gone and
+// everything it may have left has been cleared away. An Exit whose Result names
 // processes that hang is not the last: another one follows when they are gone.
 func (s *Supervisor) Exits() <-chan Exit { return s.exits }
 
-// Start makes the run's directory and starts its wrapper. It does not wait for
-// the script. After an error there is neither directory nor wrapper; the error
-// is of kind Conflict if there was such a run already.
-func (s *Supervisor) Start(k Key, spec wrapper.Spec) error {
+// Start makes the run's directory and starts its wrapper. It does not wait for the
+// script. After an error there is neither directory nor wrapper; the error is of kind
+// fault.Conflict if there is such a run already.
+func (s *Supervisor) Start(k Key, spec wrapper.Spec) error { return s.StartListening(k, spec, nil) }
+
+// StartListening is Start for a run that is given the sockets that spec.Listen names. They
+// stay the caller's. They keep their flags, O_NONBLOCK too, because other runs may share
+// them; who makes a socket decides about that.
+func (s *Supervisor) StartListening(k Key, spec wrapper.Spec, sockets []*os.File) error {
 	if err := k.check(); err != nil {
 		return err
+	}
+	if len(sockets) != len(spec.Listen) {
+		return fmt.Errorf("run %v: %d sockets with %d names: %w", k, len(sockets), len(spec.Listen), fault.Invalid)
 	}
 	s.fill(k, &spec)
 	if err := spec.Check(); err != nil {
@@ -173,9 +209,9 @@ func (s *Supervisor) Start(k Key, spec wrapper.Spec) error {
 	}
 	s.mu.Unlock()
 	if dup {
-		return fmt.Errorf("run %v is there already: %w", k, fault.Conflict)
+		return fmt.Errorf("run %v exists already: %w", k, fault.Conflict)
 	}
-	w, err := s.spawn(k, &spec)
+	w, err := s.spawn(k, &spec, sockets)
 	if err != nil {
 		s.forget(k)
 		return err
@@ -183,11 +219,11 @@ func (s *Supervisor) Start(k Key, spec wrapper.Spec) error {
 	return s.follow(k, w, &spec)
 }
 
-// fill sets what only the supervisor knows.
+// fill sets the fields that only the supervisor knows.
 func (s *Supervisor) fill(k Key, spec *wrapper.Spec) {
 	spec.ID, spec.Phase, spec.Attempt = k.ID, k.Phase, k.N
 	spec.Boot, spec.Mark = s.boot, s.mark(k)
-	spec.ConfigRoot, spec.Cgroup = s.config.ConfigRoot, s.cgroup
+	spec.ConfigRoot, spec.Cgroup = s.config.ConfigRoot, s.contained.Cgroup
 	if !slices.ContainsFunc(spec.Limits, func(l wrapper.Limit) bool { return l.Name == s.files.Name }) {
 		spec.Limits = append(slices.Clone(spec.Limits), s.files)
 	}
@@ -195,23 +231,11 @@ func (s *Supervisor) fill(k Key, spec *wrapper.Spec) {
 	spec.OOMReset = s.oomReset
 }
 
-// Lower returns limits with none higher than in most, which has no unlimited
-// hard ones.
-func Lower(limits, most []wrapper.Limit) []wrapper.Limit {
-	limits = slices.Clone(limits)
-	for _, m := range most {
-		i := slices.IndexFunc(limits, func(l wrapper.Limit) bool { return l.Name == m.Name })
-		if i < 0 {
-			limits = append(limits, m)
-			continue
-		}
-		limits[i].Soft, limits[i].Hard = min(limits[i].Soft, m.Soft, m.Hard), min(limits[i].Hard, m.Hard)
-	}
-	return limits
-}
+// Missing says what keeps a command from being started now; empty: nothing is known to.
+func (s *Supervisor) Missing(c wrapper.Command) string { return s.privileged.Missing(c) }
 
-// Stop asks for the run's end: TERM, the grace, KILL. It does not wait for it.
-// A run that has ended, or is not followed, is no error.
+// Stop asks the wrapper to end the run: TERM, the grace, KILL. It does not wait for the
+// end. A run that has ended, or is not followed, is no error.
 func (s *Supervisor) Stop(k Key) error {
 	s.mu.Lock()
 	f := s.runs[k]
@@ -220,17 +244,17 @@ func (s *Supervisor) Stop(k Key) error {
 		return nil
 	}
 	s.expectEnd(f, time.Now().Add(f.spec.Grace))
-	err := control(f.pidfd, func(fd int) error { return unix.PidfdSendSignal(fd, wrapper.StopSignal, nil, 0) })
+	err := s.signal(f, wrapper.StopSignal)
 	if err == nil || errors.Is(err, unix.ESRCH) || errors.Is(err, os.ErrClosed) {
 		return nil
 	}
 	return fmt.Errorf("stop run %v: %w", k, err)
 }
 
-// Started returns the script's process id and when it was started. It answers
-// for a run whose script may have started and whose directory is there.
+// Started returns the script's process id and when it was started; ok is false if the
+// script has not started, or the run's directory is gone.
 func (s *Supervisor) Started(k Key) (pid int, at time.Time, ok bool) {
-	data, err := readRunFile(s.RunDir(k), wrapper.StartedFile)
+	data, err := s.readRunFile(k, wrapper.StartedFile)
 	if err != nil {
 		return 0, time.Time{}, false
 	}
@@ -238,12 +262,20 @@ func (s *Supervisor) Started(k Key) (pid int, at time.Time, ok bool) {
 	return st.PID, st.At, err == nil
 }
 
+// Open opens a file of the run's directory for reading. The caller closes it. The error
+// is os.ErrNotExist if there is no such file, and of kind fault.Invalid if it is not a
+// regular file.
+func (s *Supervisor) Open(k Key, name string) (*os.File, error) {
+	return s.privileged.Open(k.String(), name)
+}
+
 // RunDir returns the path of the run's directory.
 func (s *Supervisor) RunDir(k Key) string { return filepath.Join(s.config.RunsDir, k.String()) }
 
-// Remove removes the directory of a run that has ended. One that is not there
-// is no error; one that is followed is one of kind Conflict. When ctx is done
-// before it, it is one of kind Unavailable, and can go on later.
+// Remove removes the directory of a run that has ended. If there is none, that is no
+// error. If the run is still followed, the error is of kind fault.Conflict. If ctx is
+// done first, a part is left and the error is of kind fault.Unavailable; a later call
+// goes on.
 func (s *Supervisor) Remove(ctx context.Context, k Key) error {
 	if err := k.check(); err != nil {
 		return err
@@ -254,31 +286,19 @@ func (s *Supervisor) Remove(ctx context.Context, k Key) error {
 	if live {
 		return fmt.Errorf("run %v has not ended: %w", k, fault.Conflict)
 	}
-	if s.cgroup != "" { // kept as long as what a script was allowed to leave behind lives
-		_ = wrapper.RemoveEmptyCgroup(filepath.Join(s.cgroup, k.String()))
-	}
-	if err := removeTree(ctx, s.config.RunsDir, k.String()); err != nil {
+	if err := s.privileged.Remove(ctx, RunDirs, k.String()); err != nil {
 		return err
 	}
 	s.dropLock(k)
 	return nil
 }
 
-// removeTree is [wrapper.RemoveTree], until ctx is done.
-func removeTree(ctx context.Context, dir, name string) error {
-	err := wrapper.RemoveTree(dir, name, func() bool { return ctx.Err() != nil })
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return fmt.Errorf("%s: a part of it is left: %w: %w", filepath.Join(dir, name), context.Cause(ctx), fault.Unavailable)
-	}
-	return fmt.Errorf("%s: %w", filepath.Join(dir, name), err)
-}
+// Size returns how many bytes the directory of a run takes on disk. For a directory
+// with very many files the result is too small.
+func (s *Supervisor) Size(k Key) int64 { return s.privileged.Size(k.String()) }
 
-// Close lets go of all runs and stops none. It returns when all goroutines of
-// the Supervisor have ended. Exits that were not received are there for the
-// next daemon to find.
+// Close stops following all runs and stops none of them. It returns when all goroutines
+// of the Supervisor have ended. The next daemon finds the Exits that nobody received.
 func (s *Supervisor) Close() {
 	s.mu.Lock()
 	select {
@@ -289,15 +309,13 @@ func (s *Supervisor) Close() {
 	for _, f := range s.runs {
 		if f != nil {
 			_ = f.pidfd.Close()
-			_ = f.hung.Close() // nil, or closed already, is fine for both
+			_ = f.hung.Close() // either may be nil, or closed already
 		}
 	}
+	_ = s.watcher.inotify.Close() // likewise
 	s.mu.Unlock()
 	s.followers.Wait()
-	if s.cgroup != "" {
-		s.sweepCgroups(s.cgroup)
-		_ = os.Remove(s.cgroup) // is refused while there are runs; a wrapper that needs it makes it again
-	}
+	s.privileged.Close()
 	_ = s.null.Close()
 	_ = s.dir.Close()
 }
@@ -305,5 +323,6 @@ func (s *Supervisor) Close() {
 func (s *Supervisor) forget(k Key) {
 	s.mu.Lock()
 	delete(s.runs, k)
+	s.unwatchLocked(k)
 	s.mu.Unlock()
 }

@@ -15,8 +15,8 @@ import (
 	"activationd/supervisor/wrapper"
 )
 
-// shapes are trees of processes, each of which has been seen to outlive some
-// supervisor. Each says "up" when it stands, and would go on for ten minutes.
+// shapes are trees of processes, each of which is known to outlive some
+// supervisor. Each prints "up" when it is complete, and would go on for ten minutes.
 var shapes = []struct{ name, script string }{
 	{"plain", `echo up; exec sleep 600`},
 	{"two commands", `echo up; sleep 600; true`},
@@ -73,9 +73,9 @@ func TestTrees(t *testing.T) {
 }
 
 // TestTreesOfKilledWrappers: whatever a script has made of itself, the daemon
-// finds all of it when the wrapper was killed, at once or at its next start. It
-// keeps out a process whose first thread has ended: it looks like a zombie, and
-// was taken for dead.
+// finds all of it when the wrapper was killed, at once or at its next start. Once a
+// process whose first thread had ended was taken for dead, because it looks like a
+// zombie.
 func TestTreesOfKilledWrappers(t *testing.T) {
 	for _, guard := range guards(t) {
 		for i, shape := range shapes {
@@ -125,6 +125,7 @@ func TestForkBomb(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to limit the processes of another user")
 	}
+	uid := 40_000 + os.Getpid()%20_000 // that of no other test at the same time
 	bombs := map[string]string{
 		"one group":     `echo up; f() { f | f & }; f; sleep 600`,
 		"many sessions": `echo 'setsid sh ./bomb & setsid sh ./bomb & sleep 0.01; sh ./bomb' >bomb; echo up; setsid sh ./bomb; sleep 600`,
@@ -134,7 +135,7 @@ func TestForkBomb(t *testing.T) {
 			t.Run(guard+"/"+name, func(t *testing.T) {
 				b := newBench(t, guard)
 				spec := shell(script + " 2>/dev/null")
-				spec.UID, spec.GID = 64123, 64123
+				spec.UID, spec.GID = uid, uid
 				spec.Dir = userDir(t, spec.UID)
 				spec.Limits = []wrapper.Limit{{Name: "nproc", Soft: 60, Hard: 60}}
 				spec.Timeout, spec.Grace = 700*time.Millisecond, 100*time.Millisecond
@@ -146,7 +147,7 @@ func TestForkBomb(t *testing.T) {
 				}
 				b.start(spec)
 				b.ends(guard, wrapper.TimedOut, wrapper.Exited)
-				if out, err := exec.Command("ps", "-u", "64123", "-o", "pid,args").Output(); err == nil && strings.Count(string(out), "\n") > 1 {
+				if out, err := exec.Command("ps", "-u", itoa(uid), "-o", "pid,args").Output(); err == nil && strings.Count(string(out), "\n") > 1 {
 					t.Errorf("the bomb lives:\n%s", out)
 				}
 			})
@@ -167,9 +168,10 @@ func userDir(t *testing.T, uid int) string {
 	return dir
 }
 
-// What the script leaves is counted; what ended by itself, or when it was asked
-// to, is not.
+// Processes that the script leaves are counted, but not those that ended by themselves or
+// when they were asked to.
 func TestLeftovers(t *testing.T) {
+	t.Parallel()
 	for _, guard := range guards(t) {
 		for script, want := range map[string]int{
 			`true`:        0,
@@ -189,13 +191,14 @@ func TestLeftovers(t *testing.T) {
 	}
 }
 
-// With the policy keep, what a script leaves goes on and can still write.
+// If leftovers are kept, they go on and can still write.
 func TestKeep(t *testing.T) {
+	t.Parallel()
 	for _, guard := range guards(t) {
 		t.Run(guard, func(t *testing.T) {
 			b := newBench(t, guard)
 			spec := shell(`setsid sh -c 'while ! test -e go; do sleep 0.01; done; echo later; while ! test -e more; do sleep 0.01; done; head -c 30000000 /dev/zero && touch more.done; exec sleep 600' & exit 4`)
-			spec.Keep, spec.Dir = true, t.TempDir()
+			spec.KeepLeftovers, spec.Dir = true, t.TempDir()
 			r := b.run(spec)
 			if r.Reason != wrapper.Exited || r.Exit != 4 || r.Leftovers != 0 {
 				t.Errorf("result = %+v, want exited with 4 and no leftovers", r)
@@ -235,13 +238,14 @@ func TestKeep(t *testing.T) {
 	}
 }
 
-// A script that leaves nothing behind leaves no cgroup either, if what it leaves is kept.
+// If leftovers are kept and there are none, no cgroup is left either.
 func TestKeepNothing(t *testing.T) {
+	t.Parallel()
 	for _, guard := range guards(t) {
 		t.Run(guard, func(t *testing.T) {
 			b := newBench(t, guard)
 			spec := shell(`echo done`)
-			spec.Keep = true
+			spec.KeepLeftovers = true
 			if r := b.run(spec); r.Reason != wrapper.Exited || r.Exit != 0 || b.file("log") != "done\n" {
 				t.Errorf("result = %+v, log %q", r, b.file("log"))
 			}
@@ -256,9 +260,10 @@ func TestKeepNothing(t *testing.T) {
 	}
 }
 
-// The members of the group have their grace also when their leader has not
-// waited for them.
+// The members of the group have their grace even if their leader has ended without waiting
+// for them.
 func TestGraceIsTheGroups(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "")
 	spec := shell(`sh -c 'trap "sleep 0.3; echo cleaned; exit" TERM; echo up; while :; do sleep 0.02; done' & wait`)
 	spec.Grace = hang

@@ -10,10 +10,11 @@ import (
 	"time"
 
 	"activationd/control"
+	"activationd/test/harness"
 )
 
-// fakeLoad has the daemon see a load average of ours, in a mount namespace of
-// its own, and returns how to set it.
+// fakeLoad gives the daemon a load average of the test's own, by a mount namespace, and
+// returns a function that sets it.
 func (d *daemon) fakeLoad() func(load string) {
 	d.t.Helper()
 	needRoot(d.t)
@@ -26,17 +27,17 @@ func (d *daemon) fakeLoad() func(load string) {
 		}
 	}
 	set("9.00")
-	d.prefix = []string{"unshare", "-m", "sh", "-c", `mount --bind "$0" /proc/loadavg && exec "$@"`, file}
+	d.Prefix = []string{"unshare", "-m", "sh", "-c", `mount --bind "$0" /proc/loadavg && exec "$@"`, file}
 	return set
 }
 
-// decided is when the daemon decided that an activation comes into a state.
+// decided returns when an activation came into a state, as the daemon recorded it.
 func (d *daemon) decided(id, state string) (at time.Time) {
 	d.t.Helper()
 	ctx, cancel := context.WithTimeout(d.t.Context(), patience)
 	defer cancel()
 	found := errors.New("found")
-	err := control.Stream(ctx, &d.Client, "events", control.EventsIn{Since: allEvents}, func(e control.Event) error {
+	err := control.Stream(ctx, &d.Client, "events", control.EventsIn{Since: harness.AllEvents}, func(e control.Event) error {
 		if e.ID == id && e.What == "state" && e.State == state {
 			at = e.Time
 			return found
@@ -49,13 +50,13 @@ func (d *daemon) decided(id, state string) (at time.Time) {
 	return at
 }
 
-// TestBatch wants batch jobs, also those of queues with an uppercase letter once
-// their time has come, to wait for a low load average, one after the other.
+// TestBatch checks that batch jobs, and jobs of queues with an uppercase letter once
+// they are due, wait for a low load average and start one after the other.
 func TestBatch(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "at: {load: 1.5, interval: 1s, deny: /dev/null, sendmail: DIR/none}\n")
 	bin, b, load := d.installAt(), d.beacon(), d.fakeLoad()
-	d.start()
+	d.Start()
 	tell := func(word string) string { return fmt.Sprintf("echo %s >%s\n", word, b.path) }
 	o := d.run(tell("first"), bin+"/batch")
 	first := jobLine.FindStringSubmatch(o.err)[1]
@@ -65,7 +66,7 @@ func TestBatch(t *testing.T) {
 		t.Fatalf("%q runs while the load average is high", got)
 	}
 	d.ended(other, "succeeded", 0)
-	d.until(first, "waiting for the load average", func(a control.Detail) bool {
+	d.Until(first, "waiting for the load average", func(a control.Detail) bool {
 		return a.State == "waiting" && len(a.WaitsFor) == 1 && strings.Contains(a.WaitsFor[0], "a load average below 1.5 (it is 9.00)")
 	})
 	if why := d.must("why", second); !strings.Contains(why, "a load average below 1.5") {
@@ -74,8 +75,8 @@ func TestBatch(t *testing.T) {
 	if list := d.run("", bin+"/atq").out; strings.Count(list, " b ") != 1 || strings.Count(list, " C ") != 1 {
 		t.Errorf("atq says\n%s, want a job in b and one in C", list)
 	}
-	d.kill()
-	d.start()
+	d.Kill()
+	d.Start()
 	load("1.49")
 	if got := b.next(); got != "first" {
 		t.Errorf("%q is first", got)
@@ -92,14 +93,14 @@ func TestBatch(t *testing.T) {
 	load("1.50")
 	third := d.at(bin, tell("third"), "-q", "b", "now")
 	fourth := d.at(bin, tell("fourth"), "-b")
-	d.inState(third, "waiting")
-	d.inState(fourth, "waiting")
+	d.InState(third, "waiting")
+	d.InState(fourth, "waiting")
 	if o := d.run("", bin+"/atrm", third); o.status != 0 || o.err != "" {
 		t.Errorf("atrm of one that waits: %+v", o)
 	}
 	d.must("run", fourth)
 	if got := b.next(); got != "fourth" {
-		t.Errorf("%q runs, want the one that atctl run was told of", got)
+		t.Errorf("%q runs, want the one that atctl run was asked for", got)
 	}
 	d.ended(fourth, "succeeded", 0)
 	d.ended(third, "cancelled", 125)

@@ -14,9 +14,9 @@ import (
 	"activationd/control"
 )
 
-// inSpool runs a shell script with Debian's at, in a mount namespace in which a
-// directory of ours is atd's spool and /run is empty, so that nothing of it
-// touches the machine's own.
+// inSpool runs a shell script with Debian's at, in a mount namespace where atd's spool
+// is a directory of the test and /run is empty, so that the machine's own spool is not
+// touched.
 func (d *daemon) inSpool(script string) output {
 	d.t.Helper()
 	return d.run("", "unshare", "-m", "sh", "-c", `mount --bind "$0"/spool /var/spool/cron/atjobs && mount -t tmpfs none /run &&
@@ -24,7 +24,7 @@ mount --bind /dev/null /etc/at.deny && cd / || exit 99
 `+script, d.dir)
 }
 
-// makeSpool makes an empty spool as Debian's package does.
+// makeSpool makes an empty spool, as Debian's package does.
 func (d *daemon) makeSpool() string {
 	d.t.Helper()
 	needRoot(d.t)
@@ -37,16 +37,16 @@ func (d *daemon) makeSpool() string {
 	return spool
 }
 
-// TestImportAt fills a spool with the real at and imports it, while both the
-// import and the daemon are killed again and again. Each job is there once then,
-// with all that at knew of it.
+// TestImportAt fills a spool with the real at and imports it, while the import and the
+// daemon are killed repeatedly. Afterwards each job is there once, with everything that
+// at knew of it.
 func TestImportAt(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "at: {sendmail: DIR/sendmail, deny: /dev/null, load: 1000}\n")
 	spool := d.makeSpool()
 	bin, b := d.installAt(), d.beacon()
 	d.recordMail(b)
-	d.start()
+	d.Start()
 	const due = 40
 	o := d.inSpool(fmt.Sprintf(`
 export TZ=UTC PATH=/usr/bin:/bin
@@ -64,7 +64,7 @@ echo true | at noon 2031-08-03; echo true | at noon 2031-08-04; echo true | at n
 		t.Fatalf("at: %+v", o)
 	}
 	before := d.inSpool("TZ=UTC atq").out
-	// What must be left alone: not complete, started by atd, of nobody, too large, no job.
+	// Files that must not be imported: not complete, started by atd, owned by nobody, too large, not a job.
 	files := strings.Fields(d.run("", "sh", "-c", `cd "$0"; ls a*`, spool).out)
 	slices.SortFunc(files, func(a, b string) int { return strings.Compare(a[1:6], b[1:6]) })
 	odd := append(slices.Clone(files[len(files)-3:]), files[0])
@@ -77,21 +77,21 @@ echo true | at noon 2031-08-03; echo true | at noon 2031-08-04; echo true | at n
 	d.write("spool/README", "no job\n", 0o700)
 
 	for range 25 {
-		ctl := exec.Command(d.bin+"/atctl", "--socket", d.socket, "import-at", "--spool", spool)
+		ctl := exec.Command(d.Bin+"/atctl", "--socket", d.socket, "import-at", "--spool", spool)
 		if err := ctl.Start(); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Duration(rand.IntN(12_000)) * time.Microsecond) // somewhere in its work
 		if rand.IntN(3) == 0 {
-			d.kill()
-			d.start()
+			d.Kill()
+			d.Start()
 		}
 		_ = ctl.Process.Kill()
 		_ = ctl.Wait() // killed, most often
 	}
 	o = d.atctl("import-at", "--spool", spool)
-	if o.status != 4 || strings.Count(o.err, "left alone") != 4 {
-		t.Errorf("import-at: %+v, want four files to be left alone, and status 4", o)
+	if o.status != 4 || strings.Count(o.err, "not imported") != 4 {
+		t.Errorf("import-at: %+v, want four files that are not imported, and status 4", o)
 	}
 	left, err := readNames(spool)
 	if err != nil || len(left) != 6 { // .SEQ and README, too
@@ -131,7 +131,7 @@ echo true | at noon 2031-08-03; echo true | at noon 2031-08-04; echo true | at n
 	d.checkImported(after, bin, b)
 }
 
-// checkImported runs what was imported for later.
+// checkImported checks the imported jobs and runs those that are due later.
 func (d *daemon) checkImported(atq, bin string, b *beacon) {
 	d.t.Helper()
 	for _, tt := range []struct{ when, user, body string }{
@@ -156,18 +156,18 @@ func (d *daemon) checkImported(atq, bin string, b *beacon) {
 	}
 }
 
-// TestImportAtTwice has two imports take the same spool at once. Each job is there
-// once, and neither complains of what the other has taken.
+// TestImportAtTwice imports the same spool twice at once. Each job is there once, and
+// neither import complains about the jobs that the other has taken.
 func TestImportAtTwice(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
 	d := newDaemon(t, "at: {sendmail: DIR/none}\n")
-	d.start()
+	d.Start()
 	const jobs = 200
 	for i := range jobs {
 		d.write(fmt.Sprintf("spool/a%05x02000000", i+1), "#!/bin/sh\n# atrun uid=0 gid=0\n# mail root 0\ntrue\n", 0o700)
 	}
-	o := d.run("", "sh", "-c", `"$0" import-at --spool spool & "$0" import-at --spool spool && wait $!`, d.bin+"/atctl")
+	o := d.run("", "sh", "-c", `"$0" import-at --spool spool & "$0" import-at --spool spool && wait $!`, d.Bin+"/atctl")
 	if o.status != 0 || o.err != "" {
 		t.Errorf("import-at: status %d: %s", o.status, o.err)
 	}
@@ -179,32 +179,32 @@ func TestImportAtTwice(t *testing.T) {
 	}
 	d.write("spool/A0000bFFFFFFFF", "#!/bin/sh\n# atrun uid=0 gid=0\n# mail root 0\ntrue\n", 0o700)
 	if o := d.atctl("import-at", "--spool", "spool"); o.status != 4 || !strings.Contains(o.err, "too far away") {
-		t.Errorf("what is due in 10136: %+v, want that it is left alone, and status 4", o)
+		t.Errorf("a job that is due in 10136: %+v, want that it is not imported, and status 4", o)
 	}
 }
 
-// TestImportAtBesideAtd wants the import to refuse while atd runs on the spool,
-// and atd to refuse to start while an import has it.
+// TestImportAtBesideAtd checks that the import refuses to run while atd uses the spool,
+// and that atd refuses to start during an import.
 func TestImportAtBesideAtd(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "at: {deny: /dev/null}\n")
 	d.makeSpool()
-	d.start()
+	d.Start()
 	o := d.inSpool(`
 mkdir /run/spool && mount --bind /run/spool /var/spool/cron/atspool
 chown daemon:daemon /run/spool; chmod 1770 /run/spool
 atd -f & atd=$!
 until [ -s /run/atd.pid ]; do kill -0 $atd || exit 98; done
 echo true | at noon 2031-07-31 2>/dev/null
-` + d.bin + `/atctl import-at; echo "status $?"
+` + d.Bin + `/atctl import-at; echo "status $?"
 kill $atd; wait $atd
-` + d.bin + `/atctl import-at; echo "status $?"
+` + d.Bin + `/atctl import-at; echo "status $?"
 ls /run/atd.pid 2>&1
 `)
 	if o.status == 98 {
 		t.Skip("atd does not run here")
 	}
-	if !strings.HasPrefix(o.out, "status 4\njob 1 is job 1\nstatus 0\n") || !strings.Contains(o.err, "atd runs") || !strings.Contains(o.out, "No such file") {
+	if !strings.HasPrefix(o.out, "status 4\njob 1 is job 1\nstatus 0\n") || !strings.Contains(o.err, "atd is running") || !strings.Contains(o.out, "No such file") {
 		t.Errorf("%+v", o)
 	}
 	if _, err := os.Stat(d.dir + "/spool"); err != nil {

@@ -13,10 +13,10 @@ import (
 	"activationd/control"
 )
 
-// atNames are the names under which atctl is at.
+// atNames are the names under which atctl behaves as at does.
 var atNames = []string{"at", "atq", "atrm", "batch"}
 
-// installAt makes the programs of at's, and returns their directory.
+// installAt installs atctl under the names of at, and returns their directory.
 func (d *daemon) installAt() string {
 	d.t.Helper()
 	dir := d.dir + "/bin"
@@ -24,14 +24,14 @@ func (d *daemon) installAt() string {
 		d.t.Fatal(err)
 	}
 	for _, name := range atNames {
-		if err := os.Symlink(d.bin+"/atctl", filepath.Join(dir, name)); err != nil {
+		if err := os.Symlink(d.Bin+"/atctl", filepath.Join(dir, name)); err != nil {
 			d.t.Fatal(err)
 		}
 	}
 	return dir
 }
 
-// recordMail makes a sendmail that keeps what it gets, and tells of it.
+// recordMail makes a sendmail that keeps each mail and reports it.
 func (d *daemon) recordMail(b *beacon) string {
 	d.t.Helper()
 	return d.script("sendmail", `f=$(mktemp `+d.dir+`/shared/mail.XXXXXX)
@@ -53,9 +53,9 @@ func (d *daemon) at(dir, script string, args ...string) string {
 	return m[1]
 }
 
-// atCommands are compared with the real at's: what they print, where, and how
-// they exit. Numbers of jobs count, too, so what fails only after at has taken
-// a number comes last.
+// atCommands are compared with the real at: their output, standard error and exit
+// status. The numbers of jobs are compared, too, so a command that fails only after at
+// has taken a number comes last.
 const atCommands = `
 at -V 2>&1 | head -c 14; echo
 at -q c noon tomorrow
@@ -116,14 +116,14 @@ at -u nosuchuser noon tomorrow
 at -u "" noon tomorrow
 `
 
-// TestAtIsAt runs the same commands with Debian's at and with ours.
+// TestAtIsAt runs the same commands with Debian's at and with atctl.
 func TestAtIsAt(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
 	needProgram(t, "/usr/bin/at", "unshare")
 	d := newDaemon(t, "at: {sendmail: DIR/none}\n")
 	bin := d.installAt()
-	d.start()
+	d.Start()
 	work := d.dir + "/work"
 	for name, text := range map[string]string{"script": "echo from a file\n", "no-newline": "echo cut", "empty": "", "in": "echo hi\n"} {
 		d.write("work/"+name, text, 0o644)
@@ -159,20 +159,20 @@ cd /var/spool/cron/atjobs && echo 00000 >.SEQ && chown daemon:daemon .SEQ && chm
 	}
 }
 
-// atTranscript cuts what the commands printed into one text for each.
+// atTranscript splits the output of all commands into a text for each.
 func atTranscript(text string) []string {
 	text = strings.ReplaceAll(text, "PATH=/usr/bin:/bin;", "PATH=...;")
 	text = regexp.MustCompile(`PATH=\S*/bin:/usr/bin:/bin;`).ReplaceAllString(text, "PATH=...;")
 	return strings.Split(text, "\n--- ")
 }
 
-// TestAtJob wants a job to find what its submitter had: the environment, the
-// directory, the umask; his identity; and its queue's niceness.
+// TestAtJob checks that a job runs as its submitter, with the submitter's environment,
+// directory and umask, and with the niceness of its queue.
 func TestAtJob(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "at: {sendmail: DIR/none, deny: /dev/null}\nruns: {nice: 3}\n")
 	bin, b := d.installAt(), d.beacon()
-	d.start()
+	d.Start()
 	dir := d.dir + "/a dir 'with\" $odd\nname"
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -216,14 +216,14 @@ func TestAtJob(t *testing.T) {
 	}
 }
 
-// TestAtMail wants the output mailed as atd does: when there is some, always
-// with -m, never with -M, and not to somebody else but with -u.
+// TestAtMail checks that output is mailed as atd does: if there is any, always with -m,
+// never with -M, and to another user only with -u.
 func TestAtMail(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "at: {sendmail: DIR/sendmail, deny: /dev/null}\n")
 	bin, b := d.installAt(), d.beacon()
 	d.recordMail(b)
-	d.start()
+	d.Start()
 	me := strings.TrimSpace(d.run("", "id", "-un").out)
 	silent := d.at(bin, "true", "now")
 	never := d.at(bin, "echo never; head -c 40000000 /dev/zero; echo the end", "-M", "now")
@@ -258,21 +258,21 @@ func TestAtMail(t *testing.T) {
 	}
 }
 
-// TestAtMailOnce kills the daemon again and again while jobs end and mail: each
-// output is mailed once.
+// TestAtMailOnce kills the daemon repeatedly while jobs end and send mail: each output
+// is mailed once.
 func TestAtMailOnce(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "at: {sendmail: DIR/sendmail, deny: /dev/null}\n")
 	bin, b := d.installAt(), d.beacon()
 	d.recordMail(b)
-	d.start()
+	d.Start()
 	const jobs = 30
 	want := map[string]bool{}
 	for range jobs {
 		want[d.at(bin, "echo mine is $ACTIVATION_ID", "now")] = true
 		if len(want)%5 == 0 {
-			d.kill()
-			d.start()
+			d.Kill()
+			d.Start()
 		}
 	}
 	for i := range jobs {
@@ -283,8 +283,8 @@ func TestAtMailOnce(t *testing.T) {
 		}
 		delete(want, id)
 		if i%7 == 0 {
-			d.kill()
-			d.start()
+			d.Kill()
+			d.Start()
 		}
 	}
 	for _, a := range parseAll[control.Activation](t, d.must("list", "--json")) {
@@ -302,14 +302,14 @@ func parseAll[T any](t *testing.T, text string) (all []T) {
 	return all
 }
 
-// TestAtRuns wants a job that runs to be listed so and ended by atrm, with all
-// that it started; and what a job leaves in the background, when it ends by
-// itself, to live on, as with atd.
+// TestAtRuns checks that a running job is listed as running, and that atrm ends it with
+// everything that it started. If a job ends by itself, its background processes live
+// on, as with atd.
 func TestAtRuns(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "at: {sendmail: DIR/none, deny: /dev/null}\n")
 	bin, b := d.installAt(), d.beacon()
-	d.start()
+	d.Start()
 	id := d.at(bin, "sleep 1000 & echo $! $$ >"+b.path+"; wait", "-q", "d", "now")
 	var pids []int
 	for f := range strings.FieldsSeq(b.next()) {

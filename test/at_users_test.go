@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// as runs a command as another user, who is in no group but his own.
+// as runs a command as another user, whose only group is the user's own.
 func (d *daemon) as(uid int, stdin string, argv ...string) output {
 	d.t.Helper()
 	needProgram(d.t, "setpriv")
@@ -23,8 +23,8 @@ const (
 	mail  = 8
 )
 
-// TestAtUsers wants at.allow and at.deny to be heeded, and everybody to see and
-// touch his own jobs alone, but root.
+// TestAtUsers checks that at.allow and at.deny are obeyed, and that users see and
+// change their own jobs only; root sees and changes all.
 func TestAtUsers(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
@@ -36,7 +36,7 @@ func TestAtUsers(t *testing.T) {
 	d := newDaemon(t, "at: {allow: DIR/at.allow, deny: DIR/at.deny, sendmail: DIR/sendmail}\n")
 	bin, b := d.installAt(), d.beacon()
 	d.recordMail(b)
-	d.start()
+	d.Start()
 	at := []string{bin + "/at", "noon", "tomorrow"}
 	allowed := func(uid int) bool {
 		t.Helper()
@@ -82,7 +82,7 @@ func TestAtUsers(t *testing.T) {
 	}
 	d.run("", "sh", "-c", bin+"/atrm $("+bin+"/atq | cut -f1)")
 
-	// Each has his own.
+	// Each user has jobs.
 	run := "id -un; id -G; pwd; echo told >" + b.path + "\n"
 	hers := d.as(games, run, bin+"/at", "noon", "tomorrow")
 	id := jobLine.FindStringSubmatch(hers.err)[1]
@@ -124,9 +124,9 @@ func TestAtUsers(t *testing.T) {
 	}
 }
 
-// TestAtOfOnesOwn has a daemon that is not root's: who it belongs to needs no leave
-// of at.deny's, which Debian lets nobody else than root and daemon read. Others are
-// told why they may not.
+// TestAtOfOnesOwn runs a daemon of a user other than root. The owner may use it
+// whatever at.deny says, which Debian lets only root and daemon read. Other users see
+// why they may not.
 func TestAtOfOnesOwn(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
@@ -136,8 +136,8 @@ func TestAtOfOnesOwn(t *testing.T) {
 	if err := os.Chown(d.dir, nobody, nobody); err != nil {
 		t.Fatal(err)
 	}
-	d.prefix = []string{"setpriv", fmt.Sprintf("--reuid=%d", nobody), fmt.Sprintf("--regid=%d", nobody), "--clear-groups"}
-	d.start()
+	d.Prefix = []string{"setpriv", fmt.Sprintf("--reuid=%d", nobody), fmt.Sprintf("--regid=%d", nobody), "--clear-groups"}
+	d.Start()
 	id := jobLine.FindStringSubmatch(d.as(nobody, "true", bin+"/at", "noon", "tomorrow").err)
 	if id == nil {
 		t.Fatal("the daemon's own user may not use at")

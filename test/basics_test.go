@@ -13,7 +13,7 @@ import (
 func TestJob(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "")
-	d.start()
+	d.Start()
 	id := d.add("--label", "hello", "--", "sh", "-c", "echo out; echo err >&2; exit 3")
 	a := d.ended(id, "failed", 3)
 	if len(a.Attempts) != 1 || a.Attempts[0].Exit == nil || *a.Attempts[0].Exit != 3 || a.Attempts[0].Reason != "exited" {
@@ -32,21 +32,22 @@ func TestJob(t *testing.T) {
 	}
 }
 
-// TestLogTellsOfActivations wants the daemon's log to tell what became of each.
+// TestLogTellsOfActivations checks that the daemon's log has the outcome of each
+// activation.
 func TestLogTellsOfActivations(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "reservations: {activate: ['true'], deactivate: ['false'], deactivate_retries: 0}\nsources: [{files: DIR/res.yaml}]\nlogging: {format: json}\n")
 	d.write("res.yaml", yaml(), 0o644)
-	d.start()
+	d.Start()
 	good := d.add("--", "true")
 	d.wait(good)
 	bad := d.add("--", "false")
 	d.wait(bad)
 	d.announce(resv{id: "1@x", start: time.Now().Add(-time.Hour), end: time.Now().Add(time.Hour)})
-	d.inState("1@x", "active")
+	d.InState("1@x", "active")
 	d.must("cancel", "1@x")
-	d.inState("1@x", "stuck")
-	d.write("res.yaml", "reservations:\n- {id: 2@x, start: soon}\n- {start: soon}\n", 0o644) // and nobody waits for the load
+	d.InState("1@x", "stuck")
+	d.write("res.yaml", "reservations:\n- {id: 2@x, start: soon}\n- {start: soon}\n- {id: 8@x, start: 2020-01-01T10:00:00Z, end: 2020-01-01T12:00:00Z}\n", 0o644) // and nobody waits for the load
 	type line struct {
 		Level, Msg, ID, State, Outcome, Phase string
 		Attempt                               int
@@ -62,6 +63,7 @@ func TestLogTellsOfActivations(t *testing.T) {
 		{"ERROR", "state", "1@x", "stuck", "", "", 0},
 		{"WARN", "rejected", "2@x", "", "", "", 0},
 		{"WARN", "rejected", "", "", "", "", 0},
+		{"INFO", "over", "8@x", "", "", "", 0},
 	}
 	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		missing := slices.Clone(want)

@@ -8,10 +8,10 @@ import (
 	"unicode/utf8"
 )
 
-// TestNamesAreBytes gives jobs a command, arguments, a directory, variables and input that
-// are no text in any encoding, as file names may be. They come to what runs as they are,
-// also after the daemon was killed and by an edit, an entry that recurs, and at; and what
-// is shown of them is text that does a terminal no harm.
+// TestNamesAreBytes gives jobs a command, arguments, a directory, variables and input
+// that are no text in any encoding, as file names may be. The script gets them
+// unchanged, also after the daemon was killed, after an edit, from a recurrence and
+// from at. They are shown as text that does a terminal no harm.
 func TestNamesAreBytes(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "listen: [{address: '127.0.0.1:0', user: "+userName(t)+"}]\n")
@@ -41,7 +41,7 @@ printenv ODD | tr -d '\n' | hex; printf ' '; cat | hex; echo; } >`+b.path+"\n")
 	d.write("input", odd+"\x00\n"+odd, 0o644)
 	input := odd + "\x00\n" + odd
 	flags := []string{"--dir", dir, "--env", "ODD=" + odd, "--stdin", d.dir + "/input", "--", program, odd}
-	d.start()
+	d.Start()
 
 	id := d.add(flags...)
 	if got := b.next(); got != want(input) {
@@ -50,8 +50,8 @@ printenv ODD | tr -d '\n' | hex; printf ' '; cat | hex; echo; } >`+b.path+"\n")
 	d.ended(id, "succeeded", 0)
 	// Killed in between, and changed.
 	id = d.add(append([]string{"--hold"}, flags...)...)
-	d.kill()
-	d.start()
+	d.Kill()
+	d.Start()
 	d.must("edit", id, "--label", "x")
 	d.must("release", id)
 	if got := b.next(); got != want(input) {
@@ -72,7 +72,7 @@ printenv ODD | tr -d '\n' | hex; printf ' '; cat | hex; echo; } >`+b.path+"\n")
 		t.Errorf("of a command that is not there it says %q", a.Reason)
 	}
 
-	// What is shown of it: text, from which the bytes can be had.
+	// It is shown as text, from which the bytes can be recovered.
 	shown := d.must("show", "--json", id)
 	if !utf8.ValidString(shown) || !json.Valid([]byte(shown)) {
 		t.Errorf("show --json is no text: %q", shown)
@@ -95,8 +95,8 @@ printenv ODD | tr -d '\n' | hex; printf ' '; cat | hex; echo; } >`+b.path+"\n")
 
 	// What recurs.
 	d.must(append([]string{"every", "add", "odd", "--every", "1h", "--start", "now"}, append(flags[:4:4], flags[6:]...)...)...)
-	d.kill()
-	d.start()
+	d.Kill()
+	d.Start()
 	d.must("every", "run", "odd")
 	if got := b.next(); got != want("") {
 		t.Errorf("what recurs was given\n%s, want\n%s", got, want(""))
@@ -132,7 +132,7 @@ printenv ODD | tr -d '\n' | hex; printf ' '; cat | hex; echo; } >`+b.path+"\n")
 	d.nothingLeft()
 }
 
-// userName is whoever the test runs as.
+// userName is the user whom the test runs as.
 func userName(t *testing.T) string {
 	t.Helper()
 	if os.Getuid() == 0 {

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// rude are clients that mean no good, or know no better. Each is given a
-// connection and until enough is closed.
+// rude are clients that are broken or hostile. Each gets a connection, and a channel
+// that is closed when it shall end.
 var rude = map[string]func(conn net.Conn, enough <-chan struct{}){
 	"nothing at all": func(_ net.Conn, enough <-chan struct{}) { <-enough },
 	"half a line": func(conn net.Conn, enough <-chan struct{}) {
@@ -95,9 +95,9 @@ var rude = map[string]func(conn net.Conn, enough <-chan struct{}){
 	},
 }
 
-// TestRudeClients lets many of each of them loose on the TCP port, and 1,500
-// idle connections besides, while others are served on the socket and on the
-// port of others. The daemon's memory stays bounded, and afterwards all is well.
+// TestRudeClients connects many of each of them, and 1,500 idle connections, to the TCP
+// port, while other clients are served on the socket and on another port. The daemon's
+// memory stays bounded, and afterwards everything works.
 func TestRudeClients(t *testing.T) {
 	t.Parallel()
 	var limit syscall.Rlimit
@@ -108,9 +108,9 @@ func TestRudeClients(t *testing.T) {
 		t.Skipf("only %d descriptors can be open at once (ulimit -n), this needs 4096", limit.Cur)
 	}
 	d := newDaemon(t, "listen: ['127.0.0.1:0', '127.0.0.1:0']\n")
-	p := d.start()
+	p := d.Start()
 	address := d.firstTCP()
-	before := residentKiB(t, p.cmd.Process.Pid, "VmRSS")
+	before := residentKiB(t, p.Cmd.Process.Pid, "VmRSS")
 
 	enough := make(chan struct{})
 	var wg sync.WaitGroup
@@ -140,7 +140,7 @@ func TestRudeClients(t *testing.T) {
 		}
 	}
 	served(20)
-	// The idle ones. Those over the limit are told so, or just sent away.
+	// Idle connections. Above the limit they get a reply that says so, or are just closed.
 	var idle []net.Conn
 	refused := 0
 	for range 1500 {
@@ -166,7 +166,7 @@ func TestRudeClients(t *testing.T) {
 	if refused != 400 {
 		t.Errorf("of the last 400 of 1,500 connections %d were refused, want all", refused)
 	}
-	peak := residentKiB(t, p.cmd.Process.Pid, "VmHWM")
+	peak := residentKiB(t, p.Cmd.Process.Pid, "VmHWM")
 	t.Logf("the daemon had %d MiB of memory before and %d MiB at most", before>>10, peak>>10)
 	if peak > 256<<10 {
 		t.Errorf("the daemon took %d MiB, want it bounded by its limits", peak>>10)
@@ -176,7 +176,7 @@ func TestRudeClients(t *testing.T) {
 		_ = conn.Close()
 	}
 	wg.Wait()
-	if p.exited() {
+	if p.Exited() {
 		t.Fatal("the daemon is gone")
 	}
 	served(3)
@@ -197,11 +197,11 @@ func (d *daemon) firstTCP() string {
 	return "127.0.0.1:" + strings.Fields(text[i+len(word):])[0]
 }
 
-// TestSlowClientsAreSentAway wants that half a request does not last for ever.
+// TestSlowClientsAreSentAway checks that a connection with half a request is closed.
 func TestSlowClientsAreSentAway(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "listen: ['127.0.0.1:0']\ncontrol: {idle: 1s}\n")
-	d.start()
+	d.Start()
 	var wg sync.WaitGroup
 	for _, text := range []string{"", "stat", "status\n", "add\narg:true\n", "status\n\n"} {
 		wg.Go(func() {

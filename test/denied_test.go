@@ -21,20 +21,22 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"activationd/control"
+	"activationd/test/harness"
 )
 
-// deniedConfig has scripts that configure a device and try that three times.
+// deniedConfig has scripts that configure a device, and try that three times.
 const deniedConfig = `
 sources: [{files: DIR/res.yaml}]
 lab: {inventory: DIR/inventory.yaml}
 reservations: {activate: [DIR/activate], deactivate: [DIR/deactivate], grace: 5s, retries: 2, backoff: {first: 20ms, max: 100ms}USER}
 `
 
-// configured are more keys of a reservation, which configure the device of startSSHD.
+// configured are further keys of a reservation: they configure the device that
+// startSSHD starts.
 const configured = `  topology: {topology: {nodes: {h1: {kind: files, startup-config: "make one\nmake two\n"}}}}` + "\n"
 
-// A sshServer is a real sshd at which the user lab has the password right. It reads users
-// of its own, in a mount namespace of its own.
+// A sshServer is a real sshd where the user lab has a password. In a mount namespace of
+// its own, it has users of its own.
 type sshServer struct {
 	t       *testing.T
 	dir     string
@@ -114,7 +116,7 @@ func (s *sshServer) await(ok func(log string) bool) string {
 
 var sshEnd = regexp.MustCompile(`Connection closed by|Connection reset by|Disconnecting|Disconnected from`)
 
-// saw wants the server to have seen so many connections, and so many wrong passwords.
+// saw checks how many connections and wrong passwords the server has seen.
 func (s *sshServer) saw(when string, connections, wrong int) {
 	s.t.Helper()
 	log := s.await(func(log string) bool {
@@ -135,10 +137,10 @@ func freePort(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// TestRefusedPassword counts at a real server how often a wrong password is tried by the
-// attempts of activations: once, then nobody connects any more, whoever wants it and however
-// often, over kill -9 of the daemon, until somebody retries, or gives another one. Who
-// asks why is told all of it. Without that, a password that was mistyped in the inventory locks the account on all devices.
+// TestRefusedPassword counts at a real server how often activations try a wrong password:
+// once. After that nothing connects with it, also after kill -9 of the daemon, until an
+// operator retries or the inventory has another password. "atctl why" says all of this.
+// Otherwise a password with a typing mistake locks the account on all devices.
 func TestRefusedPassword(t *testing.T) {
 	t.Parallel()
 	for _, user := range []string{"root", "nobody"} {
@@ -168,10 +170,10 @@ commands:
 				}
 			}
 			secret("mistyped")
-			d.script("activate", "set -e\nexport PATH="+bin+":$PATH\natctl lab generate\natctl lab upload\natctl lab verify\n")
-			d.script("deactivate", bin+"/atctl lab erase\n")
+			d.script("activate", "set -e\nexport PATH="+harness.Bin+":$PATH\natctl lab generate\natctl lab upload\natctl lab verify\n")
+			d.script("deactivate", harness.Bin+"/atctl lab erase\n")
 			d.write("res.yaml", yaml(), 0o644)
-			d.start()
+			d.Start()
 
 			now := time.Now()
 			first := resv{id: "1@x", start: now, end: now.Add(time.Hour), devices: "h1", more: configured}
@@ -201,8 +203,8 @@ commands:
 				t.Errorf("logins: %+v", l)
 			}
 
-			d.kill()
-			d.start()
+			d.Kill()
+			d.Start()
 			d.announce(first, resv{id: "2@x", start: now, end: now.Add(time.Hour), devices: "h1", more: configured})
 			d.ended("2@x", "failed", 5)
 			s.saw("after another activation", 1, 1)
@@ -223,7 +225,7 @@ commands:
 			// Another secret needs no retry of what was refused.
 			secret("right")
 			d.announce(first, resv{id: "3@x", start: now, end: now.Add(time.Hour), devices: "h1", more: configured})
-			d.inState("3@x", "active")
+			d.InState("3@x", "active")
 			if _, err := os.Stat(d.shared("two")); err != nil {
 				t.Error(err)
 			}
@@ -246,7 +248,7 @@ func ifElse[T any](cond bool, yes, no T) T {
 	return no
 }
 
-// A deaf router asks for name and password, and says nothing to them.
+// A deaf router asks for name and password, and does not react to them.
 type deafRouter struct {
 	listener net.Listener
 	tries    chan string
@@ -294,9 +296,9 @@ func startDeafRouter(t *testing.T) *deafRouter {
 	return r
 }
 
-// TestKilledBehindThePassword kills the upload when the device has the password and has
-// not said yet what it thinks of it. That can have been a wrong one, so it is given
-// once more only, however often that is tried.
+// TestKilledBehindThePassword kills the upload after the device has received the
+// password and before it has answered. The password may have been wrong, so it is given
+// only once more, however often the upload is tried again.
 func TestKilledBehindThePassword(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "sources: []\n")
@@ -307,7 +309,7 @@ devices:
   r1: {platform: cisco_ios, connect: 'tcp://%s', credentials: c}
 `, r.listener.Addr()), 0o644)
 	topology := d.write("t.yaml", "topology: {nodes: {r1: {kind: cisco_ios, startup-config: \"interface Loopback0\\n description x\\n\"}}}\n", 0o644)
-	d.start()
+	d.Start()
 	for _, dir := range []string{"plan", "keep"} {
 		if err := os.Mkdir(d.dir+"/"+dir, 0o700); err != nil {
 			t.Fatal(err)
@@ -315,7 +317,7 @@ devices:
 	}
 	d.must("lab", "generate", "--activation", "1@hand", "--topology", topology, "--inventory", d.dir+"/inventory.yaml", "--out", d.dir+"/plan")
 	upload := func(secret string) *exec.Cmd {
-		cmd := exec.CommandContext(t.Context(), bin+"/atctl", "lab", "upload", "--config", d.dir+"/plan", "--keep", d.dir+"/keep")
+		cmd := exec.CommandContext(t.Context(), harness.Bin+"/atctl", "lab", "upload", "--config", d.dir+"/plan", "--keep", d.dir+"/keep")
 		cmd.Env = append(os.Environ(), "ACTIVATIOND_SOCKET="+d.socket, "SECRET="+secret)
 		return cmd
 	}

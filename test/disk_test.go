@@ -9,35 +9,20 @@ import (
 	"testing"
 
 	"activationd/control"
+	"activationd/test/harness"
 )
 
-// TestFullDisk fills the disk that the state is on. Submissions are refused with
-// a sentence, what runs goes on and its end is recorded once there is space, and
-// nothing that was acknowledged is missing, whenever the daemon is killed.
+// TestFullDisk fills the disk with the state. Submissions are refused with a message,
+// running scripts go on and their ends are recorded once there is space, and nothing
+// that was acknowledged is missing, whenever the daemon is killed.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
 	d := newDaemon(t, "listen: [{address: '127.0.0.1:0', user: root}]\njobs: {environment: {MARKS: DIR/shared/marks}}\n")
-	if err := os.Mkdir(d.state, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Mount("tmpfs", d.state, "tmpfs", 0, "size=6m,mode=0700"); err != nil {
-		t.Skipf("cannot mount a tmpfs: %v", err)
-	}
-	t.Cleanup(func() {
-		d.kill()
-		for _, pid := range append(d.wrappers(), d.marked()...) {
-			killPID(t, pid)
-			awaitGone(t, pid)
-		}
-		_ = d.logFile.Sync()
-		if err := syscall.Unmount(d.state, 0); err != nil {
-			t.Errorf("unmount %s: %v", d.state, err)
-		}
-	})
+	d.smallDisk("6m")
 	b := d.beacon()
 	script, gate := d.gate(b)
-	d.start()
+	d.Start()
 	var kept []string
 	for range 20 {
 		kept = append(kept, d.add("--in", "1h", "--", "true"))
@@ -51,7 +36,7 @@ func TestFullDisk(t *testing.T) {
 	filler := d.fill()
 	refused := ""
 	for range 200 {
-		o := d.run(big, d.bin+"/atctl", "add", "--in", "1h", "--stdin", "-", "--", "cat")
+		o := d.run(big, d.Bin+"/atctl", "add", "--in", "1h", "--stdin", "-", "--", "cat")
 		if o.status == 0 {
 			kept = append(kept, strings.TrimSpace(o.out))
 			continue
@@ -69,7 +54,9 @@ func TestFullDisk(t *testing.T) {
 	if got := ask(t, "tcp", d.tcp(), "add\nin:1h\narg:cat\nstdin:"+big+"\n\n"); !strings.HasPrefix(got, "503 ") {
 		t.Errorf("add over TCP is answered with %.200q, want 503", got)
 	}
-	d.status() // it answers
+	if needs := d.status().Attention; len(needs) == 0 || needs[0].Kind != control.NeedsDisk {
+		t.Errorf("on a full disk status says that %+v needs attention, want the disk first", needs)
+	}
 	if a := d.show(running); a.State != "activating" {
 		t.Errorf("what ran is %s (%s)", a.State, a.Reason)
 	}
@@ -81,18 +68,18 @@ func TestFullDisk(t *testing.T) {
 	}
 
 	// Killed, and started again, with no room at all.
-	d.kill()
-	p := d.launch()
-	if err := d.ready(p); err != nil {
-		t.Logf("on a full disk it does not start: %s", tail(d.read(d.dir+"/daemon.log"), 3))
+	d.Kill()
+	p := d.Launch()
+	if err := d.Ready(p); err != nil {
+		t.Logf("on a full disk it does not start: %s", harness.Tail(d.read(d.dir+"/daemon.log"), 3))
 	} else if o := d.atctl("show", kept[0]); o.status != 0 {
 		t.Errorf("atctl show on a full disk: %+v", o)
 	}
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	if p.exited() {
-		d.start()
+	if p.Exited() {
+		d.Start()
 	}
 	d.ended(running, "failed", 5) // recorded now
 	for _, id := range kept {
@@ -100,8 +87,8 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("%s, which was acknowledged, is %s", id, a.State)
 		}
 	}
-	d.kill()
-	d.start()
+	d.Kill()
+	d.Start()
 	for _, id := range kept {
 		if a := d.show(id); a.State != "scheduled" {
 			t.Errorf("after another kill %s, which was acknowledged, is %s", id, a.State)
@@ -112,8 +99,28 @@ func TestFullDisk(t *testing.T) {
 	d.nothingLeft()
 }
 
-// fill fills the disk that the state is on, to the last byte that a file of one
-// byte could have.
+// smallDisk gives the state a file system of its own, of a size.
+func (d *daemon) smallDisk(size string) {
+	d.t.Helper()
+	if err := os.Mkdir(d.state, 0o700); err != nil {
+		d.t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", d.state, "tmpfs", 0, "mode=0700,size="+size); err != nil {
+		d.t.Skipf("cannot mount a tmpfs: %v", err)
+	}
+	d.t.Cleanup(func() {
+		d.Kill()
+		for _, pid := range append(d.wrappers(), d.marked()...) {
+			killPID(d.t, pid)
+			awaitGone(d.t, pid)
+		}
+		if err := syscall.Unmount(d.state, 0); err != nil {
+			d.t.Errorf("unmount %s: %v", d.state, err)
+		}
+	})
+}
+
+// fill fills the disk with the state until a file cannot grow by a single byte.
 func (d *daemon) fill() string {
 	d.t.Helper()
 	path := d.state + "/filler"
@@ -132,30 +139,15 @@ func (d *daemon) fill() string {
 	}
 }
 
-// TestFullDiskUnderLoad fills the disk and makes room again, again and again,
-// while jobs come and go and the daemon is killed.
+// TestFullDiskUnderLoad repeatedly fills the disk and makes room again, while jobs
+// start and end and the daemon is killed.
 func TestFullDiskUnderLoad(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
 	tt := newTorture(t, tortureConfig)
 	d := tt.daemon
-	if err := os.Mkdir(d.state, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Mount("tmpfs", d.state, "tmpfs", 0, "size=24m,mode=0700"); err != nil {
-		t.Skipf("cannot mount a tmpfs: %v", err)
-	}
-	t.Cleanup(func() {
-		d.kill()
-		for _, pid := range append(d.wrappers(), d.marked()...) {
-			killPID(t, pid)
-			awaitGone(t, pid)
-		}
-		if err := syscall.Unmount(d.state, 0); err != nil {
-			t.Errorf("unmount %s: %v", d.state, err)
-		}
-	})
-	d.start()
+	d.smallDisk("24m")
+	d.Start()
 	known := make(map[string]control.Detail)
 	for round := range 6 {
 		full := round%2 == 1
@@ -177,8 +169,8 @@ func TestFullDiskUnderLoad(t *testing.T) {
 			}
 		}
 		if round%3 == 2 {
-			d.kill()
-			d.start()
+			d.Kill()
+			d.Start()
 		}
 		if full {
 			if err := os.Remove(filler); err != nil {
@@ -195,5 +187,6 @@ func TestFullDiskUnderLoad(t *testing.T) {
 		t.Logf("full: %v; %d added, %d refused", full, len(ids), refusals)
 	}
 	tt.judgeMarks(known)
+	tt.endServices()
 	d.nothingLeft()
 }

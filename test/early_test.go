@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestEarlySignals sends a daemon its signals while it starts: it reads its
-// configuration from a pipe, and has got no further than to open that. A signal then
-// must not end it without a word: it becomes ready, and does what was asked.
+// TestEarlySignals sends a daemon signals while it starts: it reads its configuration
+// from a pipe, and has only opened that. A signal must not end the daemon silently: it
+// becomes ready and does what the signal asked for.
 func TestEarlySignals(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -28,8 +28,8 @@ func TestEarlySignals(t *testing.T) {
 			if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			d.args = []string{"--config", pipe}
-			p := d.launch()
+			d.Args = []string{"--config", pipe}
+			p := d.Launch()
 			in, err := os.OpenFile(pipe, os.O_WRONLY, 0) // when the daemon has opened it
 			if err != nil {
 				t.Fatal(err)
@@ -45,17 +45,21 @@ func TestEarlySignals(t *testing.T) {
 				t.Fatal(err)
 			}
 			if tt.drains { // and has nothing to wait for
-				d.gone(p)
-				if code := p.cmd.ProcessState.ExitCode(); code != 0 || !strings.Contains(d.read(d.dir+"/daemon.log"), "drained: nothing runs any more") {
-					t.Errorf("the daemon ended with %v, want that it drained", p.cmd.ProcessState)
+				d.AwaitGone(p)
+				log := d.read(d.dir + "/daemon.log")
+				if code := p.Cmd.ProcessState.ExitCode(); code != 0 || !strings.Contains(log, "drained: nothing runs") {
+					t.Errorf("the daemon ended with %v, want that it drained", p.Cmd.ProcessState)
+				}
+				if strings.Contains(log, "level=ERROR") {
+					t.Errorf("a shutdown is logged as a failure:\n%s", log)
 				}
 				return
 			}
-			if err := d.ready(p); err != nil {
+			if err := d.Ready(p); err != nil {
 				t.Fatal(err)
 			}
 			d.ended(d.add("--", "true"), "succeeded", 0)
-			d.kill()
+			d.Kill()
 		})
 	}
 }

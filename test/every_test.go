@@ -2,16 +2,16 @@ package test
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
 
 	"activationd/control"
+	"activationd/test/harness"
 )
 
-// recurring is what recurrences run here: one line for each attempt, and then
-// what they are told.
+// recurring is the script of recurrences here: it writes one line for each attempt and
+// sleeps as long as its argument says.
 const recurring = `printf '%s %s %s %s\n' "$ACTIVATION_RECURRENCE" "$ACTIVATION_OCCURRENCE" "$ACTIVATION_ID" "$ACTIVATION_ATTEMPT" >>"$MARKS"
 exec sleep "$1"
 `
@@ -19,7 +19,8 @@ exec sleep "$1"
 // jitter is one recurrence's.
 const jitter = 300 * time.Millisecond
 
-// An everyRule is a recurrence under test, and what may come of its occurrences.
+// An everyRule is a recurrence under test, with the outcomes that its occurrences may
+// have.
 type everyRule struct {
 	name     string
 	args     []string // of atctl every add; none: it is declared
@@ -28,24 +29,20 @@ type everyRule struct {
 	skips    bool   // some may be skipped though the daemon runs
 }
 
-// TestRecurrencesSurviveKills kills the daemon again and again while things recur
-// every second, and compares what it says of each occurrence with what the
-// scripts left outside of it: each has one record, and ran as often as that says.
+// TestRecurrencesSurviveKills kills the daemon repeatedly while several recurrences are
+// due every second. It compares what the daemon reports of each occurrence with what
+// the scripts left outside of it: each occurrence has one record, and ran as often as
+// the record says.
 func TestRecurrencesSurviveKills(t *testing.T) {
 	const killed = 40
-	seed := *seedFlag
-	if seed == 0 {
-		seed = uint64(time.Now().UnixNano())
-	}
-	t.Logf("seed %d (-seed=%[1]d repeats the choices, though not the scheduling)", seed)
-	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // reproducible on purpose
+	random := harness.Random(t)
 	d := newDaemon(t, `
 jobs: {timeout: 10m, grace: 100ms, environment: {MARKS: DIR/shared/marks}}
 recurrences:
   - {name: declared, cron: "* * * * * *", overlap: parallel, command: [DIR/recurring, "0.1"]}
 `)
 	script := d.script("recurring", recurring)
-	d.start()
+	d.Start()
 	rules := []everyRule{
 		{"declared", nil, time.Second, "succeeded", false},
 		{"parallel", []string{"--every", "1s", "--overlap", "parallel", "--jitter", jitter.String(), "--", script, "1.7"}, time.Second, "succeeded", false},
@@ -57,17 +54,17 @@ recurrences:
 		d.must(append([]string{"every", "add", r.name}, r.args...)...)
 	}
 	for n := range killed {
-		p := d.proc
+		p := d.Newest()
 		select {
-		case <-p.gone:
-			t.Fatalf("the daemon ended by itself: %v", p.err)
+		case <-p.Gone:
+			t.Fatalf("the daemon ended by itself: %v", p.Err)
 		case <-time.After(time.Duration(random.Int64N(int64(700 * time.Millisecond)))):
 		}
-		d.kill()
-		if p = d.launch(); n < killed-1 && random.IntN(4) == 0 {
+		d.Kill()
+		if p = d.Launch(); n < killed-1 && random.IntN(4) == 0 {
 			continue // and again, while it starts
 		}
-		if err := d.ready(p); err != nil {
+		if err := d.Ready(p); err != nil {
 			t.Fatalf("after %d kills: %v", n+1, err)
 		}
 	}
@@ -104,7 +101,7 @@ func (d *daemon) marks() map[string]int {
 	return n
 }
 
-// listed is what atctl list says.
+// listed returns the output of atctl list.
 func (d *daemon) listed(args ...string) (all []control.Activation) {
 	d.t.Helper()
 	for line := range strings.Lines(d.must(append([]string{"list", "--json"}, args...)...)) {
@@ -113,8 +110,8 @@ func (d *daemon) listed(args ...string) (all []control.Activation) {
 	return all
 }
 
-// judgeRecurrence compares what the daemon says of a recurrence's occurrences,
-// which was held then, with the marks.
+// judgeRecurrence compares the marks with what the daemon reports about the occurrences
+// of a recurrence, which was held at the given time.
 func (d *daemon) judgeRecurrence(r *everyRule, marks map[string]int, held time.Time) {
 	d.t.Helper()
 	v := parse[control.RecurrenceDetail](d.t, d.must("every", "show", r.name, "--json"))
@@ -192,7 +189,7 @@ func TestDeclaredRecurrences(t *testing.T) {
 	d := newDaemon(t, head+"  - {name: a, every: 1h, command: [DIR/tell]}\n  - {name: b, cron: '@daily', script: 'exit 1'}\n")
 	b := d.beacon()
 	d.script("tell", "echo $ACTIVATION_RECURRENCE $PWD >"+b.path+"\n")
-	d.start()
+	d.Start()
 	reload := func(config, want string) {
 		t.Helper()
 		d.configure(head + config)
@@ -230,10 +227,10 @@ func TestWhoRecurs(t *testing.T) {
 	needProgram(t, "setpriv")
 	t.Parallel()
 	d := newDaemon(t, "")
-	d.start()
+	d.Start()
 	as := func(args ...string) output {
 		t.Helper()
-		return d.run("", append([]string{"setpriv", fmt.Sprintf("--reuid=%d", nobody), fmt.Sprintf("--regid=%d", nobody), "--clear-groups", d.bin + "/atctl"}, args...)...)
+		return d.run("", append([]string{"setpriv", fmt.Sprintf("--reuid=%d", nobody), fmt.Sprintf("--regid=%d", nobody), "--clear-groups", d.Bin + "/atctl"}, args...)...)
 	}
 	out := d.shared("id")
 	d.must("every", "add", "roots", "--every", "1h", "--", "true")

@@ -16,85 +16,26 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"activationd/control"
+	"activationd/test/harness"
 )
 
 var (
 	raceDaemon = flag.Bool("race-daemon", false, "build the daemon with the race detector")
 	kills      = flag.Int("kills", 0, "how often TestTorture kills the daemon; 0: the default")
-	seedFlag   = flag.Uint64("seed", 0, "begin the random tests with this number; 0: another one each time")
 )
 
-// patience is how long anything that is waited for may take before the test
-// gives up. It ends what hangs and is no measure of speed: the machine may be a slow
-// one.
-const patience = 10 * time.Minute
-
-// bin is the directory with the programs, made by TestMain.
-var bin string
+// patience is how long anything that is waited for may take before the test gives up.
+const patience = harness.Patience
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	code, err := testMain(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func testMain(m *testing.M) (int, error) {
-	dir, err := os.MkdirTemp("", "activationd-bin-")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	if err := os.Chmod(dir, 0o755); err != nil { // other users run atctl
-		return 0, err
-	}
-	bin = dir
-	if err := build(dir, ""); err != nil {
-		return 0, err
-	}
-	// Most of what is here waits for processes, and does not compute.
-	if f := flag.Lookup("test.parallel"); f.Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
-		if err := f.Value.Set("6"); err != nil {
-			return 0, err
-		}
-	}
-	return m.Run(), nil
-}
-
-// build puts the programs into dir. Version, unless empty, is what they
-// call themselves.
-func build(dir, version string) error {
-	args := []string{"build", "-o", dir + "/"}
-	if version != "" {
-		args = append(args, "-ldflags", "-X main.buildVersion="+version)
-	}
-	for _, p := range []struct {
-		name string
-		race bool
-	}{{"activationd", *raceDaemon}, {"atctl", false}, {"atctl-lab", false}, {"atwrap", false}} {
-		one, env := args, append(os.Environ(), "CGO_ENABLED=0")
-		if p.race {
-			one, env = slices.Concat(args, []string{"-race"}), os.Environ()
-		}
-		cmd := exec.Command("go", append(one, "activationd/cmd/"+p.name)...)
-		cmd.Env = env
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("go build %s: %w\n%s", p.name, err, out)
-		}
-	}
-	return nil
+	harness.Main(m, 6, *raceDaemon)
 }
 
 // needRoot skips a test that only root can do.
@@ -115,40 +56,15 @@ func needProgram(t *testing.T, names ...string) {
 	}
 }
 
-// A daemon is a place of its own, with a configuration, in which activationd is
-// started and killed.
+// A daemon is activationd in a place of its own, with what scripts, users and tests
+// need there.
 type daemon struct {
+	*harness.Daemon
 	t       *testing.T
 	dir     string // of everything; readable by all users
 	state   string
 	runtime string
 	socket  string
-	bin     string      // where the programs are
-	args    []string    // more flags
-	prefix  []string    // a command that the daemon's own is given to, such as setpriv
-	notify  *notifySock // what it tells systemd
-	logFile *os.File
-
-	control.Client // of the socket
-
-	mu   sync.Mutex
-	proc *process // the newest
-}
-
-// A process is one start of the daemon.
-type process struct {
-	cmd  *exec.Cmd
-	gone chan struct{} // closed when it has exited
-	err  error         // then
-}
-
-func (p *process) exited() bool {
-	select {
-	case <-p.gone:
-		return true
-	default:
-		return false
-	}
 }
 
 // newDaemon makes the place. In config, DIR stands for it.
@@ -158,9 +74,6 @@ func newDaemon(t *testing.T, config string) *daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon{t: t, dir: dir, state: dir + "/state", runtime: dir + "/run", socket: dir + "/run/control.sock", bin: bin}
-	d.Address = d.socket
-	t.Cleanup(d.cleanUp)
 	for _, err := range []error{
 		os.Chmod(dir, 0o755),
 		os.Mkdir(dir+"/shared", 0o777),
@@ -170,11 +83,10 @@ func newDaemon(t *testing.T, config string) *daemon {
 			t.Fatal(err)
 		}
 	}
+	d := &daemon{Daemon: harness.NewDaemon(t, dir, harness.Bin), t: t, dir: dir, state: dir + "/state", runtime: dir + "/run"}
+	d.socket = d.Address
+	t.Cleanup(d.cleanUp)
 	d.configure(config)
-	if d.logFile, err = os.OpenFile(dir+"/daemon.log", os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	d.notify = newNotifySock(t, dir+"/notify")
 	return d
 }
 
@@ -237,74 +149,14 @@ func (d *daemon) read(path string) string {
 	return string(data)
 }
 
-// launch starts the daemon and does not wait for it to be ready.
-func (d *daemon) launch() *process {
-	d.t.Helper()
-	p, err := d.tryLaunch()
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	return p
-}
-
-func (d *daemon) tryLaunch() (*process, error) {
-	args := append(append(append([]string{}, d.prefix...), d.bin+"/activationd", "--config", d.dir+"/config.yaml",
-		"--state-dir", d.state, "--runtime-dir", d.runtime), d.args...)
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Dir, cmd.Stderr = d.dir, d.logFile
-	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+d.notify.path, "GORACE=halt_on_error=1")
-	d.notify.drain()
-	_ = d.Close() // what is kept of an earlier daemon's connections is of no use
-	p := &process{cmd: cmd, gone: make(chan struct{})}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	go func() {
-		p.err = cmd.Wait()
-		close(p.gone)
-	}()
-	d.mu.Lock()
-	d.proc = p
-	d.mu.Unlock()
-	return p, nil
-}
-
-// start starts the daemon and waits until it is ready.
-func (d *daemon) start() *process {
-	d.t.Helper()
-	p := d.launch()
-	if err := d.ready(p); err != nil {
-		d.t.Fatal(err)
-	}
-	return p
-}
-
-// ready waits until a daemon says that it is.
-func (d *daemon) ready(p *process) error {
-	hang := time.NewTimer(patience)
-	defer hang.Stop()
-	for {
-		select {
-		case s := <-d.notify.states:
-			if strings.Contains(s, "READY=1") {
-				return nil
-			}
-		case <-p.gone:
-			return fmt.Errorf("the daemon ended before it was ready: %v", p.err)
-		case <-hang.C:
-			return errors.New("the daemon does not become ready")
-		}
-	}
-}
-
-// refuses starts the daemon and wants it to end by itself with a status and a
-// sentence.
+// refuses starts the daemon and checks that it ends by itself, with a status and a
+// message.
 func (d *daemon) refuses(status int, words ...string) string {
 	d.t.Helper()
-	p := d.launch()
-	d.gone(p)
+	p := d.Launch()
+	d.AwaitGone(p)
 	text := d.read(d.dir + "/daemon.log")
-	if got := p.cmd.ProcessState.ExitCode(); got != status {
+	if got := p.Cmd.ProcessState.ExitCode(); got != status {
 		d.t.Fatalf("the daemon ended with status %d, want %d; it said:\n%s", got, status, text)
 	}
 	for _, w := range words {
@@ -315,45 +167,25 @@ func (d *daemon) refuses(status int, words ...string) string {
 	return text
 }
 
-// gone waits for the end of a start of the daemon.
-func (d *daemon) gone(p *process) {
-	d.t.Helper()
-	select {
-	case <-p.gone:
-	case <-time.After(patience):
-		d.t.Fatalf("the daemon (pid %d) does not end", p.cmd.Process.Pid)
-	}
-}
-
-// kill kills the daemon with SIGKILL and waits until it is gone.
-func (d *daemon) kill() {
-	d.t.Helper()
-	d.mu.Lock()
-	p := d.proc
-	d.mu.Unlock()
-	_ = p.cmd.Process.Kill() // it may have ended
-	d.gone(p)
-}
-
 // signal sends a signal to the daemon.
 func (d *daemon) signal(s syscall.Signal) {
 	d.t.Helper()
-	if err := d.proc.cmd.Process.Signal(s); err != nil {
+	if err := d.Newest().Cmd.Process.Signal(s); err != nil {
 		d.t.Fatal(err)
 	}
 }
 
-// stop has the daemon stop, as systemd would.
+// stop ends the daemon as systemd does.
 func (d *daemon) stop() {
 	d.t.Helper()
 	d.signal(syscall.SIGTERM)
-	d.gone(d.proc)
-	if code := d.proc.cmd.ProcessState.ExitCode(); code != 0 {
-		d.t.Fatalf("the daemon was asked to stop and ended with status %d: %v", code, d.proc.err)
+	d.AwaitGone(d.Newest())
+	if code := d.Newest().Cmd.ProcessState.ExitCode(); code != 0 {
+		d.t.Fatalf("the daemon was asked to stop and ended with status %d: %v", code, d.Newest().Err)
 	}
 }
 
-// tcp is the address of the daemon's first TCP listener, as its log tells it.
+// tcp returns the address of the daemon's first TCP listener, which is in its log.
 func (d *daemon) tcp() string {
 	d.t.Helper()
 	text := d.read(d.dir + "/daemon.log")
@@ -366,22 +198,10 @@ func (d *daemon) tcp() string {
 }
 
 // cleanUp ends everything that the daemon has started and removes the place. A
-// test that is to find nothing left asks before.
+// test that is to find nothing left checks that before.
 func (d *daemon) cleanUp() {
-	d.mu.Lock()
-	p := d.proc
-	d.mu.Unlock()
-	if p != nil {
-		_ = p.cmd.Process.Kill()
-		<-p.gone
-	}
-	if d.t.Failed() {
-		d.t.Logf("the daemon's log ends with:\n%s", tail(d.read(d.dir+"/daemon.log"), 60))
-	}
-	if text := d.read(d.dir + "/daemon.log"); strings.Contains(text, "DATA RACE") || strings.Contains(text, "panic:") || strings.Contains(text, "goroutine 1 [") {
-		d.t.Errorf("the daemon broke:\n%s", tail(text, 100))
-	}
-	for range 50 { // what they start while they are being killed
+	d.End()
+	for range 50 { // more may be started while these are killed
 		pids := append(d.wrappers(), d.marked()...)
 		if len(pids) == 0 {
 			break
@@ -389,70 +209,15 @@ func (d *daemon) cleanUp() {
 		for _, pid := range pids {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
-		time.Sleep(time.Millisecond) // nothing tells of the end of somebody else's children
+		time.Sleep(time.Millisecond) // no event reports the end of processes that are not our children
 	}
 	d.removeCgroup()
-	if d.logFile != nil {
-		_ = d.logFile.Close()
-	}
-	_ = d.Close()
 	if err := os.RemoveAll(d.dir); err != nil {
 		d.t.Error(err)
 	}
 }
 
-func tail(text string, lines int) string {
-	all := strings.SplitAfter(text, "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "")
-}
-
-// A notifySock is the other end of sd_notify(3).
-type notifySock struct {
-	path   string
-	states chan string
-}
-
-func newNotifySock(t *testing.T, path string) *notifySock {
-	t.Helper()
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(path, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	n := &notifySock{path: path, states: make(chan string, 1000)}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		buf := make([]byte, 4096)
-		for {
-			k, _, err := conn.ReadFromUnix(buf)
-			if err != nil {
-				return
-			}
-			select {
-			case n.states <- string(buf[:k]):
-			default: // nobody has looked for long
-			}
-		}
-	}()
-	t.Cleanup(func() { _ = conn.Close(); <-done })
-	return n
-}
-
-// drain forgets what an earlier start said.
-func (n *notifySock) drain() {
-	for {
-		select {
-		case <-n.states:
-		default:
-			return
-		}
-	}
-}
-
-// An output is what became of a command.
+// An output is the result of a command.
 type output struct {
 	out, err string
 	status   int
@@ -478,7 +243,7 @@ func (d *daemon) run(stdin string, argv ...string) output {
 // atctl runs atctl, which may fail.
 func (d *daemon) atctl(args ...string) output {
 	d.t.Helper()
-	return d.run("", append([]string{d.bin + "/atctl"}, args...)...)
+	return d.run("", append([]string{d.Bin + "/atctl"}, args...)...)
 }
 
 // must runs atctl, which must not fail, and returns its output without the last
@@ -511,27 +276,28 @@ func parse[T any](t *testing.T, text string) (v T) {
 	return v
 }
 
-// show is what atctl show --json says.
+// show returns the output of atctl show --json.
 func (d *daemon) show(id string) control.Detail {
 	d.t.Helper()
 	return parse[control.Detail](d.t, d.must("show", "--json", id))
 }
 
-// status is what atctl status --json says.
+// status returns the output of atctl status --json.
 func (d *daemon) status() control.StatusOut {
 	d.t.Helper()
 	return parse[control.StatusOut](d.t, d.must("status", "--json"))
 }
 
-// wait waits for an activation's end, and returns how atctl wait exits and what
-// is known then.
+// wait waits for an activation's end, and returns the exit status of atctl wait and the
+// activation's details.
 func (d *daemon) wait(id string) (int, control.Detail) {
 	d.t.Helper()
 	status := d.atctl("wait", id).status
 	return status, d.show(id)
 }
 
-// ended waits for an activation's end and wants an outcome and a wait's status.
+// ended waits for an activation's end and checks its outcome and the exit status of
+// atctl wait.
 func (d *daemon) ended(id, outcome string, status int) control.Detail {
 	d.t.Helper()
 	got, a := d.wait(id)
@@ -541,47 +307,7 @@ func (d *daemon) ended(id, outcome string, status int) control.Detail {
 	return a
 }
 
-// allEvents asks for all happenings that are kept, and then for what comes.
-const allEvents = 1
-
-// until follows an activation's events until what show says of it is as wanted.
-// It outlives restarts of the daemon.
-func (d *daemon) until(id, what string, ok func(control.Detail) bool) control.Detail {
-	d.t.Helper()
-	ctx, cancel := context.WithTimeout(d.t.Context(), patience)
-	defer cancel()
-	found := errors.New("found")
-	var last control.Detail
-	look := func(e control.Event) error {
-		if e.ID != id {
-			return nil
-		}
-		_, lines, err := control.Call[control.Detail](ctx, &d.Client, "show", control.IDIn{ID: id})
-		if err != nil {
-			return err
-		}
-		if last = lines[0]; ok(last) {
-			return found
-		}
-		return nil
-	}
-	err := look(control.Event{ID: id})
-	if _, isReply := errors.AsType[*control.ReplyError](err); err == nil || isReply { // a reservation may not be known yet
-		err = control.Stream(ctx, &d.Client, "events", control.EventsIn{Since: allEvents}, look)
-	}
-	if !errors.Is(err, found) {
-		d.t.Fatalf("waiting for %s to be %s: %v; it is %s %s (%s)\n%+v", id, what, err, last.State, last.Outcome, last.Reason, last.Attempts)
-	}
-	return last
-}
-
-// inState waits until an activation is in a state.
-func (d *daemon) inState(id, state string) control.Detail {
-	d.t.Helper()
-	return d.until(id, state, func(a control.Detail) bool { return a.State == state })
-}
-
-// A beacon is how scripts tell the test something: a FIFO that they write lines to.
+// A beacon is a FIFO through which scripts report to the test, in lines.
 type beacon struct {
 	t     *testing.T
 	path  string
@@ -627,7 +353,7 @@ func (d *daemon) beacon() *beacon {
 	return b
 }
 
-// next returns the next line that a script told.
+// next returns the next line that a script wrote.
 func (b *beacon) next() string {
 	b.t.Helper()
 	select {
@@ -639,7 +365,7 @@ func (b *beacon) next() string {
 	}
 }
 
-// quiet wants that no line is there.
+// quiet checks that there is no line.
 func (b *beacon) quiet() {
 	b.t.Helper()
 	select {

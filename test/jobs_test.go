@@ -11,12 +11,12 @@ import (
 	"activationd/control"
 )
 
-// TestAroundAJob goes once through what add, edit, locks and progress say of
-// jobs that wait for each other, with scripts that end when they are told to.
+// TestAroundAJob checks what add, edit, locks and progress print about jobs that wait
+// for each other. The test decides when their scripts end.
 func TestAroundAJob(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "history: {count: 1000, size: 1GiB}\n")
-	d.start()
+	d.Start()
 	gates := []string{d.shared("first"), d.shared("second")}
 	for _, file := range gates {
 		if err := syscall.Mkfifo(file, 0o600); err != nil {
@@ -26,17 +26,17 @@ func TestAroundAJob(t *testing.T) {
 	script := d.script("gated", `read word <"$1"`+"\n")
 
 	one := d.add("--lock", "net=3/4", "--tag", "lab,x", "--label", "one", "--", script, gates[0])
-	d.inState(one, "activating")
+	d.InState(one, "activating")
 	two := d.add("--lock", "net=1/4", "--", script, gates[1])
-	d.inState(two, "activating")
+	d.InState(two, "activating")
 	low := d.add("--lock", "net", "--", "true")
-	d.inState(low, "waiting")
+	d.InState(low, "waiting")
 	high := d.add("--lock", "net", "--priority", "5", "--", "true")
-	d.inState(high, "waiting")
+	d.InState(high, "waiting")
 	then := d.add("--after", high, "--after", low, "--", "false")
 	never := d.add("--after", then, "--", "true")
 	instead := d.add("--after", then+":failure", "--", "true")
-	d.inState(instead, "waiting")
+	d.InState(instead, "waiting")
 
 	picture := strings.Join([]string{
 		one + " holds net=3/4", "├─ " + high + " waits for net", "└─ " + low + " waits for net",
@@ -67,13 +67,13 @@ func TestAroundAJob(t *testing.T) {
 		status int
 		words  string
 	}{
-		{[]string{"edit", one, "--label", "x"}, 4, "cannot edit what is activating"},
-		{[]string{"edit", low}, 2, "nothing is to be changed"},
+		{[]string{"edit", one, "--label", "x"}, 4, "cannot edit: it is running"},
+		{[]string{"edit", low}, 2, "nothing to change"},
 		{[]string{"edit", low, "--clear", "owner"}, 2, "clear: want one of"},
-		{[]string{"edit", low, "true"}, 2, "comes after --"},
-		{[]string{"edit", "99", "--label", "x"}, 3, "there is no activation 99"},
+		{[]string{"edit", low, "true"}, 2, "write a new command after --"},
+		{[]string{"edit", "99", "--label", "x"}, 3, "there is no job 99"},
 		{[]string{"add", "--lock", "net=5/4", "--", "true"}, 2, "net=1/4"},
-		{[]string{"add", "--after", "99", "--", "true"}, 3, "there is no activation 99"},
+		{[]string{"add", "--after", "99", "--", "true"}, 3, "there is no job 99"},
 		{[]string{"add", "--in", "1h", "--deadline", "nonsense", "--", "true"}, 2, "deadline: want a duration"},
 		{[]string{"progress", "--id", low, "x"}, 4, "none of its scripts runs"},
 		{[]string{"progress", "x"}, 2, "ACTIVATION_ID"},
@@ -100,11 +100,11 @@ func TestAroundAJob(t *testing.T) {
 	}
 }
 
-// TestDeadlineOfAJob lets a deadline end what runs, and what waits.
+// TestDeadlineOfAJob checks that a deadline ends a running job and a waiting one.
 func TestDeadlineOfAJob(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "")
-	d.start()
+	d.Start()
 	b := d.beacon()
 	holds := d.add("--lock", "a", "--", "sh", "-c", "echo held >"+b.path+"; exec sleep 86400")
 	b.next()

@@ -11,7 +11,7 @@ import (
 	"activationd/control"
 )
 
-// settle waits until all that was asked for is finished.
+// settle waits until everything that was requested is finished.
 func (tt *torture) settle() {
 	tt.t.Helper()
 	ctx, cancel := context.WithTimeout(tt.t.Context(), 2*patience)
@@ -50,7 +50,7 @@ func (tt *torture) all(ctx context.Context) []control.Activation {
 	return list
 }
 
-// judge compares what the daemon says with what was promised, and with what the
+// judge compares what the daemon reports with what was promised, and with what the
 // scripts left behind.
 func (tt *torture) judge() {
 	tt.t.Helper()
@@ -97,7 +97,7 @@ func (tt *torture) judge() {
 		tt.t.Errorf("a script saw: %s", strings.TrimSpace(l))
 	}
 	for _, device := range tt.names("devices") {
-		tt.t.Errorf("device %s has not been given back", device)
+		tt.t.Errorf("device %s was not released", device)
 	}
 	tt.nothingLeft()
 	if running := tt.status().Running; running != 0 {
@@ -157,8 +157,8 @@ func unproved(d control.Detail) bool {
 	return d.Kind == "reservation" && dirty
 }
 
-// marksOf is how many marks an attempt has left: a script that was ended from
-// outside may have come to it or not.
+// marksOf returns how many marks an attempt may have left: a script that was ended from
+// outside may have left its mark or not.
 func marksOf(a control.Attempt) (fewest, most int) {
 	reason, _, _ := strings.Cut(a.Reason, ":")
 	switch reason {
@@ -173,7 +173,7 @@ func marksOf(a control.Attempt) (fewest, most int) {
 	return 0, 0
 }
 
-// judgeMarks wants exactly one mark for each attempt that ran.
+// judgeMarks checks that each attempt that ran left exactly one mark.
 func (tt *torture) judgeMarks(known map[string]control.Detail) {
 	marks := make(map[string]int)
 	for l := range strings.Lines(tt.read(tt.shared("marks"))) {
@@ -208,7 +208,7 @@ func (tt *torture) judgeMarks(known map[string]control.Detail) {
 		len(known), outcomes, ran, reasons, len(tt.jobs), len(tt.booked), tt.unsure)
 }
 
-// names lists a directory of the place.
+// names lists a directory of the daemon's place.
 func (d *daemon) names(dir string) []string {
 	d.t.Helper()
 	names, err := readNames(d.dir + "/" + dir)
@@ -216,4 +216,60 @@ func (d *daemon) names(dir string) []string {
 		d.t.Fatal(err)
 	}
 	return names
+}
+
+// turnServices stops and starts services until the load ends. Of what is stopped, nothing is
+// left.
+func (tt *torture) turnServices() {
+	c := &control.Client{Address: tt.socket}
+	defer func() { _ = c.Close() }()
+	for n := 0; !tt.over(); n++ {
+		id := fmt.Sprintf("turned@%d", n%4+1)
+		in := control.ServiceIn{Name: []string{id}}
+		if _, ok := call[control.ServiceInstance](tt, c, "service stop", control.ServiceStopIn{ServiceIn: in}, 404); ok && locked(tt.dir+"/serving."+id) {
+			tt.t.Errorf("%s was stopped, and something of it is left", id)
+		}
+		tt.idle(20 * time.Millisecond)
+		_, _ = call[control.ServiceInstance](tt, c, "service start", in, 404)
+		tt.idle(20 * time.Millisecond)
+	}
+}
+
+// endServices stops all services, and checks that they have run as they should.
+func (tt *torture) endServices() {
+	tt.t.Helper()
+	runs, ran := make(map[string]int), make(map[string]int)
+	for id, i := range tt.instances() {
+		if i.Service != "flapping" && i.State != "down" {
+			tt.serving(id, "ready")
+		}
+	}
+	tt.must("service", "stop", "*")
+	total := 0
+	for id, i := range tt.instances() {
+		if i.State != "down" {
+			tt.t.Errorf("%+v after stop, want down", i)
+		}
+		runs[id], total = i.Run, total+i.Run
+	}
+	seen := make(map[string]bool)
+	for l := range strings.Lines(tt.read(tt.shared("served"))) {
+		var id string
+		var run, pid int
+		if _, err := fmt.Sscan(l, &id, &run, &pid); err != nil || run > runs[id] || seen[fmt.Sprint(id, run)] {
+			tt.t.Errorf("%q was written, by a run that is not known or ran before: %v", l, err)
+		}
+		seen[fmt.Sprint(id, run)] = true
+		ran[id]++
+	}
+	// A start that the kill of the daemon cut short did nothing. What has begun goes on.
+	for id := range runs {
+		if strings.HasPrefix(id, "steady") && ran[id] != 1 {
+			tt.t.Errorf("%s ran %d times, want once", id, ran[id])
+		}
+	}
+	if len(runs) != 50 {
+		tt.t.Errorf("%d instances, want 50", len(runs))
+	}
+	tt.t.Logf("%d runs of %d services, of which %d told so", total, len(runs), len(seen))
 }

@@ -13,9 +13,9 @@ import (
 )
 
 // TestRemovedRunDirectory has scripts remove the directory of their own run, also while
-// the daemon is killed. Nothing can tell then how they ended; so they are lost, and are
-// not started again and again. One that removes only what tells that it began, and ends
-// its wrapper, may not have run for all that is known: it is tried three times more.
+// the daemon is killed. How they ended is then not known, so they are lost, and are not
+// started again and again. A script that removes only the evidence of its start, and
+// kills its wrapper, may never have run: it is tried three more times.
 func TestRemovedRunDirectory(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "jobs: {retries: 0, backoff: {first: 1s}}\n")
@@ -23,7 +23,7 @@ func TestRemovedRunDirectory(t *testing.T) {
 rm -rf "$1/state/runs/$ACTIVATION_ID.$ACTIVATION_PHASE.$ACTIVATION_ATTEMPT"
 test "$3" = "" || kill -9 "$3"
 `)
-	d.start()
+	d.Start()
 	id := d.add("--", remove, d.dir, d.shared("once"))
 	if a := d.ended(id, "lost", 125); !strings.Contains(a.Reason, "was removed or changed while it ran") {
 		t.Errorf("it is lost because %q", a.Reason)
@@ -31,9 +31,9 @@ test "$3" = "" || kill -9 "$3"
 	if got := d.read(d.shared("once")); got != "1\n" {
 		t.Errorf("it ran %q times, want once", got)
 	}
-	id = d.add("--", remove, d.dir, d.shared("killer"), fmt.Sprint(d.proc.cmd.Process.Pid))
-	d.gone(d.proc)
-	d.start()
+	id = d.add("--", remove, d.dir, d.shared("killer"), fmt.Sprint(d.Newest().Cmd.Process.Pid))
+	d.AwaitGone(d.Newest())
+	d.Start()
 	d.ended(id, "lost", 125)
 	if got := d.read(d.shared("killer")); got != "1\n" {
 		t.Errorf("one that killed the daemon, too, ran as %q, want once", got)
@@ -44,7 +44,7 @@ cd "$1/state/runs/$ACTIVATION_ID.$ACTIVATION_PHASE.$ACTIVATION_ATTEMPT"
 while ! test -s started; do sleep 0.01; done
 rm started result.new; kill -9 $PPID; sleep 60
 `), d.dir, d.shared("often"))
-	if a := d.ended(id, "lost", 125); !strings.Contains(a.Reason, "does the script remove its run's directory") {
+	if a := d.ended(id, "lost", 125); !strings.Contains(a.Reason, "does the script remove its run directory") {
 		t.Errorf("it is lost because %q", a.Reason)
 	}
 	if got := d.read(d.shared("often")); got != "1\n2\n3\n4\n" {
@@ -54,7 +54,7 @@ rm started result.new; kill -9 $PPID; sleep 60
 }
 
 // TestNoRoomInTheRuntimeDirectory fills the runtime directory while a job and a
-// reservation are due. They did not start, which costs no attempt, why says so, and they
+// reservation are due. They do not start, which costs no attempt; why says so; and they
 // run once there is room.
 func TestNoRoomInTheRuntimeDirectory(t *testing.T) {
 	t.Parallel()
@@ -67,7 +67,7 @@ func TestNoRoomInTheRuntimeDirectory(t *testing.T) {
 		t.Skipf("cannot mount a tmpfs: %v", err)
 	}
 	t.Cleanup(func() {
-		d.kill()
+		d.Kill()
 		for _, pid := range append(d.wrappers(), d.marked()...) {
 			killPID(t, pid)
 			awaitGone(t, pid)
@@ -76,7 +76,7 @@ func TestNoRoomInTheRuntimeDirectory(t *testing.T) {
 			t.Errorf("unmount %s: %v", d.runtime, err)
 		}
 	})
-	d.start()
+	d.Start()
 	var filler []string
 	for n := 0; ; n++ {
 		name := fmt.Sprintf("%s/filler-%d", d.runtime, n)
@@ -88,7 +88,7 @@ func TestNoRoomInTheRuntimeDirectory(t *testing.T) {
 	id := d.add("--retries", "0", "--", "true")
 	d.announce(resv{id: "1@x", start: time.Now(), end: time.Now().Add(time.Hour), devices: "r1"})
 	for _, id := range []string{id, "1@x"} {
-		d.until(id, "did not start twice", func(a control.Detail) bool {
+		d.Until(id, "did not start twice", func(a control.Detail) bool {
 			return a.State == "waiting" && len(a.Attempts) == 1 && a.Attempts[0].N >= 2
 		})
 		if got := d.must("why", id); !strings.Contains(got, "did not start: configuration directory: no space left on device; the next try is due at") {
@@ -105,20 +105,20 @@ func TestNoRoomInTheRuntimeDirectory(t *testing.T) {
 	if got := b.next(); got != "activate 1@x" {
 		t.Errorf("%q, want the activation", got)
 	}
-	d.inState("1@x", "active")
+	d.InState("1@x", "active")
 	d.must("cancel", "1@x")
 	d.ended("1@x", "cancelled", 125)
 	d.nothingLeft()
 }
 
-// TestNoDescriptors has clients take all of the daemon's descriptors while a job is due.
-// It did not start, and runs when there are some again.
+// TestNoDescriptors lets clients use up the daemon's descriptors while a job is due.
+// The job does not start, and runs once there are descriptors again.
 func TestNoDescriptors(t *testing.T) {
 	t.Parallel()
 	needProgram(t, "prlimit")
 	d := newDaemon(t, "control: {connections: 1000}\n")
-	d.prefix = []string{"prlimit", "--nofile=80:80"}
-	d.start()
+	d.Prefix = []string{"prlimit", "--nofile=80:80"}
+	d.Start()
 	id := d.add("--in", "1s", "--retries", "0", "--", "true")
 	var conns []net.Conn
 	for range 120 { // who finds no place waits to be accepted

@@ -10,9 +10,11 @@ import (
 	"time"
 
 	"activationd/control"
+	"activationd/test/harness"
 )
 
-// gate is a script that says that it runs and goes on when it is let.
+// gate returns a script that reports that it runs, and goes on when the test opens the
+// gate.
 func (d *daemon) gate(b *beacon) (script, file string) {
 	d.t.Helper()
 	file = d.shared("gate")
@@ -40,9 +42,9 @@ func (d *daemon) open(file, word string) {
 	}
 }
 
-// TestRunsOutliveTheDaemon ends the daemon in every way while a job runs and a
-// lab is up. What runs goes on, what ends meanwhile is collected, nothing runs
-// twice.
+// TestRunsOutliveTheDaemon ends the daemon in every way while a job runs and a lab is
+// up. Runs go on, the results of those that end meanwhile are collected, and nothing
+// runs twice.
 func TestRunsOutliveTheDaemon(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"kill -9", "TERM", "atctl stop", "kill:15"} {
@@ -54,19 +56,19 @@ func TestRunsOutliveTheDaemon(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				d, b := lab(t, labConfig+"listen: [{address: '127.0.0.1:0', role: admin}]\n")
-				p := d.start()
+				p := d.Start()
 				d.announce(resv{id: "1@x", start: time.Now(), end: time.Now().Add(time.Hour), devices: "r1"})
 				if got := b.next(); got != "activate 1@x" {
 					t.Fatal(got)
 				}
-				d.inState("1@x", "active")
+				d.InState("1@x", "active")
 				script, gate := d.gate(b)
 				id := d.add("--", script, "job")
 				b.next()
 				wrapper := d.wrapperOf(id + ".activate.1")
 				switch how {
 				case "kill -9":
-					d.kill()
+					d.Kill()
 				case "TERM":
 					d.stop()
 				case "atctl stop":
@@ -76,7 +78,7 @@ func TestRunsOutliveTheDaemon(t *testing.T) {
 						t.Errorf("kill:15 answers %q", got)
 					}
 				}
-				d.gone(p)
+				d.AwaitGone(p)
 				if d.wrapperOf(id+".activate.1") != wrapper || wrapper == 0 {
 					t.Fatal("the run has not outlived the daemon")
 				}
@@ -86,9 +88,9 @@ func TestRunsOutliveTheDaemon(t *testing.T) {
 				if during {
 					d.open(gate, "while it was away")
 					awaitGone(t, wrapper)
-					d.start()
+					d.Start()
 				} else {
-					d.start()
+					d.Start()
 					if a := d.show(id); a.State != "activating" || len(a.Attempts) != 1 {
 						t.Errorf("taken up again it is %s with %+v, want activating with one attempt", a.State, a.Attempts)
 					}
@@ -116,8 +118,8 @@ func TestRunsOutliveTheDaemon(t *testing.T) {
 	}
 }
 
-// TestDrain wants a daemon that starts nothing more, waits for what runs, and
-// ends then; the next one does what was left.
+// TestDrain checks that a daemon which is drained starts nothing more, waits for its
+// runs, and then ends; the next daemon does what is left.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"USR2", "atctl stop --drain", "TERM with --drain"} {
@@ -127,9 +129,9 @@ func TestDrain(t *testing.T) {
 			b := d.beacon()
 			script, gate := d.gate(b)
 			if how == "TERM with --drain" {
-				d.args = []string{"--drain"}
+				d.Args = []string{"--drain"}
 			}
-			p := d.start()
+			p := d.Start()
 			id := d.add("--", script, "job")
 			b.next()
 			// Longer than it takes to ask for the draining, also on a slow machine.
@@ -144,25 +146,25 @@ func TestDrain(t *testing.T) {
 			}
 			// It says so before it has done anything else.
 			for !d.status().Draining {
-				if p.exited() {
+				if p.Exited() {
 					t.Fatal("the daemon did not wait")
 				}
 			}
 			if o := d.atctl("add", "--", "true"); o.status != 6 {
 				t.Errorf("atctl add while draining: %+v, want status 6", o)
 			}
-			d.inState(later, "waiting")
-			if p.exited() {
+			d.InState(later, "waiting")
+			if p.Exited() {
 				t.Fatal("the daemon did not wait")
 			}
 			b.quiet()
 			d.open(gate, "now")
-			d.gone(p)
-			if code := p.cmd.ProcessState.ExitCode(); code != 0 {
+			d.AwaitGone(p)
+			if code := p.Cmd.ProcessState.ExitCode(); code != 0 {
 				t.Errorf("drained, the daemon ended with status %d", code)
 			}
-			d.args = nil
-			d.start()
+			d.Args = nil
+			d.Start()
 			d.ended(later, "succeeded", 0)
 			if got := b.next(); got != "later" {
 				t.Error(got)
@@ -173,25 +175,25 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestDrainIsCutShort asks a second time, and the daemon ends at once.
+// TestDrainIsCutShort requests the stop a second time, and the daemon ends at once.
 func TestDrainIsCutShort(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "")
 	b := d.beacon()
 	script, gate := d.gate(b)
-	d.args = []string{"--drain"}
-	p := d.start()
+	d.Args = []string{"--drain"}
+	p := d.Start()
 	id := d.add("--", script, "job")
 	b.next()
 	d.signal(syscall.SIGTERM)
 	for !d.status().Draining {
-		if p.exited() {
+		if p.Exited() {
 			t.Fatal("the daemon did not wait")
 		}
 	}
 	d.signal(syscall.SIGTERM)
-	d.gone(p)
-	d.start()
+	d.AwaitGone(p)
+	d.Start()
 	d.open(gate, "now")
 	d.ended(id, "failed", 5)
 }
@@ -205,20 +207,20 @@ func TestUpgrade(t *testing.T) {
 	if err := os.Mkdir(next, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := build(next, "upgraded"); err != nil {
+	if err := harness.Build(next, "-ldflags", "-X main.buildVersion=upgraded"); err != nil {
 		t.Fatal(err)
 	}
-	d.start()
+	d.Start()
 	before := d.status().Version
 	d.announce(resv{id: "1@x", start: time.Now(), end: time.Now().Add(time.Hour), devices: "r1"})
 	b.next()
-	d.inState("1@x", "active")
+	d.InState("1@x", "active")
 	script, gate := d.gate(b)
 	first := d.add("--", script, "job")
 	b.next()
 	d.stop()
-	d.bin = next
-	d.start()
+	d.Bin = next
+	d.Start()
 	if v := d.status().Version; v != "upgraded" || v == before {
 		t.Errorf("the version is %q after %q, want upgraded", v, before)
 	}
@@ -226,9 +228,9 @@ func TestUpgrade(t *testing.T) {
 	d.ended(first, "failed", 5)
 	second := d.add("--", script, "job")
 	b.next()
-	d.kill()
-	d.bin = bin
-	d.start()
+	d.Kill()
+	d.Bin = harness.Bin
+	d.Start()
 	d.open(gate, "downgraded") // and the reverse
 	d.ended(second, "failed", 5)
 	d.must("cancel", "1@x")
@@ -244,7 +246,7 @@ func TestUpgrade(t *testing.T) {
 func TestBackup(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "jobs: {environment: {MARKS: DIR/shared/marks}, backoff: {first: 100ms, max: 1s}}\n")
-	d.start()
+	d.Start()
 	kept := make(map[string]bool)
 	for range 50 {
 		kept[d.add("--in", "1h", "--label", "kept", "--", "true")] = true
@@ -293,7 +295,7 @@ func TestBackup(t *testing.T) {
 	if err := os.WriteFile(d.state+"/state.db", data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d.start()
+	d.Start()
 	for id := range kept {
 		if a := d.show(id); a.State != "scheduled" || a.Label != "kept" {
 			t.Errorf("%s is %s %q after the restore, want scheduled", id, a.State, a.Label)
@@ -324,7 +326,7 @@ func TestBackup(t *testing.T) {
 	d.nothingLeft()
 }
 
-// TestMissed is about instants that pass while nothing runs.
+// TestMissed is about activations that become due while no daemon runs.
 func TestMissed(t *testing.T) {
 	t.Parallel()
 	var d *daemon
@@ -334,7 +336,7 @@ func TestMissed(t *testing.T) {
 	// The daemon is to be away by the instants. A slow machine gets more time for that.
 	for lead := 2 * time.Second; time.Now().After(at); lead *= 2 {
 		d, b = lab(t, labConfig)
-		d.start()
+		d.Start()
 		at, hour = time.Now().Add(lead), time.Now().Add(time.Hour)
 		soon = d.add("--at", at.Format(time.RFC3339Nano), "--", "sh", "-c", "echo soon >"+b.path)
 		skip = d.add("--missed", "skip", "--at", at.Format(time.RFC3339Nano), "--", "sh", "-c", "echo skip >"+b.path)
@@ -345,14 +347,14 @@ func TestMissed(t *testing.T) {
 		d.stop()
 	}
 	time.Sleep(time.Until(at.Add(200 * time.Millisecond))) // the instants have to pass, whatever happens
-	d.start()
+	d.Start()
 	d.ended(soon, "succeeded", 0)
 	d.ended(skip, "succeeded", 0) // so little late is on time
 	a := d.ended("1@x", "missed", 125)
 	if len(a.Attempts) != 0 || !strings.Contains(a.Reason, "slot") {
 		t.Errorf("a slot that passed: %+v (%s), want no attempt and why", a.Attempts, a.Reason)
 	}
-	d.inState("2@x", "active")
+	d.InState("2@x", "active")
 	told := map[string]bool{b.next(): true, b.next(): true, b.next(): true}
 	for _, want := range []string{"soon", "skip", "activate 2@x"} {
 		if !told[want] {
@@ -369,7 +371,7 @@ func TestMissed(t *testing.T) {
 		resv{id: "5@x", start: ago, end: ago.Add(time.Minute), devices: "r5"},
 	)
 	d.ended("3@x", "missed", 125)
-	d.inState("4@x", "active")
+	d.InState("4@x", "active")
 	if got := b.next(); got != "activate 4@x" {
 		t.Errorf("%q, want activate 4@x", got)
 	}
@@ -379,14 +381,14 @@ func TestMissed(t *testing.T) {
 	b.quiet()
 }
 
-// TestOneDevice wants that the second reservation of a device waits, says for
-// whom, and begins only when the first one's deactivation is proved.
+// TestOneDevice checks that the second reservation of a device waits, reports for whom,
+// and starts only when the deactivation of the first one has been verified.
 func TestOneDevice(t *testing.T) {
 	t.Parallel()
 	d, b := lab(t, labConfig)
 	_, gate := d.gate(b)
 	d.script("deactivate", `echo "deactivate $ACTIVATION_ID $ACTIVATION_ATTEMPT" >`+b.path+"\nread word <"+gate+"\n[ $word = ok ]\n")
-	d.start()
+	d.Start()
 	now := time.Now()
 	hour := now.Add(time.Hour)
 	first, fourth := resv{id: "1@x", start: now, end: hour, devices: "r1, r2"}, resv{id: "4@x", start: now, end: hour, devices: "r4"}
@@ -402,21 +404,21 @@ func TestOneDevice(t *testing.T) {
 	if got := b.next(); got != "deactivate 1@x 1" {
 		t.Fatalf("then %q", got)
 	}
-	a := d.inState("2@x", "waiting")
+	a := d.InState("2@x", "waiting")
 	if text := strings.Join(a.WaitsFor, "; "); !strings.Contains(text, "r2") || !strings.Contains(text, "1@x") {
 		t.Errorf("2@x waits for %q, want that it names the device and its holder", text)
 	}
 	if why := d.must("why", "2@x"); !strings.Contains(why, "1@x") {
 		t.Errorf("atctl why says\n%s\nwant the holder in it", why)
 	}
-	d.kill() // locks are not lost
-	d.start()
+	d.Kill() // locks are not lost
+	d.Start()
 	d.open(gate, "bad") // not proved yet
 	if got := b.next(); got != "deactivate 1@x 2" {
 		t.Fatalf("then %q, want the next attempt", got)
 	}
 	b.quiet()
-	d.inState("3@x", "waiting")
+	d.InState("3@x", "waiting")
 	third.end = time.Now().Add(500 * time.Millisecond)
 	d.announce(first, second, third, fourth)
 	if a := d.ended("3@x", "failed", 125); len(a.Attempts) != 0 || !strings.Contains(a.Reason, "r2") {
@@ -427,7 +429,7 @@ func TestOneDevice(t *testing.T) {
 		t.Fatalf("then %q, want activate 2@x", got)
 	}
 	d.ended("1@x", "succeeded", 0)
-	d.inState("2@x", "active")
+	d.InState("2@x", "active")
 	one, two := d.show("1@x"), d.show("2@x")
 	if last := one.Attempts[len(one.Attempts)-1]; two.Attempts[0].Started.Before(last.Ended) {
 		t.Errorf("2@x started at %v, before 1@x was down at %v", two.Attempts[0].Started, last.Ended)
@@ -440,27 +442,27 @@ func TestOneDevice(t *testing.T) {
 	d.nothingLeft()
 }
 
-// TestStuck uses up a deactivation's attempts; the ways out are tried.
+// TestStuck uses up a deactivation's attempts, and tries the ways out.
 func TestStuck(t *testing.T) {
 	t.Parallel()
 	d, b := lab(t, strings.Replace(labConfig, "retries: 0,", "retries: 0, deactivate_retries: 1,", 1))
 	d.script("deactivate", `echo "deactivate $ACTIVATION_ID $ACTIVATION_ATTEMPT" >`+b.path+"\n[ -e "+d.shared("healed")+" ]\n")
-	d.start()
+	d.Start()
 	now := time.Now()
 	one := resv{id: "1@x", start: now, end: now.Add(time.Hour), devices: "r1"}
 	two := resv{id: "2@x", start: now, end: now.Add(time.Hour), devices: "r2"}
 	d.announce(one, two)
-	d.inState("1@x", "active")
-	d.inState("2@x", "active")
+	d.InState("1@x", "active")
+	d.InState("2@x", "active")
 	one.end, two.end = time.Now(), time.Now()
 	d.announce(one, two)
 	for _, id := range []string{"1@x", "2@x"} {
-		if a := d.inState(id, "stuck"); len(a.Attempts) != 3 {
+		if a := d.InState(id, "stuck"); len(a.Attempts) != 3 {
 			t.Errorf("%s is stuck after %+v, want activate and two of deactivate", id, a.Attempts)
 		}
 	}
-	d.kill()
-	d.start()
+	d.Kill()
+	d.Start()
 	d.must("forgive", "1@x")
 	if a := d.ended("1@x", "succeeded", 0); !strings.Contains(a.Reason, "forgiven") {
 		t.Errorf("forgiven, its reason is %q", a.Reason)
@@ -473,23 +475,22 @@ func TestStuck(t *testing.T) {
 	d.nothingLeft()
 }
 
-// TestPowerLoss gives the daemon another id of the boot, as it is after the
-// machine went down: what ran is lost, and a lab whose slot lasts is undone and
-// brought up again.
+// TestPowerLoss gives the daemon another boot id, as after a loss of power: runs are
+// lost, and a lab whose slot lasts is undone and activated again.
 func TestPowerLoss(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
 	needProgram(t, "unshare", "mount")
 	d, b := lab(t, labConfig)
-	d.start()
+	d.Start()
 	d.announce(resv{id: "1@x", start: time.Now(), end: time.Now().Add(time.Hour), devices: "r1"})
 	b.next()
-	d.inState("1@x", "active")
+	d.InState("1@x", "active")
 	script, _ := d.gate(b)
 	id := d.add("--", script, "job")
 	b.next()
 	// The power goes: everything ends at once.
-	d.kill()
+	d.Kill()
 	for _, pid := range append(d.wrappers(), d.marked()...) {
 		killPID(t, pid)
 		awaitGone(t, pid)
@@ -498,21 +499,21 @@ func TestPowerLoss(t *testing.T) {
 	if err := os.WriteFile(d.dir+"/boot_id", []byte("11111111-2222-3333-4444-555555555555\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	d.prefix = []string{"unshare", "--mount", "sh", "-c", `mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"`, d.dir + "/boot_id"}
-	d.start()
+	d.Prefix = []string{"unshare", "--mount", "sh", "-c", `mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"`, d.dir + "/boot_id"}
+	d.Start()
 	d.ended(id, "lost", 125)
 	for _, want := range []string{"deactivate 1@x", "activate 1@x"} {
 		if got := b.next(); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
-	d.inState("1@x", "active")
+	d.InState("1@x", "active")
 	d.must("cancel", "1@x")
 	d.ended("1@x", "cancelled", 125)
 	d.nothingLeft()
 }
 
-// connected counts who has a connection to the control socket.
+// connected counts the connections to the control socket.
 func (d *daemon) connected() (n int) {
 	d.t.Helper()
 	data, err := os.ReadFile("/proc/net/unix")
@@ -528,10 +529,10 @@ func (d *daemon) connected() (n int) {
 	return n
 }
 
-// TestWaitersOutliveTheDaemon ends the daemon in every way while somebody waits for
-// a job, and others follow its output and the events. Who waits gets the job's exit
-// status from the next daemon; the others are told that the daemon has ended, and not
-// that something is wrong with it.
+// TestWaitersOutliveTheDaemon ends the daemon in every way while one client waits for a
+// job and others follow its output and the events. The client that waits gets the job's
+// exit status from the next daemon, and the one that follows the output all of it. The
+// one that follows the events reports that the daemon has ended, and no other error.
 func TestWaitersOutliveTheDaemon(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"kill -9", "TERM", "atctl stop"} {
@@ -540,7 +541,7 @@ func TestWaitersOutliveTheDaemon(t *testing.T) {
 			d := newDaemon(t, "")
 			b := d.beacon()
 			script, file := d.gate(b)
-			p := d.start()
+			p := d.Start()
 			id := d.add("--", script)
 			if got := b.next(); got != " "+id {
 				t.Fatalf("the script says %q", got)
@@ -557,25 +558,26 @@ func TestWaitersOutliveTheDaemon(t *testing.T) {
 			}
 			switch how {
 			case "kill -9":
-				d.kill()
+				d.Kill()
 			case "TERM":
 				d.signal(syscall.SIGTERM)
 			case "atctl stop":
 				d.must("stop")
 			}
 			if how != "kill -9" {
-				d.gone(p)
+				d.AwaitGone(p)
 			}
-			d.start()
+			d.Start()
 			d.open(file, "a word")
 			asked.Wait()
 			if waiter.status != 5 {
 				t.Errorf("wait exits with %d: %s", waiter.status, waiter.err)
 			}
-			for name, o := range map[string]output{"log -f": follower, "events": listener} {
-				if o.status != 6 || strings.Contains(o.err, "fault") {
-					t.Errorf("%s exits with %d: %s", name, o.status, o.err)
-				}
+			if follower.status != 0 || follower.out != "through a word\n" {
+				t.Errorf("log -f exits with %d and prints %q: %s", follower.status, follower.out, follower.err)
+			}
+			if listener.status != 6 || strings.Contains(listener.err, "fault") {
+				t.Errorf("events exits with %d: %s", listener.status, listener.err)
 			}
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,11 +14,11 @@ import (
 	"activationd/control"
 )
 
-// secret is what only the owner of a job, and operators, may get to see.
+// secret is in texts that only the owner of a job and operators may see.
 const secret = "xyzzy"
 
-// TestOthersJobs asks for everything there is, as everybody there is, and looks
-// for what is not theirs.
+// TestOthersJobs requests everything as every kind of user, and looks for texts that
+// the user must not see.
 func TestOthersJobs(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
@@ -28,7 +29,7 @@ func TestOthersJobs(t *testing.T) {
 - {id: 1@x, owner: group7, start: 2030-01-01T10:00:00Z, end: 2030-01-01T12:00:00Z, devices: [sw9], activate: [/`+secret+`/up], deactivate: [/`+secret+`/down],
    topology: {name: `+secret+`, topology: {nodes: {r1: {}}}}}
 `, 0o644)
-	d.start()
+	d.Start()
 	d.must("reload")
 	owner := func(args ...string) string { return d.addAs(nobody, nobody, args...) }
 	jobs := []string{
@@ -81,14 +82,14 @@ func TestOthersJobs(t *testing.T) {
 				}
 			}
 			if strings.Contains(shown, secret) != sees {
-				t.Errorf("%s: of %s is told\n%s", tt.name, id, shown)
+				t.Errorf("%s sees of %s\n%s", tt.name, id, shown)
 			}
 			v := parse[control.Detail](t, ask("show", "--json", id).out)
 			if v.ID != id || v.State == "" || v.Owner == "" || v.Hidden == sees || v.RunDirectory != "" && !sees {
-				t.Errorf("%s: of %s is told %+v", tt.name, id, v)
+				t.Errorf("%s sees of %s %+v", tt.name, id, v)
 			}
 		}
-		for _, args := range [][]string{{"list", "--all", "--label", secret}, {"list", "--all", "--tag", secret}} {
+		for _, args := range [][]string{{"--json", "list", "--all", "--label", secret}, {"--json", "list", "--all", "--tag", secret}} {
 			if o := ask(args...); (o.out != "") != tt.jobs {
 				t.Errorf("%s: atctl %q: %+v", tt.name, args, o)
 			}
@@ -105,10 +106,10 @@ func TestOthersJobs(t *testing.T) {
 	}
 	for uid, told := range map[int]bool{nobody: true, mail: true, 1: false, games: false} {
 		if text := d.eventsUntil(uid, jobs[0], "finished"); strings.Contains(text, secret) != told {
-			t.Errorf("user %d is told\n%s", uid, text)
+			t.Errorf("user %d sees\n%s", uid, text)
 		}
 	}
-	// Whoever comes over the loopback is nobody: he has no jobs, and none is his.
+	// A client over the loopback is not known: it may neither add jobs nor change any.
 	for _, args := range [][]string{{"add", "--", "true"}, {"cancel", jobs[1]}, {"retry", jobs[1]}} {
 		if o := d.atctl(append([]string{"--connect", d.tcp()}, args...)...); o.status != 5 {
 			t.Errorf("atctl --connect %q: %+v, want status 5", args, o)
@@ -130,11 +131,105 @@ func TestOthersJobs(t *testing.T) {
 	d.nothingLeft()
 }
 
-// eventsUntil returns what atctl events tells a user, from the first that is
-// known, until an activation is in a state.
+// TestOthersInputs checks who sees the scripts, inputs and variables of whom, and that
+// nobody sees the value of a variable whose name looks like a secret's.
+func TestOthersInputs(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	needProgram(t, "setpriv")
+	const mail, bin, hush = 8, 2, "hush"
+	d := newDaemon(t, "listen: [{address: '127.0.0.1:0'}]\naccess: {operators: [mail], viewers: [games], admins: [bin]}\n"+
+		"at: {allow: DIR/none, deny: DIR/at.deny}\nsources: [{files: DIR/reservations.yaml}]\nreservations: {activate: ['true'], deactivate: ['true']}\n")
+	d.write("at.deny", "", 0o644)
+	d.write("reservations.yaml", "reservations:\n- {id: 1@x, start: 2099-01-01T10:00:00Z, end: 2099-01-01T12:00:00Z, devices: [r1], env: {A: "+
+		secret+", TOKEN: "+hush+"}}\n", 0o644)
+	at := d.installAt() + "/at"
+	d.Start()
+	d.must("reload")
+	script := "#!/bin/sh\n# shown\n: " + secret + "\n"
+	owner := func(stdin string, argv ...string) string {
+		t.Helper()
+		argv = append([]string{"env", "-i", "PATH=/usr/bin:/bin", "ACTIVATIOND_SOCKET=" + d.socket, "A=" + secret,
+			"setpriv", fmt.Sprintf("--reuid=%d", nobody), fmt.Sprintf("--regid=%d", nobody), "--clear-groups"}, argv...)
+		o := d.run(stdin, argv...)
+		if o.status != 0 {
+			t.Fatalf("%q: %+v", argv, o)
+		}
+		return strings.TrimSpace(o.out + o.err)
+	}
+	env := []string{"--dir", "/", "--env", "A=" + secret, "--env", "MY_TOKEN=" + hush}
+	jobs := []string{
+		owner(script, slices.Concat([]string{d.Bin + "/atctl", "add", "--hold"}, env)...),
+		owner(secret, slices.Concat([]string{d.Bin + "/atctl", "add", "--hold", "--stdin", "-"}, env, []string{"--", "cat"})...),
+	}
+	m := jobLine.FindStringSubmatch(owner(": "+secret, at, "-q", "a", "now + 1 hour"))
+	if m == nil {
+		t.Fatal("at does not say which job it has added")
+	}
+	jobs = append(jobs, m[1])
+	owner(script, slices.Concat([]string{d.Bin + "/atctl", "every", "add", "tick", "--every", "1h"}, env)...)
+	for _, tt := range []struct {
+		name           string
+		uid            int
+		connect        bool
+		jobs, reserved bool // it sees the inputs of
+	}{
+		{"the owner", nobody, false, true, false},
+		{"another submitter", 1, false, false, false},
+		{"a viewer", games, false, false, false},
+		{"an operator", mail, false, false, false},
+		{"an admin", bin, false, true, true},
+		{"root", 0, false, true, true},
+		{"somebody on the loopback", 1, true, false, false},
+	} {
+		ask := func(args ...string) output {
+			if tt.connect {
+				args = append([]string{"--connect", d.tcp()}, args...)
+			}
+			return d.atctlAs(tt.uid, tt.uid, args...)
+		}
+		check := func(sees bool, args ...string) {
+			t.Helper()
+			o := ask(args...)
+			if strings.Contains(o.out+o.err, secret) != sees || strings.Contains(o.out+o.err, hush) {
+				t.Errorf("%s, who may see inputs: %v: atctl %q: %+v", tt.name, sees, args, o)
+			}
+		}
+		for _, id := range jobs[:2] {
+			check(tt.jobs, "show", id)
+			check(tt.jobs, "show", "--json", id)
+			check(tt.jobs, "show", "--input", id)
+		}
+		check(tt.jobs, "show", jobs[2])
+		check(tt.jobs, "show", "--script", jobs[0])
+		check(tt.jobs, "show", "--script", jobs[2])
+		check(tt.jobs, "every", "show", "tick")
+		check(tt.jobs, "every", "show", "--json", "tick")
+		check(tt.jobs, "every", "show", "--script", "tick")
+		check(tt.reserved, "show", "1@x")
+		check(tt.reserved, "show", "--json", "1@x")
+		if o := ask("show", "--script", jobs[0]); (o.status == 0) != tt.jobs || tt.jobs && o.out != script || !tt.jobs && o.status != 5 {
+			t.Errorf("%s: the script: %+v", tt.name, o)
+		}
+		if tt.connect {
+			continue
+		}
+		o := d.run("", "setpriv", fmt.Sprintf("--reuid=%d", tt.uid), fmt.Sprintf("--regid=%d", tt.uid), "--clear-groups", at, "-c", jobs[2])
+		if (o.status == 0) != tt.jobs || strings.Contains(o.out+o.err, secret) != tt.jobs {
+			t.Errorf("%s: at -c: %+v", tt.name, o)
+		}
+	}
+	for _, id := range jobs {
+		d.must("cancel", id)
+	}
+	d.nothingLeft()
+}
+
+// eventsUntil returns the output of atctl events for a user, from the oldest event
+// until an activation is in a state.
 func (d *daemon) eventsUntil(uid int, id, state string) (text string) {
 	d.t.Helper()
-	cmd := exec.Command("setpriv", fmt.Sprintf("--reuid=%d", uid), "--regid=1", "--clear-groups", d.bin+"/atctl", "events", "--json", "--since", "1")
+	cmd := exec.Command("setpriv", fmt.Sprintf("--reuid=%d", uid), "--regid=1", "--clear-groups", d.Bin+"/atctl", "events", "--json", "--since", "1")
 	cmd.Env = append(os.Environ(), "ACTIVATIOND_SOCKET="+d.socket)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -160,14 +255,14 @@ func (d *daemon) eventsUntil(uid int, id, state string) (text string) {
 	return text
 }
 
-// TestRoleIsTakenAway wants who is no operator any more to be none on the connection that
-// he has, either.
+// TestRoleIsTakenAway checks that a user who is no longer an operator loses that role on
+// connections that are open, too.
 func TestRoleIsTakenAway(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
 	needProgram(t, "setpriv", "socat")
 	d := newDaemon(t, "access: {operators: [games]}\n")
-	d.start()
+	d.Start()
 	cmd := exec.CommandContext(t.Context(), "setpriv", fmt.Sprintf("--reuid=%d", games), fmt.Sprintf("--regid=%[1]d", games), "--clear-groups",
 		"socat", "-", "UNIX-CONNECT:"+d.socket)
 	in, err := cmd.StdinPipe()

@@ -90,8 +90,8 @@ func (d *daemon) wrapperOf(run string) int {
 	return 0
 }
 
-// cgroup is the directory in which this daemon's runs have their cgroups; empty
-// if there is no cgroup v2. It is made as the supervisor makes it.
+// cgroup returns the directory of the cgroups of this daemon's runs, as the supervisor
+// chooses it; empty if there is no cgroup v2.
 func (d *daemon) cgroup() string {
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -147,8 +147,8 @@ func (d *daemon) removeCgroup() {
 	_ = os.Remove(parent)
 }
 
-// nothingLeft wants that nothing of any run is there any more, but its evidence:
-// no process, no wrapper, no cgroup, no configuration directory.
+// nothingLeft checks that nothing is left of any run except its directory: no process,
+// no wrapper, no cgroup, no configuration directory.
 func (d *daemon) nothingLeft() {
 	d.t.Helper()
 	for _, pid := range d.marked() {

@@ -15,10 +15,11 @@ import (
 
 	"activationd/control"
 	"activationd/supervisor/wrapper"
+	"activationd/test/harness"
 )
 
-// shapes are trees of processes that are known to outlive those who run them.
-// Each sleeper writes its process id to $PIDS. READY tells that all of them are
+// shapes are trees of processes that often outlive the program that started them. Each
+// sleeper writes its process id to $PIDS. The line READY means that all of them are
 // there.
 var shapes = []struct {
 	name, script string
@@ -58,7 +59,7 @@ ready() { while [ "$(wc -l <"$PIDS" 2>/dev/null || echo 0)" -lt "${1:-1}" ]; do 
 [ "$1" = sleep ] && { echo $$ >>"$PIDS"; exec sleep 300; }
 `
 
-// buildHelper builds a program that no shell can be.
+// buildHelper builds a program for what a shell cannot do.
 func buildHelper(t *testing.T, name string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -77,7 +78,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		t.Run(guard, func(t *testing.T) {
 			t.Parallel()
 			d := newDaemon(t, "runs: {guard: "+guard+"}\n")
-			d.start()
+			d.Start()
 			t.Logf("runs are contained by %s", d.status().Guard)
 			type one struct{ name, id, pids, outcome string }
 			var all []one
@@ -134,15 +135,14 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 }
 
-// TestLimitOfProcesses is a fork bomb without an end, which only its limit
-// bounds.
+// TestLimitOfProcesses runs an endless fork bomb, which only its limit stops.
 func TestLimitOfProcesses(t *testing.T) {
 	t.Parallel()
 	needRoot(t) // root itself is not bound by it
 	needProgram(t, "setpriv")
 	const games = 5 // uid of user games, whom nothing else here runs as
 	d := newDaemon(t, "runs: {limits: {nproc: 40}}\n")
-	d.start()
+	d.Start()
 	// One is out of the group before the bomb takes every place that there is.
 	script := d.script("bomb", `bomb() { sleep 300 & bomb & bomb & bomb & wait; }
 out=$ACTIVATION_CONFIG_DIR/out
@@ -152,12 +152,12 @@ read -r _ <"$out"
 bomb &
 exec sleep 300
 `)
-	o := d.run("", "setpriv", fmt.Sprintf("--reuid=%d", games), "--clear-groups", d.bin+"/atctl", "add", "--grace", "200ms", "--dir", "/", "--", script)
+	o := d.run("", "setpriv", fmt.Sprintf("--reuid=%d", games), "--clear-groups", d.Bin+"/atctl", "add", "--grace", "200ms", "--dir", "/", "--", script)
 	if o.status != 0 {
 		t.Fatalf("atctl add: %+v", o)
 	}
 	id := strings.TrimSpace(o.out)
-	d.await("the bomb says that it cannot fork any more", func() bool { return strings.Contains(d.must("log", id), "fork") })
+	d.await("the bomb says that it cannot fork any more", func() bool { return strings.Contains(d.atctl("log", id).out, "fork") })
 	d.must("cancel", id)
 	if a := d.ended(id, "cancelled", 125); a.Attempts[0].Leftovers == 0 {
 		t.Errorf("nothing was left to be killed: %+v", a.Attempts[0])
@@ -165,11 +165,12 @@ exec sleep 300
 	d.nothingLeft()
 }
 
-// TestOutputWithoutEnd wants a log that is bounded, and has both ends.
+// TestOutputWithoutEnd checks that the log of endless output is bounded, and has its
+// beginning and its end.
 func TestOutputWithoutEnd(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "runs: {output: {head: 64KiB, tail: 64KiB}}\n")
-	d.start()
+	d.Start()
 	id := d.add("--timeout", "2s", "--grace", patience.String(), "--", "sh", "-c", `echo begin; i=0; trap 'echo the end; exit 0' TERM; while :; do i=$((i+1)); echo "line $i of very many"; done`)
 	d.ended(id, "timed_out", 124)
 	text := d.must("log", id)
@@ -177,7 +178,7 @@ func TestOutputWithoutEnd(t *testing.T) {
 		t.Errorf("the log has %d bytes, want at most about 128 KiB", len(text))
 	}
 	if !strings.HasPrefix(text, "begin\nline 1 of very many\n") || !strings.HasSuffix(text, "the end") {
-		t.Errorf("the log begins %.60q and ends %q, want both ends of the output", text, tail(text, 3))
+		t.Errorf("the log begins %.60q and ends %q, want both ends of the output", text, harness.Tail(text, 3))
 	}
 	if info, err := os.Stat(d.state + "/runs/" + id + ".activate.1/log"); err != nil || info.Size() > 140<<10 {
 		t.Errorf("on the disk the log has %v, %v", info, err)
@@ -188,8 +189,8 @@ func TestOutputWithoutEnd(t *testing.T) {
 	d.nothingLeft()
 }
 
-// TestSlotEndsWhileActivating wants that the slot's end is kept, however long the
-// activation would still take, and that it is undone.
+// TestSlotEndsWhileActivating checks that an activation is stopped and undone at the
+// slot's end, however long it would still take.
 func TestSlotEndsWhileActivating(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, `
@@ -199,7 +200,7 @@ reservations: {activate: [DIR/activate], deactivate: [DIR/deactivate], grace: 20
 	b := d.beacon()
 	d.script("activate", "echo up >"+b.path+"\ntrap '' TERM\nsetsid sleep 300 &\nwhile :; do sleep 0.1; done\n")
 	d.script("deactivate", "echo down >"+b.path+"\n")
-	d.start()
+	d.Start()
 	slot := resv{id: "1@x", start: time.Now(), end: time.Now().Add(time.Hour), devices: "r1"}
 	d.announce(slot)
 	if got := b.next(); got != "up" {
@@ -218,13 +219,14 @@ reservations: {activate: [DIR/activate], deactivate: [DIR/deactivate], grace: 20
 	d.nothingLeft()
 }
 
-// TestWrapperIsStopped stops a wrapper and not its script: nothing can be told,
-// and nothing is told wrongly; what comes after the wrapper goes on is true.
+// TestWrapperIsStopped sends SIGSTOP to a wrapper and not to its script. Meanwhile the
+// end of the script is not known, and nothing wrong is reported; once the wrapper goes
+// on, the result is right.
 func TestWrapperIsStopped(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "")
 	b := d.beacon()
-	d.start()
+	d.Start()
 	id := d.add("--", "sh", "-c", "echo run >"+b.path+"; sleep 0.1; exit 7")
 	b.next()
 	pid := d.wrapperOf(id + ".activate.1")
@@ -234,8 +236,8 @@ func TestWrapperIsStopped(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	d.kill()
-	d.start()
+	d.Kill()
+	d.Start()
 	if a := d.show(id); a.State != "activating" {
 		t.Errorf("with its wrapper stopped it is %s, want activating", a.State)
 	}
@@ -246,14 +248,14 @@ func TestWrapperIsStopped(t *testing.T) {
 	d.nothingLeft()
 }
 
-// TestFrozenCgroup freezes the cgroup of all runs: what is due meanwhile waits and
-// says for what, can be cancelled and times out, and runs after the thaw; also if
-// the daemon is killed in between.
+// TestFrozenCgroup freezes the cgroup of all runs, also while the daemon is killed.
+// Jobs that are due then wait and report why, can be cancelled, time out, and run after
+// the thaw.
 func TestFrozenCgroup(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
 	d := newDaemon(t, "")
-	d.start()
+	d.Start()
 	if d.status().Guard != wrapper.GuardCgroup {
 		t.Skip("needs cgroup v2")
 	}
@@ -270,8 +272,8 @@ func TestFrozenCgroup(t *testing.T) {
 	if text := d.must("why", thawed); !strings.Contains(text, "it waits for the thaw of cgroup "+d.cgroup()+", which is frozen") {
 		t.Errorf("why says %q", text)
 	}
-	d.kill()
-	d.start()
+	d.Kill()
+	d.Start()
 	if s := d.status(); s.Guard != wrapper.GuardCgroup || !strings.Contains(s.GuardWhy, "is frozen") {
 		t.Errorf("status says %q, %q", s.Guard, s.GuardWhy)
 	}
@@ -285,10 +287,10 @@ func TestFrozenCgroup(t *testing.T) {
 	d.nothingLeft()
 }
 
-// TestHung has runs of which a process hangs in the kernel, as one does that uses
-// a file system which does not answer, so that even a kill does not end it. Their
-// ends are not verified: they keep their locks, also when the daemon is killed,
-// until the process is gone, or somebody forgives them.
+// TestHung has runs with a process that hangs in the kernel, because its file system
+// does not answer, so that not even SIGKILL ends it. The ends of these runs are not
+// verified: they keep their locks, also over a kill of the daemon, until the process is
+// gone or an operator forgives them.
 func TestHung(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
@@ -308,7 +310,7 @@ func TestHung(t *testing.T) {
 	requests := bufio.NewReader(out)
 	if line, _ := requests.ReadString('\n'); line != "up\n" {
 		_ = disk.Wait()
-		t.Skip("no file system of one's own can be had")
+		t.Skip("a file system in user space cannot be mounted")
 	}
 	wake := sync.OnceFunc(func() { // who waits for it wakes then
 		_ = in.Close()
@@ -320,7 +322,7 @@ func TestHung(t *testing.T) {
 	t.Cleanup(wake)
 
 	d := newDaemon(t, "")
-	d.start()
+	d.Start()
 	var ids, next []string
 	for _, lock := range []string{"sw1", "sw2"} {
 		ids = append(ids, d.add("--lock", lock, "--timeout", "500ms", "--grace", "100ms", "--", "cat", deaf+"/"+lock))
@@ -328,7 +330,7 @@ func TestHung(t *testing.T) {
 	}
 	check := func(i int) {
 		t.Helper()
-		a := d.until(ids[i], "hung", func(a control.Detail) bool { return len(a.Attempts) == 1 && len(a.Attempts[0].Hung) == 1 })
+		a := d.Until(ids[i], "hung", func(a control.Detail) bool { return len(a.Attempts) == 1 && len(a.Attempts[0].Hung) == 1 })
 		if at := a.Attempts[0]; a.State != "activating" || at.Hung[0] != at.PID || !strings.HasPrefix(at.Reason, "timeout, not verified") || !alive(at.PID) {
 			t.Errorf("it is %s, its attempt %+v", a.State, at)
 		}
@@ -344,8 +346,8 @@ func TestHung(t *testing.T) {
 	if s := d.status(); s.Unverified != 2 {
 		t.Errorf("status says that %d are unverified, want 2", s.Unverified)
 	}
-	d.kill()
-	d.start()
+	d.Kill()
+	d.Start()
 	check(0)
 	check(1)
 	d.must("forgive", ids[0])

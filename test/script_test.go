@@ -18,7 +18,7 @@ topology:
     - endpoints: ["r1:eth1", "r2:eth1"]
 `
 
-// TestEnvironment wants everything in a script's environment that is promised to
+// TestEnvironment checks that a script's environment has everything that is promised to
 // scripts, and nothing of the daemon's own.
 func TestEnvironment(t *testing.T) {
 	t.Parallel()
@@ -35,14 +35,14 @@ ls -la "$ACTIVATION_CONFIG_DIR" >>`+d.dir+`/shared/ls.$ACTIVATION_PHASE
 echo generated >"$ACTIVATION_CONFIG_DIR/sw1.cfg"
 echo $ACTIVATION_PHASE >`+b.path+"\n")
 	d.write("two.clab.yml", triangle, 0o644)
-	d.start()
+	d.Start()
 	now := time.Now().Truncate(time.Millisecond)
 	end := now.Add(time.Hour)
 	d.announce(resv{id: "1042@ostrava", start: now, end: end, more: "  owner: group7\n  topology: two.clab.yml\n  env: {LEVEL: \"3\"}\n"})
 	if got := b.next(); got != "activate" {
 		t.Fatal(got)
 	}
-	d.inState("1042@ostrava", "active")
+	d.InState("1042@ostrava", "active")
 	d.must("cancel", "1042@ostrava")
 	b.next()
 	a := d.ended("1042@ostrava", "cancelled", 125)
@@ -108,7 +108,7 @@ echo $ACTIVATION_PHASE >`+b.path+"\n")
 	}
 }
 
-// variables reads what env prints, and wants no name twice.
+// variables reads the output of env, and checks that no name is there twice.
 func variables(t *testing.T, text string) map[string]string {
 	t.Helper()
 	env := make(map[string]string)
@@ -134,22 +134,22 @@ sources: [{files: DIR/res.yaml}]
 reservations: {activate: [sh, -c, 'tr "\0" "\n" </proc/self/environ >DIR/shared/env'], deactivate: ['true']}
 `)
 	d.write("two.clab.yml", triangle, 0o644)
-	d.start()
+	d.Start()
 	d.announce(resv{id: "1@x", start: time.Now(), end: time.Now().Add(time.Hour), more: "  topology: two.clab.yml\n"})
-	d.inState("1@x", "active")
+	d.InState("1@x", "active")
 	env := variables(t, d.read(d.shared("env")))
 	if env["ACTIVATION_TOPOLOGY"] == "" {
 		t.Error("there is no ACTIVATION_TOPOLOGY")
 	}
 }
 
-// TestScriptUsesTheSocket has scripts ask the daemon that runs them.
+// TestScriptUsesTheSocket has scripts send requests to the daemon that runs them.
 func TestScriptUsesTheSocket(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "")
-	d.start()
+	d.Start()
 	id := d.add("--label", "asker", "--", "sh", "-c", `
-PATH=`+d.bin+`:$PATH
+PATH=`+d.Bin+`:$PATH
 atctl show --json "$ACTIVATION_ID" || exit 1
 child=$(atctl add --label child -- sh -c 'exit 4') || exit 1
 atctl wait "$child"; [ $? = 4 ] || exit 2
@@ -165,8 +165,8 @@ echo "$child"`)
 	}
 }
 
-// TestLinkconf attaches topologies before and after the announcement, takes one
-// away, and wants them in ACTIVATION_TOPOLOGY.
+// TestLinkconf attaches topologies before and after the announcement, removes one, and
+// checks ACTIVATION_TOPOLOGY.
 func TestLinkconf(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, `
@@ -178,7 +178,7 @@ reservations: {activate: [DIR/activate], deactivate: ['true']}
 	d.script("activate", `cat "$ACTIVATION_TOPOLOGY" >`+d.dir+`/shared/topology.$ACTIVATION_ID
 echo "$ACTIVATION_ID $ACTIVATION_DEVICES" >`+b.path+"\n")
 	d.write("res.yaml", yaml(), 0o644)
-	d.start()
+	d.Start()
 	json := `{"topology":{"nodes":{"r8":{"kind":"linux"},"r9":{"kind":"linux"}}}}`
 	say := func(text, want string) {
 		t.Helper()
@@ -204,8 +204,8 @@ echo "$ACTIVATION_ID $ACTIVATION_DEVICES" >`+b.path+"\n")
 	say("linkconf\ntopology:../../../etc/passwd\nresid:2@x\n\n", "400 ")
 	say("linkconf\ntopology:absent.clab.yml\nresid:2@x\n\n", "404 ")
 	say("linkconf\ntopology:{\"topology\":\nresid:2@x\n\n", "400 ")
-	d.kill()
-	d.start()
+	d.Kill()
+	d.Start()
 	for _, tt := range []struct{ id, devices, topology string }{
 		{"1@x", "r8 r9", json}, {"2@x", "r1 r2", triangle}, {"3@x", "r3", ""},
 	} {
@@ -213,7 +213,7 @@ echo "$ACTIVATION_ID $ACTIVATION_DEVICES" >`+b.path+"\n")
 		if got, want := b.next(), tt.id+" "+tt.devices; got != want {
 			t.Errorf("the script told %q, want %q", got, want)
 		}
-		d.inState(tt.id, "active")
+		d.InState(tt.id, "active")
 		if got := d.read(d.shared("topology." + tt.id)); got != tt.topology {
 			t.Errorf("%s: its topology was %q, want %q", tt.id, got, tt.topology)
 		}
@@ -229,18 +229,18 @@ echo "$ACTIVATION_ID $ACTIVATION_DEVICES" >`+b.path+"\n")
 // nobody is the uid of a user who has nothing to do with root.
 const nobody = 65534
 
-// TestOtherUsers has one submit jobs who is not root: they run as him, and he
-// can do nothing with those of others.
+// TestOtherUsers submits jobs as a user other than root: the jobs run as that user, who
+// can do nothing with the jobs of others.
 func TestOtherUsers(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
 	needProgram(t, "setpriv")
 	d := newDaemon(t, "")
-	d.start()
+	d.Start()
 	as := func(args ...string) output {
-		return d.run("", append([]string{"setpriv", fmt.Sprintf("--reuid=%d", nobody), fmt.Sprintf("--regid=%d", nobody), "--clear-groups", d.bin + "/atctl"}, args...)...)
+		return d.run("", append([]string{"setpriv", fmt.Sprintf("--reuid=%d", nobody), fmt.Sprintf("--regid=%d", nobody), "--clear-groups", d.Bin + "/atctl"}, args...)...)
 	}
-	o := as("add", "--", "sh", "-c", "id -u; id -g; id -G; echo $USER; touch "+d.shared("mine")+"; cat "+d.state+"/state.db || echo no; kill -0 "+fmt.Sprint(d.proc.cmd.Process.Pid)+" || echo no; ls $ACTIVATION_CONFIG_DIR/.. || echo no; echo x >$ACTIVATION_CONFIG_DIR/f && cat $ACTIVATION_CONFIG_DIR/f")
+	o := as("add", "--", "sh", "-c", "id -u; id -g; id -G; echo $USER; touch "+d.shared("mine")+"; cat "+d.state+"/state.db || echo no; kill -0 "+fmt.Sprint(d.Newest().Cmd.Process.Pid)+" || echo no; ls $ACTIVATION_CONFIG_DIR/.. || echo no; echo x >$ACTIVATION_CONFIG_DIR/f && cat $ACTIVATION_CONFIG_DIR/f")
 	if o.status != 0 {
 		t.Fatalf("atctl add as nobody: %+v", o)
 	}
@@ -286,7 +286,7 @@ func TestOtherUsers(t *testing.T) {
 	d.nothingLeft()
 }
 
-// TestAsOrdinaryUser runs the daemon itself as somebody who is not root.
+// TestAsOrdinaryUser runs the daemon itself as a user other than root.
 func TestAsOrdinaryUser(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "")
@@ -295,17 +295,17 @@ func TestAsOrdinaryUser(t *testing.T) {
 		if err := os.Chown(d.dir, nobody, nobody); err != nil {
 			t.Fatal(err)
 		}
-		d.prefix = []string{"setpriv", fmt.Sprintf("--reuid=%d", nobody), fmt.Sprintf("--regid=%d", nobody), "--clear-groups"}
+		d.Prefix = []string{"setpriv", fmt.Sprintf("--reuid=%d", nobody), fmt.Sprintf("--regid=%d", nobody), "--clear-groups"}
 	}
 	b := d.beacon()
 	script, gate := d.gate(b)
-	d.start()
+	d.Start()
 	s := d.status()
 	t.Logf("as %s, contained by %s (%s)", s.User, s.Guard, s.GuardWhy)
 	id := d.add("--", script, "job")
 	b.next()
-	d.kill()
-	d.start()
+	d.Kill()
+	d.Start()
 	d.open(gate, "on")
 	d.ended(id, "failed", 5)
 	id = d.add("--timeout", "500ms", "--grace", "100ms", "--", "sh", "-c", "trap '' TERM; setsid sleep 300 & while :; do sleep 1; done")
@@ -316,7 +316,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 		t.Errorf("the job ran as %s, want %d", got, nobody)
 	}
 	if os.Getuid() == 0 { // somebody else
-		if o := d.run("", "setpriv", "--reuid=5", "--regid=60", "--clear-groups", d.bin+"/atctl", "add", "--", "true"); o.status != 5 {
+		if o := d.run("", "setpriv", "--reuid=5", "--regid=60", "--clear-groups", d.Bin+"/atctl", "add", "--", "true"); o.status != 5 {
 			t.Errorf("another user's add: %+v, want status 5", o)
 		}
 	}

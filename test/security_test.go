@@ -21,7 +21,7 @@ const gamesGroup = 60
 // as runs atctl as another user, with these groups.
 func (d *daemon) atctlAs(uid, gid int, args ...string) output {
 	d.t.Helper()
-	return d.run("", append([]string{"setpriv", fmt.Sprintf("--reuid=%d", uid), fmt.Sprintf("--regid=%d", gid), "--clear-groups", d.bin + "/atctl"}, args...)...)
+	return d.run("", append([]string{"setpriv", fmt.Sprintf("--reuid=%d", uid), fmt.Sprintf("--regid=%d", gid), "--clear-groups", d.Bin + "/atctl"}, args...)...)
 }
 
 // addAs adds a job as another user, and returns its id.
@@ -34,7 +34,7 @@ func (d *daemon) addAs(uid, gid int, args ...string) string {
 	return strings.TrimSpace(o.out)
 }
 
-// A job that tells all that it was given.
+// A job that reports everything that it inherited.
 const tellsAll = `for what in Uid Gid Groups CapInh CapPrm CapEff CapAmb NoNewPrivs SigIgn SigBlk; do
 	sed -n "s/^$what:[ \t]*//p" /proc/self/status | tr '\t' ' ' | sed "s/^/$what=/; s/ *$//"
 done
@@ -47,8 +47,8 @@ grep -c activationd-test /proc/keys | sed 's/^/Keys=/'
 env
 `
 
-// TestJobInheritsNothing starts the daemon where a job would inherit much from
-// it, and looks at what a job of another user has.
+// TestJobInheritsNothing starts the daemon where a job could inherit much from it, and
+// checks what a job of another user has.
 func TestJobInheritsNothing(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
@@ -62,7 +62,7 @@ export PASSWORD_OF_A_DATABASE=hush CREDENTIALS_DIRECTORY=/hush LD_LIBRARY_PATH=/
 umask 0
 exec setpriv --inh-caps=+net_admin,+chown --ambient-caps=+net_admin "$@"
 `, 0o700)
-	d.prefix = []string{"bash", env} // not by itself: another test's fork may have it open for writing
+	d.Prefix = []string{"bash", env} // not by itself: another test's fork may have it open for writing
 	// A key in the session keyring that the daemon inherits. Keyrings are a
 	// thread's, and this one ends with the test.
 	runtime.LockOSThread()
@@ -71,10 +71,10 @@ exec setpriv --inh-caps=+net_admin,+chown --ambient-caps=+net_admin "$@"
 	} else if _, err := unix.AddKey("user", "activationd-test-key", []byte("hush"), unix.KEY_SPEC_SESSION_KEYRING); err != nil {
 		t.Fatal(err)
 	}
-	d.start()
+	d.Start()
 
 	o := d.run(tellsAll, "prlimit", "--nofile=100:200", "--core=0:0", "setpriv", fmt.Sprintf("--reuid=%d", games), fmt.Sprintf("--regid=%d", gamesGroup),
-		"--clear-groups", d.bin+"/atctl", "add", "--dir", "/", "--env", "MINE=x")
+		"--clear-groups", d.Bin+"/atctl", "add", "--dir", "/", "--env", "MINE=x")
 	if o.status != 0 {
 		t.Fatalf("atctl add: %+v", o)
 	}
@@ -134,15 +134,15 @@ exec setpriv --inh-caps=+net_admin,+chown --ambient-caps=+net_admin "$@"
 	d.nothingLeft()
 }
 
-// TestReducedDaemon runs jobs of a daemon that has few capabilities, as a
-// hardened unit has, and of one without root that has some.
+// TestReducedDaemon runs jobs of a daemon with few capabilities, as in a hardened unit,
+// and of a daemon of another user with some capabilities.
 func TestReducedDaemon(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
 	needProgram(t, "setpriv")
 	few := newDaemon(t, "")
-	few.prefix = []string{"setpriv", "--bounding-set=-all,+chown,+dac_override,+kill,+setuid,+setgid,+sys_chroot"}
-	few.start()
+	few.Prefix = []string{"setpriv", "--bounding-set=-all,+chown,+dac_override,+kill,+setuid,+setgid,+sys_chroot"}
+	few.Start()
 	id := few.addAs(games, gamesGroup, "--", "sh", "-c", "id -u; id -G; grep -E 'Cap(Inh|Prm|Eff|Amb)' /proc/self/status | tr -d '0\n\t'; grep CapBnd /proc/self/status")
 	few.ended(id, "succeeded", 0)
 	if got, want := few.must("log", id), "5\n60\nCapInh:CapPrm:CapEff:CapAmb:CapBnd:\t00000000000400e3"; got != want {
@@ -154,9 +154,9 @@ func TestReducedDaemon(t *testing.T) {
 	if err := os.Chown(some.dir, nobody, nobody); err != nil {
 		t.Fatal(err)
 	}
-	some.prefix = []string{"setpriv", fmt.Sprintf("--reuid=%d", nobody), fmt.Sprintf("--regid=%d", nobody), "--clear-groups",
+	some.Prefix = []string{"setpriv", fmt.Sprintf("--reuid=%d", nobody), fmt.Sprintf("--regid=%d", nobody), "--clear-groups",
 		"--inh-caps=+net_admin", "--ambient-caps=+net_admin"}
-	some.start()
+	some.Start()
 	shows := []string{"sh", "-c", "grep -E 'Cap(Inh|Prm|Eff|Amb)' /proc/self/status | tr -d '\n\t'"}
 	id = some.addAs(nobody, nobody, append([]string{"--"}, shows...)...)
 	some.ended(id, "succeeded", 0)
@@ -167,9 +167,9 @@ func TestReducedDaemon(t *testing.T) {
 	some.nothingLeft()
 }
 
-// TestUserOfThen has users change between the submission of a job and its start:
-// other groups, another's number, gone. The daemon sees files of its own in place
-// of /etc/passwd and /etc/group.
+// TestUserOfThen changes users between the submission of a job and its start: their
+// groups, their number, their existence. The daemon sees files of the test as
+// /etc/passwd and /etc/group.
 func TestUserOfThen(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
@@ -193,8 +193,8 @@ func TestUserOfThen(t *testing.T) {
 	}
 	const carolIs = "carol:x:20001:20001::/home/carol:/bin/sh\n"
 	users(carolIs, "carol:x:20001:\nlab:x:20002:carol\nother:x:20003:\n")
-	d.prefix = []string{"unshare", "-m", "sh", "-ec", `mount --make-rprivate /; mount --bind "$0/passwd" /etc/passwd; mount --bind "$0/group" /etc/group; exec "$@"`, d.dir}
-	d.start()
+	d.Prefix = []string{"unshare", "-m", "sh", "-ec", `mount --make-rprivate /; mount --bind "$0/passwd" /etc/passwd; mount --bind "$0/group" /etc/group; exec "$@"`, d.dir}
+	d.Start()
 	say := []string{"--hold", "--", "sh", "-c", "echo uid=$(id -u) gid=$(id -g) groups=$(id -G) home=$HOME"}
 	plain := d.addAs(carol, carol, say...)
 	asLab := d.addAs(carol, lab, say...)
@@ -223,29 +223,29 @@ func TestUserOfThen(t *testing.T) {
 
 	users(strings.ReplaceAll(carolIs, "/home/carol", "/home/new"), "carol:x:20001:\nlab:x:20002:\nother:x:20003:carol\n")
 	ran(plain, "uid=20001 gid=20001 groups=20001 20003 home=/home/new")
-	refused(before, "as a member of group 20002, and is none any more")
+	refused(before, "as a member of group 20002, and has left it")
 
 	users("dave:x:20001:20001::/:/bin/sh\n", "dave:x:20001:\n") // the number is given to somebody else
-	refused(late, "was carol when this was asked for, and is dave now")
+	refused(late, "and belongs to dave now")
 	if o := d.atctlAs(carol, carol, "log", plain); o.status != 5 {
 		t.Errorf("carol's log, read by who has her number: %+v", o)
 	}
 	users("20001:x:20009:20009::/:/bin/sh\n", "") // it is a name now
-	refused(later, "is no more")
+	refused(later, "no longer exists")
 	if o := d.atctlAs(carol, carol, "add", "--", "true"); o.status != 5 || !strings.Contains(o.err, "there is no user 20001") {
 		t.Errorf("atctl add as a user who is gone: %+v", o)
 	}
 	d.nothingLeft()
 }
 
-// TestPlacesAreEnteredAsTheUser has jobs with a directory, a command and an input
-// that root may use and their users may not.
+// TestPlacesAreEnteredAsTheUser has jobs whose directory, command and input root may
+// use and their user may not.
 func TestPlacesAreEnteredAsTheUser(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
 	needProgram(t, "setpriv")
 	d := newDaemon(t, "")
-	d.start()
+	d.Start()
 	d.script("closed/tool", "echo ran\n")
 	if err := os.Chmod(d.dir+"/closed", 0o700); err != nil {
 		t.Fatal(err)
@@ -254,9 +254,9 @@ func TestPlacesAreEnteredAsTheUser(t *testing.T) {
 		args []string
 		why  string
 	}{
-		{[]string{"--dir", d.dir + "/closed", "--", "true"}, "working directory: permission denied"},
-		{[]string{"--dir", "/", "--", d.dir + "/closed/tool"}, "tool: permission denied"},
-		{[]string{"--dir", "/", "--env", "PATH=" + d.dir + "/closed", "--", "tool"}, "tool: permission denied"},
+		{[]string{"--dir", d.dir + "/closed", "--", "true"}, "its user may not enter the working directory " + d.dir + "/closed"},
+		{[]string{"--dir", "/", "--", d.dir + "/closed/tool"}, "its user may not enter the directory of " + d.dir + "/closed/tool"},
+		{[]string{"--dir", "/", "--env", "PATH=" + d.dir + "/closed", "--", "tool"}, "there is no command tool in PATH, which is " + d.dir + "/closed"},
 	} {
 		o := d.atctlAs(games, gamesGroup, append([]string{"add"}, tt.args...)...)
 		if o.status != 0 {
@@ -270,8 +270,8 @@ func TestPlacesAreEnteredAsTheUser(t *testing.T) {
 	d.nothingLeft()
 }
 
-// TestSetUID has jobs run another's set-uid files: they gain what they would gain
-// in the user's own shell, or nothing with no_new_privileges.
+// TestSetUID has jobs run set-uid files of another user: they gain the same privileges
+// as in the user's own shell, or none with no_new_privileges.
 func TestSetUID(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
@@ -303,7 +303,7 @@ func TestSetUID(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		d.start()
+		d.Start()
 		for _, job := range []struct {
 			argv []string
 			want string
@@ -321,9 +321,9 @@ func TestSetUID(t *testing.T) {
 	}
 }
 
-// TestNoWayOutOfASandbox has one submit who can gain no privileges, as in a sandbox, in
-// every way that there is: what he submits can gain none either, nor what he makes
-// of a job of before.
+// TestNoWayOutOfASandbox submits jobs, in every possible way, from a process that can
+// gain no privileges, as in a sandbox: these jobs cannot gain any either, nor can older
+// jobs that the process edits.
 func TestNoWayOutOfASandbox(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
@@ -331,7 +331,7 @@ func TestNoWayOutOfASandbox(t *testing.T) {
 	d := newDaemon(t, "at: {allow: DIR/at.allow, deny: DIR/at.deny}\n")
 	bin := d.installAt()
 	d.write("at.deny", "", 0o644)
-	d.start()
+	d.Start()
 	sandboxed := func(stdin string, argv ...string) output {
 		t.Helper()
 		o := d.run(stdin, slices.Concat([]string{"prlimit", "--core=0:0", "setpriv", fmt.Sprintf("--reuid=%d", games), fmt.Sprintf("--regid=%d", gamesGroup),
@@ -341,7 +341,7 @@ func TestNoWayOutOfASandbox(t *testing.T) {
 		}
 		return o
 	}
-	const says = "grep NoNewPrivs /proc/self/status; ulimit -Hc; : >/dev/stderr" // which is his to open
+	const says = "grep NoNewPrivs /proc/self/status; ulimit -Hc; : >/dev/stderr" // which the user can open
 	shows := func(id, what string) {
 		t.Helper()
 		d.ended(id, "succeeded", 0)
@@ -349,10 +349,10 @@ func TestNoWayOutOfASandbox(t *testing.T) {
 			t.Errorf("%s says %q, want no new privileges and no core", what, got)
 		}
 	}
-	added := sandboxed("", d.bin+"/atctl", "add", "--dir", "/", "--", "sh", "-c", says)
+	added := sandboxed("", d.Bin+"/atctl", "add", "--dir", "/", "--", "sh", "-c", says)
 	shows(strings.TrimSpace(added.out), "a job")
 	before := d.addAs(games, gamesGroup, "--hold", "--", "true")
-	sandboxed("", d.bin+"/atctl", "edit", before, "--", "sh", "-c", says)
+	sandboxed("", d.Bin+"/atctl", "edit", before, "--", "sh", "-c", says)
 	d.must("release", before)
 	shows(before, "a job that was changed")
 	at := sandboxed(says, "sh", "-c", "cd / && exec "+bin+"/at -M now")
@@ -361,6 +361,6 @@ func TestNoWayOutOfASandbox(t *testing.T) {
 		t.Fatalf("at: %+v", at)
 	}
 	shows(m[1], "a job of at's")
-	sandboxed("", d.bin+"/atctl", "every", "add", "sandboxed", "--every", "1h", "--dir", "/", "--", "sh", "-c", says)
+	sandboxed("", d.Bin+"/atctl", "every", "add", "sandboxed", "--every", "1h", "--dir", "/", "--", "sh", "-c", says)
 	shows(d.must("every", "run", "sandboxed"), "a recurrence")
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"activationd/control"
+	"activationd/test/harness"
 )
 
 const labConfig = `
@@ -58,12 +59,12 @@ func (d *daemon) live() []string {
 	return ids
 }
 
-// TestBrokenSources wants of a source that is gone, empty or half-written that it
-// changes nothing, and says so, and that it counts again once it is whole.
+// TestBrokenSources checks that a source that is missing, empty or half-written changes
+// nothing and is reported, and that it is used again once it is whole.
 func TestBrokenSources(t *testing.T) {
 	t.Parallel()
 	d, _ := lab(t, labConfig)
-	d.start()
+	d.Start()
 	whole := yaml(someDay(8)...)
 	d.write("res.yaml", whole, 0o644)
 	if got := d.must("reload"); !strings.Contains(got, "generation=") || !strings.Contains(got, "rejected=0") {
@@ -112,12 +113,12 @@ func TestBrokenSources(t *testing.T) {
 	}
 }
 
-// TestOneBadReservation wants that it is rejected, with file and line, and that
-// the others are in force.
+// TestOneBadReservation checks that it is rejected, with file and line, and that the
+// others are in force.
 func TestOneBadReservation(t *testing.T) {
 	t.Parallel()
 	d, _ := lab(t, labConfig)
-	d.start()
+	d.Start()
 	rs := someDay(3)
 	rs[1].end = rs[1].start.Add(-time.Hour)
 	d.write("res.yaml", yaml(rs...), 0o644)
@@ -137,21 +138,85 @@ func TestOneBadReservation(t *testing.T) {
 	if a := d.show("1@x"); a.State != "scheduled" {
 		t.Errorf("a reservation that has become bad is %s (%s), want scheduled as it was", a.State, a.Reason)
 	}
+	want := "rejects reservation 1@x: res.yaml:4: end: is the same as start; correct it in the source; until then its earlier version stays in force"
+	if got := d.must("why", "1@x"); !strings.Contains(got, want) {
+		t.Errorf("atctl why of a reservation that has become bad says\n%s\nwithout %q", got, want)
+	}
 }
 
-// TestMassRemoval wants that a load which would remove too much changes nothing,
-// that force overrides it, and that a dry run changes nothing either way.
+// TestUnusedReservations checks that a reservation that is rejected, and one whose slot was
+// over when it was read, are counted and explained, also by the next daemon.
+func TestUnusedReservations(t *testing.T) {
+	t.Parallel()
+	d, _ := lab(t, labConfig)
+	d.Start()
+	past := time.Date(2020, 12, 1, 10, 0, 0, 0, time.UTC)
+	rs := append(someDay(2), resv{id: "8@x", start: past, end: past.Add(time.Hour), devices: "r1"})
+	rs[1].end = rs[1].start.Add(-time.Hour)
+	d.write("res.yaml", yaml(rs...), 0o644)
+	o := d.atctl("reload")
+	if o.status != 2 || !strings.Contains(o.out, "rejected=1 over=1") || !strings.Contains(o.out, "over 8@x res.yaml:") {
+		t.Errorf("atctl reload: %+v, want status 2, rejected=1 over=1 and a line about 8@x", o)
+	}
+	check := func() {
+		t.Helper()
+		for id, want := range map[string]string{"2@x": "rejects reservation 2@x: res.yaml:", "8@x": "passed over: res.yaml:"} {
+			if got := d.must("why", id); !strings.Contains(got, want) {
+				t.Errorf("atctl why %s says %q, want %q", id, got, want)
+			}
+		}
+		if got := d.status().Sources; len(got) != 1 || got[0].Live != 1 || got[0].Rejected != 1 || got[0].Over != 1 {
+			t.Errorf("status of the sources: %+v, want one with live, rejected and over of 1", got)
+		}
+	}
+	check()
+	d.stop()
+	d.Start()
+	check()
+	for _, tt := range []struct {
+		args []string
+		want string // the ids
+	}{
+		{[]string{"--state", "rejected"}, "2@x"},
+		{[]string{"--state", "over"}, "8@x"},
+		{[]string{"--state", "over", "--all"}, "8@x"},
+		{[]string{"--state", "scheduled,Rejected,over"}, "1@x 2@x 8@x"},
+		{[]string{"--state", "scheduled,rejected,over", "--limit", "2"}, "1@x 2@x"},
+		{[]string{"--state", "rejected,over", "--match", "SLOT ENDED"}, "8@x"},
+		{[]string{"--state", "rejected,over", "--kind", "reservation"}, "2@x 8@x"},
+		{[]string{"--state", "rejected,over", "--kind", "job"}, ""},
+		{[]string{"--state", "rejected,over", "--owner", "ada"}, ""},
+		{[]string{"--all"}, "1@x"},
+	} {
+		var ids []string
+		for _, a := range d.listed(tt.args...) {
+			ids = append(ids, a.ID)
+		}
+		if got := strings.Join(ids, " "); got != tt.want {
+			t.Errorf("atctl list %q lists %q, want %q", tt.args, got, tt.want)
+		}
+	}
+	if got := d.must("list", "--state", "rejected"); !strings.Contains(got, "2@x") || !strings.Contains(got, "res.yaml:8: end: is before start") {
+		t.Errorf("atctl list --state rejected says\n%s", got)
+	}
+	if o := d.atctl("why", "9@x"); o.status != 3 {
+		t.Errorf("atctl why 9@x: %+v, want status 3", o)
+	}
+}
+
+// TestMassRemoval checks that a load which would remove too much changes nothing, that
+// force overrides this, and that a dry run never changes anything.
 func TestMassRemoval(t *testing.T) {
 	t.Parallel()
 	d, b := lab(t, labConfig)
-	d.start()
+	d.Start()
 	rs := someDay(9)
 	rs = append(rs, resv{id: "10@x", start: time.Now(), end: time.Now().Add(time.Hour), devices: "r10"})
 	d.announce(rs...)
 	if got := b.next(); got != "activate 10@x" {
 		t.Fatal(got)
 	}
-	d.inState("10@x", "active")
+	d.InState("10@x", "active")
 	d.write("res.yaml", yaml(rs[:2]...), 0o644)
 	o := d.atctl("reload")
 	if o.status != 4 || !strings.Contains(o.out+o.err, "force") {
@@ -185,10 +250,10 @@ func TestMassRemoval(t *testing.T) {
 func TestEveryWayToReload(t *testing.T) {
 	t.Parallel()
 	d, _ := lab(t, labConfig+"listen: ['127.0.0.1:0']\n")
-	d.start()
+	d.Start()
 	d.loaded(1)
 	d.write("res.yaml", yaml(someDay(1)...), 0o644)
-	d.until("1@x", "known", func(control.Detail) bool { return true })
+	d.Until("1@x", "known", func(control.Detail) bool { return true })
 	for _, way := range []struct {
 		name string
 		ask  func()
@@ -226,7 +291,7 @@ func (d *daemon) loaded(generation uint64) {
 	ctx, cancel := context.WithTimeout(d.t.Context(), patience)
 	defer cancel()
 	found := errors.New("found")
-	err := control.Stream(ctx, &d.Client, "events", control.EventsIn{Since: allEvents}, func(e control.Event) error {
+	err := control.Stream(ctx, &d.Client, "events", control.EventsIn{Since: harness.AllEvents}, func(e control.Event) error {
 		var n uint64
 		if _, err := fmt.Sscanf(e.Reason, "generation=%d", &n); e.What == "load" && err == nil && n >= generation {
 			return found
@@ -238,12 +303,12 @@ func (d *daemon) loaded(generation uint64) {
 	}
 }
 
-// TestReloadsAreMerged asks for very many loads at once. Every one of them is
-// answered, by a load that began after it was asked for.
+// TestReloadsAreMerged requests very many loads at once. Each request is answered by a
+// load that began after it.
 func TestReloadsAreMerged(t *testing.T) {
 	t.Parallel()
 	d, _ := lab(t, labConfig)
-	d.start()
+	d.Start()
 	d.announce(someDay(500)...)
 	before := d.status().Generation
 	const n = 200
@@ -284,14 +349,14 @@ func TestReservationChangesItsSource(t *testing.T) {
 			t.Parallel()
 			d, b := lab(t, tt.before)
 			d.write("other.yaml", yaml(), 0o644)
-			d.start()
+			d.Start()
 			rs := someDay(3)
 			rs[0].start = time.Now()
 			d.announce(rs...)
 			if got := b.next(); got != "activate 1@x" {
 				t.Fatal(got)
 			}
-			d.inState("1@x", "active")
+			d.InState("1@x", "active")
 			// Both files at one instant, as far as the daemon can see.
 			d.signal(syscall.SIGSTOP)
 			d.write("other.yaml", yaml(rs...), 0o644)
@@ -321,13 +386,13 @@ func TestReservationChangesItsSource(t *testing.T) {
 	}
 }
 
-// TestDatabaseDown wants that a source which does not answer holds up nobody
-// else, and takes nothing away.
+// TestDatabaseDown checks that a source which does not answer delays no other source,
+// and removes nothing.
 func TestDatabaseDown(t *testing.T) {
 	t.Parallel()
 	d, b := lab(t, strings.Replace(labConfig, "[{files: DIR/res.yaml}]",
 		"[{sql: {driver: postgres, dsn: 'postgres://lab@127.0.0.1:1/lab?sslmode=disable'}}, {sql: {driver: mysql, dsn: 'lab@tcp(127.0.0.1:1)/lab'}}, {files: DIR/res.yaml}]", 1))
-	d.start()
+	d.Start()
 	rs := someDay(2)
 	rs[0].start = time.Now()
 	d.write("res.yaml", yaml(rs...), 0o644)
@@ -349,13 +414,13 @@ func TestDatabaseDown(t *testing.T) {
 	}
 }
 
-// TestReloadOfWhatNeedsARestart wants a reload to say which changed settings are
-// not in force, as long as they are not.
+// TestReloadOfWhatNeedsARestart checks that a reload reports the changed settings that
+// need a restart, until they are in force.
 func TestReloadOfWhatNeedsARestart(t *testing.T) {
 	t.Parallel()
 	const before = "control: {connections: 100}\n"
 	d := newDaemon(t, before)
-	d.start()
+	d.Start()
 	if got := d.must("reload"); strings.Contains(got, "notice") {
 		t.Errorf("atctl reload with nothing changed says %q", got)
 	}
@@ -376,18 +441,18 @@ func TestReloadOfWhatNeedsARestart(t *testing.T) {
 	}
 }
 
-// TestDevicesChangeWhileActive wants show to tell the devices that a reservation
-// has, and beside them those that its source wants for it now.
+// TestDevicesChangeWhileActive checks that show prints the devices that a reservation
+// has, and the devices that its source requests for it now.
 func TestDevicesChangeWhileActive(t *testing.T) {
 	t.Parallel()
 	d, b := lab(t, labConfig)
-	d.start()
+	d.Start()
 	r := resv{id: "1@x", start: time.Now(), end: time.Now().Add(time.Hour), devices: "r3"}
 	d.announce(r)
 	if got := b.next(); got != "activate 1@x" {
 		t.Fatal(got)
 	}
-	d.inState("1@x", "active")
+	d.InState("1@x", "active")
 	r.devices = "r4"
 	d.announce(r)
 	if a := d.show("1@x"); !slices.Equal(a.Devices, []string{"r3"}) || !slices.Equal(a.Announced, []string{"r4"}) {
@@ -400,8 +465,8 @@ func TestDevicesChangeWhileActive(t *testing.T) {
 	}
 }
 
-// TestTopologiesAreTried wants a load to tell of a topology that the laboratory cannot
-// build, and to take its reservation all the same.
+// TestTopologiesAreTried checks that a load reports a topology that the laboratory
+// cannot build, and takes its reservation nevertheless.
 func TestTopologiesAreTried(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "lab: {inventory: inventory.yaml}\nsources: [{files: lab.yaml}]\n")
@@ -426,7 +491,7 @@ wiring: [h1:eth1 -- sw:p1, h2:eth1 -- sw:p2]
 	}
 	d.write("lab.yaml", "reservations:\n"+reservation("fits", 1, "label: a", "eth1")+reservation("unfit", 2, "label: b", "eth7")+
 		reservation("own", 3, "activate: [/bin/true]", "eth7"), 0o644)
-	d.start()
+	d.Start()
 	d.must("reload")
 	got := d.must("reload", "--force")
 	d.must("reload")

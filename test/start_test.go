@@ -10,8 +10,8 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// TestTenErrors wants all that is wrong with a configuration at once, each with
-// its line, and a daemon that does not start.
+// TestTenErrors checks that all errors of a configuration are reported at once, each
+// with its line, and that the daemon does not start.
 func TestTenErrors(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, `listne: [127.0.0.1:0]
@@ -36,7 +36,7 @@ history: {keep: -3d}
 	if n := strings.Count(text, "\n"); n < 10 {
 		t.Errorf("%d lines of errors, want at least ten:\n%s", n, text)
 	}
-	o := d.run("", d.bin+"/activationd", "--check-config", "--config", d.dir+"/config.yaml")
+	o := d.run("", d.Bin+"/activationd", "--check-config", "--config", d.dir+"/config.yaml")
 	if o.status != 2 || strings.Count(o.err, "config.yaml:") < 10 {
 		t.Errorf("--check-config: %+v, want status 2 and the same errors", o)
 	}
@@ -46,7 +46,7 @@ history: {keep: -3d}
 	// The same file, once the daemon runs, leaves in force what was.
 	bad := d.read(d.dir + "/config.yaml")
 	d.configure("jobs: {timeout: 17m}\n")
-	d.start()
+	d.Start()
 	d.configure(bad)
 	if o := d.atctl("reload"); o.status == 0 || !strings.Contains(o.out+o.err, "config.yaml:1: ") {
 		t.Errorf("a reload with that file: %+v, want a failure that names the lines", o)
@@ -57,24 +57,26 @@ history: {keep: -3d}
 	}
 }
 
-// TestSecondDaemon wants one sentence of a daemon whose place is taken, and the
-// first one undisturbed.
+// TestSecondDaemon checks that a second daemon with the same directories ends with one
+// message, and that the first goes on.
 func TestSecondDaemon(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "")
-	first := d.start()
+	first := d.Start()
+	t.Cleanup(func() { // the daemon's own ends the second
+		_ = first.Cmd.Process.Kill()
+		d.AwaitGone(first)
+	})
 	d.refuses(1, "in use by another")
-	second := d.proc
-	d.proc = first
-	if second == first || first.exited() {
+	if d.Newest() == first || first.Exited() {
 		t.Fatal("the first daemon is gone")
 	}
 	id := d.add("--", "true")
 	d.ended(id, "succeeded", 0)
 }
 
-// TestStateThatIsNotOurs wants that a daemon refuses a state file which is
-// damaged, or not its own, or from the future, and leaves it as it is.
+// TestStateThatIsNotOurs checks that a daemon refuses a state file that is damaged, of
+// another program or of a newer version, and leaves it unchanged.
 func TestStateThatIsNotOurs(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -122,7 +124,7 @@ func TestStateThatIsNotOurs(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			d := newDaemon(t, "")
-			d.start()
+			d.Start()
 			d.add("--in", "1h", "--", "true")
 			d.stop()
 			path := d.state + "/state.db"
@@ -130,7 +132,7 @@ func TestStateThatIsNotOurs(t *testing.T) {
 				t.Fatal(err)
 			}
 			before, _ := os.ReadFile(path)
-			if err := d.logFile.Truncate(0); err != nil {
+			if err := d.Log.Truncate(0); err != nil {
 				t.Fatal(err)
 			}
 			text := d.refuses(tt.status, tt.words...)

@@ -14,6 +14,7 @@ import (
 
 	"activationd/control"
 	"activationd/supervisor/wrapper"
+	"activationd/test/harness"
 )
 
 // systemdInit becomes a systemd of its own, in namespaces of its own: nothing of
@@ -65,7 +66,7 @@ func bootSystemd(t *testing.T) *machine {
 	}
 	t.Cleanup(m.end)
 	cmd := exec.Command("sh", "-c", `echo $$ >"$0/cgroup.procs" && exec unshare --pid --mount --fork --mount-proc --cgroup --ipc --uts --kill-child sh -c "$1" "$2"`, m.cgroup, systemdInit, d.dir)
-	cmd.Stdout, cmd.Stderr = d.logFile, d.logFile
+	cmd.Stdout, cmd.Stderr = d.Log, d.Log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +95,7 @@ func bootSystemd(t *testing.T) *machine {
 func (d *daemon) prepareUnits(b *beacon) {
 	d.t.Helper()
 	for _, name := range []string{"activationd", "atctl", "atwrap"} {
-		data, err := os.ReadFile(filepath.Join(bin, name))
+		data, err := os.ReadFile(filepath.Join(harness.Bin, name))
 		if err != nil {
 			d.t.Fatal(err)
 		}
@@ -243,8 +244,8 @@ func TestSystemd(t *testing.T) {
 	if state := m.do("systemctl", "is-active", "activationd"); state != "active" {
 		t.Errorf("after a request it is %s", state)
 	}
-	// Requests that come while it restarts wait for the next one. What the old one
-	// accepted as it ended, and did not read, is told to come again.
+	// Requests that arrive during a restart wait for the new daemon. If the old one had
+	// accepted a connection and not read its request, the reply asks to try again.
 	served, again := 0, 0
 	for range 3 {
 		m.do("systemctl", "--no-block", "restart", "activationd")
@@ -268,8 +269,8 @@ func TestSystemd(t *testing.T) {
 	}
 }
 
-// scriptOf is the script's process in a job's first attempt. The script may run a
-// moment before it is known.
+// scriptOf returns the script's process of a job's first attempt. A script may have
+// started a moment before the daemon knows its process.
 func (m *machine) scriptOf(job string) int {
 	m.t.Helper()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
@@ -295,8 +296,8 @@ func (m *machine) crashed(pid int) {
 	}
 }
 
-// TestSystemdWatchdog stops the daemon, and systemd starts it anew; one that is
-// well is left alone.
+// TestSystemdWatchdog sends the daemon SIGSTOP, and systemd starts it again; a daemon
+// that works is left alone.
 func TestSystemdWatchdog(t *testing.T) {
 	t.Parallel()
 	m := bootSystemd(t)

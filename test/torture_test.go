@@ -12,9 +12,10 @@ import (
 	"time"
 
 	"activationd/control"
+	"activationd/test/harness"
 )
 
-// defaultKills is the least that says something about crash safety.
+// defaultKills is the least number that means anything for crash safety.
 const defaultKills = 200
 
 // tortureConfig makes everything happen often. Its scripts find their files by
@@ -36,8 +37,26 @@ jobs:
   grace: 100ms
   backoff: {first: 20ms, max: 100ms}
   environment: {MARKS: DIR/shared/marks, WRONG: DIR/shared/wrong, LOCKS: DIR/locks}
+services:
+  steady: {command: [DIR/serve], instances: 40}
+  flapping: {command: [DIR/serve], instances: 6, backoff: {first: 50ms, max: 100ms}, start_limit: {count: 0}}
+  turned: {command: [DIR/serve], instances: 4, after: ["steady:started"], grace: 100ms}
 runs:
   max_parallel: 24
+`
+
+// tortureServe is what services run. That at most one run of an instance goes on is checked
+// from the outside, too; a child that is left has the lock as well.
+const tortureServe = `
+exec 9>>"DIR/serving.$ACTIVATION_ID"
+flock -n 9 || echo "$ACTIVATION_ID $ACTIVATION_ATTEMPT runs beside another run" >>DIR/shared/wrong
+echo "$ACTIVATION_ID $ACTIVATION_ATTEMPT $$" >>DIR/shared/served
+case $ACTIVATION_ID in
+turned*) trap '' TERM; setsid sleep 300 & while :; do sleep 300; done ;;
+steady*) exec sleep 300 ;;
+esac
+sleep 0.3 & wait
+exit 1
 `
 
 // mark is the first thing that every script does: one line, one write.
@@ -89,9 +108,8 @@ for device in $ACTIVATION_DEVICES; do
 done
 `
 
-// TestTorture kills the daemon again and again, at random instants, while
-// clients give it work, and then compares what it says with what the scripts
-// left outside of it.
+// TestTorture kills the daemon repeatedly at random times while clients give it work.
+// Then it compares what the daemon reports with what the scripts left outside of it.
 func TestTorture(t *testing.T) {
 	n := *kills
 	switch {
@@ -108,7 +126,7 @@ func TestTorture(t *testing.T) {
 func tortureDaemon(t *testing.T, config string, n int) {
 	needProgram(t, "flock", "setsid")
 	tt := newTorture(t, config)
-	tt.daemon.start()
+	tt.daemon.Start()
 	var load sync.WaitGroup
 	end := sync.OnceFunc(func() {
 		close(tt.enough)
@@ -119,13 +137,15 @@ func tortureDaemon(t *testing.T, config string, n int) {
 		load.Go(func() { tt.client(i) })
 	}
 	load.Go(tt.reservations)
+	load.Go(tt.turnServices)
 	tt.killLoop(n)
 	end()
 	tt.settle()
+	tt.endServices()
 	tt.judge()
 }
 
-// A torture is a daemon under load, and what was promised to its clients.
+// A torture is a daemon under load, and what it promised to its clients.
 type torture struct {
 	*daemon
 	seed   uint64
@@ -142,7 +162,8 @@ type torture struct {
 	starting int // of these, while it started
 }
 
-// A promise is what was acknowledged of a job, and what may come of it.
+// A promise is what was acknowledged about a job, and the outcomes that the job may
+// have.
 type promise struct {
 	kind      string
 	outcomes  string // comma-separated
@@ -158,11 +179,7 @@ type booking struct {
 
 func newTorture(t *testing.T, config string) *torture {
 	t.Helper()
-	seed := *seedFlag
-	if seed == 0 {
-		seed = uint64(time.Now().UnixNano())
-	}
-	t.Logf("seed %d (-seed=%[1]d repeats the choices, though not the scheduling)", seed)
+	random := harness.Random(t) // which repeats the choices, though not the scheduling
 	d := newDaemon(t, config)
 	for _, dir := range []string{"/res", "/devices"} {
 		if err := os.Mkdir(d.dir+dir, 0o755); err != nil {
@@ -172,8 +189,9 @@ func newTorture(t *testing.T, config string) *torture {
 	d.script("job", tortureJob)
 	d.script("activate", tortureActivate)
 	d.script("deactivate", tortureDeactivate)
+	d.script("serve", strings.ReplaceAll(tortureServe, "DIR", d.dir))
 	tt := &torture{
-		daemon: d, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), enough: make(chan struct{}),
+		daemon: d, seed: random.Uint64(), random: random, enough: make(chan struct{}),
 		up: make(chan struct{}), jobs: make(map[string]promise),
 		offered: make(map[string]promise), booked: make(map[string]booking),
 	}
@@ -185,7 +203,7 @@ func newTorture(t *testing.T, config string) *torture {
 func (tt *torture) killLoop(n int) {
 	tt.t.Helper()
 	began := time.Now()
-	p, starting := tt.daemon.proc, false
+	p, starting := tt.daemon.Newest(), false
 	ready := 50 * time.Millisecond // how long a start takes, about
 	for tt.kills < n {
 		if starting {
@@ -197,14 +215,14 @@ func (tt *torture) killLoop(n int) {
 			tt.up = make(chan struct{})
 			tt.mu.Unlock()
 		}
-		tt.kill()
+		tt.Kill()
 		tt.kills++
 		launched := time.Now()
-		p = tt.launch()
+		p = tt.Launch()
 		if starting = tt.kills < n && tt.random.IntN(4) == 0; starting {
 			continue // the next one comes before it is ready
 		}
-		if err := tt.ready(p); err != nil {
+		if err := tt.Ready(p); err != nil {
 			tt.t.Fatalf("after %d kills: %v", tt.kills, err)
 		}
 		ready = time.Since(launched)
@@ -215,12 +233,12 @@ func (tt *torture) killLoop(n int) {
 	tt.t.Logf("killed %d times, %d of them while it started, in %v", tt.kills, tt.starting, time.Since(began).Round(time.Second))
 }
 
-// pause lets the daemon live for a while, which it must do.
-func (tt *torture) pause(p *process, d time.Duration) {
+// pause waits for a while, in which the daemon must not end.
+func (tt *torture) pause(p *harness.Process, d time.Duration) {
 	tt.t.Helper()
 	select {
-	case <-p.gone:
-		tt.t.Fatalf("the daemon ended by itself: %v", p.err)
+	case <-p.Gone:
+		tt.t.Fatalf("the daemon ended by itself: %v", p.Err)
 	case <-time.After(d):
 	}
 }
@@ -243,9 +261,9 @@ func (tt *torture) idle(d time.Duration) {
 	}
 }
 
-// call asks the daemon for something, and says whether it was answered. What is
-// not answered may have been done or not. An answer is a promise, or a refusal
-// that the caller has to allow.
+// call sends a request, and reports whether there was an answer. Without one the
+// request may have been carried out or not. An answer is a promise, or a refusal that
+// the caller has to allow.
 func call[Out any](tt *torture, c *control.Client, verb string, in any, allowed ...int) (out []Out, answered bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -277,7 +295,7 @@ func call[Out any](tt *torture, c *control.Client, verb string, in any, allowed 
 	return nil, false
 }
 
-// client adds jobs and meddles with them until there are enough.
+// client adds jobs and changes them until the load ends.
 func (tt *torture) client(i int) {
 	random := rand.New(rand.NewPCG(tt.seed, uint64(i)+1))
 	c := &control.Client{Address: tt.socket}
@@ -326,7 +344,7 @@ func (tt *torture) client(i int) {
 	}
 }
 
-// offer notes what is to become of a job, should it be added.
+// offer records the outcomes that a job may have if it is added.
 func (tt *torture) offer(label string, p promise) {
 	tt.mu.Lock()
 	defer tt.mu.Unlock()
@@ -393,7 +411,7 @@ func (tt *torture) randomJob(random *rand.Rand) (control.AddIn, promise) {
 	}
 }
 
-// reservations books, moves and gives up reservations until there are enough.
+// reservations announces, moves and removes reservations until the load ends.
 func (tt *torture) reservations() {
 	random := rand.New(rand.NewPCG(tt.seed, 1000))
 	c := &control.Client{Address: tt.socket}

@@ -7,9 +7,10 @@ import (
 	"time"
 )
 
-// TestOthersCanWrite gives others what tells root what to do: the configuration, a source
-// of reservations, a script, a folder of theirs. The daemon does not start, the check of
-// the configuration says why, and a daemon that runs takes nothing of it from then on.
+// TestOthersCanWrite lets other users write to files that root acts on: the
+// configuration, a source of reservations, a script, one of their directories. The
+// daemon does not start, the check of the configuration says why, and a running daemon
+// uses none of them from then on.
 func TestOthersCanWrite(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
@@ -47,7 +48,7 @@ func TestOthersCanWrite(t *testing.T) {
 			d.write("bin/activate", "#! "+d.dir+"/bin/interpreter -x\n", 0o755)
 			want := strings.ReplaceAll(tt.what, "DIR", d.dir)
 			check := func() output {
-				return d.run("", d.bin+"/activationd", "--check-config", "--config", d.dir+"/config.yaml")
+				return d.run("", d.Bin+"/activationd", "--check-config", "--config", d.dir+"/config.yaml")
 			}
 			if o := check(); o.status != 0 {
 				t.Fatalf("--check-config of what is root's: %+v", o)
@@ -68,7 +69,7 @@ func TestOthersCanWrite(t *testing.T) {
 	t.Run("while it runs", func(t *testing.T) {
 		t.Parallel()
 		d, b := place(t, conf)
-		d.start()
+		d.Start()
 		now := time.Now()
 		announce := func(rs ...resv) {
 			t.Helper()
@@ -80,14 +81,14 @@ func TestOthersCanWrite(t *testing.T) {
 		if got := b.next(); got != "activate 1@x 0" {
 			t.Errorf("%q, want an activation", got)
 		}
-		d.inState("1@x", "active")
+		d.InState("1@x", "active")
 
 		// A script of one that is announced already: it is looked at when it is to run.
 		if err := os.Chmod(d.dir+"/bin/undo", 0o777); err != nil {
 			t.Fatal(err)
 		}
 		d.must("cancel", "1@x")
-		a := d.inState("1@x", "stuck")
+		a := d.InState("1@x", "stuck")
 		if got := a.Attempts[1]; got.Exit == nil || *got.Exit != 126 || !strings.Contains(a.Reason, "bin/undo can be changed by everybody: chmod o-w") {
 			t.Errorf("the attempt: %+v (%s), want that it is refused", got, a.Reason)
 		}
@@ -119,7 +120,7 @@ func TestOthersCanWrite(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		d.start()
+		d.Start()
 		now := time.Now()
 		d.write("in/res.yaml", yaml(resv{id: "1@x", start: now, end: now.Add(time.Hour), devices: "r1"}), 0o644)
 		d.must("reload")

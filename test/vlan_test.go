@@ -19,6 +19,7 @@ import (
 
 	"activationd/control"
 	"activationd/internal/fault"
+	"activationd/test/harness"
 	"activationd/vlanstore/vlantest"
 )
 
@@ -27,9 +28,9 @@ const vlanConfig = labConfig + "lab: {inventory: DIR/inventory.yaml}\n"
 
 const vlanInventory = "pools:\n  ostrava: {ranges: [100-104], exclude: [102]}\n"
 
-// vlanLab is a lab whose scripts get VLANs, two or, with the owner "greedy",
-// five; they tell the beacon what they have been given. Its deactivate fails
-// until the file shared/healed is there.
+// vlanLab returns a lab whose scripts lease VLANs: two, or five for the owner "greedy".
+// They report to the beacon which ones they got. The deactivation fails until the file
+// shared/healed is there.
 func vlanLab(t *testing.T, config string) (*daemon, *beacon) {
 	t.Helper()
 	d, b := lab(t, config)
@@ -38,18 +39,18 @@ func vlanLab(t *testing.T, config string) (*daemon, *beacon) {
 [ "$ACTIVATION_INVENTORY" = "`+d.dir+`/inventory.yaml" ] || exit 9
 set -- ostrava:a ostrava:b
 [ "$ACTIVATION_OWNER" = greedy ] && set -- ostrava:a ostrava:b ostrava:c ostrava:d ostrava:e
-ids=$(`+bin+`/atctl vlan alloc "$@") || { echo "refused $ACTIVATION_ID" >`+b.path+`; exit 1; }
-again=$(`+bin+`/atctl vlan alloc "$@")
+ids=$(`+harness.Bin+`/atctl vlan alloc "$@") || { echo "refused $ACTIVATION_ID" >`+b.path+`; exit 1; }
+again=$(`+harness.Bin+`/atctl vlan alloc "$@")
 [ "$ids" = "$again" ] || exit 9
 echo "$ids" >"$ACTIVATION_KEEP_DIR/applied"
 echo "has" $ids "as $(id -un)" >`+b.path+"\n")
 	d.script("deactivate", `
-echo "undoes" $(cat "$ACTIVATION_KEEP_DIR/applied") "with" $(`+bin+`/atctl --json vlan list --holder "$ACTIVATION_ID" | grep -c leased) >`+b.path+`
+echo "undoes" $(cat "$ACTIVATION_KEEP_DIR/applied") "with" $(`+harness.Bin+`/atctl --json vlan list --holder "$ACTIVATION_ID" | grep -c leased) >`+b.path+`
 [ -e `+d.shared("healed")+" ]\n")
 	return d, b
 }
 
-// vlans is what atctl vlan list tells: "100 leased 1@x a".
+// vlans returns the output of atctl vlan list, as "100 leased 1@x a".
 func (d *daemon) vlans() string {
 	d.t.Helper()
 	var all []string
@@ -78,17 +79,17 @@ func TestVLANsOfALab(t *testing.T) {
 				as, config = user, strings.Replace(config, "retries: 0,", "retries: 0, user: "+user+",", 1)
 			}
 			d, b := vlanLab(t, config)
-			d.start()
+			d.Start()
 			now := time.Now()
 			first := resv{id: "1@x", start: now, end: now.Add(time.Hour), devices: "r1"}
 			d.announce(first)
 			if got, want := b.next(), "has 100 101 as "+as; got != want {
 				t.Fatalf("the script %q, want %q", got, want)
 			}
-			d.inState("1@x", "active")
+			d.InState("1@x", "active")
 			const leased = "100 leased 1@x a, 101 leased 1@x b"
-			d.kill()
-			d.start()
+			d.Kill()
+			d.Start()
 			if got := d.vlans(); got != leased {
 				t.Errorf("after kill -9: %s", got)
 			}
@@ -104,13 +105,13 @@ func TestVLANsOfALab(t *testing.T) {
 			if got := d.vlans(); got != leased {
 				t.Errorf("with one who wants too many: %s", got)
 			}
-			if log := d.must("log", "--phase", "activate", "2@x"); !strings.Contains(log, "pool ostrava (100-104 but 102) is 3 short for 2@x; who has its ids: 1@x 2") {
+			if log := d.must("log", "--phase", "activate", "2@x"); !strings.Contains(log, "pool ostrava (100-104 but 102) is 3 short for 2@x; its ids are held by: 1@x 2") {
 				t.Errorf("its log is %q", log)
 			}
 			if got := b.next(); got != "undoes with 0" {
 				t.Errorf("then %q", got)
 			}
-			d.inState("2@x", "stuck")
+			d.InState("2@x", "stuck")
 
 			// While it is being undone it has them all the same, and when that cannot be
 			// proved nobody has.
@@ -120,13 +121,13 @@ func TestVLANsOfALab(t *testing.T) {
 					t.Errorf("then %q", got)
 				}
 			}
-			d.inState("1@x", "stuck")
+			d.InState("1@x", "stuck")
 			const quarantined = "100 quarantined 1@x a, 101 quarantined 1@x b"
 			if got := d.vlans(); got != quarantined {
 				t.Errorf("stuck: %s", got)
 			}
-			d.kill()
-			d.start()
+			d.Kill()
+			d.Start()
 			if got := d.vlans(); got != quarantined {
 				t.Errorf("stuck, after kill -9: %s", got)
 			}
@@ -162,7 +163,7 @@ func TestVLANsOfALab(t *testing.T) {
 	}
 }
 
-// await looks again and again, for what nothing tells of.
+// await asks repeatedly for something of which no event reports.
 func (d *daemon) await(what string, ok func() bool) {
 	d.t.Helper()
 	for deadline := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
@@ -172,18 +173,18 @@ func (d *daemon) await(what string, ok func() bool) {
 	}
 }
 
-// TestVLANForgiven leaves what was forgiven in quarantine until somebody frees
-// it, and keeps nothing else.
+// TestVLANForgiven checks that the VLANs of a forgiven activation stay in quarantine
+// until they are freed, and that nothing else is kept.
 func TestVLANForgiven(t *testing.T) {
 	t.Parallel()
 	d, b := vlanLab(t, strings.Replace(vlanConfig, "retries: 0,", "retries: 0, deactivate_retries: 0,", 1))
-	d.start()
+	d.Start()
 	now := time.Now()
 	d.announce(resv{id: "1@x", start: now, end: now.Add(time.Hour), devices: "r1"})
 	b.next()
-	d.inState("1@x", "active")
+	d.InState("1@x", "active")
 	d.must("cancel", "1@x")
-	d.inState("1@x", "stuck")
+	d.InState("1@x", "stuck")
 	d.must("forgive", "1@x")
 	d.await("what was kept is removed", func() bool {
 		_, err := os.Stat(d.state + "/kept/1@x")
@@ -198,12 +199,12 @@ func TestVLANForgiven(t *testing.T) {
 	}
 }
 
-// TestVLANPoolsAreReloaded makes a pool smaller and larger while its ids are
-// lent, and then damages the inventory.
+// TestVLANPoolsAreReloaded makes a pool smaller and larger while its ids are leased,
+// and then damages the inventory.
 func TestVLANPoolsAreReloaded(t *testing.T) {
 	t.Parallel()
 	d, _ := vlanLab(t, vlanConfig)
-	d.start()
+	d.Start()
 	d.must("vlan", "alloc", "--holder", "me", "ostrava/104:x")
 	d.write("inventory.yaml", "pools: {ostrava: {ranges: [100]}, praha: {ranges: [7]}}\n", 0o644)
 	d.must("reload")
@@ -227,7 +228,7 @@ func TestVLANPoolsAreReloaded(t *testing.T) {
 	if got := d.must("vlan", "alloc", "--holder", "me", "praha:x"); got != "7" {
 		t.Errorf("by the pools of before: %q", got)
 	}
-	d.kill()
+	d.Kill()
 	d.refuses(2, "inventory.yaml:2")
 }
 
@@ -238,11 +239,11 @@ type sectioner struct {
 	pid    int // of what it runs, once that has told
 }
 
-// section starts one whose command tells its pid and then does more.
+// section starts one. Its command reports its pid and then does more.
 func (d *daemon) section(b *beacon, more string, flags ...string) *sectioner {
 	d.t.Helper()
 	args := append([]string{"vlan", "section"}, flags...)
-	s := &sectioner{cmd: exec.Command(d.bin+"/atctl", append(args, "--", "sh", "-c", "echo $$ >"+b.path+"; "+more)...)}
+	s := &sectioner{cmd: exec.Command(d.Bin+"/atctl", append(args, "--", "sh", "-c", "echo $$ >"+b.path+"; "+more)...)}
 	s.cmd.Env = append(os.Environ(), "ACTIVATIOND_SOCKET="+d.socket)
 	s.cmd.Stderr = &s.stderr
 	if err := s.cmd.Start(); err != nil {
@@ -252,7 +253,7 @@ func (d *daemon) section(b *beacon, more string, flags ...string) *sectioner {
 	return s
 }
 
-// inside waits until the command tells that it runs.
+// inside waits until the command reports that it runs.
 func (s *sectioner) inside(b *beacon) {
 	b.t.Helper()
 	var err error
@@ -261,7 +262,7 @@ func (s *sectioner) inside(b *beacon) {
 	}
 }
 
-// exits wants a status and what is said.
+// exits checks the exit status and the output.
 func (s *sectioner) exits(t *testing.T, status int, says string) {
 	t.Helper()
 	done := make(chan struct{})
@@ -279,17 +280,17 @@ func (s *sectioner) exits(t *testing.T, status int, says string) {
 	}
 }
 
-// waits waits until so many are in line for a section.
+// waits waits until n visitors wait for a section.
 func (d *daemon) waits(n int) {
 	d.t.Helper()
 	d.await(fmt.Sprint(n, " wait"), func() bool { return strings.Count(d.must("--json", "vlan", "sections"), `"waiting"`) == n })
 }
 
-// TestSections has those who are in a section end in every way.
+// TestSections ends the commands in a section in every way.
 func TestSections(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t, "")
-	d.start()
+	d.Start()
 	b := d.beacon()
 
 	s := d.section(b, "exit 7")
@@ -341,7 +342,7 @@ func TestSections(t *testing.T) {
 	heir.exits(t, 0, "")
 	parent.exits(t, -1, "")
 
-	// One who is told to end tells its command, and the next one comes in.
+	// A SIGTERM is passed on to the command, and the next one enters.
 	if err := second.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -350,7 +351,7 @@ func TestSections(t *testing.T) {
 	third.exits(t, 0, "")
 
 	const hold = "5s" // in which they can say that they are inside, also on a slow machine
-	// Held too long; also by one who will not hear of it, and by his children.
+	// Held too long, also by a command that ignores SIGTERM, and by its children.
 	s = d.section(b, "exec sleep 300", "--hold", hold)
 	s.inside(b)
 	s.exits(t, 124, "sh was ended because it held the section for "+hold)
@@ -371,11 +372,11 @@ func TestSections(t *testing.T) {
 	s.inside(b)
 	waiting = d.section(b, "exit 0")
 	d.waits(1)
-	d.kill()
+	d.Kill()
 	s.exits(t, 125, "the section was lost, so sh was ended")
 	awaitGone(t, s.pid)
 	waiting.exits(t, 125, "")
-	d.start()
+	d.Start()
 	if o := d.atctl("vlan", "section", "--", "true"); o.status != 0 {
 		t.Errorf("with the next daemon: %+v", o)
 	}
@@ -394,26 +395,22 @@ func TestSections(t *testing.T) {
 	d.nothingLeft()
 }
 
-// TestVLANTorture kills the daemon again and again while clients ask for the
-// few VLANs there are. What they were answered must be explained by one request
-// after the other, though some were not answered; and in the end nothing is lost.
+// TestVLANTorture kills the daemon repeatedly while clients request the few VLANs that
+// there are. The answers must be those of a history in which one request came after the
+// other, though some were not answered; and in the end nothing is lost.
 func TestVLANTorture(t *testing.T) {
 	t.Parallel()
 	deaths := 12
 	if testing.Short() {
 		deaths = 3
 	}
-	seed := *seedFlag
-	if seed == 0 {
-		seed = uint64(time.Now().UnixNano())
-	}
-	t.Logf("again with -seed=%d", seed)
 	d := newDaemon(t, "lab: {inventory: DIR/inventory.yaml}\n")
 	d.write("inventory.yaml", "pools: {a: {ranges: [10-14]}, b: {ranges: [20-22]}}\n", 0o644)
 	h := vlantest.New(map[string]string{"a": "10-14", "b": "20-22"})
+	seed := harness.Random(t).Uint64()
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	for death := range deaths {
-		d.start()
+		d.Start()
 		answered := make(chan struct{})
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		var wg sync.WaitGroup
@@ -455,14 +452,14 @@ func TestVLANTorture(t *testing.T) {
 				}
 			}
 		})
-		d.kill()
+		d.Kill()
 		wg.Wait()
 		close(stop)
 		drain.Wait()
 		cancel()
 		h.Dead()
 	}
-	d.start()
+	d.Start()
 	c := &control.Client{Address: d.socket}
 	if err := h.Ask(t.Context(), c, 9999, vlantest.Request{Do: "list"}); err != nil {
 		t.Fatal(err)

@@ -10,9 +10,10 @@ import (
 	"time"
 
 	"activationd/control"
+	"activationd/test/harness"
 )
 
-// wrapperConfig lets what is lost be tried again soon, and often.
+// wrapperConfig has runs that are lost tried again soon, and often.
 const wrapperConfig = `
 sources: [{files: DIR/res.yaml}]
 max_removal: 100%
@@ -31,9 +32,9 @@ jobs:
 `
 
 // wrapperJob leaves processes in places where they are hard to find: in another
-// session, and without any environment, which is only found by what contains it. Those
-// that stay do so until they are killed or enough are: on a slow machine the others
-// may be over before they are found.
+// session, and without any environment, which is only found by what contains it. The
+// jobs that stay do so until they are killed or enough are, so that there is always a
+// script to kill: on a slow machine the others may be over before they are found.
 const wrapperJob = mark + `
 setsid sleep 300 &
 [ "$1" = bare ] && { setsid env -i sleep 301 & }
@@ -41,8 +42,8 @@ setsid sleep 300 &
 sleep "0.$2"
 `
 
-// TestWrappersAreKilled kills wrappers at random instants of their lives. Their
-// runs are lost, nothing of them is left, and the policy decides what then.
+// TestWrappersAreKilled kills wrappers at random times. Their runs are lost, nothing of
+// them is left, and the policy decides what follows.
 func TestWrappersAreKilled(t *testing.T) {
 	t.Parallel()
 	for _, guard := range []string{"auto", "subreaper"} {
@@ -53,7 +54,8 @@ func TestWrappersAreKilled(t *testing.T) {
 	}
 }
 
-// TestWrappersAndDaemonAreKilled kills both, so that nobody is left to tell.
+// TestWrappersAndDaemonAreKilled kills both, so that no process is left that knows how
+// a run ended.
 func TestWrappersAndDaemonAreKilled(t *testing.T) {
 	t.Parallel()
 	killWrappers(t, "auto", true)
@@ -61,7 +63,7 @@ func TestWrappersAndDaemonAreKilled(t *testing.T) {
 
 func killWrappers(t *testing.T, guard string, daemonToo bool) {
 	needProgram(t, "setsid")
-	want := 60
+	want := harness.Size(20, 60)
 	if testing.Short() {
 		want = 10
 	}
@@ -70,7 +72,7 @@ func killWrappers(t *testing.T, guard string, daemonToo bool) {
 	d.script("job", wrapperJob)
 	d.script("activate", mark+"setsid sleep 300 &\nsleep 0.0$((${ACTIVATION_ID%@*} % 10))\n")
 	d.script("deactivate", mark+"sleep 0.0$((${ACTIVATION_ID%@*} % 10))\n")
-	p := d.start()
+	p := d.Start()
 	bare := d.status().Guard == "cgroup"
 	var ids, booked []string
 	killed := make(map[string]bool)
@@ -79,11 +81,11 @@ func killWrappers(t *testing.T, guard string, daemonToo bool) {
 			t.Fatalf("only %d wrappers could be killed", len(killed))
 		}
 		if round%4 == 0 && len(ids) < 4*want {
-			stays := "no"
-			if len(ids) >= 2*want {
-				stays = "stays"
-			}
-			for range 4 {
+			for i := range 4 {
+				stays := "no"
+				if i == 0 || len(ids) >= 2*want {
+					stays = "stays"
+				}
 				kind := "plain"
 				if bare && tt.random.IntN(2) == 0 {
 					kind = "bare"
@@ -100,8 +102,8 @@ func killWrappers(t *testing.T, guard string, daemonToo bool) {
 			killPID(t, r.pid)
 		}
 		if daemonToo && len(runs) > 0 {
-			d.kill()
-			p = d.start()
+			d.Kill()
+			p = d.Start()
 		}
 	}
 	if err := os.WriteFile(d.shared("enough"), nil, 0o644); err != nil {
@@ -145,8 +147,8 @@ func killWrappers(t *testing.T, guard string, daemonToo bool) {
 	d.nothingLeft()
 }
 
-// bookSome announces two reservations, with slots that begin now, and once the
-// daemon knows them it moves their ends to soon.
+// bookSome announces two reservations whose slots begin now, and then moves their ends
+// to about a second later.
 func (d *daemon) bookSome(random *rand.Rand, booked []string) []string {
 	d.t.Helper()
 	for range 2 {
@@ -165,7 +167,7 @@ func (d *daemon) bookSome(random *rand.Rand, booked []string) []string {
 	return booked
 }
 
-// bookNothing takes all reservations back.
+// bookNothing removes all reservations.
 func (d *daemon) bookNothing() {
 	d.t.Helper()
 	d.announce()

@@ -12,8 +12,8 @@ import (
 	"activationd/control"
 )
 
-// zic makes the files of the zones in a source of theirs, as an update of the time zones
-// does: a new file in the place of the old one.
+// zic compiles rules of time zones and replaces the zones' files, as an update of the
+// time zones does.
 func (d *daemon) zic(rules string) {
 	d.t.Helper()
 	if out, err := exec.Command("zic", "-b", "fat", "-d", d.dir+"/zoneinfo", d.write("lab.zi", rules, 0o644)).CombinedOutput(); err != nil {
@@ -21,8 +21,9 @@ func (d *daemon) zic(rules string) {
 	}
 }
 
-// TestTimeZonesUpdated updates the time zones under a daemon: that of an entry, and the
-// daemon's own, in which the file is named by TZ. It is reloaded, restarted and killed.
+// TestTimeZonesUpdated updates the time zones while a daemon runs: the zone of a
+// recurrence, and the daemon's own, whose file TZ names. The daemon is reloaded,
+// restarted and killed.
 func TestTimeZonesUpdated(t *testing.T) {
 	needProgram(t, "zic")
 	t.Parallel()
@@ -37,8 +38,8 @@ recurrences:
 	summer := "Rule T 2000 max - Mar lastSun 2:00 1:00 S\n" + winter
 	noMore := fmt.Sprintf("Rule T 2000 %d - Mar lastSun 2:00 1:00 S\n", time.Now().Year()-1) + winter
 	d.zic(summer)
-	d.prefix = []string{"env", "ZONEINFO=" + d.dir + "/zoneinfo", "TZ=" + d.dir + "/zoneinfo/Lab/Town"}
-	d.start()
+	d.Prefix = []string{"env", "ZONEINFO=" + d.dir + "/zoneinfo", "TZ=" + d.dir + "/zoneinfo/Lab/Town"}
+	d.Start()
 	d.must("every", "add", "named", "--tz", "Lab/Town", "--calendar", "*-07-01 12:00", "--", "true")
 	// Without a zone it is the daemon's, which atctl here does not know.
 	if got := ask(t, "unix", d.socket, "every add\nname:own\ncron:0 12 1 7 *\narg:true\n\n"); !strings.HasPrefix(got, "200 ") {
@@ -47,8 +48,8 @@ recurrences:
 	at := func(name string) string {
 		show := parse[control.RecurrenceDetail](t, d.must("--json", "every", "show", name))
 		next, _, _ := strings.Cut(d.must("next", name, "-n", "1"), "\n")
-		if utc := show.Next.UTC().Format("15:04"); strings.Contains(next, show.Next.Format("15:04:05")) {
-			return utc
+		if shown, err := time.Parse("Mon 2006-01-02 15:04:05 -0700", next); err == nil && shown.Equal(show.Next.Time) {
+			return show.Next.Format("15:04")
 		}
 		return fmt.Sprintf("%v, or %s", show.Next, next)
 	}
@@ -66,11 +67,11 @@ recurrences:
 	check("after a reload", "11:00")
 	d.stop()
 	d.zic(summer)
-	d.start()
+	d.Start()
 	check("after a restart", "10:00")
-	d.kill()
+	d.Kill()
 	d.zic(noMore)
-	d.start()
+	d.Start()
 	check("after a crash", "11:00")
 	d.zic(summer)
 	check("at once, as it is shown", "10:00")

@@ -13,23 +13,23 @@ import (
 	"activationd/internal/fault"
 )
 
-// A config is a node's startup-config: the text itself if it has several lines, or
-// else a file's name.
+// A config is a node's startup-config: its text if it has several lines, or else the name of a
+// file.
 type config struct {
-	inline string // the text; "": it is a file
-	line   int    // on which the text begins, or 0
+	inline string // the text; "" if it is a file
+	line   int    // the line on which the text begins, or 0
 	file   string
-	own    bool  // the name has the node's name in it: another node has another file
+	own    bool  // the file's name contains the node's name, so each node has another file
 	err    error // why it can't be read
 }
 
-// address is what containerlab downloads.
+// address matches what containerlab would download.
 var address = regexp.MustCompile(`^(https?|s3|ftp|sftp|scp)://`)
 
-// secret is a user and a password in it.
+// secret matches a user and password in an address.
 var secret = regexp.MustCompile(`//[^/]*@`)
 
-// config looks at what a node has; nil: it has none.
+// config reads the startup-config of a node, or returns nil if there is none.
 func (r *reader) config(node string, d definition) *config {
 	if d.config == nil {
 		return nil
@@ -39,7 +39,7 @@ func (r *reader) config(node string, d definition) *config {
 	if strings.Contains(v.Value, "\n") {
 		c.inline = v.Value
 		if v.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
-			c.line = v.Line + 1 // after the | or >
+			c.line = v.Line + 1 // the line after | or >
 		}
 		return c
 	}
@@ -47,10 +47,10 @@ func (r *reader) config(node string, d definition) *config {
 	c.own = c.file != v.Value
 	switch {
 	case address.MatchString(c.file):
-		c.err = fmt.Errorf("startup-config: %.200s is downloaded by containerlab; here nothing is. Put the file into the topology's directory, and write its name",
+		c.err = fmt.Errorf("startup-config: %.200s is downloaded by containerlab, but not here. Put the file into the topology's directory, and write its name",
 			secret.ReplaceAllString(c.file, "//...@"))
 	case strings.Contains(c.file, "__clabDir__"), strings.Contains(c.file, "__clabNodeDir__"):
-		c.err = fmt.Errorf("startup-config: %.200s is in a directory that containerlab makes (__clabDir__, __clabNodeDir__); here there is none. Put the file into the topology's directory, and write its name", c.file)
+		c.err = fmt.Errorf("startup-config: %.200s is in a directory that containerlab makes (__clabDir__, __clabNodeDir__), which does not exist here. Put the file into the topology's directory, and write its name", c.file)
 	default:
 		if why := r.placeholder(c.file); why != "" {
 			c.err = fmt.Errorf("startup-config: %.200s: %s", c.file, why)
@@ -59,7 +59,8 @@ func (r *reader) config(node string, d definition) *config {
 	return c
 }
 
-// text returns it whole. It has several lines: one line would be taken for a name.
+// text returns the whole configuration. It ends with a newline, as a single line would be
+// taken for a name.
 func (c *config) text(read func(name string) ([]byte, error)) (string, error) {
 	if c.inline != "" || c.err != nil {
 		return c.inline, c.err
@@ -78,7 +79,7 @@ func (c *config) text(read func(name string) ([]byte, error)) (string, error) {
 	return text, nil
 }
 
-// plain is an error's text without its kind.
+// plain returns the text of an error without its kind.
 func plain(err error) string {
 	return strings.TrimSuffix(err.Error(), ": "+string(fault.Of(err)))
 }

@@ -18,10 +18,10 @@ import (
 	"activationd/internal/document"
 )
 
-// maxText is how many bytes a topology's text may have: as many as a reservation's.
+// maxText is how many bytes the text of a topology may have: as many as in a reservation.
 const maxText = 1 << 20
 
-// A draft is a topology of which only the nodes were looked at.
+// A draft is a topology of which only the nodes were read.
 type draft struct {
 	*reader
 	root *yaml.Node
@@ -51,8 +51,8 @@ func (d *draft) read(data []byte) (*draft, error) {
 	return nil, invalid(line, "%s", text)
 }
 
-// devices are the nodes that are neither bridges nor the computer of containerlab, nor a
-// part of another node.
+// devices returns the nodes that are neither bridges nor containerlab's own machine, nor parts
+// of other nodes.
 func (d *draft) devices() (names []string) {
 	for _, name := range slices.Sorted(maps.Keys(d.nodes)) {
 		owner, _ := d.owner(name)
@@ -63,15 +63,15 @@ func (d *draft) devices() (names []string) {
 	return names
 }
 
-// A fill is what to put in for a node's startup-config.
+// A fill is a text to insert as a node's startup-config.
 type fill struct {
 	node string
-	at   *yaml.Node // the scalar that has the file's name
-	own  bool       // which has the node's name in it
+	at   *yaml.Node // the scalar with the file's name
+	own  bool       // the file's name contains the node's name
 	text string
 }
 
-// configs reads the startup-configs of devices that are files, each node's.
+// configs reads the startup-configs that are files, of all devices.
 func (d *draft) configs(read func(name string) ([]byte, error)) (all []fill, err error) {
 	texts, seen, total := map[string]string{}, map[*yaml.Node]bool{}, 0
 	for _, name := range d.devices() {
@@ -99,10 +99,10 @@ func (d *draft) configs(read func(name string) ([]byte, error)) (all []fill, err
 	return all, nil
 }
 
-// Fill returns the topology with the startup-configs in it that are files' names (one
-// line of text, where a configuration has several): what runs is then what was there
-// when the reservation was loaded, and needs no directory. Lines stay where they are. An
-// error is of kind [fault.Invalid] and has the line.
+// Fill returns the topology with the text of startup-configs that are names of files. (A name
+// is one line of text; a configuration has several.) So the configurations are those of the
+// moment when the reservation was loaded, and no directory is needed later. Lines keep their
+// numbers. An error is of kind [fault.Invalid] and has the line.
 func Fill(text string, read func(name string) ([]byte, error)) (string, error) {
 	d, err := parseDraft([]byte(text))
 	if err != nil {
@@ -122,10 +122,10 @@ func Fill(text string, read func(name string) ([]byte, error)) (string, error) {
 	return write(d.put(fills), fills, 1, &left)
 }
 
-// Inline returns a topology that stands inside another document as a text of its own,
-// JSON, with its startup-configs, and the names of its devices. Aliases may lead out of
-// it: left is what may yet be written of the other document, in bytes with 16 more for
-// each node; it is less then.
+// Inline returns a topology that is part of another document as a text of its own, in JSON,
+// with its startup-configs, and the names of its devices. Its aliases may refer to other parts
+// of the document. Left is how many bytes may still be written for the document, with 16 more
+// for each node; Inline subtracts what it writes.
 func Inline(n *yaml.Node, left *int, read func(name string) ([]byte, error)) (text string, devices []string, err error) {
 	r := newReader("")
 	r.Bound(*left / 16)
@@ -141,8 +141,8 @@ func Inline(n *yaml.Node, left *int, read func(name string) ([]byte, error)) (te
 	return text, d.devices(), err
 }
 
-// put returns the topology with the configurations that nodes have for themselves. What is
-// there is left as it is, because other topologies may have the same by an alias.
+// put returns the topology with the configurations of single nodes. It changes copies, because
+// other topologies may contain the same parts by aliases.
 func (d *draft) put(fills []fill) *yaml.Node {
 	own := map[string]string{}
 	for _, f := range fills {
@@ -168,7 +168,7 @@ func (d *draft) put(fills []fill) *yaml.Node {
 	})
 }
 
-// with returns a mapping with other values.
+// with returns a copy of a mapping with other values.
 func with(n *yaml.Node, value func(key string, old *yaml.Node) *yaml.Node) *yaml.Node {
 	changed := *document.Deref(n)
 	changed.Line = n.Line
@@ -179,7 +179,7 @@ func with(n *yaml.Node, value func(key string, old *yaml.Node) *yaml.Node) *yaml
 	return &changed
 }
 
-// configured returns a node with a startup-config.
+// configured returns a copy of a node with a startup-config.
 func configured(n *yaml.Node, text string) *yaml.Node {
 	old := document.Deref(n)
 	node := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Line: n.Line}
@@ -193,10 +193,10 @@ func configured(n *yaml.Node, text string) *yaml.Node {
 	return node
 }
 
-// inPlace puts the configurations into the text, where all of them can be put: where a
-// file's name stands alone, and is the same for all that have it.
+// inPlace inserts the configurations into the text, if that is possible for all of them: where
+// the file's name is alone on its line and means the same file for all nodes.
 func inPlace(text string, fills []fill) (string, bool) {
-	// From the end to the beginning, so that places stay where they are.
+	// From the end to the beginning, so that earlier positions stay valid.
 	fills = slices.Clone(fills)
 	slices.SortStableFunc(fills, func(a, b fill) int { return (b.at.Line-a.at.Line)*1_000_000 + b.at.Column - a.at.Column })
 	var last *yaml.Node
@@ -206,7 +206,7 @@ func inPlace(text string, fills []fill) (string, bool) {
 		}
 		last = f.at
 		from, to, ok := span(text, f.at)
-		if f.own || f.at.Column == 0 || !ok { // no column: JSON
+		if f.own || f.at.Column == 0 || !ok { // JSON has no columns
 			return text, false
 		}
 		if text = text[:from] + quoted(f.text) + text[to:]; len(text) > maxText {
@@ -216,7 +216,7 @@ func inPlace(text string, fills []fill) (string, bool) {
 	return text, true
 }
 
-// quoted writes a text as YAML on one line, in printable ASCII.
+// quoted returns a text as YAML on one line, in printable ASCII.
 func quoted(text string) string {
 	var b strings.Builder
 	b.WriteByte('"')
@@ -237,7 +237,7 @@ func quoted(text string) string {
 	return b.String()
 }
 
-// span finds where in the text a scalar of one line stands.
+// span returns the position of a scalar of one line in the text.
 func span(text string, n *yaml.Node) (from, to int, ok bool) {
 	for line := 1; line < n.Line; line++ {
 		i := strings.IndexByte(text[from:], '\n')
@@ -259,10 +259,10 @@ func span(text string, n *yaml.Node) (from, to int, ok bool) {
 		return from, from + len(n.Value), strings.HasPrefix(rest, n.Value)
 	case n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) == 0:
 		return 0, 0, false
-	case rest == "" || rest[0] != '"' && rest[0] != '\'': // an anchor, or the file has a byte order mark
+	case rest == "" || rest[0] != '"' && rest[0] != '\'': // the scalar has an anchor, or the file a byte order mark
 		return 0, 0, false
 	}
-	for end := 1; end <= len(rest); end++ { // what reads as the same value, and as nothing more
+	for end := 1; end <= len(rest); end++ { // the shortest text that is read as the same value and nothing more
 		var value string
 		if rest[end-1] == rest[0] && end > 1 && yaml.Unmarshal([]byte(rest[:end]), &value) == nil && value == n.Value {
 			return from, from + end, true
@@ -271,22 +271,21 @@ func span(text string, n *yaml.Node) (from, to int, ok bool) {
 	return 0, 0, false
 }
 
-// number is what JSON calls one.
+// number matches numbers of JSON.
 var number = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$`)
 
-// A writer writes nodes as JSON, each on the line on which it stands as far as that is
-// possible: what an alias or a merge key names stood on another. What it writes is
-// bounded, whatever the aliases do.
+// A writer writes nodes as JSON, each on its line as far as possible: the targets of aliases
+// and merge keys come from other lines. The output is bounded, whatever the aliases do.
 type writer struct {
 	buf  bytes.Buffer
-	line int // on which the next byte is written
+	line int // the line of the next byte
 	left *int
-	// texts are configurations, by what has their files' names.
+	// texts are configurations, by the scalars with the files' names.
 	texts map[*yaml.Node]string
 }
 
-// write begins on a line; with none all is one line. It puts the configurations in that
-// all have who have the name.
+// write writes nodes beginning on a line, or everything on one line if line is 0. It inserts
+// the configurations for all nodes that have the name.
 func write(root *yaml.Node, fills []fill, line int, left *int) (string, error) {
 	w := &writer{line: ifElse(line == 0, math.MaxInt, line), left: left, texts: map[*yaml.Node]string{}}
 	for _, f := range fills {
@@ -343,7 +342,7 @@ func (w *writer) mapping(n *yaml.Node, depth int) error {
 		at := n.Content[i].Line
 		switch k := document.Deref(n.Content[i]); {
 		case k.Kind != yaml.ScalarNode:
-			return invalid(at, "a key is a plain word")
+			return invalid(at, "a key must be a plain word")
 		case seen[k.Value]:
 			return invalid(at, "%.80s is there twice", k.Value)
 		default:
@@ -378,8 +377,8 @@ func (w *writer) scalar(n *yaml.Node) {
 			return
 		}
 	case "!!int", "!!float":
-		// What JSON has no such number for (007, 0x1f) stays as it is written: an
-		// interface may be called so.
+		// A number in a form that JSON does not have (007, 0x1f) stays as it is written: it
+		// may be the name of an interface.
 		if number.MatchString(n.Value) {
 			w.buf.WriteString(n.Value)
 			return
@@ -389,8 +388,8 @@ func (w *writer) scalar(n *yaml.Node) {
 }
 
 func (w *writer) text(s string) {
-	b, _ := json.Marshal(s) // a string always can be
+	b, _ := json.Marshal(s) // this never fails for a string
 	w.buf.Write(b)
 }
 
-var errNoDirectory = errors.New("there is no directory that it could be read from")
+var errNoDirectory = errors.New("there is no directory from which it could be read")

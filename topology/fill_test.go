@@ -48,8 +48,8 @@ func TestDevices(t *testing.T) {
 	}
 }
 
-// TestFill: what is filled in is what each node has then, and every other line stays
-// where it is.
+// TestFill: each node has its own configuration inserted, and all other lines keep their
+// numbers.
 func TestFill(t *testing.T) {
 	for _, tt := range []struct{ name, text, want string }{
 		{"nothing to do", "topology: {nodes: {a: {startup-config: \"x\\n\"}}}", "topology: {nodes: {a: {startup-config: \"x\\n\"}}}"},
@@ -67,7 +67,7 @@ func TestFill(t *testing.T) {
 			"{\"topology\":\n{\"nodes\":{\"a\":{\"group\":\"010\",\"startup-config\":\"a\\n\"}},\n\"links\":[{\"type\":\"veth\",\"endpoints\":[{\"node\":\"a\",\"interface\":\"007\"},{\"node\":\"a\",\"interface\":1}]}]}}"},
 		{"a byte order mark", "\ufefftopology: {nodes: {a: {startup-config: 'x' }}}\n", `{"topology":{"nodes":{"a":{"startup-config":"x\n"}}}}`},
 		{"a file that is not there", "topology:\n  nodes:\n    a: {startup-config: missing.cfg}\n", "line 3: startup-config: missing.cfg cannot be read"},
-		{"a variable", "topology:\n  nodes:\n    a: {startup-config: '${X}'}\n", "line 3: startup-config: ${X}: ${X} is a variable of the environment"},
+		{"a variable", "topology:\n  nodes:\n    a: {startup-config: '${X}'}\n", "line 3: startup-config: ${X}: ${X} is an environment variable"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := Fill(tt.text, named)
@@ -108,8 +108,8 @@ func TestFillIsBounded(t *testing.T) {
 
 func letters(size int) []byte { return []byte(strings.Repeat("x", size) + "\n") }
 
-// TestInlineLeavesOthers: what one topology has by an alias another one may have, too, with
-// other configurations.
+// TestInlineLeavesOthers: topologies may share parts by aliases, and still have different
+// configurations.
 func TestInlineLeavesOthers(t *testing.T) {
 	root, wrong := document.Parse([]byte(`
 - topology: {kinds: {k: {startup-config: one-__clabNodeName__}}, nodes: &n {a: {kind: k}}}

@@ -12,27 +12,27 @@ import (
 	"activationd/internal/document"
 )
 
-// Links whose other end is no device. dummy has no other end at all.
+// Links whose other end is not a device. A dummy link has no other end.
 var (
 	joiningTypes = strings.Fields("veth veth-stitch brief")
 	otherTypes   = map[string]string{
-		"host":         "a link to the computer that containerlab runs on",
+		"host":         "a link to the machine on which containerlab runs",
 		"mgmt-net":     "a link to containerlab's management network",
-		"macvlan":      "a link to an interface of the computer that containerlab runs on",
+		"macvlan":      "a link to an interface of the machine on which containerlab runs",
 		"vxlan":        "a tunnel",
 		"vxlan-stitch": "a tunnel",
 	}
-	// specialNodes are nodes in an end's short form.
+	// specialNodes are names of the short form that are not nodes.
 	specialNodes = strings.Fields("host mgmt-net macvlan")
 )
 
-// A wire is what one link of the file joins.
+// A wire is one link of the file.
 type wire struct {
 	ends []End
 	line int
 }
 
-// join reads the links, and makes one of all that bridges join.
+// join reads the links, and merges those that are joined by bridges.
 func (r *reader) join(topo *Topology, bridges, hosts map[string]definition) {
 	var wires []wire
 	if r.links != nil {
@@ -43,7 +43,7 @@ func (r *reader) join(topo *Topology, bridges, hosts map[string]definition) {
 			}
 		}
 	}
-	// A LAN is known by one of its bridges. br0|x is br0 under a second name.
+	// A LAN is identified by one of its bridges. br0|x is br0 under a second name.
 	leader, named := map[string]string{}, map[string]string{}
 	for _, b := range slices.Sorted(maps.Keys(bridges)) {
 		name, _, _ := strings.Cut(b, "|")
@@ -75,7 +75,7 @@ func (r *reader) join(topo *Topology, bridges, hosts map[string]definition) {
 		}
 		l.Bridges = append(l.Bridges, name)
 	}
-	first := map[*Link]int{} // where a LAN stands among the links: at its first
+	first := map[*Link]int{} // the position of a LAN among the links: that of its first link
 	var all []*Link
 	for _, w := range wires {
 		var lan *Link
@@ -105,23 +105,22 @@ func (r *reader) join(topo *Topology, bridges, hosts map[string]definition) {
 	r.keep(topo, all)
 }
 
-// keep leaves out what joins nothing.
+// keep leaves out links that join nothing.
 func (r *reader) keep(topo *Topology, all []*Link) {
 	for _, l := range all {
 		switch len(l.Ends) {
 		case 0:
 			r.notice(l.Line, "%s has no interface, and is ignored", l)
 		case 1:
-			r.notice(l.Line, "%s has only %s, which reaches nobody: it is ignored, and the interface stays unplugged", l, l.Ends[0])
+			r.notice(l.Line, "%s has only %s, which reaches no other interface: it is ignored, and the interface stays unplugged", l, l.Ends[0])
 		default:
 			topo.Links = append(topo.Links, *l)
 		}
 	}
 }
 
-// wire reads one link, in the short form (endpoints: ["a:b", "c:d"]) or in the long one
-// (type: veth, endpoints: [{node: a, interface: b}, ...]). What is wrong with it is one
-// message.
+// wire reads one link, in the short form (endpoints: ["a:b", "c:d"]) or the long one (type:
+// veth, endpoints: [{node: a, interface: b}, ...]). Its faults are one message.
 func (r *reader) wire(n *yaml.Node, hosts map[string]definition, taken map[End]int) (w wire, ok bool) {
 	known := r.Found
 	typ := ""
@@ -178,7 +177,7 @@ func (r *reader) wire(n *yaml.Node, hosts map[string]definition, taken map[End]i
 	return w, true
 }
 
-// stub reads a link that has one end.
+// stub reads a link with one end.
 func (r *reader) stub(n *yaml.Node, hosts map[string]definition, taken map[End]int) {
 	known := r.Found
 	var at *yaml.Node
@@ -189,7 +188,7 @@ func (r *reader) stub(n *yaml.Node, hosts map[string]definition, taken map[End]i
 	})
 	if at == nil || document.Deref(at).Kind != yaml.MappingNode {
 		if r.Found == known {
-			r.Fault(n, "links: type dummy: must have its end, as in \"endpoint: {node: r1, interface: eth1}\"")
+			r.Fault(n, "links: type dummy: must have an end, as in \"endpoint: {node: r1, interface: eth1}\"")
 		}
 		return
 	}
@@ -198,10 +197,10 @@ func (r *reader) stub(n *yaml.Node, hosts map[string]definition, taken map[End]i
 		return
 	}
 	taken[e] = max(n.Line, 1)
-	r.notice(n.Line, "links: type dummy: %s reaches nobody: it is ignored, and the interface stays unplugged", e)
+	r.notice(n.Line, "links: type dummy: %s reaches no other interface: it is ignored, and the interface stays unplugged", e)
 }
 
-// alone reads an end that no other link has.
+// alone reads an end that must not be in another link.
 func (r *reader) alone(n *yaml.Node, hosts map[string]definition, taken map[End]int) End {
 	known := r.Found
 	e, err := r.end(n, hosts)
@@ -214,7 +213,7 @@ func (r *reader) alone(n *yaml.Node, hosts map[string]definition, taken map[End]
 	return e
 }
 
-// end reads one end. What containerlab has and this has not is an error.
+// end reads one end. Ends that containerlab supports, but not this program, are errors.
 func (r *reader) end(n *yaml.Node, hosts map[string]definition) (e End, err error) {
 	known := r.Found
 	if document.Deref(n).Kind == yaml.MappingNode {
@@ -240,7 +239,7 @@ func (r *reader) end(n *yaml.Node, hosts map[string]definition) (e End, err erro
 		return e, fmt.Errorf("links: endpoints: %s: is not supported: %s; a link joins devices", e, otherTypes[ifElse(e.Node == "mgmt-net", "mgmt-net", "host")])
 	}
 	if _, ok := r.nodes[e.Node]; ok {
-		e.Node, _ = r.owner(e.Node) // an error was told where the node is
+		e.Node, _ = r.owner(e.Node) // its error is reported at the node
 	}
 	d, ok := r.nodes[e.Node]
 	switch {
@@ -251,9 +250,9 @@ func (r *reader) end(n *yaml.Node, hosts map[string]definition) (e End, err erro
 	}
 	switch d = r.resolve(d); {
 	case slices.Contains(bridgeKinds, d.kind):
-		return e, nil // what a bridge calls its ports means nothing
+		return e, nil // the name of a bridge's port has no meaning
 	case d.network == "host":
-		return e, fmt.Errorf("links: endpoints: %s: is not supported: with network-mode: host its interfaces are those of the computer that containerlab runs on", e)
+		return e, fmt.Errorf("links: endpoints: %s: is not supported: with network-mode: host its interfaces are those of the machine on which containerlab runs", e)
 	}
 	if err := document.CheckPort(e.Interface); err != nil {
 		return e, fmt.Errorf("links: endpoints: %w", err)
@@ -281,7 +280,7 @@ func ifElse[T any](cond bool, yes, no T) T {
 	return no
 }
 
-// child is the value of a mapping's key, or nil.
+// child returns the value of a key of a mapping, or nil.
 func child(n *yaml.Node, key string) *yaml.Node {
 	if n = document.Deref(n); n == nil || n.Kind != yaml.MappingNode {
 		return nil

@@ -15,12 +15,12 @@ import (
 	"activationd/internal/fault"
 )
 
-// What containerlab 0.79 has and this has no use for: it is about containers, or changes
-// nothing that is wired or configured. What stands under such a key is ignored with it.
+// Keys of containerlab 0.79 without a meaning here: they are about containers, or change
+// nothing in the wiring or the configurations. Everything under such a key is ignored, too.
 var (
 	ignoredTop = strings.Fields("prefix mgmt settings debug")
-	// username and password stand for credentials; mgmt_ipv4 and mgmt_ipv6 are what old
-	// files have for mgmt-ipv4 and mgmt-ipv6.
+	// username and password are given in the inventory; mgmt_ipv4 and mgmt_ipv6 are old names
+	// of mgmt-ipv4 and mgmt-ipv6.
 	ignoredNode = strings.Fields(`type startup-delay enforce-startup-config suppress-startup-config auto-remove
 		restart-policy config image-pull-policy license position hostname entrypoint cmd exec binds volumes devices cap-add
 		privileged cgroupns-mode cgroup-parent pid-mode tmpfs security-opts shm-size ports mgmt-ipv4 mgmt-ipv6 env env-files
@@ -30,7 +30,7 @@ var (
 	ignoredEnd  = strings.Fields("mac vars ipv4 ipv6")
 )
 
-// And what has a meaning.
+// Keys with a meaning.
 var (
 	knownTop      = strings.Fields("name topology")
 	knownTopology = strings.Fields("defaults kinds groups nodes links")
@@ -39,29 +39,29 @@ var (
 	knownEnd      = strings.Fields("node interface")
 )
 
-// inContainer begins a network-mode that gives a node the interfaces of another one, as
-// the cards of one chassis have them.
+// inContainer begins a network-mode that gives a node the interfaces of another node, as for
+// the cards of one chassis.
 const inContainer = "container:"
 
-// Kinds that are no devices.
+// Kinds that are not devices.
 var (
 	bridgeKinds = strings.Fields("bridge ovs-bridge")
 	hostKind    = "host"
 )
 
-// A definition is what the file says of a node, or of a kind, a group or the defaults
-// that it inherits from. What is not said is "".
+// A definition has the keys of a node, or of the kind, group or defaults from which it
+// inherits. A missing key is "".
 type definition struct {
 	kind, group, image, network string
-	config                      *yaml.Node // nil: not said
-	node                        *yaml.Node // the whole
+	config                      *yaml.Node // nil if it is missing
+	node                        *yaml.Node // the whole definition
 	line                        int
 }
 
-// A reader collects what nodes are made of.
+// A reader collects the parts of nodes.
 type reader struct {
 	document.Reader
-	draft    bool // only the nodes: nothing is said of other keys
+	draft    bool // only nodes are read; other keys are not checked
 	template bool // the file seems to be a Go template
 	name     string
 	defaults definition
@@ -70,7 +70,7 @@ type reader struct {
 	nodes    map[string]definition
 	links    *yaml.Node
 	notices  []string
-	left     int // bytes that names may yet make of configurations
+	left     int // how many bytes the insertion of names may still add to configurations
 }
 
 func newReader(file string) *reader {
@@ -79,7 +79,7 @@ func newReader(file string) *reader {
 	return r
 }
 
-// err is all that is wrong, or what the file is instead of a topology.
+// err returns all faults, or says what the file is if it is not a topology.
 func (r *reader) err(data []byte) error {
 	err := r.Faults.Err()
 	if err == nil {
@@ -95,12 +95,12 @@ func (r *reader) err(data []byte) error {
 }
 
 const (
-	aTemplate = "{{ begins a Go template, which containerlab fills in before it reads the file; here nothing does. " +
-		"Have it filled in (containerlab deploy --export-rendered FILE writes what comes out), and use that FILE"
-	aVariable = "%s is a variable of the environment, which containerlab fills in; here nothing does. Write the value itself"
+	aTemplate = "{{ begins a Go template, which containerlab fills in before it reads the file; this program does not. " +
+		"Fill it in first (containerlab deploy --export-rendered FILE writes the result), and use that FILE"
+	aVariable = "%s is an environment variable, which containerlab fills in; this program does not. Write the value itself"
 )
 
-// templateLine is the first line on which a template's action begins, or 0.
+// templateLine returns the first line with an action of a template, or 0.
 func templateLine(data []byte) int {
 	n := 0
 	for line := range bytes.Lines(data) {
@@ -112,10 +112,10 @@ func templateLine(data []byte) int {
 	return 0
 }
 
-// variable is how envsubst writes one.
+// variable matches a variable in the forms of envsubst.
 var variable = regexp.MustCompile(`\$\{[^}\n]*\}?|\$[A-Za-z_][A-Za-z0-9_]*`)
 
-// fields reads a mapping whose keys are what is known and ignored, and nothing else.
+// fields reads a mapping. Keys that are neither known nor ignored are faults.
 func (r *reader) fields(n *yaml.Node, where string, known, ignored []string, each func(key string, value *yaml.Node)) {
 	r.mapping(n, ifElse(where == "", "the topology", where), func(k, v *yaml.Node) {
 		in := where
@@ -133,7 +133,7 @@ func (r *reader) fields(n *yaml.Node, where string, known, ignored []string, eac
 			if hint != "" {
 				hint = "; did you mean " + hint + "?"
 			} else {
-				hint = "; what has a meaning here is " + strings.Join(known, ", ")
+				hint = "; keys with a meaning here are " + strings.Join(known, ", ")
 			}
 			r.Fault(k, "%s%.80s: containerlab has no such key%s", in, k.Value, hint)
 		}
@@ -143,7 +143,7 @@ func (r *reader) fields(n *yaml.Node, where string, known, ignored []string, eac
 func (r *reader) mapping(n *yaml.Node, what string, each func(key, value *yaml.Node)) {
 	v := document.Deref(n)
 	if r.draft && v.Kind != yaml.MappingNode && what != "the topology" && what != "topology" && what != "nodes" {
-		return // whoever reads it may know what that is
+		return // other readers of the topology may know the key
 	}
 	r.Mapping(n, what, each)
 }
@@ -152,7 +152,7 @@ func (r *reader) notice(line int, format string, args ...any) {
 	r.notices = append(r.notices, fmt.Sprintf("line %d: ", max(line, 1))+fmt.Sprintf(format, args...))
 }
 
-// plain returns a scalar as it is written; nothing at all is the empty text.
+// plain returns a scalar as it is written. An empty value is "".
 func (r *reader) plain(n *yaml.Node, what string) string {
 	if v := r.Visit(n); document.IsNull(v) || r.draft && v.Kind != yaml.ScalarNode {
 		return ""
@@ -160,7 +160,7 @@ func (r *reader) plain(n *yaml.Node, what string) string {
 	return r.Text(n, what)
 }
 
-// value is plain text in which containerlab has nothing to fill in.
+// value returns plain text without variables that containerlab would fill in.
 func (r *reader) value(n *yaml.Node, what string) string {
 	s := r.plain(n, what)
 	if why := r.placeholder(s); why != "" && !r.draft {
@@ -169,7 +169,7 @@ func (r *reader) value(n *yaml.Node, what string) string {
 	return s
 }
 
-// placeholder says what stands in a text instead of a value.
+// placeholder returns what is wrong with a text that has a placeholder instead of a value.
 func (r *reader) placeholder(s string) string {
 	if strings.Contains(s, "{{") {
 		r.template = true
@@ -215,14 +215,15 @@ func (r *reader) document(root *yaml.Node) {
 	}
 }
 
-// labName takes any line of text: it is only shown, and a part of files' names.
+// labName reads the name of the lab, which may be any line of text: it is only shown, and part
+// of file names.
 func (r *reader) labName(n *yaml.Node) {
 	r.name = r.plain(n, "name")
 	if why := r.placeholder(r.name); why != "" && !r.draft {
 		r.notice(n.Line, "name: %.80s is left as it is: %s", r.name, why)
 	}
 	if !r.draft && strings.Contains(r.name, "__git") {
-		r.notice(n.Line, "name: %.80s is left as it is: nothing of Git is known here", r.name)
+		r.notice(n.Line, "name: %.80s is left as it is: this program does not know about Git", r.name)
 	}
 	if strings.ContainsFunc(r.name, func(c rune) bool { return c < ' ' || c == 0x7f }) || len(r.name) > 256 {
 		r.Fault(n, "name: must be a line of at most 256 bytes")
@@ -250,7 +251,7 @@ func (r *reader) definition(n *yaml.Node, what string) (d definition) {
 			if r.plain(v, in) != "" {
 				d.config = v
 			}
-		case "image": // tells an FRR from a host
+		case "image": // the image distinguishes a router from a host
 			d.image = r.plain(v, in)
 			if why := r.placeholder(d.image); why != "" && !r.draft {
 				r.notice(v.Line, "%s: %.120s is left as it is: %s", in, d.image, why)
@@ -265,11 +266,11 @@ func (r *reader) definition(n *yaml.Node, what string) (d definition) {
 	return d
 }
 
-// resolve returns a node with all that it inherits, as containerlab's
-// types.Topology has it: what a node does not say its group says, or else its kind, or
-// else the defaults. Which group that is the node says, or else its kind, or else the
-// defaults; but a kind comes from the node, the group that the node itself names, the
-// defaults' group or the defaults.
+// resolve returns a node with everything that it inherits, as types.Topology of containerlab
+// does. What a node does not say comes from its group, its kind or the defaults, in this
+// order. The group is that of the node, of its kind or of the defaults. The kind is that of
+// the node, of the group that the node itself names, of the group of the defaults, or of the
+// defaults.
 func (r *reader) resolve(d definition) definition {
 	d.kind = first(d.kind, r.groups[d.group].kind, r.groups[r.defaults.group].kind, r.defaults.kind)
 	kind := r.kinds[d.kind]
@@ -282,7 +283,7 @@ func (r *reader) resolve(d definition) definition {
 	return d
 }
 
-// owner is the node whose interfaces a node has: mostly itself.
+// owner returns the node whose interfaces a node uses: usually itself.
 func (r *reader) owner(name string) (string, error) {
 	at := name
 	for range len(r.nodes) {
@@ -292,10 +293,10 @@ func (r *reader) owner(name string) (string, error) {
 		}
 		at = next
 	}
-	return name, fmt.Errorf("none of the nodes that lead to each other has interfaces of its own")
+	return name, fmt.Errorf("the nodes refer to each other, and none has interfaces of its own")
 }
 
-// first is the first of what is said.
+// first returns the first value that is not zero.
 func first[T comparable](all ...T) (none T) {
 	for _, one := range all {
 		if one != none {
@@ -305,7 +306,7 @@ func first[T comparable](all ...T) (none T) {
 	return none
 }
 
-// finish makes devices and links of what was collected.
+// finish makes devices and links of the collected nodes.
 func (r *reader) finish(topo *Topology, read func(name string) ([]byte, error)) {
 	hosts, bridges := map[string]definition{}, map[string]definition{}
 	for _, name := range slices.Sorted(maps.Keys(r.nodes)) {
@@ -316,16 +317,16 @@ func (r *reader) finish(topo *Topology, read func(name string) ([]byte, error)) 
 		switch {
 		case slices.Contains(bridgeKinds, d.kind) && shared:
 			r.Fault(at, "nodes: %s: network-mode: is a bridge inside of %s, which no switch can be", name, inside)
-			bridges[name] = d // its links are all right
+			bridges[name] = d // links to it are valid
 		case slices.Contains(bridgeKinds, d.kind):
 			bridges[name] = d
 		case d.kind == hostKind:
 			hosts[name] = d
-			r.notice(d.line, "nodes: %s: kind host is the computer that containerlab runs on, and is ignored", name)
+			r.notice(d.line, "nodes: %s: kind host is the machine on which containerlab runs, and is ignored", name)
 		case err != nil:
 			r.Fault(at, "nodes: %s: network-mode: %v", name, err)
 		case owner != name:
-			r.notice(d.line, "nodes: %s: network-mode: is a part of %s: what is linked to it is linked to %s, and nothing else of it is used", name, owner, owner)
+			r.notice(d.line, "nodes: %s: network-mode: is a part of %s: links to it are links to %s, and the rest of it is ignored", name, owner, owner)
 		default:
 			if shared {
 				r.notice(d.line, "nodes: %s: network-mode: there is no node %s; it is ignored", name, inside)
@@ -354,12 +355,13 @@ func (r *reader) finish(topo *Topology, read func(name string) ([]byte, error)) 
 	r.join(topo, bridges, hosts)
 }
 
-// names are what containerlab puts in for a node: a lab's long name is that of its directory.
+// names returns what containerlab inserts for a node. The long name of a lab is that of its
+// directory.
 func (r *reader) names(node string) *strings.Replacer {
 	return strings.NewReplacer("__clabNodeName__", node, "__clabLabName__", "clab-"+r.name)
 }
 
-// named returns a configuration with the names in it that containerlab puts in.
+// named returns a configuration with the names that containerlab inserts.
 func (r *reader) named(node, text string) (string, error) {
 	full := r.names(node).Replace(text)
 	if full != text {
@@ -370,23 +372,23 @@ func (r *reader) named(node, text string) (string, error) {
 	return full, nil
 }
 
-// literal tells what is not filled in in a configuration.
+// literal adds a notice for placeholders in a configuration that are not filled in.
 func (r *reader) literal(name string, n *yaml.Node, text string) {
 	what := ""
 	switch {
 	case strings.Contains(text, "${"):
-		what = "${...} is sent as it is: variables of the environment mean nothing here"
+		what = "${...} is sent as it is: environment variables are not filled in here"
 	case strings.Contains(text, "{{"):
-		what = "{{...}} is sent as it is: templates mean nothing here"
+		what = "{{...}} is sent as it is: templates are not filled in here"
 	case strings.Contains(text, "__clabDir__"), strings.Contains(text, "__clabNodeDir__"):
-		what = "__clabDir__ and __clabNodeDir__ are sent as they are: here there are no such directories"
+		what = "__clabDir__ and __clabNodeDir__ are sent as they are: these directories do not exist here"
 	}
 	if what != "" {
 		r.notice(n.Line, "nodes: %s: startup-config: %s", name, what)
 	}
 }
 
-// invalid is an error with its line.
+// invalid returns an error with its line.
 func invalid(line int, format string, args ...any) error {
 	return fmt.Errorf("%w: %w", &document.Error{Line: max(line, 1), Text: fmt.Sprintf(format, args...)}, fault.Invalid)
 }

@@ -1,12 +1,11 @@
-// Package topology reads topologies in containerlab's file format: which devices
-// somebody wants, with which startup-config, and which of their interfaces are to reach
-// each other. It is the only reader of that format: the daemon learns from it the names
-// of the devices ([Devices]) and has the startup-configs put in that are files ([Fill]);
-// the laboratory has the whole ([Parse]).
+// Package topology reads topologies in the file format of containerlab: the devices that a
+// reservation wants, their startup-configs, and the interfaces that are linked. It is the only
+// reader of the format. The daemon gets the names of the devices from it ([Devices]) and
+// inserts startup-configs that are files ([Fill]); package lab reads everything ([Parse]).
 //
-// What is about containers is ignored, with a notice. What would change the wiring and
-// can't be done with real devices is refused by name. Which devices there are is not
-// known here.
+// Keys that are about containers are ignored, with a notice. Keys that would change the wiring
+// and are impossible with real devices are refused, each with the reason. This package does
+// not know which devices exist.
 package topology
 
 import (
@@ -25,35 +24,36 @@ import (
 	"activationd/internal/fault"
 )
 
-// A Topology is what somebody wants of the laboratory.
+// A Topology is what a reservation wants of the laboratory.
 type Topology struct {
 	Name  string
-	Nodes []*Node // the devices, sorted by name: bridges are none
-	Links []Link  // in the file's order
-	// Notices are what is in the file and has no meaning here, each with its line.
+	Nodes []*Node // the devices, sorted by name; bridges are not among them
+	Links []Link  // in the order of the file
+	// Notices are about keys that are ignored, each with its line.
 	Notices []string
 }
 
-// A Node is a device that somebody wants: of this name, or any of the kind.
+// A Node is a device that a reservation wants: the one of this name, or any of the kind.
 type Node struct {
 	Name, Kind, Image string
-	// Config is its startup-config, whole; ConfigLine is the line on which it begins, or
-	// 0 if its lines are not lines of the file.
+	// Config is the text of its startup-config. ConfigLine is the line of the file on which
+	// that begins, or 0 if the text is not in the file.
 	Config     string
 	ConfigLine int
 	Line       int
 }
 
-// An End is a node's interface.
+// An End is an interface of a node.
 type End struct{ Node, Interface string }
 
 func (e End) String() string { return e.Node + ":" + e.Interface }
 
-// A Link joins interfaces: those that a link of the file joins, or all that are on one
-// bridge, or on bridges that are joined with each other.
+// A Link joins interfaces: those of one link of the file, or all that are on one bridge or on
+// bridges that are linked.
 type Link struct {
-	Ends []End // two at least
-	// Bridges are those that make it a LAN, in the file's order; or none.
+	Ends []End // two or more
+	// Bridges are the bridges that make it a LAN, in the order of the file. A link without a
+	// bridge has none.
 	Bridges []string
 	Line    int // of the link, or of the first bridge
 }
@@ -69,10 +69,10 @@ func (l Link) String() string {
 	return "the link " + strings.Join(ends, " -- ")
 }
 
-// Read reads a topology's file. All that is wrong with it is in the error, each fault
-// with its line; its kind is then [fault.Invalid], and [fault.Unavailable] when the file
-// can't be read. A startup-config that is a file's name is read from the topology's
-// directory.
+// Read reads a topology file. If the file is invalid, the error has every fault with its line,
+// and its kind is [fault.Invalid]. If the file cannot be read, the kind is
+// that of [fault.OfFile]. Startup-configs that are names of files are read from the directory of
+// the topology.
 func Read(file string) (*Topology, error) {
 	data, err := readBounded(os.Open(file))
 	if err != nil {
@@ -80,18 +80,18 @@ func Read(file string) (*Topology, error) {
 	}
 	dir, err := os.OpenRoot(filepath.Dir(file))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", err, fault.Unavailable)
+		return nil, fmt.Errorf("%w: %w", err, fault.OfFile(err))
 	}
 	defer func() { _ = dir.Close() }() // only read from
 	return Parse(file, data, func(name string) ([]byte, error) {
-		// Not blocking: whoever opens a FIFO would wait for ever.
+		// Non-blocking, as opening a FIFO would wait forever.
 		return readBounded(dir.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0))
 	})
 }
 
 func readBounded(f *os.File, err error) ([]byte, error) {
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", err, fault.Unavailable)
+		return nil, fmt.Errorf("%w: %w", err, fault.OfFile(err))
 	}
 	defer func() { _ = f.Close() }() // only read from
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() > document.MaxFile {
@@ -99,12 +99,13 @@ func readBounded(f *os.File, err error) ([]byte, error) {
 	}
 	data, err := io.ReadAll(io.LimitReader(f, document.MaxFile))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", err, fault.Unavailable)
+		return nil, fmt.Errorf("%w: %w", err, fault.OfFile(err))
 	}
 	return data, nil
 }
 
-// Parse is Read of what was read already; read reads a startup-config that is a file.
+// Parse is [Read] for a file that was read already. It calls read for a startup-config that is
+// a file.
 func Parse(file string, data []byte, read func(name string) ([]byte, error)) (*Topology, error) {
 	r := newReader(file)
 	topo := &Topology{}
@@ -121,9 +122,9 @@ func Parse(file string, data []byte, read func(name string) ([]byte, error)) (*T
 }
 
 // Devices returns the names of the nodes that are devices, sorted. An error is of kind
-// [fault.Invalid] and has the line. Keys that are unknown are not looked at, nor are
-// links: whoever gets the topology may read it in his own way. A startup-config that is
-// still a file's name is an error, because nobody will find the file: see [Fill].
+// [fault.Invalid] and has the line. Unknown keys and links are not checked, as the script that
+// gets the topology may understand more of it. A startup-config that is still the name of a
+// file is an error, because the file will not be found later: see [Fill].
 func Devices(text string) ([]string, error) {
 	d, err := parseDraft([]byte(text))
 	if err == nil {
@@ -142,7 +143,8 @@ func (r *reader) text(data []byte) *yaml.Node {
 		return document.JSON(data, 1)
 	}
 	root := r.Root(data)
-	// A template is mostly no YAML, or its {{ name }} is read as a mapping in a mapping.
+	// A template is usually not valid YAML, or its {{ name }} is read as a mapping in a
+	// mapping.
 	r.template = root == nil || bytes.Contains(data, []byte("{{")) && braces(root)
 	return root
 }

@@ -15,7 +15,7 @@ import (
 	"activationd/internal/fault"
 )
 
-// named reads no file: a configuration is its own name, and one is missing.
+// named returns the name of a file as its content; one file is missing.
 func named(name string) ([]byte, error) {
 	if name == "missing.cfg" {
 		return nil, fs.ErrNotExist
@@ -26,9 +26,9 @@ func named(name string) ([]byte, error) {
 // wanted is what a comment in a form says of its line, or of the whole.
 var wanted = regexp.MustCompile(`# (notice|fault|node|link): (.*)$`)
 
-// TestForms: each form that a topology may have stands in a file of its own, with what is
-// expected of it in comments: its nodes and links anywhere, notices and faults in the
-// line that has them, and no others. Several in one line stand between bars.
+// TestForms: each form of a topology is in a file of its own. Comments in it have the expected
+// nodes and links, and, in the lines that cause them, all notices and faults. Several in one
+// line are separated by bars.
 func TestForms(t *testing.T) {
 	files, err := filepath.Glob("testdata/forms/*.yml")
 	if err != nil || len(files) == 0 {
@@ -86,7 +86,8 @@ func TestForms(t *testing.T) {
 	}
 }
 
-// compare wants each text of want at the beginning of one of got, and, if whole, as many.
+// compare checks that each text of want is the beginning of one of got and, if whole is set,
+// that there are as many.
 func compare(t *testing.T, what string, got, want []string, whole bool) {
 	t.Helper()
 	for _, w := range want {
@@ -123,8 +124,8 @@ func described(topo *Topology) (nodes, links []string) {
 	return nodes, links
 }
 
-// TestInheritance is a table of who says what, and what a node has then: as
-// containerlab's types/topology.go decides.
+// TestInheritance is a table of definitions and the resulting node, as in containerlab's
+// types/topology.go.
 func TestInheritance(t *testing.T) {
 	for _, tt := range []struct{ name, defaults, kinds, groups, node, want string }{
 		{"nothing", "", "", "", "", ""},
@@ -162,7 +163,7 @@ func TestInheritance(t *testing.T) {
 	}
 }
 
-// TestConfigInheritance: a startup-config comes the same way.
+// TestConfigInheritance: a startup-config is inherited in the same way.
 func TestConfigInheritance(t *testing.T) {
 	topo, err := Parse("t", []byte(`topology:
   kinds: {linux: {group: hosts, startup-config: kind.cfg}}
@@ -178,7 +179,7 @@ func TestConfigInheritance(t *testing.T) {
 	}
 }
 
-// TestLines: a fault in what is merged is told where it stands, and a configuration knows
+// TestLines: a fault in merged text is reported with the line of that text, and a configuration knows
 // its first line.
 func TestLines(t *testing.T) {
 	text := "topology:\n  defaults: &d\n    colour: red\n  nodes:\n    a:\n      <<: *d\n"
@@ -209,7 +210,8 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// TestBombs are small files that mean something huge. They must end soon, with an error.
+// TestBombs has small files that expand to huge ones. Reading them must end soon, with an
+// error.
 func TestBombs(t *testing.T) {
 	var aliases, merges strings.Builder
 	aliases.WriteString("topology:\n  nodes:\n    a0: &a0 {exec: [x]}\n")
@@ -255,13 +257,13 @@ func TestRead(t *testing.T) {
 			t.Errorf("%s: %v", file, err)
 		}
 	}
-	if _, err := Read(filepath.Join(dir, "none.clab.yml")); fault.Of(err) != fault.Unavailable {
+	if _, err := Read(filepath.Join(dir, "none.clab.yml")); fault.Of(err) != fault.Invalid {
 		t.Errorf("a file that is not there: %v", err)
 	}
 }
 
-// FuzzParse wants links that join devices of the topology, two at least, and each
-// interface once; and the same devices from both readers.
+// FuzzParse checks that links join two or more interfaces of devices in the topology, each
+// interface once, and that both readers find the same devices.
 func FuzzParse(f *testing.F) {
 	files, _ := filepath.Glob("testdata/forms/*.yml")
 	for _, file := range files {

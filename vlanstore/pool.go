@@ -1,15 +1,17 @@
-// Package vlanstore keeps who has which VLAN ids: pools of them by domain, the
-// leases of activations, and the ids in quarantine, of which nobody has proved
-// that no switch has them any more. Each id has at most one holder, ever.
+// Package vlanstore records which VLAN ids are leased: pools of ids by domain, the leases of
+// activations, and the ids in quarantine, for which nobody has verified that no switch uses
+// them any more. Each id has at most one holder at any time.
 //
-// What is here writes through a [store.Tx], so that a lease ends in the same
-// transaction as what it was for. To this package a holder is a string.
+// Its functions write through a [store.Tx], so that a lease ends in the same transaction as
+// its activation. A holder is a string to this package.
 //
-// It keeps also [Sections]: mutexes for scripts, in memory.
+// It also has [Sections]: mutexes for scripts, in memory.
 package vlanstore
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,7 +19,7 @@ import (
 	"activationd/internal/fault"
 )
 
-// The ids that a VLAN can have (IEEE 802.1Q, 9.6): 0 and 4095 are reserved.
+// The valid ids of VLANs (IEEE 802.1Q, 9.6): 0 and 4095 are reserved.
 const (
 	FirstID = 1
 	LastID  = 4094
@@ -26,21 +28,21 @@ const (
 // A Range is the ids from First to Last, both included.
 type Range struct{ First, Last int }
 
-// A Pool has the ids that may be lent in one domain: the switches within which
-// an id means the same VLAN.
+// A Pool has the ids that may be leased in one domain. A domain is the set of switches within
+// which an id means the same VLAN.
 type Pool struct {
 	Domain  string // see [CheckDomain]
 	Ranges  []Range
 	Exclude []Range
 }
 
-// Has reports whether id is one of the pool's.
+// Has reports whether the pool has an id.
 func (p Pool) Has(id int) bool {
 	in := func(r Range) bool { return r.First <= id && id <= r.Last }
 	return slices.ContainsFunc(p.Ranges, in) && !slices.ContainsFunc(p.Exclude, in)
 }
 
-// String is the pool as an inventory has it: "100-199,300 but 150".
+// String returns the pool in the form of an inventory: "100-199,300 but 150".
 func (p Pool) String() string {
 	if len(p.Exclude) > 0 {
 		return Text(p.Ranges) + " but " + Text(p.Exclude)
@@ -48,7 +50,7 @@ func (p Pool) String() string {
 	return Text(p.Ranges)
 }
 
-// Text is ranges as an inventory has them: "100-199,300".
+// Text returns ranges in the form of an inventory: "100-199,300".
 func Text(rs []Range) string {
 	var parts []string
 	for _, r := range rs {
@@ -68,14 +70,14 @@ func (p Pool) Check() error {
 	}
 	for _, r := range slices.Concat(p.Ranges, p.Exclude) {
 		if r.First < FirstID || r.Last > LastID || r.First > r.Last {
-			return fmt.Errorf("pool %s: %d-%d is no range of VLAN ids, which go from %d to %d: %w", p.Domain, r.First, r.Last, FirstID, LastID, fault.Invalid)
+			return fmt.Errorf("pool %s: %d-%d is not a range of VLAN ids, which go from %d to %d: %w", p.Domain, r.First, r.Last, FirstID, LastID, fault.Invalid)
 		}
 	}
 	return nil
 }
 
-// CheckDomain reports whether name can be a domain's: letters, digits, and . _ -
-// after the first; at most 64 of them. The error is of kind fault.Invalid.
+// CheckDomain returns an error of kind fault.Invalid unless name can be the name of a domain:
+// 1 to 64 letters, digits and, after the first character, . _ -
 func CheckDomain(name string) error { return checkName("domain", name) }
 
 func checkName(what, name string) error {
@@ -84,11 +86,22 @@ func checkName(what, name string) error {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
 		case i > 0 && strings.ContainsRune("._-", c):
 		default:
-			return fmt.Errorf("%.80q is no %s's name: letters, digits, and after the first also . _ -: %w", name, what, fault.Invalid)
+			return fmt.Errorf("%.80q is not a valid name of a %s: it may have letters, digits and, after the first character, . _ -: %w", name, what, fault.Invalid)
 		}
 	}
 	if name == "" || len(name) > 64 {
-		return fmt.Errorf("%.80q is no %s's name: it has 1 to 64 characters: %w", name, what, fault.Invalid)
+		return fmt.Errorf("%.80q is not a valid name of a %s: it must have 1 to 64 characters: %w", name, what, fault.Invalid)
 	}
 	return nil
+}
+
+// Pools are pools by their domains.
+type Pools map[string]Pool
+
+// Domains returns the domains, sorted.
+func (ps Pools) Domains() []string { return slices.Sorted(maps.Keys(ps)) }
+
+// missing returns the error for a domain without a pool.
+func (ps Pools) missing(domain string) error {
+	return fmt.Errorf("there is no pool for domain %q; the pools are for: %s: %w", domain, cmp.Or(strings.Join(ps.Domains(), ", "), "none"), fault.NotFound)
 }

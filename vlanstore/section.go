@@ -11,14 +11,14 @@ import (
 	"activationd/internal/fault"
 )
 
-// Sections are mutexes by name, for scripts: first come, first served. Who is in
-// one is whoever holds a connection to the daemon, so a dead script holds none;
-// they are not kept anywhere, and a daemon that is started anew has none.
+// Sections are mutexes by name, for scripts. Visitors enter in the order in which they came. A
+// visit lasts as long as the visitor's connection to the daemon, so a dead script is in no
+// section. Sections are in memory only: after a restart the daemon has none.
 type Sections struct {
 	mu     sync.Mutex
 	m      map[string]*section
 	visits int
-	of     map[string]int // visits, by whose they are
+	of     map[string]int // the number of visits, by user
 }
 
 type section struct {
@@ -29,30 +29,31 @@ type visitor struct {
 	whose string
 	who   string
 	since time.Time
-	turn  chan struct{} // closed when he may enter, if he had to wait
+	turn  chan struct{} // closed when the visitor may enter after waiting
 }
 
-// A Visit is somebody in a section, or in its line.
+// A Visit is a visitor who is in a section or waits for it.
 type Visit struct {
 	Section string
 	Who     string
 	Inside  bool
-	Since   time.Time // inside or in line
+	Since   time.Time // when the visitor entered or began to wait
 }
 
-// maxVisits is how many may be in sections, or wait for one, and maxVisitsOfOne how
-// many of these may be one user's: nobody shuts all others out.
+// maxVisits is how many visitors may be in sections or wait for one. maxVisitsOfOne is how
+// many of them may be of one user, so that no user shuts out all others.
 const (
 	maxVisits      = 256
 	maxVisitsOfOne = 64
 )
 
-// Enter waits until who, somebody of whose, may enter the section name, and returns what ends his
-// visit, which may be called more than once. If he has to wait, it first calls
-// waits, unless that is nil, with the name of who is inside; an error of waits
-// ends the waiting. If ctx is done before he may enter, the error is of kind
-// fault.Unavailable and says who is inside. It is of kind fault.Invalid for a
-// name that is none.
+// Enter waits until the visitor may enter the section. who names the visitor in messages, and
+// whose the user whose limit it counts for. Enter returns a function that ends the visit and
+// may be called more than once. If the visitor has to wait, Enter first calls waits, unless
+// that is nil, with the name of the visitor inside; an error of waits ends the waiting.
+//
+// If ctx is done before the visitor may enter, the error is of kind fault.Unavailable and
+// says who is inside. For an invalid name it is of kind fault.Invalid.
 func (s *Sections) Enter(ctx context.Context, name, whose, who string, waits func(inside string) error) (leave func(), err error) {
 	if err := checkName("section", name); err != nil {
 		return nil, err
@@ -81,22 +82,22 @@ func (s *Sections) Enter(ctx context.Context, name, whose, who string, waits fun
 	first := s.m[name].line[0]
 	s.mu.Unlock()
 	leave()
-	if first == v { // his turn came at the same moment; he is too late all the same
+	if first == v { // the section became free at the same moment, which is too late
 		return nil, fmt.Errorf("section %s became free too late: %w", name, fault.Unavailable)
 	}
 	return nil, fmt.Errorf("section %s is not free: %s is in it since %s: %w", name, first.who, first.since.Format(time.DateTime), fault.Unavailable)
 }
 
-// join puts v into the section's line, and returns who is inside, or nobody if
-// v is.
+// join adds v to the section's line. It returns the name of the visitor inside, or "" if that
+// is v.
 func (s *Sections) join(name string, v *visitor) (inside string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.visits == maxVisits {
-		return "", fmt.Errorf("%d are in sections or wait for one, which is the limit; try again later: %w", maxVisits, fault.Unavailable)
+		return "", fmt.Errorf("%d visitors are in sections or wait for one, which is the limit; try again later: %w", maxVisits, fault.Unavailable)
 	}
 	if s.of[v.whose] == maxVisitsOfOne {
-		return "", fmt.Errorf("%d of %s's are in sections or wait for one, which is the limit; try again later: %w", maxVisitsOfOne, v.whose, fault.Unavailable)
+		return "", fmt.Errorf("%d visitors of %s are in sections or wait for one, which is the limit; try again later: %w", maxVisitsOfOne, v.whose, fault.Unavailable)
 	}
 	if s.m == nil {
 		s.m, s.of = map[string]*section{}, map[string]int{}
@@ -134,7 +135,7 @@ func (s *Sections) leave(name string, v *visitor) {
 	}
 }
 
-// List returns who is in which section, and who waits, in their order.
+// List returns the visitors of all sections, those who wait in their order.
 func (s *Sections) List() []Visit {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -42,7 +42,7 @@ func TestSection(t *testing.T) {
 		if len(vs) != 6 || !vs[0].Inside || vs[0].Who != "first" || vs[1].Inside {
 			t.Errorf("List = %+v", vs)
 		}
-		// One who does not wait long enough is told who is inside, and the others keep
+		// A visitor that does not wait long enough learns who is inside, and the others keep
 		// their places.
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -66,8 +66,8 @@ func TestSection(t *testing.T) {
 	})
 }
 
-// TestSectionGivenUp has one give up who is in the middle of the line, and one
-// whose turn comes in the instant in which he gives up.
+// TestSectionGivenUp: a visitor in the middle of the line gives up, and so does one
+// whose turn comes at the same moment.
 func TestSectionGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s vlanstore.Sections

@@ -14,6 +14,7 @@ import (
 	"activationd/internal/fault"
 	"activationd/store"
 	"activationd/store/bolt"
+	"activationd/store/memstore"
 	"activationd/vlanstore"
 )
 
@@ -52,11 +53,64 @@ func TestLongLink(t *testing.T) {
 	db, pools := newStore(t), vlanstore.Pools{"ostrava": pool("ostrava", 100, 104)}
 	for size, want := range map[int]error{4096: nil, 4097: fault.Invalid} {
 		err := do(t, db, func(tx store.Tx) error {
-			_, err := vlanstore.Alloc(tx, pools, strings.Repeat("/", 256), "a test", []vlanstore.Want{{Domain: "ostrava", Link: strings.Repeat("/", size)}}, now)
+			_, err := vlanstore.Alloc(tx, pools, vlanstore.Limits{}, strings.Repeat("/", 256), "a test", []vlanstore.Want{{Domain: "ostrava", Link: strings.Repeat("/", size)}}, now)
 			return err
 		})
 		if !errors.Is(err, want) {
 			t.Errorf("a link of %d bytes: %v, want %v", size, err, want)
+		}
+	}
+}
+
+// TestLimits: in a store with limits, a holder gets no more ids than can be freed, or put
+// into quarantine, in one transaction with something else.
+func TestLimits(t *testing.T) {
+	db, pools := memstore.Strict(1), vlanstore.Pools{"x": pool("x", 1, 4094), "y": pool("y", 1, 4094)}
+	lease := func(holder string, from, n int, link string) error {
+		var wants []vlanstore.Want
+		for i := range n {
+			wants = append(wants, vlanstore.Want{Domain: string("xy"[i%2]), Link: fmt.Sprint(link, from+i)})
+		}
+		return do(t, db, func(tx store.Tx) error {
+			_, err := vlanstore.Alloc(tx, pools, vlanstore.LimitsOf(db), holder, "a test", wants, now)
+			return err
+		})
+	}
+	for _, tt := range []struct {
+		name, holder string
+		from, n      int
+		link         string
+		kind         error
+	}{
+		{"too many at once", "a", 0, 32, "", fault.Invalid},
+		{"as many as fit", "a", 0, 30, "", nil},
+		{"the same again", "a", 0, 30, "", nil},
+		{"more in another request", "a", 30, 2, "", fault.Invalid},
+		{"those of another holder", "b", 0, 30, "", nil},
+		{"long links", "c", 0, 30, strings.Repeat(`"`, 4000), fault.Invalid},
+	} {
+		if err := lease(tt.holder, tt.from, tt.n, tt.link); !errors.Is(err, tt.kind) {
+			t.Errorf("%s: %v, want %v", tt.name, err, tt.kind)
+		}
+	}
+	if err := do(t, db, func(tx store.Tx) error {
+		_, err := vlanstore.QuarantineAll(tx, "a", "a test", now)
+		return err
+	}); err != nil {
+		t.Errorf("quarantine: %v", err)
+	}
+	for _, holder := range []string{"a", "b"} {
+		err := do(t, db, func(tx store.Tx) error {
+			for i := range 60 {
+				if err := tx.Put(fmt.Sprint("other", i), nil); err != nil {
+					return err
+				}
+			}
+			_, err := vlanstore.ReleaseAll(tx, holder)
+			return err
+		})
+		if err != nil {
+			t.Errorf("release of %s: %v", holder, err)
 		}
 	}
 }
@@ -71,7 +125,7 @@ func TestAlloc(t *testing.T) {
 	alloc := func(holder string, wants ...want) ([]int, error) {
 		var got []vlanstore.Lease
 		err := do(t, db, func(tx store.Tx) (err error) {
-			got, err = vlanstore.Alloc(tx, pools, holder, "a test", wants, now)
+			got, err = vlanstore.Alloc(tx, pools, vlanstore.Limits{}, holder, "a test", wants, now)
 			return err
 		})
 		return ids(got), err
@@ -86,19 +140,19 @@ func TestAlloc(t *testing.T) {
 		{"the lowest ones", "a", []want{{"ostrava", "l1", 0}, {"praha", "l1", 0}, {"ostrava", "l2", 0}}, []int{100, 100, 101}, nil, ""},
 		{"the same again", "a", []want{{"ostrava", "l2", 0}, {"ostrava", "l1", 0}}, []int{101, 100}, nil, ""},
 		{"by their number", "a", []want{{"ostrava", "l2", 101}}, []int{101}, nil, ""},
-		{"another number for a link", "a", []want{{"ostrava", "l2", 104}}, nil, fault.Conflict, "a has VLAN 101 of ostrava for l2 already"},
+		{"another number for a link", "a", []want{{"ostrava", "l2", 104}}, nil, fault.Conflict, "a already has VLAN 101 of ostrava for l2"},
 		{"over what is excluded", "b", []want{{"ostrava", "l1", 0}}, []int{103}, nil, ""},
-		{"all or nothing", "c", []want{{"ostrava", "l1", 0}, {"praha", "l1", 0}}, nil, fault.Conflict, "pool praha (100) is 1 short for c; who has its ids: a 1"},
+		{"all or nothing", "c", []want{{"ostrava", "l1", 0}, {"praha", "l1", 0}}, nil, fault.Conflict, "pool praha (100) is 1 short for c; its ids are held by: a 1"},
 		{"nothing was left of that", "d", []want{{"ostrava", "l1", 104}}, []int{104}, nil, ""},
-		{"too few", "e", []want{{"ostrava", "l1", 0}, {"ostrava", "l2", 0}}, nil, fault.Conflict, "pool ostrava (100-104 but 102) is 2 short for e; who has its ids: a 2, b 1, d 1"},
+		{"too few", "e", []want{{"ostrava", "l1", 0}, {"ostrava", "l2", 0}}, nil, fault.Conflict, "pool ostrava (100-104 but 102) is 2 short for e; its ids are held by: a 2, b 1, d 1"},
 		{"one that is not free", "e", []want{{"ostrava", "l1", 103}}, nil, fault.Conflict, "b has it for l1"},
 		{"one that is excluded", "e", []want{{"ostrava", "l1", 102}}, nil, fault.Invalid, "not in the pool of ostrava, which is 100-104 but 102"},
-		{"one that is none", "e", []want{{"ostrava", "l1", 4095}}, nil, fault.Invalid, "no VLAN id"},
+		{"one that is none", "e", []want{{"ostrava", "l1", 4095}}, nil, fault.Invalid, "not a VLAN id"},
 		{"no such domain", "e", []want{{"brno", "l1", 0}}, nil, fault.NotFound, "the pools are for: ostrava, praha"},
-		{"a name that is none", "e", []want{{"a/b", "l1", 0}}, nil, fault.Invalid, "no domain's name"},
-		{"twice", "e", []want{{"ostrava", "l1", 0}, {"ostrava", "l1", 0}}, nil, fault.Invalid, "l1 is asked for twice"},
-		{"one id twice", "e", []want{{"ostrava", "l1", 101}, {"ostrava", "l2", 101}}, nil, fault.Invalid, "101 is asked for twice"},
-		{"nothing", "e", nil, nil, fault.Invalid, "no VLAN is asked for"},
+		{"a name that is none", "e", []want{{"a/b", "l1", 0}}, nil, fault.Invalid, "not a valid name of a domain"},
+		{"twice", "e", []want{{"ostrava", "l1", 0}, {"ostrava", "l1", 0}}, nil, fault.Invalid, "l1 is requested twice"},
+		{"one id twice", "e", []want{{"ostrava", "l1", 101}, {"ostrava", "l2", 101}}, nil, fault.Invalid, "101 is requested twice"},
+		{"nothing", "e", nil, nil, fault.Invalid, "no VLAN is requested"},
 		{"a link of two lines", "e", []want{{"ostrava", "l1\nl2", 0}}, nil, fault.Invalid, "not a line of text"},
 		{"a holder who is no text", "\xff", []want{{"ostrava", "l1", 0}}, nil, fault.Invalid, "must be a line of text"},
 		{"nobody", "", []want{{"ostrava", "l1", 0}}, nil, fault.Invalid, "a holder has 1 to"},
@@ -114,7 +168,7 @@ func TestQuarantine(t *testing.T) {
 	db := newStore(t)
 	pools := vlanstore.Pools{"x": pool("x", 1, 2)}
 	alloc := func(tx store.Tx, holder string) error {
-		_, err := vlanstore.Alloc(tx, pools, holder, "", []vlanstore.Want{{Domain: "x", Link: "l"}}, now)
+		_, err := vlanstore.Alloc(tx, pools, vlanstore.Limits{}, holder, "", []vlanstore.Want{{Domain: "x", Link: "l"}}, now)
 		return err
 	}
 	steps := []struct {
@@ -174,10 +228,10 @@ func TestPoolShrinks(t *testing.T) {
 	db := newStore(t)
 	wide, narrow := vlanstore.Pools{"x": pool("x", 1, 10)}, vlanstore.Pools{"x": pool("x", 1, 1)}
 	err := do(t, db, func(tx store.Tx) error {
-		if _, err := vlanstore.Alloc(tx, wide, "a", "", []vlanstore.Want{{Domain: "x", Link: "l", ID: 7}}, now); err != nil {
+		if _, err := vlanstore.Alloc(tx, wide, vlanstore.Limits{}, "a", "", []vlanstore.Want{{Domain: "x", Link: "l", ID: 7}}, now); err != nil {
 			return err
 		}
-		again, err := vlanstore.Alloc(tx, narrow, "a", "", []vlanstore.Want{{Domain: "x", Link: "l"}}, now)
+		again, err := vlanstore.Alloc(tx, narrow, vlanstore.Limits{}, "a", "", []vlanstore.Want{{Domain: "x", Link: "l"}}, now)
 		if err != nil || again[0].ID != 7 {
 			t.Errorf("again: %v, %v", again, err)
 		}
@@ -214,7 +268,7 @@ func TestInvariants(t *testing.T) {
 				}), 1, 4, func(w vlanstore.Want) string { return w.Domain + w.Link }).Draw(rt, "wants")
 				var got []vlanstore.Lease
 				err := do(t, db, func(tx store.Tx) (err error) {
-					got, err = vlanstore.Alloc(tx, pools, holder, "", wants, now)
+					got, err = vlanstore.Alloc(tx, pools, vlanstore.Limits{}, holder, "", wants, now)
 					return err
 				})
 				expect, can := allocModel(model, pools, holder, wants)
@@ -325,7 +379,7 @@ func BenchmarkPairs(b *testing.B) {
 		holder := fmt.Sprintf("%p", pb)
 		for pb.Next() {
 			if err := do(b, db, func(tx store.Tx) error {
-				_, err := vlanstore.Alloc(tx, pools, holder, "", wants, now)
+				_, err := vlanstore.Alloc(tx, pools, vlanstore.Limits{}, holder, "", wants, now)
 				return err
 			}); err != nil {
 				b.Error(err)
@@ -370,7 +424,10 @@ func TestFailedWrites(t *testing.T) {
 		name string
 		do   func(store.Tx) error
 	}{
-		{"Alloc", func(tx store.Tx) error { _, err := vlanstore.Alloc(tx, pools, "a", "", three, now); return err }},
+		{"Alloc", func(tx store.Tx) error {
+			_, err := vlanstore.Alloc(tx, pools, vlanstore.Limits{}, "a", "", three, now)
+			return err
+		}},
 		{"QuarantineAll", func(tx store.Tx) error { _, err := vlanstore.QuarantineAll(tx, "a", "", now); return err }},
 		{"Free", func(tx store.Tx) error { _, err := vlanstore.Free(tx, "x", 1); return err }},
 		{"Quarantine", func(tx store.Tx) error { _, err := vlanstore.Quarantine(tx, pools, "x", 9, "", now); return err }},
@@ -401,7 +458,7 @@ func TestFailedWrites(t *testing.T) {
 	}
 }
 
-// FuzzHolders leases under any names: each holder finds what is his, and
+// FuzzHolders leases under any names: each holder finds its own, and
 // nothing else.
 func FuzzHolders(f *testing.F) {
 	for _, names := range [][3]string{
@@ -415,7 +472,7 @@ func FuzzHolders(f *testing.F) {
 		errUndo := errors.New("undo")
 		err := do(t, db, func(tx store.Tx) error {
 			for _, holder := range []string{a, b} {
-				ls, err := vlanstore.Alloc(tx, pools, holder, "", []vlanstore.Want{{Domain: "x", Link: link}, {Domain: "x", Link: link + "'"}}, now)
+				ls, err := vlanstore.Alloc(tx, pools, vlanstore.Limits{}, holder, "", []vlanstore.Want{{Domain: "x", Link: link}, {Domain: "x", Link: link + "'"}}, now)
 				if err != nil {
 					if !errors.Is(err, fault.Invalid) {
 						t.Errorf("Alloc for %q, %q: %v", holder, link, err)
@@ -433,7 +490,7 @@ func FuzzHolders(f *testing.F) {
 				t.Error(err)
 			}
 			if got, err := vlanstore.Of(tx, b); a != b && (err != nil || len(got) != 2) {
-				t.Errorf("%q gives back his, and %q has %+v, %v", a, b, got, err)
+				t.Errorf("%q releases its ids, and %q has %+v, %v", a, b, got, err)
 			}
 			return errUndo
 		})

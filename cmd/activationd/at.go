@@ -8,58 +8,34 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"activationd/control"
 	"activationd/internal/fault"
 )
 
-// At is what at(1) and atd have as options and files.
-type At struct {
-	Allow    string        `yaml:"allow,path"` // the users who may use at; if it is not there, Deny
-	Deny     string        `yaml:"deny,path"`  // those who may not; if it is not there either, only root may
-	Load     LoadAverage   `yaml:"load"`       // batch jobs wait for one that is lower
-	Interval time.Duration `yaml:"interval"`   // between two looks at the load average
-	Sendmail string        `yaml:"sendmail,path"`
-}
-
-// A LoadAverage is a number of processes that want a processor.
-type LoadAverage float64
-
-// UnmarshalText reads a number of more than 0.
-func (l *LoadAverage) UnmarshalText(text []byte) error {
-	n, err := strconv.ParseFloat(string(text), 64)
-	if err != nil || !(n > 0 && n <= 1e6) {
-		return fmt.Errorf("want a number of more than 0, such as 1.5, have %q", text)
-	}
-	*l = LoadAverage(n)
-	return nil
-}
-
-// errNotAllowed is what at.allow and at.deny say to some.
+// errNotAllowed is for users whom at.allow and at.deny exclude.
 var errNotAllowed = fmt.Errorf("at.allow and at.deny do not let this user use at: %w", fault.Denied)
 
-// mayAt reports whether a caller may use at(1). As with at, root always may, and so
-// may whom the daemon belongs to; others if at.allow has their names, or, when
-// there is no such file, if at.deny has
-// not; if there is neither, they may not.
-func (c *core) mayAt(caller control.Caller) error {
-	if caller.UID == 0 || caller.UID == c.surroundings.uid {
+// mayAt returns an error if a caller may not use at(1). As with at, root always may, and so
+// may the daemon's own user. Other users may if at.allow has their names or, if there is no
+// such file, if at.deny has not. If neither file exists, they may not.
+func (d *daemon) mayAt(caller control.Caller) error {
+	if caller.UID == 0 || caller.UID == d.host.uid {
 		return nil
 	}
-	c.mu.Lock()
-	at := c.config.At
-	c.mu.Unlock()
+	d.mu.Lock()
+	at := d.current.At
+	d.mu.Unlock()
 	listed, there, err := userIn(at.Allow, caller.Name)
 	if err == nil && !there {
 		listed, there, err = userIn(at.Deny, caller.Name)
 		listed = there && !listed
 	}
 	switch {
-	case errors.Is(err, fs.ErrPermission): // only root may read what Debian installs
-		return fmt.Errorf("who may use at cannot be read by this daemon: %w: %w", err, fault.Denied)
+	case errors.Is(err, fs.ErrPermission): // on Debian only root may read the file
+		return fmt.Errorf("this daemon may not read who may use at: %w: %w", err, fault.Denied)
 	case err != nil:
-		return fmt.Errorf("who may use at cannot be read: %w", err)
+		return fmt.Errorf("cannot read who may use at: %w", err)
 	case !listed:
 		return errNotAllowed
 	}
@@ -73,22 +49,13 @@ func userIn(file, name string) (listed, there bool, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, false, nil
 	}
-	for line := range bytes.Lines(data) { // a carriage return is not taken off: at doesn't
+	for line := range bytes.Lines(data) { // a carriage return is kept, as at keeps it
 		listed = listed || string(bytes.TrimSuffix(line, []byte("\n"))) == name
 	}
 	return listed, true, err
 }
 
-// userName returns the name of a user who is named or numbered.
-func userName(user string) (string, bool) {
-	u, err := lookupUser(user)
-	if err != nil {
-		return "", false
-	}
-	return u.Username, true
-}
-
-// loadAverage is that of the last minute.
+// loadAverage returns the load average of the last minute.
 func loadAverage() (float64, error) {
 	data, err := os.ReadFile("/proc/loadavg")
 	if err != nil {

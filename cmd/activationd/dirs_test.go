@@ -32,7 +32,7 @@ func TestChooseDirs(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			d, err := chooseDirs(&tt.opts, &surroundings{uid: tt.uid, getenv: func(k string) string { return tt.env[k] }})
+			d, err := chooseDirs(&tt.opts, &host{uid: tt.uid, getenv: func(k string) string { return tt.env[k] }})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -44,7 +44,7 @@ func TestChooseDirs(t *testing.T) {
 			}
 		})
 	}
-	if _, err := chooseDirs(&options{}, &surroundings{uid: 7, getenv: func(string) string { return "" }}); err == nil ||
+	if _, err := chooseDirs(&options{}, &host{uid: 7, getenv: func(string) string { return "" }}); err == nil ||
 		!strings.Contains(err.Error(), "--state-dir") {
 		t.Errorf("with no home: %v, want a hint at --state-dir", err)
 	}
@@ -112,7 +112,7 @@ func TestMakeDirectory(t *testing.T) {
 	}{
 		{"ours", "", 0o700, -1, -1, uid},
 		{"ours, and our group's", "", 0o770, -1, -1, max(uid, 1)},
-		{"everybody's", "everybody may write", 0o777, -1, -1, uid},
+		{"everybody's", "every user may write", 0o777, -1, -1, uid},
 		{"another's", "belongs to another user (number 64123)", 0o700, 64123, -1, 0},
 		{"root's, and a group's", "the group 64123 may write", 0o775, -1, 64123, 0},
 		{"root's, which a group reads", "", 0o750, -1, 64123, 0},
@@ -139,7 +139,7 @@ func TestMakeDirectory(t *testing.T) {
 
 func TestFindAtwrap(t *testing.T) {
 	own, path := t.TempDir(), t.TempDir()
-	s := &surroundings{executable: filepath.Join(own, "activationd"), getenv: func(k string) string {
+	s := &host{executable: filepath.Join(own, "activationd"), getenv: func(k string) string {
 		return map[string]string{"PATH": "relative:" + path}[k]
 	}}
 	if got, err := findAtwrap("", s); err == nil {
@@ -168,9 +168,9 @@ func TestFindAtwrap(t *testing.T) {
 	}
 }
 
-// TestLendDevices gives the directory of the devices' locks to who needs it, and to
+// TestMakeDeviceLocks gives the directory of the devices' locks to the user who needs it, and to
 // nobody else.
-func TestLendDevices(t *testing.T) {
+func TestMakeDeviceLocks(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to give a directory away")
 	}
@@ -182,7 +182,7 @@ func TestLendDevices(t *testing.T) {
 	}{
 		{[]int{65534}, 65534, 0o700}, {nil, 0, 0o700}, {[]int{5, 65534}, 0, 0o777 | fs.ModeSticky}, {[]int{5}, 5, 0o700},
 	} {
-		if err := d.lendDevices(tt.uids); err != nil {
+		if err := d.makeDeviceLocks(tt.uids); err != nil {
 			t.Fatal(err)
 		}
 		info, err := os.Stat(filepath.Join(d.Runtime, "devices"))

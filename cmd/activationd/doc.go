@@ -1,7 +1,15 @@
 // Activationd activates a laboratory's reservations on time, runs one-shot
 // jobs, and leaves nothing of them behind.
 //
-// This package is wiring and nothing else: it reads the settings, makes the
-// directories, opens the sockets, and starts by name everything that runs.
-// What should run and why is package activation's affair.
+// This package is wiring: it checks the configuration against the machine, makes
+// the directories, opens the sockets, and starts by name everything that runs.
+// Package internal/config reads the configuration's file, and package activation
+// decides what should run and why.
+//
+// # Files
+//
+// main.go starts the program and serve.go its tasks; daemon.go has what they share.
+// configuration.go finds the configuration, validate.go and trust.go check it, and
+// settings.go and recurrences.go translate it for the engine. reload.go and
+// shutdown.go do what signals and operations ask for.
 package main

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 
 	"activationd/internal/fault"
 )
@@ -15,6 +16,10 @@ type options struct {
 	config, stateDir, runtimeDir, atwrap string
 	listen                               []string
 	checkConfig, drain, version, help    bool
+
+	strict bool
+	schema string
+	files  []string // to check
 }
 
 // flagSet returns the flags, which set o.
@@ -29,28 +34,45 @@ func (o *options) flagSet() *flag.FlagSet {
 		o.listen = append(o.listen, s)
 		return nil
 	})
-	fs.BoolVar(&o.checkConfig, "check-config", false, "")
+	fs.BoolFunc("check-config", "", func(s string) error {
+		o.checkConfig = true
+		if s != "true" { // --check-config=FILE
+			o.files = append(o.files, s)
+		}
+		return nil
+	})
+	fs.BoolVar(&o.strict, "strict", false, "")
+	fs.StringVar(&o.schema, "schema", "", "")
 	fs.BoolVar(&o.drain, "drain", false, "")
 	fs.BoolVar(&o.version, "version", false, "")
 	return fs
 }
 
-// parseFlags reads the command line. Its paths come out absolute, but that of
-// the configuration, which messages name as it was given.
+// parseFlags reads the command line. It makes the paths absolute, except that
+// of the configuration, because messages name that file as it was given.
 func parseFlags(args []string) (*options, error) {
 	var o options
 	fs := o.flagSet()
 	err := fs.Parse(args)
+	var files []string
+	for err == nil && fs.NArg() > 0 { // flags may follow them
+		files = append(files, fs.Arg(0))
+		err = fs.Parse(fs.Args()[1:])
+	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		o.help = true
 		return &o, nil
 	case err != nil:
-		return nil, fmt.Errorf("%w (activationd --help lists them): %w", err, fault.Invalid)
-	case fs.NArg() > 0:
-		return nil, fmt.Errorf("there is no argument %q, only flags (activationd --help lists them): %w", fs.Arg(0), fault.Invalid)
+		return nil, fmt.Errorf("%s (activationd --help lists all flags): %w", flagText(err), fault.Invalid)
+	case o.checkConfig:
+		o.files = append(o.files, files...)
+	case o.strict:
+		return nil, fmt.Errorf("--strict is for --check-config: %w", fault.Invalid)
+	case len(files) > 0:
+		return nil, fmt.Errorf("there is no argument %q, only flags (activationd --help lists them): %w", files[0], fault.Invalid)
 	}
-	for _, name := range []string{"config", "state-dir", "runtime-dir", "atwrap"} {
+	for _, name := range []string{"config", "state-dir", "runtime-dir", "atwrap", "schema"} {
 		if f := fs.Lookup(name); f.Value.String() == "" && isSet(fs, name) {
 			return nil, fmt.Errorf("--%s: must not be empty: %w", name, fault.Invalid)
 		}
@@ -65,49 +87,88 @@ func parseFlags(args []string) (*options, error) {
 	return &o, nil
 }
 
+// flagText says in our own words what package flag, whose errors are texts, has found wrong.
+func flagText(err error) string {
+	text := err.Error()
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+		return "there is no flag --" + strings.TrimPrefix(name, "-")
+	}
+	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
+		return "--" + name + " needs a value"
+	}
+	if word, ok := strings.CutPrefix(text, "bad flag syntax: "); ok {
+		return word + " is not a flag"
+	}
+	if rest, ok := strings.CutPrefix(text, "invalid boolean value "); ok {
+		value, after, _ := strings.Cut(rest, " for -")
+		name, _, _ := strings.Cut(after, ":")
+		return fmt.Sprintf("--%s: %s is neither true nor false", name, value)
+	}
+	return text
+}
+
 func isSet(fs *flag.FlagSet, name string) (set bool) {
 	fs.Visit(func(f *flag.Flag) { set = set || f.Name == name })
 	return set
 }
 
-const help = `activationd activates reservations on time, runs jobs, and leaves nothing behind.
+const help = `activationd activates reservations on time, runs jobs, and leaves nothing
+behind.
 
 Usage:
   activationd [flags]
+  activationd --check-config [--strict] [FILE]...
+  activationd --schema config|reservations
 
-It stays in the foreground and logs to standard error. It needs no configuration file and
-no root: then jobs run as you. Talk to it with atctl.
+activationd stays in the foreground and logs to standard error. It needs neither
+a configuration file nor root; without root, jobs run as you. Use atctl to talk
+to it.
 
 Flags:
-  --config FILE       read FILE. Default, where it exists: /etc/activationd/activationd.yaml
-                      as root, otherwise $XDG_CONFIG_HOME/activationd/activationd.yaml
-                      (~/.config where that is not set)
-  --state-dir DIR     keep state and logs in DIR. Default: $STATE_DIRECTORY (systemd sets it);
-                      /var/lib/activationd as root, otherwise $XDG_STATE_HOME/activationd
-                      (~/.local/state where that is not set)
+  --config FILE       read the configuration from FILE, which must exist.
+                      Default, if it exists: as root
+                      /etc/activationd/activationd.yaml, otherwise
+                      $XDG_CONFIG_HOME/activationd/activationd.yaml (without
+                      that variable, ~/.config/activationd/activationd.yaml)
+  --state-dir DIR     keep state and logs in DIR. Default: $STATE_DIRECTORY
+                      (systemd sets it); as root /var/lib/activationd,
+                      otherwise $XDG_STATE_HOME/activationd (without that
+                      variable, ~/.local/state/activationd)
   --runtime-dir DIR   keep the control socket, control.sock, in DIR. Default:
-                      $RUNTIME_DIRECTORY; /run/activationd as root, otherwise
+                      $RUNTIME_DIRECTORY; as root /run/activationd, otherwise
                       $XDG_RUNTIME_DIR/activationd or /tmp/activationd-UID
-  --listen HOST:PORT  also answer on TCP; may be given more than once. Replaces listen in the
-                      configuration file. HOST must be this machine's own, such as 127.0.0.1:
-                      what others can reach needs TLS, which only the file can set
-  --atwrap FILE       the wrapper's program. Default: atwrap beside activationd, in
-                      /usr/local/libexec/activationd or /usr/lib/activationd, or in PATH
-  --drain             when asked to stop, start nothing more, wait for what runs, then stop.
-                      Asked again, stop at once
-  --check-config      check the configuration file, say everything that is wrong, and exit
+  --listen HOST:PORT  also answer on TCP; may be given more than once. Replaces
+                      listen in the configuration file. HOST must be local, such
+                      as 127.0.0.1: an address that other machines can reach
+                      needs TLS, which only the file can set
+  --atwrap FILE       the wrapper's program. Default: atwrap beside activationd,
+                      in /usr/local/libexec/activationd or
+                      /usr/lib/activationd, or in PATH
+  --drain             when asked to stop, start nothing more, wait until all
+                      running scripts have ended, then stop. When asked again,
+                      stop at once
+  --check-config      check the configuration, and the reservations of its
+                      sources that are files, report all faults, and exit.
+                      FILE is the configuration, or a file or a directory with
+                      reservations, which is then checked in place of the
+                      sources
+  --strict            with --check-config: notices are faults, too
+  --schema NAME       print the JSON Schema of the configuration (config) or of
+                      a file of reservations (reservations), and exit
   --version           print the version and exit
   --help              print this and exit
 
 Signals:
-  TERM, INT   stop. What runs goes on without the daemon, and the next one finds it again;
-              nothing is lost and nothing runs twice. With --drain: see above
-  USR2        drain: start nothing more, wait for what runs, then stop
+  TERM, INT   stop. Running scripts go on without the daemon, and the next
+              daemon takes them over; nothing is lost and nothing runs twice.
+              With --drain: see above
+  USR2        drain: start nothing more, wait until all running scripts have
+              ended, then stop
   HUP, USR1   reload: read the configuration and the sources again
 
 Exit status:
-  0  stopped as asked, or the configuration is good
+  0  stopped as asked, or nothing is wrong with what was checked
   1  cannot start or go on; the message says why
-  2  the command line or the configuration is wrong, or the state file is damaged: to start
-     it again is of no use before that is put right
+  2  the command line or the configuration is wrong, or the state file is
+     damaged: starting again does not help until that is fixed
 `

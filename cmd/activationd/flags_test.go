@@ -4,6 +4,7 @@ import (
 	"flag"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -21,6 +22,15 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	slices.Sort(defined)
 	if !slices.Equal(listed, defined) {
 		t.Errorf("the help lists %v, the flags are %v", listed, defined)
+	}
+}
+
+// TestHelpWidth checks that the help fits a terminal of 80 columns.
+func TestHelpWidth(t *testing.T) {
+	for l := range strings.Lines(help) {
+		if n := len(strings.TrimRight(l, "\n")); n > 80 {
+			t.Errorf("%d columns: %s", n, l)
+		}
 	}
 }
 

@@ -10,11 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"activationd/control"
+	"activationd/internal/config"
 	"activationd/internal/fault"
 	"activationd/supervisor/wrapper"
 )
 
-// TestLimitsOf reads the limits of a process that has lower ones, and refuses one
+// TestLimitsOf reads the limits of a process that has lower limits, and refuses a process
 // that has gone, or is another's.
 func TestLimitsOf(t *testing.T) {
 	cmd := exec.Command("sh", "-c", "ulimit -c 0; ulimit -n 77; echo; read -r _")
@@ -38,7 +39,7 @@ func TestLimitsOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	const core, nofile = 4, 7
-	own[core] = Rlimit{Unlimited, Unlimited} // whatever this machine has
+	own[core] = config.Rlimit{Soft: config.Unlimited, Hard: config.Unlimited} // whatever this machine has
 	had, err := restraintsOf(pid, uid, own)
 	if err != nil {
 		t.Fatal(err)
@@ -79,8 +80,33 @@ func TestLimitsOf(t *testing.T) {
 	}
 }
 
-// TestNoNewPrivsOf has one submit who cannot gain privileges any more, and one who can,
-// to his own daemon and to root's.
+// TestLimitsOfForeign has a daemon without any rights read the limits of another user's
+// process: it needs no right for that.
+func TestLimitsOfForeign(t *testing.T) {
+	own, err := readLimits(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // forever: the thread ends with the goroutine, and others keep their user
+		if os.Getuid() == 0 {
+			const nobody = 65534
+			if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); errno != 0 {
+				done <- errno
+				return
+			}
+		}
+		_, err := restraintsOf(1, 0, own) // the first process is root's
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNoNewPrivsOf has a process submit that cannot gain privileges, and one that can,
+// to the user's own daemon and to root's.
 func TestNoNewPrivsOf(t *testing.T) {
 	for _, bit := range []bool{false, true} {
 		cmd := exec.Command("cat")
@@ -124,7 +150,7 @@ func TestIdentityOf(t *testing.T) {
 		{"root, to root's", 0, control.Caller{UID: 0, GID: 0}, 0},
 		{"nobody known, to root's", 0, control.Caller{UID: -1, GID: -1}, -1},
 		{"nobody known, to a user's", 7, control.Caller{UID: -1, GID: -1}, -1},
-		{"himself", 7, control.Caller{UID: 7, GID: 7}, 7},
+		{"the same user", 7, control.Caller{UID: 7, GID: 7}, 7},
 		{"another", 7, control.Caller{UID: 8, GID: 8}, -1},
 		{"root, to a user's", 7, control.Caller{UID: 0, GID: 0}, 7},
 		{"a user who is not there", 0, control.Caller{UID: 64123, GID: 64123}, -1},

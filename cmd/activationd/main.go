@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/journal"
 
+	"activationd/docs"
 	"activationd/internal/early"
 	"activationd/internal/fault"
 )
@@ -44,7 +44,7 @@ func run(args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if opts.help || opts.version || opts.checkConfig {
+	if opts.help || opts.version || opts.checkConfig || opts.schema != "" {
 		early.Release()
 	}
 	switch {
@@ -54,57 +54,39 @@ func run(args []string, stdout io.Writer) error {
 	case opts.version:
 		_, err = fmt.Fprintln(stdout, "activationd", version())
 		return err
+	case opts.schema != "":
+		schema := docs.Schema(opts.schema)
+		if schema == nil {
+			return fmt.Errorf("--schema: want config or reservations, have %q: %w", opts.schema, fault.Invalid)
+		}
+		_, err = stdout.Write(schema)
+		return err
 	}
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	p := &program{options: opts, surroundings: &surroundings{
-		uid: os.Getuid(), getenv: os.Getenv, executable: self,
-	}}
+	h := &host{uid: os.Getuid(), getenv: os.Getenv, executable: self}
 	if opts.checkConfig {
-		return p.check(stdout)
+		return checkConfig(stdout, opts, h)
 	}
-	return p.run()
+	return start(opts, h)
 }
 
-// A program is the command line and its surroundings.
-type program struct {
-	options      *options
-	surroundings *surroundings
-	log          *slog.Logger
-	level        *slog.LevelVar // of log; a reload may set it
-}
-
-// load reads the configuration, at the start and for each reload, and puts
-// into it what follows from the directories.
-func (p *program) load(dirs *directories) (*Config, []string, error) {
-	c, notices, err := loadConfig(p.options, p.surroundings)
-	if err != nil {
-		return nil, nil, err
-	}
-	if c.Socket.Path == "" {
-		c.Socket.Path = filepath.Join(dirs.Runtime, "control.sock")
-	}
-	if c.TopologyDirectory == "" {
-		c.TopologyDirectory = dirs.Topologies
-	}
-	return c, notices, nil
-}
-
-func (p *program) run() error {
-	dirs, err := chooseDirs(p.options, p.surroundings)
+// start gets everything ready, and serves until the daemon is asked to stop.
+func start(opts *options, h *host) error {
+	dirs, err := chooseDirs(opts, h)
 	if err != nil {
 		return err
 	}
-	conf, notices, err := p.load(dirs)
+	conf, notices, err := loadConfig(opts, h, dirs)
 	if err != nil {
 		return err
 	}
 	onJournal, journalErr := journal.StderrIsJournalStream()
-	p.level = new(slog.LevelVar)
-	p.level.Set(conf.Logging.Level)
-	p.log = newLogger(os.Stderr, conf.Logging.Format, p.level, onJournal)
+	level := new(slog.LevelVar)
+	level.Set(conf.Logging.Level)
+	log := newLogger(os.Stderr, conf.Logging.Format, level, onJournal)
 	if journalErr != nil {
 		notices = append(notices, journalErr.Error())
 	}
@@ -112,23 +94,23 @@ func (p *program) run() error {
 		notices = append(notices, "TZ names no known zone, so local times are UTC: "+tz)
 	}
 	for _, n := range notices {
-		p.log.Warn(n)
+		log.Warn(n)
 	}
-	atwrap, err := findAtwrap(p.options.atwrap, p.surroundings)
+	atwrap, err := findAtwrap(opts.atwrap, h)
 	if err != nil {
 		return err
 	}
-	if err := dirs.make(p.surroundings.uid); err != nil {
+	if err := dirs.make(h.uid); err != nil {
 		return err
 	}
-	// What the daemon makes from here on is nobody else's business, unless it
-	// says so itself.
+	// Files that the daemon makes from here on are closed to other users,
+	// unless it sets another mode.
 	syscall.Umask(0o077)
 	d := &daemon{
-		program: p, Config: conf, Dirs: dirs, Atwrap: atwrap,
-		Notify:    newNotifier(p.log, os.Getenv, os.Getpid()),
-		Inherited: activation.Files(true),
-		Signals:   watchSignals(p.options.drain),
+		options: opts, host: h, dirs: dirs, atwrap: atwrap, started: conf, log: log, level: level,
+		notify:    newNotifier(log, os.Getenv, os.Getpid()),
+		signals:   watchSignals(opts.drain),
+		inherited: activation.Files(true),
 	}
 	// What systemd says to the daemon is not for its scripts.
 	for _, name := range []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM"} {
@@ -137,14 +119,14 @@ func (p *program) run() error {
 		}
 	}
 	err = together(context.Background(),
-		func(ctx context.Context) error { return d.Signals.run(ctx, p.log) },
+		func(ctx context.Context) error { return d.signals.run(ctx, log) },
 		func(ctx context.Context) error {
-			err := serve(ctx, d)
+			err := d.serve(ctx)
 			switch {
 			case err == nil:
 				return errStopped
 			case ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)):
-				p.log.Error("while stopping", "err", err) // together returns the first error
+				log.Error("while stopping", "err", err) // together returns the first error
 			}
 			return err
 		},
@@ -172,7 +154,8 @@ func together(ctx context.Context, tasks ...func(context.Context) error) error {
 // control's state, the program does not.
 var buildVersion string
 
-// version is that of the build, or of the module where another build has it in.
+// version returns the version that the build has set, or else that of the
+// module, if the compiler recorded it.
 func version() string {
 	if buildVersion != "" {
 		return buildVersion

@@ -11,16 +11,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A notifier tells systemd how the daemon is, see sd_notify(3). Without a
-// systemd that asked, its methods do nothing.
+// A notifier reports the daemon's state to systemd, see sd_notify(3). If systemd has not
+// asked for it, its methods do nothing.
 type notifier struct {
 	log    *slog.Logger
-	socket string        // empty: nobody asked
-	period time.Duration // systemd expects a sign of life within it; 0: it does not
+	socket string        // empty: systemd has not asked
+	period time.Duration // systemd expects a sign of life that often; 0: none
 }
 
-// newNotifier reads what systemd asked for. The environment is to be cleared
-// of it afterwards, so that no script speaks for the daemon.
+// newNotifier reads what systemd asks for from the environment. Its caller clears the
+// environment afterwards, so that no script can report in the daemon's name.
 func newNotifier(log *slog.Logger, getenv func(string) string, pid int) *notifier {
 	n := &notifier{log: log, socket: getenv("NOTIFY_SOCKET")}
 	if p := getenv("WATCHDOG_PID"); n.socket != "" && (p == "" || p == strconv.Itoa(pid)) {
@@ -31,17 +31,17 @@ func newNotifier(log *slog.Logger, getenv func(string) string, pid int) *notifie
 	return n
 }
 
-// Ready says that the daemon has started, or has reloaded. Status is one line
-// for systemctl status, as everywhere here.
+// Ready reports that the daemon has started, or has reloaded. Status is one line for
+// systemctl status, here and below.
 func (n *notifier) Ready(status string) { n.send("READY=1\nSTATUS=" + status) }
 
-// Status says what the daemon is at.
+// Status reports what the daemon is doing.
 func (n *notifier) Status(status string) { n.send("STATUS=" + status) }
 
-// Stopping says that the daemon is about to end.
+// Stopping reports that the daemon is about to end.
 func (n *notifier) Stopping(status string) { n.send("STOPPING=1\nSTATUS=" + status) }
 
-// Reloading says that a reload has begun; Ready has to follow, however it went.
+// Reloading reports that a reload has begun. Ready has to follow, whatever its result.
 func (n *notifier) Reloading() {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
@@ -51,8 +51,8 @@ func (n *notifier) Reloading() {
 	n.send(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d\nSTATUS=Reloading", now.Nano()/1000))
 }
 
-// Watchdog gives signs of life, twice as often as systemd wants them, as long
-// as alive says so; it ends with ctx. If systemd wants none, it sleeps.
+// Watchdog sends signs of life as long as alive returns nil, twice as often as systemd
+// expects them, until ctx is done. If systemd expects none, it only waits for ctx.
 func (n *notifier) Watchdog(ctx context.Context, alive func(context.Context) error) error {
 	if n.period == 0 {
 		<-ctx.Done()
@@ -64,7 +64,7 @@ func (n *notifier) Watchdog(ctx context.Context, alive func(context.Context) err
 		if err := alive(ctx); err == nil {
 			n.send("WATCHDOG=1")
 		} else if ctx.Err() == nil {
-			n.log.Error("not well, so systemd's watchdog gets no sign of life", "err", err)
+			n.log.Error("the engine does not answer, so systemd's watchdog gets no sign of life", "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -91,6 +91,6 @@ func (n *notifier) send(state string) {
 		return err
 	}()
 	if err != nil {
-		n.log.Warn("cannot tell systemd", "state", state, "err", err)
+		n.log.Warn("cannot notify systemd", "state", state, "err", err)
 	}
 }

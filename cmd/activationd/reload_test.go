@@ -10,12 +10,13 @@ import (
 	"testing"
 
 	"activationd/activation"
+	"activationd/activation/announce"
 	"activationd/internal/fault"
 	"activationd/reservation"
 	"activationd/store/bolt"
 )
 
-// A slowSource says nothing until it is told to.
+// A slowSource answers when the test lets it.
 type slowSource struct {
 	asked, answer chan struct{}
 	answered      func()
@@ -44,7 +45,7 @@ func (s *slowSource) Watch(ctx context.Context, _ func()) error {
 	return nil
 }
 
-// TestReloadBySignal checks that systemd hears of a reload's end when the load
+// TestReloadBySignal checks that systemd learns of a reload's end when the load
 // has ended, and that a stop does not wait for a load.
 func TestReloadBySignal(t *testing.T) {
 	path, told := listenAsSystemd(t)
@@ -54,26 +55,28 @@ func TestReloadBySignal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = db.Close() }()
-	c := &core{
-		daemon: &daemon{
-			program: &program{log: log},
-			Notify:  newNotifier(log, getenvOf(map[string]string{"NOTIFY_SOCKET": path}), 1),
-			Signals: newSignals(false, make(chan os.Signal, 16)),
-		},
-		engine: activation.New(activation.Parts{DB: db, Log: log}, activation.Settings{}),
-		stop:   make(chan bool, 1),
+	d := &daemon{
+		log:     log,
+		notify:  newNotifier(log, getenvOf(map[string]string{"NOTIFY_SOCKET": path}), 1),
+		signals: newSignals(false, make(chan os.Signal, 16)),
+		engine:  activation.New(activation.Parts{DB: db, Log: log}, activation.Settings{}),
+		stop:    make(chan bool, 1),
 	}
 	source := &slowSource{
 		asked: make(chan struct{}, 1), answer: make(chan struct{}),
-		answered: func() { c.Notify.Status("the source answered") }, // in the same socket, so in order
+		answered: func() { d.notify.Status("the source answered") }, // in the same socket, so in order
 	}
-	c.engine.SetSources([]activation.Source{{Source: source}})
+	conf := announce.Configuration{Sources: []announce.Source{{Source: source}}}
+	d.loader = announce.NewLoader(d.engine, conf, nil, log)
+	loads := func(ctx context.Context) error {
+		return d.loader.Run(ctx, func(context.Context) (announce.Configuration, error) { return conf, nil })
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- together(ctx, c.engine.RunLoads, c.watchRequests, c.watchReloads) }()
+	go func() { done <- together(ctx, loads, d.watchRequests, d.watchReloads) }()
 
-	c.Signals.Reload <- struct{}{}
+	d.signals.Reload <- struct{}{}
 	awaited(t, "load", source.asked)
 	close(source.answer)
 	for _, want := range []string{"RELOADING=1", "STATUS=the source answered", "READY=1"} {
@@ -83,9 +86,9 @@ func TestReloadBySignal(t *testing.T) {
 	}
 
 	source.answer = nil
-	c.Signals.Reload <- struct{}{}
+	d.signals.Reload <- struct{}{}
 	awaited(t, "second load", source.asked)
-	c.askStop(false)
+	d.askStop(false)
 	if err := awaited(t, "stop", done); !errors.Is(err, errStopped) {
 		t.Errorf("stopped during a load: %v", err)
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -8,6 +10,8 @@ import (
 	"time"
 
 	"activationd/activation"
+	"activationd/activation/announce"
+	"activationd/internal/config"
 	"activationd/internal/fault"
 	"activationd/reservation"
 	"activationd/reservation/file"
@@ -17,64 +21,80 @@ import (
 	"activationd/topology"
 )
 
-// standardPath is where scripts find their commands, unless the configuration
-// says otherwise.
-const standardPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+// translate makes of a configuration what the engine goes by.
+func (d *daemon) translate(conf *configuration) (c announce.Configuration, err error) {
+	if c.Sources, err = d.sources(conf); err != nil {
+		return c, err
+	}
+	if c.Settings, err = d.settings(conf, c.Sources); err != nil {
+		return c, err
+	}
+	rules, err := d.recurrences(conf)
+	if err != nil {
+		return c, err
+	}
+	services, rejected, err := d.services(conf)
+	if err != nil {
+		return c, err
+	}
+	entries, err := entriesOf(conf)
+	c.Declare = func(ctx context.Context, dryRun bool) ([]func(*activation.Txn) (activation.Report, error), error) {
+		recurrences, errRules := d.book.Declare(ctx, rules)
+		found, wrong := d.host.discovered(conf, d.scan(entries, dryRun), services, d.users.lookup)
+		instances, err := d.roster.Declare(ctx, slices.Concat(services, found), slices.Concat(rejected, wrong), dryRun)
+		return append(recurrences, instances...), errors.Join(errRules, err)
+	}
+	return c, err
+}
 
-// settings translates a configuration for the engine.
-func (c *core) settings(conf *Config) (activation.Settings, error) {
+// settings translates a configuration's settings; sources are its sources, in order.
+func (d *daemon) settings(conf *configuration, sources []announce.Source) (activation.Settings, error) {
 	set := activation.Settings{
-		MaxParallel: conf.Runs.MaxParallel,
-		ArmAhead:    conf.Runs.ArmAhead,
-		MissedGrace: conf.Jobs.MissedGrace,
-		MaxRemoval:  float64(conf.MaxRemoval),
-		Keep:        conf.History.Keep,
-		KeepCount:   conf.History.Count,
-		KeepBytes:   int64(conf.History.Size),
+		MaxParallel:  conf.Runs.MaxParallel,
+		ArmAhead:     conf.Runs.ArmAhead,
+		MissedGrace:  conf.Jobs.MissedGrace,
+		MaxRemoval:   float64(conf.MaxRemoval),
+		HistoryAge:   conf.History.Keep,
+		HistoryCount: conf.History.Count,
+		HistoryBytes: int64(conf.History.Size),
+		EventsAge:    conf.Events.Keep,
+		EventsCount:  conf.Events.Count,
 		Jobs: activation.Defaults{
 			Timeout: conf.Jobs.Timeout, Grace: conf.Jobs.Grace, Retries: conf.Jobs.Retries,
 			BackoffFirst: conf.Jobs.Backoff.First, BackoffMax: conf.Jobs.Backoff.Max,
 			Missed: conf.Jobs.Missed, WaitLimit: conf.Jobs.WaitLimit, Env: conf.Jobs.Environment,
 		},
-		Sources:     make(map[string]activation.Defaults),
-		Socket:      c.socket, // another one is not opened before the next start
-		BaseEnv:     c.baseEnv(),
-		LogHead:     int64(conf.Runs.Output.Head),
-		LogTail:     int64(conf.Runs.Output.Tail),
-		Keepers:     conf.Runs.Leftovers == "keep",
-		Nice:        conf.Runs.Nice,
-		NoNewPrivs:  conf.Runs.NoNewPrivileges,
-		Umask:       int(conf.Runs.Umask),
-		Inventory:   conf.Lab.Inventory,
-		Pools:       conf.Lab.pools,
-		SwitchUsers: c.users.uid == 0,
+		Sources:       make(map[string]activation.Defaults),
+		Socket:        d.socket, // another one is not opened before the next start
+		BaseEnv:       d.baseEnv(),
+		LogHead:       int64(conf.Runs.Output.Head),
+		LogTail:       int64(conf.Runs.Output.Tail),
+		KeepLeftovers: conf.Runs.Leftovers == "keep",
+		Nice:          conf.Runs.Nice,
+		NoNewPrivs:    conf.Runs.NoNewPrivileges,
+		Umask:         int(conf.Runs.Umask),
+		Inventory:     conf.Lab.Inventory,
+		Pools:         conf.pools,
+		SwitchUsers:   d.users.uid == 0,
 
-		BatchLoad: float64(conf.At.Load), BatchInterval: conf.At.Interval, Sendmail: conf.At.Sendmail,
+		BatchLoad: float64(conf.At.LoadAverage), BatchInterval: conf.At.Interval, Sendmail: conf.At.Sendmail,
 	}
 	for name, l := range conf.Runs.Limits {
 		set.Limits = append(set.Limits, wrapper.Limit{Name: name, Soft: l.Soft, Hard: l.Hard})
 	}
 	var err error
-	if set.Reservations, err = c.defaults(conf.Reservations); err != nil {
+	if set.Reservations, err = d.defaults(conf.Reservations); err != nil {
 		return set, err
 	}
-	for i := range conf.Sources {
-		src := &conf.Sources[i]
-		d, err := c.defaults(src.Reservations)
-		if err != nil {
+	for i := range sources {
+		if set.Sources[activation.SourceKey(sources[i].Name())], err = d.defaults(conf.Sources[i].Reservations); err != nil {
 			return set, err
 		}
-		s, err := c.newSource(src)
-		if err != nil {
-			return set, err
-		}
-		set.Sources[activation.SourceKey(s.Name())] = d
 	}
-	err = c.Dirs.lendDevices(scriptUsers(&set))
-	return set, err
+	return set, nil
 }
 
-// scriptUsers lists as whom reservations' scripts run, but root.
+// scriptUsers lists the users that reservations' scripts run as, without root.
 func scriptUsers(set *activation.Settings) []int {
 	uids := make(map[int]bool)
 	for _, d := range append(slices.Collect(maps.Values(set.Sources)), set.Reservations) {
@@ -85,8 +105,8 @@ func scriptUsers(set *activation.Settings) []int {
 	return slices.Sorted(maps.Keys(uids))
 }
 
-func (c *core) defaults(r Reservations) (activation.Defaults, error) {
-	d := activation.Defaults{
+func (d *daemon) defaults(r config.Reservations) (activation.Defaults, error) {
+	def := activation.Defaults{
 		Activate: r.Activate, Deactivate: r.Deactivate, Timeout: r.Timeout, UndoTimeout: r.DeactivateTimeout,
 		Grace: r.Grace, Retries: r.Retries, UndoRetries: r.DeactivateRetries,
 		BackoffFirst: r.Backoff.First, BackoffMax: r.Backoff.Max, Lead: r.Lead, Tail: r.Tail,
@@ -95,42 +115,35 @@ func (c *core) defaults(r Reservations) (activation.Defaults, error) {
 	if r.User != "" {
 		id, err := lookupIdentity(r.User)
 		if err != nil {
-			return d, err
+			return def, err
 		}
-		d.User = id
+		def.User = id
 	}
-	return d, nil
+	return def, nil
 }
 
 // sources makes the sources that a configuration names.
-func (c *core) sources(conf *Config) ([]activation.Source, error) {
-	var sources []activation.Source
+func (d *daemon) sources(conf *configuration) ([]announce.Source, error) {
+	var sources []announce.Source
 	for i := range conf.Sources {
 		src := &conf.Sources[i]
-		s, err := c.newSource(src)
+		s, err := d.newSource(src)
 		if err != nil {
 			return nil, err
 		}
 		if conf.Lab.Inventory != "" {
-			s = fitting{s, conf.Lab.Inventory}
+			s = checkedSource{s, conf.Lab.Inventory}
 		}
-		sources = append(sources, activation.Source{
+		sources = append(sources, announce.Source{
 			Source: s, Lead: src.Reservations.Lead, Tail: src.Reservations.Tail, Missed: src.Reservations.Missed,
 		})
 	}
 	return sources, nil
 }
 
-func (c *core) newSource(src *Source) (reservation.Source, error) {
+func (d *daemon) newSource(src *config.Source) (reservation.Source, error) {
 	if src.SQL == nil {
-		s := file.New(src.Files)
-		s.Check = func(path string) error {
-			if err := c.surroundings.trusted(path, src.Reservations.User); err != nil {
-				return fmt.Errorf("%w: %w", err, fault.Invalid)
-			}
-			return nil
-		}
-		return s, nil
+		return d.host.fileSource(src), nil
 	}
 	return sql.New(sql.Config{
 		Driver: src.SQL.Driver, DSN: src.SQL.DSN, Query: src.SQL.Query, Name: src.SQL.Name, Nodes: topology.Devices,
@@ -138,11 +151,23 @@ func (c *core) newSource(src *Source) (reservation.Source, error) {
 	})
 }
 
-// baseEnv is the environment of every run: clean, so that what runs by the
-// daemon runs the same whoever started the daemon.
-func (c *core) baseEnv() []string {
-	own := c.users.own()
-	env := []string{standardPath, "HOME=" + own.Home, "USER=" + own.Name, "LOGNAME=" + own.Name, "SHELL=" + own.Shell}
+// fileSource makes a source of files, which must belong to whom the host trusts.
+func (h *host) fileSource(src *config.Source) *file.Source {
+	s := file.New(src.Files)
+	s.Check = func(path string) error {
+		if err := h.trusted(path, src.Reservations.User); err != nil {
+			return fmt.Errorf("%w: %w", err, fault.Invalid)
+		}
+		return nil
+	}
+	return s
+}
+
+// baseEnv is the environment of every run. It is clean, so that runs do not depend on the
+// environment in which the daemon was started.
+func (d *daemon) baseEnv() []string {
+	own := d.users.own()
+	env := []string{"PATH=" + d.host.path(), "HOME=" + own.Home, "USER=" + own.Name, "LOGNAME=" + own.Name, "SHELL=" + own.Shell}
 	for _, k := range []string{"LANG", "LC_ALL", "TZ"} {
 		if v := os.Getenv(k); v != "" {
 			env = append(env, k+"="+v)

@@ -12,17 +12,17 @@ import (
 	"activationd/internal/fault"
 )
 
-// errStopped ends the daemon as it was asked to end. It is what requests end with
-// that are under way then.
-var errStopped = fmt.Errorf("the daemon ends; ask again when it is back: %w", fault.Unavailable)
+// errStopped ends the daemon when it has been asked to stop. Requests that are under way
+// then end with it.
+var errStopped = fmt.Errorf("the daemon is shutting down; try again when it is back: %w", fault.Unavailable)
 
-// signals turns the process's signals into what they ask for.
+// signals turns the process's signals into requests.
 type signals struct {
-	// Reload holds a token when a reload was asked for. Its capacity is one:
-	// what is asked for while a token is there is one with it.
+	// Reload holds a token when a reload was asked for. Its capacity is one: further
+	// requests share the token.
 	Reload chan struct{}
-	// Drain is closed when the daemon is to start nothing more, to wait for
-	// what runs, and then to end. Ending at once is a context's affair.
+	// Drain is closed when the daemon is to start nothing more, to wait for runs to end,
+	// and then to stop. To stop at once, run ends with errStopped.
 	Drain chan struct{}
 
 	drainOnStop bool
@@ -38,19 +38,19 @@ func newSignals(drainOnStop bool, incoming chan os.Signal) *signals {
 	}
 }
 
-// watchSignals takes all signals over from here on; run acts on them, and on those
-// that came before.
+// watchSignals takes over all signals; run acts on them, and on those that have arrived
+// before.
 func watchSignals(drainOnStop bool) *signals {
 	s := newSignals(drainOnStop, early.Signals())
-	// SIGPIPE is among them because a reader of standard error that goes away
-	// must not take the daemon along; ignored, it would be so in scripts too.
+	// SIGPIPE is caught because the daemon must not end when the reader of its standard
+	// error ends. It is not ignored, because scripts would inherit that.
 	signal.Notify(s.incoming, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2,
 		syscall.SIGPIPE)
 	return s
 }
 
-// run ends with errStopped when the daemon is to stop. A signal to stop that
-// comes later ends the process in the system's own way: nothing is lost by it.
+// run ends with errStopped when the daemon is to stop. A later signal to stop kills the
+// process; nothing is lost by that.
 func (s *signals) run(ctx context.Context, log *slog.Logger) error {
 	defer signal.Stop(s.incoming)
 	draining := false
@@ -67,12 +67,12 @@ func (s *signals) run(ctx context.Context, log *slog.Logger) error {
 				}
 			case order == drain || order == stop && s.drainOnStop && !draining:
 				if !draining {
-					log.Info("draining: nothing more is started; TERM stops without waiting", "signal", sig.String())
+					log.Info("draining: nothing more is started; SIGTERM stops without waiting", "signal", sig.String())
 					close(s.Drain)
 				}
 				draining = true
 			case order == stop:
-				log.Info("stopping; what runs goes on", "signal", sig.String())
+				log.Info("stopping; runs go on", "signal", sig.String())
 				return errStopped
 			}
 		}

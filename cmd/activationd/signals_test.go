@@ -80,7 +80,7 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// TestReloadsMerge sends reloads that nobody takes: they are one.
+// TestReloadsMerge sends reloads that are not taken: they are one.
 func TestReloadsMerge(t *testing.T) {
 	s := newSignals(false, make(chan os.Signal, 16))
 	done := make(chan error, 1)
@@ -94,7 +94,7 @@ func TestReloadsMerge(t *testing.T) {
 	}
 }
 
-// TestSignalsArrive sends this process real ones.
+// TestSignalsArrive sends this process real signals.
 func TestSignalsArrive(t *testing.T) {
 	s := watchSignals(false)
 	done := make(chan error, 1)

@@ -11,19 +11,20 @@ import (
 	"strings"
 	"syscall"
 
+	"activationd/internal/config"
 	"activationd/internal/fault"
 	"activationd/internal/trust"
 	"activationd/reservation/file"
 )
 
-// trusted returns an error if the daemon is root, and somebody else could change the
-// file at path, by which root is told what to do. What the user can change as whom
-// that runs is his affair; no user means root.
-func (s *surroundings) trusted(path, user string) error { return s.trustedTo(trust.Check, path, user) }
+// trusted returns an error if the daemon is root and another user could change the file at
+// path, which tells root what to do. The user whom its commands run as may change it; no
+// user means root.
+func (h *host) trusted(path, user string) error { return h.trustedTo(trust.Check, path, user) }
 
-// trustedTo is trusted by a check of package trust's.
-func (s *surroundings) trustedTo(check func(path string, uids ...int) error, path, user string) error {
-	if s.uid != 0 {
+// trustedTo is trusted, with a check of package trust.
+func (h *host) trustedTo(check func(path string, uids ...int) error, path, user string) error {
+	if h.uid != 0 {
 		return nil
 	}
 	var uids []int
@@ -41,27 +42,28 @@ func (s *surroundings) trustedTo(check func(path string, uids ...int) error, pat
 	return refusal(check(path, uids...))
 }
 
-// errNoUser says that nobody can be asked after; where the user is named, that is told.
-var errNoUser = errors.New("as whom this runs is not known")
+// errNoUser is for a user who does not exist. The check of the key that names the user
+// reports it.
+var errNoUser = errors.New("the user who is to run this does not exist")
 
 func refusal(err error) error {
 	if err != nil {
-		return fmt.Errorf("%w; a daemon of root's takes only what nobody can change but root and the user as whom it runs", err)
+		return fmt.Errorf("%w; a daemon that runs as root accepts only files that nobody can change except root and the user who runs them", err)
 	}
 	return nil
 }
 
 // trustedSource is trusted for a source's file, or its folder and all files in that.
-func (s *surroundings) trustedSource(src *Source) error {
-	if err := s.trustedTo(trust.CheckFolder, src.Files, src.Reservations.User); err != nil {
+func (h *host) trustedSource(src *config.Source) error {
+	if err := h.trustedTo(trust.CheckFolder, src.Files, src.Reservations.User); err != nil {
 		return err
 	}
 	files, err := file.New(src.Files).Files()
 	if err != nil {
-		return nil //nolint:nilerr // it may come yet; whoever looks for it tells
+		return nil //nolint:nilerr // it may appear yet, and the load reports it
 	}
 	for _, f := range files {
-		if err := s.trusted(f, src.Reservations.User); err != nil {
+		if err := h.trusted(f, src.Reservations.User); err != nil {
 			return err
 		}
 	}
@@ -69,9 +71,9 @@ func (s *surroundings) trustedSource(src *Source) error {
 }
 
 // trustedCommand is trusted for each file that a command executes.
-func (s *surroundings) trustedCommand(argv []string, path, user string) error {
+func (h *host) trustedCommand(argv []string, path, user string) error {
 	for _, program := range executed(argv, path) {
-		if err := s.trusted(program, user); err != nil {
+		if err := h.trusted(program, user); err != nil {
 			return err
 		}
 	}
@@ -81,9 +83,9 @@ func (s *surroundings) trustedCommand(argv []string, path, user string) error {
 // interpreters execute what their first argument names.
 var interpreters = []string{"sh", "bash", "dash", "ash", "ksh", "zsh", "perl", "ruby", "python", "python3", "env", "nice", "nohup"}
 
-// executed lists the files that a command executes, as far as its words tell: its
-// program, and the script that an interpreter is given. PATH is where the first is
-// looked for when it has no slash.
+// executed lists the files that a command executes, as far as its words show: its program,
+// and the script that an interpreter is given. A program without a slash is looked for in
+// PATH.
 func executed(argv []string, path string) (files []string) {
 	if len(argv) == 0 {
 		return nil
@@ -105,7 +107,7 @@ func executed(argv []string, path string) (files []string) {
 	}
 	for _, arg := range argv[1:] {
 		if strings.HasPrefix(arg, "-") {
-			if strings.HasPrefix(arg, "-c") || arg == "-e" || arg == "-m" { // what follows is a text
+			if strings.HasPrefix(arg, "-c") || arg == "-e" || arg == "-m" { // the next word is a script's text
 				break
 			}
 			continue
@@ -118,7 +120,7 @@ func executed(argv []string, path string) (files []string) {
 	return files
 }
 
-// named returns the interpreter that the first line of a script names, if it is one.
+// named returns the interpreter that the first line of a script names, if it names one.
 func named(script string) []string {
 	f, err := os.OpenFile(script, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO must not keep us
 	if err != nil {
@@ -135,34 +137,45 @@ func named(script string) []string {
 	return nil
 }
 
-// pathOf is where a command of such an environment is looked for.
-func pathOf(env map[string]string) string {
+// pathOf returns the PATH of a command with this environment.
+func (h *host) pathOf(env map[string]string) string {
 	if path, ok := env["PATH"]; ok {
 		return path
 	}
-	return strings.TrimPrefix(standardPath, "PATH=")
+	return h.path()
 }
 
-// refuse notes that what field says cannot be trusted; what is its name, as it may stand
-// nowhere in the file.
-func (l *looker) refuse(field any, what string, err error) {
+// path is where scripts find their commands, unless the configuration says otherwise. The
+// last place is the directory of this program, where atctl is, unless root cannot trust it.
+func (h *host) path() string {
+	path := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	dir := filepath.Dir(h.executable)
+	if slices.Contains(strings.Split(path, ":"), dir) || strings.Contains(dir, ":") || h.trusted(dir, "") != nil {
+		return path
+	}
+	return path + ":" + dir
+}
+
+// refuse notes that a field's value cannot be trusted. Name is the field's key, which is
+// used if the key is not in the file.
+func (v *validator) refuse(field any, name string, err error) {
 	if err == nil || errors.Is(err, errNoUser) {
 		return
 	}
-	at := l.config.where[field]
-	if at.key == "" {
-		at.key = what
+	at, _ := v.config.Place(field)
+	if at.Key == "" {
+		at.Key = name
 	}
-	if text := fmt.Sprintf("%s: %s", at.key, fault.Text(err)); !slices.Contains(l.refused, text) { // sources share their scripts
-		l.refused = append(l.refused, text)
-		l.faults.Add(at.line, "%s", text)
+	if text := fmt.Sprintf("%s: %s", at.Key, fault.Text(err)); !slices.Contains(v.refused, text) { // sources share their scripts
+		v.refused = append(v.refused, text)
+		v.faults.Add(at.Line, "%s", text)
 	}
 }
 
-// trust looks at everything that tells a daemon of root's what to do, but for the
-// configuration itself.
-func (l *looker) trust() {
-	c := l.config
+// trust checks everything that tells a daemon which runs as root what to do, except the
+// configuration file itself.
+func (v *validator) trust() {
+	c := v.config
 	user := c.Reservations.User
 	for _, f := range []struct {
 		field *string
@@ -170,38 +183,39 @@ func (l *looker) trust() {
 		user  string
 	}{{&c.Tokens, "tokens", ""}, {&c.Lab.Inventory, "lab.inventory", user}, {&c.At.Sendmail, "at.sendmail", ""}} {
 		if *f.field != "" {
-			l.refuse(f.field, f.what, l.trusted(*f.field, f.user))
+			v.refuse(f.field, f.what, v.trusted(*f.field, f.user))
 		}
 	}
 	for i := range c.Listen {
 		if t := c.Listen[i].TLS; t != nil && t.ClientCA != "" {
-			l.refuse(&t.ClientCA, "client_ca", l.trusted(t.ClientCA, ""))
+			v.refuse(&t.ClientCA, "client_ca", v.trusted(t.ClientCA, ""))
 		}
 	}
-	scripts := []*Reservations{&c.Reservations}
+	scripts := []*config.Reservations{&c.Reservations}
 	for i := range c.Sources {
 		s := &c.Sources[i]
 		scripts = append(scripts, &s.Reservations)
 		if s.Files != "" {
-			l.refuse(&s.Files, "files", l.trustedSource(s))
+			v.refuse(&s.Files, "files", v.trustedSource(s))
 		}
 		if s.SQL != nil && s.SQL.DSNFile != "" {
-			l.refuse(&s.SQL.DSNFile, "dsn_file", l.trusted(s.SQL.DSNFile, s.Reservations.User))
+			v.refuse(&s.SQL.DSNFile, "dsn_file", v.trusted(s.SQL.DSNFile, s.Reservations.User))
 		}
 	}
 	for _, r := range scripts {
-		l.refuse(&r.Activate, "reservations.activate", l.trustedCommand(r.Activate, pathOf(r.Environment), r.User))
-		l.refuse(&r.Deactivate, "reservations.deactivate", l.trustedCommand(r.Deactivate, pathOf(r.Environment), r.User))
+		v.refuse(&r.Activate, "reservations.activate", v.trustedCommand(r.Activate, v.pathOf(r.Environment), r.User))
+		v.refuse(&r.Deactivate, "reservations.deactivate", v.trustedCommand(r.Deactivate, v.pathOf(r.Environment), r.User))
 	}
 	for i := range c.Recurrences {
 		r := &c.Recurrences[i]
-		l.refuse(&r.Command, "recurrences.command", l.trustedCommand(r.Command, pathOf(r.Environment), r.User))
+		v.refuse(&r.Command, "recurrences.command", v.trustedCommand(r.Command, v.pathOf(r.Environment), r.User))
 	}
 }
 
-// runsTrusted tells, when a reservation's script is about to run as uid, whether it may.
-func (s *surroundings) runsTrusted(argv, env []string, uid int) error {
-	if s.uid != 0 {
+// runsTrusted returns an error if a reservation's script, which is about to run as uid, cannot
+// be trusted.
+func (h *host) runsTrusted(argv, env []string, uid int) error {
+	if h.uid != 0 {
 		return nil
 	}
 	path := ""

@@ -17,9 +17,10 @@ func newUploadCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "upload",
 		Short: "Send the configurations to the devices",
-		Long: `Upload keeps the plan that generate has made, and what each device was, on the disk, and
-then sends the lines to all devices at once. What erase needs to know is there before
-the first byte is sent. If another plan is kept already, it is taken off first.`,
+		Long: `Upload stores the plan of generate and the current configuration of each device on the
+disk, and then sends the lines to all devices at the same time. Everything that erase needs
+is on the disk before the first byte is sent. If another plan is stored already, upload
+erases it first.`,
 		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := need(a.config, "config", "ACTIVATION_CONFIG_DIR"); err != nil {
@@ -38,19 +39,20 @@ the first byte is sent. If another plan is kept already, it is taken off first.`
 			if err := a.inTime(os.Getenv("ACTIVATION_DEADLINE"), os.Getenv("ACTIVATION_DEACTIVATE_TIMEOUT")); err != nil {
 				return err
 			}
+			defer a.line.Clear()
 			return a.work().Upload(cmd.Context(), a.config, a.keep)
 		},
 	}
-	a.configFlag(cmd, "config", "the plan is in `DIR`")
+	a.configFlag(cmd, "config", "read the plan from `DIR`")
 	a.keepFlag(cmd)
 	a.activationFlag(cmd)
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "send nothing; show what would be sent")
 	return cmd
 }
 
-// inTime is an error if the slowest device needs longer than there is until the deadline,
-// or longer to be made what it was than a deactivation may take: then it is better to begin
-// with nothing. By hand, and where there is no limit, both are empty.
+// inTime returns an error if the slowest device cannot be configured before the deadline, or
+// if undoing that would take longer than a deactivation may: then upload does not begin.
+// Without a limit, and outside of scripts of the daemon, both are empty.
 func (a *app) inTime(deadline, undo string) error {
 	p, platforms, err := lab.ReadPlan(a.config)
 	if err != nil {
@@ -58,30 +60,30 @@ func (a *app) inTime(deadline, undo string) error {
 	}
 	end, err := time.Parse(time.RFC3339Nano, deadline)
 	if needs, left := p.Duration(), time.Until(end); err == nil && needs > left {
-		return fmt.Errorf("the slowest device needs at least %v by its pace, and the timeout ends it in %v; raise the reservation's timeout: %w",
+		return fmt.Errorf("the slowest device needs at least %v at its pace, but the timeout ends in %v; raise the reservation's timeout: %w",
 			needs.Round(time.Second), left.Round(time.Second), fault.Invalid)
 	}
 	limit, err := time.ParseDuration(undo)
-	if needs := p.Undoing(platforms); err == nil && needs > limit {
-		return fmt.Errorf("taking it off the slowest device again needs at least %v by its pace, and a deactivation is ended after %v; raise deactivate_timeout: %w",
+	if needs := p.UndoDuration(platforms); err == nil && needs > limit {
+		return fmt.Errorf("undoing it on the slowest device needs at least %v at its pace, but a deactivation is ended after %v; raise deactivate_timeout: %w",
 			needs.Round(time.Second), limit, fault.Invalid)
 	}
 	return nil
 }
 
-// hurry says at once that an erase cannot be done in time. It begins all the same: what
-// is off is off.
-func (a *app) hurry(deadline string) {
+// warnIfLate warns if an erase cannot be finished in time. The erase begins nevertheless:
+// each line that it undoes is useful.
+func (a *app) warnIfLate(deadline string) {
 	end, err := time.Parse(time.RFC3339Nano, deadline)
 	if err != nil {
 		return
 	}
 	p, platforms, err := lab.ReadKept(a.keep)
 	if err != nil {
-		return // erase tells
+		return // erase reports it
 	}
-	if needs, left := p.Undoing(platforms), time.Until(end); needs > left {
-		fmt.Fprintf(os.Stderr, "atctl: the slowest device needs at least %v by its pace, and the timeout ends this in %v; raise deactivate_timeout\n",
+	if needs, left := p.UndoDuration(platforms), time.Until(end); needs > left {
+		fmt.Fprintf(os.Stderr, "atctl: the slowest device needs at least %v at its pace, but the timeout ends in %v; raise deactivate_timeout\n",
 			needs.Round(time.Second), left.Round(time.Second))
 	}
 }
@@ -89,9 +91,10 @@ func (a *app) hurry(deadline string) {
 func newVerifyCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify",
-		Short: "Read back from the devices whether it is there",
-		Long: `Verify asks every device whether all that was applied is there: the plan that upload has
-kept, or without one that in the directory. A device's OK is not believed.`,
+		Short: "Check that the devices have the configurations",
+		Long: `Verify reads the configuration back from every device and compares it with the plan that
+upload has stored, or else with the plan of --config. It does not rely on the OK of a
+device.`,
 		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, platforms, err := a.applied()
@@ -101,13 +104,13 @@ kept, or without one that in the directory. A device's OK is not believed.`,
 			return a.work().Verify(cmd.Context(), p, platforms)
 		},
 	}
-	a.configFlag(cmd, "config", "the plan is in `DIR`")
+	a.configFlag(cmd, "config", "read the plan from `DIR`")
 	a.keepFlag(cmd)
 	a.activationFlag(cmd)
 	return cmd
 }
 
-// applied reads the kept plan, or the generated one.
+// applied reads the stored plan, or else the generated one.
 func (a *app) applied() (*lab.Plan, map[string]*lab.Platform, error) {
 	if a.keep != "" {
 		p, platforms, err := lab.ReadKept(a.keep)
@@ -125,10 +128,11 @@ func newEraseCommand(a *app) *cobra.Command {
 	var dry bool
 	cmd := &cobra.Command{
 		Use:   "erase",
-		Short: "Take off the devices what was applied, and prove it",
-		Long: `Erase undoes what upload has kept, whole or in part, in whatever state it is, reads back
-that every device is clean, and only then forgets it. The topology and the inventory
-of today do not matter. With nothing kept there is nothing to do.`,
+		Short: "Undo the configurations on the devices, and check that",
+		Long: `Erase undoes the plan that upload has stored, even if only a part of it was applied. It
+checks that nothing of the plan is left on any device, and only then removes the stored
+plan. Changes of the topology and the inventory since the upload do not matter. If no plan
+is stored, there is nothing to do.`,
 		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := need(a.keep, "keep", "ACTIVATION_KEEP_DIR"); err != nil {
@@ -137,11 +141,11 @@ of today do not matter. With nothing kept there is nothing to do.`,
 			if dry {
 				return a.dryErase()
 			}
-			a.hurry(os.Getenv("ACTIVATION_DEADLINE"))
+			a.warnIfLate(os.Getenv("ACTIVATION_DEADLINE"))
 			return a.work().Erase(cmd.Context(), a.keep)
 		},
 	}
-	a.configFlag(cmd, "config", "transcripts are written into `DIR`")
+	a.configFlag(cmd, "config", "write transcripts into `DIR`")
 	a.keepFlag(cmd)
 	a.activationFlag(cmd)
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "send nothing; show what would be undone")
@@ -159,10 +163,10 @@ func (a *app) dryErase() error {
 	}
 	for _, d := range p.Devices {
 		if a.json {
-			a.printJSON(planLine{Device: d.Name, Platform: d.Platform, Connect: d.Way.Connect, Undo: d.Undo})
+			a.printJSON(planLine{Device: d.Name, Platform: d.Platform, Connect: d.Access.Connect, Undo: d.Undo})
 			continue
 		}
-		fmt.Printf("%s (%s, %s)\n", d.Name, d.Platform, d.Way.Connect)
+		fmt.Printf("%s (%s, %s)\n", d.Name, d.Platform, d.Access.Connect)
 		for _, l := range d.Undo {
 			fmt.Println("  -", l)
 		}

@@ -11,12 +11,12 @@ import (
 func newDriftCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "drift",
-		Short: "Compare the switches with what should be there",
-		Long: `Drift asks every switch of the inventory what its ports have, and the daemon which VLANs
-are lent, and prints each port that is not as it should be: one that is wired to a device,
-and has not the VLAN of its link, or one though nobody has it; a trunk that carries what it
-should not, or not what it should. It changes nothing, and exits with 4 if there are any.
-What an activation is about to configure just now is seen, too.`,
+		Short: "Compare the switches with their expected state",
+		Long: `Drift reads the ports of every switch of the inventory, and the leased VLANs from the
+daemon. It prints each port that differs from its expected state: a port that is wired to a
+device and lacks the VLAN of its link, or has a VLAN that is not leased; a trunk that
+carries a wrong VLAN, or lacks one. It changes nothing, and exits with 4 if any port
+differs. Ports that an activation is configuring at the same time may be reported, too.`,
 		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := need(a.inventory, "inventory", "ACTIVATION_INVENTORY"); err != nil {
@@ -30,12 +30,12 @@ What an activation is about to configure just now is seen, too.`,
 			if err != nil {
 				return err
 			}
-			lent, err := a.leases(cmd.Context())
+			taken, err := a.leases(cmd.Context())
 			if err != nil {
 				return err
 			}
 			var leases []lab.Lease
-			for _, l := range lent {
+			for _, l := range taken {
 				leases = append(leases, lab.Lease{Domain: l.Domain, Link: l.Link, Holder: l.Holder, ID: l.ID, Doubtful: l.State != "leased"})
 			}
 			drifts, err := a.work().Drift(cmd.Context(), inv, platforms, leases)

@@ -9,8 +9,9 @@ import (
 	"activationd/lab"
 )
 
-// login tells the daemon of a step of a login to a device, and returns why it must not be
-// tried. By hand there need not be a daemon.
+// login returns a function that reports a step of a login to a device to the daemon, and
+// returns why the login must not be tried. Outside of scripts of the daemon, it works without
+// a daemon, too.
 func (a *app) login() func(context.Context, lab.LoginStep) (string, error) {
 	c, err := a.client()
 	return func(ctx context.Context, s lab.LoginStep) (string, error) {

@@ -1,5 +1,5 @@
-// Atctl-lab does a laboratory's work: it is what "atctl lab" becomes. It is a program
-// of its own because it speaks SSH, whose library would slow each start of atctl.
+// Atctl-lab works with the devices of a laboratory: "atctl lab" executes it. It is a
+// program of its own because the SSH library would slow down each start of atctl.
 package main
 
 import (
@@ -11,13 +11,14 @@ import (
 	"strings"
 	"syscall"
 
+	"activationd/control"
 	"activationd/device"
 	"activationd/internal/fault"
 )
 
-// main ends what is under way when it is told to, and says of each device how far it
-// was: it is what tells who comes later which one had stalled. All that the work needs,
-// when it is done again, is on the disk already.
+// main ends the work when a signal asks for it, and reports how far it got on each
+// device, so that an operator sees later which device had stalled. Everything that is
+// needed to do the work again is on the disk already.
 func main() {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
@@ -25,55 +26,43 @@ func main() {
 	go func() {
 		s, _ := (<-signals).(syscall.Signal)
 		cancel(ended(s))
-		<-signals // whoever says it twice means at once
+		<-signals // a second signal: at once
 		os.Exit(exitSignal + int(s))
 	}()
 	err := newRootCommand().ExecuteContext(ctx)
 	if err != nil && err.Error() != "" {
-		// Lines of configurations are in it, and with them their secrets.
+		// The text contains lines of configurations, and with them secrets.
 		lines := strings.Split(strings.TrimRight(device.MaskSecrets(fault.Text(err)), "\n"), "\n")
 		fmt.Fprintln(os.Stderr, "atctl: "+strings.Join(lines, "\natctl: "))
 	}
 	os.Exit(status(err))
 }
 
-// exitSignal is added to the number of the signal that ended it, as shells do.
+// exitSignal is added to the number of the signal that ended the program, as shells do.
 const exitSignal = 128
 
-// ended is why the work ends early.
+// An ended error says that a signal ended the work early.
 type ended syscall.Signal
 
-func (e ended) Error() string { return "it was ended by a signal: " + syscall.Signal(e).String() }
+func (e ended) Error() string { return "a signal ended the work: " + syscall.Signal(e).String() }
 
-// Unwrap says that it may go better another time.
+// Unwrap says that the work may succeed another time.
 func (e ended) Unwrap() error { return fault.Unavailable }
 
-// errDrift ends drift when something is not as it should be; what, was printed.
+// errDrift ends drift when something differs from its expected state; the differences
+// have been printed.
 var errDrift = errors.New("")
 
-// status is the exit status for err, as atctl's help lists it.
+// status returns the exit status for err.
 func status(err error) int {
-	switch {
-	case err == nil:
-		return 0
-	case errors.Is(err, errDrift):
+	if errors.Is(err, errDrift) {
 		return 4
 	}
 	if e, ok := errors.AsType[ended](err); ok {
 		return exitSignal + int(e)
 	}
-	if errors.Is(err, fault.Denied) { // of several devices this one needs a person
-		return 5
+	if errors.Is(err, fault.Denied) { // among the errors of several devices, this kind needs a person
+		err = fault.Denied
 	}
-	switch fault.Of(err) {
-	case fault.Invalid:
-		return 2
-	case fault.NotFound:
-		return 3
-	case fault.Conflict:
-		return 4
-	case fault.Unavailable:
-		return 6
-	}
-	return 1
+	return control.ExitStatus(err)
 }

@@ -19,10 +19,10 @@ func newPlanCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan",
 		Short: "Show what would be sent to which device, and how long it would take",
-		Long: `Plan shows which node would be which device, which way each link would take over the
-switches, the exact lines for each device and those that undo them, and the least time
-that they take by the devices' pace. It asks nobody: the VLAN ids are the first of the
-pools, while generate gets those that are free.`,
+		Long: `Plan shows which node would be which device, the path of each link over the switches, the
+exact lines for each device, the lines that undo them, and the least time that sending them
+takes at the devices' pace. It does not use the daemon: the VLAN ids are the first of the
+pools, while generate leases free ids.`,
 		Args: none,
 		RunE: func(*cobra.Command, []string) error {
 			return a.guessPlan()
@@ -36,11 +36,11 @@ func newGenerateCommand(a *app) *cobra.Command {
 	var dry bool
 	cmd := &cobra.Command{
 		Use:   "generate",
-		Short: "Get VLANs and write the devices' configurations",
-		Long: `Generate reads the topology and the inventory, has the daemon lend the activation a VLAN
-id for each link (the same ones when it asks again), and writes into the directory for
-each device DEVICE.conf, DEVICE.undo and DEVICE.checks.json, and manifest.json. What is
-wrong is found before anything is lent.`,
+		Short: "Lease VLANs and write the configurations of the devices",
+		Long: `Generate reads the topology and the inventory, leases a VLAN id for each link from the
+daemon (the same ids if it is repeated), and writes these files into the directory of --out:
+manifest.json, and for each device DEVICE.conf, DEVICE.undo and DEVICE.checks.json. It
+checks everything before it leases ids.`,
 		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dry {
@@ -51,7 +51,7 @@ wrong is found before anything is lent.`,
 	}
 	a.inputFlags(cmd)
 	a.configFlag(cmd, "out", "write the files into `DIR`")
-	cmd.Flags().BoolVar(&dry, "dry-run", false, "write nothing and ask nobody; the same as plan")
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "write nothing and lease nothing; the same as plan")
 	return cmd
 }
 
@@ -71,8 +71,8 @@ func (a *app) guessPlan() error {
 	return err
 }
 
-// generate has VLANs lent last. By then there is a plan with other ids, and it could be
-// written; if the real one can't, what was lent for it is given back.
+// generate leases VLANs last. Before, it makes and writes a plan with other ids as a trial.
+// If the real plan fails nevertheless, it releases the VLANs.
 func (a *app) generate(ctx context.Context) error {
 	if err := need(a.activation, "activation", "ACTIVATION_ID", a.config, "out", "ACTIVATION_CONFIG_DIR"); err != nil {
 		return err
@@ -92,7 +92,7 @@ func (a *app) generate(ctx context.Context) error {
 		return err
 	}
 	if len(in.Links) > 0 {
-		giveBack, err := a.lend(ctx, in.Links)
+		release, err := a.lease(ctx, in.Links)
 		if err == nil {
 			p, err = lab.Generate(in)
 		}
@@ -100,7 +100,7 @@ func (a *app) generate(ctx context.Context) error {
 			err = lab.WritePlan(a.config, p, in.Platforms)
 		}
 		if err != nil {
-			return giveBack(err)
+			return release(err)
 		}
 	} else if err := lab.WritePlan(a.config, p, in.Platforms); err != nil {
 		return err
@@ -122,12 +122,11 @@ func (a *app) generate(ctx context.Context) error {
 	return nil
 }
 
-// tryOut writes a plan into a directory of its own where the real one is to be, and
-// removes it.
+// tryOut writes a plan into a temporary directory beside the real plan, and removes it.
 func tryOut(dir string, p *lab.Plan, platforms map[string]*lab.Platform) error {
 	tmp, err := os.MkdirTemp(dir, ".try-*")
 	if err != nil {
-		return fmt.Errorf("a plan can't be written: %w: %w", err, fault.Unavailable)
+		return fmt.Errorf("a plan cannot be written: %w: %w", err, fault.Unavailable)
 	}
 	err = lab.WritePlan(tmp, p, platforms)
 	if gone := os.RemoveAll(tmp); err == nil && gone != nil {
@@ -136,10 +135,10 @@ func tryOut(dir string, p *lab.Plan, platforms map[string]*lab.Platform) error {
 	return err
 }
 
-// input reads all that a plan is made of, but for the ids of its links.
+// input reads everything that a plan needs, except the VLAN ids of its links.
 func (a *app) input() (in lab.Input, err error) {
 	in.Activation = a.activation
-	if a.topology == "" && a.activation != "" { // a reservation without one
+	if a.topology == "" && a.activation != "" { // a reservation without a topology
 		a.say("", "there is no topology, so there is nothing to configure")
 		in.Topology = &topology.Topology{}
 		return in, nil
@@ -200,7 +199,7 @@ func (a *app) show(p *lab.Plan) {
 		fmt.Printf("link %s: VLAN %d of %s, by %s\n", l.Name, l.VLAN, l.Domain, way(l))
 	}
 	for _, d := range p.Devices {
-		fmt.Printf("\n%s (%s, %s): %d lines, %v at least\n", d.Name, d.Platform, d.Way.Connect, len(d.Apply), d.Duration.Round(time.Millisecond))
+		fmt.Printf("\n%s (%s, %s): %d lines, %v at least\n", d.Name, d.Platform, d.Access.Connect, len(d.Apply), d.Duration.Round(time.Millisecond))
 		for _, l := range d.Apply {
 			fmt.Println("  +", l)
 		}
@@ -211,12 +210,12 @@ func (a *app) show(p *lab.Plan) {
 	fmt.Printf("\n%d lines to %d devices at once, %v at least\n", p.Lines(), len(p.Devices), p.Duration().Round(time.Millisecond))
 }
 
-// way lists a link's ports on switches: the ends of two in the order in which they come,
-// those of more, which have a tree, before their trunks.
+// way lists the ports of a link on switches: between two ends in the order of the path, for
+// more ends, which form a tree, the ends before the trunks.
 func way(l lab.PlannedLink) string {
-	ports := slices.Concat(l.Access, l.Trunks)
-	if len(l.Access) == 2 {
-		ports = slices.Concat(l.Access[:1], l.Trunks, l.Access[1:])
+	ports := slices.Concat(l.AccessPorts, l.TrunkPorts)
+	if len(l.AccessPorts) == 2 {
+		ports = slices.Concat(l.AccessPorts[:1], l.TrunkPorts, l.AccessPorts[1:])
 	}
 	var texts []string
 	for _, p := range ports {
@@ -250,7 +249,7 @@ func (a *app) showJSON(p *lab.Plan) {
 	}
 	for _, d := range p.Devices {
 		a.printJSON(planLine{
-			Device: d.Name, Platform: d.Platform, Connect: d.Way.Connect, Seconds: d.Duration.Seconds(), Apply: d.Apply, Undo: d.Undo,
+			Device: d.Name, Platform: d.Platform, Connect: d.Access.Connect, Seconds: d.Duration.Seconds(), Apply: d.Apply, Undo: d.Undo,
 		})
 	}
 }

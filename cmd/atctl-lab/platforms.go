@@ -14,15 +14,16 @@ import (
 func newPlatformsCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "platforms [NAME...]",
-		Short: "List the platforms that devices may be of",
-		Long: `Platforms lists the platforms, those that come with the program and, with an inventory,
-those in its templates' directory: whether a switch below labs may be one, whether a node
-with a startup-config may, on what it was tried, and which kinds of a topology's nodes it
-serves. Of those that are named all is told, with the manual by which they were written.
+		Short: "List the supported platforms of devices",
+		Long: `Platforms lists the built-in platforms and, with an inventory, those in its directory of
+templates: whether a platform is supported for switches and for nodes with a startup-config,
+how it was tested, and for which kinds of nodes in a topology it is used. If you name
+platforms, it prints all details of these, with the manuals that they are based on.
 
-Tried on a device is: on the hardware or software that labs have; emulated: on its own
-software in an emulated machine; model: only on a model written by the manual. A platform
-of your own is marked with *.`,
+TRIED says on what a platform was tested: a device (hardware or software that laboratories
+have), emulated (the platform's own software in an emulated machine), or a model (a program
+that imitates the device as its manual describes it). A platform of your own is marked
+with *.`,
 		RunE: func(_ *cobra.Command, names []string) error {
 			return a.platforms(names)
 		},
@@ -77,7 +78,7 @@ func (a *app) platforms(names []string) error {
 
 const width = 80
 
-// showPlatforms prints a table; the kinds go on over several lines.
+// showPlatforms prints a table; the kinds may take several lines.
 func showPlatforms(all []lab.About) {
 	longest := len("PLATFORM")
 	for _, p := range all {
@@ -97,7 +98,7 @@ func showPlatforms(all []lab.About) {
 	}
 }
 
-// showPlatform prints all of one.
+// showPlatform prints all details of a platform.
 func showPlatform(p lab.About) {
 	for _, f := range [][2]string{
 		{"platform", p.Platform},
@@ -106,7 +107,7 @@ func showPlatform(p lab.About) {
 		{"tried", orNone(p.Tried)},
 		{"kinds", orNone(strings.Join(p.Kinds, ", "))},
 		{"manual", orNone(p.Manual)},
-		{"file", cmp.Or(p.File, "comes with the program")},
+		{"file", cmp.Or(p.File, "built in")},
 	} {
 		fmt.Printf("%-8s  %s\n", f[0], fold(f[1], len("platform  ")))
 	}
@@ -121,7 +122,7 @@ func yes(b bool) string {
 
 func orNone(s string) string { return cmp.Or(s, "-") }
 
-// fold puts the words of a text into lines that all begin behind so many columns.
+// fold breaks a text into lines that begin at a column.
 func fold(text string, column int) string {
 	var b strings.Builder
 	at := column

@@ -6,31 +6,38 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
 
 	"activationd/control"
+	"activationd/internal/completion"
 	"activationd/internal/fault"
+	"activationd/internal/help"
+	"activationd/internal/terminal"
 	"activationd/lab"
 )
 
-const rootHelp = `Lab brings configurations to a laboratory's devices and takes them off again.
+const rootHelp = `Lab configures the devices of a laboratory, and undoes that.
 
-In an activation's scripts no command needs a flag: the daemon's variables say all.
+In the scripts of an activation the commands need no flags: the daemon sets variables.
 
-  atctl lab generate   VLANs and configurations, from the topology and the inventory
-  atctl lab upload     to the devices, all at once, each by its own way and pace
-  atctl lab verify     the devices say that it is there
-  atctl lab erase      take off what was applied, whatever it was, and prove it
+  atctl lab generate   lease VLANs and write configurations, from topology and
+                       inventory
+  atctl lab upload     send them to all devices at the same time, each at its
+                       own pace
+  atctl lab verify     check that the devices have them
+  atctl lab erase      undo everything that was applied, and check that
 
-Each exits with 0 only when it is so, and may be killed at any point and run again.
-By hand, plan shows what would be sent, drift what is not as it should be, and platforms
-what devices there may be.`
+Each of these exits with 0 only if it has succeeded, and may be killed at any point and run
+again. For use by hand, plan shows what would be sent, drift shows ports that differ from
+their expected state, and platforms lists the supported platforms.`
 
 // An app is what the commands share.
 type app struct {
@@ -42,66 +49,74 @@ type app struct {
 	topology, config, keep     string
 	devices                    []string
 
-	mu sync.Mutex // of the output
+	mu   sync.Mutex        // of the output
+	sent map[string]string // how far each device has come
+	line *terminal.Line
 }
 
 func newRootCommand() *cobra.Command {
-	a := new(app)
+	a := &app{sent: make(map[string]string), line: terminal.NewLine(os.Stderr)}
 	root := &cobra.Command{
-		Use:           "lab",
-		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "atctl lab"},
-		Short:         "Configure a laboratory's devices, and undo it",
-		Long:          rootHelp,
-		SilenceErrors: true, // main prints them, once
-		SilenceUsage:  true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("there is no command lab %q; see \"atctl lab --help\": %w", args[0], fault.Invalid)
-			}
-			return nil
-		},
+		Use:               "lab",
+		Annotations:       map[string]string{cobra.CommandDisplayNameAnnotation: "atctl lab"},
+		Short:             "Configure the devices of a laboratory, and undo it",
+		Long:              rootHelp,
+		SilenceErrors:     true, // main prints them, once
+		SilenceUsage:      true,
+		Args:              help.Unknown,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fmt.Errorf("%w (see %q): %w", err, cmd.CommandPath()+" --help", fault.Invalid)
-	})
+	root.SetFlagErrorFunc(help.WrongFlag)
 	f := root.PersistentFlags()
-	f.StringVar(&a.socket, "socket", os.Getenv("ACTIVATIOND_SOCKET"), "ask the daemon at the Unix socket `PATH`")
-	f.StringVar(&a.connect, "connect", "", "ask the daemon at the TCP port `HOST:PORT`")
-	f.StringVar(&a.tokenFile, "token-file", "", "present the token that is in `FILE`")
+	f.StringVar(&a.socket, "socket", os.Getenv("ACTIVATIOND_SOCKET"), "use the daemon at the Unix socket `PATH`")
+	f.StringVar(&a.connect, "connect", "", "use the daemon at the TCP port `HOST:PORT`")
+	f.StringVar(&a.tokenFile, "token-file", "", "identify yourself with the token in `FILE`")
 	f.BoolVar(&a.tls, "tls", false, "speak TLS with --connect; the other --tls flags imply it")
-	f.StringVar(&a.tlsCA, "tls-ca", "", "trust the authorities in `FILE`, not the system's")
-	f.StringVar(&a.tlsCert, "tls-cert", "", "present the certificate in `FILE`")
-	f.StringVar(&a.tlsKey, "tls-key", "", "the certificate's key is in `FILE`")
+	f.StringVar(&a.tlsCA, "tls-ca", "", "trust the authorities in `FILE` instead of the system's")
+	f.StringVar(&a.tlsCert, "tls-cert", "", "identify yourself with the certificate in `FILE`")
+	f.StringVar(&a.tlsKey, "tls-key", "", "read the certificate's key from `FILE`")
 	f.BoolVar(&a.json, "json", false, "print JSON, one object a line")
 	root.AddCommand(newPlanCommand(a), newGenerateCommand(a), newUploadCommand(a), newVerifyCommand(a), newEraseCommand(a), newDriftCommand(a), newPlatformsCommand(a))
+	root.SetHelpCommand(help.NewCommand())
+	help.Use(root)
+	if len(os.Args) > 1 && os.Args[1] == cobra.ShellCompRequestCmd {
+		completion.Use(root, values(), nil)
+	}
 	return root
+}
+
+// values says how the values of flags are completed.
+func values() completion.Values {
+	return completion.Values{
+		"FILE": completion.Files, "PATH": completion.Files, "DIR": completion.Dirs,
+		"ID": completion.Nothing, "NAMES": completion.Nothing, "HOST:PORT": completion.Nothing,
+	}
 }
 
 func none(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return fmt.Errorf("%s wants no arguments, and no %q (see %q): %w", cmd.Name(), args[0], cmd.CommandPath()+" --help", fault.Invalid)
+		return fmt.Errorf("%s takes no arguments; %q is too much (see %q): %w", cmd.Name(), args[0], cmd.CommandPath()+" --help", fault.Invalid)
 	}
 	return nil
 }
 
-// The flags that several commands have, with the daemon's variables as defaults.
+// The flags that several commands have. The daemon's variables are their defaults.
 
 func (a *app) inputFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	a.inventoryFlag(cmd)
-	f.StringVar(&a.topology, "topology", os.Getenv("ACTIVATION_TOPOLOGY"), "the topology is in `FILE`")
-	f.StringSliceVar(&a.devices, "devices", strings.Fields(os.Getenv("ACTIVATION_DEVICES")), "use no devices but `NAMES`, separated by commas")
+	f.StringVar(&a.topology, "topology", os.Getenv("ACTIVATION_TOPOLOGY"), "read the topology from `FILE`")
+	f.StringSliceVar(&a.devices, "devices", strings.Fields(os.Getenv("ACTIVATION_DEVICES")), "use only the devices `NAMES`, separated by commas")
 	a.activationFlag(cmd)
 }
 
 func (a *app) inventoryFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&a.inventory, "inventory", os.Getenv("ACTIVATION_INVENTORY"), "the inventory is `FILE`")
+	cmd.Flags().StringVar(&a.inventory, "inventory", os.Getenv("ACTIVATION_INVENTORY"), "read the inventory from `FILE`")
 }
 
 func (a *app) activationFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&a.activation, "activation", os.Getenv("ACTIVATION_ID"), "do it for the activation `ID`")
+	cmd.Flags().StringVar(&a.activation, "activation", os.Getenv("ACTIVATION_ID"), "work for the activation `ID`")
 }
 
 func (a *app) configFlag(cmd *cobra.Command, name, usage string) {
@@ -109,14 +124,15 @@ func (a *app) configFlag(cmd *cobra.Command, name, usage string) {
 }
 
 func (a *app) keepFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&a.keep, "keep", os.Getenv("ACTIVATION_KEEP_DIR"), "what was applied is kept in `DIR`")
+	cmd.Flags().StringVar(&a.keep, "keep", os.Getenv("ACTIVATION_KEEP_DIR"), "the plan that upload applies is stored in `DIR`")
 }
 
-// need is an error unless all flags have a value.
+// need returns an error unless all flags have a value. A flag is given by three strings: its
+// value, its name, and the variable that it defaults to.
 func need(flags ...string) error {
 	for i := 0; i < len(flags); i += 3 {
 		if flags[i] == "" {
-			return fmt.Errorf("give --%s, or set %s: %w", flags[i+1], flags[i+2], fault.Invalid)
+			return fmt.Errorf("use --%s, or set %s: %w", flags[i+1], flags[i+2], fault.Invalid)
 		}
 	}
 	return nil
@@ -129,7 +145,7 @@ func (a *app) client() (*control.Client, error) {
 	if a.connect != "" {
 		c.Network, c.Address = "tcp", a.connect
 	} else if secure {
-		return nil, fmt.Errorf("TLS is for --connect HOST:PORT; a Unix socket needs none: %w", fault.Invalid)
+		return nil, fmt.Errorf("TLS is for --connect HOST:PORT; a Unix socket does not need it: %w", fault.Invalid)
 	}
 	if a.tokenFile != "" {
 		token, err := os.ReadFile(a.tokenFile)
@@ -172,7 +188,8 @@ func (a *app) tlsConfig() (*tls.Config, error) {
 	return config, nil
 }
 
-// socketPath is the daemon's socket; atctl gives it when it is another than these.
+// socketPath returns the daemon's socket. Atctl sets --socket's variable if it is not the
+// system's.
 func (a *app) socketPath() string {
 	if a.socket != "" {
 		return a.socket
@@ -180,21 +197,38 @@ func (a *app) socketPath() string {
 	return "/run/activationd/control.sock"
 }
 
-// work is what brings plans to devices. Those who write to one wait for each other in
-// the daemon's runtime directory.
+// work returns what applies plans to devices. Locks in the daemon's runtime directory make
+// sure that only one program writes to a device at a time.
 func (a *app) work() *lab.Work {
 	return &lab.Work{
 		Logins:     a.login(),
 		Activation: a.activation, Getenv: os.Getenv, Transcripts: a.config,
 		Locks: filepath.Join(filepath.Dir(a.socketPath()), "devices"),
 		Say:   func(device, text string) { a.say(device, text) },
+
+		Progress: a.progress,
 	}
 }
 
-// say prints what happens with a device, or in general.
+// progress shows a person how many lines have arrived on each device.
+func (a *app) progress(device string, lines, of int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.sent[device] = fmt.Sprintf("%s: %d of %d lines", device, lines, of); lines == of {
+		delete(a.sent, device)
+	}
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(a.sent)) {
+		all = append(all, a.sent[name])
+	}
+	a.line.Show(strings.Join(all, "  "))
+}
+
+// say prints a message about a device, or a general one.
 func (a *app) say(device, text string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.line.Clear()
 	if a.json {
 		a.printJSON(struct {
 			Device string `json:"device,omitempty"`
@@ -211,5 +245,5 @@ func (a *app) say(device, text string) {
 func (a *app) printJSON(v any) {
 	e := json.NewEncoder(os.Stdout)
 	e.SetEscapeHTML(false)
-	_ = e.Encode(v) // who closes our output wants no more of it
+	_ = e.Encode(v) // fails only if the reader has closed the output
 }

@@ -16,13 +16,14 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"activationd/control"
+	"activationd/control/access"
 	"activationd/control/line"
 	"activationd/internal/fault"
 )
 
-// TestScript runs testdata/script/*.txtar: atctl, which becomes atctl-lab, with a
-// daemon that lends VLANs from 100 on, and none to "2@lab". While "3@lab" is lent some, the
-// directory "gone" of the script goes.
+// TestScript runs testdata/script/*.txtar: atctl, which executes atctl-lab, with a daemon
+// that leases VLANs from 100 on, and none to "2@lab". While it leases some to "3@lab", it
+// removes the directory "gone" of the script.
 func TestScript(t *testing.T) {
 	bin := t.TempDir()
 	if out, err := exec.Command("go", "build", "-o", bin+"/", ".", "../atctl").CombinedOutput(); err != nil {
@@ -61,12 +62,13 @@ func exitStatus(ts *testscript.TestScript, _ bool, args []string) {
 
 // serve answers like a daemon at the socket that it returns, until the test ends.
 func serve(t *testing.T, work string) (string, error) {
-	dir, err := os.MkdirTemp("", "atctl-lab") // a socket's path is short
+	dir, err := os.MkdirTemp("", "atctl-lab") // the path of a socket must be short
 	if err != nil {
 		return "", err
 	}
 	var leases []control.VLANLease
-	s := &line.Server{Log: slog.New(slog.DiscardHandler), Registry: control.NewRegistry(
+	log := slog.New(slog.DiscardHandler)
+	s := &line.Server{Log: log, Gate: &access.Gate{Log: log}, Registry: control.NewRegistry(
 		control.Declare("vlan alloc", control.Submitter, "", func(_ context.Context, _ control.Caller, in control.VLANAllocIn) (r control.Reply[control.VLANLease], err error) {
 			if in.Holder == "2@lab" {
 				return r, fmt.Errorf("the pool d is 2 short; 1@lab has 100: %w", fault.Unavailable)
@@ -96,7 +98,9 @@ func serve(t *testing.T, work string) (string, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(ctx, ln, line.UnixPeers(func(uint32) control.Role { return control.Admin })) }()
+	go func() {
+		ended <- s.Serve(ctx, ln, access.UnixPeers(func(uint32) control.Role { return control.Admin }))
+	}()
 	t.Cleanup(func() {
 		cancel()
 		<-ended

@@ -12,27 +12,28 @@ import (
 	"activationd/lab"
 )
 
-// lend has the daemon lend the activation an id for each link. What was lent by that and
-// not before is given back by giveBack, which takes the error that it is for.
-func (a *app) lend(ctx context.Context, links []lab.PlannedLink) (giveBack func(error) error, err error) {
-	giveBack = func(err error) error { return err }
+// lease leases an id for each link from the daemon, for the activation. If the ids cannot be
+// used, release ends the leases that did not exist before; it takes the reason, an error, and
+// adds its own to it.
+func (a *app) lease(ctx context.Context, links []lab.PlannedLink) (release func(error) error, err error) {
+	release = func(err error) error { return err }
 	in := control.VLANAllocIn{Holder: a.activation}
 	for _, l := range links {
 		in.Link, in.Domain = append(in.Link, l.Name), append(in.Domain, l.Domain)
 	}
 	if len(slices.Compact(slices.Clone(in.Domain))) == 1 {
-		in.Domain = in.Domain[:1] // stands for all
+		in.Domain = in.Domain[:1] // a single domain is for all links
 	}
 	c, err := a.client()
 	if err != nil {
-		return giveBack, err
+		return release, err
 	}
 	own := control.VLANListIn{Holder: a.activation}
 	_, before, err := control.Call[control.VLANLease](ctx, c, "vlan list", own)
 	if err != nil {
-		return giveBack, err
+		return release, err
 	}
-	giveBack = func(why error) error {
+	release = func(why error) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
 		_, now, err := control.Call[control.VLANLease](ctx, c, "vlan list", own)
@@ -44,13 +45,13 @@ func (a *app) lend(ctx context.Context, links []lab.PlannedLink) (giveBack func(
 			_, _, err = control.Call[control.VLANLease](ctx, c, "vlan release", control.VLANReleaseIn{Domain: l.Domain, ID: l.ID})
 		}
 		if err != nil {
-			err = fmt.Errorf("what was lent to %s for it could not be given back: %w", a.activation, err)
+			err = fmt.Errorf("the VLANs that %s has leased for it could not be released: %w", a.activation, err)
 		}
 		return errors.Join(why, err)
 	}
 	_, leases, err := control.Call[control.VLANLease](ctx, c, "vlan alloc", in)
 	if err != nil {
-		return giveBack, err
+		return release, err
 	}
 	ids := map[[2]string]int{}
 	for _, l := range leases {
@@ -58,13 +59,13 @@ func (a *app) lend(ctx context.Context, links []lab.PlannedLink) (giveBack func(
 	}
 	for i := range links {
 		if links[i].VLAN = ids[[2]string{links[i].Domain, links[i].Name}]; links[i].VLAN == 0 {
-			return giveBack, fmt.Errorf("the daemon has lent no VLAN for %s: %w", links[i].Name, fault.Internal)
+			return release, fmt.Errorf("the daemon has not leased a VLAN for %s: %w", links[i].Name, fault.Internal)
 		}
 	}
-	return giveBack, nil
+	return release, nil
 }
 
-// leases asks for all ids that are not free.
+// leases returns all ids that are not free.
 func (a *app) leases(ctx context.Context) ([]control.VLANLease, error) {
 	c, err := a.client()
 	if err != nil {

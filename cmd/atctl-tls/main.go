@@ -1,10 +1,8 @@
-// Atctl-tls carries atctl's bytes to a daemon over TLS, and back. Atctl starts
-// it when it needs TLS, and only then: with the TLS library inside, each start
-// of atctl would take a quarter more.
+// Atctl-tls connects atctl with a daemon over TLS. Atctl starts it only if it needs TLS: with
+// the TLS library, each start of atctl would take a quarter longer.
 //
-// What comes on its standard input goes to the daemon, and what the daemon says
-// comes on its standard output, after a line of its own: "ok", or the kind of
-// fault and what went wrong.
+// It copies its standard input to the daemon, and the daemon's replies to its standard
+// output. Before, it prints a line of its own: "ok", or the kind of fault and the error.
 package main
 
 import (
@@ -21,13 +19,13 @@ import (
 	"activationd/internal/fault"
 )
 
-const patience = 30 * time.Second // for a connection with TLS agreed upon
+const patience = 30 * time.Second // for the connection and the TLS handshake
 
 func main() {
 	address := flag.String("address", "", "the daemon's `HOST:PORT`")
-	ca := flag.String("ca", "", "`FILE` with the authorities to trust, instead of the system's")
-	cert := flag.String("cert", "", "`FILE` with this client's certificate")
-	key := flag.String("key", "", "`FILE` with its key")
+	ca := flag.String("ca", "", "trust the authorities in `FILE` instead of the system's")
+	cert := flag.String("cert", "", "`FILE` with the certificate of this client")
+	key := flag.String("key", "", "`FILE` with the key of the certificate")
 	flag.Parse()
 	conn, err := dial(*address, *ca, *cert, *key)
 	if err != nil {
@@ -36,11 +34,11 @@ func main() {
 		os.Exit(1)
 	}
 	if err := carry(conn, os.Stdin, os.Stdout); err != nil {
-		os.Exit(1) // the other side sees the connection's end
+		os.Exit(1) // atctl sees the end of the connection
 	}
 }
 
-// carry says ok, and copies both ways until either side ends.
+// carry prints ok, and copies in both directions until either side ends.
 func carry(conn net.Conn, in io.Reader, out io.Writer) error {
 	if _, err := fmt.Fprintln(out, "ok"); err != nil {
 		return err
@@ -58,8 +56,8 @@ func carry(conn net.Conn, in io.Reader, out io.Writer) error {
 	return <-ended
 }
 
-// dial connects with TLS. An empty file's name means the system's authorities,
-// or no certificate of our own.
+// dial connects with TLS. Without caFile it trusts the system's authorities, and without
+// certFile it has no certificate.
 func dial(address, caFile, certFile, keyFile string) (net.Conn, error) {
 	config, err := newConfig(caFile, certFile, keyFile)
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,9 @@ import (
 
 	"activationd/control"
 	"activationd/internal/fault"
+	"activationd/internal/help"
 	"activationd/internal/timetext"
+	"activationd/schedule/timespec"
 )
 
 type addOptions struct {
@@ -27,34 +30,51 @@ type addOptions struct {
 	captureEnv  bool
 }
 
-const addHelp = `Add gives the daemon a job to run once: a command, or a shell script.
+const addHelp = `Add adds a job, which the daemon runs once: a command or a shell script.
 
-It prints the job's id, alone, on standard output. The id goes to show, log, wait,
-cancel and the others. Once it is printed, the job is on the daemon's disk.
+It prints the id of the job on standard output, and nothing else. Use the id with
+show, log, wait, cancel and other commands. When the id is printed, the job is on
+the daemon's disk.
 
-When: --at takes a date and time in your own time zone ("2026-11-21 10:00", with
-seconds if you like), the next "10:00", "tomorrow 10:00", RFC 3339 with a zone,
-"@" and seconds since 1970, or "now"; --in takes a duration such as 90s, 5m, 1h30m
-or 2d. What other programs print with a zone is taken, too: docs/times.md has the
-list. Without either the job is due now.
+When: --at takes a date and time in your own time zone ("2099-12-21 10:00", seconds
+are optional), the next "10:00", "tomorrow 10:00", the times of at(1) ("noon",
+"monday 10am", "now + 5 minutes", "next week"), RFC 3339 with a zone, "@" and
+seconds since 1970, or "now"; --in takes a duration such as 90s, 5m, 1h30m or 2d.
+docs/times.md has the list of all forms. Without --at and --in the job is due now.
 
-Around it: --lock NAME runs it only while nobody else holds NAME; NAME:shared goes
-together with others that share it; NAME=1/4 takes one of four units. Those who wait
-for the same go in the order of --priority, and then of arrival; atctl locks shows
-them. --after 17 waits for the success of 17, and is cancelled if that fails.
+Conditions: with --lock NAME, the job runs only while no other job holds NAME; jobs
+with NAME:shared may hold it together; NAME=1/4 takes one of four units. Jobs that
+wait for the same lock start in the order of --priority, then of arrival; atctl
+locks shows them. With --after 17, the job waits until job 17 has succeeded, and is
+cancelled if job 17 fails.
 
-What: everything after -- is a command with its arguments. It is not given to a
-shell; say sh -c 'a | b' for one. Without a command, the script is --file FILE, or
-what comes on standard input. A script whose first line is #!INTERPRETER is given
-to that on its standard input, and to /bin/sh otherwise.
+Command: everything after -- is a command with its arguments. It is not passed to a
+shell; for a shell, write sh -c 'a | b'. Without a command, the script is read from
+--file FILE or from standard input. If its first line is #!INTERPRETER, that program
+gets the script on its standard input, otherwise /bin/sh does.
 
-Where: a job starts in the current directory, with the current umask, as you. (With
---connect, the daemon is elsewhere: then in your home directory there.) Its
-environment is a clean one: HOME, USER, SHELL, PATH, LANG and TZ, and what --env
-adds. --capture-env adds the current environment but what belongs to this login
-(terminal, agents, session buses) and variables whose names look like secrets.`
+Environment: the job starts in the current directory, with the current umask, as
+you. (With --connect, the daemon may run on another machine, so the job starts in your
+home directory there.) It gets HOME, USER, SHELL, PATH, LANG and TZ, and the
+variables of --env. --capture-env adds the current environment, except variables
+that belong to this login (terminal, agents, session buses) and variables whose
+names look like secrets.`
 
-const lockHelp = "run only while holding the lock `NAME[:shared|=UNITS/CAPACITY]`;\nmay be repeated"
+// Help texts that add, every add and edit share.
+const (
+	lockHelp     = "run the job only while it holds the lock `NAME`, or NAME:shared, or NAME=UNITS/CAPACITY; may be repeated"
+	deadlineHelp = "stop the job at the time `WHEN`, or after this duration, counted from the time when the job is due; a job that has not begun by then is missed"
+	fileHelp     = "run the script in `FILE`; - is standard input"
+	timeoutHelp  = "stop the job after `DURATION`"
+	graceHelp    = "wait `DURATION` between TERM and KILL"
+	priorityHelp = "start before jobs with a lower `N` that wait for the same lock or because of runs.max_parallel; -99 to 99"
+	retriesHelp  = "if the job fails, try `N` more times"
+	backoffHelp  = "wait `DURATION` before the second attempt; the pause doubles with each attempt"
+	labelHelp    = "show `TEXT` in lists, instead of the command"
+	tagHelp      = "add the `TAG`, for \"atctl list --tag\"; separate several tags with commas"
+	envHelp      = "set `NAME=VALUE`, or NAME to its current value; may be repeated"
+	missedHelp   = "`run|skip` the job if nothing could run at its time or in the minute after it, for example because the daemon was down"
+)
 
 func newAddCommand(a *app) *cobra.Command {
 	var opts addOptions
@@ -62,40 +82,53 @@ func newAddCommand(a *app) *cobra.Command {
 		Use:   "add [--at WHEN | --in DURATION] [flags] [--] COMMAND [ARG]...",
 		Short: "Add a job",
 		Long:  addHelp,
-		Example: `  atctl add --at '2026-11-21 10:00' -- /usr/local/bin/report --all
+		Example: `  atctl add --at '2099-12-21 10:00' -- /usr/local/bin/report --all
   atctl add --in 5m --timeout 1m -- make -C /srv/lab check
   echo 'cd /srv && ./nightly | mail -s nightly root' | atctl add --in 8h
   atctl wait $(atctl add --file experiment.py)`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := opts.takePlace(cmd, a); err != nil {
+			if err := opts.fromHere(cmd, a); err != nil {
 				return err
 			}
 			return runAdd(cmd.Context(), a, opts, args)
 		},
 	}
 	f := cmd.Flags()
-	f.SetInterspersed(false) // what follows the command's name is the command's
-	f.StringVar(&opts.At, "at", "", "start then: `WHEN`")
-	f.StringVar(&opts.In, "in", "", "start that much later: `DURATION`")
-	f.StringArrayVar(&opts.After, "after", nil, "run after the job or reservation `ID[:success|failure|any]`\nhas ended so; may be repeated")
-	f.StringVar(&opts.Deadline, "deadline", "", "be missed if it has not begun by then, and stop it if it runs:\n`WHEN`, or a duration after its start")
+	f.SetInterspersed(false) // flags after the command's name belong to the command
+	f.StringVar(&opts.At, "at", "", "start at the time `WHEN`")
+	f.StringVar(&opts.In, "in", "", "start after `DURATION`")
+	f.StringArrayVar(&opts.After, "after", nil, "run after the job or reservation `ID` has succeeded, or ID:failure after it has failed, or ID:any after it has ended; may be repeated")
+	f.StringVar(&opts.Deadline, "deadline", "", deadlineHelp)
 	jobFlags(cmd, &opts)
-	f.BoolVar(&opts.Hold, "hold", false, "do not start it before it is released")
+	f.BoolVar(&opts.Hold, "hold", false, "do not start the job until it is released")
+	help.Section(cmd, "When:", "at", "in", "deadline", "missed", "hold")
+	help.Section(cmd, "Conditions:", "after", "lock", "priority")
+	jobSections(cmd)
 	return cmd
 }
 
-// takePlace has the job start where we are, unless flags say otherwise.
-func (opts *addOptions) takePlace(cmd *cobra.Command, a *app) error {
-	var err error
+// refuseEmpty refuses flags of cmd whose value is empty, as that of "$X" is if X is not set,
+// except the flag that may be.
+func refuseEmpty(cmd *cobra.Command, except string) (err error) {
 	cmd.Flags().Visit(func(f *pflag.Flag) {
-		if f.Value.Type() == "string" && f.Value.String() == "" && f.Name != "label" && cmd.InheritedFlags().Lookup(f.Name) == nil {
-			err = errors.Join(err, fmt.Errorf("--%s is given, but empty: %w", f.Name, fault.Invalid))
+		empty := f.Value.String() == "" && f.Value.Type() == "string"
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			empty = strings.Join(list.GetSlice(), "") == ""
+		}
+		if empty && f.Name != except && cmd.InheritedFlags().Lookup(f.Name) == nil {
+			err = errors.Join(err, fmt.Errorf("--%s is empty: %w", f.Name, fault.Invalid))
 		}
 	})
-	if err != nil { // such as of --at "$WHEN", which would be at once
+	return err
+}
+
+// fromHere sets the job's directory and umask to the current ones, unless flags name others.
+func (opts *addOptions) fromHere(cmd *cobra.Command, a *app) error {
+	err := refuseEmpty(cmd, "label")
+	if err != nil { // --at "$WHEN" where WHEN is not set, for instance, would mean at once
 		return err
 	}
-	if opts.Dir != "" && a.connect == "" { // over there it may be another machine
+	if opts.Dir != "" && a.connect == "" { // with --connect, the daemon may be on another machine
 		if opts.Dir, err = filepath.Abs(opts.Dir); err != nil {
 			return fmt.Errorf("--dir: %w: %w", err, fault.Invalid)
 		}
@@ -103,7 +136,7 @@ func (opts *addOptions) takePlace(cmd *cobra.Command, a *app) error {
 	if !cmd.Flags().Changed("dir") && a.connect == "" {
 		dir, err := os.Getwd()
 		if err != nil {
-			return fmt.Errorf("current directory: %w; name another with --dir: %w", err, fault.Invalid)
+			return fmt.Errorf("current directory: %w; name another one with --dir: %w", err, fault.Invalid)
 		}
 		opts.Dir = dir
 	}
@@ -113,36 +146,47 @@ func (opts *addOptions) takePlace(cmd *cobra.Command, a *app) error {
 	return nil
 }
 
-// jobFlags are the flags that say what runs and how.
+// jobFlags are the flags for the command of a job and how it runs.
 func jobFlags(cmd *cobra.Command, opts *addOptions) {
 	f := cmd.Flags()
-	f.StringVar(&opts.file, "file", "", "run the script in `FILE`; - is standard input")
-	f.StringVar(&opts.stdin, "stdin", "", "give the command `FILE` as its standard input; - is ours")
-	f.StringVar(&opts.Timeout, "timeout", "", "stop it after `DURATION`")
-	f.StringVar(&opts.Grace, "grace", "", "between TERM and KILL, leave it `DURATION`")
+	f.StringVar(&opts.file, "file", "", fileHelp)
+	f.StringVar(&opts.stdin, "stdin", "", "`FILE` is the command's standard input; - is the standard input of atctl")
+	f.StringVar(&opts.Timeout, "timeout", "", timeoutHelp)
+	f.StringVar(&opts.Grace, "grace", "", graceHelp)
 	f.StringArrayVar(&opts.Lock, "lock", nil, lockHelp)
-	f.IntVar(&opts.Priority, "priority", 0, "go before others of less `N` that wait for the same; -99 to 99")
-	f.Func("retries", "when it fails, try it `N` times more", func(text string) error {
+	f.IntVar(&opts.Priority, "priority", 0, priorityHelp)
+	f.Func("retries", retriesHelp, func(text string) error {
 		n, err := strconv.Atoi(text)
-		opts.Retries = strconv.Itoa(n) // none is given: what the daemon is configured for
-		return err
+		if err != nil {
+			return fmt.Errorf("%.40q is not a whole number", text)
+		}
+		opts.Retries = strconv.Itoa(n) // empty without the flag: the daemon's default
+		return nil
 	})
-	f.StringVar(&opts.Backoff, "backoff", "", "pause for `DURATION` before the second try; it doubles")
-	f.StringVar(&opts.Label, "label", "", "`TEXT` that list shows")
-	f.StringArrayVar(&opts.Tag, "tag", nil, "`TAG` that list can ask for; several with commas")
-	f.StringArrayVar(&opts.Env, "env", nil, "set `NAME=VALUE`, or NAME to its current value; may be repeated")
-	f.BoolVar(&opts.captureEnv, "capture-env", false, "start from the current environment")
-	f.StringVar(&opts.Dir, "dir", "", "start it in `DIR`, not in the current one")
-	f.StringVar(&opts.Umask, "umask", "", "start it with the octal umask `MODE`, not with the current one")
-	f.StringVar(&opts.Missed, "missed", "", "if its time passes while the daemon is down, and a minute more: `run|skip`")
+	f.StringVar(&opts.Backoff, "backoff", "", backoffHelp)
+	f.StringVar(&opts.Label, "label", "", labelHelp)
+	f.StringArrayVar(&opts.Tag, "tag", nil, tagHelp)
+	f.StringArrayVar(&opts.Env, "env", nil, envHelp)
+	f.BoolVar(&opts.captureEnv, "capture-env", false, "start with the current environment")
+	f.StringVar(&opts.Dir, "dir", "", "start in `DIR` instead of the current directory")
+	f.StringVar(&opts.Umask, "umask", "", "start with the octal umask `MODE` instead of the current one")
+	f.StringVar(&opts.Missed, "missed", "", missedHelp)
+}
+
+// jobSections are the headings of the flags that add and every add share.
+func jobSections(cmd *cobra.Command) {
+	help.Section(cmd, "Command:", "file", "stdin", "dir", "umask", "env", "capture-env")
+	help.Section(cmd, "Ends and failures:", "timeout", "grace", "retries", "backoff")
+	help.Section(cmd, "In lists:", "label", "tag")
 }
 
 func runAdd(ctx context.Context, a *app, opts addOptions, args []string) error {
 	if opts.At != "" && opts.In != "" {
-		return fmt.Errorf("--at and --in exclude each other; give one: %w", fault.Invalid)
+		return fmt.Errorf("--at and --in exclude each other; use one of them: %w", fault.Invalid)
 	}
-	now := time.Now()
-	opts.At, opts.Deadline = zoned(opts.At, now), zoned(opts.Deadline, now)
+	if err := zoneTimes(&opts.At, &opts.Deadline); err != nil {
+		return err
+	}
 	if err := takeWork(&opts, args, os.Stdin); err != nil {
 		return err
 	}
@@ -151,6 +195,7 @@ func runAdd(ctx context.Context, a *app, opts addOptions, args []string) error {
 		return err
 	}
 	opts.Env = env
+	opts.Notices = true
 	if a.json {
 		return opts.explain(a.printJSON(ctx, "add", opts.AddIn))
 	}
@@ -161,26 +206,51 @@ func runAdd(ctx context.Context, a *app, opts addOptions, args []string) error {
 	if _, err := fmt.Println(out.ID); err != nil {
 		return err
 	}
-	if isTerminal(os.Stdout) && isTerminal(os.Stderr) { // a person, who may have meant another day
-		fmt.Fprintf(os.Stderr, "due %s\n", instant(out.Due, time.Now()))
+	notice("job "+out.ID, out.Notices)
+	if isTerminal(os.Stdout) && isTerminal(os.Stderr) { // a person, who may have typed another day by mistake
+		clock, err := a.clock(ctx)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(os.Stderr, "due %s\n", clock.full(out.Due))
 	}
 	return nil
 }
 
-// zoned names now's zone, the caller's, in a time that names none: the daemon's
-// may be another one. What it does not know is for the daemon to judge.
-func zoned(at string, now time.Time) string {
-	if _, err := timetext.Instant(at, nil); err == nil || strings.TrimSpace(at) == "now" {
-		return at
+// notice says why something that was accepted could not run now.
+func notice(what string, why []string) {
+	for _, text := range why {
+		fmt.Fprintln(os.Stderr, printable(fmt.Sprintf("atctl: notice: %s could not run now: %s", what, text)))
 	}
-	t, err := timetext.Typed(at, now, now.Location())
-	if err != nil {
-		return at
-	}
-	return t.Format(time.RFC3339Nano)
 }
 
-// A duration is a flag's value in the forms that the daemon reads.
+// A reader of times is timespec.Typed, or timetext.Typed, which has fewer forms.
+type timeReader func(text string, now time.Time, loc *time.Location) (time.Time, error)
+
+// zoned adds the user's zone, which is now's, to a time without one: the daemon may have
+// another zone. Text that it cannot read is left to the daemon. The error is of kind
+// fault.Invalid if the user's zone is needed and not known.
+func zoned(at string, now time.Time, typed timeReader) (string, error) {
+	if _, err := timetext.Instant(at, nil); err == nil || strings.TrimSpace(at) == "now" {
+		return at, nil
+	}
+	t, err := typed(at, now, now.Location())
+	if err != nil {
+		return at, nil //nolint:nilerr // the daemon's error is the same
+	}
+	return t.Format(time.RFC3339Nano), zoneKnown()
+}
+
+// zoneTimes is zoned for the times of a job.
+func zoneTimes(at, deadline *string) error {
+	now := time.Now()
+	var err, deadlineErr error
+	*at, err = zoned(*at, now, timespec.Typed)
+	*deadline, deadlineErr = zoned(*deadline, now, timetext.Typed) // not 1h30, which is a time only to at
+	return cmp.Or(err, deadlineErr)
+}
+
+// A duration is the value of a flag, in the forms that the daemon reads.
 type duration time.Duration
 
 func (d *duration) String() string { return time.Duration(*d).String() }
@@ -193,42 +263,46 @@ func (d *duration) Set(text string) error {
 	return err
 }
 
-// durationVar is a flag whose value is a duration.
+// durationVar defines a flag whose value is a duration.
 func durationVar(f *pflag.FlagSet, into *time.Duration, name string, standard time.Duration, usage string) {
 	*into = standard
 	f.Var((*duration)(into), name, usage)
 }
 
-// takeWork sets what the job runs: a command, or else a script.
+// takeWork sets what the job runs: a command or a script.
 func takeWork(opts *addOptions, args []string, stdin *os.File) error {
 	switch {
 	case len(args) > 0 && opts.file != "":
-		return fmt.Errorf("--file and a command exclude each other; give one: %w", fault.Invalid)
+		return fmt.Errorf("--file and a command exclude each other; use one of them: %w", fault.Invalid)
 	case len(args) > 0:
 		return takeCommand(opts, args, stdin)
 	case opts.stdin != "":
-		return fmt.Errorf("--stdin is for a command, and there is none: %w", fault.Invalid)
+		return fmt.Errorf("--stdin needs a command: %w", fault.Invalid)
 	case opts.file == "" && isTerminal(stdin):
-		return fmt.Errorf("there is nothing to run; say -- COMMAND, or --file SCRIPT, "+
-			"or pipe a script into it (--file - reads one from this terminal): %w", fault.Invalid)
+		return fmt.Errorf("there is nothing to run; add -- COMMAND or --file SCRIPT, "+
+			"or pipe a script into atctl (--file - reads one from this terminal): %w", fault.Invalid)
 	}
 	text, err := readInput(opts.file, stdin)
 	if err != nil {
 		return err
 	}
 	if strings.TrimSpace(text) == "" {
-		return fmt.Errorf("the script is empty; to run a command, say -- COMMAND: %w", fault.Invalid)
+		return fmt.Errorf("the script is empty; to run a command, add -- COMMAND: %w", fault.Invalid)
+	}
+	if opts.file != "" && opts.file != "-" {
+		opts.Title = filepath.Base(opts.file)
 	}
 	opts.Arg = interpreter(text)
 	if opts.Arg == nil {
 		opts.Script = text
 	} else {
-		opts.Stdin = text
+		opts.Stdin, opts.Title = text, cmp.Or(opts.Title, control.ScriptTitle(text))
 	}
 	return nil
 }
 
-// explain says what is meant when the daemon does not take a line for its length.
+// explain names the input that is too large if the daemon refuses a line because of its
+// length.
 func (opts *addOptions) explain(err error) error {
 	size, what := len(opts.Script)+len(opts.Stdin), "the script"
 	if err == nil || size == 0 || !strings.Contains(err.Error(), "a line of more than") {
@@ -240,26 +314,26 @@ func (opts *addOptions) explain(err error) error {
 	case opts.file != "":
 		what = "--file " + opts.file
 	}
-	return fmt.Errorf("%s: has %d bytes, which is too much to go to the daemon (%w); have what runs read it from a file", what, size, err)
+	return fmt.Errorf("%s: has %d bytes, too many to be sent to the daemon (%w); have the job read it from a file", what, size, err)
 }
 
 func takeCommand(opts *addOptions, args []string, stdin *os.File) error {
 	if len(args) == 1 && strings.ContainsAny(args[0], " \t\n") {
 		if _, err := os.Stat(args[0]); err != nil {
-			return fmt.Errorf("there is no program %q; give each argument by itself, or say -- sh -c %q: %w",
+			return fmt.Errorf("there is no program %q; write each argument separately, or use -- sh -c %q: %w",
 				args[0], args[0], fault.Invalid)
 		}
 	}
 	opts.Arg = args
 	if opts.stdin == "" {
-		return nil // ours is left alone: it may be the list that a shell loop reads
+		return nil // atctl's standard input is not read: a shell loop may be reading it
 	}
 	text, err := readInput(opts.stdin, stdin)
 	opts.Stdin = text
 	return err
 }
 
-// readInput reads the file of that name; "-" and "" are standard input.
+// readInput reads the file with that name; "-" and "" are standard input.
 func readInput(name string, stdin *os.File) (string, error) {
 	var text []byte
 	var err error
@@ -274,8 +348,8 @@ func readInput(name string, stdin *os.File) (string, error) {
 	return string(text), nil
 }
 
-// interpreter is the command that a script's first line asks for, if it does.
-// As execve has it, all that follows the interpreter is one argument.
+// interpreter returns the command of a script's #! line, or nil if it has none. As for
+// execve, everything after the interpreter is one argument.
 func interpreter(script string) []string {
 	line, _, _ := strings.Cut(script, "\n")
 	rest, ok := strings.CutPrefix(strings.TrimRight(line, "\r"), "#!")
@@ -289,8 +363,8 @@ func interpreter(script string) []string {
 	return []string{name}
 }
 
-// environment is what to set for the job: the caller's environment if capture,
-// and what --env says, where a bare NAME is taken from the caller's.
+// environment returns the variables to set for the job: ours, the current environment, if
+// capture is set, and the variables of --env. The value of a bare NAME comes from ours.
 func environment(set []string, capture bool, ours []string) ([]string, error) {
 	var env []string
 	if capture {
@@ -302,12 +376,12 @@ func environment(set []string, capture bool, ours []string) ([]string, error) {
 	for _, kv := range set {
 		name, _, ok := strings.Cut(kv, "=")
 		if name == "" {
-			return nil, fmt.Errorf("--env %q: wants NAME=VALUE: %w", kv, fault.Invalid)
+			return nil, fmt.Errorf("--env %q: must be NAME=VALUE: %w", kv, fault.Invalid)
 		}
 		if !ok {
 			i := slices.IndexFunc(ours, func(o string) bool { return strings.HasPrefix(o, name+"=") })
 			if i < 0 {
-				return nil, fmt.Errorf("--env %s: is not set here; say --env %s=VALUE: %w", name, name, fault.Invalid)
+				return nil, fmt.Errorf("--env %s: is not set here; use --env %s=VALUE: %w", name, name, fault.Invalid)
 			}
 			kv = ours[i]
 		}
@@ -317,8 +391,8 @@ func environment(set []string, capture bool, ours []string) ([]string, error) {
 	return env, nil
 }
 
-// private reports whether a variable stays behind: it belongs to this login
-// and means nothing to a job, or its name says that it is a secret.
+// private reports whether --capture-env leaves out a variable: it belongs to this login and
+// is useless for a job, or its name looks like that of a secret.
 func private(name string) bool {
 	switch name {
 	case "_", "TERM", "TERMCAP", "COLORTERM", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "WINDOWID", "STY", "TMUX",
@@ -340,7 +414,7 @@ func private(name string) bool {
 	return false
 }
 
-// currentUmask is ours, in octal. It can be read only by setting it.
+// currentUmask returns the umask of this process, in octal. It can be read only by setting it.
 func currentUmask() string {
 	mask := syscall.Umask(0o077)
 	syscall.Umask(mask)

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 	_ "time/tzdata"
+
+	"activationd/schedule/timespec"
 )
 
 func TestZoned(t *testing.T) {
@@ -25,13 +27,14 @@ func TestZoned(t *testing.T) {
 		{"doubled hour, the first", "2026-10-25 02:30", "2026-10-25T02:30:00+02:00"},
 		{"a zone of its own", "2026-11-21T10:00:00Z", "2026-11-21T10:00:00Z"},
 		{"now", "now", "now"},
+		{"at's times", "monday 10am", "2026-12-07T10:00:00+01:00"},
 		{"no such day", "2026-02-30 10:00", "2026-02-30 10:00"},
 		{"none", "", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := zoned(tt.at, now); got != tt.want {
-				t.Errorf("zoned(%q, %v) = %q, want %q", tt.at, now, got, tt.want)
+			if got, err := zoned(tt.at, now, timespec.Typed); got != tt.want || err != nil {
+				t.Errorf("zoned(%q, %v) = %q, %v, want %q", tt.at, now, got, err, tt.want)
 			}
 		})
 	}

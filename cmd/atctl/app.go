@@ -3,17 +3,17 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"strings"
-
-	"github.com/spf13/cobra"
+	"sync/atomic"
 
 	"activationd/control"
 	"activationd/internal/fault"
 )
 
-// An app is what the commands share: the flags that all of them take, and the
-// client made of these.
+// An app is what the commands share: the flags that all of them take, and the client
+// that results from these.
 type app struct {
 	socket, connect        string
 	json                   bool
@@ -21,7 +21,9 @@ type app struct {
 	tls                    bool
 	tlsCA, tlsCert, tlsKey string
 
-	made *control.Client
+	made    *control.Client // nil: not yet
+	reached atomic.Bool     // the daemon was connected to
+	times   *clock          // the daemon's; nil: not yet known
 }
 
 // client returns the client that the flags describe.
@@ -33,16 +35,18 @@ func (a *app) client() (*control.Client, error) {
 	secure := a.tls || a.tlsCA != "" || a.tlsCert != "" || a.tlsKey != ""
 	switch {
 	case a.socket != "" && a.connect != "":
-		return nil, fmt.Errorf("--socket and --connect exclude each other; give one: %w", fault.Invalid)
+		return nil, fmt.Errorf("--socket and --connect exclude each other; use one of them: %w", fault.Invalid)
 	case a.connect != "":
 		c.Network, c.Address, c.Dial = "tcp", a.connect, nil
 	case secure:
-		return nil, fmt.Errorf("TLS is for --connect HOST:PORT; a Unix socket needs none: %w", fault.Invalid)
+		return nil, fmt.Errorf("TLS is for --connect HOST:PORT; a Unix socket does not need it: %w", fault.Invalid)
 	case a.socket == "":
 		c.Address = os.Getenv("ACTIVATIOND_SOCKET")
 	}
 	if c.Address == "" {
-		c.Address, c.Dial = defaultSocket(os.Getuid(), os.Getenv("XDG_RUNTIME_DIR")), dialTrusted
+		uid, xdg := os.Getuid(), os.Getenv("XDG_RUNTIME_DIR")
+		c.Address, c.Dial = defaultSocket(uid, xdg), dialTrusted
+		c.Tried = triedSockets(uid, xdg, c.Address)
 	}
 	if a.tokenFile != "" {
 		token, err := os.ReadFile(a.tokenFile)
@@ -59,11 +63,22 @@ func (a *app) client() (*control.Client, error) {
 		}
 		c.Dial = a.dialTLS
 	}
+	dial := c.Dial
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	c.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err == nil {
+			a.reached.Store(true)
+		}
+		return conn, err
+	}
 	a.made = c
 	return c, nil
 }
 
-// call asks for an operation that answers with one line.
+// call calls an operation whose reply has one line.
 func call[Out any](ctx context.Context, a *app, name string, in any) (out Out, err error) {
 	c, err := a.client()
 	if err != nil {
@@ -74,12 +89,12 @@ func call[Out any](ctx context.Context, a *app, name string, in any) (out Out, e
 	case err != nil:
 		return out, err
 	case len(lines) != 1:
-		return out, fmt.Errorf("the daemon answers %s with %d lines, want 1: %w", name, len(lines), fault.Internal)
+		return out, fmt.Errorf("the daemon's reply to %s has %d lines instead of 1: %w", name, len(lines), fault.Internal)
 	}
 	return lines[0], nil
 }
 
-// stream asks for an operation and gives fn each line as it comes.
+// stream calls an operation and calls fn with each line as it arrives.
 func stream[Out any](ctx context.Context, a *app, name string, in any, fn func(Out) error) error {
 	c, err := a.client()
 	if err != nil {
@@ -88,16 +103,16 @@ func stream[Out any](ctx context.Context, a *app, name string, in any, fn func(O
 	return control.Stream(ctx, c, name, in, fn)
 }
 
-// tell asks for an operation whose lines only --json shows.
-func (a *app) tell(ctx context.Context, name string, in any) error {
+// do calls an operation whose lines are printed only with --json.
+func (a *app) do(ctx context.Context, name string, in any) error {
 	if a.json {
 		return a.printJSON(ctx, name, in)
 	}
 	return stream(ctx, a, name, in, func(struct{}) error { return nil })
 }
 
-// printJSON asks for an operation and prints its lines as they are, so that
-// what a newer daemon adds is seen, too.
+// printJSON calls an operation and prints its lines unchanged, so that fields that a newer
+// daemon adds are printed, too.
 func (a *app) printJSON(ctx context.Context, name string, in any) (err error) {
 	c, err := a.client()
 	if err != nil {
@@ -107,7 +122,7 @@ func (a *app) printJSON(ctx context.Context, name string, in any) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = r.Close() }() // nothing is asked after a failure
+	defer func() { _ = r.Close() }() // after a failure the connection is not needed any more
 	for line, err := range r.Lines() {
 		if err != nil {
 			return err
@@ -117,26 +132,4 @@ func (a *app) printJSON(ctx context.Context, name string, in any) (err error) {
 		}
 	}
 	return r.Err()
-}
-
-// completeIDs completes ids of activations in one of states, which commas
-// separate; "" means all that are not finished, "all" those, too.
-func (a *app) completeIDs(states string) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	return func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
-		in := control.ListIn{Limit: 1000}
-		if states != "" {
-			in.State = strings.Split(states, ",")
-		}
-		var ids []string
-		err := stream(cmd.Context(), a, "list", in, func(act control.Activation) error {
-			if strings.HasPrefix(act.ID, prefix) {
-				ids = append(ids, act.ID+"\t"+printable(act.Label))
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
-		return ids, cobra.ShellCompDirectiveNoFileComp
-	}
 }

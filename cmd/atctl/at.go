@@ -15,11 +15,11 @@ import (
 	"activationd/internal/fault"
 )
 
-// The program is at, atq, atrm or batch when it is called by such a name. It
-// then reads its arguments, prints and exits as Debian's does, and does none of
-// what only atctl's own commands need: a shell loop starts it often.
+// The program is at, atq, atrm or batch if it is called by such a name. It then parses its
+// arguments, prints and exits like Debian's programs. It skips everything that only atctl's
+// own commands need, because shell loops start it often.
 
-// An atProgram is one of these, as it was called.
+// An atProgram is one call of one of these programs.
 type atProgram struct {
 	name string // "at", in messages
 	out  *os.File
@@ -27,8 +27,8 @@ type atProgram struct {
 	app  app
 }
 
-// personality returns the name under which the program was called, if it is one
-// of at's.
+// personality returns the name by which the program was called, if it is at, atq, atrm or
+// batch; otherwise "".
 func personality(arg0 string) string {
 	switch name := filepath.Base(arg0); name {
 	case "at", "atq", "atrm", "batch":
@@ -37,7 +37,7 @@ func personality(arg0 string) string {
 	return ""
 }
 
-// runAs is the program under one of at's names. It returns its exit status.
+// runAs runs the program under one of these names. It returns the exit status.
 func runAs(name string, args []string) int {
 	p := &atProgram{name: name, out: os.Stdout, err: os.Stderr}
 	if name == "batch" {
@@ -62,12 +62,12 @@ func runAs(name string, args []string) int {
 	return 1
 }
 
-// An atError is a sentence that is printed as it stands; an empty one has been.
+// An atError is printed unchanged. If it is empty, everything has been printed.
 type atError string
 
 func (e atError) Error() string { return string(e) }
 
-// errUsage is printed, with a sentence before it or none, and then the usage.
+// errUsage has the usage printed. A usageError may have a message to print before it.
 var errUsage = usageError("")
 
 type usageError string
@@ -85,7 +85,7 @@ const atUsage = `Usage: at [-V] [-q x] [-f file] [-u username] [-mMlbv] timespec
        batch
 `
 
-// What at can be asked to do.
+// The tasks of at.
 type atTask int
 
 const (
@@ -96,13 +96,13 @@ const (
 	catJobs
 )
 
-// atOptions are what the arguments say.
+// atOptions are the parsed arguments.
 type atOptions struct {
 	task    atTask
-	queue   string // empty: none was named
+	queue   string // empty: not given
 	mail    string
 	mailTo  string
-	forUser bool // there is a mailTo, be it empty
+	forUser bool // mailTo was given, though it may be empty
 	file    string
 	time    time.Time // of -t
 	format  string    // of -o
@@ -111,18 +111,18 @@ type atOptions struct {
 	rest    []string
 }
 
-// Options that a program takes, as getopt(3) has them: a colon follows one that
-// has an argument.
+// The options of the programs, in the form of getopt(3): a colon follows an option that has
+// an argument.
 const (
 	atLetters   = "q:f:Mmu:bvlrdhVct:"
 	atqLetters  = "hq:Vo:"
 	atrmLetters = "hV"
-	listLetters = "q:Vo:" // after -l; o is missing in at's own, against its own usage
+	listLetters = "q:Vo:" // after -l; Debian's at lacks o here, though its usage lists it
 	rmLetters   = "V"     // after -r and -d
 )
 
-// options reads arguments as getopt(3) does: options may follow what is none,
-// unless POSIXLY_CORRECT is set.
+// options parses arguments like getopt(3): options may follow other arguments, unless
+// POSIXLY_CORRECT is set.
 func (p *atProgram) options(args []string) (*atOptions, error) {
 	o := &atOptions{format: "%a %b %e %T %Y"}
 	letters := atLetters
@@ -174,7 +174,7 @@ func (p *atProgram) options(args []string) (*atOptions, error) {
 	return o, nil
 }
 
-// set takes one option. Some of them decide which others may follow.
+// set applies one option. Some options decide which others may follow.
 func (o *atOptions) set(letter, value string, letters *string) error {
 	switch letter {
 	case "h":
@@ -220,7 +220,7 @@ func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 
 func (p *atProgram) do(o *atOptions) error {
 	if o.version {
-		// at's own first line, which programs look at
+		// the first line of Debian's at, which other programs parse
 		fmt.Fprintf(p.err, "at version 3.2 (activationd %s)\n", version())
 		return nil
 	}
@@ -235,7 +235,7 @@ func (p *atProgram) do(o *atOptions) error {
 	return p.submit(o)
 }
 
-// jobIDs checks the arguments that are to be numbers of jobs.
+// jobIDs checks arguments that must be numbers of jobs.
 func jobIDs(args []string) ([]string, error) {
 	if len(args) == 0 {
 		return nil, errUsage
@@ -275,7 +275,7 @@ func (p *atProgram) list(o *atOptions) error {
 
 // remove is atrm.
 func (p *atProgram) remove(args []string) error {
-	return p.each("atrm", args, func(r control.AtResult) error {
+	return p.forEachJob("atrm", args, func(r control.AtResult) error {
 		if r.What == control.AtRunning {
 			_, err := fmt.Fprintln(p.err, "Warning: deleting running job")
 			return err
@@ -286,18 +286,18 @@ func (p *atProgram) remove(args []string) error {
 
 // cat is at -c.
 func (p *atProgram) cat(args []string) error {
-	return p.each("atcat", args, func(r control.AtResult) error {
+	return p.forEachJob("atcat", args, func(r control.AtResult) error {
 		script, err := base64.StdEncoding.DecodeString(r.Base64)
 		if err != nil {
-			return fmt.Errorf("the daemon's answer: %w: %w", err, fault.Internal)
+			return fmt.Errorf("the daemon's reply: %w: %w", err, fault.Internal)
 		}
 		_, err = p.out.Write(script)
 		return err
 	})
 }
 
-// each does something with jobs, and says which of them are not there.
-func (p *atProgram) each(op string, args []string, done func(control.AtResult) error) error {
+// forEachJob does something with each job, and reports the jobs that do not exist.
+func (p *atProgram) forEachJob(op string, args []string, done func(control.AtResult) error) error {
 	ids, err := jobIDs(args)
 	if err != nil {
 		return err
@@ -322,8 +322,7 @@ func (p *atProgram) each(op string, args []string, done func(control.AtResult) e
 	return p.failure(err)
 }
 
-// failure says what at would say of err, or, of what at does not know, what the
-// daemon does.
+// failure returns at's message for err, or the daemon's message if at has none.
 func (p *atProgram) failure(err error) error {
 	switch {
 	case err == nil:

@@ -28,16 +28,16 @@ func (p *atProgram) submit(o *atOptions) error {
 	if err != nil {
 		return p.failure(err)
 	}
-	// The daemon finds out who this is while the rest is made ready. Why it
-	// cannot be reached is said when it is to be asked.
-	conn, connErr := dialFD(c.Address)
+	// The daemon identifies the user while the request is prepared. If it cannot be
+	// reached, that is reported when the request is ready.
+	conn, connErr := dialFD(context.Background(), c.Address)
 	due, err := dueTime(o, time.Now())
 	if err != nil {
 		return err
 	}
 	in := control.AtIn{When: int(due.Unix()), Queue: o.queue, Mail: o.mail, Mailto: o.mailTo}
 	when := due.In(time.Local).Format("Mon Jan _2 15:04:05 2006")
-	said := &bytes.Buffer{} // what at says before it knows that all is well
+	said := &bytes.Buffer{} // messages that at prints before it knows whether it succeeds
 	if o.verify {
 		said.WriteString(when + "\n\n")
 	}
@@ -51,7 +51,7 @@ func (p *atProgram) submit(o *atOptions) error {
 	}
 	var script bytes.Buffer
 	if err := writeHead(&script, os.Environ()); err != nil {
-		_, _ = said.WriteTo(p.err) // at has said it already
+		_, _ = said.WriteTo(p.err) // at would have printed it already
 		return err
 	}
 	if err := p.readScript(&script, o.file, said, when); err != nil {
@@ -62,7 +62,7 @@ func (p *atProgram) submit(o *atOptions) error {
 	setScript(&in, script.Bytes())
 	var summary string
 	switch {
-	case o.forUser && o.mailTo == "": // which would be whoever submits it
+	case o.forUser && o.mailTo == "": // the daemon would send the mail to the caller
 		err = fault.NotFound
 	case connErr == nil:
 		summary, err = askAt(conn, &in)
@@ -81,7 +81,7 @@ func (p *atProgram) submit(o *atOptions) error {
 	return err
 }
 
-// dueTime is when the job is to run: by -t, by the words, or, of batch, now.
+// dueTime returns when the job is to run: the time of -t or of the words, or, for batch, now.
 func dueTime(o *atOptions, now time.Time) (time.Time, error) {
 	switch {
 	case len(o.rest) > 0 && !o.time.IsZero():
@@ -103,7 +103,7 @@ func dueTime(o *atOptions, now time.Time) (time.Time, error) {
 	return now, atError("Garbled time")
 }
 
-// posixTime reads -t's argument.
+// posixTime reads the argument of -t.
 func posixTime(text string) (time.Time, error) {
 	t, err := timespec.ParsePOSIX(text, time.Now(), time.Local)
 	if err != nil {
@@ -112,7 +112,7 @@ func posixTime(text string) (time.Time, error) {
 	return t, nil
 }
 
-// readScript adds what is to be run. A person at a terminal is prompted for it.
+// readScript appends the commands of the job. It prompts a person at a terminal for them.
 func (p *atProgram) readScript(script *bytes.Buffer, file string, said *bytes.Buffer, when string) error {
 	in := 0
 	if file != "" {
@@ -138,9 +138,8 @@ func (p *atProgram) readScript(script *bytes.Buffer, file string, said *bytes.Bu
 	}
 }
 
-// rawRead reads without a word to Go's scheduler, which would wake up threads to
-// go on with other work that there is not. A read that took its time would cost
-// a dozen context switches.
+// rawRead reads without telling Go's scheduler, which would wake up threads for other work
+// although there is none. A read that blocks would cost a dozen context switches.
 func rawRead(fd int, b []byte) (int, error) {
 	for {
 		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
@@ -154,7 +153,7 @@ func rawRead(fd int, b []byte) (int, error) {
 	}
 }
 
-// reason is why a system call failed, as C's strerror has it.
+// reason returns the error of a system call in the words of strerror(3).
 func reason(err error) string {
 	if e, ok := errors.AsType[syscall.Errno](err); ok {
 		text := e.Error()
@@ -163,8 +162,8 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// prompt reads lines from a terminal. Whether the daemon is there and lets this
-// user use at is found out before, and not when all has been typed.
+// prompt reads lines from a terminal. It checks first that the daemon can be reached and
+// that the user may use at, so that nobody types in vain.
 func (p *atProgram) prompt(script, said *bytes.Buffer, when string) error {
 	noJob := control.AtqIn{ID: []string{"0"}}
 	if err := stream(context.Background(), &p.app, "atq", noJob, func(control.AtLines) error { return nil }); err != nil {
@@ -182,7 +181,7 @@ func (p *atProgram) prompt(script, said *bytes.Buffer, when string) error {
 		return err
 	}
 	fmt.Fprint(p.err, "at> ")
-	buf := make([]byte, 4096) // a terminal gives a line at a time
+	buf := make([]byte, 4096) // a read from a terminal returns one line
 	for {
 		n, err := os.Stdin.Read(buf)
 		script.Write(buf[:n])
@@ -198,17 +197,17 @@ func (p *atProgram) prompt(script, said *bytes.Buffer, when string) error {
 	return nil
 }
 
-// setScript puts a script into a request, in pieces that fit into lines.
+// setScript adds a script to a request, in pieces that fit into lines.
 func setScript(in *control.AtIn, script []byte) {
-	const most = 3 << 16 // a multiple of 3, so that only the last is padded
+	const most = 3 << 16 // a multiple of 3, so that only the last piece is padded
 	in.Base64 = true     // it need not be text
 	for piece := range slices.Chunk(script, most) {
 		in.Script = append(in.Script, base64.StdEncoding.EncodeToString(piece))
 	}
 }
 
-// askAt asks for a job on a connection of its own, as control.Client would. A
-// shell loop notices what reflection and JSON take. It returns the summary.
+// askAt submits a job on a connection of its own, as control.Client would, but without
+// reflection and JSON, whose time a shell loop notices. It returns the summary.
 func askAt(conn int, in *control.AtIn) (summary string, err error) {
 	b := append(strconv.AppendInt([]byte("at\nwhen:"), int64(in.When), 10), '\n')
 	for _, arg := range [...]struct{ name, value string }{
@@ -225,7 +224,7 @@ func askAt(conn int, in *control.AtIn) (summary string, err error) {
 	for len(b) > 0 {
 		n, err := syscall.Write(conn, b)
 		if err != nil && err != syscall.EINTR && n <= 0 {
-			break // what it says to that can be read
+			break // the daemon may have replied with the reason
 		}
 		b = b[max(n, 0):]
 	}
@@ -233,7 +232,7 @@ func askAt(conn int, in *control.AtIn) (summary string, err error) {
 	for bytes.IndexByte(reply, '\n') < 0 {
 		n, err := rawRead(conn, reply[len(reply):cap(reply)])
 		if n == 0 || err != nil {
-			return "", fmt.Errorf("activationd went away before it answered; whether there is a job now, atq tells: %w", fault.Unavailable)
+			return "", fmt.Errorf("the connection to activationd broke before it replied; atq shows whether the job exists: %w", fault.Unavailable)
 		}
 		reply = reply[:len(reply)+n]
 	}
@@ -249,9 +248,8 @@ func askAt(conn int, in *control.AtIn) (summary string, err error) {
 	return strings.TrimPrefix(text, "OK "), nil
 }
 
-// writeHead writes what a job of at's begins with, but for the first three
-// lines, which are the daemon's to write: the umask, the environment and the
-// directory.
+// writeHead writes the beginning of an at job: the umask, the environment and the directory.
+// The daemon writes the three lines before it.
 func writeHead(w *bytes.Buffer, environ []string) error {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -278,9 +276,9 @@ func writeHead(w *bytes.Buffer, environ []string) error {
 	return nil
 }
 
-// exported reports whether a job gets a variable: one that shells can set, and
-// that does not belong to this terminal, this shell or this run: by the last,
-// what is left of a run is found.
+// exported reports whether a job gets a variable: a shell can set it, and it does not belong
+// to this terminal, this shell or this run. The daemon finds the processes of a run by
+// variables of the last kind.
 func exported(name string) bool {
 	switch name {
 	case "", "TERM", "DISPLAY", "_", "SHELLOPTS", "BASH_VERSINFO", "EUID", "GROUPS", "PPID", "UID":
@@ -297,8 +295,8 @@ func exported(name string) bool {
 	return true
 }
 
-// quote writes a word for the shell, as at does: everything but letters, digits,
-// what is in plain and what is not ASCII has a backslash before it.
+// quote writes a word for the shell as at does: a backslash precedes every character except
+// letters, digits, the characters of plain, and characters that are not ASCII.
 func quote(w *bytes.Buffer, s, plain string) {
 	for i := range len(s) {
 		switch c := s[i]; {

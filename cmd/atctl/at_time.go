@@ -7,15 +7,14 @@ import (
 	"unicode/utf8"
 )
 
-// A timeFormat is a format of strftime(3), in the language C, with glibc's flags
-// and widths.
+// A timeFormat is a format of strftime(3) in the locale C, with the flags and widths of
+// glibc.
 type timeFormat string
 
-// maxWidth is the widest that a conversion is filled up to: nobody waits for
-// gigabytes of spaces.
+// maxWidth is the greatest width of a conversion: nobody needs gigabytes of spaces.
 const maxWidth = 1000
 
-// append writes t.
+// append appends t.
 func (f timeFormat) append(b []byte, t time.Time) []byte {
 	for f != "" {
 		n := strings.IndexByte(string(f), '%')
@@ -33,15 +32,15 @@ func (f timeFormat) append(b []byte, t time.Time) []byte {
 // A conversion is a part of a format that begins with %.
 type conversion struct {
 	text     string
-	pad      byte // of - _ 0 the last; or none
+	pad      byte // the last of - _ 0; 0: none
 	upper    bool // ^
 	change   bool // #
 	width    int
-	modifier byte // E or O; or none
-	letter   byte // none if the format ends before it
+	modifier byte // E or O; 0: none
+	letter   byte // 0 if the format ends before it
 }
 
-// readConversion reads the one that f begins with, and returns what follows it.
+// readConversion reads the conversion at the beginning of f, and returns the rest of f.
 func readConversion(f timeFormat) (c conversion, rest timeFormat) {
 	n := 1
 	for ; n < len(f) && strings.IndexByte("-_0^#", f[n]) >= 0; n++ {
@@ -69,15 +68,14 @@ func readConversion(f timeFormat) (c conversion, rest timeFormat) {
 	return c, f[n:]
 }
 
-// layouts are those conversions that are text and for which package time has a
-// layout.
+// layouts are the conversions to text for which package time has a layout.
 var layouts = map[byte]string{
 	'a': "Mon", 'A': "Monday", 'b': "Jan", 'B': "January", 'h': "Jan", 'p': "PM", 'P': "pm", 'Z': "MST",
 	'T': "15:04:05", 'R': "15:04", 'r': "03:04:05 PM", 'D': "01/02/06", 'F': "2006-01-02", 'x': "01/02/06", 'X': "15:04:05",
 	'c': "Mon Jan _2 15:04:05 2006", 'n': "\n", 't': "\t", '%': "%",
 }
 
-// unmodified are the letters that have no such modifier.
+// unmodified are, for each modifier, the letters that it does not apply to.
 var unmodified = map[byte]string{'E': "aAbBhdegjklmwDFGHIMSUVW", 'O': "aAcDFxXY"}
 
 func (c *conversion) append(b []byte, t time.Time) []byte {
@@ -98,14 +96,14 @@ func (c *conversion) append(b []byte, t time.Time) []byte {
 			return c.fill(b, c.inCase(t.Format(l)), c.pad == '0', c.width)
 		}
 	}
-	text := c.text // as it stands
+	text := c.text // unchanged
 	if c.upper && c.letter < utf8.RuneSelf {
 		text = strings.ToUpper(text)
 	}
 	return c.fill(b, text, c.pad == '0', c.width)
 }
 
-// inCase is text in the case that the flags say.
+// inCase returns text in upper or lower case, as the flags say.
 func (c *conversion) inCase(text string) string {
 	switch {
 	case c.change && strings.IndexByte("pZ", c.letter) >= 0:
@@ -116,7 +114,7 @@ func (c *conversion) inCase(text string) string {
 	return text
 }
 
-// fill writes text behind as many zeros, or spaces, as make it so wide.
+// fill appends text after as many zeros or spaces as the width needs.
 func (c *conversion) fill(b []byte, text string, zeros bool, width int) []byte {
 	with := byte(' ')
 	if zeros {
@@ -131,14 +129,14 @@ func (c *conversion) fill(b []byte, text string, zeros bool, width int) []byte {
 func (c *conversion) appendNumber(b []byte, value, digits int) []byte {
 	width := max(digits, c.width)
 	if c.pad == '-' {
-		width = c.width // it is filled with spaces all the same
+		width = c.width // spaces fill it nevertheless
 	}
 	zeros := c.pad == '0' || c.pad == 0 && strings.IndexByte("ekl", c.letter) < 0
 	return c.fill(b, strconv.Itoa(value), zeros, width)
 }
 
-// appendOffset writes the offset from UTC; glibc fills the sign and the digits
-// up, each by itself.
+// appendOffset appends the offset from UTC. Like glibc, it fills up the sign and the digits
+// separately.
 func (c *conversion) appendOffset(b []byte, t time.Time) []byte {
 	sign := "+"
 	_, offset := t.Zone()
@@ -149,8 +147,8 @@ func (c *conversion) appendOffset(b []byte, t time.Time) []byte {
 	return c.appendNumber(b, offset/3600*100+offset/60%60, 4)
 }
 
-// number returns what a letter stands for, if that is a number, and how many
-// digits it has at least.
+// number returns the number that a letter stands for, with its least number of digits. It
+// reports whether the letter stands for a number.
 func number(t time.Time, letter byte) (value, digits int, ok bool) {
 	digits = 2
 	switch letter {

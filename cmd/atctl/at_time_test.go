@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// TestTimeFormat has flags, widths and modifiers do as glibc's strftime does,
-// which printed these. All letters are compared with atq in package test.
+// TestTimeFormat compares flags, widths and modifiers with the output of strftime of glibc.
+// Package test compares all letters with atq.
 func TestTimeFormat(t *testing.T) {
 	at := time.Date(2030, 1, 2, 3, 4, 5, 0, time.FixedZone("CET", 3600))
 	for format, want := range map[string]string{

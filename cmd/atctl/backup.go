@@ -16,6 +16,7 @@ import (
 
 	"activationd/control"
 	"activationd/internal/fault"
+	"activationd/internal/terminal"
 )
 
 func newBackupCommand(a *app) *cobra.Command {
@@ -23,31 +24,33 @@ func newBackupCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backup FILE",
 		Short: "Save the daemon's state while it runs",
-		Long: `Backup writes a copy of the daemon's state, as of one moment, to FILE, or to standard
-output if that is -. FILE is there, whole and on the disk, or not at all.
+		Long: `Backup writes a consistent copy of the daemon's state to FILE, or to standard output if
+FILE is -. FILE appears when it is complete and on the disk, or not at all.
 
-To restore it, stop the daemon, put FILE in place of state.db in its state directory
-("atctl status" names it), and start the daemon.`,
-		Args: wants(1, 1, "one file's name, or -"),
+To restore it, stop the daemon, replace state.db in its state directory ("atctl status"
+prints the name) by FILE, and start the daemon.`,
+		Example: `  atctl backup /var/backups/activationd.db
+  atctl backup - | ssh backup 'cat >activationd.db'`,
+		Args: takes(1, 1, "one file name, or -"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 			defer stop()
 			return runBackup(ctx, a, args[0], force)
 		},
 	}
-	cmd.Flags().BoolVar(&force, "force", false, "replace FILE if it is there")
+	cmd.Flags().BoolVar(&force, "force", false, "replace FILE if it exists")
 	return cmd
 }
 
 func runBackup(ctx context.Context, a *app, name string, force bool) (err error) {
 	if name == "-" {
 		if isTerminal(os.Stdout) {
-			return fmt.Errorf("a backup is nothing for a terminal; give a file's name: %w", fault.Invalid)
+			return fmt.Errorf("a backup is not text for a terminal; name a file: %w", fault.Invalid)
 		}
 		return fetchBackup(ctx, a, os.Stdout)
 	}
 	if _, err := os.Lstat(name); err == nil && !force {
-		return fmt.Errorf("%s is there; give another name, or --force to replace it: %w", name, fault.Conflict)
+		return fmt.Errorf("%s exists; use another name, or --force to replace it: %w", name, fault.Conflict)
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
@@ -58,7 +61,7 @@ func runBackup(ctx context.Context, a *app, name string, force bool) (err error)
 	}
 	defer func() {
 		if err != nil {
-			_ = f.Close() // or it is closed
+			_ = f.Close() // it may be closed already
 			_ = os.Remove(f.Name())
 		}
 	}()
@@ -80,6 +83,8 @@ func runBackup(ctx context.Context, a *app, name string, force bool) (err error)
 
 func fetchBackup(ctx context.Context, a *app, w io.Writer) error {
 	size := 0
+	line := terminal.NewLine(os.Stderr)
+	defer line.Clear()
 	err := stream(ctx, a, "backup", nil, func(piece control.BackupOut) error {
 		data, err := base64.StdEncoding.DecodeString(piece.Base64)
 		if err != nil {
@@ -87,6 +92,7 @@ func fetchBackup(ctx context.Context, a *app, w io.Writer) error {
 		}
 		n, err := w.Write(data)
 		size += n
+		line.Show(fmt.Sprintf("received %.1f MiB", float64(size)/(1<<20)))
 		return err
 	})
 	if err == nil && size == 0 {

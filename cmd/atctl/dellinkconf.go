@@ -8,12 +8,11 @@ import (
 
 func newDellinkconfCommand(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:               "dellinkconf ID",
-		Short:             "Take a reservation's topology away again",
-		Args:              wants(1, 1, "one ID"),
-		ValidArgsFunction: a.completeIDs(""),
+		Use:   "dellinkconf ID",
+		Short: "Detach the topology from a reservation",
+		Args:  takes(1, 1, "one ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.tell(cmd.Context(), "dellinkconf", control.DellinkconfIn{Delresid: args[0]})
+			return a.do(cmd.Context(), "dellinkconf", control.DellinkconfIn{Delresid: args[0]})
 		},
 	}
 }

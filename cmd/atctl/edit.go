@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"reflect"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,47 +18,45 @@ func newEditCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "edit ID [flags] [-- COMMAND [ARG]...]",
 		Short: "Change a job that has not begun",
-		Long: `Edit changes a job that is scheduled, held or waiting; its id stays. The flags are
-those of add. What is not given stays as it is; --lock and --tag name all that the job
-shall have then, --env those variables that change. --clear takes away: lock, label,
-tag, deadline, env; or has the configuration's hold again: timeout, grace, retries,
-backoff.
+		Long: `Edit changes a job that is scheduled, held or waiting; its id stays the same. The flags
+are those of add. Only the given fields change; --lock and --tag replace all locks and
+tags of the job, --env sets single variables. --clear removes lock, label, tag, deadline
+or env, and sets timeout, grace, retries or backoff to the configuration's defaults.
 
-A job whose time or locks change goes to the end of the line for its locks. A
-reservation is changed where it is booked.`,
+A job whose time or locks change goes to the end of the queue for its locks. To change a
+reservation, change it in the reservation system.`,
 		Example: `  atctl edit 17 --at 'tomorrow 03:00'
   atctl edit 17 --priority 10 --clear lock,deadline
   atctl edit 17 -- /usr/local/bin/report --all`,
-		Args:              wants(1, 0, "an ID; see atctl list"),
-		ValidArgsFunction: a.completeIDs("scheduled,held,waiting"),
+		Args: takes(1, 0, "an ID; see atctl list"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in.ID, in.Arg = args[0], args[1:]
 			if at := cmd.ArgsLenAtDash(); len(in.Arg) > 0 && at != 1 {
-				return fmt.Errorf("edit takes one ID; a new command comes after --: %w", fault.Invalid)
+				return fmt.Errorf("edit takes one ID; write a new command after --: %w", fault.Invalid)
 			}
 			if !edits(in, file) && len(in.Arg) == 0 {
-				return usage(cmd, "nothing is to be changed; say what by a flag, such as --at, or give a command after --")
+				return usage(cmd, "nothing to change; use a flag such as --at, or write a command after --")
 			}
 			return runEdit(cmd.Context(), a, in, file)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&in.At, "at", "", "start then: `WHEN`")
-	f.StringVar(&in.In, "in", "", "start that much later than now: `DURATION`")
-	f.StringVar(&file, "file", "", "run the script in `FILE`; - is standard input")
-	f.StringVar(&in.Dir, "dir", "", "start it in `DIR`")
-	f.StringArrayVar(&in.Env, "env", nil, "set `NAME=VALUE`, or NAME to its current value; may be repeated")
-	f.StringVar(&in.Timeout, "timeout", "", "stop it after `DURATION`")
-	f.StringVar(&in.Grace, "grace", "", "between TERM and KILL, leave it `DURATION`")
+	f.StringVar(&in.At, "at", "", "start at the time `WHEN`")
+	f.StringVar(&in.In, "in", "", "start `DURATION` after now")
+	f.StringVar(&file, "file", "", fileHelp)
+	f.StringVar(&in.Dir, "dir", "", "start in `DIR`")
+	f.StringArrayVar(&in.Env, "env", nil, envHelp)
+	f.StringVar(&in.Timeout, "timeout", "", timeoutHelp)
+	f.StringVar(&in.Grace, "grace", "", graceHelp)
 	f.StringArrayVar(&in.Lock, "lock", nil, lockHelp)
-	f.StringVar(&in.Retries, "retries", "", "when it fails, try it `N` times more")
-	f.StringVar(&in.Backoff, "backoff", "", "pause for `DURATION` before the second try; it doubles")
-	f.StringVar(&in.Label, "label", "", "`TEXT` that list shows")
-	f.StringVar(&in.Missed, "missed", "", "if its time passes while the daemon is down, and a minute more: `run|skip`")
-	f.StringVar(&in.Priority, "priority", "", "go before others of less `N` that wait for the same; -99 to 99")
-	f.StringVar(&in.Deadline, "deadline", "", "be missed if it has not begun by then, and stop it if it runs:\n`WHEN`, or a duration after its start")
-	f.StringArrayVar(&in.Tag, "tag", nil, "`TAG` that list can ask for; several with commas")
-	f.StringSliceVar(&in.Clear, "clear", nil, "take away `FIELD`; several with commas")
+	f.StringVar(&in.Retries, "retries", "", retriesHelp)
+	f.StringVar(&in.Backoff, "backoff", "", backoffHelp)
+	f.StringVar(&in.Label, "label", "", labelHelp)
+	f.StringVar(&in.Missed, "missed", "", missedHelp)
+	f.StringVar(&in.Priority, "priority", "", priorityHelp)
+	f.StringVar(&in.Deadline, "deadline", "", deadlineHelp)
+	f.StringArrayVar(&in.Tag, "tag", nil, tagHelp)
+	f.StringSliceVar(&in.Clear, "clear", nil, "remove `FIELD`; separate several fields with commas")
 	return cmd
 }
 
@@ -71,18 +68,19 @@ func edits(in control.EditIn, file string) bool {
 
 func runEdit(ctx context.Context, a *app, in control.EditIn, file string) error {
 	if in.At != "" && in.In != "" {
-		return fmt.Errorf("--at and --in exclude each other; give one: %w", fault.Invalid)
+		return fmt.Errorf("--at and --in exclude each other; use one of them: %w", fault.Invalid)
 	}
-	now := time.Now()
-	in.At, in.Deadline = zoned(in.At, now), zoned(in.Deadline, now)
+	if err := zoneTimes(&in.At, &in.Deadline); err != nil {
+		return err
+	}
 	opts := addOptions{file: file}
 	if file != "" {
 		if err := takeWork(&opts, in.Arg, os.Stdin); err != nil {
 			return err
 		}
-		in.Arg, in.Script = opts.Arg, opts.Script
+		in.Arg, in.Script, in.Title = opts.Arg, opts.Script, opts.Title
 		if opts.Stdin != "" {
-			return fmt.Errorf("%s begins with #!: give the interpreter as the command after --, or cancel the job and add it anew: %w", file, fault.Invalid)
+			return fmt.Errorf("%s begins with #!: write the interpreter as the command after --, or cancel the job and add it again: %w", file, fault.Invalid)
 		}
 	}
 	env, err := environment(in.Env, false, os.Environ())
@@ -90,32 +88,41 @@ func runEdit(ctx context.Context, a *app, in control.EditIn, file string) error 
 		return err
 	}
 	in.Env = env
-	return opts.explain(a.tell(ctx, "edit", in))
+	if a.json {
+		return opts.explain(a.printJSON(ctx, "edit", in))
+	}
+	out, err := call[control.EditOut](ctx, a, "edit", in)
+	if err != nil {
+		return opts.explain(err)
+	}
+	notice("job "+out.ID, out.Notices)
+	return nil
 }
 
 func newProgressCommand(a *app) *cobra.Command {
 	in := control.ProgressIn{ID: os.Getenv("ACTIVATION_ID")}
 	cmd := &cobra.Command{
 		Use:   "progress [--percent N] [TEXT]",
-		Short: "Tell how far a script has come",
-		Long: `Progress is for scripts that the daemon runs: list and show tell what they said last,
-until their attempt ends. In a script, ACTIVATION_ID says whose progress it is.`,
+		Short: "Report the progress of a script",
+		Long: `Progress reports the progress of a script that the daemon runs. List and show print the
+last report until the attempt ends. The daemon sets ACTIVATION_ID for the script, so
+progress knows the job or reservation.`,
 		Example: `  atctl progress --percent 40 'configuring sw2'`,
-		Args:    wants(0, 1, "one TEXT; quote it"),
+		Args:    takes(0, 1, "one TEXT; quote it"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				in.Text = args[0]
 			}
 			switch {
 			case in.ID == "":
-				return usage(cmd, "whose progress? ACTIVATION_ID is set in scripts that the daemon runs; elsewhere say --id ID")
+				return usage(cmd, "ACTIVATION_ID is not set, as it is in scripts that the daemon runs; name the job or reservation with --id ID")
 			case in.Text == "" && in.Percent == "":
-				return usage(cmd, "give --percent N, or a TEXT, or both")
+				return usage(cmd, "progress needs --percent N, or a TEXT, or both")
 			}
-			return a.tell(cmd.Context(), "progress", in)
+			return a.do(cmd.Context(), "progress", in)
 		},
 	}
-	cmd.Flags().StringVar(&in.ID, "id", in.ID, "of the job or reservation `ID`, not that of $ACTIVATION_ID")
-	cmd.Flags().StringVar(&in.Percent, "percent", "", "`N` of 100")
+	cmd.Flags().StringVar(&in.ID, "id", in.ID, "report for the job or reservation `ID` instead of $ACTIVATION_ID")
+	cmd.Flags().StringVar(&in.Percent, "percent", "", "`N` percent are done")
 	return cmd
 }

@@ -13,12 +13,15 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"activationd/activation"
+	"activationd/activation/recurring"
 	"activationd/control"
+	"activationd/control/access"
 	"activationd/control/line"
 	"activationd/control/ops"
 	"activationd/internal/fault"
@@ -26,17 +29,16 @@ import (
 	"activationd/vlanstore"
 )
 
-// A fake answers like a daemon whose history is always the same, so that what
-// atctl makes of every kind of answer can be tested. What it is told to do it
-// prints, as it got it.
+// A fake answers like a daemon whose history is always the same, so that scripts can test
+// how atctl handles every kind of reply. It records the requests for changes in the file
+// "requests".
 type fake struct {
 	jobs map[string]control.Detail
 	ids  []string
 }
 
-// fakeDaemon is the command that scripts call fakedaemon: it serves a fake at
-// a Unix socket, or a TCP port whose address it writes into a file, until
-// SIGTERM.
+// fakeDaemon is the command fakedaemon of the scripts. It serves a fake at a Unix socket, or
+// at a TCP port whose address it writes into a file, until SIGTERM.
 func fakeDaemon() {
 	socket := flag.String("socket", "", "")
 	tcp := flag.String("tcp", "", "file for the address")
@@ -54,13 +56,14 @@ func fakeDaemon() {
 }
 
 func serveFake(ctx context.Context, socket, tcp, cert, tokens, life string) error {
-	s := &line.Server{Registry: newFake(life).registry(), Log: slog.New(slog.DiscardHandler)}
+	log := slog.New(slog.DiscardHandler)
+	s := &line.Server{Registry: newFake(life).registry(), Log: log, Gate: &access.Gate{Log: log}}
 	if tokens != "" {
-		var t line.Tokens
+		var t access.Tokens
 		if err := t.Load(tokens); err != nil {
 			return err
 		}
-		s.Token = t.Caller
+		s.Gate.Token = t.Caller
 	}
 	network, address := "unix", socket
 	if tcp != "" {
@@ -75,19 +78,19 @@ func serveFake(ctx context.Context, socket, tcp, cert, tokens, life string) erro
 			return err
 		}
 	}
-	if tcp != "" { // renamed into place, so that who sees it sees all of it
+	if tcp != "" { // renamed, so that the file is complete when it appears
 		err := os.WriteFile(tcp+".new", []byte(ln.Addr().String()), 0o600)
 		if err := errors.Join(err, os.Rename(tcp+".new", tcp)); err != nil {
 			return err
 		}
 	}
 	switch {
-	case tokens != "": // who has no token is nobody
+	case tokens != "": // without a token, a caller has no role
 		return s.Serve(ctx, ln, func(net.Conn) (control.Caller, error) { return control.Caller{Via: "test", UID: -1, GID: -1}, nil })
 	case tcp != "":
-		return s.Serve(ctx, ln, line.TCPPeers{Role: control.Admin, UID: -1, GID: -1}.Authenticate)
+		return s.Serve(ctx, ln, access.TCPPeers{Role: control.Admin, UID: -1, GID: -1}.Authenticate)
 	}
-	return s.Serve(ctx, ln, line.UnixPeers(func(uint32) control.Role { return control.Admin }))
+	return s.Serve(ctx, ln, access.UnixPeers(func(uint32) control.Role { return control.Admin }))
 }
 
 func newFake(life string) *fake {
@@ -110,8 +113,26 @@ func newFake(life string) *fake {
 		if d.Kind == "" {
 			d.Kind, d.Owner = "job", "alice"
 		}
-		if d.Due.IsZero() {
-			d.Due, d.Start, d.Created = day, day, day.Add(-time.Hour)
+		d.Status = control.Status(d.Kind, d.State, d.Outcome)
+		if d.Planned.IsZero() {
+			d.Planned, d.Created = day, day.Add(-time.Hour)
+		}
+		if d.Outcome == "" {
+			d.Due.Time = d.Planned
+		}
+		if d.Kind == "reservation" || d.Outcome == "" {
+			d.Start.Time = d.Planned
+		}
+		if len(d.Attempts) > 0 {
+			last := d.Attempts[len(d.Attempts)-1]
+			d.Started.Time, d.Exit, d.Signal = last.Started, last.Exit, last.Signal
+		}
+		if d.Outcome != "" {
+			d.Ended.Time, d.End.Time, d.Start = day.Add(2*time.Second), day.Add(2*time.Second), d.Started
+		}
+		if !d.Started.IsZero() && !d.Ended.IsZero() {
+			took := d.Ended.Sub(d.Started.Time).Seconds()
+			d.Took = &took
 		}
 		f.jobs[d.ID] = d
 		f.ids = append(f.ids, d.ID)
@@ -119,7 +140,7 @@ func newFake(life string) *fake {
 	finished := func(id, outcome, label, reason string, attempts ...control.Attempt) {
 		add(control.Detail{
 			Activation: control.Activation{
-				ID: id, State: "finished", Outcome: outcome, End: control.Instant{Time: day.Add(2 * time.Second)}, Label: label, Reason: reason,
+				ID: id, State: "finished", Outcome: outcome, Label: label, Reason: reason,
 			},
 			Activate: []string{"/bin/report", "--all", "two words"}, Dir: "/srv", Timeout: "1m0s", Grace: "10s",
 			Attempts: append([]control.Attempt{}, attempts...),
@@ -138,7 +159,7 @@ func newFake(life string) *fake {
 	finished("5", "failed", "crash", "killed by SEGV", killed)
 	add(control.Detail{
 		Activation: control.Activation{
-			ID: "6", State: "scheduled", Due: at("2099-01-01T09:00:00Z"), Start: at("2099-01-01T09:00:00Z"),
+			ID: "6", State: "scheduled", Planned: at("2099-01-01T09:00:00Z"),
 			Kind: "job", Owner: "bob", Label: "evil \x1b[31mlabel\nof two lines", Reason: "due 2099-01-01 09:00",
 		},
 		Backoff:  "9s",
@@ -146,7 +167,7 @@ func newFake(life string) *fake {
 	})
 	add(control.Detail{
 		Activation: control.Activation{
-			ID: "1042@ostrava", Kind: "reservation", Owner: "group7", State: "active", Due: day, Start: day,
+			ID: "1042@ostrava", Kind: "reservation", Owner: "group7", State: "active",
 			End: control.Instant{Time: at("2099-03-02T12:00:00+01:00")}, Label: "ospf-triangle", Reason: "until the slot's end",
 		},
 		Generation: 18, Source: "lab.yml", Devices: []string{"r1", "r2"}, Topology: "ospf-triangle.clab.yml",
@@ -154,7 +175,7 @@ func newFake(life string) *fake {
 	})
 	add(control.Detail{
 		Activation: control.Activation{
-			ID: "1043@ostrava", Kind: "reservation", Owner: "group8", State: "waiting", Due: day, Start: day,
+			ID: "1043@ostrava", Kind: "reservation", Owner: "group8", State: "waiting",
 			End: control.Instant{Time: at("2099-03-02T12:00:00+01:00")}, Reason: "waits for lock r1",
 		},
 		WaitsFor: []string{"lock r1, held by 1042@ostrava", "lock r2, held by 1042@ostrava"}, Created: day,
@@ -190,7 +211,7 @@ func (f *fake) live(file string) {
 func (f *fake) get(id string) (control.Detail, error) {
 	d, ok := f.jobs[id]
 	if !ok {
-		return d, fmt.Errorf("there is no job or reservation %q: %w", id, fault.NotFound)
+		return d, fmt.Errorf("there is no job %s: %w", id, fault.NotFound)
 	}
 	return d, nil
 }
@@ -200,7 +221,7 @@ type (
 	caller  = control.Caller
 )
 
-// fakeAt takes a job and writes its script, without the environment, into a file.
+// fakeAt accepts a job and writes its script, without the environment, into a file.
 func fakeAt(_ context.Context, _ caller, in control.AtIn) (r control.Reply[control.AddOut], err error) {
 	script, err := base64.StdEncoding.DecodeString(strings.Join(in.Script, ""))
 	if err != nil {
@@ -238,6 +259,7 @@ func (f *fake) registry() *control.Registry {
 				return r, err
 			}),
 		control.DeclareStream("why", control.Viewer, "", f.why),
+		control.DeclareStream("audit", control.Viewer, "", f.audit),
 		control.DeclareStream("log", control.Viewer, "", f.log),
 		control.DeclareStream("wait", control.Viewer, "", f.wait),
 		control.DeclareStream("events", control.Viewer, "", f.events),
@@ -249,7 +271,7 @@ func (f *fake) registry() *control.Registry {
 					}
 				}
 				if _, err := os.Stat("disk-hangs"); err == nil {
-					err := told("backup")
+					err := noteRequest("backup")
 					<-ctx.Done()
 					return err
 				}
@@ -262,18 +284,18 @@ func (f *fake) registry() *control.Registry {
 		control.Declare("reload", control.Operator, "", f.reload),
 		control.Declare("linkconf", control.Operator, "",
 			func(_ context.Context, _ caller, in control.LinkconfIn) (r control.Reply[nothing], err error) {
-				return r, told("linkconf", in.Resid, in.Topology)
+				return r, noteRequest("linkconf", in.Resid, in.Topology)
 			}),
 		control.Declare("dellinkconf", control.Operator, "",
 			func(_ context.Context, _ caller, in control.DellinkconfIn) (r control.Reply[nothing], err error) {
 				if _, err := f.get(in.Delresid); err != nil {
 					return r, err
 				}
-				return r, told("dellinkconf", in.Delresid)
+				return r, noteRequest("dellinkconf", in.Delresid)
 			}),
 		control.Declare("stop", control.Admin, "",
 			func(_ context.Context, _ caller, in control.StopIn) (r control.Reply[nothing], err error) {
-				return r, told("stop", "drain", fmt.Sprint(in.Drain))
+				return r, noteRequest("stop", "drain", fmt.Sprint(in.Drain))
 			}),
 		control.Declare("cancel", control.Submitter, "",
 			func(_ context.Context, _ caller, in control.CancelIn) (r control.Reply[control.Activation], err error) {
@@ -291,7 +313,7 @@ func (f *fake) registry() *control.Registry {
 	return control.NewRegistry(append(all, engineOps()...)...)
 }
 
-// engineOps are the real ones on VLANs and recurrences, on a store of their own.
+// engineOps are the real operations on VLANs and recurrences, with a store of their own.
 func engineOps() (all []control.Op) {
 	dir, err := os.MkdirTemp(".", "vlans-")
 	if err != nil {
@@ -308,18 +330,17 @@ func engineOps() (all []control.Op) {
 		Pools: vlanstore.Pools{"ostrava": pool("ostrava", 100, 104), "praha": pool("praha", 7, 9)},
 	})
 	nobody := func(control.Caller) (*activation.Identity, error) { return nil, nil }
-	for _, op := range ops.Registry(ops.Daemon{Engine: engine, Identity: nobody, Sections: new(vlanstore.Sections)}).Ops() {
-		if strings.HasPrefix(op.Name, "vlan ") || strings.HasPrefix(op.Name, "every ") || op.Name == "next" {
+	for _, op := range ops.Registry(ops.Daemon{Engine: engine, Recurrences: recurring.New(engine), Identity: nobody, Sections: new(vlanstore.Sections)}).Ops() {
+		if strings.HasPrefix(op.Name, "vlan ") || strings.HasPrefix(op.Name, "every ") || op.Name == "next" || op.Name == "clock" {
 			all = append(all, *op)
 		}
 	}
 	return all
 }
 
-// told notes what the fake was told in the file "told", and returns a note's
-// failure.
-func told(words ...string) error {
-	w, err := os.OpenFile("told", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+// noteRequest appends a request to the file "requests".
+func noteRequest(words ...string) error {
+	w, err := os.OpenFile("requests", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -333,10 +354,10 @@ func (f *fake) turn(verb, id, reason string, from ...string) (r control.Reply[co
 		return r, err
 	}
 	if !slices.Contains(from, d.State) {
-		return r, fmt.Errorf("%s: cannot %s what is %s: %w", id, verb, d.State, fault.Conflict)
+		return r, fmt.Errorf("%s: cannot %s: it is %s: %w", id, verb, d.State, fault.Conflict)
 	}
 	r.Lines = append(r.Lines, d.Activation)
-	return r, told(verb, id, reason)
+	return r, noteRequest(verb, id, reason)
 }
 
 func (f *fake) add(_ context.Context, _ caller, in control.AddIn) (r control.Reply[control.AddOut], err error) {
@@ -361,15 +382,22 @@ func (f *fake) add(_ context.Context, _ caller, in control.AddIn) (r control.Rep
 }
 
 func (f *fake) list(_ context.Context, _ caller, in control.ListIn) (r control.Reply[control.Activation], err error) {
+	data, err := json.Marshal(in)
+	if err := errors.Join(err, os.WriteFile("listed", append(data, '\n'), 0o600)); err != nil {
+		return r, err
+	}
 	for _, id := range f.ids {
 		d := f.jobs[id]
 		all := slices.Contains(in.State, "all")
 		switch {
-		case len(in.State) == 0 && d.State == "finished",
+		case len(in.State) == 0 && in.Outcome == nil && !in.Failed && d.State == "finished",
+			in.Outcome != nil && !slices.Contains(in.Outcome, d.Outcome),
+			in.Failed && d.State != "stuck" && !slices.Contains([]string{"failed", "timed_out", "missed", "lost"}, d.Outcome),
 			len(in.State) > 0 && !all && !slices.Contains(in.State, d.State),
 			in.Owner != "" && in.Owner != d.Owner,
 			in.Kind != "" && in.Kind != d.Kind,
 			in.Label != "" && in.Label != d.Label,
+			in.ID != "" && !strings.HasPrefix(d.ID, strings.TrimSuffix(in.ID, "*")),
 			in.Limit > 0 && len(r.Lines) == in.Limit:
 			continue
 		}
@@ -383,7 +411,34 @@ func (f *fake) why(_ context.Context, _ caller, in control.IDIn, send func(contr
 	if err != nil {
 		return err
 	}
-	return errors.Join(send(control.WhyLine{Time: d.Due, Text: "was due"}), send(control.WhyLine{Text: "now: " + d.Reason}))
+	if d.Kind == "reservation" {
+		err = send(control.WhyLine{Text: "reservation " + d.ID + " of " + d.Owner})
+	}
+	return errors.Join(err, send(control.WhyLine{Time: d.Planned, Text: "was due"}), send(control.WhyLine{Text: "now: " + d.Reason}))
+}
+
+func (f *fake) audit(_ context.Context, _ caller, in control.AuditIn, send func(control.Event) error) error {
+	if err := noteRequest(append([]string{"audit", in.By, strings.Join(in.Action, ","), in.Since, in.Until, in.Match, strconv.Itoa(in.N)}, in.ID...)...); err != nil {
+		return err
+	}
+	day, ada, olga := f.jobs["1"].Planned, &control.Actor{Kind: "uid", Name: "ada"}, &control.Actor{Kind: "token", Name: "olga"}
+	for i, ev := range []control.Event{
+		{ID: "6", Action: "add", Actor: ada, Label: "report"},
+		{ID: "6", Action: "edit", Actor: olga, Label: "report", Reason: "by olga", Changes: []control.Change{
+			{Field: "start", From: "2026-03-02T09:00:00Z", To: "2026-03-02T11:00:00Z"}, {Field: "priority", From: "0", To: "5"}, {Field: "input"},
+			{Field: "env", To: "A changed"}, {Field: "tag", To: "night"}}},
+		{ID: "6", Action: "hold", Actor: ada, Label: "report", Reason: "held by ada"},
+		{ID: "6", Action: "cancel", Actor: ada, Label: "report", Reason: "cancelled by ada: not today"},
+		{ID: "1042@ostrava", Action: "announce", Actor: &control.Actor{Kind: "source", Name: "lab.yml"}, Source: "lab.yml", Generation: 18},
+		{ID: "1042@ostrava", Action: "remove", Actor: olga, Source: "lab.yml", Generation: 19, Reason: "its source no longer announces it"},
+		{Action: "reload", Actor: olga, Generation: 19, Reason: "generation=19 added=0"},
+	} {
+		ev.Seq, ev.Time = uint64(i+1), day.Add(time.Duration(i)*time.Second)
+		if err := send(ev); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (f *fake) log(ctx context.Context, _ caller, in control.LogIn, send func(control.LogOut) error) error {
@@ -393,10 +448,10 @@ func (f *fake) log(ctx context.Context, _ caller, in control.LogIn, send func(co
 	if in.ID == "6" {
 		return fmt.Errorf("6 has no attempt yet: %w", fault.NotFound)
 	}
-	text := fmt.Sprintf("phase=%s attempt=%d\n", in.Phase, in.Attempt)
+	text := fmt.Sprintf("phase=%s attempt=%s\n", in.Phase, in.Attempt)
 	err := errors.Join(send(control.LogOut{Text: text}), send(control.LogOut{Base64: "/wAK"}))
 	if err == nil && in.Follow {
-		<-ctx.Done() // its client hangs up
+		<-ctx.Done() // the client hangs up
 	}
 	return err
 }
@@ -407,7 +462,7 @@ func (f *fake) wait(ctx context.Context, _ caller, in control.IDIn, send func(co
 		return err
 	}
 	if d.State != "finished" {
-		if err := told("wait", in.ID); err != nil {
+		if err := noteRequest("wait", in.ID); err != nil {
 			return err
 		}
 		<-ctx.Done()
@@ -420,14 +475,24 @@ func (f *fake) wait(ctx context.Context, _ caller, in control.IDIn, send func(co
 }
 
 func (f *fake) events(ctx context.Context, _ caller, in control.EventsIn, send func(control.Event) error) error {
-	day := f.jobs["1"].Due
+	day := f.jobs["1"].Planned
 	for i, ev := range []control.Event{
 		{What: "load", Reason: "generation 18"},
-		{What: "state", ID: "1", State: "waiting"},
-		{What: "state", ID: "1042@ostrava", State: "active", Reason: "activated"},
+		{What: "state", Topic: "activation.1.waiting", ID: "1", State: "waiting", Actor: &control.Actor{Kind: "uid", Name: "ada", Role: "submitter"}},
+		{What: "state", Topic: "activation.1042@ostrava.active", ID: "1042@ostrava", State: "active", Reason: "activated"},
+		{What: "edited", ID: "6", Kind: "job", Owner: "bob", Label: "evil \x1b[31mlabel", State: "scheduled", Reason: "by olga", Action: "edit",
+			Actor: &control.Actor{Kind: "token", Name: "olga"}, Changes: []control.Change{{Field: "start", From: "2026-03-02T09:00:00Z", To: "2099-01-01T09:00:00Z"}}},
+		{What: "state", ID: "7", Kind: "job", Owner: "bob", Label: "nightly", State: "finished", Outcome: "failed", Reason: "exited with status 1", Failed: true},
 	} {
 		ev.Seq, ev.Time = uint64(i+1), day.Add(time.Duration(i)*time.Second)
-		if ev.Seq <= in.Since || in.ID != "" && in.ID != ev.ID {
+		if in.Since == "70" { // they are gone
+			ev = control.Event{What: "gap", Seq: 90, Time: ev.Time, From: 71}
+		}
+		if in.Since == "700" { // there never were so many
+			ev = control.Event{What: "gap", Time: ev.Time, Reset: true}
+		}
+		since, _ := strconv.ParseUint(in.Since, 10, 64)
+		if ev.What != "gap" && (ev.Seq <= since || in.ID != "" && in.ID != ev.ID || in.Topic != nil && !slices.Contains(in.Topic, ev.Topic)) {
 			continue
 		}
 		if err := send(ev); err != nil {
@@ -439,27 +504,56 @@ func (f *fake) events(ctx context.Context, _ caller, in control.EventsIn, send f
 }
 
 func (f *fake) status(context.Context, caller, nothing) (r control.Reply[control.StatusOut], err error) {
+	needs := []control.Attention{}
+	if _, err := os.Stat("quiet"); err != nil {
+		day := f.jobs["1"].Planned
+		needs = append(needs,
+			control.Attention{Kind: "clock", Text: "not trusted yet: the clock went back by 2h0m0s", Try: "timedatectl"},
+			control.Attention{Kind: "stuck", ID: "7@ostrava", Label: "ospf", Since: day, Text: "deactivate attempt 3 exited with status 1", Try: "atctl retry 7@ostrava"},
+			control.Attention{Kind: "source", Source: "db", Since: day, Text: "connection refused", Try: "atctl reload"},
+			control.Attention{Kind: "rejected", ID: "9@ostrava", Source: "lab.yml", Since: day, Text: "lab.yml:12: end: is before start"},
+			control.Attention{Kind: "rejected", Source: "lab.yml", Since: day, Text: "lab.yml:19: id: is missing"},
+			control.Attention{Kind: "login", ID: "7@ostrava", Device: "sw1", Since: day, Text: "refused the password of admin", Try: "atctl retry --device sw1"},
+			control.Attention{Kind: "quarantined", ID: "7@ostrava", Domain: "ostrava", VLAN: 102, Since: day, Text: "not verified", Try: "atctl vlan free ostrava 102"},
+			control.Attention{Kind: "failed", ID: "2", Label: "check", Since: day, Text: "failed: exit 3\x1b[31m", Try: "atctl why 2"},
+			control.Attention{Kind: "failed", More: 12, Try: "atctl list --failed --since 24h"},
+		)
+	}
+	if _, err := os.Stat("old"); err == nil { // as a daemon that knows nothing of attention
+		needs = nil
+	}
+	_, err = os.Stat("loading")
+	loading := err == nil
+	if loading {
+		if err := noteRequest("status"); err != nil {
+			return r, err
+		}
+	}
 	r.Lines = append(r.Lines, control.StatusOut{
-		Version: "v1.2.3", PID: 99, Started: f.jobs["1"].Due, Guard: "subreaper", GuardWhy: "no cgroup v2 to write to",
+		Attention: needs, Loading: loading,
+		Clock:   control.Clock{Now: time.Now(), Zone: "Europe/Prague", Offset: "+01:00"},
+		Version: "v1.2.3", PID: 99, Started: f.jobs["1"].Planned, Guard: "subreaper", GuardWhy: "no cgroup v2 to write to",
 		StateDir: "/var/lib/activationd", RuntimeDir: "/run/activationd", User: "root", Generation: 18,
-		Next: f.jobs["6"].Due, Running: 2, States: map[string]int{"scheduled": 1, "active": 1, "waiting": 1},
-		Sources: []control.SourceStatus{{Name: "lab.yml", Live: 2, Read: f.jobs["1"].Due, Error: "line 3: no such thing"}},
+		Next: f.jobs["6"].Planned, Running: 2, States: map[string]int{"scheduled": 1, "active": 1, "waiting": 1},
+		Sources: []control.SourceStatus{{Name: "lab.yml", Live: 2, Rejected: 1, Over: 3, Read: f.jobs["1"].Planned, Error: "line 3: no such thing"}, {Name: "db"}},
 	})
 	return r, nil
 }
 
 func (f *fake) reload(_ context.Context, _ caller, in control.ReloadIn) (r control.Reply[control.ReloadLine], err error) {
-	mode, err := os.ReadFile("reload") // what is to happen
+	mode, err := os.ReadFile("reload") // the result of the reload
 	if err != nil {
 		return r, err
 	}
-	r.Summary = "generation=19 added=1 changed=0 removed=0 rejected=0"
+	r.Summary = "generation=19 added=1 changed=0 removed=0 rejected=0 over=0"
 	switch strings.TrimSpace(string(mode)) {
 	case "rejected":
-		r.Summary = "generation=19 added=1 changed=0 removed=0 rejected=1"
+		r.Summary = "generation=19 added=1 changed=0 removed=0 rejected=1 over=1"
 		r.Lines = []control.ReloadLine{
-			{What: "notice", Source: "lab.yml", Text: "lab.yml:3: is in the past"},
-			{What: "rejected", ID: "9@ostrava", Source: "lab.yml", Text: "lab.yml:12: end: is before start"},
+			{What: "source", Source: "lab.yml", Text: "rejected=1 over=1"},
+			{What: "rejected", ID: "9@ostrava", Source: "lab.yml", Text: "lab.yml:12: end: is before start\nline 14: grase: unknown key; did you mean grace?"},
+			{What: "over", ID: "8@ostrava", Source: "lab.yml", Text: "lab.yml:3: its slot ended at 2020-12-01 13:00:00 CET, before it was read"},
+			{What: "notice", Source: "lab.yml", Text: "look here"},
 		}
 	case "failed":
 		r.Lines = []control.ReloadLine{{What: "failed", Source: "db", Text: "connection refused"}}

@@ -12,8 +12,8 @@ import (
 	"activationd/internal/fault"
 )
 
-// TestSpoolFile wants nothing to be taken from a spool that atd would not run,
-// or that is not what it seems.
+// TestSpoolFile checks that files are not imported if atd would not run them, or if they are
+// not what they seem.
 func TestSpoolFile(t *testing.T) {
 	dir := t.TempDir()
 	me := strconv.Itoa(os.Getuid())
@@ -51,20 +51,20 @@ func TestSpoolFile(t *testing.T) {
 	defer func() { _ = root.Close() }()
 	for _, tt := range []struct {
 		name   string
-		number uint64 // 0: no job
-		why    string // empty: it is none at all
+		number uint64 // 0: not imported
+		why    string // empty: the file is not a job
 	}{
 		{"a0000101c88ea7", 1, ""},
 		{"Zfffff01c88ea7", 0xfffff, ""},
 		{"a0000201c88ea7", 0, "is not complete"},
 		{"a0000301c88ea7", 0, "belongs to uid"},
-		{"a0000401c88ea7", 0, "has the mail name"},
-		{"a0000501c88ea7", 0, "is not a job of at's"},
-		{"a0000601c88ea7", 0, "is not a job of at's"},
-		{"a0000701c88ea7", 0, "is not a file"},
-		{"a0000a01c88ea7", 0, "is not a file"},
-		{"a0000801c88ea7", 0, "is not a file"},
-		{"a0000b01c88ea7", 0, "is not a file"},
+		{"a0000401c88ea7", 0, "has the mail recipient"},
+		{"a0000501c88ea7", 0, "is not an at job"},
+		{"a0000601c88ea7", 0, "is not an at job"},
+		{"a0000701c88ea7", 0, "is not a regular file"},
+		{"a0000a01c88ea7", 0, "is not a regular file"},
+		{"a0000801c88ea7", 0, "is not a regular file"},
+		{"a0000b01c88ea7", 0, "is not a regular file"},
 		{"=0000901c88ea7", 0, "was started by atd"},
 		{"=fffff01c88ea7", 0, ""},
 		{".SEQ", 0, ""}, {"outside", 0, ""}, {"a00001", 0, ""}, {"a0000g01c88ea7", 0, ""}, {"10000101c88ea7", 0, ""},

@@ -10,23 +10,22 @@ import (
 	"activationd/internal/fault"
 )
 
-// labName is the program that speaks with devices for atctl.
+// labName is the program that configures devices for atctl.
 const labName = "atctl-lab"
 
 func newLabCommand(*app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "lab COMMAND",
-		Short: "Configure a laboratory's devices, and undo it",
-		Long:  `Lab becomes the program atctl-lab; see "atctl lab --help" for its commands.`,
+		Short: "Configure the devices of a laboratory, and undo it",
+		Long:  `Lab executes the program atctl-lab; see "atctl lab --help" for its commands.`,
 
-		DisableFlagParsing: true, // they are the other's
-		ValidArgs:          []string{"plan", "generate", "upload", "verify", "erase", "drift", "platforms"},
+		DisableFlagParsing: true, // atctl-lab parses the flags
 		RunE: func(_ *cobra.Command, args []string) error {
 			program, err := findHelper(labName)
 			if err != nil {
-				return fmt.Errorf("lab needs the program %s; put it beside atctl or into PATH: %w", labName, fault.Invalid)
+				return fmt.Errorf("lab needs the program %s; install it beside atctl or in PATH: %w", labName, fault.Invalid)
 			}
-			// The socket is found by one rule, which is here.
+			// Only atctl knows the rule for the default socket.
 			env := os.Environ()
 			if os.Getenv("ACTIVATIOND_SOCKET") == "" {
 				env = append(env, "ACTIVATIOND_SOCKET="+defaultSocket(os.Getuid(), os.Getenv("XDG_RUNTIME_DIR")))

@@ -20,13 +20,14 @@ func newLinkconfCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "linkconf ID TOPOLOGY",
 		Short: "Attach a topology to a reservation",
-		Long: `Linkconf attaches a topology to a reservation, before or after a source announces it.
+		Long: `Linkconf attaches a topology to a reservation, before or after a source announces the
+reservation.
 
-TOPOLOGY is a file with JSON, whose content is sent, - for standard input, or JSON
-itself. What is not the name of a file here, or comes with --name, is the name of a
-file on the daemon's side, beside the reservations.`,
-		Args:              wants(2, 2, "an ID and a topology"),
-		ValidArgsFunction: a.completeIDs(""),
+TOPOLOGY is the name of a file with JSON, whose content is sent; or - for standard input;
+or JSON itself. With --name, or if there is no such file here, the daemon reads the file of
+this name on its own machine, from its topology_directory or from a directory of
+reservations.`,
+		Args: takes(2, 2, "an ID and a topology"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			topology := args[1]
 			if !byName {
@@ -35,14 +36,14 @@ file on the daemon's side, beside the reservations.`,
 					return err
 				}
 			}
-			return a.tell(cmd.Context(), "linkconf", control.LinkconfIn{Resid: args[0], Topology: topology})
+			return a.do(cmd.Context(), "linkconf", control.LinkconfIn{Resid: args[0], Topology: topology})
 		},
 	}
-	cmd.Flags().BoolVar(&byName, "name", false, "TOPOLOGY is a name on the daemon's side")
+	cmd.Flags().BoolVar(&byName, "name", false, "TOPOLOGY is the name of a file on the daemon's machine")
 	return cmd
 }
 
-// topologyText is what to send for a topology: JSON in one line, or a name.
+// topologyText returns what is sent for a topology: JSON in one line, or a name.
 func topologyText(arg string) (string, error) {
 	text := arg
 	if !strings.HasPrefix(strings.TrimSpace(arg), "{") {
@@ -57,8 +58,8 @@ func topologyText(arg string) (string, error) {
 	}
 	var line bytes.Buffer
 	if err := json.Compact(&line, []byte(text)); err != nil {
-		return "", fmt.Errorf("%s is not JSON (%w); put a file in another format beside the reservations, "+
-			"and give its name with --name: %w", cut(arg, 40), err, fault.Invalid)
+		return "", fmt.Errorf("%s is not JSON (%w); put a file in another format into the daemon's "+
+			"topology_directory, and use its name with --name: %w", shorten(arg, 40), err, fault.Invalid)
 	}
 	return line.String(), nil
 }

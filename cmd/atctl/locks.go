@@ -14,13 +14,14 @@ import (
 func newLocksCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "locks",
-		Short: "Show who holds each lock, and who waits for whom",
-		Long: `Locks draws, below everyone who holds a lock or a device, those who wait for it, and
-below these who waits for them, each with the lock that it is about. Who waits for
-several is drawn below each of them, what waits for him only once.
+		Short: "Show which jobs hold locks, and which wait for them",
+		Long: `Locks draws a tree. At the top is each job or reservation that holds a lock or a device.
+Below it are the jobs and reservations that wait for it, with the lock. Below each of these
+are those that wait for it, and so on. A job that waits for several others is drawn below
+each of them, but the jobs below it are drawn only once.
 
-With --json it prints one object for each lock and each who holds it (what: holds) or
-is in line for it (what: waits), in the order of the line.`,
+With --json it prints one object for each lock and each job that holds it (what: holds) or
+waits for it (what: waits), in the order of the queue.`,
 		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runLocks(cmd.Context(), a)
@@ -32,7 +33,7 @@ func runLocks(ctx context.Context, a *app) error {
 	if a.json {
 		return a.printJSON(ctx, "locks", control.Nothing{})
 	}
-	p := picture{holds: make(map[string][]string), below: make(map[string][]control.Lock),
+	p := waitTree{holds: make(map[string][]string), below: make(map[string][]control.Lock),
 		known: make(map[string]bool), waits: make(map[string]bool), drawn: make(map[string]bool)}
 	err := stream(ctx, a, "locks", control.Nothing{}, func(l control.Lock) error {
 		p.add(l)
@@ -41,20 +42,24 @@ func runLocks(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	if len(p.ids) == 0 {
+		_, err := fmt.Println("no job or reservation holds a lock or waits for one")
+		return err
+	}
 	return p.draw()
 }
 
-// A picture is who waits for whom.
-type picture struct {
+// A waitTree says which activations wait for which.
+type waitTree struct {
 	holds map[string][]string       // the locks that an id holds
-	below map[string][]control.Lock // who waits for an id
-	ids   []string                  // in the order in which they came
+	below map[string][]control.Lock // the activations that wait for an id
+	ids   []string                  // in the order of their arrival
 	known map[string]bool
-	waits map[string]bool // for somebody
+	waits map[string]bool // for another activation
 	drawn map[string]bool
 }
 
-func (p *picture) add(l control.Lock) {
+func (p *waitTree) add(l control.Lock) {
 	p.know(l.ID)
 	if l.What == "holds" {
 		p.holds[l.ID] = append(p.holds[l.ID], l.Want)
@@ -67,15 +72,15 @@ func (p *picture) add(l control.Lock) {
 	}
 }
 
-func (p *picture) know(id string) {
+func (p *waitTree) know(id string) {
 	if !p.known[id] {
 		p.known[id] = true
 		p.ids = append(p.ids, id)
 	}
 }
 
-// draw draws all; who waits for nobody stands at the left.
-func (p *picture) draw() error {
+// draw draws the tree. Activations that wait for no other are at the left.
+func (p *waitTree) draw() error {
 	for _, id := range p.ids {
 		if p.waits[id] {
 			continue
@@ -94,7 +99,7 @@ func (p *picture) draw() error {
 	return nil
 }
 
-func (p *picture) drawBelow(id, indent string) error {
+func (p *waitTree) drawBelow(id, indent string) error {
 	if p.drawn[id] {
 		return nil
 	}

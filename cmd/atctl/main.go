@@ -7,29 +7,37 @@ import (
 	"os"
 	"strings"
 
+	"activationd/control"
 	"activationd/internal/fault"
 )
 
-// main leaves SIGINT and SIGPIPE to what they do by themselves: end atctl
-// without a word. Nothing that it does needs to be undone, but a backup.
+// main leaves SIGINT and SIGPIPE alone: they end atctl without a message. Nothing needs
+// to be undone then, except for a backup, which handles signals itself.
 func main() {
 	useZone(os.Getenv("TZ"))
 	if name := personality(os.Args[0]); name != "" {
 		os.Exit(runAs(name, os.Args[1:]))
 	}
-	err := newRootCommand(os.Args[1:]).Execute()
+	args := os.Args[1:]
+	if len(args) > 1 && args[0] == completeTyped {
+		args = typed(args[1:])
+	}
+	root := newRootCommand(args)
+	root.SetArgs(args)
+	err := root.Execute()
 	if text := message(err); text != "" {
 		fmt.Fprintln(os.Stderr, text)
 	}
 	os.Exit(status(err))
 }
 
-// A jobStatus is an exit status that is not atctl's own verdict.
-type jobStatus int
+// A quietStatus is an exit status without a message, such as that of a job, which atctl
+// passes on.
+type quietStatus int
 
-func (jobStatus) Error() string { return "" }
+func (quietStatus) Error() string { return "" }
 
-// message is what to tell of err, each of its lines in atctl's name.
+// message returns the text of err, each line after "atctl: ".
 func message(err error) string {
 	if err == nil || err.Error() == "" {
 		return ""
@@ -38,25 +46,10 @@ func message(err error) string {
 	return "atctl: " + strings.Join(lines, "\natctl: ")
 }
 
-// status is the exit status for err, as listed in the root command's help.
+// status returns the exit status for err.
 func status(err error) int {
-	if err == nil {
-		return 0
-	}
-	if s, ok := errors.AsType[jobStatus](err); ok {
+	if s, ok := errors.AsType[quietStatus](err); ok {
 		return int(s)
 	}
-	switch fault.Of(err) {
-	case fault.Invalid:
-		return 2
-	case fault.NotFound:
-		return 3
-	case fault.Conflict:
-		return 4
-	case fault.Denied:
-		return 5
-	case fault.Unavailable:
-		return 6
-	}
-	return 1
+	return control.ExitStatus(err)
 }

@@ -1,101 +1,22 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
-	"os"
+	"path"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 	"unicode"
 	"unicode/utf8"
-	"unsafe"
+
+	"activationd/control"
+	"activationd/internal/fault"
+	"activationd/internal/terminal"
+	"activationd/internal/timetext"
 )
-
-// A column is a column of a table.
-type column struct {
-	title string
-	most  int // widest on a terminal; 0: as wide as its longest cell
-}
-
-// sizedBy is how many rows a table holds back to find its columns' widths;
-// later rows are printed as they come, so that a list without end needs no
-// memory without end.
-const sizedBy = 1000
-
-// A table prints rows in aligned columns, and on a terminal no wider than it.
-type table struct {
-	out     io.Writer
-	width   int // the terminal's; 0: no limit
-	columns []column
-	held    [][]string
-	widths  []int // nil until known
-}
-
-func newTable(out io.Writer, columns ...column) *table {
-	return &table{out: out, width: terminalWidth(out), columns: columns}
-}
-
-// row adds a row; cells that are missing at its end are empty.
-func (t *table) row(cells ...string) error {
-	for i := range cells {
-		cells[i] = printable(cells[i])
-		if most := t.columns[i].most; most > 0 && t.width > 0 {
-			cells[i] = cut(cells[i], most)
-		}
-	}
-	if t.widths != nil {
-		return t.print(cells)
-	}
-	t.held = append(t.held, cells)
-	if len(t.held) == sizedBy {
-		return t.flush()
-	}
-	return nil
-}
-
-// flush prints what is held back. A table without rows prints nothing.
-func (t *table) flush() error {
-	if t.widths != nil || len(t.held) == 0 {
-		return nil
-	}
-	titles := make([]string, len(t.columns))
-	t.widths = make([]int, len(t.columns))
-	for i, c := range t.columns {
-		titles[i] = c.title
-		t.widths[i] = len(c.title)
-		for _, r := range t.held {
-			if i < len(r) {
-				t.widths[i] = max(t.widths[i], utf8.RuneCountInString(r[i]))
-			}
-		}
-	}
-	for _, r := range append([][]string{titles}, t.held...) {
-		if err := t.print(r); err != nil {
-			return err
-		}
-	}
-	t.held = nil
-	return nil
-}
-
-func (t *table) print(cells []string) error {
-	var line strings.Builder
-	for i, c := range cells {
-		line.WriteString(c)
-		if pad := t.widths[i] - utf8.RuneCountInString(c); pad > 0 {
-			line.WriteString(strings.Repeat(" ", pad))
-		}
-		line.WriteString("  ")
-	}
-	text := strings.TrimRight(line.String(), " ")
-	if t.width > 0 {
-		text = cut(text, t.width)
-	}
-	_, err := fmt.Fprintln(t.out, text)
-	return err
-}
 
 // fields prints name and value pairs, aligned, leaving out empty values. A
 // value of several lines is indented as a whole.
@@ -109,7 +30,11 @@ func fields(out io.Writer, pairs ...[2]string) error {
 	for _, p := range pairs {
 		name := p[0]
 		for l := range strings.Lines(p[1]) {
-			line := fmt.Sprintf("%-*s  %s", widest, name, printable(strings.TrimSuffix(l, "\n")))
+			text := printable(strings.TrimSuffix(l, "\n"))
+			if name == "state" && hasColours(out) {
+				text = colour(text)
+			}
+			line := fmt.Sprintf("%-*s  %s", widest, name, text)
 			if _, err := fmt.Fprintln(out, strings.TrimRight(line, " ")); err != nil {
 				return err
 			}
@@ -119,15 +44,15 @@ func fields(out io.Writer, pairs ...[2]string) error {
 	return nil
 }
 
-// cut shortens s to n runes, with an ellipsis to say so.
-func cut(s string, n int) string {
+// shorten returns at most n runes of s. If it cuts s, the last rune is an ellipsis.
+func shorten(s string, n int) string {
 	if utf8.RuneCountInString(s) <= n {
 		return s
 	}
 	return string([]rune(s)[:n-1]) + "…"
 }
 
-// printable makes what others wrote harmless to a terminal and to a table.
+// printable makes text from others harmless for a terminal and a table.
 func printable(s string) string {
 	bad := func(r rune) bool { return !unicode.IsPrint(r) }
 	if strings.IndexFunc(s, bad) < 0 && utf8.ValidString(s) {
@@ -137,15 +62,124 @@ func printable(s string) string {
 	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
 }
 
-// instant tells a time in the caller's zone, and how far it is from now.
-func instant(t, now time.Time) string {
+// A clock formats times for people: in the zone of the daemon, which runs things by it.
+type clock struct {
+	loc   *time.Location
+	zone  string        // its name, or its offset from UTC if it has none
+	ahead time.Duration // of this machine's clock
+}
+
+// clock asks the daemon for its clock, once.
+func (a *app) clock(ctx context.Context) (*clock, error) {
+	if a.times != nil {
+		return a.times, nil
+	}
+	out, err := call[control.Clock](ctx, a, "clock", nil)
+	if errors.Is(err, fault.Invalid) && strings.HasPrefix(err.Error(), "no command") { // an older daemon
+		now := time.Now()
+		out = control.Clock{Now: now, Offset: now.Format("-07:00")}
+		err = a.made.Close() // such a daemon has closed the connection
+	}
+	if err != nil {
+		return nil, err
+	}
+	a.times = newClock(out)
+	return a.times, nil
+}
+
+func newClock(c control.Clock) *clock {
+	loc, err := time.LoadLocation(c.Zone)
+	if c.Zone == "" || err != nil { // a name that only the daemon's machine knows
+		c.Zone = "UTC" + c.Offset
+		at, err := timetext.Instant("2099-01-01T00:00:00"+c.Offset, nil)
+		if err != nil {
+			at = c.Now
+		}
+		_, offset := at.Zone()
+		loc = time.FixedZone(c.Zone, offset)
+	}
+	return &clock{loc: loc, zone: c.Zone, ahead: time.Until(c.Now)}
+}
+
+// now is the time in the daemon's zone, by the daemon's clock.
+func (c *clock) now() time.Time { return c.in(time.Now().Add(c.ahead)) }
+
+// in returns t in the daemon's zone.
+func (c *clock) in(t time.Time) time.Time { return t.In(c.loc) }
+
+// A timeForm says how much of a time is shown.
+type timeForm int
+
+const (
+	withDistance timeForm = iota // 2099-12-21 10:00:00 (in 5m)
+	dateAndTime                  // 2099-12-21 10:00:00
+	short                        // as ls does: only the time of day if that is today, no time of day if it is in another year
+)
+
+// format returns t in the daemon's zone, or "" for the zero time.
+func (c *clock) format(t time.Time, form timeForm) string {
 	if t.IsZero() {
 		return ""
 	}
-	return t.Local().Format("2006-01-02 15:04:05") + " (" + relative(t.Sub(now)) + ")"
+	now := c.now()
+	t = c.in(t)
+	switch {
+	case form == withDistance:
+		return t.Format(time.DateTime) + " (" + relative(t.Sub(now)) + ")"
+	case form == dateAndTime:
+		return t.Format(time.DateTime)
+	case t.Format(time.DateOnly) == now.Format(time.DateOnly):
+		return t.Format(time.TimeOnly)
+	case t.Year() == now.Year():
+		return t.Format("Jan _2 15:04")
+	}
+	return t.Format("Jan _2  2006")
 }
 
-// relative tells a distance in time in its two largest units.
+// titled returns the title of a column of times, with the zone.
+func (c *clock) titled(title string, form timeForm) string {
+	zone := c.zone
+	switch {
+	case zone == "":
+		return title
+	case form == short:
+		zone = path.Base(zone) // Prague
+	}
+	return title + " (" + zone + ")"
+}
+
+// unnamed returns a clock whose times are printed below the name of its zone.
+func (c *clock) unnamed() *clock {
+	u := *c
+	u.zone = ""
+	return &u
+}
+
+// both returns t in the daemon's zone, with its distance from now.
+func (c *clock) both(t time.Time) string { return c.format(t, withDistance) }
+
+// time returns t in the daemon's zone.
+func (c *clock) time(t time.Time) string { return c.format(t, dateAndTime) }
+
+// full returns t with the zone, and with its distance from now.
+func (c *clock) full(t time.Time) string {
+	return c.time(t) + " " + c.zone + " (" + relative(t.Sub(c.now())) + ")"
+}
+
+// nowIs says what has become of an activation: "7 is running", "8 has failed".
+func nowIs(act *control.Activation) string {
+	switch act.Outcome {
+	case "":
+		return act.ID + " is " + control.Status(act.Kind, act.State, "")
+	case "succeeded", "failed":
+		return act.ID + " has " + act.Outcome
+	case "timed_out":
+		return act.ID + " has timed out"
+	}
+	return act.ID + " was " + act.Outcome // cancelled, missed, lost
+}
+
+// relative returns a distance from now in its two largest units.
 func relative(d time.Duration) string {
 	text := span(d.Abs())
 	switch {
@@ -157,7 +191,7 @@ func relative(d time.Duration) string {
 	return "in " + text
 }
 
-// span tells a duration that is not negative in its two largest units.
+// span returns a duration that is not negative in its two largest units.
 func span(d time.Duration) string {
 	const day = 24 * time.Hour
 	two := func(a int64, unit string, b int64, small string) string {
@@ -180,25 +214,16 @@ func span(d time.Duration) string {
 	return two(int64(d/day), "d", int64(d%day/time.Hour), "h")
 }
 
-// terminalWidth is the width of the terminal that out is, or 0 if it is none.
-func terminalWidth(out io.Writer) int {
-	f, ok := out.(*os.File)
-	if !ok {
-		return 0
-	}
-	var size struct{ rows, columns, x, y uint16 }
-	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), syscall.TIOCGWINSZ, uintptr(unsafe.Pointer(&size)))
+// lasted returns how long something took.
+func lasted(d time.Duration) string {
 	switch {
-	case errno != 0:
-		return 0
-	case size.columns == 0: // a terminal that does not know its size
-		return 80
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < 10*time.Second:
+		return d.Round(100 * time.Millisecond).String()
 	}
-	return int(size.columns)
+	return span(d)
 }
 
-// isTerminal reports whether f is one.
-func isTerminal(f any) bool {
-	w, ok := f.(*os.File)
-	return ok && terminalWidth(w) > 0
-}
+// isTerminal reports whether f is a terminal.
+func isTerminal(f any) bool { return terminal.Width(f) > 0 }

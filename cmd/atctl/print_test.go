@@ -1,7 +1,6 @@
 package main
 
 import (
-	"strings"
 	"testing"
 	"time"
 )
@@ -42,56 +41,5 @@ func TestPrintable(t *testing.T) {
 				t.Errorf("printable(%q) = %q, want %q", tt.in, got, tt.want)
 			}
 		})
-	}
-}
-
-func TestTable(t *testing.T) {
-	columns := []column{{"ID", 0}, {"LABEL", 8}, {"REASON", 0}}
-	rows := [][]string{{"7", "čtvrtletní zpráva", "waits for lock sw1"}, {"1042@ostrava", "x"}}
-	tests := []struct {
-		name  string
-		width int
-		want  string
-	}{
-		{"a file is not cut", 0, "" +
-			"ID            LABEL              REASON\n" +
-			"7             čtvrtletní zpráva  waits for lock sw1\n" +
-			"1042@ostrava  x\n"},
-		{"a terminal is never overrun", 30, "" +
-			"ID            LABEL     REASON\n" +
-			"7             čtvrtle…  waits…\n" +
-			"1042@ostrava  x\n"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			var out strings.Builder
-			tab := newTable(&out, columns...)
-			tab.width = tt.width
-			for _, r := range rows {
-				if err := tab.row(append([]string(nil), r...)...); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if err := tab.flush(); err != nil {
-				t.Fatal(err)
-			}
-			if out.String() != tt.want {
-				t.Errorf("got\n%swant\n%s", out.String(), tt.want)
-			}
-		})
-	}
-}
-
-// TestTableStreams checks that rows past those that size it are not held back.
-func TestTableStreams(t *testing.T) {
-	var out strings.Builder
-	tab := newTable(&out, column{"ID", 0})
-	for range sizedBy + 1 {
-		if err := tab.row("1"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got := strings.Count(out.String(), "\n"); got != sizedBy+2 {
-		t.Errorf("%d lines after %d rows and no flush, want %d", got, sizedBy+1, sizedBy+2)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -12,46 +13,63 @@ import (
 
 	"activationd/control"
 	"activationd/internal/fault"
+	"activationd/internal/terminal"
 )
 
 func newReloadCommand(a *app) *cobra.Command {
 	var in control.ReloadIn
 	cmd := &cobra.Command{
 		Use:   "reload",
-		Short: "Read the reservations again",
-		Long: `Reload has the daemon read its sources again, waits until it has, and prints the
-generation and what changed, then what was rejected, with file and line or row.
+		Short: "Read the configuration and the reservations again",
+		Long: `Reload has the daemon read its configuration and all sources of reservations again, and
+waits until this is done. It prints the new generation (the number of this load), the
+number of changes, and each rejected reservation, with file and line or row. "over" is the
+number of new reservations that were passed over because their slots had ended already;
+each of these is named, too. At most 1000 reservations of a source are named.
 
-Its exit status is 2 when a reservation was rejected (the others are in force), 6
-when a source could not be read (what is known of it stays in force), and 4 when
-too much would have been removed (nothing was; --force does it all the same).`,
+It also prints a line for each instance of a service that it adds, removes, restarts
+(changed), or changes while it runs (live). With --dry-run, the daemon reads everything,
+too, and prints what would change.
+
+Its exit status is 2 if a reservation or a service was rejected (the others are in
+force), 6 if a source could not be read (its previous reservations stay in force), and 4
+if the reload would have removed too many reservations of a source (nothing of that source
+was changed; with --force, they are removed).`,
+		Example: `  atctl reload --dry-run
+  atctl reload`,
 		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runReload(cmd.Context(), a, in)
+			return runReload(cmd.Context(), a, in, nil)
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVar(&in.Force, "force", false, "even if that removes most of what is live")
-	f.BoolVar(&in.DryRun, "dry-run", false, "only tell what would change")
+	f.BoolVar(&in.Force, "force", false, "apply the reload even if it removes more reservations than max_removal allows")
+	f.BoolVar(&in.DryRun, "dry-run", false, "only print what would change")
 	return cmd
 }
 
-func runReload(ctx context.Context, a *app, in control.ReloadIn) (err error) {
+// runReload reloads, and prints the lines that chosen chooses; nil: all of them.
+func runReload(ctx context.Context, a *app, in control.ReloadIn, chosen func(control.ReloadLine) bool) (err error) {
 	c, err := a.client()
 	if err != nil {
 		return err
 	}
+	stop := terminal.NewLine(os.Stderr).Elapsed("waiting until the reservations are loaded")
 	r, err := c.Do(ctx, "reload", in)
+	stop()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = r.Close() }()
-	if r.Code == 200 {
+	if r.Code == 200 && chosen == nil {
 		if err := a.printSummary(r.Summary); err != nil {
 			return err
 		}
 	}
-	var rejected, failed int
+	rejected, failed := counts(r.Summary)["rejected"], 0
+	if chosen != nil {
+		rejected = 0
+	}
 	for data, err := range r.Lines() {
 		if err != nil {
 			return err
@@ -60,11 +78,13 @@ func runReload(ctx context.Context, a *app, in control.ReloadIn) (err error) {
 		if err := json.Unmarshal(data, &l); err != nil {
 			return fmt.Errorf("the daemon's reply %.80q: %w", data, err)
 		}
-		switch l.What {
-		case "rejected":
-			rejected++
-		case "failed":
+		switch {
+		case l.What == "failed":
 			failed++
+		case chosen != nil && !chosen(l):
+			continue
+		case chosen != nil && l.What == "rejected":
+			rejected++
 		}
 		if err := a.printReloadLine(l, data); err != nil {
 			return err
@@ -74,9 +94,9 @@ func runReload(ctx context.Context, a *app, in control.ReloadIn) (err error) {
 	case err != nil:
 		return err
 	case failed > 0:
-		return fmt.Errorf("%d source(s) could not be read: %w", failed, fault.Unavailable)
+		return fmt.Errorf("%s could not be read: %w", counted(failed, "source"), fault.Unavailable)
 	case rejected > 0:
-		return fmt.Errorf("%d reservation(s) rejected: %w", rejected, fault.Invalid)
+		return fmt.Errorf("%d rejected: %w", rejected, fault.Invalid)
 	}
 	return nil
 }
@@ -89,26 +109,50 @@ func (a *app) printSummary(summary string) error {
 		return err
 	}
 	object := map[string]any{"what": "loaded"}
+	for name, n := range counts(summary) {
+		object[name] = n
+	}
+	return json.NewEncoder(os.Stdout).Encode(object)
+}
+
+// counts returns the numbers of a summary such as "generation=4 added=0".
+func counts(summary string) map[string]uint64 {
+	all := make(map[string]uint64)
 	for _, word := range strings.Fields(summary) {
 		name, value, _ := strings.Cut(word, "=")
 		if n, err := strconv.ParseUint(value, 10, 64); err == nil {
-			object[name] = n
+			all[name] = n
 		}
 	}
-	return json.NewEncoder(os.Stdout).Encode(object)
+	return all
 }
 
 func (a *app) printReloadLine(l control.ReloadLine, data []byte) error {
 	text := string(data)
 	if !a.json {
 		words := []string{l.What}
+		if strings.HasPrefix(l.Text, l.Source) || strings.HasPrefix(l.Text, filepath.Base(l.Source)+":") { // it names the file
+			l.Source = ""
+		}
 		for _, w := range []string{l.Source, l.ID, l.Text} {
 			if w != "" {
 				words = append(words, w)
 			}
 		}
-		text = printable(strings.Join(words, " "))
+		lines := strings.Split(strings.Join(words, " "), "\n")
+		for i := range lines {
+			lines[i] = printable(lines[i])
+		}
+		text = strings.Join(lines, "\n    ")
 	}
 	_, err := fmt.Println(text)
 	return err
+}
+
+// counted returns "1 source" or "2 sources".
+func counted(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
 }

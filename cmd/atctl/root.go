@@ -3,36 +3,38 @@ package main
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
+	"activationd/internal/completion"
 	"activationd/internal/fault"
+	"activationd/internal/help"
 )
 
-const rootHelp = `Atctl controls a running activationd: it adds jobs, shows what is scheduled, what
-runs and why, and steps in where an operator has to.
+const rootHelp = `Atctl controls a running activationd: it adds jobs, shows which jobs and reservations
+are scheduled or running and why, and lets an operator intervene.
 
-It talks to the daemon's Unix socket, which is the first of
-  --socket PATH, $ACTIVATIOND_SOCKET,
-  $XDG_RUNTIME_DIR/activationd/control.sock (without that variable
-  /tmp/activationd-UID/control.sock), if you run a daemon of your own,
-  /run/activationd/control.sock;
-or, with --connect HOST:PORT, to its TCP port.
+It talks to the daemon's Unix socket, which is the first of these that applies:
+  --socket PATH
+  $ACTIVATIOND_SOCKET
+  if you are not root and run your own daemon:
+    $XDG_RUNTIME_DIR/activationd/control.sock
+    (without that variable: /tmp/activationd-UID/control.sock)
+  /run/activationd/control.sock
+With --connect HOST:PORT it talks to the daemon's TCP port instead.
 
 Its exit status is
   0  done
-  1  a fault of the daemon, or of this program
-  2  the request cannot succeed as it stands
-  3  it names something that is not there
-  4  it is at odds with what is there now
-  5  you may not do this
-  6  the daemon cannot be reached, or says: try later
-but "atctl wait" and "atctl vlan section" exit as the job did; see their help. When
-several things fail, the first one counts.`
+  1  internal error of the daemon or of this program
+  2  the request is wrong and can never succeed
+  3  the request names something that does not exist
+  4  the request conflicts with the current state
+  5  you are not allowed to do this
+  6  the daemon cannot be reached, or cannot do this now; try again later
+"atctl wait" exits with the status of the job instead, and "atctl vlan section" with the
+status of its command; see their help. If several things fail, the first failure decides.`
 
-// A group is a heading of the root command's help, with its commands.
+// A group is a heading of the root command's help and the commands below it.
 type group struct {
 	title    string
 	commands map[string]func(*app) *cobra.Command
@@ -62,9 +64,13 @@ func groups() []group {
 			"dellinkconf": newDellinkconfCommand,
 			"import-at":   newImportAtCommand,
 		}},
+		{"Services:", map[string]func(*app) *cobra.Command{
+			"service": newServiceCommand,
+		}},
 		{"The daemon:", map[string]func(*app) *cobra.Command{
 			"status": newStatusCommand,
 			"events": newEventsCommand,
+			"audit":  newAuditCommand,
 			"reload": newReloadCommand,
 			"backup": newBackupCommand,
 			"stop":   newStopCommand,
@@ -75,14 +81,15 @@ func groups() []group {
 			"vlan":   newVLANCommand,
 		}},
 		{"This program:", map[string]func(*app) *cobra.Command{
-			"version": newVersionCommand,
+			"completion": newCompletionCommand,
+			"version":    newVersionCommand,
 		}},
 	}
 }
 
-// addCommands adds the command that args begin with to root, or all if that is
-// none. One start of atctl runs one command, and a shell loop starts it often,
-// so the others had better not be made.
+// addCommands adds the command that args begin with to root, or all commands if it is none
+// of them. Atctl runs one command and is started often, by shell loops for instance, so it
+// does not construct the others.
 func addCommands(root *cobra.Command, a *app, args []string) {
 	all := groups()
 	for _, g := range all {
@@ -100,88 +107,84 @@ func addCommands(root *cobra.Command, a *app, args []string) {
 		}
 	}
 	last := all[len(all)-1].title
-	root.SetHelpCommandGroupID(last)
-	root.SetCompletionCommandGroupID(last)
+	helpCommand := help.NewCommand()
+	helpCommand.GroupID = last
+	root.SetHelpCommand(helpCommand)
 }
 
 func newRootCommand(args []string) *cobra.Command {
 	a := new(app)
+	var printsVersion bool
 	root := &cobra.Command{
-		Use:           "atctl",
+		Use:           "atctl COMMAND",
 		Short:         "Control a running activationd",
 		Long:          rootHelp,
 		SilenceErrors: true, // main prints them, once
 		SilenceUsage:  true,
-		Args:          unknownCommand,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:          help.Unknown,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if printsVersion {
+				return printVersion()
+			}
+			return cmd.Help()
+		},
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usage(cmd, err.Error())
-	})
+	root.Flags().BoolVar(&printsVersion, "version", false, "print this program's version")
+	root.SetFlagErrorFunc(help.WrongFlag)
 	f := root.PersistentFlags()
-	f.StringVar(&a.socket, "socket", "", "ask the daemon at the Unix socket `PATH`")
-	f.StringVar(&a.connect, "connect", "", "ask the daemon at the TCP port `HOST:PORT`")
+	f.StringVar(&a.socket, "socket", "", "use the daemon at the Unix socket `PATH`")
+	f.StringVar(&a.connect, "connect", "", "use the daemon at the TCP port `HOST:PORT`")
 	f.BoolVar(&a.json, "json", false, "print JSON, one object a line")
-	f.StringVar(&a.tokenFile, "token-file", "", "present the token that is in `FILE`")
+	f.StringVar(&a.tokenFile, "token-file", "", "identify yourself with the token in `FILE`")
 	f.BoolVar(&a.tls, "tls", false, "speak TLS with --connect; the other --tls flags imply it")
-	f.StringVar(&a.tlsCA, "tls-ca", "", "trust the authorities in `FILE`, not the system's")
-	f.StringVar(&a.tlsCert, "tls-cert", "", "present the certificate in `FILE`")
-	f.StringVar(&a.tlsKey, "tls-key", "", "the certificate's key is in `FILE`")
+	f.StringVar(&a.tlsCA, "tls-ca", "", "trust the authorities in `FILE` instead of the system's")
+	f.StringVar(&a.tlsCert, "tls-cert", "", "identify yourself with the certificate in `FILE`")
+	f.StringVar(&a.tlsKey, "tls-key", "", "read the certificate's key from `FILE`")
 
 	addCommands(root, a, args)
+	help.Use(root)
+	if len(args) > 0 && args[0] == "manual" {
+		root.AddCommand(help.NewManualCommand())
+	}
+	if len(args) > 0 && args[0] == cobra.ShellCompRequestCmd {
+		completion.Use(root, a.values(), a.arguments())
+	}
 	return root
 }
 
-// unknownCommand is what the root makes of arguments, which it has only when
-// the first is no command.
-func unknownCommand(root *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	hint := `see "atctl --help" for the commands`
-	root.SuggestionsMinimumDistance = 2
-	if near := slices.Sorted(slices.Values(root.SuggestionsFor(args[0]))); len(near) > 0 {
-		hint = fmt.Sprintf("did you mean %s?", strings.Join(near, " or "))
-	}
-	return fmt.Errorf("there is no command %q; %s: %w", args[0], hint, fault.Invalid)
-}
-
-// usage is a mistake in how a command was called.
+// usage returns the error for a mistake in the arguments of a command.
 func usage(cmd *cobra.Command, text string) error {
 	return fmt.Errorf("%s (see %q): %w", text, cmd.CommandPath()+" --help", fault.Invalid)
 }
 
-// wants checks that a command has from least to most arguments, which what
-// names; most 0 is any number.
-func wants(least, most int, what string) cobra.PositionalArgs {
+// takes checks that a command has from least to most arguments; what describes them. If
+// most is 0, there may be any number from least on.
+func takes(least, most int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
-		case len(args) < least, least > 0 && args[0] == "": // as of "$ID" that is not set
-			return usage(cmd, fmt.Sprintf("%s wants %s", cmd.Name(), what))
+		case len(args) < least, least > 0 && args[0] == "": // "$ID" where ID is not set, for instance
+			return usage(cmd, fmt.Sprintf("%s needs %s", cmd.Name(), what))
 		case most > 0 && len(args) > most:
-			return usage(cmd, fmt.Sprintf("%s wants %s, and no %q", cmd.Name(), what, args[most]))
+			return usage(cmd, fmt.Sprintf("%s takes only %s; %q is too much", cmd.Name(), what, args[most]))
 		}
 		return nil
 	}
 }
 
-// none is wants for a command that takes no arguments.
+// none is like takes, for a command that takes no arguments.
 func none(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usage(cmd, fmt.Sprintf("%s wants no arguments, and no %q", cmd.Name(), args[0]))
+		return usage(cmd, fmt.Sprintf("%s takes no arguments; %q is too much", cmd.Name(), args[0]))
 	}
 	return nil
 }
 
-// each does one thing with several ids. It ends at the first failure, unless
-// keepGoing.
-func each(ids []string, keepGoing bool, do func(id string) error) error {
+// forEachID does the same with several ids, which the daemon's errors name. It stops at the
+// first failure, unless keepGoing is set.
+func forEachID(ids []string, keepGoing bool, do func(id string) error) error {
 	var errs []error
 	for _, id := range ids {
 		if err := do(id); err != nil {
-			if !strings.HasPrefix(err.Error(), id+": ") { // as some of the daemon's do
-				err = fmt.Errorf("%s: %w", id, err)
-			}
 			errs = append(errs, err)
 			if !keepGoing {
 				break

@@ -27,8 +27,8 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// TestScript runs testdata/script/*.txtar: atctl's face, against a daemon that
-// answers the same every time.
+// TestScript runs testdata/script/*.txtar: atctl with a daemon that always gives the same
+// answers.
 func TestScript(t *testing.T) {
 	bin := t.TempDir()
 	if out, err := exec.Command("go", "build", "-o", bin, "../atctl-tls").CombinedOutput(); err != nil {
@@ -39,7 +39,7 @@ func TestScript(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("ACTIVATIOND_SOCKET", e.WorkDir+"/ctl")
 			e.Setenv("TZ", "Europe/Prague")
-			e.Setenv("GORACE", "atexit_sleep_ms=0") // each atctl would take a second
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // each atctl would wait for a second
 			e.Setenv("PATH", bin+string(os.PathListSeparator)+e.Getenv("PATH"))
 			return nil
 		},
@@ -52,8 +52,8 @@ func TestScript(t *testing.T) {
 	})
 }
 
-// await FILE [LINES] waits until FILE is there and has as many lines, or answers
-// if it is a socket: between bind(2) and listen(2) it is there and does not.
+// await FILE [LINES] waits until FILE exists and has as many lines. If FILE is a socket, it
+// waits until a process listens, which is later than the file's creation.
 func await(ts *testscript.TestScript, _ bool, args []string) {
 	want := 0
 	if len(args) == 2 {
@@ -61,12 +61,12 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 		want, err = strconv.Atoi(args[1])
 		ts.Check(err)
 	}
-	for range 120_000 { // ten minutes: it ends what hangs
+	for range 120_000 { // ten minutes, in case it hangs
 		info, err := os.Stat(ts.MkAbs(args[0]))
 		if err == nil && info.Mode()&os.ModeSocket != 0 {
 			var c net.Conn
 			if c, err = net.Dial("unix", ts.MkAbs(args[0])); err == nil {
-				_ = c.Close() // nothing was said
+				_ = c.Close() // nothing was written
 			}
 		}
 		if err == nil && (want == 0 || info.Mode().IsRegular() && strings.Count(ts.ReadFile(args[0]), "\n") >= want) {
@@ -90,13 +90,13 @@ func exitStatus(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// setenv NAME FILE sets NAME to what FILE contains.
+// setenv NAME FILE sets NAME to the content of FILE.
 func setFromFile(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
 }
 
-// same FILE WANT compares two files that tell the same, however wide their
-// columns are. Where WANT has (...), FILE tells how far a time is from now.
+// same FILE WANT compares two files, ignoring the widths of their columns. Where WANT has
+// (...), FILE has the distance of a time from now.
 func same(ts *testscript.TestScript, _ bool, args []string) {
 	got, want := ts.ReadFile(args[0]), ts.ReadFile(args[1])
 	got = regexp.MustCompile(`\((in \w+|\w+ ago)\)`).ReplaceAllString(got, "(...)")
@@ -107,8 +107,8 @@ func same(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// tlsListener wraps ln in TLS with a new authority, which it writes to
-// prefix.ca; clients need a certificate of it, which is in prefix.crt and .key.
+// tlsListener wraps ln in TLS with a new authority, which it writes to prefix.ca. Clients
+// need a certificate of that authority; one is in prefix.crt and .key.
 func tlsListener(ln net.Listener, prefix string) (net.Listener, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -20,11 +20,11 @@ import (
 	"activationd/internal/fault"
 )
 
-// sectionGrace is what a command has between TERM and KILL. The daemon, whose
-// clock began earlier, lets nobody else in for as long again.
+// sectionGrace is the time between TERM and KILL for the command. The daemon, which began
+// to count earlier, lets no other command in for the same time after that.
 const sectionGrace = 5 * time.Second
 
-// A sectionOptions is what the section command is told.
+// A sectionOptions has the flags of the section command.
 type sectionOptions struct {
 	name       string
 	wait, hold time.Duration
@@ -33,70 +33,73 @@ type sectionOptions struct {
 func newSectionCommand(a *app) *cobra.Command {
 	var opts sectionOptions
 	cmd := &cobra.Command{
-		Use:   "section [--name NAME] [--wait 30s] [--hold 60s] -- COMMAND [ARG...]",
-		Short: "Run a command that nobody else runs at the same time",
-		Long: `Section waits until nobody else is in the section NAME, and runs COMMAND in it, on
-whatever machine the others are. They come in in the order in which they asked.
+		Use:   "section [flags] [--] COMMAND [ARG]...",
+		Short: "Run a command while no other runs in the same section",
+		Long: `Section waits until no other command runs in the section NAME, and then runs COMMAND in it.
+The commands may run on different machines. They enter in the order of their requests.
 
-The section is held by the connection to the daemon: if this program dies, COMMAND is
-killed and the next one comes in. If the daemon goes away, COMMAND is ended, too: it
-would be alone no more. Section exits as COMMAND did, with 128 plus the number of the
-signal that ended it, or with
+The connection to the daemon holds the section: if this program dies, COMMAND is killed and
+the next command enters. If the connection breaks, COMMAND is ended, too, because it might
+no longer be alone. Section exits with the status of COMMAND, with 128 plus the number of
+the signal that ended it, or with
   124  COMMAND was ended because it took longer than --hold
-  125  the section was not free within --wait, or could not be had, or was lost
+  125  the section was not free within --wait, could not be entered, or was lost
   126  COMMAND could not be run
   127  COMMAND was not found
-and for these says why on standard error. What is ended gets TERM, and KILL 5 seconds
-later, with its process group; at a terminal, COMMAND alone.`,
+In these cases it prints the reason on standard error. To end COMMAND, section sends TERM,
+and KILL 5 seconds later, to its process group; at a terminal, to COMMAND alone.`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			return notKnown(wants(1, 0, "a command")(cmd, args))
+			return noStatus(takes(1, 0, "a command")(cmd, args))
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runSection(cmd.Context(), a, opts, args)
 		},
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return notKnown(usage(cmd, err.Error()))
+		return noStatus(usage(cmd, err.Error()))
 	})
 	f := cmd.Flags()
-	f.SetInterspersed(false) // what follows the command is its own
-	f.StringVar(&opts.name, "name", "vlan", "the section's `NAME`")
-	durationVar(f, &opts.wait, "wait", 30*time.Second, "wait for it no longer than `TIME`")
-	durationVar(f, &opts.hold, "hold", time.Minute, "hold it no longer than `TIME`")
+	f.SetInterspersed(false) // flags after the command belong to the command
+	f.StringVar(&opts.name, "name", "vlan", "the `NAME` of the section")
+	durationVar(f, &opts.wait, "wait", 30*time.Second, "wait for the section at most `TIME`")
+	durationVar(f, &opts.hold, "hold", time.Minute, "stay in the section at most `TIME`")
 	return cmd
 }
 
 func newSectionsCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "sections",
-		Short: "Show who is in which section, and who waits",
-		Long:  `Sections shows who is in which section, and then who waits for it, in the order in which they will come in.`,
+		Short: "Show who is inside each section, and who waits for it",
+		Long:  `Sections shows for each section who is inside, and then who waits for it, in the order in which they will enter.`,
 		Args:  none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if a.json {
 				return a.printJSON(cmd.Context(), "vlan sections", nil)
 			}
 			t := newTable(os.Stdout, column{"SECTION", 0}, column{"STATE", 0}, column{"WHO", 0}, column{"SINCE", 0})
-			now := time.Now()
-			err := stream(cmd.Context(), a, "vlan sections", nil, func(v control.SectionVisit) error {
-				return t.row(v.Name, v.What, v.Who, instant(v.Since, now))
+			var err error
+			if t.times, err = a.clock(cmd.Context()); err != nil {
+				return err
+			}
+			err = stream(cmd.Context(), a, "vlan sections", nil, func(v control.SectionVisit) error {
+				return t.row(v.Name, v.What, v.Who, v.Since)
 			})
-			return errors.Join(err, t.flush())
+			return t.end(err)
 		},
 	}
 }
 
 func runSection(ctx context.Context, a *app, opts sectionOptions, argv []string) error {
 	path, err := exec.LookPath(argv[0])
-	if err != nil { // before anybody has to wait for it
+	if err != nil { // before others have to wait
 		return cannotRun(err)
 	}
 	if opts.wait < 0 || opts.hold <= 0 {
-		return notKnown(fmt.Errorf("--wait and --hold want a time as 30s, which is not negative: %w", fault.Invalid))
+		return noStatus(fmt.Errorf("--wait and --hold must be durations such as 30s, and not negative: %w", fault.Invalid))
 	}
 	c, err := a.client()
 	if err != nil {
-		return notKnown(err)
+		return noStatus(err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -105,7 +108,7 @@ func runSection(ctx context.Context, a *app, opts sectionOptions, argv []string)
 		Name: opts.name, Wait: wireTime(opts.wait), Hold: wireTime(opts.hold + 2*sectionGrace),
 	})
 	if err != nil {
-		return notKnown(err)
+		return noStatus(err)
 	}
 	inside := make(chan struct{})
 	lost := make(chan error, 1)
@@ -114,25 +117,25 @@ func runSection(ctx context.Context, a *app, opts sectionOptions, argv []string)
 		defer close(watched)
 		lost <- watchSection(r, inside)
 	}()
-	defer func() { // a reply is for one goroutine at a time
+	defer func() { // only one goroutine may use the reply at a time
 		cancel()
 		<-watched
 		_ = r.Close()
 	}()
 	select {
 	case err := <-lost:
-		return notKnown(err)
+		return noStatus(err)
 	case <-inside:
 	}
-	held, err := heirloom(*conn)
+	held, err := inheritable(*conn)
 	if err != nil {
-		return notKnown(err)
+		return noStatus(err)
 	}
 	defer held.end()
 	return guarded(path, argv, opts.hold, lost, held.file)
 }
 
-// watchDial returns where the connection that c makes will be.
+// watchDial returns a variable in which the connection of c will be.
 func watchDial(c *control.Client) *net.Conn {
 	conn, dial := new(net.Conn), c.Dial
 	if dial == nil {
@@ -146,17 +149,17 @@ func watchDial(c *control.Client) *net.Conn {
 	return conn
 }
 
-// A heldConn is a connection that the command has, too, and all that it starts. So
-// when this program is killed the section is over when the last of them is gone, and
-// not before: until then the daemon sees it open.
+// A heldConn is a copy of the connection that the command and all its children inherit. If
+// this program is killed, the daemon sees the connection open until the last of them has
+// ended, and the section lasts until then.
 type heldConn struct {
 	file *os.File
 	fd   int
 }
 
-// heirloom makes a copy of a connection for the command to inherit. Of one that is no
-// plain socket there is none.
-func heirloom(conn net.Conn) (h heldConn, err error) {
+// inheritable copies a connection for the command. If the connection is not a plain socket,
+// there is no copy.
+func inheritable(conn net.Conn) (h heldConn, err error) {
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
 		return h, nil
@@ -174,15 +177,15 @@ func heirloom(conn net.Conn) (h heldConn, err error) {
 	return h, err
 }
 
-// end ends the section, whoever has the connection.
+// end ends the section, even if other processes have the connection.
 func (h heldConn) end() {
 	if h.file != nil {
-		_ = syscall.Shutdown(h.fd, syscall.SHUT_RDWR) // the daemon may have been first
+		_ = syscall.Shutdown(h.fd, syscall.SHUT_RDWR) // fails if the daemon has closed it already
 		_ = h.file.Close()
 	}
 }
 
-// wireTime is a duration as the daemon reads it.
+// wireTime returns a duration in the form that the daemon reads.
 func wireTime(d time.Duration) string {
 	if d < time.Second {
 		d = d.Round(time.Millisecond)
@@ -190,8 +193,8 @@ func wireTime(d time.Duration) string {
 	return d.String()
 }
 
-// watchSection closes inside when the section was entered, and returns why it
-// was not, or is no more.
+// watchSection closes inside when the section was entered. It returns why the section was
+// not entered, or why it has ended.
 func watchSection(r *control.Response, inside chan<- struct{}) error {
 	for line, err := range r.Lines() {
 		if err != nil {
@@ -211,27 +214,27 @@ func watchSection(r *control.Response, inside chan<- struct{}) error {
 	return fmt.Errorf("the daemon has ended the section: %w", fault.Unavailable)
 }
 
-// guarded runs a command until it ends, has been there for hold, or lost says
-// that it is not alone any more.
+// guarded runs a command until it ends, until hold has passed, or until lost says that the
+// section has ended.
 func guarded(path string, argv []string, hold time.Duration, lost <-chan error, held *os.File) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM)
 	defer signal.Stop(signals)
 	cmd := &exec.Cmd{
 		Path: path, Args: argv, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		// If this program is killed it must not be thought that the command is alone.
+		// If this program is killed, the command must not run on outside the section.
 		SysProcAttr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: !isTerminal(os.Stdin)},
 	}
 	if held != nil {
 		cmd.ExtraFiles = []*os.File{held}
 	}
-	runtime.LockOSThread() // the kernel looks at the thread's death, not at the process's
+	runtime.LockOSThread() // Pdeathsig acts when the thread ends, not the process
 	if err := cmd.Start(); err != nil {
 		return cannotRun(err)
 	}
 	ended := make(chan struct{})
 	go func() {
-		_ = cmd.Wait() // how it ended is in its state
+		_ = cmd.Wait() // ProcessState has the result
 		close(ended)
 	}()
 	send := func(s syscall.Signal) {
@@ -239,7 +242,7 @@ func guarded(path string, argv []string, hold time.Duration, lost <-chan error, 
 		if cmd.SysProcAttr.Setpgid {
 			pid = -pid
 		}
-		_ = syscall.Kill(pid, s) // that it has ended is seen elsewhere
+		_ = syscall.Kill(pid, s) // fails if it has ended
 	}
 	over := time.NewTimer(hold)
 	var kill <-chan time.Time
@@ -255,7 +258,7 @@ func guarded(path string, argv []string, hold time.Duration, lost <-chan error, 
 		case <-ended:
 			if verdict != nil {
 				if cmd.SysProcAttr.Setpgid {
-					send(syscall.SIGKILL) // what is left of its group
+					send(syscall.SIGKILL) // the rest of its process group
 				}
 				return verdict
 			}
@@ -265,9 +268,9 @@ func guarded(path string, argv []string, hold time.Duration, lost <-chan error, 
 				send(s)
 			}
 		case <-over.C:
-			end(fmt.Errorf("%w%s was ended because it held the section for %v", jobStatus(exitTimeout), argv[0], hold))
+			end(fmt.Errorf("%w%s was ended because it held the section for %v", quietStatus(exitTimeout), argv[0], hold))
 		case err := <-lost:
-			end(notKnown(fmt.Errorf("the section was lost, so %s was ended: %w", argv[0], err)))
+			end(noStatus(fmt.Errorf("the section was lost, so %s was ended: %w", argv[0], err)))
 		case <-kill:
 			send(syscall.SIGKILL)
 		}
@@ -275,21 +278,21 @@ func guarded(path string, argv []string, hold time.Duration, lost <-chan error, 
 }
 
 func cannotRun(err error) error {
-	status := jobStatus(126)
+	status := quietStatus(126)
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 		status = 127
 	}
 	return fmt.Errorf("%w%w", status, err)
 }
 
-// statusOf is the exit status of a program that ends as another did.
+// statusOf returns the exit status with which this program repeats the end of another.
 func statusOf(p *os.ProcessState) error {
 	ws, ok := p.Sys().(syscall.WaitStatus)
 	switch {
 	case p.Success():
 		return nil
 	case ok && ws.Signaled():
-		return jobStatus(128 + int(ws.Signal()))
+		return quietStatus(128 + int(ws.Signal()))
 	}
-	return jobStatus(p.ExitCode())
+	return quietStatus(p.ExitCode())
 }

@@ -44,9 +44,9 @@ func TestDefaultSocket(t *testing.T) {
 		want string
 	}{
 		{"root", 0, ours, systemSocket},
-		{"a daemon of his own", uid, ours, socket},
-		{"none of his own", uid, t.TempDir(), systemSocket},
-		{"another user's in his place", uid + 1, ours, systemSocket},
+		{"a daemon of the user", uid, ours, socket},
+		{"no daemon of the user", uid, t.TempDir(), systemSocket},
+		{"another user's daemon in its place", uid + 1, ours, systemSocket},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -54,5 +54,23 @@ func TestDefaultSocket(t *testing.T) {
 				t.Errorf("defaultSocket(%d, %q) = %q, want %q", tt.uid, tt.xdg, got, tt.want)
 			}
 		})
+	}
+}
+
+func TestTriedSockets(t *testing.T) {
+	for _, tt := range []struct {
+		uid                int
+		xdg, address, want string
+	}{
+		{0, "", systemSocket, ""},
+		{1000, "/run/user/1000", "/run/user/1000/activationd/control.sock", ""},
+		{1000, "", systemSocket, ", and none of your own at /tmp/activationd-1000/control.sock (XDG_RUNTIME_DIR is not set here; " +
+			"a daemon that was started with it has its socket there)"},
+		{1000, "/run/user/1000", systemSocket, ", and none of your own at /run/user/1000/activationd/control.sock (in XDG_RUNTIME_DIR; " +
+			"a daemon that was started without it, or with another one, has its socket elsewhere)"},
+	} {
+		if got := triedSockets(tt.uid, tt.xdg, tt.address); got != tt.want {
+			t.Errorf("triedSockets(%d, %q, %q) = %q, want %q", tt.uid, tt.xdg, tt.address, got, tt.want)
+		}
 	}
 }

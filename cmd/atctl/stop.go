@@ -11,21 +11,21 @@ func newStopCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stop",
 		Short: "Stop the daemon",
-		Long: `Stop ends the daemon. What runs goes on under its wrappers, and a daemon that is
-started again finds it. With --drain, nothing new is started, and the daemon ends
-when nothing runs any more.
+		Long: `Stop stops the daemon. Running jobs and reservations go on, and the next daemon takes
+them over. With --drain, the daemon starts nothing new, and stops when nothing runs any
+more.
 
-Stop ends no job; that is "atctl cancel ID".`,
+Stop does not end jobs; use "atctl cancel ID" for that.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usage(cmd, "stop ends the daemon; to end a job, say atctl cancel "+args[0])
+				return usage(cmd, "stop stops the daemon; to end a job, use atctl cancel "+args[0])
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.tell(cmd.Context(), "stop", in)
+			return a.do(cmd.Context(), "stop", in)
 		},
 	}
-	cmd.Flags().BoolVar(&in.Drain, "drain", false, "wait for what runs")
+	cmd.Flags().BoolVar(&in.Drain, "drain", false, "wait until nothing runs any more")
 	return cmd
 }

@@ -12,8 +12,8 @@ import (
 	"activationd/internal/timetext/timeforms"
 )
 
-// TestTimesOfFlags: a time goes to the daemon as the instant that it is, and a flag that
-// is read here takes every form, too.
+// TestTimesOfFlags checks that a time is sent to the daemon with its zone, and that a flag
+// that atctl parses accepts every form, too.
 func TestTimesOfFlags(t *testing.T) {
 	prague, err := time.LoadLocation("Europe/Prague")
 	if err != nil {
@@ -25,13 +25,14 @@ func TestTimesOfFlags(t *testing.T) {
 		switch {
 		case strings.HasPrefix(f.Why, "has no zone"):
 			want = want.Add(-time.Hour)
-		case f.Why != "": // for the daemon to judge
-			if got := zoned(f.Text, now); got != f.Text {
+		case f.Why != "": // the daemon refuses it
+			if got, _ := zoned(f.Text, now, timetext.Typed); got != f.Text {
 				t.Errorf("%s: %q becomes %q", f.Name, f.Text, got)
 			}
 			continue
 		}
-		if got, err := timetext.Instant(zoned(f.Text, now), nil); err != nil || !got.Equal(want) {
+		text, _ := zoned(f.Text, now, timetext.Typed)
+		if got, err := timetext.Instant(text, nil); err != nil || !got.Equal(want) {
 			t.Errorf("%s: %q becomes %v, %v, want %v", f.Name, f.Text, got, err, want)
 		}
 	}
@@ -42,7 +43,7 @@ func TestTimesOfFlags(t *testing.T) {
 			what, _ := pflag.UnquoteUsage(f)
 			switch f.Value.Type() {
 			case "string":
-				if what == "DURATION" || what == "WHEN" || what == "TIME" { // goes to the daemon
+				if what == "DURATION" || what == "WHEN" || what == "TIME" { // sent to the daemon
 					texts++
 				}
 				return

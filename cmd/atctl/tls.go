@@ -11,16 +11,16 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"activationd/internal/fault"
 )
 
-// carrierName is the program that speaks TLS for atctl.
+// carrierName is the program that carries atctl's connection over TLS.
 const carrierName = "atctl-tls"
 
-// dialTLS connects to address by way of a carrier, which is left when the
-// connection is closed.
-func (a *app) dialTLS(_ context.Context, _, address string) (net.Conn, error) {
+// dialTLS connects to address through a carrier, which ends when the connection is closed.
+func (a *app) dialTLS(ctx context.Context, _, address string) (net.Conn, error) {
 	carrier, err := findCarrier()
 	if err != nil {
 		return nil, err
@@ -35,17 +35,18 @@ func (a *app) dialTLS(_ context.Context, _, address string) (net.Conn, error) {
 	if err := errors.Join(err, theirs.Close()); err != nil {
 		return nil, errors.Join(err, ours.Close())
 	}
-	go func() { _, _ = p.Wait() }() // it tells what there is to tell by its connection
+	go func() { _, _ = p.Wait() }() // it reports errors through its connection
+	defer context.AfterFunc(ctx, func() { _ = ours.SetDeadline(time.Unix(1, 0)) })()
 	if err := welcome(ours); err != nil {
 		return nil, errors.Join(err, ours.Close())
 	}
 	return ours, nil
 }
 
-// checkTLS checks what can be known of the flags without a carrier.
+// checkTLS checks the flags as far as that is possible without a carrier.
 func (a *app) checkTLS() error {
 	if _, _, err := net.SplitHostPort(a.connect); err != nil {
-		return fmt.Errorf("--connect %s: wants HOST:PORT: %w", a.connect, fault.Invalid)
+		return fmt.Errorf("--connect %s: must be HOST:PORT: %w", a.connect, fault.Invalid)
 	}
 	if (a.tlsCert == "") != (a.tlsKey == "") {
 		return fmt.Errorf("--tls-cert and --tls-key go together: %w", fault.Invalid)
@@ -65,13 +66,13 @@ func (a *app) checkTLS() error {
 func findCarrier() (string, error) {
 	path, err := findHelper(carrierName)
 	if err != nil {
-		return "", fmt.Errorf("TLS needs the program %s; put it beside atctl or into PATH: %w", carrierName, fault.Invalid)
+		return "", fmt.Errorf("TLS needs the program %s; install it beside atctl or in PATH: %w", carrierName, fault.Invalid)
 	}
 	return path, nil
 }
 
-// findHelper finds a program that does something for atctl, as activationd finds its
-// wrapper: beside this program, where packages put it, or in PATH.
+// findHelper finds a program that works for atctl, as activationd finds its wrapper: beside
+// this program, in the directories of packages, or in PATH.
 func findHelper(name string) (string, error) {
 	dirs := []string{"/usr/local/libexec/activationd", "/usr/lib/activationd"}
 	if self, err := os.Executable(); err == nil {
@@ -90,13 +91,13 @@ func isProgram(path string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
-// welcome reads the carrier's own line, and not a byte of what follows it.
+// welcome reads the carrier's own line, and no byte after it.
 func welcome(conn io.Reader) error {
 	var line strings.Builder
 	var b [1]byte
 	for {
 		if _, err := io.ReadFull(conn, b[:]); err != nil {
-			return fmt.Errorf("%s ended without a word: %w", carrierName, fault.Unavailable)
+			return fmt.Errorf("%s ended without a message: %w", carrierName, fault.Unavailable)
 		}
 		if b[0] == '\n' {
 			break
@@ -110,7 +111,7 @@ func welcome(conn io.Reader) error {
 	return &carrierError{fault.Kind(kind), text}
 }
 
-// A carrierError is what a carrier said.
+// A carrierError is an error that a carrier has reported.
 type carrierError struct {
 	kind fault.Kind
 	text string

@@ -16,11 +16,13 @@ func newVersionCommand(*app) *cobra.Command {
 		Short: "Print this program's version",
 		Long:  `Version prints the version of atctl. The daemon's own is in "atctl status".`,
 		Args:  none,
-		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Println("atctl", version())
-			return err
-		},
+		RunE:  func(*cobra.Command, []string) error { return printVersion() },
 	}
+}
+
+func printVersion() error {
+	_, err := fmt.Println("atctl", version())
+	return err
 }
 
 func version() string {

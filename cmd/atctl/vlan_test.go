@@ -8,8 +8,8 @@ import (
 	"activationd/control"
 )
 
-// FuzzWant adds any argument of vlan alloc: what is taken says the same when it
-// is put together again.
+// FuzzWant tries any argument of vlan alloc: if it is accepted, its parts make the same
+// argument again.
 func FuzzWant(f *testing.F) {
 	for _, s := range []string{"ostrava:r1:eth1 -- r2:eth1", "ostrava/150:x", "ostrava/0:x", "a/:x", ":", "/1:x", "a:", "a/1/2:x", "x"} {
 		f.Add(s)

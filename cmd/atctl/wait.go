@@ -4,118 +4,143 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"activationd/control"
 	"activationd/internal/fault"
+	"activationd/internal/help"
 )
 
-// Exit statuses of wait that are not the job's own; those of timeout(1).
+// Exit statuses of wait that need an explanation. They are those of timeout(1).
 const (
-	exitTimeout = 124
-	exitNotRun  = 125
+	exitTimeout  = 124
+	exitNotRun   = 125
+	exitNoExec   = 126
+	exitNotFound = 127
 )
 
-// A daemon that was there may be away for this long, as for an upgrade.
+// patience is how long a daemon that has answered before may be away, for an upgrade for
+// instance.
 const patience = time.Minute
 
 func newWaitCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "wait ID",
-		Short: "Wait for the end of a job, and exit as it did",
-		Long: `Wait waits until a job or a reservation is finished, and exits with the job's exit
-status, or 128 plus the number of the signal that ended it, or
+		Short: "Wait for a job, and exit with its status",
+		Long: `Wait waits until a job or reservation is finished, and exits with the job's exit status,
+or 128 plus the number of the signal that ended it, or
   124  its timeout ended it
-  125  it did not run (cancelled, missed, lost), or wait could not find out
+  125  it did not run (cancelled, missed, lost), or wait cannot know the status
   126  its command could not be run
   127  its command was not found
-and for 124 and 125 says why on standard error. A daemon that is restarted meanwhile
-does not matter.`,
+For these it prints the reason on standard error. It goes on waiting if the daemon is
+restarted in the meantime.`,
+		Example: `  atctl wait $(atctl add -- ./report)`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			return notKnown(wants(1, 1, "one ID")(cmd, args))
+			return noStatus(takes(1, 1, "one ID")(cmd, args))
 		},
-		ValidArgsFunction: a.completeIDs(""),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runWait(cmd.Context(), a, args[0])
 		},
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return notKnown(usage(cmd, err.Error()))
+		return noStatus(help.WrongFlag(cmd, err))
 	})
 	return cmd
 }
 
-// notKnown makes wait exit with a status that no failing job is taken for.
-func notKnown(err error) error {
+// noStatus returns an error with the exit status for "the status of the job is unknown",
+// which differs from the statuses of most failing jobs.
+func noStatus(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%w%w", jobStatus(exitNotRun), err)
+	return fmt.Errorf("%w%w", quietStatus(exitNotRun), err)
+}
+
+// tellWhen tells a person at a terminal what an activation that is not finished waits for.
+func tellWhen(ctx context.Context, a *app, id string) {
+	if a.json || !isTerminal(os.Stderr) {
+		return
+	}
+	d, err := call[control.Detail](ctx, a, "show", control.IDIn{ID: id})
+	if err != nil || d.State == "finished" { // the request that follows reports an error
+		return
+	}
+	text := nowIs(&d.Activation)
+	switch {
+	case d.State == "scheduled":
+		text = id + " is due " + relative(time.Until(d.Planned))
+	case d.Reason != "":
+		text += ": " + d.Reason
+	}
+	fmt.Fprintln(os.Stderr, printable(text))
 }
 
 func runWait(ctx context.Context, a *app, id string) error {
+	tellWhen(ctx, a, id)
 	data, err := ask(ctx, a, id)
 	if err != nil {
-		return notKnown(err)
+		return noStatus(err)
 	}
 	var out control.WaitOut
 	if err := json.Unmarshal(data, &out); err != nil {
-		return notKnown(fmt.Errorf("the daemon's reply %.80q: %w", data, err))
+		return noStatus(fmt.Errorf("the daemon's reply %.80q: %w", data, err))
 	}
 	switch {
 	case a.json:
 		if _, err := fmt.Println(string(data)); err != nil {
 			return err
 		}
-	case out.Exit == exitTimeout || out.Exit == exitNotRun:
-		text := fmt.Sprintf("atctl: %s is %s", id, state(out.Activation))
-		if out.Reason != "" {
+	case out.Exit >= exitTimeout && out.Exit <= exitNotFound:
+		text := "atctl: " + nowIs(&out.Activation)
+		if reason, ok := strings.CutPrefix(out.Reason, out.Outcome+" "); ok { // cancelled by ada
+			text += " " + reason
+		} else if out.Reason != "" {
 			text += ": " + out.Reason
+		}
+		if out.Exit >= exitNoExec && !out.Started.IsZero() { // by its own decision
+			text += "; its output may say more: atctl log " + id
 		}
 		fmt.Fprintln(os.Stderr, printable(text))
 	}
 	if out.Exit == 0 {
 		return nil
 	}
-	return jobStatus(out.Exit)
+	return quietStatus(out.Exit)
 }
 
-// ask asks until it gets an answer: a daemon that was reached and then went
-// away is expected back.
-func ask(ctx context.Context, a *app, id string) (json.RawMessage, error) {
-	c, err := a.client()
-	if err != nil {
-		return nil, err
-	}
-	dial := c.Dial
-	if dial == nil {
-		dial = new(net.Dialer).DialContext
-	}
-	reached := false
-	c.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dial(ctx, network, address)
-		reached = reached || err == nil
-		return conn, err
-	}
+// ask waits for a job.
+func ask(ctx context.Context, a *app, id string) (data json.RawMessage, err error) {
+	err = outlast(a, func() error {
+		data, err = call[json.RawMessage](ctx, a, "wait", control.IDIn{ID: id})
+		return err
+	})
+	return data, err
+}
+
+// outlast repeats a request until it is answered: if the daemon was reached once, it is
+// expected to come back.
+func outlast(a *app, request func() error) error {
 	var lost time.Time
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		asked := time.Now()
-		data, err := call[json.RawMessage](ctx, a, "wait", control.IDIn{ID: id})
-		if err == nil || !reached || fault.Of(err) != fault.Unavailable {
-			return data, err
+		err := request()
+		if err == nil || !a.reached.Load() || fault.Of(err) != fault.Unavailable {
+			return err
 		}
 		switch {
 		case lost.IsZero():
 			fmt.Fprintf(os.Stderr, "%s; trying again for %v\n", message(err), patience)
 			lost = time.Now()
-		case time.Since(asked) > time.Second: // it was there meanwhile
+		case time.Since(asked) > time.Second: // the daemon was back in the meantime
 			lost, pause = time.Now(), 50*time.Millisecond
 		case time.Since(lost) > patience:
-			return nil, err
+			return err
 		}
 		time.Sleep(pause)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,11 +13,12 @@ import (
 func newWhyCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "why ID",
-		Short: "Explain why a job or a reservation is in its state",
-		Long: `Why explains the state that a job or a reservation is in: what it waits for, why it
-ran, was skipped or was lost.`,
-		Args:              wants(1, 1, "one ID"),
-		ValidArgsFunction: a.completeIDs("all"),
+		Short: "Explain why a job or reservation is in its state",
+		Long: `Why tells the life of a job or reservation in order: who submitted it or which source
+announced it, who changed what, when its scripts ran and how they ended. Then it says what
+state it is in and why, what it waits for, and what you can do if it is stuck or held.
+It also says why a reservation of a source was rejected or passed over.`,
+		Args: takes(1, 1, "one ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runWhy(cmd.Context(), a, args[0])
 		},
@@ -30,12 +30,24 @@ func runWhy(ctx context.Context, a *app, id string) error {
 	if a.json {
 		return a.printJSON(ctx, "why", in)
 	}
+	clock, err := a.clock(ctx)
+	if err != nil {
+		return err
+	}
+	zone := "times are in " + clock.zone // for the first line
 	return stream(ctx, a, "why", in, func(l control.WhyLine) error {
-		when := ""
-		if !l.Time.IsZero() {
-			when = l.Time.Local().Format(time.DateTime) + "  "
+		text := printable(l.Text)
+		switch {
+		case !l.Time.IsZero():
+			text = clock.time(l.Time) + "  " + text
+			if zone != "" {
+				text = zone + "\n" + text
+			}
+		case zone != "":
+			text += " (" + zone + ")"
 		}
-		_, err := fmt.Fprintln(os.Stdout, when+printable(l.Text))
+		zone = ""
+		_, err := fmt.Fprintln(os.Stdout, text)
 		return err
 	})
 }

@@ -10,11 +10,11 @@ import (
 	"activationd/internal/fault"
 )
 
-// posixZone returns the zone that a value of TZ such as CET-1CEST or
-// <-03>3<-02>,M3.5.0/-2,M10.5.0/-1 describes, nil if it describes none. Package
-// time knows only the names of files, and takes UTC for all else, so that
-// somebody's job would run at another hour. But it understands such a
-// description at the end of a file: so here is a file with nothing else in it.
+// posixZone returns the zone that a value of TZ describes, such as CET-1CEST or
+// <-03>3<-02>,M3.5.0/-2,M10.5.0/-1, or nil if it does not describe one. Package time knows
+// only the names of files and uses UTC for everything else, so that a job would run at the
+// wrong hour. But it understands such a description at the end of a zone file, so posixZone
+// makes a file that has nothing else.
 func posixZone(tz string) *time.Location {
 	tz = strings.TrimPrefix(tz, ":")
 	if !strings.ContainsAny(tz, "0123456789") || strings.ContainsAny(tz, "/\n\x00") && !strings.Contains(tz, ",") {
@@ -26,21 +26,21 @@ func posixZone(tz string) *time.Location {
 		return h
 	}
 	data := append(head(0, 0, 0), head(1, 1, 4)...)
-	data = binary.BigEndian.AppendUint64(data, 1<<63|1<<62) // the first transition, before everything: to
+	data = binary.BigEndian.AppendUint64(data, 1<<63|1<<62) // the first transition, earlier than any time: to
 	data = append(data, 0)                                  // the first type of local time, which has
-	data = append(data, 0, 0, 0, 0, 0, 0)                   // no offset, is not in summer, and is called
+	data = append(data, 0, 0, 0, 0, 0, 0)                   // no offset, is not daylight saving, and is called
 	data = append(data, "LMT\x00\n"+tz+"\n"...)
 	loc, err := time.LoadLocationFromTZData(tz, data)
 	if err != nil {
 		return nil
 	}
-	if name, _ := time.Now().In(loc).Zone(); name == "LMT" { // it was not understood
+	if name, _ := time.Now().In(loc).Zone(); name == "LMT" { // package time did not understand it
 		return nil
 	}
 	return loc
 }
 
-// useZone has local times be those of TZ.
+// useZone makes TZ the zone of local times.
 func useZone(tz string) {
 	if tz == "" || tz == "UTC" || time.Local.String() != "UTC" {
 		return
@@ -50,9 +50,20 @@ func useZone(tz string) {
 	}
 }
 
-// ownZone is the name of the caller's zone if TZ is set, as libc reads it; else
-// the system's holds, which the daemon has, too. A zone without a name is
-// understood where there is an instant to be sent, but there is no keeping it.
+// zoneKnown returns an error of kind fault.Invalid if TZ names no zone: package time uses
+// UTC then, without a word.
+func zoneKnown() error {
+	tz := os.Getenv("TZ")
+	if name := strings.TrimPrefix(tz, ":"); name == "" || name == "UTC" || time.Local.String() != "UTC" {
+		return nil
+	}
+	return fmt.Errorf("TZ=%s is not a time zone that this machine knows; set TZ to one, such as Europe/Prague, "+
+		"or give the time with its offset from UTC, such as 2099-12-21T10:00:00+01:00: %w", tz, fault.Invalid)
+}
+
+// ownZone returns the name of the user's zone if TZ is set, as libc reads it. It is empty
+// for the system's zone, which the daemon has, too. A zone without a name can be used to
+// compute a time, but it cannot be sent.
 func ownZone() (string, error) {
 	tz, set := os.LookupEnv("TZ")
 	name := strings.TrimPrefix(strings.TrimPrefix(tz, ":"), "/usr/share/zoneinfo/")
@@ -63,7 +74,7 @@ func ownZone() (string, error) {
 		return "UTC", nil
 	}
 	if _, err := time.LoadLocation(name); err != nil {
-		return "", fmt.Errorf("TZ=%s is no name of a time zone: say --tz ZONE, such as Europe/Prague: %w", tz, fault.Invalid)
+		return "", fmt.Errorf("TZ=%s is not the name of a time zone; use --tz ZONE, such as Europe/Prague: %w", tz, fault.Invalid)
 	}
 	return name, nil
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TestPosixZone compares with date(1), on both sides of changes of the clocks.
+// TestPosixZone compares with date(1), before and after changes of the clocks.
 func TestPosixZone(t *testing.T) {
 	for _, tz := range []string{
 		"CET-1CEST,M3.5.0,M10.5.0/3", "EST5EDT4,M3.2.0,M11.1.0", "<-03>3<-02>,M3.5.0/-2,M10.5.0/-1", "JST-9",

@@ -4,7 +4,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -26,11 +25,12 @@ import (
 	"time"
 
 	"activationd/control"
+	"activationd/control/access"
 	"activationd/control/line"
 	"activationd/internal/fault"
 )
 
-// TestUnixPeer checks that a peer is who the kernel says he is.
+// TestUnixPeer checks that a peer is the user that the kernel reports.
 func TestUnixPeer(t *testing.T) {
 	me := os.Getuid()
 	name := "#" + strconv.Itoa(me)
@@ -39,7 +39,7 @@ func TestUnixPeer(t *testing.T) {
 	}
 	ln := unixListener(t)
 	callers := make(chan control.Caller, 1)
-	authenticate := line.UnixPeers(func(uid uint32) control.Role {
+	authenticate := access.UnixPeers(func(uid uint32) control.Role {
 		if int(uid) == me {
 			return control.Viewer
 		}
@@ -53,7 +53,7 @@ func TestUnixPeer(t *testing.T) {
 	if got, want := talk(t, ln, "ping\n"), "200 OK name="+name+"\n.\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	want := control.Caller{Role: control.Viewer, Name: name, UID: me, GID: os.Getgid(), PID: os.Getpid(), Conn: 1, Via: fmt.Sprintf("unix pid %d", os.Getpid())}
+	want := control.Caller{Kind: control.ByUID, Role: control.Viewer, Name: name, UID: me, GID: os.Getgid(), PID: os.Getpid(), Conn: 1, Via: fmt.Sprintf("unix pid %d", os.Getpid())}
 	if got := <-callers; got != want {
 		t.Errorf("the caller is %+v, want %+v", got, want)
 	}
@@ -67,7 +67,7 @@ func TestUnixPeer(t *testing.T) {
 	}
 }
 
-// TestOtherUnixPeer checks it for a process of another user, which it starts.
+// TestOtherUnixPeer checks the same for a process of another user, which it starts.
 func TestOtherUnixPeer(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can start a process of another user")
@@ -77,7 +77,7 @@ func TestOtherUnixPeer(t *testing.T) {
 		t.Skip("there is no user nobody")
 	}
 	uid, _ := strconv.Atoi(nobody.Uid)
-	dir, err := os.MkdirTemp("", "line") // t.TempDir is closed to others
+	dir, err := os.MkdirTemp("", "line") // other users cannot open t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestOtherUnixPeer(t *testing.T) {
 	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(sock, 0o666), copyFile(exe, "/proc/self/exe")); err != nil {
 		t.Fatal(err)
 	}
-	serve(t, &line.Server{}, ln, line.UnixPeers(func(uid uint32) control.Role {
+	serve(t, &line.Server{}, ln, access.UnixPeers(func(uid uint32) control.Role {
 		if uid == 0 {
 			return control.Admin
 		}
@@ -140,7 +140,7 @@ func copyFile(to, from string) error {
 	return os.WriteFile(to, data, 0o755)
 }
 
-// addressed is a connection that says it comes from elsewhere.
+// An addressed connection pretends to come from another address.
 type addressed struct {
 	net.Conn
 	from string
@@ -150,35 +150,11 @@ func (a addressed) RemoteAddr() net.Addr {
 	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(a.from))
 }
 
-func TestTCPPeers(t *testing.T) {
-	peers := line.TCPPeers{Role: control.Operator, UID: -1, GID: -1}
-	mapped := line.TCPPeers{Role: control.Submitter, User: "lab", UID: 1000, GID: 100}
-	tests := []struct {
-		from  string
-		peers line.TCPPeers
-		want  control.Caller
-		err   string
-	}{
-		{"127.0.0.1:4711", peers, control.Caller{Role: control.Operator, Name: "loopback", UID: -1, GID: -1, Via: "tcp 127.0.0.1:4711", Anonymous: true}, ""},
-		{"[::1]:1", peers, control.Caller{Role: control.Operator, Name: "loopback", UID: -1, GID: -1, Via: "tcp [::1]:1", Anonymous: true}, ""},
-		{"[::ffff:127.8.8.8]:1", peers, control.Caller{Role: control.Operator, Name: "loopback", UID: -1, GID: -1, Via: "tcp 127.8.8.8:1", Anonymous: true}, ""},
-		{"127.0.0.1:1", mapped, control.Caller{Role: control.Submitter, Name: "lab", UID: 1000, GID: 100, Via: "tcp 127.0.0.1:1", Anonymous: true}, ""},
-		{"192.0.2.1:1", peers, control.Caller{}, "from 192.0.2.1 only TLS is accepted, with a certificate or a token: denied"},
-		{"[2001:db8::1]:1", mapped, control.Caller{}, "from 2001:db8::1 only TLS is accepted, with a certificate or a token: denied"},
-	}
-	for _, tt := range tests {
-		got, err := tt.peers.Authenticate(addressed{from: tt.from})
-		if text := errText(err); got != tt.want || text != tt.err {
-			t.Errorf("%s: %+v, %q, want %+v, %q", tt.from, got, text, tt.want, tt.err)
-		}
-	}
-}
-
-// TestRefused checks that a peer who may not come reads why.
+// TestRefused checks that a peer who is refused can read why.
 func TestRefused(t *testing.T) {
 	ln := tcpListener(t)
 	serve(t, &line.Server{}, ln, func(c net.Conn) (control.Caller, error) {
-		return line.TCPPeers{Role: control.Admin}.Authenticate(addressed{c, "192.0.2.1:1"})
+		return access.TCPPeers{Role: control.Admin}.Authenticate(addressed{c, "192.0.2.1:1"})
 	})
 	if got, want := talk(t, ln, "ping\n"), "403 from 192.0.2.1 only TLS is accepted, with a certificate or a token\n.\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
@@ -238,10 +214,10 @@ func TestTLS(t *testing.T) {
 		Certificates: []tls.Certificate{ca.sign("server", false)},
 		ClientCAs:    ca.pool, ClientAuth: tls.VerifyClientCertIfGiven,
 	})
-	peers := line.TCPPeers{Role: control.Operator, UID: -1, GID: -1,
+	peers := access.TCPPeers{Role: control.Operator, UID: -1, GID: -1,
 		Certs: map[string]control.Role{"rez": control.Viewer, "tyrant": control.Admin}}
-	// Loopback means nothing here: the peers come from elsewhere.
-	serve(t, &line.Server{Token: secretIs("open sesame", control.Admin)}, secure, func(c net.Conn) (control.Caller, error) {
+	// Loopback has no meaning here: the peers pretend to come from elsewhere.
+	serve(t, &line.Server{Gate: &access.Gate{Token: secretIs("open sesame", control.Admin)}}, secure, func(c net.Conn) (control.Caller, error) {
 		caller, err := peers.Authenticate(c)
 		if err == nil && caller.Name == "loopback" {
 			caller.Role, caller.Name = control.NoRole, "nobody"
@@ -273,7 +249,7 @@ func TestTLS(t *testing.T) {
 
 	c = connect()
 	ask(c, "ping\n", "403 ping needs the role viewer, and nobody (tls 127.0.0.1:")
-	ask(c, "ping\ntoken:open sesame\n\n", "200 OK name=sesame\n") // who may not yet has time for a token
+	ask(c, "ping\ntoken:open sesame\n\n", "200 OK name=sesame\n") // a peer without a role gets time to send a token
 	ask(c, `stop token:"open sesame"`+"\n", "200 OK\n")
 	ask(c, "ping\n\n", "403 ")
 	ask(c, "token\ntoken:open sesame\n\n", "200 OK name=sesame role=admin\n")
@@ -297,7 +273,7 @@ func TestTLSStream(t *testing.T) {
 	ca := newAuthority(t)
 	ln := tcpListener(t)
 	r := serve(t, &line.Server{}, tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{ca.sign("server", false)}}),
-		line.TCPPeers{Role: control.Viewer}.Authenticate)
+		access.TCPPeers{Role: control.Viewer}.Authenticate)
 	c := tls.Client(dial(t, ln), &tls.Config{RootCAs: ca.pool, ServerName: "127.0.0.1"})
 	send(t, c, "events\n\n")
 	wait(t, r.started, "the stream")
@@ -306,7 +282,7 @@ func TestTLSStream(t *testing.T) {
 		t.Errorf("got %q", a+b)
 	}
 	r.events <- 0
-	if got := replyStart(t, c); got != ".\n" { // the watcher was interrupted in its read; TLS still works
+	if got := replyStart(t, c); got != ".\n" { // the watcher's read was interrupted; TLS still works
 		t.Errorf("end: %q", got)
 	}
 	send(t, c, "ping\n")
@@ -325,87 +301,20 @@ func secretIs(secret string, role control.Role) func(string) (control.Caller, bo
 	}
 }
 
-func TestTokens(t *testing.T) {
-	sum := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte("hidden-secret-of-ops")))
-	hexSecret := strings.Repeat("0123456789abcdef", 4) // openssl rand -hex 32 makes such; it is no sum
-	file := writeTokens(t, "# comment\n\nrez operator 0123456789abcdef\r\nops admin "+sum+" root\n  lab viewer "+hexSecret+"\n", 0o600)
-	var tokens line.Tokens
-	if _, ok := tokens.Caller("0123456789abcdef"); ok {
-		t.Error("tokens without a file know somebody")
-	}
-	if err := tokens.Load(file); err != nil {
-		t.Fatal(err)
-	}
-	for _, tt := range []struct {
-		secret string
-		want   control.Caller
-	}{
-		{"0123456789abcdef", control.Caller{Role: control.Operator, Name: "rez", UID: -1, GID: -1, Via: "token rez"}},
-		{"hidden-secret-of-ops", control.Caller{Role: control.Admin, Name: "root", Via: "token ops"}},
-		{hexSecret, control.Caller{Role: control.Viewer, Name: "lab", UID: -1, GID: -1, Via: "token lab"}},
-		{"0123456789abcdeF", control.Caller{}}, {"", control.Caller{}}, {sum, control.Caller{}}, {sum[7:], control.Caller{}},
-	} {
-		if got, ok := tokens.Caller(tt.secret); got != tt.want || ok != (tt.want.Role != control.NoRole) {
-			t.Errorf("Caller(%q) = %+v, %v, want %+v", tt.secret, got, ok, tt.want)
-		}
-	}
-
-	bad := "one\nrez king 0123456789abcdef\nshort viewer secret\nhash viewer sha256:12\nwho viewer 0123456789abcdef no-such-user\n" +
-		"a viewer aaaaaaaaaaaaaaaa\na viewer bbbbbbbbbbbbbbbb\nc viewer aaaaaaaaaaaaaaaa\n"
-	badFile := writeTokens(t, bad, 0o600)
-	err := tokens.Load(badFile)
-	want := strings.ReplaceAll(`F:1: has 1 words; a token is NAME ROLE SECRET [USER]
-F:2: token rez: role "king" is none of viewer, submitter, operator, admin
-F:3: token short: the secret has 6 characters, and needs 16; openssl rand -hex 16 makes one
-F:4: token hash: after sha256: 64 hexadecimal digits are wanted
-F:5: token who: user no-such-user is not known on this machine
-F:7: name a: is that of line 6, too
-F:8: token c: has the secret of line 6`, "F:", badFile+":")
-	if !errors.Is(err, fault.Invalid) || errText(err) != want {
-		t.Errorf("Load = %v\nwant %s", err, want)
-	}
-	if _, ok := tokens.Caller("0123456789abcdef"); !ok {
-		t.Error("a bad file made the tokens before it be forgotten")
-	}
-
-	open := writeTokens(t, "rez operator 0123456789abcdef\n", 0o644)
-	if err := tokens.Load(open); !errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "chmod 600") {
-		t.Errorf("Load of a file that others can read = %v", err)
-	}
-	if err := tokens.Load(file + ".not"); !errors.Is(err, fault.Invalid) {
-		t.Errorf("Load of no file = %v", err)
-	}
-	if err := tokens.Load(""); err != nil {
-		t.Errorf("Load without a name = %v", err)
-	}
-	if _, ok := tokens.Caller("0123456789abcdef"); ok {
-		t.Error("tokens that were taken away know somebody")
-	}
-}
-
-func writeTokens(t *testing.T, text string, mode os.FileMode) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "tokens")
-	if err := errors.Join(os.WriteFile(file, []byte(text), mode), os.Chmod(file, mode)); err != nil {
-		t.Fatal(err)
-	}
-	return file
-}
-
-// TestRolesAreTakenAway checks that who may no longer do something may not go on with it
-// on a connection that he has.
-func TestRolesAreTakenAway(t *testing.T) {
+// TestRemovedRoles checks that a caller who has lost a role cannot use it any more on a
+// connection that was open before.
+func TestRemovedRoles(t *testing.T) {
 	var roles atomic.Uint64
 	var role, tokens atomic.Int64
 	role.Store(int64(control.Admin))
 	tokens.Store(int64(control.Admin))
 	ln := unixListener(t)
-	r := serve(t, &line.Server{
+	r := serve(t, &line.Server{Gate: &access.Gate{
 		Roles: &roles,
 		Token: func(string) (control.Caller, bool) {
 			return control.Caller{Role: control.Role(tokens.Load()), Name: "adm", UID: -1}, tokens.Load() >= 0
 		},
-	}, ln, func(net.Conn) (control.Caller, error) {
+	}}, ln, func(net.Conn) (control.Caller, error) {
 		return control.Caller{Role: control.Role(role.Load()), UID: 7}, nil
 	})
 	ask := func(c net.Conn, text, want string) {
@@ -432,7 +341,7 @@ func TestRolesAreTakenAway(t *testing.T) {
 
 	role.Store(int64(control.Viewer))
 	tokens.Store(int64(control.Viewer))
-	ask(own, "reload\nforce:yes\n\n", "200") // as long as nobody says that it has changed
+	ask(own, "reload\nforce:yes\n\n", "200") // until the change is counted
 	roles.Add(1)
 	ask(own, "reload\nforce:yes\n\n", "403")
 	ask(own, "ping\n", "200")

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"activationd/control"
+	"activationd/control/access"
 	"activationd/control/line"
 	"activationd/internal/fault"
 )
@@ -32,7 +33,7 @@ func clientOf(t testing.TB, ln net.Listener) (c *control.Client, dialed *atomic.
 
 func TestClient(t *testing.T) {
 	ln := unixListener(t)
-	r := serve(t, &line.Server{Token: secretIs("open \"sesame\"", control.Admin)}, ln, as(control.Operator))
+	r := serve(t, &line.Server{Gate: &access.Gate{Token: secretIs("open \"sesame\"", control.Admin)}}, ln, as(control.Operator))
 	c, dialed := clientOf(t, ln)
 	ctx := t.Context()
 
@@ -88,7 +89,7 @@ func TestClient(t *testing.T) {
 		t.Errorf("all of this took %d connections, want 1", n)
 	}
 
-	// A stream that is left takes its connection with it, and the client goes on.
+	// A stream that is not read to its end closes its connection, and the client goes on.
 	r.events <- 7
 	if err := control.Stream(ctx, c, "events", nil, func(number) error { return errTest }); !errors.Is(err, errTest) {
 		t.Errorf("events, left: %v", err)
@@ -133,8 +134,8 @@ func TestClientAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
-// TestClientRefused checks that a client reads why it was refused though it may
-// not even have sent its request.
+// TestClientRefused checks that a client reads why it was refused, even if it had not sent
+// its request yet.
 func TestClientRefused(t *testing.T) {
 	ln := unixListener(t)
 	serve(t, &line.Server{Limits: line.Limits{Conns: 1}}, ln, as(control.Operator))
@@ -157,8 +158,8 @@ func TestClientRefused(t *testing.T) {
 	}
 }
 
-// FuzzArguments checks that a handler gets what its client gave, whatever it
-// was, or that the client says why not.
+// FuzzArguments checks that a handler gets the arguments exactly as the client gave them,
+// or that the client says why they cannot be sent.
 func FuzzArguments(f *testing.F) {
 	f.Add("a", "", "b", "c", 0, uint64(0), false)
 	f.Add("\"quoted\"", "two\nlines", " \t\r\n", "x:y", -1, uint64(1<<63), true)
@@ -190,8 +191,8 @@ func FuzzArguments(f *testing.F) {
 	})
 }
 
-// BenchmarkPipeline measures requests that one client sends without waiting,
-// to a handler that does nothing.
+// BenchmarkPipeline measures requests that one client sends without waiting, with a handler
+// that does nothing.
 func BenchmarkPipeline(b *testing.B) {
 	ln := unixListener(b)
 	serve(b, &line.Server{}, ln, as(control.Operator))

@@ -16,11 +16,12 @@ import (
 	"time"
 
 	"activationd/control"
+	"activationd/control/access"
 	"activationd/control/line"
 )
 
-// TestPipeline sends 10,000 requests without waiting and checks that each got
-// its reply in order, and that they were done together.
+// TestPipeline sends 10,000 requests without waiting, and checks that the replies come in
+// order and that requests were done together.
 func TestPipeline(t *testing.T) {
 	const n = 10_000
 	ln := unixListener(t)
@@ -82,8 +83,8 @@ func TestPipeline(t *testing.T) {
 	}
 }
 
-// TestBatchAndOthers checks that what is wrong with one request of a batch is
-// told in its place, also when it ends the connection.
+// TestBatchAndOthers checks that an error of one request of a batch is reported in its
+// place, even if it closes the connection.
 func TestBatchAndOthers(t *testing.T) {
 	ln := unixListener(t)
 	serve(t, &line.Server{}, ln, as(control.Operator))
@@ -122,8 +123,8 @@ func TestConnections(t *testing.T) {
 	wg.Wait()
 }
 
-// TestTooManyConnections checks that those over the limit are told so, and that
-// there is room again when one goes.
+// TestTooManyConnections checks that connections over the limit get a reply that says so,
+// and that there is room again when one is closed.
 func TestTooManyConnections(t *testing.T) {
 	for _, ln := range []net.Listener{unixListener(t), tcpListener(t)} {
 		serve(t, &line.Server{Limits: line.Limits{Conns: 2}}, ln, as(control.Operator))
@@ -144,17 +145,17 @@ func TestTooManyConnections(t *testing.T) {
 		deadline := time.Now().Add(hang)
 		for talk(t, ln, "ping\n") != pong { // the server may not have counted it off yet
 			if time.Now().After(deadline) {
-				t.Fatal("no room after one has gone")
+				t.Fatal("no room after one was closed")
 			}
 		}
 	}
 }
 
-// TestShares checks that nobody who is no operator can have all connections.
-func TestShares(t *testing.T) {
+// TestQuota checks that no caller below operator can hold all connections.
+func TestQuota(t *testing.T) {
 	ln := unixListener(t)
 	var who atomic.Pointer[control.Caller]
-	serve(t, &line.Server{Limits: line.Limits{Conns: 8}, Token: secretIs("operator", control.Operator)}, ln, func(net.Conn) (control.Caller, error) { return *who.Load(), nil })
+	serve(t, &line.Server{Limits: line.Limits{Conns: 8}, Gate: &access.Gate{Token: secretIs("operator", control.Operator)}}, ln, func(net.Conn) (control.Caller, error) { return *who.Load(), nil })
 	come := func(uid int, role control.Role) (net.Conn, string) {
 		t.Helper()
 		who.Store(&control.Caller{Role: role, UID: uid})
@@ -202,8 +203,8 @@ func TestShares(t *testing.T) {
 	}
 }
 
-// TestMemory checks that large requests share a limit, and give back what they
-// took.
+// TestMemory checks that large requests share a limit, and return the memory that they
+// reserved.
 func TestMemory(t *testing.T) {
 	ln := unixListener(t)
 	serve(t, &line.Server{Limits: line.Limits{Memory: 3 << 19}}, ln, as(control.Operator))
@@ -224,7 +225,7 @@ func TestMemory(t *testing.T) {
 		t.Errorf("a small one: %q", got)
 	}
 	in := bufio.NewReader(first)
-	for range 5 { // each gives back what it took
+	for range 5 { // each returns its memory
 		send(t, first, "\n\n")
 		if got := reply(t, in); !strings.HasPrefix(got, "200 OK\n") || len(got) < 1<<20-100 {
 			t.Fatalf("the first: %.100q", got)
@@ -233,8 +234,8 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// TestSlowClient checks that one client who takes nothing of an endless reply
-// does not hold up another.
+// TestSlowClient checks that a client that does not read an endless reply does not delay
+// another client.
 func TestSlowClient(t *testing.T) {
 	ln := unixListener(t)
 	r := serve(t, &line.Server{}, ln, as(control.Operator))
@@ -252,8 +253,8 @@ func TestSlowClient(t *testing.T) {
 	}
 }
 
-// TestUnreadStream has clients read nothing of an endless stream. They are sent away,
-// which the log tells; and who reads on then, finds whole lines, and why there are no more.
+// TestUnreadStream has clients that do not read an endless stream. They are disconnected,
+// which is logged. A client that reads on then finds whole lines, and the reason for the end.
 func TestUnreadStream(t *testing.T) {
 	for _, ln := range []net.Listener{unixListener(t), tcpListener(t)} {
 		t.Run(ln.Addr().Network(), func(t *testing.T) {
@@ -277,7 +278,7 @@ func TestUnreadStream(t *testing.T) {
 					t.Fatalf("%.200q is no whole line", l)
 				}
 			}
-			if got := log.String(); !strings.Contains(got, "a client does not read his stream; connection closed") || !strings.Contains(got, "flood") {
+			if got := log.String(); !strings.Contains(got, "a client does not read its stream; connection closed") || !strings.Contains(got, "flood") {
 				t.Errorf("the log says %q", got)
 			}
 		})
@@ -302,8 +303,8 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
-// TestHangUp checks that a stream ends when its client is gone, though nothing
-// is sent, and does not when he only has nothing more to say.
+// TestHangUp checks that a stream ends when its client hangs up, even if nothing is sent,
+// and that it does not end when the client only closes its sending side.
 func TestHangUp(t *testing.T) {
 	for _, ln := range []net.Listener{unixListener(t), tcpListener(t)} {
 		t.Run(ln.Addr().Network(), func(t *testing.T) {
@@ -321,7 +322,7 @@ func TestHangUp(t *testing.T) {
 			half.(interface{ CloseWrite() error }).CloseWrite()
 			wait(t, r.started, "the stream")
 			in := bufio.NewReader(half)
-			for _, want := range []string{"200 OK", "", ""} { // two signs of life, and it goes on
+			for _, want := range []string{"200 OK", "", ""} { // two empty lines, and it goes on
 				if got, err := in.ReadString('\n'); got != want+"\n" || err != nil {
 					t.Fatalf("got %q, %v, want %q", got, err, want)
 				}
@@ -336,8 +337,7 @@ func TestHangUp(t *testing.T) {
 	}
 }
 
-// TestAfterStream checks that what is sent while a stream goes out is done
-// after it.
+// TestAfterStream checks that requests that are sent during a stream are done after it.
 func TestAfterStream(t *testing.T) {
 	ln := unixListener(t)
 	r := serve(t, &line.Server{}, ln, as(control.Operator))

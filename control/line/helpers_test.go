@@ -30,8 +30,7 @@ func (b *syncBuffer) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// replyStart reads the first line of a reply, or one more, and nothing of what
-// follows.
+// replyStart reads the first line of a reply, or one more line, and nothing after it.
 func replyStart(t testing.TB, in io.Reader) string {
 	t.Helper()
 	var all []byte

@@ -13,7 +13,7 @@ import (
 	"activationd/control/line"
 )
 
-// TestTime tries the limits of time, in no time.
+// TestTime tries the limits of time in a bubble.
 func TestTime(t *testing.T) {
 	step := func(c net.Conn, text string, pause time.Duration) { // a client that types
 		for _, b := range []byte(text) {
@@ -72,8 +72,8 @@ func TestTime(t *testing.T) {
 	}
 }
 
-// TestSlowOperation checks that the time which an operation takes is not
-// taken from the client's.
+// TestSlowOperation checks that the time that an operation takes does not count against the
+// client.
 func TestSlowOperation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln := newPipes()
@@ -94,7 +94,7 @@ func TestSlowOperation(t *testing.T) {
 	})
 }
 
-// TestNoReader checks that a client who does not take his reply is left.
+// TestNoReader checks that a client that does not read its reply is disconnected.
 func TestNoReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln := newPipes()
@@ -108,7 +108,7 @@ func TestNoReader(t *testing.T) {
 			t.Error("the stream did not fail")
 		}
 		if took := time.Since(began); took != 20*time.Second {
-			t.Errorf("was left after %v, want 20s", took)
+			t.Errorf("was disconnected after %v, want 20s", took)
 		}
 		synctest.Wait()
 		if n, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
@@ -137,8 +137,8 @@ func TestStreamLasts(t *testing.T) {
 	})
 }
 
-// TestFirstLine checks that a stream tells that it was begun before it has
-// something to tell.
+// TestFirstLine checks that a stream sends its first line before it has anything else to
+// send.
 func TestFirstLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln := newPipes()
@@ -154,15 +154,14 @@ func TestFirstLine(t *testing.T) {
 		if got, want := reply(t, c), `{"error":{"code":503,"text":"the end"}}`+"\n.\n"; got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
-		send(t, c, "ping\n") // the connection is good for more
+		send(t, c, "ping\n") // the connection can still be used
 		if got := reply(t, c); got != pong {
 			t.Errorf("ping: %q", got)
 		}
 	})
 }
 
-// TestEnd checks that Serve ends whatever its connections do, and what they are
-// told.
+// TestEnd checks that Serve ends whatever its connections do, and which replies they get.
 func TestEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln := newPipes()
@@ -182,13 +181,13 @@ func TestEnd(t *testing.T) {
 		}
 		began := time.Now()
 		r.cancel()
-		ends := "the daemon ends; ask again when it is back"
+		ends := "the daemon is shutting down; try again when it is back"
 		for _, tt := range []struct {
 			name string
 			c    net.Conn
 			want string
 		}{
-			{"new", idle, "503 " + ends + "\n.\n"}, // who may have asked just now
+			{"new", idle, "503 " + ends + "\n.\n"}, // it may have sent a request just now
 			{"answered", done, ""},
 			{"half", half, "503 " + ends + "\n.\n"}, {"slow", slow, "503 " + ends + "\n.\n"},
 			{"stream", stream, `{"error":{"code":503,"text":"` + ends + `"}}` + "\n.\n"},
@@ -205,9 +204,9 @@ func TestEnd(t *testing.T) {
 	})
 }
 
-// TestEndOfTheDeaf checks that not even an operation that does not listen holds
-// up the daemon's end.
-func TestEndOfTheDeaf(t *testing.T) {
+// TestShutdownWithADeafOperation checks that an operation that ignores its context does not
+// keep the daemon from ending.
+func TestShutdownWithADeafOperation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln := newPipes()
 		r := serve(t, &line.Server{Limits: line.Limits{Grace: time.Second}}, ln, as(control.Operator))
@@ -228,9 +227,9 @@ func TestEndOfTheDeaf(t *testing.T) {
 	})
 }
 
-// TestComplaints has a client send nonsense over many connections: the log does
-// not grow as fast as he can.
-func TestComplaints(t *testing.T) {
+// TestLimitedLog has a client send malformed requests over many connections: the log does
+// not grow with each of them.
+func TestLimitedLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log syncBuffer
 		ln := newPipes()
@@ -247,12 +246,12 @@ func TestComplaints(t *testing.T) {
 		}
 		nonsense(100)
 		if n := strings.Count(log.String(), "connection closed"); n == 0 || n > 10 {
-			t.Errorf("of 100 connections %d are in the log, want some:\n%s", n, log.String())
+			t.Errorf("of 100 connections %d are in the log, want 1 to 10:\n%s", n, log.String())
 		}
 		time.Sleep(time.Minute)
 		nonsense(1)
 		if !strings.HasSuffix(log.String(), " not_logged_before=90\n") {
-			t.Errorf("the next line does not say how many are not there:\n%s", log.String())
+			t.Errorf("the next line does not say how many were not logged:\n%s", log.String())
 		}
 	})
 }

@@ -47,7 +47,7 @@ func TestProtocol(t *testing.T) {
 		{"a quoted value", `echo` + "\n" + `text:"a\nb\"c"` + "\n\n", echoed(`"a\nb\"c"`, plain)},
 		{"a quoted value on the command's line", `echo text:"a b\" c" n:1` + "\n", echoed(`"a b\" c"`, `"N":1,"U":0,"Yes":false,"List":null`)},
 		{"a bad quoted value", "echo\ntext:\"a\n\nping\n",
-			"400 text: what starts with a double quote must be a JSON string (unexpected end of JSON input)\n.\n" + pong},
+			"400 text: \"\\\"a\" starts with a double quote, and is not a whole JSON string\n.\n" + pong},
 		{"an unknown argument", "echo\ntext:a\nfoo:1\n\nping\n",
 			`400 echo: no argument "foo"; it takes text, n, u, yes, list` + "\n.\n" + pong},
 		{"an argument of one that takes none", "ping force:yes\n", `400 ping: no argument "force"; it takes none` + "\n.\n"},
@@ -72,26 +72,26 @@ func TestProtocol(t *testing.T) {
 		{"an empty token", "reload\ntoken:\n\n", "401 this token is not known; ask an admin for one\n.\n"},
 		{"no token at all", "token\n\nping\n", "400 token needs token:\n.\n" + pong},
 
-		// Nonsense: a reply, and then the door.
+		// Malformed requests: a reply, and the connection is closed.
 		{"no command", "foo\nping\n", `400 no command "foo"; "help" lists them` + "\n.\n"},
 		{"a browser", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", `400 no command "GET"; "help" lists them` + "\n.\n"},
 		{"what came before is answered", "ping\nfoo\n", pong + `400 no command "foo"; "help" lists them` + "\n.\n"},
-		{"no argument", "echo\ntext\n\n", `400 "text" is no argument; arguments are name:value, an empty line ends a request` + "\n.\n"},
+		{"no argument", "echo\ntext\n\n", `400 "text" is not an argument; arguments are name:value, an empty line ends a request` + "\n.\n"},
 		{"a command among arguments", "echo\ntext:a\nping\n",
-			`400 "ping" is no argument; arguments are name:value, an empty line ends a request` + "\n.\n"},
+			`400 "ping" is not an argument; arguments are name:value, an empty line ends a request` + "\n.\n"},
 		{"a blank in a name", "reload\nfor ce:yes\n\n",
-			`400 "for ce:yes" is no argument; arguments are name:value, an empty line ends a request` + "\n.\n"},
+			`400 "for ce:yes" is not an argument; arguments are name:value, an empty line ends a request` + "\n.\n"},
 		{"a name of two words", "ping twice\nPing \t TWICE force:yes\nping twice\nforce:yes\n\nping\n",
 			"200 OK force=false\n.\n200 OK force=true\n.\n200 OK force=true\n.\n" + pong},
 		{"no argument on the command's line", "reload now\n",
-			`400 "now" is no argument; arguments are name:value, and a value with blanks stands in double quotes` + "\n.\n"},
+			`400 "now" is not an argument; arguments are name:value, and a value with blanks needs double quotes` + "\n.\n"},
 		{"NUL", "ping\x00\n", `400 "ping\x00" is not text in UTF-8` + "\n.\n"},
 		{"NUL in a value", "echo\ntext:a\x00b\n\n", `400 "text:a\x00b" is not text in UTF-8` + "\n.\n"},
 		{"not UTF-8", "echo\ntext:\xff\n\n", `400 "text:\xff" is not text in UTF-8` + "\n.\n"},
-		{"half a line", "pin", "400 the request ends in its middle; an empty line ends a request\n.\n"},
-		{"half a request", "reload\nforce:yes\n", "400 the request ends in its middle; an empty line ends a request\n.\n"},
-		{"half a request that needs more", "echo\n", "400 the request ends in its middle; an empty line ends a request\n.\n"},
-		{"half a value", "echo\ntext:ab", "400 the request ends in its middle; an empty line ends a request\n.\n"},
+		{"half a line", "pin", "400 the request is incomplete; an empty line ends a request\n.\n"},
+		{"half a request", "reload\nforce:yes\n", "400 the request is incomplete; an empty line ends a request\n.\n"},
+		{"half a request that needs more", "echo\n", "400 the request is incomplete; an empty line ends a request\n.\n"},
+		{"half a value", "echo\ntext:ab", "400 the request is incomplete; an empty line ends a request\n.\n"},
 		{"a giant line", "echo\ntext:" + strings.Repeat("x", 3<<20) + "\n\nping\n", "400 a line of more than 1048576 bytes\n.\n"},
 		{"a giant line without end", strings.Repeat("x", 3<<20), "400 a line of more than 1048576 bytes\n.\n"},
 		{"a million lines", "echo\n" + strings.Repeat("list:a\n", 1_000_000), "400 more than 10000 arguments\n.\n"},
@@ -114,14 +114,14 @@ func TestProtocol(t *testing.T) {
 	}
 }
 
-// TestInternal checks that the text of a fault of ours stays in the log, and
-// that the log and the reply can be brought together.
+// TestInternal checks that the text of an internal error stays in the log, and that the
+// reply has a reference to it.
 func TestInternal(t *testing.T) {
 	ln := unixListener(t)
 	var log syncBuffer
 	serve(t, &line.Server{Log: log.logger()}, ln, as(control.Operator))
 	got := talk(t, ln, "fail kind:bug\nping\n")
-	ref, _, ok := strings.Cut(strings.TrimPrefix(got, "500 a fault of the daemon's own; its log tells more, at ref="), " generation=4\n")
+	ref, _, ok := strings.Cut(strings.TrimPrefix(got, "500 internal error; the daemon's log has the details, at ref="), " generation=4\n")
 	if !ok || len(ref) > 12 || strings.Contains(got, "two") || !strings.HasSuffix(got, pong) {
 		t.Errorf("reply %q", got)
 	}
@@ -134,7 +134,7 @@ func TestPanic(t *testing.T) {
 	ln := unixListener(t)
 	var log syncBuffer
 	serve(t, &line.Server{Log: log.logger()}, ln, as(control.Operator))
-	if got, want := talk(t, ln, "ping\npanic\nping\n"), pong+"500 a fault of the daemon's own; its log tells more\n.\n"; got != want {
+	if got, want := talk(t, ln, "ping\npanic\nping\n"), pong+"500 internal error; the daemon's log has the details\n.\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if text := log.String(); !strings.Contains(text, "on purpose") || !strings.Contains(text, "server_test.go") {
@@ -195,13 +195,13 @@ func TestRoles(t *testing.T) {
 	}
 }
 
-// TestNetcat says what people say, with what they say it with.
+// TestNetcat sends what people type, with the program that they use.
 func TestNetcat(t *testing.T) {
 	nc, err := exec.LookPath("nc")
 	if err != nil {
 		t.Skip("nc is not installed")
 	}
-	help, _ := exec.Command(nc, "-h").CombinedOutput() // exits as if that were wrong
+	help, _ := exec.Command(nc, "-h").CombinedOutput() // its exit status is 1
 	if !strings.Contains(string(help), "-N") {
 		t.Skip("this nc has no -N; install netcat-openbsd")
 	}

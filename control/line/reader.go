@@ -12,11 +12,12 @@ import (
 	"unicode/utf8"
 
 	"activationd/control"
+	"activationd/internal/fault"
 )
 
 const (
-	smallBuffer = 4 << 10  // what a connection starts with, and idles with
-	pipeBuffer  = 32 << 10 // what it grows to for one that pipelines; some 400 requests
+	smallBuffer = 4 << 10  // of a new or an idle connection
+	pipeBuffer  = 32 << 10 // of a client that pipelines requests; some 400 of them
 	pause       = 100 * time.Millisecond
 )
 
@@ -26,25 +27,30 @@ type source interface {
 	SetReadDeadline(time.Time) error
 }
 
-// A request is one that came whole. What is wrong with its arguments, but not
-// with its form, is in err.
+// A request is a request of which all has arrived. If its form is right and an
+// argument is wrong, err says what.
 type request struct {
-	op    *control.Op
-	args  control.Decoder
-	err   error
-	token string // empty: none was given
+	op     *control.Op
+	args   control.Decoder
+	err    error
+	secret string // empty: none was given
 }
 
-// A nonsense is input after which nobody knows where the next request begins,
-// or a limit passed: the connection ends with it.
-type nonsense struct {
+// A closingError is a reply after which the connection is closed: it is unknown where
+// the next request begins, a limit was passed, or the client is not who it claims to be.
+type closingError struct {
 	code int
 	text string
 }
 
-func (n nonsense) Error() string { return n.text }
+func (c closingError) Error() string { return c.text }
 
-func bad(format string, args ...any) error { return nonsense{400, fmt.Sprintf(format, args...)} }
+// closing returns err as a reply after which the connection is closed.
+func closing(err error) error { return closingError{control.Code(err), fault.Text(err)} }
+
+func malformed(format string, args ...any) error {
+	return closingError{400, fmt.Sprintf(format, args...)}
+}
 
 // errMore says that no whole request is in the buffer.
 var errMore = errors.New("no whole request yet")
@@ -53,23 +59,23 @@ var errMore = errors.New("no whole request yet")
 type reader struct {
 	src    source
 	lim    Limits
-	memory *atomic.Int64 // what all connections may still take for large requests
+	memory *atomic.Int64 // bytes that all connections together may still take for large requests
 	lookup func(name []byte) *control.Op
-	// mayNow reports whether the peer may run op as he stands, so that one
-	// without arguments need not wait for a token.
+	// mayNow reports whether the client may run op without a secret. Then a request for
+	// an op without arguments is complete with its first line.
 	mayNow func(op *control.Op) bool
-	// quiet is called before a read that may wait: replies go out.
-	quiet func() error
-	// ended reports that the server ends.
-	ended func() bool
+	// beforeWait is called before a read that may wait. It sends the replies.
+	beforeWait func() error
+	// stopped reports whether reading is to end.
+	stopped func() bool
 
 	buf     []byte
 	r, w    int // buf[r:w] is to be read
 	scanned int // of those, how many have no LF
 	fail    error
-	held    int64 // taken of memory
+	held    int64 // bytes taken of memory
 
-	cur   *request // in the making
+	cur   *request // of which a part has arrived
 	args  int      // its argument lines and words
 	size  int      // its bytes
 	lines int      // its lines after the first
@@ -77,37 +83,37 @@ type reader struct {
 	name  []byte // scratch: a name in lower case
 }
 
-// next returns the next request, waiting for it. An error is a nonsense, io.EOF
-// at the end between requests, or that of the connection.
+// next waits for the next request. An error is a closingError, io.EOF at the end
+// between requests, or that of the connection.
 func (r *reader) next() (*request, error) {
 	r.letGo()
-	r.began = time.Now() // the time that answers took is not the client's
+	r.began = time.Now() // the time that replies took does not count against the client
 	for {
 		req, err := r.whole()
 		if !errors.Is(err, errMore) {
 			return req, err
 		}
-		if err := r.quiet(); err != nil {
+		if err := r.beforeWait(); err != nil {
 			return nil, err
 		}
 		short := r.startable()
 		err = r.fill(r.deadline(short))
 		switch {
 		case err == nil:
-		case short && (errors.Is(err, io.EOF) || errors.Is(err, os.ErrDeadlineExceeded) && !r.ended()):
+		case short && (errors.Is(err, io.EOF) || errors.Is(err, os.ErrDeadlineExceeded) && !r.stopped()):
 			return r.finish(), nil
 		case errors.Is(err, io.EOF) && r.inside():
-			return nil, bad("the request ends in its middle; an empty line ends a request")
-		case errors.Is(err, os.ErrDeadlineExceeded) && r.inside() && !r.ended():
-			return nil, nonsense{408, "the request took too long to arrive; an empty line ends a request"}
+			return nil, malformed("the request is incomplete; an empty line ends a request")
+		case errors.Is(err, os.ErrDeadlineExceeded) && r.inside() && !r.stopped():
+			return nil, closingError{408, "the request took too long to arrive; an empty line ends a request"}
 		default:
 			return nil, err
 		}
 	}
 }
 
-// whole returns the next request if all of it is in the buffer, errMore if not,
-// or a nonsense. It does not read.
+// whole returns the next request if all of it is in the buffer, and errMore if it is
+// not. Any other error is a closingError. It does not read.
 func (r *reader) whole() (*request, error) {
 	for {
 		line, err := r.line()
@@ -132,10 +138,10 @@ func (r *reader) whole() (*request, error) {
 		if colon < 0 || bytes.ContainsAny(line[:colon], " \t") {
 			if r.lines == 0 && r.cur.args.Complete() {
 				if op, _ := r.operation(line); op != nil {
-					return r.finish(), nil // and the line is looked at again, as a command
+					return r.finish(), nil // the line is read again, as a command
 				}
 			}
-			return nil, bad("%.40q is no argument; arguments are name:value, an empty line ends a request", line)
+			return nil, malformed("%.40q is not an argument; arguments are name:value, an empty line ends a request", line)
 		}
 		r.lines++
 		if err := r.argument(line[:colon], line[colon+1:]); err != nil {
@@ -145,8 +151,8 @@ func (r *reader) whole() (*request, error) {
 	}
 }
 
-// command begins a request with its first line, and reports whether that is all
-// of it.
+// command begins a request with its first line, and reports whether the request has
+// no further lines.
 func (r *reader) command(line []byte) (bool, error) {
 	if len(line) == 0 {
 		r.consume()
@@ -154,7 +160,7 @@ func (r *reader) command(line []byte) (bool, error) {
 	}
 	op, n := r.operation(line)
 	if op == nil {
-		return false, bad(`no command %.40q; "help" lists them`, line[:n])
+		return false, malformed(`no command %.40q; "help" lists them`, line[:n])
 	}
 	r.cur = &request{op: op, args: op.Decoder()}
 	r.args, r.size, r.lines = 0, 0, 0
@@ -165,7 +171,7 @@ func (r *reader) command(line []byte) (bool, error) {
 		}
 		colon := bytes.IndexByte(rest, ':')
 		if colon <= 0 || bytes.ContainsAny(rest[:colon], " \t") {
-			return false, bad("%.40q is no argument; arguments are name:value, and a value with blanks stands in double quotes", rest)
+			return false, malformed("%.40q is not an argument; arguments are name:value, and a value with blanks needs double quotes", rest)
 		}
 		name, value := rest[:colon], rest[colon+1:]
 		n := wordLen(value)
@@ -175,11 +181,11 @@ func (r *reader) command(line []byte) (bool, error) {
 		rest = value[n:]
 	}
 	r.consume()
-	return len(op.Args()) == 0 && (r.cur.token != "" || r.mayNow(op)), nil
+	return len(op.Args()) == 0 && (r.cur.secret != "" || r.mayNow(op)), nil
 }
 
-// operation returns the operation that a line begins with, whose name has one
-// word or two, or nil; and the length of its name.
+// operation returns the operation that a line begins with, or nil, and the length of
+// its name, which has one word or two.
 func (r *reader) operation(line []byte) (*control.Op, int) {
 	first := firstWord(line)
 	rest := bytes.TrimLeft(line[len(first):], " \t")
@@ -191,23 +197,23 @@ func (r *reader) operation(line []byte) (*control.Op, int) {
 	return r.lookup(r.lower(first)), len(first)
 }
 
-// argument sets one argument of the request. Its error is a nonsense.
+// argument sets one argument of the request. Its error is a closingError.
 func (r *reader) argument(name, value []byte) error {
 	r.args++
 	r.size += len(name) + len(value)
 	if r.args > r.lim.Arguments {
-		return bad("more than %d arguments", r.lim.Arguments)
+		return malformed("more than %d arguments", r.lim.Arguments)
 	}
 	if r.size > r.lim.Request {
-		return bad("a request of more than %d bytes", r.lim.Request)
+		return malformed("a request of more than %d bytes", r.lim.Request)
 	}
 	if err := r.hold(int64(r.size) - pipeBuffer); err != nil {
 		return err
 	}
 	name = r.lower(name)
 	if string(name) == "token" && !r.cur.op.Takes(name) {
-		token, err := control.Unquote(value)
-		r.cur.token = cmp.Or(token, "-") // no secret, but not nothing either
+		secret, err := control.Unquote(value)
+		r.cur.secret = cmp.Or(secret, "-") // an empty secret is a wrong one
 		r.cur.err = cmp.Or(r.cur.err, err)
 		return nil
 	}
@@ -215,15 +221,14 @@ func (r *reader) argument(name, value []byte) error {
 	return nil
 }
 
-// finish returns the request in the making, whole now.
+// finish returns the current request, which is complete now.
 func (r *reader) finish() *request {
 	req := r.cur
 	r.cur, r.size = nil, 0
 	return req
 }
 
-// startable reports whether the request in the making may run if nothing more
-// comes.
+// startable reports whether the current request may run if nothing more comes.
 func (r *reader) startable() bool {
 	return r.cur != nil && r.lines == 0 && r.r == r.w && r.cur.args.Complete()
 }
@@ -231,28 +236,29 @@ func (r *reader) startable() bool {
 // inside reports whether a request, or a line, has begun.
 func (r *reader) inside() bool { return r.cur != nil || r.r < r.w }
 
-// line returns the next line without its end and the blanks at its beginning;
-// it is valid until the buffer is filled again. It stays until consume is called.
+// line returns the next line without its end and without blanks at its beginning. The
+// line is valid until the buffer is filled again, and stays the next one until consume
+// is called.
 func (r *reader) line() ([]byte, error) {
 	i := bytes.IndexByte(r.buf[r.r+r.scanned:r.w], '\n')
 	if i < 0 {
 		r.scanned = r.w - r.r
 		if r.scanned > r.lim.Line {
-			return nil, bad("a line of more than %d bytes", r.lim.Line)
+			return nil, malformed("a line of more than %d bytes", r.lim.Line)
 		}
 		return nil, errMore
 	}
 	r.scanned += i
 	line := r.buf[r.r : r.r+r.scanned]
 	if len(line) > r.lim.Line {
-		return nil, bad("a line of more than %d bytes", r.lim.Line)
+		return nil, malformed("a line of more than %d bytes", r.lim.Line)
 	}
 	if bytes.IndexByte(line, '\r') >= 0 {
 		line = bytes.ReplaceAll(line, []byte("\r"), nil)
 	}
 	line = bytes.TrimLeft(line, " \t")
 	if bytes.IndexByte(line, 0) >= 0 || !utf8.Valid(line) {
-		return nil, bad("%.40q is not text in UTF-8", line)
+		return nil, malformed("%.40q is not text in UTF-8", line)
 	}
 	return line, nil
 }
@@ -263,7 +269,7 @@ func (r *reader) consume() {
 	r.scanned = 0
 }
 
-// fill reads once, making room before.
+// fill makes room in the buffer and reads once.
 func (r *reader) fill(deadline time.Time) error {
 	if r.fail != nil {
 		return r.fail
@@ -283,7 +289,7 @@ func (r *reader) fill(deadline time.Time) error {
 	if err := r.src.SetReadDeadline(deadline); err != nil {
 		return err
 	}
-	if r.ended() { // after the deadline was set, so that an end that comes later interrupts the read
+	if r.stopped() { // checked after the deadline was set, so that a later stop interrupts the read
 		return os.ErrDeadlineExceeded
 	}
 	n, err := r.src.Read(r.buf[r.w:])
@@ -318,8 +324,8 @@ func (r *reader) grow(n int) error {
 	return nil
 }
 
-// hold sees to it that more bytes than the usual are taken of the memory that
-// all connections share.
+// hold makes sure that n bytes of the memory that all connections share are reserved
+// for this one.
 func (r *reader) hold(n int64) error {
 	if n <= r.held {
 		return nil
@@ -327,20 +333,20 @@ func (r *reader) hold(n int64) error {
 	more := n - r.held
 	if r.memory.Add(-more) < 0 {
 		r.memory.Add(more)
-		return nonsense{503, "too many large requests at once; try again later"}
+		return closingError{503, "too many large requests at once; try again later"}
 	}
 	r.held += more
 	return nil
 }
 
-// letGo gives back what hold took, unless it is still in use.
+// letGo calls release unless the memory is still in use.
 func (r *reader) letGo() {
 	if r.held > 0 && r.cur == nil && r.r == r.w {
 		r.release()
 	}
 }
 
-// release gives back what hold took. The buffer goes with it.
+// release returns the reserved memory, and drops a large buffer.
 func (r *reader) release() {
 	r.memory.Add(r.held)
 	r.held = 0
@@ -368,7 +374,7 @@ func (r *reader) lower(words ...[]byte) []byte {
 		if i > 0 {
 			r.name = append(r.name, ' ')
 		}
-		r.name = append(r.name, w[:min(len(w), 64)]...) // 64: longer than any
+		r.name = append(r.name, w[:min(len(w), 64)]...) // 64: longer than any name
 	}
 	for i, c := range r.name {
 		if 'A' <= c && c <= 'Z' {

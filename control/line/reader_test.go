@@ -14,7 +14,7 @@ import (
 	"activationd/control"
 )
 
-// A script is a source that gives what a client sends in pieces of size bytes.
+// A script is a source that yields the input of a client in pieces of size bytes.
 type script struct {
 	data []byte
 	size int
@@ -47,17 +47,17 @@ func fuzzRegistry() *control.Registry {
 	)
 }
 
-// read reads all requests of data and returns them as text, and how it ended.
+// read reads all requests of data and returns them as text, and the error at the end.
 func read(data []byte, size int, lim Limits) (requests []string, err error) {
 	reg := fuzzRegistry()
 	var memory atomic.Int64
 	memory.Store(lim.Memory)
 	r := reader{
 		src: &script{data, size}, lim: lim, memory: &memory,
-		lookup: func(name []byte) *control.Op { return reg.Lookup(string(name)) },
-		mayNow: func(*control.Op) bool { return true },
-		quiet:  func() error { return nil },
-		ended:  func() bool { return false },
+		lookup:     func(name []byte) *control.Op { return reg.Lookup(string(name)) },
+		mayNow:     func(*control.Op) bool { return true },
+		beforeWait: func() error { return nil },
+		stopped:    func() bool { return false },
 	}
 	for {
 		req, err := r.next()
@@ -79,13 +79,13 @@ func read(data []byte, size int, lim Limits) (requests []string, err error) {
 		} else {
 			text += fmt.Sprintf(" %+v", in)
 		}
-		requests = append(requests, text+" "+req.token)
+		requests = append(requests, text+" "+req.secret)
 	}
 }
 
-// FuzzReader checks of any input that reading it ends without a panic, within
-// bounds, with the same requests however the input is cut in pieces; and that
-// unless it is nonsense, the next request after it is understood.
+// FuzzReader checks for any input that reading it ends without a panic, within the limits
+// of memory, and with the same requests however the input is cut into pieces. Unless the
+// input is malformed, the next request after it must be understood.
 func FuzzReader(f *testing.F) {
 	for _, s := range []string{
 		"ping\n", "reload\nforce:yes\n\nping\n", "echo text:\"a b\" n:1\nreload\nping", "echo\ntext:\"\\u00e4\\n\"\nlist:\nlist:x\n\n",
@@ -105,15 +105,15 @@ func FuzzReader(f *testing.F) {
 		if fmt.Sprint(whole) != fmt.Sprint(parts) || err.Error() != perr.Error() {
 			t.Fatalf("as a whole %q, %v; in pieces of %d %q, %v", whole, err, size, parts, perr)
 		}
-		var n nonsense
-		if errors.As(err, &n) && !strings.HasPrefix(n.text, "the request ends in its middle") {
+		var closing closingError
+		if errors.As(err, &closing) && !strings.HasPrefix(closing.text, "the request is incomplete") {
 			return
 		}
 		more := append(bytes.Clone(data), "\n\necho\ntext:next\nn:5\n\n"...)
 		again, err := read(more, math.MaxInt, lim)
 		if !errors.Is(err, io.EOF) {
-			if errors.As(err, &n) && n.code == 400 && !bytes.HasSuffix(data, []byte("\n")) {
-				return // its last, unended line was nonsense
+			if errors.As(err, &closing) && closing.code == 400 && !bytes.HasSuffix(data, []byte("\n")) {
+				return // its last line, which has no end, was malformed
 			}
 			t.Fatalf("with a request after it: %v", err)
 		}

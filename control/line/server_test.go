@@ -14,11 +14,12 @@ import (
 	"time"
 
 	"activationd/control"
+	"activationd/control/access"
 	"activationd/control/line"
 	"activationd/internal/fault"
 )
 
-// hang is how long a test waits for what must happen at some time.
+// hang is how long a test waits for something that must happen.
 const hang = 10 * time.Minute
 
 type echoIn struct {
@@ -47,11 +48,11 @@ type number struct {
 	N int `json:"n"`
 }
 
-// A lab is operations to try the server with.
+// A lab has operations to try the server with.
 type lab struct {
-	events  chan int      // what the stream tells
+	events  chan int      // the lines of the stream
 	started chan struct{} // a stream or a slow operation was begun
-	ended   chan error    // with what its context ended
+	ended   chan error    // the error of its context
 	release chan struct{} // ends the slow operation
 	added   atomic.Int64
 }
@@ -176,7 +177,7 @@ type running struct {
 	served chan error
 }
 
-func serve(t testing.TB, s *line.Server, ln net.Listener, authenticate func(net.Conn) (control.Caller, error)) *running {
+func serve(t testing.TB, s *line.Server, ln net.Listener, authenticate access.Authenticator) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{lab: newLab(), ln: ln, cancel: cancel, served: make(chan error, 1)}
@@ -186,6 +187,10 @@ func serve(t testing.TB, s *line.Server, ln net.Listener, authenticate func(net.
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
 	}
+	if s.Gate == nil {
+		s.Gate = new(access.Gate)
+	}
+	s.Gate.Log = s.Log
 	go func() {
 		r.served <- s.Serve(ctx, ln, authenticate)
 		close(r.served)
@@ -242,7 +247,7 @@ func send(t testing.TB, c net.Conn, text string) {
 	}
 }
 
-// talk sends text, closes its side, and returns all that comes back.
+// talk sends text, closes its side, and returns everything that comes back.
 func talk(t testing.TB, ln net.Listener, text string) string {
 	t.Helper()
 	c := dial(t, ln)

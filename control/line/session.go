@@ -2,7 +2,6 @@ package line
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -12,16 +11,11 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
-	"strconv"
-	"strings"
-	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"activationd/control"
+	"activationd/control/access"
 	"activationd/internal/fault"
 )
 
@@ -30,49 +24,74 @@ const maxBatch = 512 // requests that are done together
 // A session is one connection.
 type session struct {
 	*listening
-	conn   net.Conn
-	caller control.Caller
-	token  string // with which he said who he is
-	roles  uint64 // when that was looked at
-	auth   func(net.Conn) (control.Caller, error)
-	give   func() // gives back his share of the connections
-	in     reader
-	out    *bufio.Writer
-	timed  *timedWriter  // out writes to it
-	json   *json.Encoder // writes to out
-	code   []byte        // scratch
-	over   atomic.Bool   // a stream's watcher shall end
-	served bool          // a request of his has been looked at
+	conn    net.Conn
+	peer    *access.Peer
+	caller  control.Caller // who the peer was when it connected, for the log
+	secret  string         // given with the command "token"
+	release func()         // ends the connection's part of the quota; may be called again
+	in      reader
+	ahead   readAhead
+	served  bool // a request was begun
+
+	out   *bufio.Writer
+	timed *timedWriter  // out writes to it
+	json  *json.Encoder // writes to out
+	code  []byte        // scratch
+
+	stopWatch atomic.Bool // interrupts the watcher of a stream
 }
 
-// serve talks with one peer until he goes, errs or ctx ends. If he has too many
-// connections open already it does not, and returns how many; then conn stays open.
-func (l *listening) serve(ctx context.Context, conn net.Conn, authenticate func(net.Conn) (control.Caller, error)) (open int) {
-	defer func() {
-		if open == 0 {
-			_ = conn.Close()
-		}
-	}()
+// A readAhead is what a batch read and did not use: a request, or the error that
+// follows the batch. The zero readAhead is empty.
+type readAhead struct {
+	req *request
+	err error
+}
+
+// errQuit ends a session whose client said quit.
+var errQuit = errors.New("quit")
+
+// errUnread says that a client did not read a stream for Limits.Write.
+var errUnread = errors.New("the client did not read it")
+
+// errUnanswered says that the daemon shut down before it began a request.
+var errUnanswered = errors.New("not answered")
+
+// serve serves one client until the client leaves, an error ends the connection, or
+// ctx ends. If the client has too many connections, serve returns the error to refuse
+// it with and leaves conn open; otherwise it closes conn and returns nil.
+func (l *listening) serve(ctx context.Context, conn net.Conn, authenticate access.Authenticator) (refusal error) {
 	if err := conn.SetDeadline(time.Now().Add(l.lim.Partial)); err != nil {
-		return 0
+		_ = conn.Close()
+		return nil
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	roles := l.rolesNow()
-	caller, err := authenticate(conn)
+	peer := l.Gate.Peer(conn, authenticate)
+	caller, err := peer.Caller()
 	if err != nil {
-		l.complaints.log(l.Log, "connection refused", "peer", conn.RemoteAddr().String(), "err", err)
-		if plain, why := answerable(conn, err); plain != nil {
-			l.dismiss(plain, control.Code(why), fault.Text(why))
+		l.misuse.Info("connection refused", "peer", conn.RemoteAddr().String(), "err", err)
+		if to, why := readable(conn, err); to != nil {
+			l.dismiss(to, why)
 		}
-		return 0
+		_ = conn.Close()
+		return nil
 	}
-	give, open := l.shares.take(caller, conn.RemoteAddr())
-	if give == nil {
-		return open
+	release, err := l.quota.Take(caller, conn.RemoteAddr())
+	if err != nil {
+		return err
 	}
-	s := &session{listening: l, conn: conn, caller: caller, roles: roles, auth: authenticate, give: sync.OnceFunc(give)}
-	defer s.give()
+	defer func() { _ = conn.Close() }()
+	s := l.newSession(ctx, conn, peer, caller)
+	s.release = release
+	defer s.release()
+	defer s.in.release()
+	s.end(ctx, s.run(ctx))
+	return nil
+}
+
+func (l *listening) newSession(ctx context.Context, conn net.Conn, peer *access.Peer, caller control.Caller) *session {
+	s := &session{listening: l, conn: conn, peer: peer, caller: caller}
 	s.timed = &timedWriter{conn: conn, max: l.lim.Write}
 	s.out = bufio.NewWriterSize(s.timed, 8<<10)
 	s.json = json.NewEncoder(s.out)
@@ -84,73 +103,63 @@ func (l *listening) serve(ctx context.Context, conn net.Conn, authenticate func(
 			c, err := s.identify(&request{op: op})
 			return err == nil && c.Role >= op.Role
 		},
-		quiet: s.out.Flush,
-		ended: func() bool { return ctx.Err() != nil || s.over.Load() },
+		beforeWait: s.out.Flush,
+		stopped:    func() bool { return ctx.Err() != nil || s.stopWatch.Load() },
 	}
-	defer s.in.release()
-	err = s.run(ctx)
-	var n nonsense
+	return s
+}
+
+// end sends what the client is to know of the error that ends its session, and logs
+// what an administrator is to know.
+func (s *session) end(ctx context.Context, err error) {
+	var closing closingError
 	switch {
-	case errors.As(err, &n):
-		l.complaints.log(l.Log, "connection closed", "peer", caller.Via, "name", caller.Name, "err", err)
-		_ = s.finish(n.code, n.text)
-		if s.out.Flush() == nil {
-			linger(conn)
-		}
+	case errors.As(err, &closing):
+		s.misuse.Info("connection closed", "peer", s.caller.Via, "name", s.caller.Name, "err", err)
+		s.farewell(closing.code, closing.text, 2*time.Second)
 	case errors.Is(err, io.EOF), errors.Is(err, errQuit):
 		_ = s.out.Flush()
 	case ctx.Err() != nil && (errors.Is(err, errUnanswered) || !s.served || s.in.inside()):
-		// He came as the daemon was leaving, and may have asked already.
-		_ = s.finish(503, leaving)
-		if s.out.Flush() == nil {
-			lingerFor(conn, 200*time.Millisecond)
-		}
-	case errors.Is(err, errUntaken):
-		l.complaints.log(l.Log, "a client does not read his stream; connection closed", "peer", caller.Via, "name", caller.Name,
-			"command", err, "after", l.lim.Write)
+		// The client connected during the shutdown, and may have sent a request already.
+		s.farewell(control.Code(access.ErrShutdown), fault.Text(access.ErrShutdown), 200*time.Millisecond)
+	case errors.Is(err, errUnread):
+		s.misuse.Info("a client does not read its stream; connection closed", "peer", s.caller.Via, "name", s.caller.Name,
+			"command", err, "after", s.lim.Write)
 	case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil:
-		l.Log.Debug("connection idle or not taking its reply", "peer", caller.Via, "name", caller.Name)
-	case err != nil:
+		s.Log.Debug("connection idle or not taking its reply", "peer", s.caller.Via, "name", s.caller.Name)
+	default:
 		_ = s.out.Flush()
-		l.Log.Debug("connection ended", "peer", caller.Via, "name", caller.Name, "err", err)
+		s.Log.Debug("connection ended", "peer", s.caller.Via, "name", s.caller.Name, "err", err)
 	}
-	return 0
 }
 
-// errQuit says that a peer took his leave.
-var errQuit = errors.New("quit")
-
-// errUntaken says that a client did not read a stream for as long as Limits.Write is.
-var errUntaken = errors.New("the client did not read it")
-
-// errUnanswered says that the daemon's end came before a request's turn.
-var errUnanswered = errors.New("not answered")
-
-// leaving is what a peer is told whom the daemon's end left without an answer.
-const leaving = "the daemon ends; ask again when it is back"
+// farewell sends a last reply and gives the client some time to read it.
+func (s *session) farewell(code int, text string, most time.Duration) {
+	_ = s.finish(code, text)
+	if s.out.Flush() == nil {
+		linger(s.conn, most)
+	}
+}
 
 // lookup finds an operation or one of the server's own commands.
 func (s *session) lookup(name []byte) *control.Op {
 	if op := s.Registry.Lookup(string(name)); op != nil {
 		return op
 	}
-	return s.builtin.Lookup(string(name))
+	return s.builtins.Lookup(string(name))
 }
 
-// run serves requests until there is an error. An operation that panics ends
-// its connection and no more.
+// run serves requests until an error ends the session. An operation that panics ends
+// its own connection only.
 func (s *session) run(ctx context.Context) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.Log.Error("operation panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			err = nonsense{500, "a fault of the daemon's own; its log tells more"}
+			err = closingError{500, "internal error; the daemon's log has the details"}
 		}
 	}()
-	req, err := s.in.next()
 	for {
-		if errors.Is(err, errMore) || req == nil && err == nil {
-			req, err = s.in.next()
-		}
+		req, err := s.next()
 		if err != nil {
 			return err
 		}
@@ -158,71 +167,55 @@ func (s *session) run(ctx context.Context) (err error) {
 			return errUnanswered
 		}
 		s.served = true
-		switch {
-		case s.builtin.Lookup(req.op.Name) == req.op:
-			err = s.own(req)
-			req = nil
-		case req.op.Streams():
-			err = s.stream(ctx, req)
-			req = nil
-		case req.op.Batches():
-			var next *request
-			var nerr error
-			if next, nerr, err = s.batch(ctx, req); err == nil {
-				req, err = next, nerr
-			}
-		default:
-			err = s.single(ctx, req)
-			req = nil
+		if err := s.do(ctx, req); err != nil {
+			return err
 		}
 	}
 }
 
-func (l *listening) rolesNow() uint64 {
-	if l.Roles == nil {
-		return 0
+// next returns the request that a batch has read ahead, or waits for one.
+func (s *session) next() (*request, error) {
+	if ahead := s.ahead; ahead != (readAhead{}) {
+		s.ahead = readAhead{}
+		return ahead.req, ahead.err
 	}
-	return l.Roles.Load()
+	return s.in.next()
 }
 
-// identify returns who asks req, or the reply that he gets instead.
+// do replies to a request. Its error ends the session.
+func (s *session) do(ctx context.Context, req *request) error {
+	switch {
+	case s.builtins.Lookup(req.op.Name) == req.op:
+		return s.builtin(ctx, req)
+	case req.op.Streams():
+		return s.stream(ctx, req)
+	case req.op.Batches():
+		return s.batch(ctx, req)
+	default:
+		return s.single(ctx, req)
+	}
+}
+
+// identify returns the caller who makes req.
 func (s *session) identify(req *request) (control.Caller, error) {
-	if now := s.rolesNow(); now != s.roles {
-		c, err := s.auth(s.conn)
-		if err != nil {
-			return c, nonsense{control.Code(err), fault.Text(err)}
-		}
-		s.caller, s.roles = c, now
-	}
-	secret := cmp.Or(req.token, s.token)
-	if secret == "" {
-		return s.caller, nil
-	}
-	if s.Token != nil {
-		if c, ok := s.Token(secret); ok { // it may have been taken away since
-			c.Via = strings.TrimSpace(c.Via + " " + s.caller.Via)
-			return c, nil
-		}
-	}
-	s.Log.Warn("wrong token", "peer", s.caller.Via, "name", s.caller.Name, "command", req.op.Name)
-	return control.Caller{}, nonsense{401, "this token is not known; ask an admin for one"}
+	return s.peer.Identify(cmp.Or(req.secret, s.secret), req.op.Name)
 }
 
-// stillMay returns an error if who asked req may not do so any more.
+// stillMay returns an error if the caller who made req has lost the right to it.
 func (s *session) stillMay(req *request) error {
 	c, err := s.identify(req)
-	if n := (nonsense{}); errors.As(err, &n) {
-		return fmt.Errorf("%s: %w", n.text, fault.Denied)
+	if err != nil {
+		return fmt.Errorf("%s: %w", fault.Text(err), fault.Denied)
 	}
 	return c.May(req.op.Name, req.op.Role)
 }
 
-// input returns what req asks of its operation, if its peer may ask for it and
-// its arguments are right.
+// input returns the caller who makes req and the input of its operation, or an error
+// if the caller may not call the operation or the arguments are wrong.
 func (s *session) input(req *request) (control.Caller, any, error) {
 	c, err := s.identify(req)
 	if err != nil {
-		return c, nil, err
+		return c, nil, closing(err)
 	}
 	if err := c.May(req.op.Name, req.op.Role); err != nil {
 		return c, nil, err
@@ -237,7 +230,7 @@ func (s *session) input(req *request) (control.Caller, any, error) {
 func (s *session) single(ctx context.Context, req *request) error {
 	c, in, err := s.input(req)
 	if err != nil {
-		return s.fail(req.op, err)
+		return s.fail(ctx, req.op, err)
 	}
 	for _, a := range s.call(ctx, req.op, c, in) {
 		if err := s.answer(ctx, req.op, a); err != nil {
@@ -247,50 +240,59 @@ func (s *session) single(ctx context.Context, req *request) error {
 	return nil
 }
 
-// batch does req and those that came after it, as far as they are for the same
-// operation and from the same peer. It returns the request after those, or why
-// there is none, as the reader's whole does; and its own error.
-func (s *session) batch(ctx context.Context, req *request) (next *request, nerr, err error) {
-	var ins []any
-	var who control.Caller
+// batch does a request together with those that arrived after it, as far as they are
+// for the same operation and from the same caller.
+func (s *session) batch(ctx context.Context, req *request) error {
 	op := req.op
-	errs := make([]error, 0, 1) // for each request, why it was not done
-	for {
+	var caller control.Caller
+	var ins []any
+	errs := make([]error, 0, 1) // for each request: why it is not among ins
+	for req != nil {
 		c, in, err := s.input(req)
-		if len(errs) > 0 && err == nil && len(ins) > 0 && c != who {
-			next = req
+		if err == nil && len(ins) > 0 && c != caller {
+			s.ahead.req = req
 			break
 		}
 		errs = append(errs, err)
 		if err == nil {
-			who = c
-			ins = append(ins, in)
+			caller, ins = c, append(ins, in)
 		}
-		if n := (nonsense{}); errors.As(err, &n) || len(errs) == maxBatch {
-			nerr = errMore
+		if len(errs) == maxBatch || errors.As(err, new(closingError)) {
 			break
 		}
-		if next, nerr = s.in.whole(); nerr != nil || next.op != op {
-			break
-		}
-		req, next = next, nil
+		req = s.following(op)
 	}
 	var answers []control.Answer
 	if len(ins) > 0 {
-		answers = s.call(ctx, op, who, ins...)
+		answers = s.call(ctx, op, caller, ins...)
 	}
 	for _, err := range errs {
 		if err != nil {
-			err = s.fail(op, err)
+			err = s.fail(ctx, op, err)
 		} else {
 			err = s.answer(ctx, op, answers[0])
 			answers = answers[1:]
 		}
 		if err != nil {
-			return nil, nil, err
+			return err
 		}
 	}
-	return next, nerr, nil
+	return nil
+}
+
+// following returns the next request if all of it has arrived and it is for op. Any
+// other request, and an error, are left for next.
+func (s *session) following(op *control.Op) *request {
+	req, err := s.in.whole()
+	switch {
+	case errors.Is(err, errMore):
+		return nil
+	case err != nil || req.op != op:
+		s.ahead = readAhead{req, err}
+		return nil
+	default:
+		return req
+	}
 }
 
 // call runs the operation.
@@ -299,188 +301,4 @@ func (s *session) call(ctx context.Context, op *control.Op, c control.Caller, in
 	as := op.Call(ctx, c, ins...)
 	s.Log.Debug("done", "command", op.Name, "requests", len(ins), "name", c.Name, "peer", s.caller.Via, "took", time.Since(began))
 	return as
-}
-
-// fail replies to a request that was not done. A nonsense is for whoever ends
-// the connection to tell.
-func (s *session) fail(op *control.Op, err error) error {
-	if n := (nonsense{}); errors.As(err, &n) {
-		return err
-	}
-	return s.finish(s.describe(op, err))
-}
-
-// answer writes a reply.
-func (s *session) answer(ctx context.Context, op *control.Op, a control.Answer) error {
-	code, text := 200, "OK"
-	if a.Err != nil {
-		code, text = s.describe(op, ended(ctx, a.Err))
-	}
-	if a.Summary != "" {
-		text += " " + a.Summary
-	}
-	if err := s.head(code, text); err != nil {
-		return err
-	}
-	if a.Lines != nil {
-		for line, err := range a.Lines {
-			if err == nil {
-				err = s.json.Encode(line)
-				if sick := s.sick(); sick != nil {
-					return sick
-				}
-			}
-			if err != nil {
-				return s.breakOff(op, ended(ctx, err))
-			}
-		}
-	}
-	_, err := s.out.WriteString(".\n")
-	return err
-}
-
-// head writes the first line of a reply.
-func (s *session) head(code int, text string) error {
-	s.code = strconv.AppendInt(s.code[:0], int64(code), 10)
-	s.code = append(s.code, ' ')
-	s.code = append(s.code, control.OneLine(text)...)
-	s.code = append(s.code, '\n')
-	_, err := s.out.Write(s.code)
-	return err
-}
-
-// finish writes a reply without lines.
-func (s *session) finish(code int, text string) error {
-	if err := s.head(code, text); err != nil {
-		return err
-	}
-	_, err := s.out.WriteString(".\n")
-	return err
-}
-
-// breakOff ends a reply that was begun with 200 and cannot go on.
-func (s *session) breakOff(op *control.Op, err error) error {
-	var end control.EndLine
-	end.Error.Code, end.Error.Text = s.describe(op, err)
-	if err := s.json.Encode(end); err != nil {
-		return err
-	}
-	_, err = s.out.WriteString(".\n")
-	return err
-}
-
-// sick returns the error that writing to the peer has met.
-func (s *session) sick() error {
-	_, err := s.out.Write(nil)
-	return err
-}
-
-// describe returns the code and the description for err. What went wrong
-// inside is for the log, and not for the peer.
-func (s *session) describe(op *control.Op, err error) (int, string) {
-	code := control.Code(err)
-	if code == 500 {
-		ref := strconv.FormatInt(time.Now().UnixMilli(), 36)
-		s.Log.Error("operation failed", "command", op.Name, "ref", ref, "err", err)
-		return 500, "a fault of the daemon's own; its log tells more, at ref=" + ref
-	}
-	return code, fault.Text(err)
-}
-
-// ended gives the error of an operation that was cut short by the daemon's end
-// the kind that it has for the peer.
-func ended(ctx context.Context, err error) error {
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return fmt.Errorf("%s: %w", leaving, fault.Unavailable)
-	}
-	return err
-}
-
-// timedWriter gives each write its own time.
-type timedWriter struct {
-	conn net.Conn
-	max  time.Duration
-	rest []byte // what of the last piece was not taken in time
-}
-
-func (w *timedWriter) Write(p []byte) (int, error) {
-	if err := w.conn.SetWriteDeadline(time.Now().Add(w.max)); err != nil {
-		return 0, err
-	}
-	n, err := w.conn.Write(p)
-	if err != nil {
-		w.rest = bytes.Clone(p[n:])
-	}
-	return n, err
-}
-
-// lastWords says why a stream ends to a client who took nothing of it for too long. The
-// kernel's room for what he has not read is used up; it is made larger for that, so that
-// he finds it if he ever reads on. Nothing waits for him.
-func (w *timedWriter) lastWords(text []byte) {
-	c, ok := w.conn.(syscall.Conn)
-	if !ok {
-		return // within TLS nothing can follow a piece that was cut
-	}
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return
-	}
-	text = append(w.rest, text...)
-	_ = raw.Control(func(fd uintptr) { makeRoom(int(fd), len(text)) })
-	if w.conn.SetWriteDeadline(time.Now().Add(lastPatience)) == nil {
-		_, _ = w.conn.Write(text)
-	}
-}
-
-// keepRoom has a TCP connection take less from us than the kernel would buffer, so that
-// something is left for makeRoom. Others have none of that.
-func keepRoom(conn net.Conn) {
-	const unsent = 128 << 10
-	c, ok := conn.(*net.TCPConn)
-	if !ok {
-		return
-	}
-	if raw, err := c.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) {
-			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent)
-		})
-	}
-}
-
-// makeRoom has the kernel buffer n more bytes for a peer who does not read, if it can be had.
-func makeRoom(fd, n int) {
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, 0) // no limit of its own; see keepRoom
-	size, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF)
-	if err != nil {
-		return
-	}
-	// The kernel doubles what is set. Who is not root gets no more than
-	// net.core.wmem_max, which may be less than a TCP connection has by itself.
-	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, size+n) != nil && size <= usualRoom {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, size+n)
-	}
-}
-
-// usualRoom is net.core.wmem_max on most machines.
-const usualRoom = 212_992
-
-// lastPatience is how long lastWords tries.
-const lastPatience = 100 * time.Millisecond
-
-// linger reads what the peer still sends, for a while, after ending our side.
-func linger(conn net.Conn) { lingerFor(conn, 2*time.Second) }
-
-func lingerFor(conn net.Conn, d time.Duration) {
-	if half, ok := conn.(interface{ CloseWrite() error }); ok {
-		if half.CloseWrite() != nil {
-			return
-		}
-	} else {
-		return
-	}
-	if conn.SetReadDeadline(time.Now().Add(d)) != nil {
-		return
-	}
-	_, _ = io.CopyN(io.Discard, conn, 64<<20)
 }

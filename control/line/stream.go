@@ -18,25 +18,24 @@ import (
 	"activationd/internal/fault"
 )
 
-// A flow is the reply of a stream. Its lock is for what comes beside the lines:
-// the first line, when the first of the others is long in coming, and signs of
-// life.
+// A flow is the reply of a stream. Besides the lines, two things are written by other
+// goroutines: the first line, if the operation is slow to send a line, and the empty
+// lines that keep the connection alive. The mutex is for these.
 type flow struct {
-	s  *session
-	mu sync.Mutex
-	// begun tells that the first line was sent; the reply is a 200 then.
-	begun bool
-	shut  bool
-	cut   bool  // within a line
+	s     *session
+	mu    sync.Mutex
+	begun bool // the first line was sent; the code of the reply is 200
+	done  bool
+	cut   bool  // the connection failed within a line
 	err   error // of the connection
 }
 
 // stream runs an operation whose lines go out as they come. It ends with the
-// operation, when the peer hangs up, or with ctx.
+// operation, when the client hangs up, or with ctx.
 func (s *session) stream(ctx context.Context, req *request) error {
 	c, in, err := s.input(req)
 	if err != nil {
-		return s.fail(req.op, err)
+		return s.fail(ctx, req.op, err)
 	}
 	if err := s.out.Flush(); err != nil {
 		return err
@@ -45,19 +44,19 @@ func (s *session) stream(ctx context.Context, req *request) error {
 	defer cancel()
 	keepRoom(s.conn)
 	f := &flow{s: s}
-	first := time.AfterFunc(pause, func() { _ = f.beside(cancel, nil) })
+	first := time.AfterFunc(pause, func() { _ = f.writeAside(cancel, nil) })
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		s.watch(ctx, func() error { return f.beside(cancel, s.life) }, cancel)
+		s.watch(ctx, func() error { return f.writeAside(cancel, s.keepAlive) }, cancel)
 	}()
 	defer func() {
 		first.Stop()
-		s.over.Store(true)
+		s.stopWatch.Store(true)
 		_ = s.conn.SetReadDeadline(time.Unix(1, 0))
 		cancel()
 		<-watched
-		s.over.Store(false)
+		s.stopWatch.Store(false)
 	}()
 
 	err = req.op.Stream(ctx, c, in, func(line any) error {
@@ -71,22 +70,27 @@ func (s *session) stream(ctx context.Context, req *request) error {
 		defer f.mu.Unlock()
 		return f.write(cancel, func() error { return s.json.Encode(line) })
 	})
+	return f.end(ctx, req.op, err)
+}
 
+// end ends the reply of an operation that returned err.
+func (f *flow) end(ctx context.Context, op *control.Op, err error) error {
+	s := f.s
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.shut = true
+	f.done = true
 	switch {
 	case errors.Is(f.err, os.ErrDeadlineExceeded):
-		if why, err := s.untaken(); err == nil && !f.cut {
+		if why, err := s.unreadLine(); err == nil && !f.cut {
 			s.timed.lastWords(why)
 		}
-		return fmt.Errorf("%s: %w", req.op.Name, errUntaken)
+		return fmt.Errorf("%s: %w", op.Name, errUnread)
 	case f.err != nil:
 		return f.err
 	case err != nil && !f.begun:
-		err = s.finish(s.describe(req.op, ended(ctx, err)))
+		err = s.fail(ctx, op, err)
 	case err != nil:
-		err = s.breakOff(req.op, ended(ctx, err))
+		err = s.abort(ctx, op, err)
 	case !f.begun:
 		err = s.finish(200, "OK")
 	default:
@@ -98,8 +102,8 @@ func (s *session) stream(ctx context.Context, req *request) error {
 	return s.out.Flush()
 }
 
-// untaken is the end of a stream that is not read.
-func (s *session) untaken() ([]byte, error) {
+// unreadLine is the end of a stream that the client does not read.
+func (s *session) unreadLine() ([]byte, error) {
 	var end control.EndLine
 	end.Error.Code = control.Code(fault.Unavailable)
 	end.Error.Text = fmt.Sprintf("nothing of this was read for %v, so the daemon ended it; ask again, for events with since: and the last number that came", s.lim.Write)
@@ -107,21 +111,21 @@ func (s *session) untaken() ([]byte, error) {
 	return append(line, "\n.\n"...), err
 }
 
-// beside writes what comes beside the lines. While something is being written
-// there is no need of it.
-func (f *flow) beside(gone func(), more func() error) error {
+// writeAside is write for a goroutine other than the operation's. It does nothing
+// while a line is being written, because that serves the same purpose.
+func (f *flow) writeAside(hangUp func(), more func() error) error {
 	if !f.mu.TryLock() {
 		return nil
 	}
 	defer f.mu.Unlock()
-	return f.write(gone, more)
+	return f.write(hangUp, more)
 }
 
-// write writes the first line if that was not done, calls more unless it is
-// nil, and sends. When the peer does not take it, it calls gone, and fails from
-// then on. The caller holds f.mu.
-func (f *flow) write(gone func(), more func() error) error {
-	if f.shut || f.err != nil {
+// write writes the first line unless it was written, calls more unless it is nil,
+// and flushes. If the client does not take it, write calls hangUp, and fails from then
+// on. The caller holds f.mu.
+func (f *flow) write(hangUp func(), more func() error) error {
+	if f.done || f.err != nil {
 		return f.err
 	}
 	if !f.begun {
@@ -130,48 +134,49 @@ func (f *flow) write(gone func(), more func() error) error {
 	}
 	if more != nil && f.err == nil {
 		err := more()
-		f.cut = f.s.sick() != nil
+		f.cut = f.s.writeErr() != nil
 		if err != nil && !f.cut {
-			return err // what cannot be written as JSON; the peer is well
+			return err // the line has no form in JSON; the connection is in order
 		}
 	}
 	f.err = f.s.out.Flush()
 	if f.err != nil {
-		gone()
+		hangUp()
 	}
 	return f.err
 }
 
-// life writes a sign of life: an empty line.
-func (s *session) life() error { return s.out.WriteByte('\n') }
+// keepAlive writes an empty line, which means nothing.
+func (s *session) keepAlive() error { return s.out.WriteByte('\n') }
 
-// watch reads what the peer sends while a stream goes out to him, so that it
-// notices when he hangs up, and calls gone then. What he sends is kept.
+// watch reads what the client sends during a stream, so that it notices when the
+// client hangs up, and calls hangUp then. The input stays in the reader.
 //
-// The end of his input is not yet a hang-up: he may have closed his sending
-// side only, as nc -N does. Which it is shows when something is sent to him.
-func (s *session) watch(ctx context.Context, probe func() error, gone func()) {
+// The end of the input does not yet mean that: the client may have closed only its
+// sending side, as nc -N does. Which of the two it did shows when something is sent to
+// it.
+func (s *session) watch(ctx context.Context, probe func() error, hangUp func()) {
 	for s.in.w-s.in.r < pipeBuffer {
 		switch err := s.in.fill(time.Time{}); {
 		case err == nil:
 		case errors.Is(err, io.EOF) && hungUp(s.conn):
-			gone()
+			hangUp()
 			return
 		case errors.Is(err, io.EOF):
-			s.listen(ctx, probe)
+			probeUntil(ctx, probe)
 			return
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			return // the stream is over
+			return // the stream has ended
 		default:
-			gone()
+			hangUp()
 			return
 		}
 	}
 }
 
-// hungUp reports whether the kernel knows that the peer is gone, and has not only
-// closed his sending side. Of a Unix socket's peer it knows at once, of another
-// when something was sent to him.
+// hungUp reports whether the kernel knows that the client has closed the connection,
+// and not only its sending side. For a Unix socket the kernel knows at once, otherwise
+// when something was sent to the client.
 func hungUp(conn net.Conn) bool {
 	c, ok := conn.(syscall.Conn)
 	if !ok {
@@ -190,9 +195,9 @@ func hungUp(conn net.Conn) bool {
 	return err == nil && !up
 }
 
-// listen probes a peer of whom no more comes until ctx is done. A probe to one
-// who is gone fails, or makes the next one fail.
-func (s *session) listen(ctx context.Context, probe func() error) {
+// probeUntil probes a client that sends no more, until ctx is done or a probe fails. If
+// the client has gone, a probe fails, or makes the next one fail.
+func probeUntil(ctx context.Context, probe func() error) {
 	wait := 250 * time.Millisecond
 	for range 2 {
 		if !sleep(ctx, wait) || probe() != nil {
@@ -204,6 +209,7 @@ func (s *session) listen(ctx context.Context, probe func() error) {
 	}
 }
 
+// sleep reports whether it slept for d; it does not if ctx ends first.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

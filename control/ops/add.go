@@ -1,6 +1,8 @@
 package ops
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -12,13 +14,14 @@ import (
 	"activationd/internal/fault"
 	"activationd/internal/timetext"
 	"activationd/schedule"
+	"activationd/schedule/timespec"
 )
 
-// shell is what runs a job that is given as a script. It reads the script from
-// its standard input, as at(1)'s does.
+// shell runs a job that is a script. As for at(1), it reads the script from its standard
+// input.
 const shell = "/bin/sh"
 
-// add makes jobs: those of requests that came together in one transaction.
+// add adds jobs, in one transaction for all requests.
 func (d Daemon) add(ctx context.Context, c control.Caller, ins []control.AddIn) []control.Result[control.AddOut] {
 	results := make([]control.Result[control.AddOut], len(ins))
 	user, err := d.Identity(c)
@@ -41,7 +44,7 @@ func (d Daemon) add(ctx context.Context, c control.Caller, ins []control.AddIn) 
 		jobs = append(jobs, j)
 		index = append(index, i)
 	}
-	added, err := d.Engine.Add(ctx, jobs)
+	added, err := d.Engine.Add(ctx, actor(c), jobs)
 	for k, i := range index {
 		switch {
 		case err != nil:
@@ -51,17 +54,44 @@ func (d Daemon) add(ctx context.Context, c control.Caller, ins []control.AddIn) 
 		default:
 			results[i].Reply = control.Reply[control.AddOut]{
 				Summary: "id=" + added[k].ID,
-				Lines:   []control.AddOut{{ID: added[k].ID, Due: added[k].Due}},
+				Lines:   []control.AddOut{{ID: added[k].ID, Due: added[k].Due, Notices: d.notices(ins[i].Notices, &jobs[k].Order)}},
 			}
 		}
 	}
 	return results
 }
 
+// notices says why a job could not run now, if the caller asks: the look takes as long as a
+// submission among many. The job is accepted all the same: what is missing may be there when
+// it is due.
+func (d Daemon) notices(asked bool, o *activation.Order) (all []string) {
+	if !asked {
+		return nil
+	}
+	if text := d.Engine.Missing(o); text != "" {
+		all = append(all, text)
+	}
+	if line, _, _ := bytes.Cut(o.Stdin, []byte("\n")); bytes.HasSuffix(line, []byte("\r")) && len(o.Argv) == 1 && o.Argv[0] == shell {
+		all = append(all, "the lines of the script end with CR LF, as Windows writes them; the shell takes the CR for a part of the last word")
+	}
+	return all
+}
+
 func newJob(in *control.AddIn, now time.Time) (j activation.NewJob, err error) {
 	j = activation.NewJob{
-		Argv: in.Arg, Stdin: []byte(in.Stdin), Dir: in.Dir, Locks: in.Lock, Label: in.Label, Missed: in.Missed, Hold: in.Hold,
-		Priority: in.Priority, After: in.After, Tags: commas(in.Tag),
+		Order: activation.Order{
+			Argv:     in.Arg,
+			Stdin:    []byte(in.Stdin),
+			Dir:      in.Dir,
+			Locks:    in.Lock,
+			Label:    in.Label,
+			Script:   control.ScriptTitle(cmp.Or(in.Title, in.Script)),
+			Missed:   in.Missed,
+			Priority: in.Priority,
+			After:    in.After,
+			Tags:     commas(in.Tag),
+		},
+		Hold: in.Hold,
 	}
 	if j.At, err = when(in.At, in.In, now); err != nil {
 		return j, err
@@ -74,7 +104,7 @@ func newJob(in *control.AddIn, now time.Time) (j activation.NewJob, err error) {
 	}
 	if in.Script != "" {
 		if len(in.Arg) > 0 || in.Stdin != "" {
-			return j, fmt.Errorf("script excludes arg and stdin: %w", fault.Invalid)
+			return j, fmt.Errorf("script cannot be used together with arg or stdin: %w", fault.Invalid)
 		}
 		j.Argv, j.Stdin = []string{shell}, []byte(in.Script)
 	}
@@ -104,13 +134,17 @@ func newJob(in *control.AddIn, now time.Time) (j activation.NewJob, err error) {
 	return j, nil
 }
 
-// when reads a job's start: a time, or a duration from now. Zero: none is given.
+// when reads the start of a job: a time, or a duration from now. It is zero if none is given.
 func when(at, in string, now time.Time) (time.Time, error) {
 	switch {
 	case at != "" && in != "":
-		return time.Time{}, fmt.Errorf("at and in exclude each other: give one of them: %w", fault.Invalid)
+		return time.Time{}, fmt.Errorf("at and in exclude each other: use one of them: %w", fault.Invalid)
 	case at != "":
-		return instant("at", at, now, "")
+		t, err := timespec.Typed(at, now, time.Local)
+		if err != nil {
+			return t, fmt.Errorf("at: %w: %w", err, fault.Invalid)
+		}
+		return t, nil
 	case in != "":
 		d, err := pause("in", in)
 		return now.Add(d), err
@@ -118,7 +152,7 @@ func when(at, in string, now time.Time) (time.Time, error) {
 	return time.Time{}, nil
 }
 
-// instant reads a time; one without a zone is local in the one that is named.
+// instant reads a time. If it has no zone, it is local in the given one.
 func instant(name, text string, now time.Time, zone string) (time.Time, error) {
 	loc, err := schedule.LoadZone(zone)
 	if err != nil {
@@ -131,8 +165,8 @@ func instant(name, text string, now time.Time, zone string) (time.Time, error) {
 	return t, nil
 }
 
-// deadline reads a deadline: a time, or a duration after the start. 10:00:00 is the time
-// of day.
+// deadline reads a deadline: a time, or a duration after the start. 10:00:00 is a time of
+// day.
 func deadline(text string, start, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
@@ -162,7 +196,7 @@ func setEnv(env map[string]string, assignments []string) error {
 	return nil
 }
 
-// commas takes lists apart that are words with commas between them.
+// commas splits lists of words that are separated by commas.
 func commas(lists []string) (words []string) {
 	for _, list := range lists {
 		words = append(words, strings.Split(list, ",")...)
@@ -170,7 +204,7 @@ func commas(lists []string) (words []string) {
 	return words
 }
 
-// retries reads how often to try again; nil: it is not said.
+// retries reads the number of further attempts. It is nil if none is given.
 func retries(text string) (*int, error) {
 	if text == "" {
 		return nil, nil
@@ -182,10 +216,10 @@ func retries(text string) (*int, error) {
 	return &n, nil
 }
 
-// longest is the longest duration that a request may have.
+// longest is the longest duration in a request.
 const longest = 3660 * 24 * time.Hour
 
-// duration reads an optional duration. Zero stands for none: no timeout, no grace.
+// duration reads an optional duration. Zero means without: no timeout, no grace.
 func duration(name, text string) (*time.Duration, error) {
 	if text == "" {
 		return nil, nil
@@ -200,14 +234,14 @@ func duration(name, text string) (*time.Duration, error) {
 	return &d, nil
 }
 
-// pause reads a duration that is more than nothing.
+// pause reads a duration that must be more than zero.
 func pause(name, text string) (time.Duration, error) {
 	d, err := duration(name, text)
 	if err != nil {
 		return 0, err
 	}
 	if *d <= 0 {
-		return 0, fmt.Errorf("%s: %.60q is no time at all: %w", name, text, fault.Invalid)
+		return 0, fmt.Errorf("%s: %.60q must be more than 0: %w", name, text, fault.Invalid)
 	}
 	return *d, nil
 }

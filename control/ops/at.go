@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -15,19 +16,18 @@ import (
 	"activationd/internal/fault"
 )
 
-// atOps are the operations behind at, atq, atrm and batch.
+// atOps returns the operations of at, atq, atrm and batch.
 func (d Daemon) atOps() []control.Op {
 	return []control.Op{
 		control.DeclareBatch("at", control.Submitter, "add a job as at(1) does", d.at),
-		control.Declare("atq", control.Submitter, "list your jobs of at's, or all as operator", d.atq),
-		control.Declare("atrm", control.Submitter, "remove jobs of at's", d.atrm),
-		control.Declare("atcat", control.Submitter, "the scripts of jobs of at's", d.atcat),
-		control.Declare("import-at", control.Submitter, "add a job that was found in atd's spool; others' as admin", d.importAt),
+		control.Declare("atq", control.Submitter, "list your own at jobs; as operator, all", d.atq),
+		control.Declare("atrm", control.Submitter, "remove at jobs", d.atrm),
+		control.Declare("atcat", control.Submitter, "print the scripts of at jobs", d.atcat),
+		control.Declare("import-at", control.Submitter, "add your own job from the spool of atd; as admin, any", d.importAt),
 	}
 }
 
-// at makes jobs as at(1) would: those of requests that came together in one
-// transaction.
+// at adds jobs as at(1) does, in one transaction for all requests.
 func (d Daemon) at(ctx context.Context, c control.Caller, ins []control.AtIn) []control.Result[control.AddOut] {
 	results := make([]control.Result[control.AddOut], len(ins))
 	user, err := d.Identity(c)
@@ -51,14 +51,14 @@ func (d Daemon) at(ctx context.Context, c control.Caller, ins []control.AtIn) []
 	if len(jobs) == 0 {
 		return results
 	}
-	added, err := d.Engine.Add(ctx, jobs)
+	added, err := d.Engine.Add(ctx, actor(c), jobs)
 	for k, i := range index {
 		results[i] = addReply(added, k, err)
 	}
 	return results
 }
 
-// addReply is the reply for the job k of those added.
+// addReply returns the reply for job k of those that were added.
 func addReply(added []activation.Added, k int, err error) (r control.Result[control.AddOut]) {
 	switch {
 	case err != nil:
@@ -74,8 +74,8 @@ func addReply(added []activation.Added, k int, err error) (r control.Result[cont
 	return r
 }
 
-// newAtJob makes a job of a request of at's. What at(1) writes before what the
-// client has sent, of who runs it and who gets the mail, is the daemon's to say.
+// newAtJob returns the job of a request. The lines that at(1) writes before the script, with
+// the user and the recipient of the mail, come from the daemon and not from the client.
 func (d Daemon) newAtJob(in *control.AtIn, c control.Caller, user *activation.Identity) (activation.NewJob, error) {
 	script, err := atScript(in)
 	if err != nil {
@@ -96,18 +96,38 @@ func (d Daemon) newAtJob(in *control.AtIn, c control.Caller, user *activation.Id
 	return j, nil
 }
 
-// atJob is a job as atd runs them: for as long as it takes, and once.
+// atJob returns a job as atd runs it: once, and without a timeout.
 func atJob(in *control.AtIn, owner string, user *activation.Identity, script []byte) activation.NewJob {
 	timeout, retries := time.Duration(0), 0
 	j := activation.NewJob{
-		Owner: owner, User: user, At: time.Unix(int64(in.When), 0), Argv: []string{shell}, Stdin: script,
-		Timeout: &timeout, Retries: &retries, Missed: activation.MissedRun,
-		AtJob: &activation.AtJob{Queue: in.Queue, Mail: in.Mail},
+		Order: activation.Order{
+			Owner:   owner,
+			User:    user,
+			Argv:    []string{shell},
+			Stdin:   script,
+			Script:  control.ScriptTitle(atCommands(script)),
+			Timeout: &timeout,
+			Retries: &retries,
+			Missed:  activation.MissedRun,
+			AtJob:   &activation.AtJob{Queue: in.Queue, Mail: in.Mail},
+		},
+		At: time.Unix(int64(in.When), 0),
 	}
 	if j.AtJob.Queue == "" {
 		j.AtJob.Queue = "a"
 	}
 	return j
+}
+
+// atCommands returns what the user wrote in the script of an at job: at(1) puts the user's
+// environment and directory before it.
+func atCommands(script []byte) string {
+	if _, rest, ok := bytes.Cut(script, []byte("\ncd ")); ok {
+		if _, rest, ok := bytes.Cut(rest, []byte("\n}\n")); ok {
+			return string(rest)
+		}
+	}
+	return string(script)
 }
 
 func atScript(in *control.AtIn) ([]byte, error) {
@@ -119,14 +139,14 @@ func atScript(in *control.AtIn) ([]byte, error) {
 		}
 		b, err := base64.StdEncoding.DecodeString(piece)
 		if err != nil {
-			return nil, fmt.Errorf("script: not base64: %w: %w", err, fault.Invalid)
+			return nil, fmt.Errorf("script: %.40q is not base64: %w", piece, fault.Invalid)
 		}
 		script = append(script, b...)
 	}
 	return script, nil
 }
 
-// mailTo is who gets the output: who was named, or else who submits the job.
+// mailTo returns the user who gets the output: the one in the request, or else the caller.
 func (d Daemon) mailTo(in *control.AtIn, c control.Caller) (string, error) {
 	if in.Mailto != "" {
 		name, ok := d.User(in.Mailto)
@@ -138,7 +158,7 @@ func (d Daemon) mailTo(in *control.AtIn, c control.Caller) (string, error) {
 	return c.Name, nil
 }
 
-// inGroup is user with the group that his process had, if it is one of his.
+// inGroup returns user with the group of the process, if the user is in that group.
 func inGroup(user *activation.Identity, gid int) *activation.Identity {
 	if user.GID == gid || !slices.Contains(user.Groups, gid) {
 		return user
@@ -148,7 +168,7 @@ func inGroup(user *activation.Identity, gid int) *activation.Identity {
 	return &other
 }
 
-// maxAtLines is how many jobs go into one line of a reply.
+// maxAtLines is the number of jobs in one line of a reply.
 const maxAtLines = 500
 
 func (d Daemon) atq(ctx context.Context, c control.Caller, in control.AtqIn) (control.Reply[control.AtLines], error) {
@@ -158,7 +178,7 @@ func (d Daemon) atq(ctx context.Context, c control.Caller, in control.AtqIn) (co
 	return control.Reply[control.AtLines]{Each: func(yield func(control.AtLines, error) bool) {
 		var some control.AtLines
 		errEnough := errors.New("enough")
-		err := d.Engine.ListAt(ctx, by(c), func(l activation.AtLine) error {
+		err := d.Engine.ListAt(ctx, actor(c), func(l activation.AtLine) error {
 			queue := l.Queue
 			if l.Running {
 				queue = "="
@@ -186,7 +206,7 @@ func (d Daemon) atq(ctx context.Context, c control.Caller, in control.AtqIn) (co
 	}}, nil
 }
 
-// eachAt does something with each of some jobs, and tells what became of it.
+// eachAt calls do for each of the jobs, and returns the results.
 func (d Daemon) eachAt(ctx context.Context, c control.Caller, ids []string,
 	do func(*activation.Record, *control.AtResult) error) (control.Reply[control.AtResult], error) {
 	var reply control.Reply[control.AtResult]
@@ -195,12 +215,12 @@ func (d Daemon) eachAt(ctx context.Context, c control.Caller, ids []string,
 	}
 	for _, id := range ids {
 		res := control.AtResult{ID: id, What: control.AtDone}
-		r, err := d.Engine.GetAt(ctx, by(c), strings.TrimLeft(id, "0"))
+		r, err := d.Engine.GetAt(ctx, actor(c), strings.TrimLeft(id, "0"))
 		if err == nil {
 			err = do(r, &res)
 		}
 		switch {
-		case errors.Is(err, fault.NotFound), errors.Is(err, fault.Conflict): // it has just ended
+		case errors.Is(err, fault.NotFound), errors.Is(err, fault.Conflict): // a conflict: it has just ended
 			res.What = control.AtMissing
 		case errors.Is(err, fault.Denied):
 			res.What = control.AtDenied
@@ -208,7 +228,7 @@ func (d Daemon) eachAt(ctx context.Context, c control.Caller, ids []string,
 			return reply, err
 		}
 		reply.Lines = append(reply.Lines, res)
-		if res.What == control.AtDenied { // at goes no further
+		if res.What == control.AtDenied { // at stops there
 			break
 		}
 	}
@@ -220,20 +240,23 @@ func (d Daemon) atrm(ctx context.Context, c control.Caller, in control.AtIDsIn) 
 		if r.State == activation.Activating {
 			res.What = control.AtRunning
 		}
-		_, err := d.Engine.Do(ctx, by(c), r.ID, activation.Cancel, "removed by "+c.Name+" with atrm")
+		_, err := d.Engine.Do(ctx, actor(c), r.ID, activation.Cancel, "removed by "+c.Name+" with atrm")
 		return err
 	})
 }
 
 func (d Daemon) atcat(ctx context.Context, c control.Caller, in control.AtIDsIn) (control.Reply[control.AtResult], error) {
 	return d.eachAt(ctx, c, in.ID, func(r *activation.Record, res *control.AtResult) error {
+		if v := (activation.View{Record: *r}).For(actor(c)); !v.Inputs {
+			return fault.Denied
+		}
 		res.Base64 = base64.StdEncoding.EncodeToString(r.Stdin)
 		return nil
 	})
 }
 
-// importAt makes a job of a file of atd's spool. One file makes one job, however
-// often it is asked for.
+// importAt adds the job of a file in the spool of atd. The same file makes only one job,
+// however often it is imported.
 func (d Daemon) importAt(ctx context.Context, c control.Caller, in control.ImportAtIn) (control.Reply[control.AddOut], error) {
 	var none control.Reply[control.AddOut]
 	var uid, gid int
@@ -241,20 +264,20 @@ func (d Daemon) importAt(ctx context.Context, c control.Caller, in control.Impor
 		return none, fmt.Errorf("user: want UID:GID, have %q: %w", in.User, fault.Invalid)
 	}
 	if uid != c.UID {
-		if err := c.May("import-at of others' jobs", control.Admin); err != nil {
+		if err := c.May("import-at of other users' jobs", control.Admin); err != nil {
 			return none, err
 		}
 	}
 	if in.Spool == "" || len(in.Spool) > 200 || strings.ContainsAny(in.Spool, "/ \n") {
-		return none, fmt.Errorf("spool: %q does not tell a file: %w", in.Spool, fault.Invalid)
+		return none, fmt.Errorf("spool: %q does not identify a file: %w", in.Spool, fault.Invalid)
 	}
 	name, ok := d.User(strconv.Itoa(uid))
 	if !ok {
-		return none, fmt.Errorf("there is no user with the uid %d any more: %w", uid, fault.Conflict)
+		return none, fmt.Errorf("the user with the uid %d does not exist any more: %w", uid, fault.Conflict)
 	}
 	owner := control.Caller{Role: control.Submitter, Name: name, UID: uid, GID: gid, Via: c.Via}
 	if uid == c.UID {
-		owner.PID = c.PID // and what his process is under
+		owner.PID = c.PID // with the restrictions of the caller's process
 	}
 	user, err := d.Identity(owner)
 	if err != nil {
@@ -266,7 +289,7 @@ func (d Daemon) importAt(ctx context.Context, c control.Caller, in control.Impor
 	}
 	j := atJob(&in.AtIn, name, inGroup(user, gid), script)
 	j.AtJob.MailTo, j.AtJob.Spool = in.Mailto, in.Spool
-	added, err := d.Engine.Add(ctx, []activation.NewJob{j})
+	added, err := d.Engine.Add(ctx, actor(c), []activation.NewJob{j})
 	res := addReply(added, 0, err)
 	return res.Reply, res.Err
 }

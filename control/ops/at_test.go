@@ -38,8 +38,8 @@ func TestNewAtJob(t *testing.T) {
 		{"plain", control.AtIn{Script: []string{"true\n"}}, 100, "uid=1000 gid=100\n# mail ada 0\ntrue\n", ""},
 		{"-m -u", control.AtIn{Mail: "always", Mailto: "eve", Script: []string{"x"}}, 100, "uid=1000 gid=100\n# mail eve 1\nx", ""},
 		{"-M", control.AtIn{Mail: "never", Script: []string{"x", "y"}}, 100, "uid=1000 gid=100\n# mail ada -1\nxy", ""},
-		{"another of his groups", control.AtIn{Script: []string{"x"}}, 27, "uid=1000 gid=27\n# mail ada 0\nx", ""},
-		{"a group that is not his", control.AtIn{Script: []string{"x"}}, 0, "uid=1000 gid=100\n# mail ada 0\nx", ""},
+		{"another group of the user", control.AtIn{Script: []string{"x"}}, 27, "uid=1000 gid=27\n# mail ada 0\nx", ""},
+		{"a group without the user", control.AtIn{Script: []string{"x"}}, 0, "uid=1000 gid=100\n# mail ada 0\nx", ""},
 		{"bytes, padded in every piece", control.AtIn{Base64: true, Script: []string{"/w==", "AAE="}}, 100, "uid=1000 gid=100\n# mail ada 0\n\xff\x00\x01", ""},
 		{"not base64", control.AtIn{Base64: true, Script: []string{"?"}}, 100, "", "not base64"},
 		{"mail to nobody", control.AtIn{Mailto: "zoe"}, 100, "", "there is no user zoe"},
@@ -63,7 +63,7 @@ func TestNewAtJob(t *testing.T) {
 	}
 }
 
-// TestImportAtIsForAdmins wants nobody to have a job run as somebody else.
+// TestImportAtIsForAdmins checks that only admins import jobs of other users.
 func TestImportAtIsForAdmins(t *testing.T) {
 	for _, tt := range []struct {
 		role control.Role

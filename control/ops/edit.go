@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -15,15 +16,15 @@ import (
 )
 
 // edit changes a job that has not begun.
-func (d Daemon) edit(ctx context.Context, c control.Caller, in control.EditIn) (control.Reply[control.Activation], error) {
+func (d Daemon) edit(ctx context.Context, c control.Caller, in control.EditIn) (reply control.Reply[control.EditOut], err error) {
 	now := time.Now()
-	who := by(c)
+	who := actor(c)
 	var unknown error
 	if c.UID >= 0 {
 		who.As, unknown = d.Identity(c)
 	}
 	r, err := d.Engine.Edit(ctx, who, in.ID, func(j *activation.NewJob, start time.Time) error {
-		if unknown != nil && j.User != nil && j.User.UID == c.UID { // others change nothing of what runs
+		if unknown != nil && j.User != nil && j.User.UID == c.UID { // other callers cannot change the command
 			return unknown
 		}
 		if err := clearFields(j, in.Clear); err != nil {
@@ -31,18 +32,20 @@ func (d Daemon) edit(ctx context.Context, c control.Caller, in control.EditIn) (
 		}
 		return change(j, &in, start, now)
 	})
-	if err != nil {
-		return control.Reply[control.Activation]{}, err
+	if err = d.notAnID(ctx, "edit", in.ID, err); err != nil {
+		return reply, err
 	}
-	a := wire(&activation.View{Record: *r})
-	return control.Reply[control.Activation]{
-		Summary: fmt.Sprintf("id=%s state=%s", a.ID, a.State),
-		Lines:   []control.Activation{a},
+	out := control.EditOut{Activation: wire(&activation.View{Record: *r})}
+	if len(in.Arg) > 0 || in.Script != "" || in.Dir != "" || len(in.Env) > 0 {
+		out.Notices = d.notices(true, &r.Order)
+	}
+	return control.Reply[control.EditOut]{
+		Summary: fmt.Sprintf("id=%s state=%s", out.ID, out.State),
+		Lines:   []control.EditOut{out},
 	}, nil
 }
 
-// clearFields takes away what was asked for, so that there is none, or the
-// configuration's holds again.
+// clearFields removes fields, or sets them to the configuration's defaults.
 func clearFields(j *activation.NewJob, names []string) error {
 	fields := map[string]func(){
 		"lock": func() { j.Locks = nil }, "label": func() { j.Label = "" }, "tag": func() { j.Tags = nil },
@@ -62,7 +65,7 @@ func clearFields(j *activation.NewJob, names []string) error {
 	return nil
 }
 
-// change sets what is given.
+// change sets the fields that are given.
 func change(j *activation.NewJob, in *control.EditIn, start, now time.Time) (err error) {
 	if j.At, err = when(in.At, in.In, now); err != nil {
 		return err
@@ -77,11 +80,11 @@ func change(j *activation.NewJob, in *control.EditIn, start, now time.Time) (err
 	}
 	switch {
 	case in.Script != "" && len(in.Arg) > 0:
-		return fmt.Errorf("script excludes arg: %w", fault.Invalid)
+		return fmt.Errorf("script cannot be used together with arg: %w", fault.Invalid)
 	case in.Script != "":
-		j.Argv, j.Stdin = []string{shell}, []byte(in.Script)
+		j.Argv, j.Stdin, j.Script = []string{shell}, []byte(in.Script), control.ScriptTitle(cmp.Or(in.Title, in.Script))
 	case len(in.Arg) > 0:
-		j.Argv, j.Stdin = in.Arg, nil
+		j.Argv, j.Stdin, j.Script = in.Arg, nil, ""
 	}
 	if len(in.Env) > 0 {
 		if j.Env = maps.Clone(j.Env); j.Env == nil {
@@ -139,18 +142,18 @@ func (d Daemon) progress(ctx context.Context, c control.Caller, in control.Progr
 		}
 		p.Percent = n
 	}
-	if err := d.Engine.Report(ctx, by(c), in.ID, p); err != nil {
+	if err := d.Engine.Progress(ctx, actor(c), in.ID, p); err != nil {
 		return control.Reply[control.Nothing]{}, err
 	}
 	return control.Reply[control.Nothing]{Summary: "noted"}, nil
 }
 
 func (d Daemon) locks(ctx context.Context, _ control.Caller, _ control.Nothing) (control.Reply[control.Lock], error) {
-	grips, err := d.Engine.Locks(ctx)
+	uses, err := d.Engine.Locks(ctx)
 	reply := control.Reply[control.Lock]{}
-	for _, g := range grips {
-		l := control.Lock{Lock: g.Lock, ID: g.ID, Want: g.Want, What: "holds", For: g.For}
-		if g.Waiting {
+	for _, u := range uses {
+		l := control.Lock{Lock: u.Lock, ID: u.ID, Want: u.Request, What: "holds", For: u.WaitsFor}
+		if u.Waiting {
 			l.What = "waits"
 		}
 		reply.Lines = append(reply.Lines, l)

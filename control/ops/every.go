@@ -2,6 +2,7 @@ package ops
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -9,33 +10,34 @@ import (
 	"time"
 
 	"activationd/activation"
+	"activationd/activation/recurring"
 	"activationd/control"
 	"activationd/internal/fault"
 	"activationd/schedule"
 )
 
-// everyOps are the operations on recurrences.
+// everyOps returns the operations on recurrences.
 func (d Daemon) everyOps() []control.Op {
 	return []control.Op{
 		control.Declare("every add", control.Submitter, "add a recurrence", d.everyAdd),
 		control.Declare("every list", control.Viewer, "list recurrences", d.everyList),
-		control.Declare("every show", control.Viewer, "show one recurrence, and what was skipped of it", d.everyShow),
-		control.Declare("every remove", control.Submitter, "remove a recurrence; what runs of it goes on", d.everyRemove),
-		control.Declare("every hold", control.Submitter, "keep a recurrence from occurring", d.everyHold),
-		control.Declare("every release", control.Submitter, "let a held recurrence occur again, from now on", d.everyRelease),
-		control.Declare("every run", control.Submitter, "run what recurs once, now", d.everyRun),
-		control.Declare("next", control.Viewer, "the coming instants of a recurrence, or of a rule", d.next),
+		control.Declare("every show", control.Viewer, "show one recurrence, with its skipped occurrences", d.everyShow),
+		control.Declare("every remove", control.Submitter, "remove a recurrence; its running jobs go on", d.everyRemove),
+		control.Declare("every hold", control.Submitter, "stop a recurrence from making jobs", d.everyHold),
+		control.Declare("every release", control.Submitter, "let a held recurrence make jobs again, from now on", d.everyRelease),
+		control.Declare("every run", control.Submitter, "run the job of a recurrence once, now", d.everyRun),
+		control.Declare("next", control.Viewer, "list the next occurrences of a recurrence, or of a rule", d.next),
 	}
 }
 
-func (d Daemon) everyAdd(ctx context.Context, c control.Caller, in control.EveryAddIn) (reply control.Reply[control.Recurrence], err error) {
+func (d Daemon) everyAdd(ctx context.Context, c control.Caller, in control.EveryAddIn) (reply control.Reply[control.EveryAddOut], err error) {
 	user, err := d.Identity(c)
 	if err != nil {
 		return reply, err
 	}
 	now := time.Now()
 	if in.At != "" || in.In != "" || in.Deadline != "" || len(in.After) > 0 || in.AddIn.Hold {
-		return reply, fmt.Errorf("at, in, after, deadline and hold are not for what recurs: give cron, calendar or every, and hold it once it is added: %w", fault.Invalid)
+		return reply, fmt.Errorf("at, in, after, deadline and hold are not for recurrences: use cron, calendar or every, and hold the recurrence when it is added: %w", fault.Invalid)
 	}
 	rule, err := ParseRule(in.Name, in.RuleIn, now)
 	if err != nil {
@@ -45,33 +47,37 @@ func (d Daemon) everyAdd(ctx context.Context, c control.Caller, in control.Every
 		return reply, err
 	}
 	rule.Job.Owner, rule.Job.User = c.Name, user
-	r, err := d.Engine.AddRecurrence(ctx, rule)
+	r, err := d.Recurrences.Add(ctx, actor(c), rule)
 	if err != nil {
 		return reply, err
 	}
-	return oneRecurrence(&activation.RecurrenceView{Recurrence: *r}), nil
+	one := oneRecurrence(&recurring.View{Recurrence: *r})
+	out := control.EveryAddOut{Recurrence: one.Lines[0], Notices: d.notices(in.AddIn.Notices, &r.Job.Order)}
+	return control.Reply[control.EveryAddOut]{Summary: one.Summary, Lines: []control.EveryAddOut{out}}, nil
 }
 
-// ParseRule reads a rule, all but what runs; now is what its times are relative to.
-func ParseRule(name string, in control.RuleIn, now time.Time) (r activation.Rule, err error) {
-	r = activation.Rule{Name: name, Cron: in.Cron, Calendar: in.Calendar, Zone: in.TZ, Overlap: in.Overlap}
+// ParseRule reads a rule without its job; relative times in it count from now. The error has
+// all that cannot be read. The rule has something sound in its place, so that a check of the
+// rule does not report it again.
+func ParseRule(name string, in control.RuleIn, now time.Time) (r recurring.Rule, err error) {
+	r = recurring.Rule{Name: name, Cron: in.Cron, Calendar: in.Calendar, Zone: in.TZ, Overlap: in.Overlap}
+	var errs []error
 	if in.Every != "" {
 		if r.Every, err = schedule.ParseInterval(in.Every); err != nil {
-			return r, fmt.Errorf("every: %w: %w", err, fault.Invalid)
+			errs = append(errs, fmt.Errorf("every: %w: %w", err, fault.Invalid))
+			r.Every = time.Hour
 		}
 	}
 	jitter, err := duration("jitter", in.Jitter)
-	if err != nil {
-		return r, err
-	}
+	errs = append(errs, err)
 	if jitter != nil {
 		r.Jitter = *jitter
 	}
-	if r.CatchUp, err = ParseCatchUp(in.CatchUp); err != nil {
-		return r, err
-	}
+	r.CatchUp, err = ParseCatchUp(in.CatchUp)
+	errs = append(errs, err)
 	if _, err := schedule.LoadZone(in.TZ); err != nil {
-		return r, fmt.Errorf("tz: %w: %w", err, fault.Invalid)
+		errs = append(errs, fmt.Errorf("tz: %w: %w", err, fault.Invalid))
+		in.TZ, r.Zone = "", ""
 	}
 	for _, t := range []struct {
 		name, text string
@@ -80,14 +86,13 @@ func ParseRule(name string, in control.RuleIn, now time.Time) (r activation.Rule
 		if t.text == "" {
 			continue
 		}
-		if *t.into, err = instant(t.name, t.text, now, in.TZ); err != nil {
-			return r, err
-		}
+		*t.into, err = instant(t.name, t.text, now, in.TZ)
+		errs = append(errs, err)
 	}
-	return r, nil
+	return r, errors.Join(errs...)
 }
 
-// ParseCatchUp reads how many of the occurrences that were missed are to run.
+// ParseCatchUp reads how many missed occurrences are to run.
 func ParseCatchUp(text string) (int, error) {
 	switch text {
 	case "", "none":
@@ -95,29 +100,29 @@ func ParseCatchUp(text string) (int, error) {
 	case "last":
 		return 1, nil
 	case "all":
-		return activation.MaxCatchUp, nil
+		return recurring.MaxCatchUp, nil
 	}
 	n, err := strconv.Atoi(strings.TrimSpace(strings.TrimPrefix(text, "all up to")))
-	if err != nil || n < 0 || n > activation.MaxCatchUp {
-		return 0, fmt.Errorf("catch-up: want none, last, all or a number up to %d, have %q: %w", activation.MaxCatchUp, text, fault.Invalid)
+	if err != nil || n < 0 || n > recurring.MaxCatchUp {
+		return 0, fmt.Errorf("catch-up: want none, last, all or a number up to %d, have %q: %w", recurring.MaxCatchUp, text, fault.Invalid)
 	}
 	return n, nil
 }
 
-func oneRecurrence(v *activation.RecurrenceView) control.Reply[control.Recurrence] {
+func oneRecurrence(v *recurring.View) control.Reply[control.Recurrence] {
 	r := recurrence(v)
 	return control.Reply[control.Recurrence]{Summary: "name=" + r.Name + " state=" + r.State, Lines: []control.Recurrence{r}}
 }
 
-// recurrence translates one.
-func recurrence(v *activation.RecurrenceView) control.Recurrence {
+// recurrence translates a recurrence.
+func recurrence(v *recurring.View) control.Recurrence {
 	r := control.Recurrence{
 		Name: v.Name, Owner: v.Owner, State: "waiting", When: v.When(), Next: control.Instant{Time: v.Next}, Due: control.Instant{Time: v.Due},
-		Command: beginning(control.Text(strings.Join(v.Job.Argv, " "))), Label: v.Job.Label, Reason: v.Held, Declared: v.Declared,
+		Command: beginning(control.ShellWords(v.Job.Argv)), Script: control.Text(v.Job.Script), Label: v.Job.Label, Reason: v.HoldReason, Declared: v.Declared,
 		Running: slices.Concat([]string{}, v.Members), Begun: v.Tally.Begun, Skipped: v.Tally.Skipped, Outcomes: map[string]int{},
 	}
 	switch {
-	case v.Held != "":
+	case v.HoldReason != "":
 		r.State = "held"
 		r.Next, r.Due = control.Instant{}, control.Instant{}
 	case len(v.Members) > 0:
@@ -137,27 +142,39 @@ func recurrence(v *activation.RecurrenceView) control.Recurrence {
 }
 
 func (d Daemon) everyList(ctx context.Context, c control.Caller, in control.EveryListIn) (reply control.Reply[control.Recurrence], err error) {
-	all, err := d.Engine.Recurrences(ctx, in.Owner)
+	all, err := d.Recurrences.List(ctx, in.Owner)
 	for _, v := range all {
-		v = v.For(by(c))
+		v = v.For(actor(c))
 		reply.Lines = append(reply.Lines, recurrence(&v))
 	}
 	return reply, err
 }
 
-// showSkips is how many rows of what was skipped are shown.
+// showSkips is how many series of skipped occurrences are shown.
 const showSkips = 100
 
 func (d Daemon) everyShow(ctx context.Context, c control.Caller, in control.NameIn) (reply control.Reply[control.RecurrenceDetail], err error) {
-	v, err := d.Engine.Recurrence(ctx, in.Name, showSkips)
+	v, err := d.Recurrences.Get(ctx, in.Name, showSkips)
 	if err != nil {
 		return reply, err
 	}
-	v = v.For(by(c))
+	v = v.For(actor(c))
 	out := control.RecurrenceDetail{
 		Recurrence: recurrence(&v), Cron: v.Cron, Calendar: v.Calendar, TZ: v.Zone, Overlap: v.Overlap, CatchUp: v.CatchUp,
 		Start: control.Instant{Time: v.Start}, End: control.Instant{Time: v.End},
 		Argv: v.Job.Argv, Dir: v.Job.Dir, Locks: v.Job.Locks, Priority: v.Job.Priority, Tags: v.Job.Tags, Created: v.Created, Skips: []control.Skip{},
+	}
+	if v.Inputs {
+		out.Stdin = stdin(&v.Job.Order)
+		out.Env, out.Masked = variables(d.Engine.Settings().Jobs.Env, v.Job.Env)
+	}
+	if out.Last != nil {
+		switch last, err := d.get(ctx, c, out.Last.ID); {
+		case err == nil:
+			out.Last.Reason = last.Reason
+		case !errors.Is(err, fault.NotFound):
+			return reply, err
+		}
 	}
 	out.Bytes = control.ShowBytes(&out.Argv, new([]string), &out.Dir)
 	if v.Every > 0 {
@@ -180,26 +197,26 @@ func (d Daemon) everyShow(ctx context.Context, c control.Caller, in control.Name
 }
 
 func (d Daemon) everyRemove(ctx context.Context, c control.Caller, in control.NameIn) (control.Reply[control.Nothing], error) {
-	if err := d.Engine.RemoveRecurrence(ctx, by(c), in.Name); err != nil {
+	if err := d.Recurrences.Remove(ctx, actor(c), in.Name); err != nil {
 		return control.Reply[control.Nothing]{}, err
 	}
 	return control.Reply[control.Nothing]{Summary: in.Name + " is removed"}, nil
 }
 
 func (d Daemon) everyHold(ctx context.Context, c control.Caller, in control.NameIn) (control.Reply[control.Recurrence], error) {
-	return d.changed(ctx, c, in.Name, d.Engine.HoldRecurrence)
+	return d.changed(ctx, c, in.Name, d.Recurrences.Hold)
 }
 
 func (d Daemon) everyRelease(ctx context.Context, c control.Caller, in control.NameIn) (control.Reply[control.Recurrence], error) {
-	return d.changed(ctx, c, in.Name, d.Engine.ReleaseRecurrence)
+	return d.changed(ctx, c, in.Name, d.Recurrences.Release)
 }
 
 func (d Daemon) changed(ctx context.Context, c control.Caller, name string,
-	change func(context.Context, activation.By, string) (*activation.Recurrence, error)) (reply control.Reply[control.Recurrence], err error) {
-	if _, err := change(ctx, by(c), name); err != nil {
+	change func(context.Context, activation.Actor, string) (*recurring.Recurrence, error)) (reply control.Reply[control.Recurrence], err error) {
+	if _, err := change(ctx, actor(c), name); err != nil {
 		return reply, err
 	}
-	v, err := d.Engine.Recurrence(ctx, name, 0)
+	v, err := d.Recurrences.Get(ctx, name, 0)
 	if err != nil {
 		return reply, err
 	}
@@ -207,14 +224,14 @@ func (d Daemon) changed(ctx context.Context, c control.Caller, name string,
 }
 
 func (d Daemon) everyRun(ctx context.Context, c control.Caller, in control.NameIn) (reply control.Reply[control.AddOut], err error) {
-	id, err := d.Engine.RunRecurrence(ctx, by(c), in.Name)
+	id, err := d.Recurrences.RunOnce(ctx, actor(c), in.Name)
 	if err != nil {
 		return reply, err
 	}
 	return control.Reply[control.AddOut]{Summary: "id=" + id, Lines: []control.AddOut{{ID: id, Due: time.Now()}}}, nil
 }
 
-// maxComing is how many instants are told at most.
+// maxComing is the largest number of occurrences in a reply.
 const maxComing = 10_000
 
 func (d Daemon) next(ctx context.Context, _ control.Caller, in control.NextIn) (reply control.Reply[control.Coming], err error) {
@@ -227,17 +244,17 @@ func (d Daemon) next(ctx context.Context, _ control.Caller, in control.NextIn) (
 	now := time.Now()
 	given := in.Cron != "" || in.Calendar != "" || in.Every != ""
 	if in.Name != "" && (given || in.Start != "" || in.End != "" || in.TZ != "") {
-		return reply, fmt.Errorf("a name and a rule exclude each other: give one of them: %w", fault.Invalid)
+		return reply, fmt.Errorf("a name and a rule exclude each other: use one of them: %w", fault.Invalid)
 	}
 	after, anchor := now, now
-	var rule activation.Rule
+	var rule recurring.Rule
 	if given {
 		rule, err = ParseRule("", control.RuleIn{Cron: in.Cron, Calendar: in.Calendar, Every: in.Every, TZ: in.TZ, Start: in.Start, End: in.End}, now)
 	} else {
-		var v activation.RecurrenceView
-		v, err = d.Engine.Recurrence(ctx, in.Name, 0)
+		var v recurring.View
+		v, err = d.Recurrences.Get(ctx, in.Name, 0)
 		rule, anchor = v.Rule, v.Created
-		if v.Held == "" && !v.Next.IsZero() {
+		if v.HoldReason == "" && !v.Next.IsZero() {
 			after = v.Next.Add(-1) // it may be overdue, or the clock may have been set back
 		}
 	}
@@ -250,9 +267,11 @@ func (d Daemon) next(ctx context.Context, _ control.Caller, in control.NextIn) (
 		}
 		after = after.Add(-1)
 	}
-	coming, err := rule.Coming(after, anchor, in.N)
+	coming, err := rule.Upcoming(after, anchor, in.N)
 	for _, at := range coming {
-		reply.Lines = append(reply.Lines, control.Coming(at))
+		reply.Lines = append(reply.Lines, control.Coming{
+			Occurrence: at.Occurrence, Due: at.Due, Local: at.Occurrence.Format(time.RFC3339Nano),
+		})
 	}
 	return reply, err
 }

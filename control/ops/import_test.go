@@ -9,8 +9,8 @@ import (
 	"activationd/control"
 )
 
-// TestImportIsByAProcess wants a job that a user imports for himself to be under what
-// his process is under; for others it is an admin's doing.
+// TestImportIsByAProcess checks that a user's own job gets the restrictions of the process
+// that imports it, and that a job of another user does not.
 func TestImportIsByAProcess(t *testing.T) {
 	errSeen := errors.New("seen")
 	for _, tt := range []struct {

@@ -7,18 +7,18 @@ import (
 	"activationd/loginstore"
 )
 
-// loginOps are the operations on what devices have refused.
+// loginOps returns the operations on logins to devices.
 func (d Daemon) loginOps() []control.Op {
 	return []control.Op{
-		control.Declare("login try", control.Submitter, "a step of a login to a device; your own scripts', or all as operator", d.loginTry),
-		control.Declare("login list", control.Operator, "the logins that devices have refused, and that are not tried again", d.loginList),
-		control.Declare("login retry", control.Operator, "have what a device has refused tried again", d.loginRetry),
+		control.Declare("login try", control.Submitter, "report a step of a login to a device, for your own activation; as operator, for any", d.loginTry),
+		control.Declare("login list", control.Operator, "list the logins that devices have refused and that are not tried again", d.loginList),
+		control.Declare("login retry", control.Operator, "allow the logins that a device has refused to be tried again", d.loginRetry),
 	}
 }
 
 func (d Daemon) loginTry(ctx context.Context, c control.Caller, in control.LoginIn) (control.Reply[control.LoginOut], error) {
 	try := loginstore.Try{Device: in.Device, User: in.User, What: in.What, Digest: in.Digest, Holder: in.Activation}
-	why, err := d.Engine.Login(ctx, by(c), in.Step, try, control.OneLine(in.Said))
+	why, err := d.Engine.Login(ctx, actor(c), in.Step, try, control.OneLine(in.Said))
 	if err != nil {
 		return control.Reply[control.LoginOut]{}, err
 	}
@@ -31,7 +31,7 @@ func (d Daemon) loginList(ctx context.Context, _ control.Caller, _ control.Nothi
 }
 
 func (d Daemon) loginRetry(ctx context.Context, c control.Caller, in control.DeviceIn) (control.Reply[control.Login], error) {
-	ls, err := d.Engine.RetryLogins(ctx, by(c), in.Device)
+	ls, err := d.Engine.RetryLogins(ctx, actor(c), in.Device)
 	return logins(ls), err
 }
 

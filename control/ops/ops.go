@@ -1,102 +1,114 @@
-// Package ops declares the daemon's operations, each once, and binds them to
-// the engine: every face of the daemon is made of what [Registry] returns.
+// Package ops declares the daemon's operations, each once, and connects them with the
+// engine. Every face of the daemon serves the operations that [Registry] returns.
 //
-// It is the one place that knows both the wire forms of package control and the
-// core's types of package activation, and translates between them.
+// It is the only package that knows both the wire forms of package control and the core's
+// types of package activation, and translates between them.
 package ops
 
 import (
-	"bufio"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
-	"time"
 
 	"activationd/activation"
+	"activationd/activation/announce"
+	"activationd/activation/recurring"
+	"activationd/activation/service"
 	"activationd/control"
 	"activationd/internal/fault"
 	"activationd/vlanstore"
 )
 
-// A Daemon is what the operations need beside the engine.
+// A Daemon has what the operations need.
 type Daemon struct {
-	Engine *activation.Engine
-	// Identity is the user as whom a caller's jobs run: nil is the daemon's own.
-	// It refuses callers who may not have any, with fault.Denied.
+	Engine      *activation.Engine
+	Recurrences *recurring.Book
+	Services    *service.Roster
+	// Declared reads the services as they are declared now, and those that cannot be read. They
+	// are in force after the next load.
+	Declared func() ([]*service.Declaration, []*service.Fault, error)
+	// Identity returns the user as whom a caller's jobs run; nil is the daemon's user. It
+	// refuses callers who may not run jobs, with fault.Denied.
 	Identity func(control.Caller) (*activation.Identity, error)
-	// Topology reads a topology's file, by its name.
+	// Places returns where .env files declare services.
+	Places func() []control.ServicePlace
+	// Topology reads the file of a topology.
 	Topology func(name string) ([]byte, error)
 	// MayAt refuses callers who may not use at(1), with fault.Denied.
 	MayAt func(control.Caller) error
-	// User returns the name of a user, who is named or numbered, if there is one.
+	// User returns the name of a user, and reports whether the user exists.
 	User   func(nameOrNumber string) (string, bool)
 	Backup func(context.Context, io.Writer) error
-	// Sections are the scripts' mutexes.
+	// Sections are the critical sections of scripts.
 	Sections *vlanstore.Sections
-	// Stop asks the daemon to end, at once or when nothing runs any more. It does
-	// not wait.
+	// Stop has the daemon stop, at once or when nothing runs any more. It does not wait.
 	Stop func(drain bool)
-	// Status adds what only the daemon knows of itself.
+	// Status adds the fields that the engine does not know, and what needs attention in
+	// them.
 	Status func(*control.StatusOut)
-	// Reload does what RELOAD asks for.
-	Reload func(context.Context, activation.LoadOptions) (activation.Report, error)
+	// Sources returns how the last load of each source went.
+	Sources func(context.Context) ([]announce.SourceStatus, error)
+	// Loading reports whether the first load has not ended yet.
+	Loading func() bool
+	// Unused returns the reservations with an id that sources have and that are not in
+	// force; if the id is empty, all of them.
+	Unused func(ctx context.Context, id string) ([]announce.Unused, error)
+	// Reload reads the configuration and all sources again.
+	Reload func(context.Context, announce.LoadOptions) (activation.Report, error)
 }
 
 // Registry returns all operations.
 func Registry(d Daemon) *control.Registry {
-	verb := func(name string, role control.Role, ev activation.Event, help string) control.Op {
+	verb := func(name string, role control.Role, on activation.Trigger, help string) control.Op {
 		return control.Declare(name, role, help, func(ctx context.Context, c control.Caller, in control.IDIn) (control.Reply[control.Activation], error) {
-			return d.do(ctx, c, in.ID, ev, "")
+			reply, err := d.do(ctx, c, in.ID, on, "")
+			return reply, d.notAnID(ctx, name, in.ID, err)
 		})
 	}
 	return control.NewRegistry(append([]control.Op{
 		control.DeclareBatch("add", control.Submitter, "add a job", d.add),
-		control.Declare("list", control.Viewer, "list activations", d.list),
-		control.Declare("show", control.Viewer, "show one activation with its attempts", d.show),
-		control.DeclareStream("why", control.Viewer, "explain why an activation is in its state", d.why),
-		control.DeclareStream("log", control.Viewer, "the output of an attempt; your own jobs', or all as operator", d.logs),
-		control.DeclareStream("wait", control.Viewer, "wait for an activation's end", d.wait),
+		control.Declare("list", control.Viewer, "list jobs and reservations", d.list),
+		control.Declare("show", control.Viewer, "show a job or reservation, with its attempts", d.show),
+		control.DeclareStream("why", control.Viewer, "explain why a job or reservation is in its state", d.why),
+		control.DeclareStream("log", control.Viewer, "print the output of your own jobs; as operator, of all jobs and reservations", d.logs),
+		control.DeclareStream("input", control.Viewer, "send the script or standard input of a job of your own; as admin, of any, in pieces of base64", d.input),
+		control.DeclareStream("wait", control.Viewer, "wait until a job or reservation is finished", d.wait),
 		control.Declare("edit", control.Submitter, "change a job that has not begun", d.edit),
-		control.Declare("progress", control.Submitter, "tell how far a script has come", d.progress),
-		control.Declare("locks", control.Viewer, "who holds each lock, and who waits for it", d.locks),
-		control.Declare("cancel", control.Submitter, "cancel an activation: what runs is stopped and undone", d.cancel),
-		verb("hold", control.Submitter, activation.Hold, "keep an activation from starting"),
-		verb("release", control.Submitter, activation.Release, "let a held activation go on"),
-		verb("run", control.Submitter, activation.RunNow, "run a scheduled activation now"),
-		verb("retry", control.Submitter, activation.Retry, "try again what is stuck or has failed"),
-		verb("forgive", control.Admin, activation.Forgive, "end what is stuck, or hangs, as if it had been undone, or had ended"),
+		control.Declare("progress", control.Submitter, "report the progress of a script", d.progress),
+		control.Declare("locks", control.Viewer, "list locks, with the jobs and reservations that hold them and wait for them", d.locks),
+		control.Declare("cancel", control.Submitter, "cancel a job or reservation: its script is stopped, and a reservation is deactivated", d.cancel),
+		verb("hold", control.Submitter, activation.Hold, "keep a job or reservation from starting"),
+		verb("release", control.Submitter, activation.Release, "let a held job or reservation start again"),
+		verb("run", control.Submitter, activation.RunNow, "start a scheduled job or reservation now"),
+		control.Declare("retry", control.Submitter, "run a job or reservation that is over, or a stuck deactivation, again", d.retry),
+		verb("forgive", control.Admin, activation.Forgive, "mark a stuck reservation as deactivated, or a hanging attempt as ended"),
 		control.Declare("reload", control.Operator, "read all sources and the configuration again", d.reload),
 		control.Declare("linkconf", control.Operator, "attach a topology to a reservation", d.linkconf),
-		control.Declare("dellinkconf", control.Operator, "take an attached topology away", d.dellinkconf),
+		control.Declare("dellinkconf", control.Operator, "detach a topology from a reservation", d.dellinkconf),
 		control.Declare("kill", control.Operator, "10: reload; 15: stop the daemon (admin)", d.kill),
-		control.Declare("status", control.Viewer, "the daemon's own state", d.status),
-		control.DeclareStream("events", control.Viewer, "follow what happens", d.events),
-		control.DeclareStream("backup", control.Admin, "a copy of the state, in pieces of base64", d.backup),
-		control.Declare("stop", control.Admin, "stop the daemon; what runs goes on", d.stop),
-	}, slices.Concat(d.vlanOps(), d.loginOps(), d.everyOps(), d.atOps())...)...)
+		control.Declare("clock", control.NoRole, "show the time and the zone of the daemon", d.clock),
+		control.Declare("status", control.Viewer, "show the state of the daemon", d.status),
+		control.DeclareStream("events", control.Viewer, "follow events", d.events),
+		control.DeclareStream("audit", control.Viewer, "list who requested what; as submitter, about your own jobs and everything but jobs", d.audit),
+		control.DeclareStream("backup", control.Admin, "copy the daemon's state, in pieces of base64", d.backup),
+		control.Declare("stop", control.Admin, "stop the daemon; running scripts go on", d.stop),
+	}, slices.Concat(d.vlanOps(), d.loginOps(), d.planOps(), d.everyOps(), d.serviceOps(), d.atOps())...)...)
 }
 
-// by is who asks, for the engine: below operator one has only one's own jobs, and
-// who is known by his address only has nobody's.
-func by(c control.Caller) activation.By {
-	return activation.By{
-		Name: c.Name, UID: c.UID, OnlyOwn: c.Role < control.Operator,
-		NoJobs: c.Anonymous && c.Role < control.Admin,
+// actor returns a caller as the engine knows it. Below operator, callers may act on their
+// own jobs only, and a caller of whom only the address is known has no jobs.
+func actor(c control.Caller) activation.Actor {
+	return activation.Actor{
+		Kind: string(c.Kind), Name: c.Name, Role: c.Role.String(), UID: c.UID, OnlyOwn: c.Role < control.Operator,
+		NoJobs: c.Kind == control.ByAddress && c.Role < control.Admin, NoInputs: c.Role < control.Admin,
 	}
 }
 
-// get returns as much of an activation as the caller may see.
-func (d Daemon) get(ctx context.Context, c control.Caller, id string) (activation.View, error) {
-	v, err := d.Engine.Get(ctx, id)
-	return v.For(by(c)), err
-}
-
-func (d Daemon) do(ctx context.Context, c control.Caller, id string, ev activation.Event, why string) (control.Reply[control.Activation], error) {
-	r, err := d.Engine.Do(ctx, by(c), id, ev, why)
+func (d Daemon) do(ctx context.Context, c control.Caller, id string, on activation.Trigger, why string) (control.Reply[control.Activation], error) {
+	r, err := d.Engine.Do(ctx, actor(c), id, on, why)
 	if err != nil {
 		return control.Reply[control.Activation]{}, err
 	}
@@ -112,217 +124,40 @@ func (d Daemon) cancel(ctx context.Context, c control.Caller, in control.CancelI
 	if in.Reason != "" {
 		why = fmt.Sprintf("cancelled by %s: %s", c.Name, control.OneLine(in.Reason))
 	}
-	return d.do(ctx, c, in.ID, activation.Cancel, why)
+	reply, err := d.do(ctx, c, in.ID, activation.Cancel, why)
+	return reply, d.notAnID(ctx, "cancel", in.ID, err)
 }
 
-func (d Daemon) show(ctx context.Context, c control.Caller, in control.IDIn) (control.Reply[control.Detail], error) {
-	v, err := d.get(ctx, c, in.ID)
-	if err != nil {
-		return control.Reply[control.Detail]{}, err
-	}
-	return control.Reply[control.Detail]{Lines: []control.Detail{d.detail(&v)}}, nil
-}
-
-func (d Daemon) list(ctx context.Context, c control.Caller, in control.ListIn) (control.Reply[control.Activation], error) {
-	f := activation.Filter{Owner: in.Owner, Label: in.Label, Tags: commas(in.Tag), Kind: activation.Kind(in.Kind), Recurrence: in.Every, By: by(c)}
-	switch f.Kind {
-	case "", activation.Job, activation.Reservation:
-	default:
-		return control.Reply[control.Activation]{}, fmt.Errorf("kind: want job or reservation, have %q: %w", in.Kind, fault.Invalid)
-	}
-	for _, s := range in.State {
-		for s := range strings.SplitSeq(s, ",") {
-			if s == "all" {
-				f.Finished = true
-				continue
-			}
-			if err := knownState(s); err != nil {
-				return control.Reply[control.Activation]{}, err
-			}
-			f.States = append(f.States, activation.State(s))
+func (d Daemon) retry(ctx context.Context, c control.Caller, in control.RetryIn) (reply control.Reply[control.Activation], err error) {
+	if in.Failed {
+		if v, err := d.Engine.Get(ctx, in.ID); err == nil && v.Outcome == activation.Succeeded {
+			return reply, fmt.Errorf("%s has succeeded; to run it again, retry it alone: %w", in.ID, fault.Conflict)
 		}
 	}
-	if f.Finished {
-		f.States = nil
-	}
-	errEnough := errors.New("enough")
-	n := 0
-	return control.Reply[control.Activation]{Each: func(yield func(control.Activation, error) bool) {
-		err := d.Engine.List(ctx, f, func(v activation.View) error {
-			n++
-			if !yield(wire(&v), nil) || in.Limit > 0 && n >= in.Limit {
-				return errEnough
-			}
-			return nil
-		})
-		if err != nil && !errors.Is(err, errEnough) {
-			yield(control.Activation{}, err)
-		}
-	}}, nil
+	reply, err = d.do(ctx, c, in.ID, activation.Retry, "")
+	return reply, d.notAnID(ctx, "retry", in.ID, err)
 }
 
-func knownState(s string) error {
-	for _, st := range activation.States {
-		if string(st) == s {
-			return nil
-		}
-	}
-	return fmt.Errorf("state: want all or one of %v, have %q: %w", activation.States, s, fault.Invalid)
-}
-
-func (d Daemon) wait(ctx context.Context, c control.Caller, in control.IDIn, send func(control.WaitOut) error) error {
-	v, err := d.Engine.Wait(ctx, in.ID)
-	if err != nil {
+// notAnID returns the error of an operation on the job or reservation id. If there is none,
+// but a recurrence of that name, it says what to do with the recurrence instead.
+func (d Daemon) notAnID(ctx context.Context, op, id string, err error) error {
+	if !errors.Is(err, fault.NotFound) || d.Recurrences == nil {
 		return err
 	}
-	v = v.For(by(c))
-	return send(control.WaitOut{Activation: wire(&v), Exit: exitStatus(&v)})
-}
-
-func (d Daemon) why(ctx context.Context, c control.Caller, in control.IDIn, send func(control.WhyLine) error) error {
-	v, err := d.get(ctx, c, in.ID)
-	if err != nil {
+	if _, unknown := d.Engine.Get(ctx, id); !errors.Is(unknown, fault.NotFound) {
 		return err
 	}
-	lines := explain(&v)
-	if !v.Hidden {
-		closed, err := d.Engine.Logins(ctx, v.ID)
-		if err != nil {
-			return err
-		}
-		for _, l := range closed {
-			lines = append(lines, control.WhyLine{Time: l.Since, Text: l.String()})
-		}
-	}
-	for _, l := range lines {
-		if err := send(l); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (d Daemon) reload(ctx context.Context, _ control.Caller, in control.ReloadIn) (control.Reply[control.ReloadLine], error) {
-	return d.load(ctx, activation.LoadOptions{Force: in.Force, DryRun: in.DryRun})
-}
-
-func (d Daemon) load(ctx context.Context, o activation.LoadOptions) (control.Reply[control.ReloadLine], error) {
-	rep, err := d.Reload(ctx, o)
-	if err != nil {
-		return control.Reply[control.ReloadLine]{}, err
-	}
-	reply := control.Reply[control.ReloadLine]{Summary: rep.Summary()}
-	for _, l := range rep.Lines {
-		reply.Lines = append(reply.Lines, control.ReloadLine{What: l.What, ID: l.ID, Source: l.Source, Text: control.OneLine(l.Text)})
-	}
-	return reply, rep.Err
-}
-
-func (d Daemon) kill(ctx context.Context, c control.Caller, in control.KillIn) (control.Reply[control.ReloadLine], error) {
-	switch in.Kill {
-	case 10:
-		return d.load(ctx, activation.LoadOptions{})
-	case 15:
-		if err := c.May("kill:15", control.Admin); err != nil {
-			return control.Reply[control.ReloadLine]{}, err
-		}
-		d.Stop(false)
-		return control.Reply[control.ReloadLine]{Summary: "stopping"}, nil
-	}
-	return control.Reply[control.ReloadLine]{}, fmt.Errorf("kill: want 10 (reload) or 15 (stop), have %d: %w", in.Kill, fault.Invalid)
-}
-
-func (d Daemon) stop(_ context.Context, _ control.Caller, in control.StopIn) (control.Reply[control.Nothing], error) {
-	d.Stop(in.Drain)
-	if in.Drain {
-		return control.Reply[control.Nothing]{Summary: "draining: the daemon stops when nothing runs any more"}, nil
-	}
-	return control.Reply[control.Nothing]{Summary: "stopping; what runs goes on"}, nil
-}
-
-func (d Daemon) linkconf(ctx context.Context, _ control.Caller, in control.LinkconfIn) (control.Reply[control.Nothing], error) {
-	text := []byte(in.Topology)
-	if !strings.HasPrefix(strings.TrimSpace(in.Topology), "{") {
-		var err error
-		if text, err = d.Topology(in.Topology); err != nil {
-			return control.Reply[control.Nothing]{}, err
-		}
-	}
-	if err := d.Engine.Link(ctx, in.Resid, text); err != nil {
-		return control.Reply[control.Nothing]{}, err
-	}
-	return control.Reply[control.Nothing]{Summary: "topology attached to " + in.Resid}, nil
-}
-
-func (d Daemon) dellinkconf(ctx context.Context, _ control.Caller, in control.DellinkconfIn) (control.Reply[control.Nothing], error) {
-	if err := d.Engine.Unlink(ctx, in.Delresid); err != nil {
-		return control.Reply[control.Nothing]{}, err
-	}
-	return control.Reply[control.Nothing]{Summary: "topology taken from " + in.Delresid}, nil
-}
-
-func (d Daemon) status(ctx context.Context, _ control.Caller, _ control.Nothing) (control.Reply[control.StatusOut], error) {
-	s, err := d.Engine.Status(ctx)
-	if err != nil {
-		return control.Reply[control.StatusOut]{}, err
-	}
-	out := control.StatusOut{
-		Started: s.Began, Guard: s.Guard, GuardWhy: s.Why, Generation: s.Generation, Next: s.Next,
-		Running: s.Running, Unverified: s.Hanging, States: make(map[string]int), Draining: s.Draining, Logins: s.Logins,
-		ClockTrusted: s.Doubt == "", ClockWhy: s.Doubt,
-		Sources: []control.SourceStatus{},
-	}
-	for st, n := range s.States {
-		out.States[string(st)] = n
-	}
-	for _, src := range s.Sources {
-		out.Sources = append(out.Sources, control.SourceStatus{Name: src.Name, Live: src.Live, Read: src.Read, Error: src.Error})
-	}
-	d.Status(&out)
-	return control.Reply[control.StatusOut]{
-		Summary: fmt.Sprintf("guard=%s generation=%d running=%d", out.Guard, out.Generation, out.Running),
-		Lines:   []control.StatusOut{out},
-	}, nil
-}
-
-func (d Daemon) events(ctx context.Context, c control.Caller, in control.EventsIn, send func(control.Event) error) error {
-	return d.Engine.FollowFor(ctx, by(c), in.Since, func(h activation.Happening) error {
-		if in.ID != "" && in.ID != h.ID {
-			return nil
-		}
-		return send(control.Event{Seq: h.Seq, Time: h.Time, What: h.What, ID: h.ID, State: h.State, Reason: h.Reason,
-			Outcome: string(h.Outcome), Phase: h.Phase, Attempt: h.N})
-	})
-}
-
-// backupPiece is how many bytes of a backup go into one line.
-const backupPiece = 192 << 10
-
-func (d Daemon) backup(ctx context.Context, _ control.Caller, _ control.Nothing, send func(control.BackupOut) error) error {
-	w := bufio.NewWriterSize(pieces(func(p []byte) error {
-		return send(control.BackupOut{Base64: base64.StdEncoding.EncodeToString(p)})
-	}), backupPiece)
-	if err := d.Backup(ctx, w); err != nil {
+	if _, unknown := d.Recurrences.Get(ctx, id, 0); unknown != nil {
 		return err
 	}
-	return w.Flush()
-}
-
-// pieces is a writer that hands on what is written to it, in pieces that fit
-// into a line.
-type pieces func([]byte) error
-
-func (f pieces) Write(p []byte) (int, error) {
-	n := 0
-	for n < len(p) {
-		piece := p[n:min(len(p), n+backupPiece)]
-		if err := f(piece); err != nil {
-			return n, err
-		}
-		n += len(piece)
+	does := map[string]string{
+		"hold": "atctl every hold %s keeps it from occurring", "release": "atctl every release %s lets it occur again",
+		"run": "atctl every run %s runs its job once", "cancel": "atctl every remove %s removes it",
+		"show": "atctl every show %s shows it", "why": "atctl every show %s shows it, and which occurrences it skipped and why",
 	}
-	return n, nil
+	hint := "atctl list --all --every %s lists its jobs"
+	if what := does[op]; what != "" {
+		hint = what + "; " + hint
+	}
+	return fmt.Errorf("%s is a recurrence; %s: %w", id, strings.ReplaceAll(hint, "%s", id), fault.NotFound)
 }
-
-// rfc3339 is the form of times in explanations.
-func rfc3339(t time.Time) string { return t.Format(time.RFC3339) }

@@ -1,14 +1,11 @@
 package ops
 
 import (
-	"encoding/base64"
 	"errors"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
-	"testing/iotest"
 	"time"
 
 	"activationd/activation"
@@ -38,14 +35,14 @@ func TestNewJob(t *testing.T) {
 			func(j activation.NewJob) bool { return j.Timeout != nil && *j.Timeout == zero && j.Grace == nil }, ""},
 		{"0m is none, too", control.AddIn{Arg: []string{"true"}, Timeout: "0m"},
 			func(j activation.NewJob) bool { return *j.Timeout == zero }, ""},
-		{"m is no duration", control.AddIn{Arg: []string{"true"}, Timeout: "m"}, nil, "is not a duration"},
-		{"no retries are said", control.AddIn{Arg: []string{"true"}},
+		{"m is not a duration", control.AddIn{Arg: []string{"true"}, Timeout: "m"}, nil, "is not a duration"},
+		{"no retries are given", control.AddIn{Arg: []string{"true"}},
 			func(j activation.NewJob) bool { return j.Retries == nil }, ""},
 		{"0 retries, and not the default", control.AddIn{Arg: []string{"true"}, Retries: "0"},
 			func(j activation.NewJob) bool { return *j.Retries == 0 }, ""},
 		{"a number of retries", control.AddIn{Arg: []string{"true"}, Retries: "few"}, nil, "retries: "},
 		{"a deadline of too long", control.AddIn{Arg: []string{"true"}, Deadline: "100000d"}, nil, "more than 3660 days"},
-		{"a deadline of nothing", control.AddIn{Arg: []string{"true"}, Deadline: "0s"}, nil, "no time at all"},
+		{"a deadline of nothing", control.AddIn{Arg: []string{"true"}, Deadline: "0s"}, nil, "must be more than 0"},
 		{"timeout", control.AddIn{Arg: []string{"true"}, Timeout: "1m"},
 			func(j activation.NewJob) bool { return *j.Timeout == minute }, ""},
 		{"a value with an equals sign", control.AddIn{Arg: []string{"true"}, Env: []string{"A=b=c"}},
@@ -55,7 +52,7 @@ func TestNewJob(t *testing.T) {
 		{"at and in", control.AddIn{At: "now", In: "5m"}, nil, "at and in exclude each other"},
 		{"no such time", control.AddIn{At: "teatime-ish"}, nil, "at: "},
 		{"no such pause", control.AddIn{In: "soon"}, nil, "in: "},
-		{"script and command", control.AddIn{Script: "x", Arg: []string{"true"}}, nil, "script excludes arg"},
+		{"script and command", control.AddIn{Script: "x", Arg: []string{"true"}}, nil, "script cannot be used together with arg"},
 		{"not a variable", control.AddIn{Env: []string{"A"}}, nil, "want NAME=VALUE"},
 		{"no umask", control.AddIn{Umask: "8"}, nil, "umask: want an octal number"},
 		{"no duration", control.AddIn{Grace: "5 parsecs"}, nil, "grace: "},
@@ -101,7 +98,7 @@ func TestExitStatus(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			v := &activation.View{Record: activation.Record{Outcome: tt.outcome, Attempts: tt.attempts}}
+			v := &activation.View{Record: activation.Record{Life: activation.Life{Outcome: tt.outcome, Attempts: tt.attempts}}}
 			if got := exitStatus(v); got != tt.want {
 				t.Errorf("exitStatus = %d, want %d", got, tt.want)
 			}
@@ -109,62 +106,20 @@ func TestExitStatus(t *testing.T) {
 	}
 }
 
-// A log arrives byte for byte, in text where it is text, however its reads are cut.
-func TestCopyLog(t *testing.T) {
-	for _, text := range []string{"", "hello\n", "žluťoučký kůň ☃ 𝄞\n", "a\xffb", "\xe2\x98", strings.Repeat("☃", 3*logPiece)} {
-		var got strings.Builder
-		binary := false
-		err := copyLog(iotest.OneByteReader(strings.NewReader(text)), func(out control.LogOut) error {
-			if out.Base64 != "" {
-				binary = true
-				b, err := base64.StdEncoding.DecodeString(out.Base64)
-				if err != nil {
-					t.Fatal(err)
-				}
-				got.Write(b)
-			}
-			got.WriteString(out.Text)
-			return nil
-		})
-		if err != nil || got.String() != text {
-			t.Errorf("copyLog(%.20q) = %.20q, %v", text, got.String(), err)
-		}
-		if valid := strings.ToValidUTF8(text, "") == text; valid && binary {
-			t.Errorf("copyLog(%.20q) sent text as base64", text)
-		}
-	}
-}
-
-// No operation is without a role, a line of help, or an answer to who may.
+// TestRegistryIsComplete checks that each operation has a role and a line of help.
 func TestRegistryIsComplete(t *testing.T) {
 	for _, op := range Registry(Daemon{}).Ops() {
-		if op.Help == "" || op.Role < control.Viewer || op.Role > control.Admin {
+		lowest := control.Viewer
+		if op.Name == "clock" { // people without a role are shown times, too
+			lowest = control.NoRole
+		}
+		if op.Help == "" || op.Role < lowest || op.Role > control.Admin {
 			t.Errorf("operation %s: role %v, help %q", op.Name, op.Role, op.Help)
 		}
 	}
 }
 
-func TestConcerns(t *testing.T) {
-	var got []uint64
-	fn := concerns("7", 10, func(h activation.Happening) error {
-		got = append(got, h.Seq)
-		return nil
-	})
-	for _, h := range []activation.Happening{
-		{Seq: 11, ID: "8"}, {Seq: 12, ID: "7"}, {Seq: 13, ID: "8"},
-		{Seq: 20, ID: "8"}, // 14 to 19 were missed, and might have been of 7
-		{Seq: 21, ID: "8"},
-	} {
-		if err := fn(h); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if want := []uint64{12, 20}; !slices.Equal(got, want) {
-		t.Errorf("called for %v, want %v", got, want)
-	}
-}
-
-// TestProtocolIsWhole wants each operation in the protocol's page.
+// TestProtocolIsWhole checks that the page on the protocol names each operation.
 func TestProtocolIsWhole(t *testing.T) {
 	page, err := os.ReadFile("../../docs/protocol.md")
 	if err != nil {
@@ -173,6 +128,25 @@ func TestProtocolIsWhole(t *testing.T) {
 	for _, op := range Registry(Daemon{}).Ops() {
 		if !regexp.MustCompile("`([a-z ]+ )?" + op.Name + "[` :]").Match(page) {
 			t.Errorf("docs/protocol.md does not name %s", op.Name)
+		}
+	}
+}
+
+// TestActor checks what callers may do with activations that are not their own.
+func TestActor(t *testing.T) {
+	for _, tt := range []struct {
+		name            string
+		caller          control.Caller
+		onlyOwn, noJobs bool
+	}{
+		{"a user of the machine", control.Caller{Role: control.Submitter, UID: 1000, Name: "ada"}, true, false},
+		{"an operator", control.Caller{Role: control.Operator, UID: 1000, Name: "ada"}, false, false},
+		{"an operator of whom only the address is known", control.Caller{Role: control.Operator, UID: -1, Kind: control.ByAddress}, false, true},
+		{"an admin of whom only the address is known", control.Caller{Role: control.Admin, UID: -1, Kind: control.ByAddress}, false, false},
+	} {
+		a := actor(tt.caller)
+		if a.OnlyOwn != tt.onlyOwn || a.NoJobs != tt.noJobs || a.UID != tt.caller.UID || a.Name != tt.caller.Name {
+			t.Errorf("%s: %+v, want OnlyOwn %v, NoJobs %v", tt.name, a, tt.onlyOwn, tt.noJobs)
 		}
 	}
 }

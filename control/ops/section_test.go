@@ -8,7 +8,7 @@ import (
 	"activationd/internal/fault"
 )
 
-// What atctl asks for with --hold 24h is a little more, for the end of its command.
+// TestSectionOfADay checks that atctl can add the time to end its command to --hold 24h.
 func TestSectionOfADay(t *testing.T) {
 	if d, err := bounded("hold", "24h0m10s", sectionHold, time.Millisecond); err != nil || d < 24*time.Hour {
 		t.Errorf("a day and ten seconds: %v, %v", d, err)

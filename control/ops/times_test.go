@@ -8,13 +8,15 @@ import (
 	"time"
 
 	"activationd/activation"
+	"activationd/activation/recurring"
 	"activationd/control"
 	"activationd/internal/fault"
 	"activationd/internal/timetext/timeforms"
+	"activationd/schedule/timespec"
 )
 
-// TestTimesOfRequests tries every argument that is a time or a duration with every form,
-// and looks that there is no other.
+// TestTimesOfRequests tries every argument that is a time or a duration with every form, and
+// checks that it knows all such arguments.
 func TestTimesOfRequests(t *testing.T) {
 	now := time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
 	job := func(in control.AddIn) (activation.NewJob, error) {
@@ -25,7 +27,7 @@ func TestTimesOfRequests(t *testing.T) {
 		err = change(&j, &in, now, now)
 		return j, err
 	}
-	rule := func(in control.RuleIn) (activation.Rule, error) { return ParseRule("x", in, now) }
+	rule := func(in control.RuleIn) (recurring.Rule, error) { return ParseRule("x", in, now) }
 	opt := func(d *time.Duration, err error) (time.Duration, error) {
 		if d == nil {
 			return 0, err
@@ -44,7 +46,7 @@ func TestTimesOfRequests(t *testing.T) {
 		if err != nil || len(r.Lines) == 0 {
 			return time.Time{}, err
 		}
-		if in.Cron != "" && r.Lines[0].Occurrence.Equal(timeforms.At.Add(time.Second)) { // the next second, of a fraction
+		if in.Cron != "" && r.Lines[0].Occurrence.Equal(timeforms.At.Add(time.Second)) { // the second after a fraction
 			return timeforms.At.Add(250 * time.Millisecond), nil
 		}
 		return r.Lines[0].Occurrence, nil
@@ -59,6 +61,8 @@ func TestTimesOfRequests(t *testing.T) {
 		"next start":         func(s string) (time.Time, error) { return next(control.NextIn{Start: s}) },
 		"next end":           func(s string) (time.Time, error) { _, err := next(control.NextIn{End: s}); return time.Time{}, err },
 		"next from":          func(s string) (time.Time, error) { return next(control.NextIn{From: s}) },
+		"list since":         nil, // TestListTimes tries them
+		"list until":         nil,
 		"every add at":       nil, // refused, whatever it is
 		"every add deadline": nil,
 	}
@@ -113,8 +117,8 @@ func TestTimesOfRequests(t *testing.T) {
 		"vlan section hold": func(s string) (time.Duration, error) { return bounded("hold", s, 0, 0) },
 	}
 	times := []string{"at", "in", "deadline", "timeout", "grace", "backoff", "every", "jitter", "start", "end", "from", "wait", "hold"}
-	others := " arg script stdin dir env lock retries label missed umask priority after tag id percent text clear state owner kind phase reason resid topology delresid" +
-		" domain holder link name device user what digest activation said step queue mail mailto spool cron calendar tz overlap catch-up "
+	others := " arg script title stdin dir env lock retries label missed umask priority after tag id percent text clear state outcome owner kind match sort phase reason resid topology delresid" +
+		" domain holder link name device user what digest activation said step since until by action topic base64 attempt exit lines grep next queue mail mailto spool cron calendar tz overlap catch-up group "
 	for _, op := range Registry(Daemon{}).Ops() {
 		for _, a := range op.Args() {
 			key := op.Name + " " + a.Name
@@ -137,9 +141,12 @@ func TestTimesOfRequests(t *testing.T) {
 		}
 		for _, f := range timeforms.Instants() {
 			got, err := read(f.Text)
-			only := f.Want.Year() < 2000 && key == "next start" || key == "next end" || f.Want.Year() == 2199 && key != "add at" // the others' range
+			only := f.Want.Year() < 2000 && key == "next start" || key == "next end" || f.Want.Year() == 2199 && key != "add at" // the other arguments have a range
 			if f.Why == "" && (err != nil || !only && !got.Equal(f.Want)) {
 				t.Errorf("%s: %s: %q is %v, %v, want %v", key, f.Name, f.Text, got, err, f.Want)
+			}
+			if _, atErr := timespec.Typed(f.Text, now, time.Local); f.Why != "" && atErr == nil && strings.HasSuffix(key, " at") {
+				continue // one of at's times: the day or the month comes first
 			}
 			if f.Why != "" && (!errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), f.Why)) {
 				t.Errorf("%s: %s: of %q is said %v, want that it %s", key, f.Name, f.Text, err, f.Why)
@@ -174,6 +181,32 @@ func TestTimesOfRequests(t *testing.T) {
 			if f.Why != "" && (!errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), f.Why)) {
 				t.Errorf("%s: %s: of %q is said %v, want that it %s", key, f.Name, f.Text, err, f.Why)
 			}
+		}
+	}
+}
+
+// A list takes all times with a zone, and durations, which are ago.
+func TestListTimes(t *testing.T) {
+	now := time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
+	read := func(text string) (since, until time.Time, err error) {
+		f, err := filter(&control.ListIn{Since: text}, now)
+		if err != nil {
+			return since, until, err
+		}
+		g, err := filter(&control.ListIn{Until: text}, now)
+		return f.Since, g.Until, err
+	}
+	for _, f := range timeforms.Instants() {
+		since, until, err := read(f.Text)
+		if f.Why == "" && (err != nil || !since.Equal(f.Want) || !until.Equal(f.Want)) {
+			t.Errorf("%s: %q is %v, %v, %v, want %v", f.Name, f.Text, since, until, err, f.Want)
+		}
+	}
+	for _, f := range timeforms.Durations() {
+		since, until, err := read(f.Text)
+		want := now.Add(-f.Want)
+		if f.Why == "" && !strings.Contains(f.Text, ":") && (err != nil || !since.Equal(want) || !until.Equal(want)) {
+			t.Errorf("%s: %q is %v, %v, %v, want %v", f.Name, f.Text, since, until, err, want)
 		}
 	}
 }

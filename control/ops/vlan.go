@@ -11,17 +11,17 @@ import (
 	"activationd/vlanstore"
 )
 
-// vlanOps are the operations on VLANs, and the sections of scripts.
+// vlanOps returns the operations on VLANs and on the sections of scripts.
 func (d Daemon) vlanOps() []control.Op {
 	return []control.Op{
-		control.Declare("vlan pools", control.Viewer, "the pools of VLANs, and how much of each is free", d.vlanPools),
-		control.Declare("vlan list", control.Viewer, "who has which VLANs", d.vlanList),
-		control.Declare("vlan alloc", control.Submitter, "lend VLANs to an activation, all or none; your own scripts', or all as operator", d.vlanAlloc),
-		control.Declare("vlan release", control.Admin, "take VLANs back, on your word that no switch has them", d.vlanRelease),
-		control.Declare("vlan quarantine", control.Admin, "let nobody have a VLAN", d.vlanQuarantine),
-		control.Declare("vlan free", control.Admin, "take a VLAN out of quarantine", d.vlanFree),
-		control.DeclareStream("vlan section", control.Submitter, "be alone in a section until you hang up", d.section),
-		control.Declare("vlan sections", control.Viewer, "who is in which section, and who waits", d.sections),
+		control.Declare("vlan pools", control.Viewer, "list the pools of VLANs, with their free ids", d.vlanPools),
+		control.Declare("vlan list", control.Viewer, "list leased and quarantined VLANs", d.vlanList),
+		control.Declare("vlan alloc", control.Submitter, "lease VLANs for your own activation, all or none; as operator, for any", d.vlanAlloc),
+		control.Declare("vlan release", control.Admin, "end leases of VLANs that no switch has any more", d.vlanRelease),
+		control.Declare("vlan quarantine", control.Admin, "keep a VLAN from being leased", d.vlanQuarantine),
+		control.Declare("vlan free", control.Admin, "remove a VLAN from quarantine", d.vlanFree),
+		control.DeclareStream("vlan section", control.Submitter, "enter a section until you hang up", d.section),
+		control.Declare("vlan sections", control.Viewer, "list sections, with who is inside and who waits", d.sections),
 	}
 }
 
@@ -61,18 +61,18 @@ func (d Daemon) vlanAlloc(ctx context.Context, c control.Caller, in control.VLAN
 	if err != nil {
 		return control.Reply[control.VLANLease]{}, err
 	}
-	ls, err := d.Engine.Lease(ctx, by(c), in.Holder, wants)
+	ls, err := d.Engine.Lease(ctx, actor(c), in.Holder, wants)
 	return leases(ls...), err
 }
 
-// wanted puts together what stands in three lists.
+// wanted combines the three lists of a request.
 func wanted(in control.VLANAllocIn) ([]vlanstore.Want, error) {
 	n := len(in.Link)
 	if len(in.Domain) != n && len(in.Domain) != 1 {
-		return nil, fmt.Errorf("domain: give one for each of %d links, or one for all: %w", n, fault.Invalid)
+		return nil, fmt.Errorf("domain: there must be one for each of %d links, or one for all: %w", n, fault.Invalid)
 	}
 	if len(in.ID) != n && len(in.ID) != 0 {
-		return nil, fmt.Errorf("id: give one for each of %d links (0: any), or none: %w", n, fault.Invalid)
+		return nil, fmt.Errorf("id: there must be one for each of %d links (0: any), or none: %w", n, fault.Invalid)
 	}
 	wants := make([]vlanstore.Want, n)
 	for i := range wants {
@@ -91,24 +91,24 @@ func wanted(in control.VLANAllocIn) ([]vlanstore.Want, error) {
 func (d Daemon) vlanRelease(ctx context.Context, c control.Caller, in control.VLANReleaseIn) (control.Reply[control.VLANLease], error) {
 	id, all := in.Domain != "" && in.ID != 0, in.Holder != ""
 	if id == all || (in.Domain != "" || in.ID != 0) && !id || in.Link != "" && !all {
-		return control.Reply[control.VLANLease]{}, fmt.Errorf("give either domain and id, or a holder, and a link of his if it is to be one only: %w", fault.Invalid)
+		return control.Reply[control.VLANLease]{}, fmt.Errorf("vlan release needs either domain and id, or a holder; add a link to release only the holder's id for that link: %w", fault.Invalid)
 	}
 	if all {
-		ls, err := d.Engine.ReleaseVLANs(ctx, by(c), in.Holder, in.Link, in.Force)
+		ls, err := d.Engine.ReleaseVLANs(ctx, actor(c), in.Holder, in.Link, in.Force)
 		return leases(ls...), err
 	}
-	return one(d.Engine.ReleaseVLAN(ctx, by(c), in.Domain, in.ID, in.Force))
+	return one(d.Engine.ReleaseVLAN(ctx, actor(c), in.Domain, in.ID, in.Force))
 }
 
 func (d Daemon) vlanQuarantine(ctx context.Context, c control.Caller, in control.VLANQuarantineIn) (control.Reply[control.VLANLease], error) {
-	return one(d.Engine.QuarantineVLAN(ctx, by(c), in.Domain, in.ID, control.OneLine(in.Reason)))
+	return one(d.Engine.QuarantineVLAN(ctx, actor(c), in.Domain, in.ID, control.OneLine(in.Reason)))
 }
 
 func (d Daemon) vlanFree(ctx context.Context, c control.Caller, in control.VLANIn) (control.Reply[control.VLANLease], error) {
-	return one(d.Engine.FreeVLAN(ctx, by(c), in.Domain, in.ID))
+	return one(d.Engine.FreeVLAN(ctx, actor(c), in.Domain, in.ID))
 }
 
-// one is the reply that tells of one lease.
+// one returns the reply with one lease.
 func one(l vlanstore.Lease, err error) (control.Reply[control.VLANLease], error) {
 	if err != nil {
 		return control.Reply[control.VLANLease]{}, err
@@ -116,15 +116,14 @@ func one(l vlanstore.Lease, err error) (control.Reply[control.VLANLease], error)
 	return leases(l), nil
 }
 
-// How long somebody waits for a section and holds it if he does not say, and
-// how long he may at most.
+// Defaults for the time to wait for a section and to hold it, and the most for both.
 const (
 	sectionWait = 30 * time.Second
 	sectionHold = time.Minute
-	sectionMost = 24*time.Hour + time.Minute // a day, and what atctl adds for its command's end
+	sectionMost = 24*time.Hour + time.Minute // a day, and the time that atctl adds to end its command
 )
 
-// section lets the caller into a section, and has him there until he hangs up.
+// section lets the caller into a section, in which the caller stays until it hangs up.
 func (d Daemon) section(ctx context.Context, c control.Caller, in control.SectionIn, send func(control.SectionLine) error) error {
 	if in.Name == "" {
 		in.Name = "vlan"
@@ -158,7 +157,7 @@ func (d Daemon) section(ctx context.Context, c control.Caller, in control.Sectio
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-over.C:
-		return fmt.Errorf("section %s: it was held for %v, which is the limit that was given with hold: %w", in.Name, hold, fault.Conflict)
+		return fmt.Errorf("section %s: it was held for %v, as long as hold allows; set hold to more if the work takes longer: %w", in.Name, hold, fault.Conflict)
 	}
 }
 

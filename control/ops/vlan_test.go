@@ -18,6 +18,7 @@ import (
 
 	"activationd/activation"
 	"activationd/control"
+	"activationd/control/access"
 	"activationd/control/line"
 	"activationd/control/ops"
 	"activationd/internal/fault"
@@ -26,8 +27,8 @@ import (
 	"activationd/vlanstore/vlantest"
 )
 
-// serve serves the operations of an engine that runs nothing, and returns a
-// client for each caller of whom as says who he is.
+// serve serves the operations of an engine that runs nothing. It returns a function that
+// returns clients, all of which identify as a certain caller.
 func serve(t testing.TB, pools vlanstore.Pools, as control.Caller) func() *control.Client {
 	t.Helper()
 	db, err := bolt.Open(filepath.Join(t.TempDir(), "state.db"))
@@ -36,7 +37,7 @@ func serve(t testing.TB, pools vlanstore.Pools, as control.Caller) func() *contr
 	}
 	log := slog.New(slog.DiscardHandler)
 	engine := activation.New(activation.Parts{DB: db, Log: log}, activation.Settings{Pools: pools})
-	s := &line.Server{Registry: ops.Registry(ops.Daemon{Engine: engine, Sections: new(vlanstore.Sections)}), Log: log}
+	s := &line.Server{Registry: ops.Registry(ops.Daemon{Engine: engine, Sections: new(vlanstore.Sections)}), Log: log, Gate: &access.Gate{Log: log}}
 	dir, err := os.MkdirTemp("", "ops-") // a socket's path must be short
 	if err != nil {
 		t.Fatal(err)
@@ -75,9 +76,8 @@ func pools(of map[string]string) vlanstore.Pools {
 
 var admin = control.Caller{Role: control.Admin, Name: "root", UID: 0}
 
-// TestVLANsAreLinearizable has clients ask for the few VLANs there are, all at
-// once, each by a connection of his own. What they are answered is as if one
-// had asked after the other.
+// TestVLANsAreLinearizable has several clients request few VLANs at the same time, each on a
+// connection of its own. The replies must be possible if the requests came one after another.
 func TestVLANsAreLinearizable(t *testing.T) {
 	few := map[string]string{"a": "10-14", "b": "20-22"}
 	client := serve(t, pools(few), admin)
@@ -99,17 +99,17 @@ func TestVLANsAreLinearizable(t *testing.T) {
 	wg.Wait()
 	h.Check(t)
 	if !h.Lie() {
-		t.Error("not one VLAN was lent in the second half")
+		t.Error("not one VLAN was leased in the second half")
 		return
 	}
 	lie := &failed{TB: t}
 	h.Check(lie)
 	if lie.errors == 0 {
-		t.Error("a lie is not found out")
+		t.Error("a false reply is not detected")
 	}
 }
 
-// A failed is a test that may fail.
+// A failed is a test that only counts its errors.
 type failed struct {
 	testing.TB
 	errors int
@@ -120,7 +120,7 @@ func (f *failed) Logf(string, ...any)   {}
 func (f *failed) Error(...any)          { f.errors++ }
 func (f *failed) Errorf(string, ...any) { f.errors++ }
 
-// TestVLANWords is what the operations make of their arguments.
+// TestVLANWords checks how the operations read their arguments.
 func TestVLANWords(t *testing.T) {
 	client := serve(t, pools(map[string]string{"a": "10-14", "b": "20-22"}), admin)()
 	for _, tt := range []struct {
@@ -129,8 +129,8 @@ func TestVLANWords(t *testing.T) {
 	}{
 		{"alloc", "10 11 20", control.VLANAllocIn{Holder: "h", Link: []string{"x", "y", "z"}, Domain: []string{"a", "a", "b"}}},
 		{"alloc", "12 14", control.VLANAllocIn{Holder: "h", Link: []string{"v", "w"}, Domain: []string{"a"}, ID: []string{"0", "14"}}},
-		{"alloc", "domain: give one for each of 3 links", control.VLANAllocIn{Holder: "h", Link: []string{"x", "y", "z"}, Domain: []string{"a", "a"}}},
-		{"alloc", "id: give one for each of 2 links", control.VLANAllocIn{Holder: "h", Link: []string{"x", "y"}, Domain: []string{"a"}, ID: []string{"1"}}},
+		{"alloc", "domain: there must be one for each of 3 links", control.VLANAllocIn{Holder: "h", Link: []string{"x", "y", "z"}, Domain: []string{"a", "a"}}},
+		{"alloc", "id: there must be one for each of 2 links", control.VLANAllocIn{Holder: "h", Link: []string{"x", "y"}, Domain: []string{"a"}, ID: []string{"1"}}},
 		{"alloc", `id: "one" is not a whole number`, control.VLANAllocIn{Holder: "h", Link: []string{"x"}, Domain: []string{"a"}, ID: []string{"one"}}},
 		{"alloc", "vlan alloc needs holder:", control.VLANAllocIn{Link: []string{"x"}, Domain: []string{"a"}}},
 		{"list", "10 11 12 14 20", control.VLANListIn{Holder: "h"}},
@@ -140,10 +140,10 @@ func TestVLANWords(t *testing.T) {
 		{"quarantine", "20", control.VLANQuarantineIn{Domain: "b", ID: 20, Reason: "a\nb"}},
 		{"quarantine", "vlan quarantine needs reason:", control.VLANQuarantineIn{Domain: "b", ID: 20}},
 		{"release", "20 of b is in quarantine", control.VLANReleaseIn{Domain: "b", ID: 20}},
-		{"release", "give either domain and id, or a holder", control.VLANReleaseIn{}},
-		{"release", "give either domain and id, or a holder", control.VLANReleaseIn{Domain: "a", ID: 10, Holder: "h"}},
-		{"release", "give either domain and id, or a holder", control.VLANReleaseIn{Domain: "a", Holder: "h"}},
-		{"release", "give either domain and id, or a holder", control.VLANReleaseIn{Domain: "a", ID: 10, Link: "x"}},
+		{"release", "vlan release needs either domain and id, or a holder", control.VLANReleaseIn{}},
+		{"release", "vlan release needs either domain and id, or a holder", control.VLANReleaseIn{Domain: "a", ID: 10, Holder: "h"}},
+		{"release", "vlan release needs either domain and id, or a holder", control.VLANReleaseIn{Domain: "a", Holder: "h"}},
+		{"release", "vlan release needs either domain and id, or a holder", control.VLANReleaseIn{Domain: "a", ID: 10, Link: "x"}},
 		{"release", "10", control.VLANReleaseIn{Domain: "a", ID: 10}},
 		{"release", "11", control.VLANReleaseIn{Holder: "h", Link: "y"}},
 		{"release", "12 14", control.VLANReleaseIn{Holder: "h"}},
@@ -166,7 +166,7 @@ func TestVLANWords(t *testing.T) {
 	}
 }
 
-// TestManyLinks asks for as many as there are, in one request.
+// TestManyLinks leases all ids in one request.
 func TestManyLinks(t *testing.T) {
 	client := serve(t, pools(map[string]string{"a": "1-4094"}), admin)()
 	in := control.VLANAllocIn{Holder: "h", Domain: []string{"a"}}
@@ -178,19 +178,19 @@ func TestManyLinks(t *testing.T) {
 		t.Fatalf("%d leases, %v", len(lines), err)
 	}
 	_, _, err = control.Call[control.VLANLease](t.Context(), client, "vlan alloc", control.VLANAllocIn{Holder: "h", Domain: []string{"a"}, Link: []string{"one more"}})
-	if !errors.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "1 short for h; who has its ids: h 4094") {
+	if !errors.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "1 short for h; its ids are held by: h 4094") {
 		t.Errorf("one more: %v", err)
 	}
 }
 
-// A guest is in a section, or wants to be.
+// A guest is inside a section, or waits for it.
 type guest struct {
-	lines chan string // what he is told
-	end   chan error  // why he is not inside any more
+	lines chan string // of its reply
+	end   chan error  // why it is not inside any more
 	leave context.CancelFunc
 }
 
-// TestSectionLimits is about time: how long one waits, and holds.
+// TestSectionLimits checks how long a guest waits for a section and holds it.
 func TestSectionLimits(t *testing.T) {
 	var op *control.Op
 	visit := func(t *testing.T, in control.SectionIn) *guest {
@@ -280,7 +280,7 @@ func TestSectionLimits(t *testing.T) {
 			<-third.end
 		})
 	})
-	t.Run("nonsense", func(t *testing.T) {
+	t.Run("invalid requests", func(t *testing.T) {
 		sections(t, func(t *testing.T) {
 			for _, in := range []control.SectionIn{{Wait: "soon"}, {Wait: "25h"}, {Hold: "0s"}, {Hold: "25h"}, {Name: "a b"}, {Name: strings.Repeat("x", 65)}} {
 				if err := <-visit(t, in).end; !errors.Is(err, fault.Invalid) {
@@ -296,7 +296,7 @@ func TestSectionLimits(t *testing.T) {
 				all = append(all, visit(t, control.SectionIn{Wait: "1h"}))
 				<-all[len(all)-1].lines
 			}
-			if err := <-visit(t, control.SectionIn{Name: "other"}).end; !errors.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "64 of anna's") {
+			if err := <-visit(t, control.SectionIn{Name: "other"}).end; !errors.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "64 visitors of anna") {
 				t.Errorf("one too many: %v", err)
 			}
 			for _, g := range all {
@@ -313,8 +313,7 @@ func TestSectionLimits(t *testing.T) {
 	})
 }
 
-// BenchmarkVLANs is 64 callers who each lease and give back 8 ids, each by a
-// connection of his own.
+// BenchmarkVLANs has 64 callers lease and release 8 ids each, on connections of their own.
 func BenchmarkVLANs(b *testing.B) {
 	client := serve(b, pools(map[string]string{"a": "1-4000"}), admin)
 	var links []string

@@ -1,6 +1,6 @@
-// Embed is a program of its own that has the engine, a schedule and a
-// supervisor in it: it runs two jobs a second apart, waits for them and tells
-// how they ended. No daemon and no socket is involved.
+// Embed is a program that contains the engine, a schedule and a supervisor. It runs
+// two jobs a second apart, waits for them and prints how they ended, without a daemon
+// and without a socket.
 //
 //	go build -o bin/ ./cmd/atwrap && go run ./examples/embed bin/atwrap
 package main
@@ -66,7 +66,7 @@ func run(atwrap string) (err error) {
 	defer func() { err = errors.Join(err, timer.Close()) }()
 	engine := activation.New(
 		activation.Parts{DB: db, Runs: super, Alarm: timer, Boot: "this one", Log: log},
-		activation.Settings{MaxParallel: 4, Keep: time.Hour, MissedGrace: time.Minute, LogHead: 1 << 16, LogTail: 1 << 16})
+		activation.Settings{MaxParallel: 4, HistoryAge: time.Hour, MissedGrace: time.Minute, LogHead: 1 << 16, LogTail: 1 << 16})
 
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 2)
@@ -82,9 +82,9 @@ func run(atwrap string) (err error) {
 	}()
 
 	now := time.Now()
-	added, err := engine.Add(ctx, []activation.NewJob{
-		{Owner: "embed", At: now, Argv: []string{"echo", "now"}},
-		{Owner: "embed", At: now.Add(time.Second), Argv: []string{"sh", "-c", "exit 3"}},
+	added, err := engine.Add(ctx, activation.Actor{}, []activation.NewJob{
+		{Order: activation.Order{Owner: "embed", Argv: []string{"echo", "now"}}, At: now},
+		{Order: activation.Order{Owner: "embed", Argv: []string{"sh", "-c", "exit 3"}}, At: now.Add(time.Second)},
 	})
 	if err != nil {
 		return err

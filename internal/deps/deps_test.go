@@ -23,12 +23,22 @@ const module = "activationd/"
 // No edge joins schedule, supervisor, reservation and store: they don't know
 // each other.
 var policy = map[string]string{
-	"internal/fault":    "",
-	"internal/diag":     "internal/fault",
-	"internal/deps":     "",
-	"internal/early":    "", // else it would not be
-	"internal/trust":    "",
-	"internal/document": "internal/diag",
+	"internal/fault":      "",
+	"internal/diag":       "internal/fault",
+	"internal/deps":       "",
+	"internal/prose":      "",
+	"internal/early":      "", // else it would not be
+	"internal/terminal":   "",
+	"internal/trust":      "",
+	"internal/completion": "",
+	"internal/help":       "internal/fault", // atctl and atctl-lab print their help in the same form
+	"internal/document":   "internal/diag",
+	"internal/envfile":    "internal/diag",
+	"docs":                "", // the schemas, for activationd to print
+
+	// Every program and every test can read a configuration: no database's driver and no SSH
+	// comes with it.
+	"internal/config": "internal/document internal/diag internal/timetext",
 
 	// One reader of times and durations, which each may import: it imports nothing.
 	"internal/timetext":           "",
@@ -36,11 +46,13 @@ var policy = map[string]string{
 
 	"schedule":           "internal/timetext",
 	"schedule/timespec":  "internal/timetext",
-	"store":              "",
+	"store":              "internal/fault",
 	"store/bolt":         "store internal/fault",
-	"store/storetest":    "store",
+	"store/storetest":    "store internal/fault",
+	"store/memstore":     "store internal/fault", // for tests only
 	"vlanstore":          "store internal/fault",
 	"loginstore":         "store internal/fault",
+	"event":              "store internal/fault",
 	"vlanstore/vlantest": "control internal/fault", // it looks from outside
 	"supervisor":         "supervisor/wrapper internal/fault",
 	"supervisor/wrapper": "", // it must outlive every bug and upgrade of the daemon
@@ -54,14 +66,29 @@ var policy = map[string]string{
 	// The core runs in a test without a port or a file: no server, no backend of
 	// the store, no source. It knows the wrapper's specification, which a record
 	// of what shall run is made of.
-	"activation": "schedule supervisor supervisor/wrapper reservation vlanstore loginstore store internal/fault",
+	"activation": "event schedule supervisor supervisor/wrapper vlanstore loginstore store internal/fault",
+
+	// What makes activations of its own takes part in the core's turns and knows the core;
+	// the core does not know it.
+	"activation/recurring": "activation event schedule internal/fault",
+	"activation/announce":  "activation event reservation internal/fault",
+	"activation/service":   "activation activation/service/probe supervisor event supervisor/wrapper internal/document internal/fault", // document has the nearest of some names
+
+	// Checks of readiness and liveness know connections, commands and logs, and nothing of
+	// what a service is, or what follows from their results.
+	"activation/service/probe": "",
+
+	// It looks at files of other users, and so at who could change them.
+	"activation/service/discover": "activation/service internal/envfile internal/trust",
 
 	// Wire forms outlive the core's types, and atctl stays small: control knows
 	// neither the core nor a server. Only control/ops knows both sides: it reads
-	// times as schedule does and tells a run's reasons as the wrapper gave them.
-	"control":      "internal/fault",
-	"control/line": "control internal/fault internal/diag",
-	"control/ops":  "control activation schedule supervisor/wrapper vlanstore loginstore internal/fault internal/timetext",
+	// times as schedule does and tells a run's reasons as the wrapper gave them. The
+	// daemon's faces share control/access and do not know each other.
+	"control":        "internal/fault",
+	"control/access": "control internal/fault internal/diag",
+	"control/line":   "control control/access internal/fault",
+	"control/ops":    "control activation activation/announce activation/recurring activation/service event schedule schedule/timespec vlanstore loginstore internal/fault internal/timetext",
 
 	// A topology is read by the daemon, which wants its devices, and by the laboratory,
 	// which wants the whole: there is one reader, and it knows of neither.
@@ -71,34 +98,36 @@ var policy = map[string]string{
 	"lab": "device topology internal/document internal/fault internal/timetext",
 
 	"cmd/activationd": "*",
-	"cmd/atctl":       "control schedule/timespec internal/fault internal/timetext", // timespec: at says at once what is wrong with a time
-	"cmd/atctl-lab":   "control device lab topology internal/fault",                 // beside atctl: SSH would slow its every start; device masks its errors
+	"cmd/atctl":       "control schedule/timespec internal/completion internal/fault internal/help internal/terminal internal/timetext", // timespec: at says at once what is wrong with a time
+	"cmd/atctl-lab":   "control device lab topology internal/completion internal/fault internal/help internal/terminal",                 // beside atctl: SSH would slow its every start; device masks its errors
 	"cmd/atctl-tls":   "internal/fault",
 	"cmd/atwrap":      "supervisor/wrapper",
 
-	"bench":          "*",
-	"test":           "",
-	"test/lab":       "",
-	"test/vm":        "",
-	"examples/embed": "activation schedule store/bolt supervisor", // as a program of another module would
-	"scripts":        "",
-	"scripts/gotest": "",
+	"bench":           "*",
+	"test":            "",
+	"test/harness":    "control", // imported by tests only
+	"test/lab":        "",
+	"test/vm":         "",
+	"examples/embed":  "activation schedule store/bolt supervisor", // as a program of another module would
+	"scripts":         "",
+	"scripts/gotest":  "",
+	"scripts/mutants": "",
 }
 
 // foreign says which packages may import what is not in the standard library,
 // or in a module that begins with it. Tests may import what they need.
 var foreign = map[string]string{
 	"go.etcd.io/bbolt":                  "store/bolt",
-	"golang.org/x/sys/unix":             "supervisor/wrapper supervisor schedule control/line control/ops cmd/activationd device",
+	"golang.org/x/sys/unix":             "supervisor/wrapper supervisor schedule control/line control/ops cmd/activationd device activation/service/discover",
 	"golang.org/x/crypto/ssh":           "device",
-	"github.com/fsnotify/fsnotify":      "reservation/file",
-	"go.yaml.in/yaml/v3":                "internal/document topology reservation/file cmd/activationd device lab",
+	"github.com/fsnotify/fsnotify":      "reservation/file activation/service/discover",
+	"go.yaml.in/yaml/v3":                "internal/document internal/config topology reservation/file device lab",
 	"github.com/jackc/pgx/v5":           "reservation/sql bench",
 	"github.com/go-sql-driver/mysql":    "reservation/sql",
 	"github.com/coreos/go-systemd":      "cmd/activationd",
-	"github.com/spf13/cobra":            "cmd/atctl cmd/atctl-lab",
-	"github.com/spf13/pflag":            "cmd/atctl",       // what cobra's flags are
-	"pgregory.net/rapid":                "store/storetest", // tests that others call
+	"github.com/spf13/cobra":            "cmd/atctl cmd/atctl-lab internal/completion internal/help",
+	"github.com/spf13/pflag":            "cmd/atctl internal/completion internal/help", // what cobra's flags are
+	"pgregory.net/rapid":                "store/storetest",                             // tests that others call
 	"github.com/anishathalye/porcupine": "vlanstore/vlantest",
 }
 
@@ -184,7 +213,7 @@ func TestOnlyMainsTouchTheOutside(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, what := range outsideCalls(f) {
-				if what == "init" || name != "main" && pkg != "supervisor/wrapper" {
+				if what == "init" || name != "main" && pkg != "supervisor/wrapper" && pkg != "test/harness" {
 					t.Errorf("%s/%s: %s", pkg, file, what)
 				}
 			}
@@ -210,12 +239,76 @@ func outsideCalls(f *ast.File) []string {
 	return found
 }
 
+// privileged is what a daemon needs root's rights for when its runs belong to other users.
+var privileged = []string{
+	"os.Chown", "os.Lchown", "syscall.Chown", "syscall.Lchown", "unix.Chown", "unix.Lchown", "unix.Fchownat",
+	"syscall.Kill", "unix.Kill", "unix.PidfdSendSignal", "os.FindProcess",
+	"syscall.ForkExec", "os.StartProcess", "unix.Waitid", "syscall.Wait4", "unix.Wait4",
+	"os.RemoveAll", "wrapper.RemoveTree", "wrapper.SaveConfig", "wrapper.JoinLog",
+	"wrapper.KillCgroup", "wrapper.RemoveCgroup", "wrapper.RemoveEmptyCgroup", "wrapper.Environ",
+}
+
+// knowRuns are packages that know the directories of runs; reading is how they could read
+// files there without asking.
+var knowRuns = []string{"activation", "control/ops"}
+var reading = []string{"os.Open", "os.OpenFile", "os.ReadFile", "os.ReadDir", "os.OpenRoot", "os.DirFS"}
+
+// TestOnlyOnePartIsPrivileged checks that what needs root's rights over processes and
+// directories of runs is done in the files of supervisor that implement its interface
+// Privileged, and in the wrapper, which is a process of its own. So a process of root's
+// can take it over.
+func TestOnlyOnePartIsPrivileged(t *testing.T) {
+	others := []string{
+		"cmd/activationd os.Lchown",            // of the directory of the devices' locks
+		"cmd/activationd unix.PidfdSendSignal", // of no signal, to a client
+		"lab os.RemoveAll",                     // in atctl-lab, as the user whose directory it is
+	}
+	seen := map[string]bool{}
+	for _, line := range golist(t, "-deps", "-f", `{{.ImportPath}} {{.Dir}} {{join .GoFiles " "}}`, module+"cmd/activationd") {
+		words := strings.Fields(line)
+		pkg, ours := strings.CutPrefix(words[0], module)
+		if !ours || pkg == "supervisor/wrapper" {
+			continue
+		}
+		for _, file := range words[2:] {
+			if pkg == "supervisor" && strings.HasPrefix(file, "privileged_") {
+				continue
+			}
+			f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(words[1], file), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(f, func(n ast.Node) bool {
+				s, ok := n.(*ast.SelectorExpr)
+				x, isIdent := identOf(s, ok)
+				if !isIdent {
+					return true
+				}
+				call := x + "." + s.Sel.Name
+				if !slices.Contains(privileged, call) && !(slices.Contains(knowRuns, pkg) && slices.Contains(reading, call)) {
+					return true
+				}
+				use := pkg + " " + call
+				if seen[use] = true; !slices.Contains(others, use) {
+					t.Errorf("%s, in %s: that is for what implements supervisor.Privileged", use, file)
+				}
+				return true
+			})
+		}
+	}
+	for _, use := range others {
+		if !seen[use] {
+			t.Errorf("%s is allowed, and not there", use)
+		}
+	}
+}
+
 // TestOneReaderOfTimes checks that times and durations are read by package timetext, so
 // that what is taken in one place is taken in all. These read what the program itself, or
 // a database's server, has written.
 func TestOneReaderOfTimes(t *testing.T) {
 	others := []string{
-		"lab/plan.go time.ParseDuration", "cmd/atctl-lab/device.go time.Parse", "cmd/atctl-lab/device.go time.ParseDuration",
+		"lab/manifest.go time.ParseDuration", "cmd/atctl-lab/device.go time.Parse", "cmd/atctl-lab/device.go time.ParseDuration",
 		"reservation/sql/server.go time.Parse",
 	}
 	for _, line := range golist(t, "-f", `{{.ImportPath}} {{.Dir}} {{join .GoFiles " "}}`, module+"...") {

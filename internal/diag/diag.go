@@ -1,5 +1,5 @@
-// Package diag collects what is wrong with a file, line by line, so that a
-// reader can be told of all of it at once.
+// Package diag collects the faults of a file with their lines, so that its author sees all of
+// them at once.
 package diag
 
 import (
@@ -29,6 +29,11 @@ func (e lineError) Unwrap() error { return fault.Invalid }
 // Add notes a fault. Line 0 stands for the file as a whole.
 func (l *List) Add(line int, format string, args ...any) {
 	l.faults = append(l.faults, lineError{l.File, line, fmt.Sprintf(format, args...)})
+}
+
+// Has reports whether there is a fault on a line.
+func (l *List) Has(line int) bool {
+	return slices.ContainsFunc(l.faults, func(e lineError) bool { return e.line == line })
 }
 
 // First returns the first fault in the order of their lines, and that line.

@@ -1,5 +1,5 @@
-// Package document reads a file of one YAML document, or JSON, as nodes that know their
-// lines. Merge keys (<<) are resolved: whoever reads the nodes does not meet them.
+// Package document reads a file of one YAML document, or JSON, as nodes that have their
+// lines. Merge keys (<<) are resolved: the reader of the nodes does not see them.
 package document
 
 import (
@@ -8,14 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strconv"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// An Error is what is wrong with a document, and on which line.
+// An Error is a fault of a document, and its line.
 type Error struct {
 	Line int
 	Text string
@@ -27,10 +25,10 @@ func wrong(line int, format string, args ...any) *Error {
 	return &Error{max(line, 1), fmt.Sprintf(format, args...)}
 }
 
-// Parse returns the only document of a text, or nil if there is none. The text begins
-// after so many lines of a larger one. Its merge keys are resolved. Aliases are left:
-// whoever follows them must count, because they can make a small text large, and lead
-// back to where they stand.
+// Parse returns the only document of a text, or nil if there is none. Above is the number of
+// lines before it, if the text is a part of a larger one. Merge keys are resolved; aliases
+// are not: a reader that follows them must count, because they can make a small text large,
+// and can lead back to their own place.
 func Parse(data []byte, above int) (root *yaml.Node, wrongAt *Error) {
 	defer func() {
 		if p := recover(); p != nil { // the library's, on input that it did not foresee
@@ -72,31 +70,15 @@ func shift(n *yaml.Node, lines int) {
 	}
 }
 
-var unknownAnchor = regexp.MustCompile(`^unknown anchor '(.+)' referenced$`)
-
-// syntax takes the line out of the library's message, or looks for it where the library
-// tells none.
-func syntax(err error, data []byte, above int) *Error {
-	text, line := strings.TrimPrefix(err.Error(), "yaml: "), 1
-	if rest, ok := strings.CutPrefix(text, "line "); ok {
-		if digits, what, ok := strings.Cut(rest, ": "); ok {
-			if n, err := strconv.Atoi(digits); err == nil {
-				line, text = n, what
-			}
+// HasList reports whether a text is a mapping in which a key has a list.
+func HasList(data []byte, key string) bool {
+	root, _ := Parse(data, 0)
+	for i := 0; root != nil && root.Kind == yaml.MappingNode && i+1 < len(root.Content); i += 2 {
+		if root.Content[i].Value == key {
+			return Deref(root.Content[i+1]).Kind == yaml.SequenceNode
 		}
 	}
-	at := -1
-	if m := unknownAnchor.FindStringSubmatch(text); m != nil {
-		if found := regexp.MustCompile(`\*` + regexp.QuoteMeta(m[1]) + `(?:[^\w-]|$)`).FindIndex(data); found != nil {
-			at = found[0]
-		}
-	} else if text == "control characters are not allowed" {
-		at = bytes.IndexFunc(data, func(c rune) bool { return c < ' ' && !strings.ContainsRune("\t\r\n", c) || c == 0x7f })
-	}
-	if at > 0 {
-		line = 1 + bytes.Count(data[:at], []byte("\n"))
-	}
-	return wrong(above+line, "%s", text)
+	return false
 }
 
 // Deref follows an alias; an alias never leads to another.
@@ -107,11 +89,12 @@ func Deref(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// IsNull reports whether nothing stands there.
+// IsNull reports whether a node is null.
 func IsNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
 
-// A merger puts into each mapping what its merge keys name. The mapping's own keys come
-// first, wherever they stand; of several merged mappings the earlier one counts.
+// A merger puts into each mapping the keys of the mappings that its merge keys name. The
+// mapping's own keys have precedence, in any order; of several merged mappings the earlier
+// one has.
 type merger struct {
 	left  int // keys that may yet be merged: a chain of merges can make a small text large
 	state map[*yaml.Node]int

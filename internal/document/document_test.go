@@ -1,6 +1,7 @@
 package document
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -74,8 +75,8 @@ func TestParse(t *testing.T) {
 		{"lines above", "a: 1\nb: &b {<<: {c: 2}}\nd: *b", 10, "{a@11: 1, b@12: {c@12: 2}, d@13: {c@12: 2}}"},
 		{"a fault below lines above", "a: 1\nb: [", 10, "line 12: "},
 		{"two documents", "a: 1\n---\nb: 2", 0, "line 2: a second document begins"},
-		{"an anchor that is not there", "a: &cc 1\nd: *cc\nb: *c\n", 10, "line 13: unknown anchor 'c' referenced"},
-		{"a control character", "a: 1\nb: \x01\n", 0, "line 2: control characters are not allowed"},
+		{"an anchor that is not there", "a: &cc 1\nd: *cc\nb: *c\n", 10, "line 13: *c stands for what &c marks"},
+		{"a control character", "a: 1\nb: \x01\n", 0, "line 2: has a control character"},
 		{"a bomb of merges", "a0: &a0 {}\n" + chain(4000), 0, "line "},
 	} {
 		root, err := Parse([]byte(tt.text), tt.above)
@@ -87,6 +88,74 @@ func TestParse(t *testing.T) {
 		}
 		if !strings.HasPrefix(got, tt.want) {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestSyntax tries faults that people make. The messages name the line to correct, and use
+// no word of a parser's.
+func TestSyntax(t *testing.T) {
+	const mapping, list, colon = "does not continue the mapping", "does not continue the list", "has a colon where none is expected"
+	for _, tt := range []struct {
+		text string
+		line int
+		want string
+	}{
+		{"a:\n\tb: 1\n", 2, "is indented with a tab"},
+		{"r:\n  - id: 1\n\t start: x\n", 3, "is indented with a tab"},
+		{"r:\n  - id: 1\n    x: 2\n  \t- id: 3\n", 4, "is indented with a tab"},
+		{"a: |\n\tb\n", 2, "is indented with a tab"},
+		{"a: 1\n\t# x\nb: 2\n", 2, "is indented with a tab"},
+		{"a:\n  b: 1\n c: 2\n", 3, mapping},
+		{"z: 1\na:\n  - b\n c\n", 4, mapping},
+		{"z: 1\na: 1\n- b\n", 3, mapping},
+		{"a: 1\nb: 'it''s' c\nd: 1\n", 2, mapping},
+		{"r:\n  - id: 1\n   owner: g\n", 3, list},
+		{"r:\n  - id: 1\n    b: 2\n   c: 3\n", 4, list},
+		{"z: 1\na: b: c\n", 2, colon},
+		{"r:\n  - id: 1\n     owner: g\n", 3, colon},
+		{"r:\n  - id:1\n    owner: g\n", 3, colon},
+		{"a: 1\nb\nc: 2\n", 2, "has a word without a colon"},
+		{"z: 1\na: [1, 2\nb: 3\n", 3, "has no comma or ]"},
+		{"z: 1\na: {x: 1\nb: 3\n", 3, "has no comma or }"},
+		{"z: 1\na: [b, c, }\n", 2, "has no value where one is expected"},
+		{"z: 1\na: - b\n", 2, "has \"- \" where no list can begin"},
+		{"a: \"abc\nb: 1\n", 1, openQuote},
+		{"z: 1\na: 'abc\nb: 1\n", 2, openQuote},
+		{"z: 1\na: 'abc", 2, openQuote},
+		{"z: 1\na: @x\nb: 2\n", 2, "has a value that begins with @"},
+		{"z: 1\na: *\nb: 2\n", 2, "has a value that begins with *"},
+		{"z: 1\na: \"\\q\"\nb: 2\n", 2, "has a backslash that means nothing"},
+		{"z: 1\na: |x\n  b\n", 2, "has something behind |"},
+		{"a: 1\n...\nb\n", 3, "is behind the end of the document"},
+		{"z: 1\na: " + strings.Repeat("[", 20000) + "\n", 2, "is nested too deeply"},
+	} {
+		_, err := Parse([]byte(tt.text), 0)
+		if err == nil || err.Line != tt.line || !strings.HasPrefix(err.Text, tt.want) {
+			t.Errorf("%.60q: %v, want line %d: %s", tt.text, err, tt.line, tt.want)
+		}
+	}
+}
+
+func TestNotJSON(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"a": b}`:     "'b' is not expected here: a value begins with",
+		`{"a": 1,}`:    "'}' is not expected here: a key begins with",
+		`{"a" 1}`:      "'1' is not expected here: want a colon",
+		`{"a": 1 "b"}`: "'\"' is not expected here: want a comma or }",
+		`[1 2]`:        "'2' is not expected here: want a comma or ]",
+		"[\"a\nb\"]":   `'\n' is not expected here: write control characters`,
+		`["\q"]`:       "'q' is not expected here: write \\\\ for a backslash",
+		`[tru]`:        "']' is not expected in a literal true",
+		`[1.]`:         "']' after decimal point is not expected in a numeric literal",
+	} {
+		var v any
+		err := json.Unmarshal([]byte(text), &v)
+		if err == nil {
+			t.Fatalf("%s is JSON", text)
+		}
+		if got := NotJSON(err); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %s, want %s", text, got, want)
 		}
 	}
 }

@@ -11,8 +11,8 @@ func letterOrDigit(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
-// CheckName says what is wrong with the name of a device, pool, node or domain: it
-// is part of files' names, and of what is shown.
+// CheckName returns what is wrong with the name of a device, pool, node or domain: it is
+// used in the names of files, and is shown to users.
 func CheckName(s string) error {
 	if s == "" || len(s) > maxName {
 		return fmt.Errorf("a name has 1 to %d letters", maxName)
@@ -25,8 +25,8 @@ func CheckName(s string) error {
 	return nil
 }
 
-// CheckPort says what is wrong with the name of a port or an interface: nothing that
-// means something to a shell or to a command line may be in it.
+// CheckPort returns what is wrong with the name of a port or an interface: it may have no
+// character with a meaning to a shell or a command line.
 func CheckPort(s string) error {
 	if s == "" || len(s) > maxName {
 		return fmt.Errorf("an interface's name has 1 to %d letters", maxName)
@@ -39,7 +39,7 @@ func CheckPort(s string) error {
 	return nil
 }
 
-// Nearest returns the word that somebody may have meant who wrote s, or "".
+// Nearest returns the word that the writer of s may have meant, or "".
 func Nearest(s string, words []string) (best string) {
 	at := len(s)/3 + 2
 	for _, w := range words {

@@ -8,10 +8,10 @@ import (
 	"activationd/internal/diag"
 )
 
-// MaxFile is how many bytes a file may have that a Reader reads.
+// MaxFile is the greatest size, in bytes, of a file for a Reader.
 const MaxFile = 16 << 20
 
-// A Reader goes through a document node by node, and notes every fault with its line.
+// A Reader reads a document node by node, and notes every fault with its line.
 type Reader struct {
 	Faults diag.List
 	Found  int // how many there are
@@ -24,7 +24,7 @@ func (r *Reader) Add(line int, format string, args ...any) {
 	r.Faults.Add(line, format, args...)
 }
 
-// Fault notes a fault in what stands at n.
+// Fault notes a fault of node n.
 func (r *Reader) Fault(n *yaml.Node, format string, args ...any) {
 	line := 1
 	if n != nil {
@@ -54,7 +54,7 @@ func (r *Reader) Root(data []byte) *yaml.Node {
 	return root
 }
 
-// Bound says how large the document is that is read.
+// Bound sets the size of the document.
 func (r *Reader) Bound(size int) { r.left = 10_000 + size }
 
 // Visit follows an alias and counts; an alias never leads to another.
@@ -65,8 +65,7 @@ func (r *Reader) Visit(n *yaml.Node) *yaml.Node {
 	return Deref(n)
 }
 
-// Mapping calls each for the keys of a mapping in their order. Nothing at all is an
-// empty one.
+// Mapping calls each for the keys of a mapping, in their order. A null is an empty mapping.
 func (r *Reader) Mapping(n *yaml.Node, what string, each func(key, value *yaml.Node)) {
 	at := n
 	if n = r.Visit(n); IsNull(n) || r.left < 0 {

@@ -1,8 +1,8 @@
-// Package early takes over the signals that a daemon gets while it starts: without
-// a handler they end it, and nobody is told. It depends on so little that it is
-// initialised before nearly all else of the program, and before main: until then,
-// which is about the first two milliseconds of the process, there is only Go's
-// runtime, which ends for them whatever a program wants.
+// Package early catches the signals that a daemon receives while it starts: without a
+// handler they would kill it silently. The package imports so little that it is initialised
+// before nearly everything else of the program, and before main. Before that, for about the
+// first two milliseconds of the process, these signals kill it, and no program can prevent
+// it.
 package early
 
 import (
@@ -11,8 +11,8 @@ import (
 	"syscall"
 )
 
-// signals holds what came. It is the package's own variable, and filled by its
-// initialisation, because nothing that main calls is as early.
+// signals holds the signals that have arrived. A variable of the package is set by its
+// initialisation, which is earlier than anything that main can call.
 var signals = handle()
 
 func handle() chan os.Signal {
@@ -22,7 +22,7 @@ func handle() chan os.Signal {
 }
 
 // Signals returns the channel to which HUP, USR1 and USR2 go from the beginning.
-// Who receives from it may have more sent there, see [signal.Notify].
+// The receiver may have other signals sent there too, see [signal.Notify].
 func Signals() chan os.Signal { return signals }
 
 // Release lets those signals end the process again, as they would without this

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// A cursor is what is left of a text to be read.
+// A cursor is the rest of a text that is being read.
 type cursor struct{ rest string }
 
 // at returns the byte at an index, 0 if there is none.
@@ -16,7 +16,7 @@ func (c *cursor) at(i int) byte {
 	return 0
 }
 
-// digits counts those that come next.
+// digits returns how many digits come next.
 func (c *cursor) digits() (n int) {
 	for '0' <= c.at(n) && c.at(n) <= '9' {
 		n++
@@ -24,8 +24,8 @@ func (c *cursor) digits() (n int) {
 	return n
 }
 
-// number reads a number of at least and at most so many digits, and says how many it
-// read: 0 if there are fewer. Further digits are left. No number has more than 18.
+// number reads a number of at least and at most so many digits, and returns how many it
+// read: 0 if there are fewer. It leaves further digits. No number has more than 18.
 func (c *cursor) number(least, most int) (v, n int) {
 	n = min(c.digits(), most)
 	if n < least {
@@ -36,8 +36,8 @@ func (c *cursor) number(least, most int) (v, n int) {
 	return v, n
 }
 
-// fraction reads the nanoseconds that digits behind a point or a comma mean, if there
-// is one. Finer ones are cut off.
+// fraction reads digits after a point or a comma, if there is one, as nanoseconds. It cuts
+// off finer ones.
 func (c *cursor) fraction() (nano int, ok bool) {
 	if !c.take('.') && !c.take(',') {
 		return 0, c.digits() == 0

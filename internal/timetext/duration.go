@@ -15,7 +15,7 @@ var (
 	errTooLong  = errors.New("is too long: a duration is less than 290 years")
 )
 
-// Duration reads a duration. A setting looks itself whether it is within its range.
+// Duration reads a duration. Each setting checks its own range.
 func Duration(text string) (time.Duration, error) {
 	d, err := duration(strings.TrimSpace(text))
 	if err != nil {
@@ -47,7 +47,7 @@ func duration(text string) (time.Duration, error) {
 	return s.d, nil
 }
 
-// A sum is a duration that is put together; over: it is too long.
+// A sum adds up a duration; over: it is too long.
 type sum struct {
 	d    time.Duration
 	over bool
@@ -99,7 +99,7 @@ func (s *sum) add(q quantity, unit time.Duration) {
 
 const day = 24 * time.Hour
 
-// unit returns what a word means; no: it has no fixed length.
+// unit returns the length of a unit; no: it has no fixed length.
 func unit(word string) (d time.Duration, no bool) {
 	if word != "M" { // minutes to some, months to others
 		word = strings.ToLower(word)
@@ -152,6 +152,8 @@ func (s *sum) parts(c *cursor) error {
 		word := c.word()
 		d, no := unit(word)
 		switch {
+		case word == "M":
+			return errors.New("has the unit M, which may mean minutes or months: write m for minutes")
 		case no:
 			return fmt.Errorf("has a unit of no fixed length, %s: write days", word)
 		case d > 0:

@@ -15,11 +15,11 @@ var (
 	Last  = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC) // the first after them
 )
 
-// errForm is of a text that is in none of the forms.
-var errForm = errors.New("is not a time: write it like 2026-12-21T10:00:00+01:00, or 2026-12-21T09:00:00Z for UTC")
+// ErrForm is the kind of the error for a text that has none of the forms.
+var ErrForm = errors.New("is not a time: write it like 2099-12-21T10:00:00+01:00, or 2099-12-21T09:00:00Z for UTC")
 
-// Instant reads an instant. What one without a zone means, local decides: it gets what
-// the clock shows, as if that were UTC. Nil refuses it.
+// Instant reads an instant. For a time without a zone it calls local with that time as if it
+// were UTC; nil refuses such times.
 func Instant(text string, local func(wall time.Time) (time.Time, error)) (time.Time, error) {
 	t, err := instant(strings.TrimSpace(text), local)
 	if err == nil && (t.Before(First) || !t.Before(Last)) {
@@ -60,12 +60,12 @@ func epoch(text string) (time.Time, error) {
 	sec, n := c.number(1, 12)
 	nano, ok := c.fraction()
 	if n == 0 || !ok || c.rest != "" {
-		return time.Time{}, errForm
+		return time.Time{}, ErrForm
 	}
 	return time.Unix(int64(sec), int64(nano)).UTC(), nil
 }
 
-// A reading is what a text says of a time.
+// A reading has the parts of a time that a text gives.
 type reading struct {
 	year, month, day           int
 	hour, minute, second, nano int
@@ -74,7 +74,7 @@ type reading struct {
 	offset                     int // from UTC, in seconds
 }
 
-// right tells how to write what was read, with a zone.
+// right returns how to write the same time with a zone.
 func (r *reading) right() string {
 	shown := fmt.Sprintf("%04d-%02d-%02dT%02d:%02d:%02d", r.year, r.month, r.day, r.hour, r.minute, r.second)
 	if r.nano > 0 {
@@ -103,7 +103,7 @@ func (r *reading) read(text string) error {
 	return r.words(text)
 }
 
-// numeric tells what a number may be, which says nothing of its unit.
+// numeric returns an error with what a number without a unit may mean.
 func numeric(text string) error {
 	seconds := text
 	if c := (cursor{text}); c.digits() == len(text) && len(text) == 13 {
@@ -130,24 +130,24 @@ func (r *reading) iso(c *cursor) error {
 		ok = ok && n > 0 && k > 0
 	}
 	if !ok {
-		return errForm
+		return ErrForm
 	}
 	if c.rest == "" {
 		return errors.New("has no time of day: " + r.right())
 	}
 	strict := c.take('T') || c.take('t') || c.digits() == 6 && basic // no spaces
 	if !strict && (c.spaces() == 0 || basic) {
-		return errForm
+		return ErrForm
 	}
 	short, ok := r.clock(c)
 	if !ok || short && !strict {
-		return errForm
+		return ErrForm
 	}
 	if err := r.zone(c.rest); err != nil {
 		return err
 	}
 	if short && !r.zoned {
-		return errForm
+		return ErrForm
 	}
 	return nil
 }
@@ -185,8 +185,8 @@ func (r *reading) clock(c *cursor) (short, ok bool) {
 	return false, ok
 }
 
-// zone reads what is behind a time of day: nothing, or a zone and what some programs
-// write behind it, which repeats it.
+// zone reads the rest after a time of day: nothing, or a zone, perhaps followed by a
+// repetition of it that some programs write.
 func (r *reading) zone(text string) error {
 	c := cursor{text}
 	_ = c.spaces()
@@ -205,7 +205,7 @@ func (r *reading) zone(text string) error {
 		if c.sign() == 0 {
 			break
 		}
-		// JavaScript writes GMT+0100. Of UTC+1 nobody knows: in TZ it is west.
+		// JavaScript writes GMT+0100. UTC+1 is ambiguous: in TZ it is west.
 		if behind := (&cursor{c.rest[1:]}); behind.digits() < 4 && behind.at(2) != ':' {
 			return unknown()
 		}
@@ -232,9 +232,9 @@ func isUTC(word string) bool {
 	return strings.EqualFold(word, "UTC") || strings.EqualFold(word, "GMT") || strings.EqualFold(word, "UT")
 }
 
-// repeats reads what may be behind an offset: a zone's name in brackets, or a word in
+// repeats reads what may follow an offset: a zone's name in brackets, or a word in
 // parentheses, or an abbreviation as Go writes it, with a reading of the monotonic clock.
-// They are not looked at, but for what is plainly another offset.
+// They are ignored, unless they are plainly another offset.
 func (c *cursor) repeats(offset int) bool {
 	for c.take('[') {
 		_, rest, ok := strings.Cut(c.rest, "]")
@@ -313,12 +313,12 @@ var orders = []string{
 	"wdmyt", "dmyt", "wmdty", "wmdyt", "wdmty", "mdyt", // without a zone
 }
 
-// words reads a date with a month's name.
+// words reads a date with the name of a month.
 func (r *reading) words(text string) error {
 	text, comment, commented := strings.Cut(text, " (")
 	fields := apart(strings.Fields(text))
 	if len(fields) < 4 || len(fields) > len(orders[0])+1 {
-		return errForm
+		return ErrForm
 	}
 	order, zone := "", ""
 	for i, f := range fields {
@@ -333,7 +333,7 @@ func (r *reading) words(text string) error {
 			order += "m"
 		case strings.HasSuffix(order, "t") && (strings.EqualFold(f, "AM") || strings.EqualFold(f, "PM")):
 			if r.hour < 1 || r.hour > 12 {
-				return errForm
+				return ErrForm
 			}
 			if r.hour %= 12; f[0]|0x20 == 'p' {
 				r.hour += 12
@@ -347,7 +347,7 @@ func (r *reading) words(text string) error {
 			order += "d"
 		case n > 0 && n <= 2 && c.at(n) == ':':
 			if short, ok := r.clock(&c); short || !ok || c.rest != "" {
-				return errForm
+				return ErrForm
 			}
 			order += "t"
 		default:
@@ -356,7 +356,7 @@ func (r *reading) words(text string) error {
 		}
 	}
 	if !slices.Contains(orders, strings.Replace(order, "ta", "t", 1)) {
-		return errForm
+		return ErrForm
 	}
 	if commented {
 		zone += " (" + comment
@@ -364,7 +364,7 @@ func (r *reading) words(text string) error {
 	return r.zone(zone)
 }
 
-// apart takes dates apart that are one word: 21-Dec-2026, 21/Dec/2026:10:00:00.
+// apart takes dates apart that are one word: 21-Dec-2099, 21/Dec/2099:10:00:00.
 func apart(fields []string) (all []string) {
 	for _, f := range fields {
 		for _, sep := range []string{"-", "/"} {
@@ -381,7 +381,7 @@ func apart(fields []string) (all []string) {
 	return all
 }
 
-// check looks whether there is such a time.
+// check returns an error if there is no such time.
 func (r *reading) check() error {
 	date := time.Date(r.year, time.Month(r.month), r.day, 0, 0, 0, 0, time.UTC)
 	switch {

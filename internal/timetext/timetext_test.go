@@ -35,7 +35,7 @@ func TestInstant(t *testing.T) {
 		}
 	}
 	no := errors.New("is never shown")
-	if _, err := timetext.Instant("2026-12-21 10:00", func(time.Time) (time.Time, error) { return time.Time{}, no }); !errors.Is(err, no) {
+	if _, err := timetext.Instant("2099-12-21 10:00", func(time.Time) (time.Time, error) { return time.Time{}, no }); !errors.Is(err, no) {
 		t.Errorf("the error is %v, want that of the clock's owner", err)
 	}
 }
@@ -72,20 +72,22 @@ func TestList(t *testing.T) {
 		t.Fatal(err)
 	}
 	instants, durations, ok := strings.Cut(string(text), "\n## Durations\n")
-	if !ok {
-		t.Fatal("there is no list of durations")
+	durations, past, more := strings.Cut(durations, "\n## Times of the past\n")
+	if !ok || !more {
+		t.Fatal("there is no list of durations, or none of times of the past")
 	}
 	shown := regexp.MustCompile("`([^`]+)`")
-	examples := func(section string) (all []string) {
+	inColumn := func(column int, section string) (all []string) {
 		for line := range strings.Lines(section) {
 			if cells := strings.Split(line, "|"); len(cells) == 4 {
-				for _, m := range shown.FindAllStringSubmatch(cells[2], -1) {
+				for _, m := range shown.FindAllStringSubmatch(cells[column], -1) {
 					all = append(all, m[1])
 				}
 			}
 		}
 		return all
 	}
+	examples := func(section string) []string { return inColumn(2, section) }
 	for _, text := range examples(instants) {
 		if got, err := timetext.Instant(text, nil); err != nil || got.Sub(timeforms.At).Abs() > time.Second {
 			t.Errorf("Instant(%q) = %v, %v, want %v", text, got, err, timeforms.At)
@@ -96,8 +98,16 @@ func TestList(t *testing.T) {
 			t.Errorf("Duration(%q) = %v, %v", text, got, err)
 		}
 	}
-	if n, m := len(examples(instants)), len(examples(durations)); n < 20 || m < 15 {
-		t.Errorf("the list has %d instants and %d durations", n, m)
+	for _, text := range inColumn(1, past) {
+		if _, err := timetext.Typed(text, time.Now(), time.UTC); err == nil && !strings.Contains(text, ":") {
+			t.Errorf("%q is also accepted elsewhere", text)
+		}
+		if _, err := timetext.Past(text, time.Now(), time.Time{}, time.UTC); err != nil {
+			t.Errorf("Past(%q): %v", text, err)
+		}
+	}
+	if n, m, k := len(examples(instants)), len(examples(durations)), len(inColumn(1, past)); n < 20 || m < 15 || k < 8 {
+		t.Errorf("the list has %d instants, %d durations and %d times of the past", n, m, k)
 	}
 }
 

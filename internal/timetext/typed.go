@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// Typed reads an instant as people type it: those of [Instant], where one without a
+// Typed reads an instant as people type it: the forms of [Instant], where a time without a
 // zone is local time in loc, and
 //
 //	now
 //	10:00[:05]            the next such time of day, today or tomorrow
 //	tomorrow 10:00[:05]
 //
-// A local time is what [Local] says.
+// [Local] decides what a local time means.
 func Typed(text string, now time.Time, loc *time.Location) (time.Time, error) {
 	trimmed := strings.Join(strings.Fields(text), " ")
 	if trimmed == "now" {
@@ -38,26 +38,26 @@ func Typed(text string, now time.Time, loc *time.Location) (time.Time, error) {
 		return on(d + 1), nil
 	}
 	t, err := Instant(text, func(w time.Time) (time.Time, error) { return In(w, loc), nil })
-	if errors.Is(err, errForm) {
+	if errors.Is(err, ErrForm) {
 		err = fmt.Errorf("%.60q %w", text, errTyped)
 	}
 	return t, err
 }
 
-// errTyped is errForm for what people type.
-var errTyped = fmt.Errorf(`%w; or "2026-12-21 10:00", "10:00", "tomorrow 10:00", "now"`, errForm)
+// errTyped is ErrForm for typed times.
+var errTyped = fmt.Errorf(`%w; or "2099-12-21 10:00", "10:00", "tomorrow 10:00", "now"`, ErrForm)
 
-// In is [Local] of what a clock shows as if it were UTC.
+// In is [Local] for a local time that is given as if it were UTC.
 func In(wall time.Time, loc *time.Location) time.Time {
 	y, m, d := wall.Date()
 	hour, minute, sec := wall.Clock()
 	return Local(y, m, d, hour, minute, sec, wall.Nanosecond(), loc)
 }
 
-// Local returns the instant that a local time means. One that a change of the clocks
-// skips is as far after the gap as it is into it: 02:30 is 03:30 if the clocks go from
-// 02:00 to 03:00. One that comes twice is the first. It does not leave the choice to
-// time.Date, which promises neither.
+// Local returns the instant of a local time. A time that a change of the clocks skips is as
+// far after the gap as it is into it: 02:30 is 03:30 if the clocks go from 02:00 to 03:00. Of
+// a time that occurs twice it returns the first. It does not leave the choice to time.Date,
+// which promises neither.
 func Local(y int, m time.Month, d, hour, minute, sec, ns int, loc *time.Location) time.Time {
 	wall := time.Date(y, m, d, hour, minute, sec, ns, time.UTC) // as if it were UTC
 	const most = 26 * time.Hour                                 // more than any offset from UTC

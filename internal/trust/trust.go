@@ -1,12 +1,11 @@
-// Package trust says whether somebody else could change a file by which root is told
-// what to do: by writing to it, or by putting another in its place.
+// Package trust checks whether another user could change a file that tells root what to do,
+// by writing to it or by replacing it.
 //
-// Who may do that is taken exactly: the owner of the file and of each directory and
-// link on the way, who may always give himself leave to write; the group, if it may
-// write, with all who are in it by /etc/group or /etc/passwd; those whom an access list
-// names; and everybody, if everybody may. In a directory with the sticky bit the
-// directory's own owner is the only one who could put something else in place of a
-// file that is not his.
+// It counts all who could: the owner of the file and of each directory and link on the way,
+// who can always change the mode; the group, if it may write, with all members by /etc/group
+// or /etc/passwd; users whom an access list names; and everybody, if everybody may write. In
+// a directory with the sticky bit only the directory's owner could replace another user's
+// file.
 package trust
 
 import (
@@ -22,11 +21,11 @@ import (
 	"syscall"
 )
 
-// Check returns an error if anybody but root and the users of uids could change the
-// file at path: a sentence that names who, what he could change, and what to do. A
-// file that is not there is no error.
+// Check returns an error if any user except root and those of uids could change the file at
+// path: a sentence that names the user, the file or directory, and what to do. A file that
+// does not exist is no error.
 func Check(path string, uids ...int) error {
-	if !filepath.IsAbs(path) { // not filepath.Abs: what .. leads to behind a link is not said by the words
+	if !filepath.IsAbs(path) { // not filepath.Abs, which cleans away a .. that follows a link
 		dir, err := os.Getwd()
 		if err != nil {
 			return err
@@ -41,15 +40,15 @@ func Check(path string, uids ...int) error {
 	return nil
 }
 
-// CheckFolder is Check for a path that may be a folder of which every file is taken:
-// there the sticky bit does not help, as it keeps nobody from adding one.
+// CheckFolder is Check for a path that may be a folder in which every file is read: there
+// the sticky bit does not help, as it does not prevent that a user adds one.
 func CheckFolder(path string, uids ...int) error {
 	if err := Check(path, uids...); err != nil {
 		return err
 	}
 	info, err := os.Stat(path)
 	if err != nil || !info.IsDir() {
-		return nil //nolint:nilerr // what cannot be seen is told by who reads it
+		return nil //nolint:nilerr // the reader of the file reports what it cannot read
 	}
 	w := walker{uids: append([]int{0}, uids...)}
 	return w.writers(path, info)
@@ -88,7 +87,7 @@ func (w *walker) walk(path string) error {
 			continue
 		}
 		if strings.HasPrefix(next, "/proc/") {
-			return nil // as /dev/stdin: no path leads to what that is
+			return nil // as for /dev/stdin, which has no path of its own
 		}
 		if err := w.owner(next, info); err != nil {
 			return err
@@ -116,7 +115,7 @@ func (w *walker) look(name string) error {
 	return w.check(name, info)
 }
 
-// check tells who else could change what is at name.
+// check returns an error if another user could change the file at name.
 func (w *walker) check(name string, info fs.FileInfo) error {
 	if err := w.owner(name, info); err != nil {
 		return err
@@ -127,13 +126,13 @@ func (w *walker) check(name string, info fs.FileInfo) error {
 	return w.writers(name, info)
 }
 
-// writers tells who else may write to what is at name.
+// writers returns an error if another user may write to the file at name.
 func (w *walker) writers(name string, info fs.FileInfo) error {
 	if info.Mode().Perm()&0o002 != 0 {
 		return fmt.Errorf("%s can be changed by everybody: chmod o-w %s", name, name)
 	}
 	if info.Mode().Perm()&0o020 == 0 {
-		return nil // nor does an access list give more: these are its mask
+		return nil // these bits are the mask of an access list, too
 	}
 	if list := accessList(name); list != nil {
 		return w.listed(name, list)
@@ -153,17 +152,17 @@ func (w *walker) owner(name string, info fs.FileInfo) error {
 	return fmt.Errorf("%s belongs to %s, who can change it: chown root %s", name, userName(int(st.Uid)), name)
 }
 
-// group tells who else is in a group that may write.
+// group returns an error if another user is a member of a group that may write.
 func (w *walker) group(name string, gid int, remedy string) error {
 	for _, uid := range members(gid) {
 		if !slices.Contains(w.uids, uid) {
-			return fmt.Errorf("%s can be changed by the group %s, in which %s is: %s", name, groupName(gid), userName(uid), remedy)
+			return fmt.Errorf("%s can be changed by the group %s, of which %s is a member: %s", name, groupName(gid), userName(uid), remedy)
 		}
 	}
 	return nil
 }
 
-// An access list is what acl(5) describes, as the kernel stores it.
+// An accessEntry is an entry of an access list, see acl(5), as the kernel stores it.
 type accessEntry struct {
 	tag, perm uint16
 	id        int
@@ -179,7 +178,7 @@ const (
 
 const aclWrite = 2
 
-// accessList returns a file's list; nil if it has none but its mode.
+// accessList returns a file's access list; nil if the file has only its mode.
 func accessList(name string) (list []accessEntry) {
 	buf := make([]byte, 64<<10)
 	n, err := syscall.Getxattr(name, "system.posix_acl_access", buf)
@@ -194,7 +193,7 @@ func accessList(name string) (list []accessEntry) {
 	return list
 }
 
-// listed tells who else may write by an access list.
+// listed returns an error if another user may write by an access list.
 func (w *walker) listed(name string, list []accessEntry) error {
 	mask := uint16(aclWrite)
 	for _, e := range list {
@@ -230,7 +229,7 @@ func (w *walker) listed(name string, list []accessEntry) error {
 	return nil
 }
 
-// A line of /etc/passwd or /etc/group.
+// lines returns the fields of each line of /etc/passwd or /etc/group.
 func lines(file string) (all [][]string) {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -244,7 +243,7 @@ func lines(file string) (all [][]string) {
 	return all
 }
 
-// members lists who is in a group.
+// members lists the users in a group.
 func members(gid int) (uids []int) {
 	var names []string
 	for _, f := range lines("/etc/group") {

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// TestCheck makes files, folders and links that others can change, and such that they
-// cannot. Whoever can put another file in the place of one that root reads or executes
-// is root by that; who only can read it, or has a sticky folder above it, is not.
+// TestCheck makes files, folders and links that other users can change, and some that they
+// cannot. A user who can replace a file that root reads or executes has become root. A user
+// who can only read it, or has a folder with the sticky bit above it, has not.
 func TestCheck(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to give files away")
@@ -60,7 +60,7 @@ func TestCheck(t *testing.T) {
 		{"a folder is another's", chown("a", bob, 0), "a/b/file", nil, "DIR/a belongs to"},
 		{"root's group may write", all(chmod("a/b/file", 0o664), chown("a/b/file", 0, 0)), "a/b/file", nil, ""},
 		{"a group without members may write", all(chmod("a/b/file", 0o664), chown("a/b/file", 0, bob)), "a/b/file", nil, ""},
-		{"a group with members may write", all(chmod("a/b/file", 0o664), chown("a/b/file", 0, 65_534)), "a/b/file", nil, "can be changed by the group nogroup, in which"},
+		{"a group with members may write", all(chmod("a/b/file", 0o664), chown("a/b/file", 0, 65_534)), "a/b/file", nil, "can be changed by the group nogroup, of which"},
 		{"it may only read", all(chmod("a/b/file", 0o640), chown("a/b/file", 0, 65_534)), "a/b/file", nil, ""},
 		{"a link to a file that others may write", all(chmod("a/b/file", 0o666), link("DIR/a/b/file", "link")), "link", nil, "DIR/a/b/file can be changed by everybody"},
 		{"a link to a file of a folder that others may write", all(chmod("a/b", 0o777), link("a/b/file", "link")), "link", nil, "DIR/a/b can be changed"},
@@ -70,7 +70,7 @@ func TestCheck(t *testing.T) {
 		{"back by a link's folder", all(link("a/b", "c"), chmod("a", 0o777)), "c/../b/file", nil, "DIR/a can be changed"},
 		{"links in a circle", link("c", "c"), "c/file", nil, "too many levels"},
 		{"an access list lets another write", acl("a/b/file", accessEntry{tagUser, 6, bob}), "a/b/file", nil, "can be changed by user 61301, as its access list says: setfacl -x u:61301 DIR/a/b/file"},
-		{"an access list lets him write as whom it runs", acl("a/b/file", accessEntry{tagUser, 6, bob}), "a/b/file", []int{bob}, ""},
+		{"an access list lets the user write whom it runs as", acl("a/b/file", accessEntry{tagUser, 6, bob}), "a/b/file", []int{bob}, ""},
 		{"an access list lets another read", acl("a/b/file", accessEntry{tagUser, 4, bob}), "a/b/file", nil, ""},
 		{"an access list lets a group write", acl("a/b/file", accessEntry{tagGroup, 6, 65_534}), "a/b/file", nil, "can be changed by the group nogroup"},
 	} {

@@ -10,13 +10,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// TestStartupConfigs: a startup-config that is a file's name is part of what the
-// source announces, and a change of it is a change of the reservation.
+// TestStartupConfigs checks that the file of a startup-config is part of the reservation, and
+// that a change of the file changes the reservation.
 func TestStartupConfigs(t *testing.T) {
 	const configA, configB = "hostname \"a\"\n# ü\t<b>\n", "one line"
 	for _, tt := range []struct {
 		name, reservations, topology string
-		want                         []string // node, config; or what the reject says
+		want                         []string // node, config; or the text of the reject
 	}{
 		{"plain", "t.clab.yml", "topology:\n  nodes:\n    r1: {startup-config: sub/a.cfg}\n    r2:\n      startup-config: b.cfg  # ours\n",
 			[]string{"r1", configA, "r2", configB + "\n"}},

@@ -18,12 +18,12 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// TestMessages reads files in which much is wrong and compares all that is said
-// with what stands beside them. `go test -update` rewrites that.
+// TestMessages reads files with many errors and compares the messages with golden files, which
+// `go test -update` rewrites.
 func TestMessages(t *testing.T) {
 	for _, name := range []string{"faults.yml", "faults.json"} {
 		t.Run(name, func(t *testing.T) {
-			// Beside a topology, and a link that leads out.
+			// Beside the file are topologies, and a link that leads out of the directory.
 			dir := t.TempDir()
 			data, err := os.ReadFile(filepath.Join("testdata", name))
 			if err != nil {
@@ -38,9 +38,9 @@ func TestMessages(t *testing.T) {
 			set := load(t, filepath.Join(dir, name))
 			var b strings.Builder
 			for _, r := range set.Rejects {
-				fmt.Fprintf(&b, "%s (%s): %s\n", r.Where, r.ID, r.Text)
+				fmt.Fprintf(&b, "(%s)\n%s\n", r.ID, strings.Join(r.Faults(), "\n"))
 			}
-			fmt.Fprintf(&b, "sound: %s\n", ids(set))
+			fmt.Fprintf(&b, "valid: %s\n", ids(set))
 			golden := filepath.Join("testdata", name+".golden")
 			if *update {
 				if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
@@ -89,8 +89,8 @@ func TestInlineTopology(t *testing.T) {
 	}
 }
 
-// TestMergeKeys: a reservation may have what another one has, and a fault in that is told
-// where it stands.
+// TestMergeKeys checks that a reservation may have the keys of another one, and that an error
+// in these is reported with their line.
 func TestMergeKeys(t *testing.T) {
 	const text = `reservations:
   - &base
@@ -141,8 +141,8 @@ func TestInlineTopologyIsTheSameInJSON(t *testing.T) {
 	}
 }
 
-// TestBombs are small files that mean something huge. They must end soon, and
-// with an error or a reject.
+// TestBombs loads small files that mean something huge. Each must end soon, with an error or a
+// reject.
 func TestBombs(t *testing.T) {
 	slot := "start: 2026-11-21T10:00:00Z, end: 2026-11-21T12:00:00Z"
 	var laughs strings.Builder
@@ -152,7 +152,7 @@ func TestBombs(t *testing.T) {
 	}
 	laughs.WriteString("], topology: {nodes: {r1: *l30}}}}\n")
 
-	var lists strings.Builder // each is taken 20,000 times
+	var lists strings.Builder // the list is used 20,000 times
 	fmt.Fprintf(&lists, "reservations:\n- {id: x, %s, devices: &d [%s d]}\n", slot, strings.Repeat("dddddddddddddddd, ", 1023))
 	for i := range 20_000 {
 		fmt.Fprintf(&lists, "- {id: x%d, %s, devices: *d}\n", i, slot)
@@ -160,7 +160,7 @@ func TestBombs(t *testing.T) {
 	tests := []struct{ name, file, want string }{
 		{"a billion laughs", laughs.String(), "topology: has more than 1048576 bytes"},
 		{"an anchor in itself", "reservations:\n- {id: a, " + slot + ", topology: &t {topology: {nodes: {a: *t}}}}\n", "is nested too deep"},
-		{"a long list, often", lists.String(), "its aliases (*name) make it far larger than it is"},
+		{"a long list, often", lists.String(), "its aliases (*name) make it far larger than the file"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -175,8 +175,8 @@ func TestBombs(t *testing.T) {
 	}
 }
 
-// FuzzFile wants no panic, sound reservations only, a place for everything, and
-// the same whether a file is cut or not.
+// FuzzFile checks that there is no panic, that all reservations are valid, that everything has
+// a position, and that a file gives the same result in parts and as a whole.
 func FuzzFile(f *testing.F) {
 	for _, name := range []string{"faults.yml", "faults.json"} {
 		data, err := os.ReadFile(filepath.Join("testdata", name))
@@ -193,7 +193,7 @@ func FuzzFile(f *testing.F) {
 	put(f, dir, map[string]string{"triangle.clab.yml": triangle})
 	f.Add([]byte("reservations:\n- &a {id: a, end: 2026-11-21T10:00:00Z}\n- <<: *a\n  id: b\n- {<<: [*a], x: }\n"), false)
 	f.Fuzz(func(t *testing.T, data []byte, isJSON bool) {
-		files, err := openBeside(dir, func(string) error { return nil })
+		files, err := openTopologyDir(dir, func(string) error { return nil })
 		if err != nil {
 			t.Fatal(err)
 		}

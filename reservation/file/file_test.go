@@ -38,7 +38,7 @@ func put(t testing.TB, dir string, files map[string]string) {
 	}
 }
 
-// entry is a sound reservation in YAML.
+// entry is a valid reservation in YAML.
 func one(id string) string {
 	return "  - {id: " + id + ", start: 2026-11-21T10:00:00Z, end: 2026-11-21T12:00:00Z}\n"
 }
@@ -129,7 +129,7 @@ func TestEveryKey(t *testing.T) {
 	}
 }
 
-// TestFormsAgree reads the same reservations by all four ways through the parser.
+// TestFormsAgree reads the same reservations in all four ways of the parser.
 func TestFormsAgree(t *testing.T) {
 	item := `"id": "a@b", "start": "2026-11-21T10:00:00Z", "end": "2026-11-21T12:00:00Z", "devices": ["x"]`
 	forms := map[string]string{
@@ -152,7 +152,7 @@ func TestFormsAgree(t *testing.T) {
 	}
 }
 
-// TestPartsAgree cuts a file wherever it can be cut.
+// TestPartsAgree cuts a file at every possible place.
 func TestPartsAgree(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("# comment\n\nreservations:   # all of them\n")
@@ -210,14 +210,15 @@ func TestDirectory(t *testing.T) {
 	if got, want := ids(set), "a1 twice b1 l1"; got != want {
 		t.Errorf("ids %q, want %q", got, want)
 	}
-	want := []reservation.Reject{{Where: "b.yml:3", ID: "twice", Text: "id: twice is already at a.yaml:3"}}
+	want := []reservation.Reject{{Where: "b.yml:3", ID: "twice", Text: "id: twice is already used at a.yaml:3"}}
 	if !slices.Equal(set.Rejects, want) {
 		t.Errorf("rejects %+v, want %+v", set.Rejects, want)
 	}
 }
 
-// TestFirstCountsThoughBad: the later one may be what the first was copied from,
-// so what was known of the id stays in force.
+// TestFirstCountsThoughBad checks that an invalid reservation also counts as the first one
+// with its id. The second may be the entry from which it was copied, so the known version
+// stays in force.
 func TestFirstCountsThoughBad(t *testing.T) {
 	dir := t.TempDir()
 	bad := strings.Replace(one("x"), "end: 2026", "end: 2025", 1)
@@ -227,43 +228,43 @@ func TestFirstCountsThoughBad(t *testing.T) {
 		t.Errorf("ids %q, want %q", got, want)
 	}
 	d := reservation.Compare(map[string][16]byte{"x": {1}}, set)
-	if !slices.Equal(d.Kept, []string{"x"}) || len(d.Removed) != 0 {
-		t.Errorf("Kept %v, Removed %v, want x kept", d.Kept, d.Removed)
+	if !slices.Equal(d.StillInForce, []string{"x"}) || len(d.Removed) != 0 {
+		t.Errorf("Kept %v, Removed %v, want x kept", d.StillInForce, d.Removed)
 	}
 }
 
-// TestUnreadable: none of these means that there are no reservations.
+// TestUnreadable tries files that do not mean that there are no reservations.
 func TestUnreadable(t *testing.T) {
 	tests := []struct {
 		name  string
 		files map[string]string
 		path  string
-		want  string // after the directory's name
+		want  string // after the name of the directory
 		kind  fault.Kind
 	}{
 		{"missing", nil, "lab.yml", "lab.yml: there is no such file or directory: unavailable", fault.Unavailable},
-		{"empty directory", nil, ".", `: has no file with reservations; to say that there are none, put one there that says "reservations: []": invalid`, fault.Invalid},
-		{"zero bytes", map[string]string{"lab.yml": ""}, "lab.yml", `lab.yml:1: is empty; write "reservations: []" to say that there are none`, fault.Invalid},
-		{"zero bytes of JSON", map[string]string{"lab.json": "\n"}, "lab.json", `lab.json:1: is empty; write "reservations: []" to say that there are none`, fault.Invalid},
-		{"comments", map[string]string{"lab.yml": "# a\n# b\n"}, "lab.yml", `lab.yml:1: has nothing but comments; write "reservations: []" to say that there are none`, fault.Invalid},
-		{"no value", map[string]string{"lab.yml": "reservations:\n"}, "lab.yml", `lab.yml:1: reservations: is not a list; write "reservations: []" to say that there are none`, fault.Invalid},
-		{"misspelled", map[string]string{"lab.yml": "reservation:\n" + one("a")}, "lab.yml", `lab.yml:1: has no reservations key; write "reservations: []" to say that there are none`, fault.Invalid},
-		{"misspelled in a directory", map[string]string{"lab.yml": "reservation:\n" + one("a"), "b.yml": "reservations: []"}, ".", `lab.yml:1: has no reservations key; write "reservations: []" to say that there are none`, fault.Invalid},
-		{"a topology", map[string]string{"lab.yml": triangle}, "lab.yml", `lab.yml:1: has no reservations key; write "reservations: []" to say that there are none`, fault.Invalid},
+		{"empty directory", nil, ".", `: has no file with reservations; if there are none, add a file with "reservations: []": invalid`, fault.Invalid},
+		{"zero bytes", map[string]string{"lab.yml": ""}, "lab.yml", `lab.yml:1: is empty; write "reservations: []" if there are none`, fault.Invalid},
+		{"zero bytes of JSON", map[string]string{"lab.json": "\n"}, "lab.json", `lab.json:1: is empty; write "reservations: []" if there are none`, fault.Invalid},
+		{"comments", map[string]string{"lab.yml": "# a\n# b\n"}, "lab.yml", `lab.yml:1: has nothing but comments; write "reservations: []" if there are none`, fault.Invalid},
+		{"no value", map[string]string{"lab.yml": "reservations:\n"}, "lab.yml", `lab.yml:1: reservations: is not a list; write "reservations: []" if there are none`, fault.Invalid},
+		{"misspelled", map[string]string{"lab.yml": "reservation:\n" + one("a")}, "lab.yml", `lab.yml:1: has no reservations key; write "reservations: []" if there are none`, fault.Invalid},
+		{"misspelled in a directory", map[string]string{"lab.yml": "reservation:\n" + one("a"), "b.yml": "reservations: []"}, ".", `lab.yml:1: has no reservations key; write "reservations: []" if there are none`, fault.Invalid},
+		{"a topology", map[string]string{"lab.yml": triangle}, "lab.yml", `lab.yml:1: has no reservations key; write "reservations: []" if there are none`, fault.Invalid},
 		{"only topologies", map[string]string{"lab.yml": triangle}, ".", `: has no file with reservations`, fault.Invalid},
 		{"half a list", map[string]string{"lab.yml": "reservations:\n" + one("a") + "  - {id: b, sta"}, "lab.yml", "lab.yml:", fault.Invalid},
 		{"half a reservation", map[string]string{"lab.yml": "reservations:\n" + one("a") + "  - id: b\n    start: 2026-11-21T10:00:00Z\n    end: 2026-11-2"}, "lab.yml", "lab.yml:5: ends within a reservation", fault.Invalid},
 		{"the beginning of one", map[string]string{"lab.yml": "reservations:\n" + one("a") + "  - id"}, "lab.yml", "lab.yml:3: ends within a reservation", fault.Invalid},
-		{"half of JSON", map[string]string{"lab.json": "{\"reservations\": [\n{\"id\": \"a\",\n\"sta"}, "lab.json", "lab.json:3: ends in the middle", fault.Invalid},
-		{"JSON without its last brace", map[string]string{"lab.json": "{\"reservations\": []\n"}, "lab.json", "lab.json:1: ends in the middle", fault.Invalid},
-		{"JSON that is none", map[string]string{"lab.json": "{\"reservations\": [\n{\"id\": a}]}"}, "lab.json", "lab.json:2: invalid character 'a' looking for beginning of value", fault.Invalid},
-		{"JSON and more", map[string]string{"lab.json": "{\"reservations\": []}\n{}"}, "lab.json", "lab.json:2: something follows the end; one file is one document", fault.Invalid},
+		{"half of JSON", map[string]string{"lab.json": "{\"reservations\": [\n{\"id\": \"a\",\n\"sta"}, "lab.json", "lab.json:3: ends too early", fault.Invalid},
+		{"JSON without its last brace", map[string]string{"lab.json": "{\"reservations\": []\n"}, "lab.json", "lab.json:1: ends too early", fault.Invalid},
+		{"JSON that is none", map[string]string{"lab.json": "{\"reservations\": [\n{\"id\": a}]}"}, "lab.json", "lab.json:2: 'a' is not expected here: a value begins with", fault.Invalid},
+		{"JSON and more", map[string]string{"lab.json": "{\"reservations\": []}\n{}"}, "lab.json", "lab.json:2: there is text after the end; a file must be one document", fault.Invalid},
 		{"JSON list", map[string]string{"lab.json": "[]"}, "lab.json", "lab.json:1: has no reservations key", fault.Invalid},
 		{"two documents", map[string]string{"lab.yml": "reservations: []\n---\nreservations: []\n"}, "lab.yml", "lab.yml:2: a second document begins; one file is one document", fault.Invalid},
-		{"unknown key", map[string]string{"lab.yml": "reservations: []\ndefaults: {}\n"}, "lab.yml", "lab.yml:2: defaults: unknown key; beside reservations there is none", fault.Invalid},
-		{"unknown key in JSON", map[string]string{"lab.json": "{\"reservations\": [],\n\"defaults\": {}}"}, "lab.json", "lab.json:2: defaults: unknown key; beside reservations there is none", fault.Invalid},
-		{"key twice", map[string]string{"lab.yml": "reservations: []\nreservations: []\n"}, "lab.yml", "lab.yml:2: reservations: is there twice", fault.Invalid},
-		{"key twice in JSON", map[string]string{"lab.json": "{\"reservations\": [],\n\"reservations\": []}"}, "lab.json", "lab.json:2: reservations: is there twice", fault.Invalid},
+		{"unknown key", map[string]string{"lab.yml": "reservations: []\ndefaults: {}\n"}, "lab.yml", "lab.yml:2: defaults: unknown key; the only key is reservations", fault.Invalid},
+		{"unknown key in JSON", map[string]string{"lab.json": "{\"reservations\": [],\n\"defaults\": {}}"}, "lab.json", "lab.json:2: defaults: unknown key; the only key is reservations", fault.Invalid},
+		{"key twice", map[string]string{"lab.yml": "reservations: []\nreservations: []\n"}, "lab.yml", "lab.yml:2: reservations: occurs twice", fault.Invalid},
+		{"key twice in JSON", map[string]string{"lab.json": "{\"reservations\": [],\n\"reservations\": []}"}, "lab.json", "lab.json:2: reservations: occurs twice", fault.Invalid},
 		{"not UTF-8", map[string]string{"lab.yml": "reservations:\n" + one("a\xff")}, "lab.yml", "lab.yml:2: is not UTF-8, or has a control character", fault.Invalid},
 		{"a control character", map[string]string{"lab.yml": "# \x10\nreservations: []\n"}, "lab.yml", "lab.yml:1: is not UTF-8, or has a control character", fault.Invalid},
 		{"a link to nothing", map[string]string{"lab.yml": "-> gone.yml", "b.yml": "reservations: []"}, ".", "lab.yml: there is no such file or directory: unavailable", fault.Unavailable},
@@ -290,7 +291,7 @@ func TestAllBrokenFilesAreTold(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, map[string]string{"a.yml": "", "b.yml": "reservations:\n" + one("b"), "c.json": "{"})
 	_, err := New(dir).Load(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "a.yml:1: is empty") || !strings.Contains(err.Error(), "c.json:1: ends in the middle") {
+	if err == nil || !strings.Contains(err.Error(), "a.yml:1: is empty") || !strings.Contains(err.Error(), "c.json:1: ends too early") {
 		t.Errorf("Load() = %v, want both broken files", err)
 	}
 }
@@ -327,7 +328,7 @@ func TestWorldWritableIsNoticed(t *testing.T) {
 	if err := os.Chmod(path, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if set := load(t, path); len(set.Notices) != 1 || !strings.Contains(set.Notices[0], "anybody may write") {
+	if set := load(t, path); len(set.Notices) != 1 || !strings.Contains(set.Notices[0], "any user may write") {
 		t.Errorf("Notices = %v, want one", set.Notices)
 	}
 }

@@ -5,17 +5,17 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"slices"
 	"strconv"
+	"time"
 
 	"activationd/internal/document"
 	"activationd/reservation"
 )
 
-// parseJSON reads the page one reservation after the other. Those that are plain
-// and sound take a short way; the others become the same nodes that YAML is
-// parsed into, so that both have the same rules and the same messages.
-func (p *page) parseJSON(files *beside) ([]item, error) {
+// parseJSON reads the page one reservation after the other. Simple and valid ones are read
+// directly; the others become the nodes that YAML is parsed into, so that both formats have
+// the same rules and the same messages.
+func (p *page) parseJSON(files *topologyDir) ([]item, error) {
 	dec := json.NewDecoder(bytes.NewReader(p.data))
 	if t, err := dec.Token(); err != nil {
 		return nil, p.jsonFault(dec, err)
@@ -30,11 +30,11 @@ func (p *page) parseJSON(files *beside) ([]item, error) {
 		if err != nil {
 			return nil, p.jsonFault(dec, err)
 		}
-		key, _ := t.(string) // here there is no other kind of token
+		key, _ := t.(string) // no other kind of token is possible here
 		line := p.lineAt(int(dec.InputOffset()))
 		switch {
 		case key == "reservations" && found:
-			return nil, p.fault(line, "reservations: is there twice")
+			return nil, p.fault(line, "reservations: occurs twice")
 		case key == "reservations":
 			found = true
 			if items, err = p.jsonItems(dec, files); err != nil {
@@ -56,7 +56,7 @@ func (p *page) parseJSON(files *beside) ([]item, error) {
 		return nil, p.jsonFault(dec, err)
 	}
 	if _, err := dec.Token(); err == nil {
-		return nil, p.fault(p.lineAt(int(dec.InputOffset())), "something follows the end; one file is one document")
+		return nil, p.fault(p.lineAt(int(dec.InputOffset())), "there is text after the end; a file must be one document")
 	} else if !errors.Is(err, io.EOF) {
 		return nil, p.jsonFault(dec, err)
 	}
@@ -71,13 +71,13 @@ func (p *page) parseJSON(files *beside) ([]item, error) {
 	return items, nil
 }
 
-func (p *page) jsonItems(dec *json.Decoder, files *beside) ([]item, error) {
+func (p *page) jsonItems(dec *json.Decoder, files *topologyDir) ([]item, error) {
 	if t, err := dec.Token(); err != nil {
 		return nil, p.jsonFault(dec, err)
 	} else if t != json.Delim('[') {
 		return nil, p.fault(p.lineAt(int(dec.InputOffset())), notList)
 	}
-	// Room for all of them at once; even the shortest has more than 64 bytes.
+	// Space for all reservations; even the shortest has more than 64 bytes.
 	items := make([]item, 0, min(bytes.Count(p.data, []byte(`"id"`)), len(p.data)/64))
 	b := budgetFor(len(p.data))
 	line, counted := 1, 0 // the number of the line at the offset counted
@@ -89,11 +89,11 @@ func (p *page) jsonItems(dec *json.Decoder, files *beside) ([]item, error) {
 		start := int(dec.InputOffset()) - len(raw)
 		line += bytes.Count(p.data[counted:start], []byte{'\n'})
 		counted = start
-		it := item{}
+		items = append(items, item{})
+		it := &items[len(items)-1]
 		if it.r.Where = p.name + ":" + strconv.Itoa(line); !quick(raw, &it.r, files) {
-			it = itemOf(document.JSON(raw, line), p.name, b, files)
+			*it = itemOf(document.JSON(raw, line), p.name, b, files)
 		}
-		items = append(items, it)
 	}
 	if _, err := dec.Token(); err != nil {
 		return nil, p.jsonFault(dec, err)
@@ -101,7 +101,7 @@ func (p *page) jsonItems(dec *json.Decoder, files *beside) ([]item, error) {
 	return items, nil
 }
 
-// jsonFault tells the line of what the decoder does not understand.
+// jsonFault returns the error of the decoder with its line.
 func (p *page) jsonFault(dec *json.Decoder, err error) error {
 	offset := int(dec.InputOffset())
 	var syntax *json.SyntaxError
@@ -109,43 +109,28 @@ func (p *page) jsonFault(dec *json.Decoder, err error) error {
 	case errors.As(err, &syntax):
 		offset = max(int(syntax.Offset)-1, 0)
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
-		return p.fault(p.lineAt(len(bytes.TrimRight(p.data, " \t\r\n"))), "ends in the middle")
+		return p.fault(p.lineAt(len(bytes.TrimRight(p.data, " \t\r\n"))), "ends too early")
 	}
-	return p.fault(p.lineAt(offset), "%v", err)
+	return p.fault(p.lineAt(offset), "%s", document.NotJSON(err))
 }
 
-// quick reads a reservation that has nothing but texts without escapes and lists
-// of them, and is sound. If it is not so, ok is false, and r is of no use but
-// for Where. The input is known to be sound JSON.
-func quick(raw []byte, r *reservation.Reservation, files *beside) (ok bool) {
-	s := scan{raw: raw}
+// quick reads a valid reservation that has only texts without escapes and lists of them. It
+// reports whether the reservation is one; if not, only Where of r is of use. The input is
+// known to be valid JSON.
+func quick(raw []byte, r *reservation.Reservation, files *topologyDir) (ok bool) {
+	s := &scan{raw: raw}
 	if !s.next('{') {
 		return false
 	}
 	seen := 0
 	for !s.next('}') {
 		key, ok := s.text()
-		at := slices.Index(keys[:], key)
+		at := reservation.FieldIndex(key)
 		if !ok || at < 0 || seen&(1<<at) != 0 || !s.next(':') {
 			return false
 		}
 		seen |= 1 << at
-		switch key {
-		case "devices":
-			r.Devices, ok = s.texts()
-		case "activate":
-			r.Activate, ok = s.texts()
-		case "deactivate":
-			r.Deactivate, ok = s.texts()
-		case "env":
-			return false
-		default:
-			var v string
-			if v, ok = s.text(); ok {
-				ok = setText(r, key, v) == ""
-			}
-		}
-		if !ok {
+		if reservation.Fields[at].Set(r, s); s.failed {
 			return false
 		}
 		s.next(',')
@@ -153,11 +138,60 @@ func quick(raw []byte, r *reservation.Reservation, files *beside) (ok bool) {
 	return complete(r, nil, files) == "" && len(reservation.Faults(r)) == 0
 }
 
-// A scan goes through sound JSON.
+// A scan reads valid JSON. As a [reservation.Value] it is the next value; it fails if it would
+// have to report a problem, or to understand more of JSON.
 type scan struct {
-	raw []byte
-	at  int
+	raw    []byte
+	at     int
+	failed bool
 }
+
+// Text implements [reservation.Value].
+func (s *scan) Text() string {
+	t, ok := s.text()
+	s.failed = !ok
+	return t
+}
+
+// scanned reads the text by a function that returns what is wrong with it.
+func scanned[T any](s *scan, read func(string) (T, string)) (t T) {
+	text, ok := s.text()
+	if !ok {
+		s.failed = true
+		return t
+	}
+	t, problem := read(text)
+	s.failed = problem != ""
+	return t
+}
+
+// Word implements [reservation.Value].
+func (s *scan) Word() string { return scanned(s, word) }
+
+// Instant implements [reservation.Value].
+func (s *scan) Instant() time.Time { return scanned(s, instant) }
+
+// Duration implements [reservation.Value].
+func (s *scan) Duration() *time.Duration { return scanned(s, duration) }
+
+// Number implements [reservation.Value].
+func (s *scan) Number() *int { return scanned(s, number) }
+
+// List implements [reservation.Value].
+func (s *scan) List(int) []string {
+	l, ok := s.texts()
+	s.failed = !ok
+	return l
+}
+
+// Variables implements [reservation.Value].
+func (s *scan) Variables() map[string]string {
+	s.failed = true
+	return nil
+}
+
+// Topology implements [reservation.Value].
+func (s *scan) Topology() (text, name string) { return "", scanned(s, topologyName) }
 
 // next skips white space, and c if that is what follows.
 func (s *scan) next(c byte) bool {

@@ -18,24 +18,24 @@ import (
 	"activationd/internal/fault"
 )
 
-// A file that changes is left alone until it was quiet for a while, so that an
-// editor's dance or a slow writer makes one load and not ten; but a file that
-// never rests is loaded nevertheless.
+// A file that changes is loaded when it has not changed for a while, so that several steps of
+// an editor, or a slow writer, cause one load instead of ten. But a file that changes all the
+// time is loaded nevertheless.
 const (
 	quiet   = 100 * time.Millisecond
 	longest = time.Second
 )
 
-// Watch implements [reservation.Source]. It watches directories, never files: the
-// one with the file, and those of every link on the way, so it sees a file that is
-// replaced by a rename and a link that is turned. Where a directory is missing
-// the nearest one above it is watched, so it sees one that is removed and made
-// again. It does not see a directory further up being renamed, nor a file system
-// being mounted over one, of which the kernel tells nothing; but each load looks at
-// what the path leads to by then, and from then on that is watched. A path whose
-// directory is missing when the watch begins is an error of kind fault.Unavailable.
+// Watch implements [reservation.Source]. It watches directories, never files: the directory
+// of the file, and those of every link in its path. So it sees a file that is replaced by a
+// rename, and a link that changes its target. If a directory is missing, Watch watches the
+// nearest existing one above it, so it sees a directory that is removed and created again.
+// It does not see that a directory further up is renamed, or that a file system is mounted
+// over one, because the kernel does not report that. But each load resolves the path again,
+// and Watch then watches the new directories. If the directory of the path is missing when
+// the watch begins, the error is of kind fault.Unavailable.
 //
-// Changed is called by the watching goroutine; it should not block.
+// The watching goroutine calls changed, which should not block.
 func (s *Source) Watch(ctx context.Context, changed func()) error {
 	path, err := filepath.Abs(s.path)
 	if err != nil {
@@ -51,7 +51,7 @@ func (s *Source) Watch(ctx context.Context, changed func()) error {
 	if err != nil {
 		return fmt.Errorf("watch %s: %w; fs.inotify.max_user_instances may be too low: %w", s.path, err, fault.Unavailable)
 	}
-	defer func() { _ = w.Close() }() // nothing can be done about it
+	defer func() { _ = w.Close() }() // an error has no consequence
 	v := view{w: w, path: path, armed: map[string]inode{}}
 	if _, err := v.arm(s.topologies()); err != nil {
 		return err
@@ -60,13 +60,13 @@ func (s *Source) Watch(ctx context.Context, changed func()) error {
 	return s.follow(ctx, &v, changed)
 }
 
-// follow is Watch's loop.
+// follow is the loop of Watch.
 func (s *Source) follow(ctx context.Context, v *view, changed func()) error {
 	ended := fmt.Errorf("watch %s: the watch ended: %w", s.path, fault.Unavailable)
 	timer := time.NewTimer(0)
 	timer.Stop()
 	defer timer.Stop()
-	var first time.Time // of what changed since the last call of changed; zero: nothing did
+	var first time.Time // of the first change since the last call of changed; zero: there was none
 	touch := func() {
 		now := time.Now()
 		if first.IsZero() {
@@ -85,7 +85,7 @@ func (s *Source) follow(ctx context.Context, v *view, changed func()) error {
 			if v.concerns(e.Name) {
 				touch()
 			}
-		case _, ok := <-v.w.Errors: // too many events to tell, for one; what happened is not known
+		case _, ok := <-v.w.Errors: // too many events, for instance; something may have changed
 			if !ok {
 				return ended
 			}
@@ -96,14 +96,14 @@ func (s *Source) follow(ctx context.Context, v *view, changed func()) error {
 				return err
 			}
 			if moved {
-				// There is a new topology, say, or the way leads elsewhere. What became
-				// of that between its reading and now is not known.
+				// There is a new topology, for instance, or the path leads elsewhere. Changes
+				// after the load and before now were not seen.
 				touch()
 			}
 		case <-timer.C:
 			first = time.Time{}
-			// First the watches, for directories may have come; then the load, which
-			// sees what happened before.
+			// First the watches, because there may be new directories; then the load, which
+			// sees earlier changes.
 			if _, err := v.arm(s.topologies()); err != nil {
 				return err
 			}
@@ -112,29 +112,29 @@ func (s *Source) follow(ctx context.Context, v *view, changed func()) error {
 	}
 }
 
-// wait is how long to let things settle, when the first change was at first and
-// the newest is now.
+// wait returns how long to wait for further changes, if the first change was at first and the
+// newest is now.
 func wait(first, now time.Time) time.Duration {
 	return max(0, min(quiet, longest-now.Sub(first)))
 }
 
-// An inode tells a directory from another that has taken its name.
+// An inode distinguishes a directory from another one with the same name.
 type inode struct{ dev, ino uint64 }
 
-// A view is the directories that are watched, and the names in them that count.
+// A view has the directories that are watched, and the names in them that matter.
 type view struct {
 	w     *fsnotify.Watcher
 	path  string
 	armed map[string]inode // directories, by their names without links
 
-	dirs  map[string]inode    // those that should be watched
-	names map[string]struct{} // files, links and directories on the way to what is read
+	dirs  map[string]inode    // the directories that should be watched
+	names map[string]struct{} // files, links and directories in the paths of the files that are read
 	end   string              // the source's directory, without links
-	whole string              // the directory of which every file counts, or ""
+	whole string              // the directory of which every file matters, or ""
 }
 
-// arm makes the watches fit what is on the disk now. It reports whether what is
-// watched is other than before.
+// arm adapts the watches to the directories on the disk. It reports whether anything has
+// changed in what is watched.
 func (v *view) arm(topologies []string) (moved bool, err error) {
 	names := v.names
 	for range 10 { // a directory may vanish between look and Add
@@ -142,9 +142,9 @@ func (v *view) arm(topologies []string) (moved bool, err error) {
 		moved = moved || !maps.Equal(v.names, names)
 		live := v.w.WatchList()
 		for dir, id := range v.armed {
-			// Its number alone proves nothing: a new directory may get the old one's.
+			// The inode number alone is not enough: a new directory may have the old one's.
 			if v.dirs[dir] != id || !slices.Contains(live, dir) {
-				_ = v.w.Remove(dir) // it may be gone by itself
+				_ = v.w.Remove(dir) // fails if the kernel has removed it already
 				delete(v.armed, dir)
 				moved = true
 			}
@@ -161,8 +161,8 @@ func (v *view) arm(topologies []string) (moved bool, err error) {
 			case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 				again = true
 			case errors.Is(err, fs.ErrPermission) && dir != v.end:
-				// Passing through is allowed and looking is not: what happens to the
-				// directories below it is not seen.
+				// It may be passed, but not read: changes of the directories in it are not
+				// seen.
 			case errors.Is(err, syscall.ENOSPC):
 				return moved, fmt.Errorf("watch %s: fs.inotify.max_user_watches is too low: %w", v.path, fault.Unavailable)
 			default:
@@ -173,7 +173,7 @@ func (v *view) arm(topologies []string) (moved bool, err error) {
 			return moved, nil
 		}
 	}
-	return moved, fmt.Errorf("watch %s: its directories come and go: %w", v.path, fault.Unavailable)
+	return moved, fmt.Errorf("watch %s: its directories keep changing: %w", v.path, fault.Unavailable)
 }
 
 // look finds out what should be watched.
@@ -183,9 +183,9 @@ func (v *view) look(topologies []string) {
 	base := filepath.Dir(v.path)
 	if fi, err := os.Stat(v.path); err == nil && fi.IsDir() {
 		base, v.whole = v.path, v.end
-		entries, _ := os.ReadDir(v.path) // it is watched; the load tells what is wrong with it
+		entries, _ := os.ReadDir(v.path) // the load reports an error
 		for _, e := range entries {
-			if e.Type()&fs.ModeSymlink != 0 && !passedOver(e.Name()) {
+			if e.Type()&fs.ModeSymlink != 0 && !ignored(e.Name()) {
 				v.walk(filepath.Join(v.path, e.Name()))
 			}
 		}
@@ -195,10 +195,10 @@ func (v *view) look(topologies []string) {
 	}
 }
 
-// walk goes along path as the kernel does and notes every directory and name that
-// decides where it ends. It returns the last directory, without links.
+// walk follows path as the kernel does, and records every directory and name that decides
+// where it leads. It returns the last directory, without links.
 func (v *view) walk(path string) string {
-	const maxLinks = 40 // the kernel's
+	const maxLinks = 40 // of the kernel
 	links := 0
 	cur := "/"
 	rest := strings.Split(path, "/")
@@ -216,7 +216,7 @@ func (v *view) walk(path string) string {
 		v.names[next] = struct{}{}
 		fi, err := os.Lstat(next)
 		switch {
-		case err != nil: // it may come
+		case err != nil: // it may be created later
 			v.watch(cur)
 			return cur
 		case fi.Mode()&fs.ModeSymlink != 0:
@@ -235,7 +235,7 @@ func (v *view) walk(path string) string {
 			rest = nil
 		}
 	}
-	v.watch(cur) // it tells also when it is itself removed or renamed; then the one above is watched
+	v.watch(cur) // it also reports its own removal or renaming; then the one above is watched
 	return cur
 }
 
@@ -250,10 +250,10 @@ func (v *view) watch(dir string) {
 	}
 }
 
-// concerns reports whether an event of that name may change what is read.
+// concerns reports whether an event for that name may mean a change of what is read.
 func (v *view) concerns(name string) bool {
 	if _, ok := v.names[name]; ok {
 		return true
 	}
-	return v.whole != "" && filepath.Dir(name) == v.whole && !passedOver(filepath.Base(name))
+	return v.whole != "" && filepath.Dir(name) == v.whole && !ignored(filepath.Base(name))
 }

@@ -15,7 +15,7 @@ import (
 	"activationd/internal/fault"
 )
 
-// A watched is a source under watch. The test is told of each change and loads.
+// A watched is a source that is being watched. The test gets each change and loads.
 type watched struct {
 	t      *testing.T
 	s      *Source
@@ -31,7 +31,7 @@ func watch(t *testing.T, path string) *watched {
 		w.done <- w.s.Watch(ctx, func() {
 			select {
 			case w.events <- struct{}{}:
-			default: // there is a token already, as for the daemon
+			default: // there is an element already, as in the daemon
 			}
 		})
 	}()
@@ -41,7 +41,7 @@ func watch(t *testing.T, path string) *watched {
 			t.Errorf("Watch() = %v, want nil", err)
 		}
 	})
-	w.event() // the watch stands
+	w.event() // the watch has begun
 	return w
 }
 
@@ -57,8 +57,7 @@ func (w *watched) event() {
 	}
 }
 
-// until loads at each change until the source has these reservations, and no
-// change makes it forget them with an error.
+// until loads at each change until the source has these reservations.
 func (w *watched) until(want string) {
 	w.t.Helper()
 	for {
@@ -70,14 +69,14 @@ func (w *watched) until(want string) {
 	}
 }
 
-// change does something after the source was found as it was.
+// change does something when the source has been loaded and has not changed.
 func (w *watched) change(was string, do func() error, want string) {
 	w.t.Helper()
 	w.until(was)
 	if err := do(); err != nil {
 		w.t.Fatal(err)
 	}
-	w.event() // not merely a load at the right time
+	w.event() // it was an event, and not only a load at the right time
 	w.until(want)
 }
 
@@ -116,7 +115,7 @@ func TestWatchFile(t *testing.T) {
 			os.Remove(path+"~"))
 	}, "d")
 	w.change("d", func() error { return errors.Join(os.Remove(path), write(path, list("e"))()) }, "e")
-	w.change("e", func() error { // the directory goes and comes back
+	w.change("e", func() error { // the directory is removed and created again
 		if err := os.RemoveAll(dir); err != nil {
 			return err
 		}
@@ -126,28 +125,28 @@ func TestWatchFile(t *testing.T) {
 		}
 		return errors.Join(os.Mkdir(dir, 0o755), write(path, list("f"))())
 	}, "f")
-	w.change("f", func() error { // and is seen as before
+	w.change("f", func() error { // and is watched as before
 		return write(path, list("g"))()
 	}, "g")
-	w.change("g", func() error { // another takes its place
+	w.change("g", func() error { // another directory replaces it
 		other := dir + ".new"
 		return errors.Join(os.Mkdir(other, 0o755), write(filepath.Join(other, "lab.yml"), list("h"))(),
 			os.Rename(dir, dir+".old"), os.Rename(other, dir))
 	}, "h")
 	w.change("h", write(path, list("i")), "i")
-	for i, id := range []string{"j", "k", "l"} { // gone and back before anybody looks, maybe with the same inode
+	for i, id := range []string{"j", "k", "l"} { // removed and created before it is noticed, maybe with the same inode
 		w.change(string(rune('i'+i)), func() error {
 			return errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o755), write(path, list(id))())
 		}, id)
 	}
 	w.change("l", write(path, list("m")), "m")
-	w.change("m", func() error { // all of it moves away
+	w.change("m", func() error { // everything is moved away
 		return errors.Join(os.RemoveAll(filepath.Dir(dir)), os.MkdirAll(dir, 0o755), write(path, list("n"))())
 	}, "n")
 	w.change("n", write(path, list("o")), "o")
 }
 
-// TestWatchHalfWritten: what was known stays, until the writer has finished.
+// TestWatchHalfWritten checks that the known reservations stay until the writer has finished.
 func TestWatchHalfWritten(t *testing.T) {
 	for _, name := range []string{"lab.yml", "lab.json"} {
 		t.Run(name, func(t *testing.T) {
@@ -167,7 +166,7 @@ func TestWatchHalfWritten(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer func() { _ = f.Close() }() // closed below in the good case
+			defer func() { _ = f.Close() }() // closed below if all goes well
 			if _, err := f.WriteString(half); err != nil {
 				t.Fatal(err)
 			}
@@ -202,7 +201,7 @@ func TestWatchDirectory(t *testing.T) {
 	w.change("e", write(path("f.yml"), list("f")), "e f")
 }
 
-// TestWatchKubernetes turns the link as a mounted ConfigMap does.
+// TestWatchKubernetes changes the target of the link as a mounted ConfigMap does.
 func TestWatchKubernetes(t *testing.T) {
 	for _, what := range []string{".", "lab.yml"} {
 		t.Run(what, func(t *testing.T) {
@@ -230,7 +229,7 @@ func TestWatchKubernetes(t *testing.T) {
 	}
 }
 
-// TestWatchLinks: the path is a link, to a file elsewhere, through a link.
+// TestWatchLinks watches a path that is a link to a file elsewhere, through another link.
 func TestWatchLinks(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, map[string]string{
@@ -244,8 +243,8 @@ func TestWatchLinks(t *testing.T) {
 	w.change("c", write(filepath.Join(dir, "v2/lab.yml"), list("d")), "d")
 }
 
-// TestWatchTopologies: they are part of the source, in directories of their own as
-// well, and before they are there.
+// TestWatchTopologies checks that topologies are watched, also in directories of their own, and
+// before they exist.
 func TestWatchTopologies(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, map[string]string{
@@ -254,14 +253,14 @@ func TestWatchTopologies(t *testing.T) {
 	})
 	w := watch(t, filepath.Join(dir, "lab.yml"))
 	w.until("b")
-	w.event() // the load found out about sub, and the watch took it up
+	w.event() // the load found sub, and the watch includes it now
 	w.change("b", write(filepath.Join(dir, "sub/x.clab.yml"), triangle), "a b")
 	w.change("a b", write(filepath.Join(dir, "sub/x.clab.yml"), "topology: {}"), "b")
 }
 
-// TestWatchFurtherUp has a directory further up renamed, and a file system mounted over
-// one and taken away again. Nothing tells of that; but once a reload has read the new
-// file, changes of it are seen, and changes of the old one are not what is read.
+// TestWatchFurtherUp renames a directory further up, and mounts a file system over one and
+// unmounts it. The kernel reports neither. But when a reload has read the new file, its changes
+// are seen, and changes of the old one do not matter.
 func TestWatchFurtherUp(t *testing.T) {
 	for _, source := range []string{"lab.yml", "."} {
 		t.Run(source, func(t *testing.T) {
@@ -282,7 +281,7 @@ func TestWatchFurtherUp(t *testing.T) {
 				if err != nil || ids(set) != want {
 					t.Fatalf("a reload has %q, %v, want %q", ids(set), err, want)
 				}
-				w.event() // the watch was moved, and what happened before is not known
+				w.event() // the watch was moved, and earlier changes were not seen
 			}
 			away("c")
 			reload("c")
@@ -309,7 +308,7 @@ func TestWatchFurtherUp(t *testing.T) {
 				t.Fatal(err)
 			}
 			mounted = false
-			if _, err := w.s.Load(t.Context()); err != nil { // the kernel may tell of this one by itself
+			if _, err := w.s.Load(t.Context()); err != nil { // the kernel may report this one
 				t.Fatal(err)
 			}
 			w.until("f")
@@ -345,7 +344,7 @@ func TestWatchMissingDirectory(t *testing.T) {
 	}
 }
 
-// TestWatchMissingFile: the file may come later.
+// TestWatchMissingFile checks that the file may be created later.
 func TestWatchMissingFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lab.yml")
 	w := watch(t, path)
@@ -368,8 +367,7 @@ func TestWait(t *testing.T) {
 	}
 }
 
-// TestWatchOverflow: when the kernel could not tell all, something may have
-// changed.
+// TestWatchOverflow checks that lost events count as a change.
 func TestWatchOverflow(t *testing.T) {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {

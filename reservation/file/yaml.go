@@ -13,22 +13,22 @@ import (
 	"activationd/internal/document"
 )
 
-const noKey = "has no reservations key; write \"reservations: []\" to say that there are none"
+const noKey = "has no reservations key; write \"reservations: []\" if there are none"
 
-// errTopology stands for a file that is a topology and has no reservations key.
+// errTopology is the error for a file that is a topology and has no reservations key.
 var errTopology = errors.New("is a topology")
 
-// parse reads the page's reservations. The error is about the page as a whole.
-func (p *page) parse(files *beside) ([]item, error) {
+// parse reads the reservations of the page. The error is about the page as a whole.
+func (p *page) parse(files *topologyDir) ([]item, error) {
 	if len(bytes.TrimSpace(p.data)) == 0 {
-		return nil, p.fault(1, "is empty; write \"reservations: []\" to say that there are none")
+		return nil, p.fault(1, "is empty; write \"reservations: []\" if there are none")
 	}
 	json := filepath.Ext(p.name) == ".json"
 	if at := oddAt(p.data, json); at >= 0 {
 		return nil, p.fault(p.lineAt(at), "is not UTF-8, or has a control character")
 	}
 	if json {
-		p.data = bytes.TrimPrefix(p.data, []byte("\ufeff")) // YAML's parser does so itself
+		p.data = bytes.TrimPrefix(p.data, []byte("\ufeff")) // the YAML parser does that itself
 		return p.parseJSON(files)
 	}
 	items, ok := p.parseParts(files, partSize)
@@ -38,21 +38,21 @@ func (p *page) parse(files *beside) ([]item, error) {
 			return nil, err
 		}
 	}
-	if p.brokenOff(items) {
-		return nil, p.fault(p.lineAt(len(p.data)), "ends within a reservation, without a newline: it seems to be half-written")
+	if p.cutOff(items) {
+		return nil, p.fault(p.lineAt(len(p.data)), "ends within a reservation, without a newline: it seems to be incomplete")
 	}
 	return items, nil
 }
 
-// brokenOff reports whether the page seems to be the beginning of one that is
-// still being written. YAML has no end that could be missed, but few who write
-// a whole file leave out its last newline, and its last reservation is bad.
-func (p *page) brokenOff(items []item) bool {
+// cutOff reports whether the page seems to be incomplete, because it is still being written.
+// YAML has no end mark. But a complete file usually ends with a newline, and has a valid last
+// reservation.
+func (p *page) cutOff(items []item) bool {
 	return len(items) > 0 && items[len(items)-1].fault != "" && !bytes.HasSuffix(p.data, []byte("\n"))
 }
 
-// oddAt is the offset of the first byte that is not UTF-8 or not allowed in YAML,
-// or -1. JSON has its own rules for control characters.
+// oddAt returns the offset of the first byte that is not UTF-8 or not allowed in YAML, or -1.
+// JSON has its own rules for control characters.
 func oddAt(data []byte, json bool) int {
 	for i := 0; i < len(data); {
 		c := data[i]
@@ -71,7 +71,7 @@ func oddAt(data []byte, json bool) int {
 }
 
 // parseYAML reads the page as one document.
-func (p *page) parseYAML(files *beside) ([]item, error) {
+func (p *page) parseYAML(files *topologyDir) ([]item, error) {
 	root, wrong := p.yamlRoot(0)
 	if wrong != nil {
 		return nil, p.fault(wrong.Line, "%s", wrong.Text)
@@ -85,7 +85,7 @@ func (p *page) parseYAML(files *beside) ([]item, error) {
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		switch k := root.Content[i]; {
 		case k.Value == "reservations" && list != nil:
-			return nil, p.fault(k.Line, "reservations: is there twice")
+			return nil, p.fault(k.Line, "reservations: occurs twice")
 		case k.Value == "reservations":
 			list = root.Content[i+1]
 		case k.Value == "topology":
@@ -109,52 +109,52 @@ func (p *page) parseYAML(files *beside) ([]item, error) {
 }
 
 const (
-	unknownTop = "%.80s: unknown key; beside reservations there is none"
-	notList    = "reservations: is not a list; write \"reservations: []\" to say that there are none"
+	unknownTop = "%.80s: unknown key; the only key is reservations"
+	notList    = "reservations: is not a list; write \"reservations: []\" if there are none"
 )
 
-// items reads the list's entries.
-func (p *page) items(list *yaml.Node, b *budget, files *beside) ([]item, error) {
+// items reads the entries of the list.
+func (p *page) items(list *yaml.Node, b *budget, files *topologyDir) ([]item, error) {
 	items := make([]item, 0, len(list.Content))
 	for _, n := range list.Content {
 		items = append(items, itemOf(n, p.name, b, files))
 		if b.left < 0 {
-			return nil, p.fault(n.Line, "its aliases (*name) make it far larger than it is; write less of them")
+			return nil, p.fault(n.Line, "its aliases (*name) make it far larger than the file; use fewer of them")
 		}
 	}
 	return items, nil
 }
 
-// yamlRoot parses the page's only document, which begins after so many lines.
+// yamlRoot parses the only document of the page; above is the number of lines before the page.
 func (p *page) yamlRoot(above int) (*yaml.Node, *document.Error) {
 	root, err := document.Parse(p.data, above)
 	if err == nil && root == nil {
-		err = &document.Error{Line: 1, Text: "has nothing but comments; write \"reservations: []\" to say that there are none"}
+		err = &document.Error{Line: 1, Text: "has nothing but comments; write \"reservations: []\" if there are none"}
 	}
 	return root, err
 }
 
-// partSize is how much of a large file is parsed at a time: enough that the
-// cutting costs nothing, and so little that the parsed form, which is some
-// twenty times larger than the text, is never there as a whole.
+// partSize is how much of a large file is parsed at a time: enough that cutting costs little,
+// and so little that the parsed form, which is about twenty times larger than the text, is
+// never in memory as a whole.
 const partSize = 256 << 10
 
-// A part is some whole entries of the list, as text.
+// A part is the text of some complete entries of the list.
 type part struct {
 	text  []byte
 	above int // lines before it
 }
 
-// parseParts cuts the page between reservations and parses the parts at the same
-// time. It can do so with a page that has nothing but a list of block mappings
-// under "reservations:". When it cannot, or when anything at all is wrong with
-// any part, ok is false and nothing is lost: the page is then parsed as a whole.
+// parseParts cuts the page between reservations and parses the parts at the same time. That
+// is possible if the page has only a list of block mappings under "reservations:". If it is
+// not possible, or if any part has an error, ok is false, and the page is then parsed as a
+// whole.
 //
-// That the parts mean what the whole means follows from where it cuts: before a
-// line that begins an entry. Had something been left open there (a quoted text, a
-// bracket), the part before it would end inside, which is an error, and so is an
-// alias to what another part defines.
-func (p *page) parseParts(files *beside, size int) (items []item, ok bool) {
+// The parts mean the same as the whole because each cut is before a line that begins an
+// entry. If something were open there (a quoted text, a bracket), the part before would end
+// inside it, which is an error; an alias to something that another part defines is an error,
+// too.
+func (p *page) parseParts(files *topologyDir, size int) (items []item, ok bool) {
 	parts := p.parts(size)
 	if parts == nil {
 		return nil, false
@@ -198,7 +198,7 @@ func (p *page) parseParts(files *beside, size int) (items []item, ok bool) {
 	return items, true
 }
 
-func (p *page) parsePart(part part, files *beside) ([]item, bool) {
+func (p *page) parsePart(part part, files *topologyDir) ([]item, bool) {
 	q := page{path: p.path, name: p.name, data: part.text}
 	list, wrong := q.yamlRoot(part.above)
 	if wrong != nil || list.Kind != yaml.SequenceNode {
@@ -208,10 +208,10 @@ func (p *page) parsePart(part part, files *beside) ([]item, bool) {
 	return items, err == nil
 }
 
-// parts cuts the page, or returns nil if it does not look as it must.
+// parts cuts the page, or returns nil if the page does not have the required form.
 func (p *page) parts(size int) []part {
 	if bytes.Count(p.data, []byte("\r")) != bytes.Count(p.data, []byte("\r\n")) {
-		return nil // to YAML a CR alone ends a line, and so do these
+		return nil // in YAML, a CR alone ends a line, as these characters do:
 	}
 	for _, end := range []string{"\u0085", "\u2028", "\u2029"} {
 		if bytes.Contains(p.data, []byte(end)) {
@@ -219,7 +219,7 @@ func (p *page) parts(size int) []part {
 		}
 	}
 	var parts []part
-	var from, fromLine int // of the part that is being collected
+	var from, fromLine int // of the current part
 	indent := -1           // of the entries' dashes; -1 before the first
 	head := false          // "reservations:" was seen
 	offset, number := 0, 0

@@ -18,16 +18,16 @@ import (
 	"activationd/internal/fault"
 )
 
-// A server is what differs between the drivers.
+// A server has what differs between the drivers.
 type server struct {
 	connector driver.Connector
 	mysql     bool
 	where     string   // host and database, for names
-	secrets   []string // that no message may have
+	secrets   []string // which no message may contain
 }
 
-// parse reads a DSN. Its errors have nothing of the DSN, because nobody knows
-// which part of a broken one is the password.
+// parse reads a DSN. Its errors contain no part of the DSN, because in a malformed DSN any
+// part may be the password.
 func parse(name, dsn string, timeout time.Duration) (server, error) {
 	switch name {
 	case "postgres":
@@ -41,14 +41,14 @@ func parse(name, dsn string, timeout time.Duration) (server, error) {
 func parsePostgres(dsn string, timeout time.Duration) (server, error) {
 	c, err := pgx.ParseConfig(dsn)
 	if err != nil {
-		return server{}, fmt.Errorf("dsn: cannot be parsed, or names a file that is not there; "+
+		return server{}, fmt.Errorf("dsn: cannot be parsed, or names a file that does not exist; "+
 			"write postgres://user:password@host:port/database or host=... user=... dbname=...: %w", fault.Invalid)
 	}
 	if c.ConnectTimeout == 0 || c.ConnectTimeout > timeout {
 		c.ConnectTimeout = timeout
 	}
-	// One query is asked once, so preparing it would be in vain; and poolers in
-	// between do not take kindly to prepared statements.
+	// A query is executed once, so it need not be prepared; and connection poolers may have
+	// problems with prepared statements.
 	c.DefaultQueryExecMode = pgx.QueryExecModeExec
 	return server{
 		connector: stdlib.GetConnector(*c),
@@ -68,13 +68,13 @@ func parseMySQL(dsn string, timeout time.Duration) (server, error) {
 			*t = timeout
 		}
 	}
-	c.ParseTime = false // the driver would make another day of one that does not exist
+	c.ParseTime = false // the driver would turn an invalid date into another day
 	c.AllowAllFiles = false
 	c.MultiStatements = false
-	c.Logger = &mysql.NopLogger{} // what it would say comes as an error
+	c.Logger = &mysql.NopLogger{} // its messages are also returned as errors
 	connector, err := mysql.NewConnector(c)
 	if err != nil {
-		return server{}, fmt.Errorf("dsn: names a key or TLS configuration that is not there: %w", fault.Invalid)
+		return server{}, fmt.Errorf("dsn: names a key or TLS configuration that does not exist: %w", fault.Invalid)
 	}
 	where := c.Addr
 	if host, _, err := net.SplitHostPort(c.Addr); err == nil {
@@ -88,7 +88,7 @@ func parseMySQL(dsn string, timeout time.Duration) (server, error) {
 	}, nil
 }
 
-// sessionZone is the fixed zone of MySQL's session, or nil.
+// sessionZone returns the zone of a MySQL session if it is a fixed one, or nil.
 func (s *server) sessionZone(ctx context.Context, tx *sql.Tx) (*time.Location, error) {
 	if !s.mysql {
 		return nil, nil
@@ -107,7 +107,7 @@ func (s *server) sessionZone(ctx context.Context, tx *sql.Tx) (*time.Location, e
 	return nil, nil
 }
 
-// kind tells what is wrong with the query from what may pass.
+// kind adds the kind of fault: invalid for an error in the query, unavailable otherwise.
 func (s *server) kind(err error) error {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && strings.HasPrefix(pg.Code, "42") { // syntax, or no such table
@@ -123,7 +123,7 @@ func (s *server) kind(err error) error {
 	return fmt.Errorf("%w: %w", err, fault.Unavailable)
 }
 
-// scrub is the last guard of secrets: the drivers promise not to tell them.
+// scrub removes secrets from an error, in case a driver reveals them.
 func (s *server) scrub(err error) error {
 	text := err.Error()
 	for _, secret := range s.secrets {

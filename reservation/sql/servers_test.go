@@ -25,18 +25,17 @@ import (
 
 const password = "s3cr3t-pw!"
 
-// A testServer is a private server of the real kind, on a Unix socket in a
-// directory of its own.
+// A testServer is a real server for this test only, on a Unix socket in a directory of its own.
 type testServer struct {
 	driver string
 	socket string
 	dsn    func(addr string) string // of a TCP address, or of the socket if it is ""
-	db     *sql.DB                  // as a user who may do anything
+	db     *sql.DB                  // as a user with all rights
 	stop   func()
 }
 
-// runAs makes a directory for a server that refuses to run as root, and the
-// attributes to start it with.
+// runAs returns a directory for a server that refuses to run as root, and the attributes to
+// start it with.
 func runAs(t *testing.T, name string) (dir string, attr *syscall.SysProcAttr) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "sql") // a socket's path must be short
@@ -72,7 +71,7 @@ func find(t *testing.T, name string, patterns ...string) string {
 		return path
 	}
 	for _, p := range patterns {
-		if found, _ := filepath.Glob(p); len(found) > 0 { // the patterns are sound
+		if found, _ := filepath.Glob(p); len(found) > 0 { // the patterns are valid
 			return found[len(found)-1]
 		}
 	}
@@ -80,8 +79,8 @@ func find(t *testing.T, name string, patterns ...string) string {
 	return ""
 }
 
-// serve starts a server, waits until it says that it is ready, and stops it at
-// the end of the test, or before.
+// serve starts a server, waits until it reports that it is ready, and stops it at the end of
+// the test, or before.
 func serve(t *testing.T, cmd *exec.Cmd, ready string, stopWith os.Signal) (stop func()) {
 	t.Helper()
 	stderr, err := cmd.StderrPipe()
@@ -223,8 +222,8 @@ func (s *testServer) exec(t *testing.T, query string) {
 	}
 }
 
-// cut forwards connections to the server, and breaks each after so many bytes of
-// what the server says; 0: never. It tells how many there were.
+// cut forwards connections to the server, and breaks each after that many bytes from the
+// server; 0 means never. It counts these bytes.
 func (s *testServer) cut(t *testing.T, after int64) (addr string, said *atomic.Int64) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

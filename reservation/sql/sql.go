@@ -1,37 +1,37 @@
-// Package sql reads reservations from a PostgreSQL, MySQL or MariaDB database by
-// one query.
+// Package sql reads reservations from a PostgreSQL, MySQL or MariaDB database with one query.
 //
 // # Columns
 //
-// Columns are known by their names, in any order and any case:
+// Columns are identified by their names, in any order, in upper or lower case:
 //
 //	id (or resid)           text
-//	start (or from_time)    a time; so is
-//	end (or to_time)
-//	devices (or device)     one or several, separated by commas, but no array and no JSON; see below
-//	owner, label, topology  texts; a topology is its text, not a file's name
+//	start (or from_time)    a time
+//	end (or to_time)        a time
+//	devices (or device)     one or several, separated by commas; not an array and not JSON, see below
+//	owner, label, topology  texts; a topology is a text, not the name of a file
 //	lead, tail, timeout, grace   seconds as a number, an interval or MySQL's TIME, or
 //	                        texts in the forms that package timetext reads
 //	retries                 a whole number
 //	missed                  run or skip
 //
-// Id, start and end are needed, the others may be missing or NULL; a column of
-// another name is an error. Rows of the same id are one reservation: their
-// devices are joined, and all else must be equal. Commands are not read from a
-// database: who may write reservations there may not choose what is run here.
+// Id, start and end are required, the others may be missing or NULL. A column with another
+// name is an error. Rows with the same id are one reservation: their devices are joined, and
+// everything else must be equal. Commands are not read from a database: users who may write
+// reservations there must not choose what is run here.
 //
 // # Times
 //
-// A time with a zone (PostgreSQL's timestamptz, or a text with one) is that instant. A
-// time without one (timestamp, DATETIME, a text like 2026-11-21 10:00:00) is a wall
-// clock's in [Config].Zone, and a DATE is the day's beginning there; where the clock shows
-// it twice, at the end of daylight saving, it is the first of the two, and where the clock
-// never shows it the row is rejected, as is a date that is none, which MySQL may store
-// (2026-12-00). MySQL's TIMESTAMP comes in the session's
-// zone and is taken only if that is a fixed one, as with time_zone='+00:00' in the DSN.
+// A time with a zone (timestamptz of PostgreSQL, or a text with a zone) is unambiguous. A time
+// without a zone (timestamp, DATETIME, a text like 2099-12-21 10:00:00) is the time of a clock
+// in [Config].Zone, and a DATE is the beginning of the day there. If the clock shows the time
+// twice, at the end of daylight saving, the first one counts. If the clock never shows it, the
+// row is rejected; so is an invalid date, which MySQL may store (2099-12-00). A TIMESTAMP of
+// MySQL comes in the zone of the session and is accepted only if that is a fixed zone, for
+// instance by time_zone='+00:00' in the DSN.
 package sql
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -46,27 +46,27 @@ import (
 	"activationd/reservation"
 )
 
-// Config says where the reservations are.
+// Config describes the database and the query.
 type Config struct {
 	Driver  string        // "postgres" or "mysql" (also for MariaDB)
-	DSN     string        // in the driver's own form; its secrets are never shown
+	DSN     string        // in the form of the driver; its secrets are never shown
 	Query   string        // empty: [VirtlabQuery]
-	Name    string        // for messages; empty: made from Driver and the DSN's host and database
-	Timeout time.Duration // of one load, connecting included; 0: 30 s
+	Name    string        // for messages; empty: made from Driver and the host and database of the DSN
+	Timeout time.Duration // of one load, including the connection; 0: 30 s
 
-	// Zone returns the zone of times that have none. It is asked at each load, since the
-	// rules of a zone may change. Nil: it is time.Local.
+	// Zone returns the zone of times without a zone. It is called at each load, because the
+	// rules of a zone may change. Nil means time.Local.
 	Zone func() (*time.Location, error)
 
-	// Nodes reads the names of a topology's nodes, for reservations that name no
-	// devices, and refuses what is no topology. It is reservation/file's function of
-	// that name. Nil: topologies are taken as they are and have no nodes.
+	// Nodes returns the names of the nodes of a topology, for reservations that name no
+	// devices, and an error for a text that is not a topology. If it is nil, topologies are
+	// not checked and have no nodes.
 	Nodes func(topology string) ([]string, error)
 }
 
 // VirtlabQuery reads a pair of tables like those of the Virtlab project,
-// reservations(resid, from_time, to_time) and reserved_devices(device, resid). It
-// is the same on all servers. A reservation without devices is one as well.
+// reservations(resid, from_time, to_time) and reserved_devices(device, resid). It is the same
+// for all servers. It also returns reservations without devices.
 const VirtlabQuery = `SELECT r.resid, r.from_time, r.to_time, d.device
 FROM reservations r LEFT JOIN reserved_devices d ON d.resid = r.resid
 ORDER BY r.from_time, r.resid, d.device`
@@ -77,14 +77,14 @@ const (
 	maxBytes       = 256 << 20 // of all values together
 )
 
-// A Source reads one query. Its methods may be called at the same time. Nothing
-// stays connected between two loads.
+// A Source reads one query. Its methods may be called at the same time. It has no connection
+// between two loads.
 type Source struct {
 	conf   Config
 	server server
 }
 
-// New makes a source. An error is of kind fault.Invalid. Nothing is connected yet.
+// New returns a source. An error is of kind fault.Invalid. It does not connect yet.
 func New(c Config) (*Source, error) {
 	if c.Query == "" {
 		c.Query = VirtlabQuery
@@ -108,7 +108,7 @@ func New(c Config) (*Source, error) {
 	return &Source{c, s}, nil
 }
 
-// Name is the configured one, or like "postgres:db.example.org/virtlab".
+// Name returns the configured name, or one like "postgres:db.example.org/virtlab".
 func (s *Source) Name() string { return s.conf.Name }
 
 // Load implements [reservation.Source].
@@ -117,8 +117,8 @@ func (s *Source) Load(ctx context.Context) (reservation.Set, error) {
 	return set, err
 }
 
-// LoadIfChanged implements [reservation.Source]. All rows are read in either case,
-// for only they tell whether something changed.
+// LoadIfChanged implements [reservation.Source]. It reads all rows in either case, because
+// only they show whether something has changed.
 func (s *Source) LoadIfChanged(ctx context.Context, fingerprint string) (reservation.Set, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.conf.Timeout)
 	defer cancel()
@@ -137,8 +137,8 @@ func (s *Source) LoadIfChanged(ctx context.Context, fingerprint string) (reserva
 	return set, false, nil
 }
 
-// Watch implements [reservation.Source]: a database is not watched, so it waits
-// for ctx and returns nil.
+// Watch implements [reservation.Source]. A database cannot be watched, so it waits for ctx and
+// returns nil.
 func (s *Source) Watch(ctx context.Context, _ func()) error {
 	<-ctx.Done()
 	return nil
@@ -146,7 +146,7 @@ func (s *Source) Watch(ctx context.Context, _ func()) error {
 
 func (s *Source) load(ctx context.Context, db *sql.DB) (reservation.Set, error) {
 	var none reservation.Set
-	// Read-only, so that a query that was not meant to cannot change anything.
+	// Read-only, so that a wrong query cannot change anything.
 	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return none, s.server.kind(err)
@@ -160,7 +160,7 @@ func (s *Source) load(ctx context.Context, db *sql.DB) (reservation.Set, error) 
 	if err != nil {
 		return none, s.server.kind(err)
 	}
-	defer func() { _ = rows.Close() }() // its error is rows.Err's
+	defer func() { _ = rows.Close() }() // rows.Err returns the error
 	types, err := rows.ColumnTypes()
 	if err != nil {
 		return none, s.server.kind(err)
@@ -192,54 +192,79 @@ func (s *Source) load(ctx context.Context, db *sql.DB) (reservation.Set, error) 
 		}
 		m.add()
 	}
-	// Without this, rows that a broken connection cut off would look like removed ones.
+	// Without this check, rows that a broken connection cut off would look like removed ones.
 	if err := rows.Err(); err != nil {
 		return none, s.server.kind(err)
 	}
 	set := m.set()
-	for i := range set.Reservations { // the same rows mean other instants if the zone's rules are others
+	for i := range set.Reservations { // the same rows mean other times if the rules of the zone have changed
 		_, _ = fmt.Fprintln(h, set.Reservations[i].Start.Unix(), set.Reservations[i].End.Unix())
 	}
 	set.Fingerprint = "sql1:" + hex.EncodeToString(h.Sum(nil))
 	return set, nil
 }
 
-// names are the columns by what they may be called.
-var names = map[string]string{
-	"id": "id", "resid": "id", "start": "start", "from_time": "start", "end": "end", "to_time": "end",
-	"device": "devices", "devices": "devices", "owner": "owner", "label": "label", "topology": "topology",
-	"lead": "lead", "tail": "tail", "timeout": "timeout", "grace": "grace", "retries": "retries", "missed": "missed",
+// aliases are further names that columns may have.
+var aliases = map[string]string{"resid": "id", "from_time": "start", "to_time": "end", "device": "devices"}
+
+// fieldOf returns the field that a column of that name sets, or nil.
+func fieldOf(column string) *reservation.Field {
+	name := strings.ToLower(column)
+	i := reservation.FieldIndex(cmp.Or(aliases[name], name))
+	if i < 0 || reservation.Fields[i].Command {
+		return nil
+	}
+	return &reservation.Fields[i]
 }
 
-// A column is what a column of the result means.
+// columnNames lists the names that columns may have.
+func columnNames() string {
+	var names []string
+	for i := range reservation.Fields {
+		f := &reservation.Fields[i]
+		if f.Command {
+			continue
+		}
+		name := f.Name
+		for alias, field := range aliases {
+			if field == f.Name {
+				name += " (" + alias + ")"
+			}
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// A column is a column of the result.
 type column struct {
-	key  string
-	name string
-	wall *time.Location // of a time without a zone; nil if it has one
-	date bool           // it is a date, and means the day's beginning
+	field *reservation.Field
+	name  string
+	wall  *time.Location // the zone of times without one; nil if they have a zone
+	date  bool           // it is a date, and means the beginning of the day
 }
 
 // String is for the fingerprint.
-func (c column) String() string { return fmt.Sprint(c.key, " ", c.wall) }
+func (c column) String() string { return fmt.Sprint(c.field.Name, " ", c.wall) }
 
-// columns finds out what each column is. zone is that of MySQL's TIMESTAMP, nil if
-// it is not known.
+// columns identifies the columns. Zone is the zone of MySQL's TIMESTAMP, or nil if it is not
+// known.
 func columns(types []*sql.ColumnType, loc *time.Location, mysql bool, zone *time.Location) ([]column, error) {
 	var cols []column
 	var errs []error
 	seen := map[string]string{}
 	for _, t := range types {
-		c := column{key: names[strings.ToLower(t.Name())], name: t.Name()}
-		if c.key == "" {
-			errs = append(errs, fmt.Errorf("column %s: unknown; there are id (resid), start (from_time), end (to_time), "+
-				"devices (device), owner, label, topology, lead, tail, timeout, grace, retries, missed: %w", t.Name(), fault.Invalid))
+		c := column{field: fieldOf(t.Name()), name: t.Name()}
+		if c.field == nil {
+			errs = append(errs, fmt.Errorf("column %s: unknown; there are %s: %w", t.Name(), columnNames(), fault.Invalid))
 			continue
 		}
-		if other, ok := seen[c.key]; ok {
-			errs = append(errs, fmt.Errorf("columns %s and %s: are the same thing: %w", other, t.Name(), fault.Invalid))
+		key := c.field.Name
+		if other, ok := seen[key]; ok {
+			errs = append(errs, fmt.Errorf("columns %s and %s: are the same field: %w", other, t.Name(), fault.Invalid))
 		}
-		seen[c.key] = t.Name()
-		if c.key == "start" || c.key == "end" {
+		seen[key] = t.Name()
+		if key == "start" || key == "end" {
 			kind := t.DatabaseTypeName()
 			c.date = kind == "DATE"
 			switch {

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
-	_ "time/tzdata" // the tests are about Prague, wherever they run
+	_ "time/tzdata" // the tests use the zone of Prague on any machine
 
 	"activationd/internal/fault"
 	"activationd/internal/timetext/timeforms"
@@ -26,7 +26,7 @@ func prague(t *testing.T) *time.Location {
 	return loc
 }
 
-// TestNewTellsNoSecrets: also a DSN that cannot be parsed has a password in it.
+// TestNewTellsNoSecrets checks that errors about a DSN do not contain its password.
 func TestNew(t *testing.T) {
 	tests := []struct{ name, driver, dsn, want string }{
 		{"no driver", "", "x", `driver: "" is neither postgres nor mysql: invalid`},
@@ -83,26 +83,49 @@ func TestFromWall(t *testing.T) {
 	}
 }
 
-// TestNoAnswer: somebody listens and never says a word.
-// TestNumbers: seconds come in all types of numbers, as of extract(epoch from interval).
-func TestNumbers(t *testing.T) {
-	for _, v := range []any{int64(2000000), float64(2000000), float32(2000000), "2000000", "2000000.000", " 2000000  ", "555:33:20"} {
-		if d, problem := duration(v); problem != "" || *d != 2000000*time.Second {
-			t.Errorf("duration(%#v) = %v, %s, want 2000000 s", v, d, problem)
+// TestColumns checks that a query may set the same fields as a file, under the same names,
+// except those that decide what is run.
+func TestColumns(t *testing.T) {
+	for _, f := range reservation.Fields {
+		if got := fieldOf(strings.ToUpper(f.Name)); f.Command != (got == nil) || got != nil && got.Name != f.Name {
+			t.Errorf("the column %s sets %+v", f.Name, got)
 		}
 	}
-	if d, problem := duration(float64(0.25)); problem != "" || *d != 250*time.Millisecond {
-		t.Errorf("a quarter of a second is %v, %s", d, problem)
+	for alias, name := range aliases {
+		if f := fieldOf(alias); f == nil || f.Name != name {
+			t.Errorf("the column %s sets %+v, want %s", alias, f, name)
+		}
 	}
-	if d, problem := duration("1.5.2"); problem == "" {
-		t.Errorf("1.5.2 is %v", d)
-	}
-	var c column
-	if _, problem := c.instant(1797843600.25); !strings.Contains(problem, "write @1797843600.25 for seconds") {
-		t.Errorf("of an instant that is a number is said %q", problem)
+	want := "id (resid), owner, start (from_time), end (to_time), devices (device), topology, label, lead, tail, timeout, grace, retries, missed"
+	if got := columnNames(); got != want {
+		t.Errorf("the columns are %s, want %s", got, want)
 	}
 }
 
+// TestNumbers checks that seconds may have any type of number, for instance that of
+// extract(epoch from interval).
+func TestNumbers(t *testing.T) {
+	for _, v := range []any{int64(2000000), float64(2000000), float32(2000000), "2000000", "2000000.000", " 2000000  ", "555:33:20"} {
+		c := cell{v: v}
+		if d := c.Duration(); c.problem != "" || *d != 2000000*time.Second {
+			t.Errorf("%#v is %v, %s, want 2000000 s", v, d, c.problem)
+		}
+	}
+	c := cell{v: float64(0.25)}
+	if d := c.Duration(); c.problem != "" || *d != 250*time.Millisecond {
+		t.Errorf("a quarter of a second is %v, %s", d, c.problem)
+	}
+	c = cell{v: "1.5.2"}
+	if d := c.Duration(); c.problem == "" {
+		t.Errorf("1.5.2 is %v", d)
+	}
+	c = cell{column: new(column), v: 1797843600.25}
+	if c.Instant(); !strings.Contains(c.problem, "write @1797843600.25 for seconds") {
+		t.Errorf("for a time that is a number, the problem is %q", c.problem)
+	}
+}
+
+// TestNoAnswer tries a server that accepts the connection and never answers.
 func TestNoAnswer(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -164,7 +187,7 @@ func (s *testServer) sourceIn(t *testing.T, query, addr string, zone func() *tim
 	return src
 }
 
-// show is a set as lines.
+// show returns a set as lines.
 func show(set reservation.Set) string {
 	var b strings.Builder
 	for _, r := range set.Reservations {
@@ -190,7 +213,7 @@ func show(set reservation.Set) string {
 	return b.String()
 }
 
-// contract is what holds on every server.
+// contract checks what must hold for every server.
 func contract(t *testing.T, s *testServer) {
 	t.Run("Virtlab's tables", func(t *testing.T) { virtlab(t, s) })
 	t.Run("queries", func(t *testing.T) { queries(t, s) })
@@ -230,7 +253,7 @@ func virtlab(t *testing.T, s *testServer) {
 row 2: 1042@ostrava 2026-11-21T09:00:00Z to 2026-11-21T11:00:00Z r1@ostrava+r2@ostrava
 row 5: 1044@praha 2026-12-01T09:00:00Z to 2026-12-01T11:00:00Z 
 row 9: id: is missing
-row 6 (1045): id: 1045 is only digits, as jobs' ids are; write for instance 1045@site
+row 6 (1045): id: 1045 consists of digits only, like the ids of jobs; write 1045@site, for instance
 row 7 (1046@x): end: is before start
 row 8 (1047@x): end: is missing
 row 10 (gap@x): from_time: "2027-03-28 02:30:00" is never shown by a clock in Europe/Prague, because of daylight saving
@@ -247,15 +270,14 @@ row 10 (gap@x): from_time: "2027-03-28 02:30:00" is never shown by a clock in Eu
 	}
 }
 
-// slot is a sound slot's columns; what follows may be more.
+// slot is the columns of a valid slot; further ones may follow.
 const slot = "'2026-11-21 10:00:00' AS from_time, '2026-11-21 12:00:00' AS to_time"
 
 const shown = "2026-11-21T09:00:00Z to 2026-11-21T11:00:00Z"
 
 func queries(t *testing.T, s *testServer) {
 	quoted := map[string]string{"postgres": `"`, "mysql": "`"}[s.driver]
-	lists := (&merger{mysql: s.driver == "mysql"}).list("")
-	lists = lists[strings.Index(lists, "commas: ")+len("commas: "):]
+	lists := (&cell{mysql: s.driver == "mysql"}).unlist()
 	jsonDevices := "SELECT 'a@b' AS id, jsonb_array_elements_text('[\"r1\", \"r2\"]') AS device, " + slot
 	if s.driver == "mysql" {
 		jsonDevices = "SELECT 'a@b' AS id, j.device, " + slot + " FROM (SELECT '[\"r1\", \"r2\"]' AS devices) x, " +
@@ -278,9 +300,9 @@ func queries(t *testing.T, s *testServer) {
 			" UNION ALL SELECT 'a@b', 'r2', '2026-11-21 10:00:00', '2026-11-21 12:00:00'",
 			"row 1: a@b " + shown + " r1+r2\nrow 2: c@d " + shown + " r1\n"},
 		{"rows at odds", "SELECT 'a@b' AS id, 'r1' AS device, " + slot + " UNION ALL SELECT 'a@b', 'r2', '2026-11-21 10:00:00', '2026-11-21 12:00:01'",
-			"row 2 (a@b): end: is another than in row 1; rows of one id differ in their device only\n"},
+			"row 2 (a@b): end: differs from row 1; rows with the same id may differ only in their device\n"},
 		{"one row of two is bad", "SELECT 'a@b' AS id, 'r1' AS device, " + slot + " UNION ALL SELECT 'a@b', 'r2', 'soon', '2026-11-21 12:00:00'",
-			"row 2 (a@b): from_time: \"soon\" is not a time: write it like 2026-12-21T10:00:00+01:00, or 2026-12-21T09:00:00Z for UTC\n"},
+			"row 2 (a@b): from_time: \"soon\" is not a time: write it like 2099-12-21T10:00:00+01:00, or 2099-12-21T09:00:00Z for UTC\n"},
 		{"devices as an array", "SELECT 'a@b' AS id, '{r1,r2}' AS devices, " + slot,
 			"row 1 (a@b): devices: \"{r1,r2}\" is a list as one text; have the query give one device a row, or names with commas: " + lists + "\n"},
 		{"devices as JSON", "SELECT 'a@b' AS id, '[\"r1\", \"r2\"]' AS devices, " + slot,
@@ -305,9 +327,9 @@ func queries(t *testing.T, s *testServer) {
 	}
 }
 
-// times tries every type of a column that a time, or a duration, may come in.
+// times tries every type of column that may have a time or a duration.
 func times(t *testing.T, s *testServer) {
-	// The server's zone is America/New_York, or its winter's.
+	// The zone of the server is America/New_York, or its offset in winter.
 	if s.driver == "postgres" {
 		postgresTimes(t, s)
 	} else {
@@ -317,7 +339,7 @@ func times(t *testing.T, s *testServer) {
 	var rows []string
 	want, why := map[string]reservation.Reservation{}, map[string]string{}
 	row := func(id, columns string) { rows = append(rows, "SELECT '"+id+"@x' AS id, "+columns) }
-	const end = "'2027-11-21T09:00:00Z'"
+	const end = "'2100-11-21T09:00:00Z'"
 	for i, f := range append(timeforms.Instants(), timeforms.Local()...) {
 		id := fmt.Sprintf("t%d", i)
 		row(id, "'"+f.Text+"' AS start, "+end+" AS to_time, NULL AS lead, NULL AS tail, NULL AS timeout, NULL AS grace")
@@ -326,7 +348,7 @@ func times(t *testing.T, s *testServer) {
 			want[id+"@x"] = reservation.Reservation{Start: f.Want.Add(-time.Hour)}
 		case f.Why != "":
 			why[id+"@x"] = f.Why
-		case f.Want.Year() == 1970, f.Want.Year() == 2199: // too long a slot
+		case f.Want.Year() == 1970, f.Want.Year() == 2199: // the slot would be too long
 			why[id+"@x"] = "end: "
 		default:
 			want[id+"@x"] = reservation.Reservation{Start: f.Want}
@@ -340,9 +362,9 @@ func times(t *testing.T, s *testServer) {
 			id := fmt.Sprintf("d%d.%d", i, k)
 			columns := []string{"NULL AS lead", "NULL AS tail", "NULL AS timeout", "NULL AS grace"}
 			columns[k] = "'" + f.Text + "' AS " + key
-			row(id, "'2026-11-21T09:00:00Z' AS start, "+end+" AS to_time, "+strings.Join(columns, ", "))
+			row(id, "'2099-11-21T09:00:00Z' AS start, "+end+" AS to_time, "+strings.Join(columns, ", "))
 			d := f.Want
-			r := reservation.Reservation{Start: time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC)}
+			r := reservation.Reservation{Start: time.Date(2099, 11, 21, 9, 0, 0, 0, time.UTC)}
 			*[]**time.Duration{&r.Lead, &r.Tail, &r.Timeout, &r.Grace}[k] = &d
 			want[id+"@x"] = r
 			if f.Why != "" {
@@ -353,7 +375,9 @@ func times(t *testing.T, s *testServer) {
 	set := s.load(t, strings.Join(rows, " UNION ALL "))
 	for _, r := range set.Reservations {
 		w, ok := want[r.ID]
-		if !ok || !r.Start.Equal(w.Start) || !same(r.Lead, w.Lead) || !same(r.Tail, w.Tail) || !same(r.Timeout, w.Timeout) || !same(r.Grace, w.Grace) {
+		w.ID = r.ID
+		w.End = r.End
+		if field := differs(&r, &w); !ok || field != "" {
 			t.Errorf("%s is loaded as %+v, want %+v (%s)", rows[rowOf(r.Where)-1], r, w, why[r.ID])
 		}
 	}
@@ -372,7 +396,7 @@ func rowOf(where string) (n int) {
 	return n
 }
 
-// column is a source's only row, with a value as its start.
+// column returns the start, or the error, of a source with a single row that starts at value.
 func (s *testServer) column(t *testing.T, value string) string {
 	t.Helper()
 	set, err := s.source(t, "SELECT 'a@b' AS id, "+value+" AS start, '2030-01-01T00:00:00Z' AS to_time", "").Load(t.Context())
@@ -493,7 +517,7 @@ func mariaTimes(t *testing.T, s *testServer) {
 	}
 }
 
-// zones: the same rows mean other instants once the rules of their zone are others.
+// zones checks that the same rows mean other times if the rules of their zone have changed.
 func zones(t *testing.T, s *testServer) {
 	zone := time.FixedZone("Lab/Zone", 3600)
 	src := s.sourceIn(t, "SELECT 'a@b' AS id, "+slot, "", func() *time.Location { return zone })
@@ -522,7 +546,7 @@ func faults(t *testing.T, s *testServer) {
 		{"no such column", "SELECT nothing FROM reservations", fault.Invalid, "query: "},
 		{"syntax", "SELEKT", fault.Invalid, "query: "},
 		{"an unknown column", "SELECT 'a' AS id, 1 AS color, " + slot, fault.Invalid, "column color: unknown; there are id (resid)"},
-		{"a column twice", "SELECT 'a' AS id, 'b' AS resid, " + slot, fault.Invalid, "columns id and resid: are the same thing"},
+		{"a column twice", "SELECT 'a' AS id, 'b' AS resid, " + slot, fault.Invalid, "columns id and resid: are the same field"},
 		{"missing columns", "SELECT 'a' AS id", fault.Invalid, "column start: is missing: invalid\ncolumn end: is missing: invalid"},
 		{"a query that writes", "DELETE FROM reservations RETURNING resid, from_time, to_time", fault.Unavailable, ""},
 		{"two statements", "SELECT 'a' AS id, " + slot + "; DELETE FROM reservations", "", ""},
@@ -559,8 +583,8 @@ func faults(t *testing.T, s *testServer) {
 	}
 }
 
-// cutOff breaks the connection at every place: then there is an error, never a
-// smaller set.
+// cutOff breaks the connection at every place: the result must be an error, never a smaller
+// set.
 func cutOff(t *testing.T, s *testServer) {
 	var q strings.Builder
 	for i := range 40 {

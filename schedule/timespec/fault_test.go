@@ -64,7 +64,7 @@ func (d difference) refusedByUs() string {
 	return ""
 }
 
-// addsTo says whether the text has a year to which at adds 1900 to get year.
+// addsTo reports whether the text has a year to which at adds 1900 to get year.
 func (d difference) addsTo(year int) bool {
 	m := oldYear.FindStringSubmatch(d.text)
 	if m == nil {
@@ -143,19 +143,19 @@ func (d difference) another() string {
 	return ""
 }
 
-// special says whether days are moved in a zone whose summer time is not an hour more.
+// special reports whether days are moved in a zone whose summer time is not an hour more.
 func (d difference) special() bool {
 	zone := d.now.Location().String()
 	return (zone == "Europe/Dublin" || zone == "Australia/Lord_Howe") && moving.MatchString(d.text)
 }
 
-// changes says whether the clocks change between a and b.
+// changes reports whether the clocks change between a and b.
 func (d difference) changes(a, b time.Time) bool {
 	_, end := a.In(d.now.Location()).ZoneBounds()
 	return !end.IsZero() && !end.After(b)
 }
 
-// onTheWay says whether ours is a time of day at about which clocks change in
+// onTheWay reports whether ours is a time of day at about which clocks change in
 // the week from now: where "tomorrow + 9 days" comes by.
 func (d difference) onTheWay() bool {
 	_, end := d.now.In(d.now.Location()).ZoneBounds()

@@ -5,20 +5,21 @@ import (
 	"time"
 )
 
-// A parser goes through a timespec from left to right, one lexeme ahead.
+// A parser reads a timespec from left to right, with one lexeme of lookahead.
 type parser struct {
-	text string
-	tok  lexeme
-	spec timespec
+	text      string
+	tok       lexeme
+	spec      timespec
+	dateFirst bool // a date may also be before the time of day
 }
 
-// next goes on to the lexeme after this one.
+// next moves on to the next lexeme.
 func (p *parser) next() { p.tok = lex(p.text, p.tok.end) }
 
-// peek returns the kind of the lexeme after this one.
+// peek returns the kind of the lexeme after the current one.
 func (p *parser) peek() token { return lex(p.text, p.tok.end).kind }
 
-// accept goes on if this lexeme is a kind.
+// accept moves on if the current lexeme is of a kind.
 func (p *parser) accept(kind token) bool {
 	if p.tok.kind != kind {
 		return false
@@ -27,16 +28,16 @@ func (p *parser) accept(kind token) bool {
 	return true
 }
 
-// unexpected is the error for this lexeme, where want would be right.
+// unexpected returns the error for the current lexeme if want was expected.
 func (p *parser) unexpected(want string) error {
 	at := "at its end"
 	if p.tok.kind != endOfText {
 		at = fmt.Sprintf("before %.20q", p.text[p.tok.start:])
 	}
-	return fmt.Errorf("%s is missing %s: %s", want, at, timespecForms)
+	return fmt.Errorf("%s is missing %s: %w", want, at, errForms)
 }
 
-// timespec reads all of it.
+// timespec reads the whole text.
 func (p *parser) timespec() error {
 	if err := p.base(); err != nil {
 		return err
@@ -48,10 +49,10 @@ func (p *parser) timespec() error {
 		return nil
 	}
 	if isDate(p.tok.kind) || isTime(p.tok.kind) {
-		return fmt.Errorf("%.20q is too much: a time of day comes first, then one date, then one + or -: %s",
-			p.text[p.tok.start:], timespecForms)
+		return fmt.Errorf("%.20q is too much: a time of day comes first, then one date, then one + or -: %w",
+			p.text[p.tok.start:], errForms)
 	}
-	return fmt.Errorf("%.20q is not understood: %s", p.text[p.tok.start:], timespecForms)
+	return fmt.Errorf("%.20q is not understood: %w", p.text[p.tok.start:], errForms)
 }
 
 func isDate(k token) bool {
@@ -63,7 +64,7 @@ func isTime(k token) bool {
 	return k == hourMinute || k == four || k == noonWord || k == midnightWord || k == teatimeWord
 }
 
-// base reads now, a date, a time, or a time and a date.
+// base reads the word now, a date, a time, or a time and a date.
 func (p *parser) base() error {
 	if p.tok.kind == nowWord {
 		p.spec.isNow = true
@@ -74,20 +75,20 @@ func (p *parser) base() error {
 	switch {
 	case p.tok.kind >= oneOrTwo && p.tok.kind <= digits && after >= minuteWord && after <= yearWord:
 		return p.fromNow()
-	case isTime(p.tok.kind), p.tok.kind == oneOrTwo && (after == amWord || after == pmWord):
+	case p.atTime():
 	case p.tok.kind == oneOrTwo && after != month && p.afterNumber() != '/':
 		p.next()
 		return p.unexpected(`am, pm, a month or /`)
 	case isDate(p.tok.kind):
-		return p.date()
+		if err := p.date(); err != nil || !p.dateFirst || !p.atTime() {
+			return err
+		}
+		return p.timeOfDay()
 	default:
 		return p.unexpected("a time")
 	}
-	if err := p.time(); err != nil {
+	if err := p.timeOfDay(); err != nil {
 		return err
-	}
-	if p.accept(utcWord) {
-		p.spec.utc, p.spec.loc = true, time.UTC
 	}
 	if isDate(p.tok.kind) {
 		return p.date()
@@ -96,7 +97,24 @@ func (p *parser) base() error {
 	return nil
 }
 
-// afterNumber is the character that the lexeme after this one begins with.
+// atTime reports whether a time of day comes next.
+func (p *parser) atTime() bool {
+	after := p.peek()
+	return isTime(p.tok.kind) || p.tok.kind == oneOrTwo && (after == amWord || after == pmWord)
+}
+
+// timeOfDay reads a time of day, and whether it is UTC.
+func (p *parser) timeOfDay() error {
+	if err := p.time(); err != nil {
+		return err
+	}
+	if p.accept(utcWord) {
+		p.spec.utc, p.spec.loc = true, time.UTC
+	}
+	return nil
+}
+
+// afterNumber returns the first character of the next lexeme.
 func (p *parser) afterNumber() byte {
 	if l := lex(p.text, p.tok.end); l.kind == other {
 		return l.text[0]
@@ -231,7 +249,7 @@ func (p *parser) date() error {
 	return nil
 }
 
-// daysUntil is 1 to 7.
+// daysUntil returns the days until the next such weekday, 1 to 7.
 func daysUntil(weekday int, now time.Time) int {
 	return (6+weekday-int(now.Weekday()))%7 + 1
 }
@@ -284,7 +302,7 @@ func (p *parser) monthDay() error {
 	p.spec.m = time.Month(p.tok.value)
 	p.next()
 	if n := span(p.tok.text); p.tok.kind == hourMinute && p.tok.text[n] == ',' {
-		p.tok.kind, p.tok.text, p.tok.end = oneOrTwo, p.tok.text[:n], p.tok.start+n // "21,2027" is no time
+		p.tok.kind, p.tok.text, p.tok.end = oneOrTwo, p.tok.text[:n], p.tok.start+n // "21,2027" is not a time here
 	}
 	p.spec.d = number(p.tok.text[:span(p.tok.text)])
 	if !p.accept(oneOrTwo) {
@@ -297,14 +315,15 @@ func (p *parser) monthDay() error {
 	return p.year(false)
 }
 
-// year reads a year; it may be missing unless it must be there.
+// year reads a year, which is optional unless must is set.
 func (p *parser) year(must bool) error {
 	p.spec.monthy = true
 	if p.tok.kind != four && (p.tok.kind != oneOrTwo || len(p.tok.text) != 2) {
 		if must {
 			return p.unexpected("a year of two or four digits")
 		}
-		// It is refused for what it is, not for what it will be in some year.
+		// The day is checked in a leap year, so that the error does not depend on today's
+		// year.
 		return checkDay(2000, p.spec.m, p.spec.d)
 	}
 	p.spec.y, p.spec.yearly = year(p.tok.text), true
@@ -312,7 +331,7 @@ func (p *parser) year(must bool) error {
 	return nil
 }
 
-// digital takes a date that is one lexeme.
+// digital reads a date that is one lexeme.
 func (p *parser) digital(y, m, d int) error {
 	p.next()
 	p.spec.y, p.spec.d, p.spec.monthy, p.spec.yearly = y, d, true, true
@@ -327,14 +346,14 @@ func (p *parser) setMonth(m int) error {
 	return nil
 }
 
-// three cuts a date at what is no digit.
+// three divides a date at the characters that are not digits.
 func three(text string) (a, b, c string) {
 	i := span(text)
 	j := i + 1 + span(text[i+1:])
 	return text[:i], text[i+1 : j], text[j+1:]
 }
 
-// year returns the year that two to four digits mean. To at 0034 is 34, and so 2034.
+// year returns the year that two to four digits mean. As in at, 0034 is 34, and so 2034.
 func year(text string) int {
 	y := number(text)
 	switch {

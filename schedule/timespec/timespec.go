@@ -1,6 +1,6 @@
-// Package timespec reads the times that at(1) takes. It is a package of its own,
-// without a regular expression or a timer, because a client reads them too, and
-// a shell loop starts that often.
+// Package timespec reads times in the format of at(1). It is a package of its own, without
+// regular expressions and timers, because clients read such times too, and must start fast:
+// shell loops run them.
 package timespec
 
 import (
@@ -13,23 +13,24 @@ import (
 	"activationd/internal/timetext"
 )
 
-// ErrPast is the kind of error for a time that is over.
+// ErrPast is the kind of the error for a time in the past.
 var ErrPast = errors.New("refusing to create job destined in the past")
 
-const timespecForms = `a time is wanted, such as "now + 5 minutes", "10:30", "4pm tomorrow", "noon Jul 31", "9am next week" or "10:00 2026-11-21"`
+// errForms is for a text that is no time.
+var errForms = errors.New(`must be a time, such as "now + 5 minutes", "10:30", "4pm tomorrow", "noon Jul 31", "9am next week" or "10:00 2099-12-21"`)
 
-// ParsePOSIX reads an instant in the form that at -t, like touch -t, has:
-// [[CC]YY]MMDDhhmm[.ss]. Without a year it is now's; of two digits, those up to 68
-// are in this century. It may lie in the past.
+// ParsePOSIX reads a time in the form of at -t and touch -t: [[CC]YY]MMDDhhmm[.ss]. Without a
+// year it is the current year; years of two digits up to 68 are in this century. The time may
+// be in the past.
 //
-// A local time that the clocks skip is refused, as at refuses it; one that comes
-// twice is the first, or the second if that is over.
+// A local time that the clocks skip is refused, as by at. Of one that comes twice, the first
+// is meant, or the second if the first is over.
 func ParsePOSIX(text string, now time.Time, loc *time.Location) (time.Time, error) {
 	s := timespec{now: now, loc: loc}
 	digits, seconds, dot := strings.Cut(text, ".")
 	n := len(digits)
 	if n != 8 && n != 10 && n != 12 || span(digits) != n || dot && (len(seconds) != 2 || span(seconds) != 2) {
-		return time.Time{}, fmt.Errorf("%.60q is not a time: [[CC]YY]MMDDhhmm[.ss] is wanted, such as 202611211030", text)
+		return time.Time{}, fmt.Errorf("%.60q is not a time: must be [[CC]YY]MMDDhhmm[.ss], such as 202611211030", text)
 	}
 	y := now.In(loc).Year()
 	switch n {
@@ -56,11 +57,11 @@ func ParsePOSIX(text string, now time.Time, loc *time.Location) (time.Time, erro
 	return t, nil
 }
 
-// A wall is what a clock on the wall and a calendar below it show, as if it
-// were UTC, and the instant that is meant where that is known.
+// A wall is the date and time that a clock shows, as if it were UTC, and the exact time if
+// that is known.
 type wall struct {
 	clock time.Time
-	exact time.Time // zero if it is what clock means
+	exact time.Time // zero if the exact time is the one that clock means
 }
 
 // A shift is "+ 5 minutes" or "next week".
@@ -71,13 +72,13 @@ type shift struct {
 
 func (s shift) elapses() bool { return s.unit == minuteWord || s.unit == hourWord }
 
-// A timespec is what was read: a day, a time of day, and what to add.
+// A timespec is the parsed text: a day, a time of day, and what to add.
 type timespec struct {
 	now    time.Time // to the minute
 	loc    *time.Location
 	y, d   int
 	m      time.Month
-	hour   int // -1: that of now
+	hour   int // -1: the current hour
 	minute int
 	isNow  bool
 	utc    bool
@@ -87,11 +88,10 @@ type timespec struct {
 	shifts []shift
 }
 
-// Parse reads the arguments of at(1) that say when: words, the way the
-// shell made them, in the grammar of Debian's at 3.2. It returns the instant that
-// at would choose, to the minute; now and loc, the caller's zone, are what it is
-// relative to. A time that is over is an error that wraps [ErrPast], but for the
-// minute that has begun, which is what "now" means.
+// Parse reads the arguments of at(1) for a time: words, as the shell divides them, in the
+// grammar of Debian's at 3.2. It returns the time that at would choose, to the minute,
+// relative to now and to loc, the caller's zone. A time in the past is an error that wraps
+// [ErrPast], except the current minute, which is what "now" means.
 //
 //	timespec:  (DATE | TIME | TIME DATE | now) [+ N UNIT | - N UNIT]
 //	           N UNIT from now
@@ -108,39 +108,33 @@ type timespec struct {
 //
 // # Where it differs from at
 //
-// Each of these is a fault of at. A test tries the examples of each, which are in
-// testdata/at-differences.txt, on the real one.
+// Each of these is a fault of at. A test tries examples of each, which are in
+// testdata/at-differences.txt, with the real at.
 //
-//   - Minutes and hours are time that passes. at keeps the time of day when the clocks change meanwhile.
-//   - Days and weeks keep the time of day, whatever the clocks change by. at knows only of an hour more in summer.
-//   - A local time that the clocks skip is as far after the gap as it is into it. at may take an hour before the gap.
-//   - What is skipped today matters only today. at takes another time of day tomorrow, too.
-//   - A local time that comes twice is the first, or the second if that is over. at may take the second, or the one that is over.
-//   - A time that is over today is tomorrow's, also when minutes are added and the clocks change. at is an hour off.
-//   - A time with utc and no date is the next such time. at takes the day from the local calendar.
+//   - Minutes and hours are elapsed time, even if the clocks change meanwhile (daylight saving). at keeps the time of day.
+//   - Days and weeks keep the time of day, however the clocks change. at assumes that they are one hour ahead in summer.
+//   - A local time that the clocks skip becomes a time after the change: 02:30, half an hour into the skipped hour, becomes 03:30. at may take 01:30.
+//   - If today's clock change skips the given time of day, only today is affected. at takes the changed time of day tomorrow, too.
+//   - A local time that comes twice means the first time, or the second if the first is over. at may take the second, or the one that is over.
+//   - A time of day that is over today means tomorrow, also when minutes are added and the clocks change. at is an hour off.
+//   - A time with utc and without a date means the next such time. at takes the day from the local calendar.
 //   - A day that its month does not have is refused. at takes a day of the month before or after.
 //   - Minute 60 is refused. at takes the next hour.
-//   - A year of four digits is that year. at adds 1900 to those up to 1900.
-//   - A time that is over because days were subtracted is refused. at takes it for a day of next year.
-//   - Hours that lead to the same day of another month are not a day more.
-//   - Months that lead into another year are reckoned with that year's February.
-//   - A year that is chosen because this year's day is over is reckoned with that year's February and summer time.
+//   - A year of four digits means that year. at adds 1900 to years up to 1900.
+//   - If subtracted days lead into the past, the time is refused. at takes the same day of next year.
+//   - Added hours can lead to the same day of another month, such as from January 15 to February 15. at then adds one more day.
+//   - If added months lead into another year, February has that year's length. at takes this year's.
+//   - If a date means next year because it is over this year, next year's February and daylight saving count. at takes this year's.
 //   - A number that is too large is refused. at takes some other number.
 //   - Years from 2200 on are refused.
-//   - A comma may touch the year after it. at takes day and century for a time of day.
-//   - What is not ASCII is refused. at takes it for the end.
-//   - "5 minutes from now" is understood.
+//   - A comma and the year after it need no blank between them. at takes the day and the century for a time of day.
+//   - Characters that are not ASCII are refused. at ignores the text from there on.
+//   - "5 minutes from now" is accepted. at refuses it.
 func Parse(words []string, now time.Time, loc *time.Location) (time.Time, error) {
 	text := strings.Join(words, " ")
-	now = now.In(loc)
-	now = now.Add(-time.Duration(now.Second())*time.Second - time.Duration(now.Nanosecond())).Round(0)
-	p := parser{text: strings.ToLower(text), spec: timespec{now: now, loc: loc, hour: -1}}
-	p.spec.y, p.spec.m, p.spec.d = now.Date()
-	p.next()
-	err := p.timespec()
-	var t time.Time
-	if err == nil {
-		t, err = p.spec.instant()
+	t, err := parse(text, now, loc, false)
+	if err == nil && t.Before(toMinute(now.In(loc))) {
+		err = fmt.Errorf("%s is over: %w", t.Format("2006-01-02 15:04"), ErrPast)
 	}
 	if err != nil {
 		return time.Time{}, fmt.Errorf("%.60q: %w", text, err)
@@ -148,21 +142,30 @@ func Parse(words []string, now time.Time, loc *time.Location) (time.Time, error)
 	return t, nil
 }
 
-// instant chooses the day that was left open, and adds what is to be added.
-func (s *timespec) instant() (time.Time, error) {
-	t, err := s.choose()
-	switch {
-	case err != nil:
-	case t.Before(s.now):
-		err = fmt.Errorf("%s is over: %w", t.Format("2006-01-02 15:04"), ErrPast)
-	case !t.Before(timetext.Last):
+// parse reads a time, which may be in the past. If dateFirst is set, the date may also be
+// before the time of day.
+func parse(text string, now time.Time, loc *time.Location, dateFirst bool) (time.Time, error) {
+	now = toMinute(now.In(loc))
+	p := parser{text: strings.ToLower(text), spec: timespec{now: now, loc: loc, hour: -1}, dateFirst: dateFirst}
+	p.spec.y, p.spec.m, p.spec.d = now.Date()
+	p.next()
+	if err := p.timespec(); err != nil {
+		return time.Time{}, err
+	}
+	t, err := p.spec.choose()
+	if err == nil && !t.Before(timetext.Last) {
 		err = errTooFar
 	}
 	return t, err
 }
 
+func toMinute(t time.Time) time.Time {
+	return t.Add(-time.Duration(t.Second())*time.Second - time.Duration(t.Nanosecond())).Round(0)
+}
+
 var errTooFar = errors.New("that is after the year 2199; name an earlier time")
 
+// choose chooses the day if none was given, and adds the shifts.
 func (s *timespec) choose() (time.Time, error) {
 	if s.isNow {
 		return s.end(s.wallOf(s.now)), nil
@@ -206,7 +209,7 @@ func (s *timespec) nextYear() (time.Time, error) {
 	return s.end(s.on(s.y, s.d)), nil
 }
 
-// grows says whether days or more are added.
+// grows reports whether days or more are added.
 func (s *timespec) grows() bool {
 	return len(s.shifts) > 0 && !s.shifts[0].elapses()
 }
@@ -241,7 +244,7 @@ func (s *timespec) wallOf(t time.Time) wall {
 	return wall{time.Date(y, m, d, t.Hour(), t.Minute(), t.Second(), 0, time.UTC), t}
 }
 
-// end returns the instant that is reached from w by all shifts.
+// end returns the time that is all shifts away from w.
 func (s *timespec) end(w wall) time.Time { return s.means(s.reach(w)) }
 
 func (s *timespec) reach(w wall) wall {
@@ -266,7 +269,7 @@ func (s *timespec) reach(w wall) wall {
 	return w
 }
 
-// means returns the instant of w: of two, the first, or the second if that is over.
+// means returns the time that w means: of two, the first, or the second if the first is over.
 func (s *timespec) means(w wall) time.Time {
 	if !w.exact.IsZero() {
 		return w.exact

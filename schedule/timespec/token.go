@@ -2,20 +2,20 @@ package timespec
 
 import "strings"
 
-// A token is a kind of word of a timespec.
+// A token is a kind of word in a timespec.
 type token int
 
 const (
 	endOfText token = iota
 	other           // a character that belongs to nothing
 
-	oneOrTwo // digits, so many
-	four     //
-	fiveToEight
-	digits     // any other number of them
-	hourMinute // 10:30
-	dotted     // 21.11.2026
-	hyphened   // 2026-11-21
+	oneOrTwo    // digits
+	four        // digits
+	fiveToEight // digits
+	digits      // any other number of digits
+	hourMinute  // 10:30
+	dotted      // 21.11.2026
+	hyphened    // 2099-12-21
 
 	nowWord
 	fromWord
@@ -38,7 +38,7 @@ const (
 	month   // with its number
 )
 
-// A spelling is one of the words that are understood.
+// A spelling is one of the known words.
 type spelling struct {
 	word  string
 	kind  token

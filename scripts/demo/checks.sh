@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# What the demo checks. Sourced by bash. Each function is quiet when all is well,
-# says what is wrong when not, and returns accordingly. They run in a condition,
-# where the shell does not stop at a failure by itself.
+# The demo's checks. Sourced by bash. Each function succeeds silently, or prints what is
+# wrong and fails. They run in a condition, where the shell does not stop at a failure
+# by itself.
 
 # shellcheck disable=SC2034 # used where this is sourced
 BOLD='' DIM='' GREEN='' RED='' PLAIN=''
@@ -13,7 +13,7 @@ fi
 checked=0
 failed=0
 
-# check TEXT COMMAND...: the command's success is the check's.
+# check TEXT COMMAND... passes if the command succeeds.
 check() {
 	local text=$1 said
 	shift
@@ -26,8 +26,8 @@ check() {
 	fi
 }
 
-# soon COMMAND...: it succeeds, or does while our patience lasts: for what nobody
-# tells us of.
+# soon COMMAND... repeats the command until it succeeds or our patience ends. It is for
+# changes that no event reports.
 soon() {
 	local until=$((SECONDS + PATIENCE)) said
 	until said=$("$@" 2>&1); do
@@ -39,7 +39,7 @@ soon() {
 	done
 }
 
-# summary N: N checks were to be made.
+# summary N ends the demo, which should have made N checks.
 summary() {
 	echo
 	if [[ $failed -eq 0 && $checked -eq $1 ]]; then
@@ -50,8 +50,9 @@ summary() {
 	return 1
 }
 
-# reaches FROM TO SECONDS: an echo request was answered, of those in about that time.
-# Each try lasts two seconds: after three a host that does not answer counts as an answer.
+# reaches FROM TO SECONDS succeeds if an echo request is answered in about that time.
+# Each try lasts two seconds, because after three ping counts an unreachable host as an
+# answer.
 reaches() {
 	local until=$((SECONDS + $3))
 	until in_host "$1" ping -n -q -c 1 -i 0.2 -w 2 "$(address_of "$2")"; do
@@ -59,9 +60,9 @@ reaches() {
 	done >/dev/null 2>&1
 }
 
-# look "HOST HOST"...: tries every two hosts in both directions, all at once, and sets
-# REACHED to a line "FROM TO yes" or "FROM TO no" for each. Those who should reach each
-# other are given as arguments, and get as long as they need.
+# look "HOST HOST"... tries all pairs of hosts in both directions, all at once, and sets
+# REACHED to a line "FROM TO yes" or "FROM TO no" for each. The arguments are the pairs
+# that should reach each other; these get as long as they need.
 look() {
 	local from to pair seconds
 	REACHED=$(
@@ -79,13 +80,13 @@ look() {
 	)
 }
 
-# none_match prints what grep finds and succeeds if that is nothing.
+# none_match prints the lines that grep finds, and succeeds if there are none.
 none_match() {
 	grep "$@"
 	[[ $? -eq 1 ]]
 }
 
-# together HOST HOST: each reached the other. apart: neither did.
+# together HOST HOST succeeds if each reached the other; apart, if neither did.
 together() { both "$1" "$2" yes; }
 apart() { both "$1" "$2" no; }
 both() {
@@ -110,10 +111,10 @@ reply_is_good() {
 	}
 }
 
-# show ID FILTER: what jq makes of all that is known of an activation.
+# show ID FILTER prints details of an activation, filtered by jq.
 show() { atctl --json show "$1" | jq -er "$2"; }
 
-# slot_is ID START END, in seconds since 1970: so the daemon knows it.
+# slot_is ID START END checks the slot that the daemon knows, in seconds since 1970.
 slot_is() {
 	local slot
 	slot=$(date -d "$(show "$1" .start)" +%s)-$(date -d "$(show "$1" .end)" +%s)
@@ -134,11 +135,11 @@ in_state() {
 
 both_in_state() { in_state "$A" "$1" && in_state "$B" "$1"; }
 
-# milliseconds from one RFC 3339 time to another.
+# milliseconds FROM TO prints the time between two RFC 3339 times.
 milliseconds() { echo $((($(date -d "$2" +%s%N) - $(date -d "$1" +%s%N)) / 1000000)); }
 
-# in_time FROM TO: TO came after FROM, and how long after. Whether that is soon is a
-# question to the machine as well, and nothing is decided by it.
+# in_time FROM TO succeeds if TO came after FROM, and prints how long after. That depends
+# on the machine, too, so the check does not judge it.
 in_time() {
 	local ms
 	ms=$(milliseconds "$1" "$2")
@@ -161,7 +162,7 @@ succeeded() {
 
 tag_of() { vsctl "$(switch_of "$1")" get Port "p$(number_of "$1")" tag; }
 
-# lease_of ID: its VLAN, of which it has one.
+# lease_of ID prints the only VLAN of an activation.
 lease_of() {
 	atctl --json vlan list | jq -ser --arg id "$1" '[.[] | select(.holder == $id and .state == "leased") | .id] | if length == 1 then .[0] else error(tostring) end'
 }
@@ -192,9 +193,9 @@ leftover_counted() {
 	[[ $(show "$1" '[.attempts[] | select(.phase == "activate").leftovers] | add') -ge 1 ]]
 }
 
-# run_processes DIR: the ids of wrappers and of what they started, whoever its
-# parent is now, of the daemon whose directories are in DIR. A process that is
-# gone while we look is as good as not there.
+# run_processes DIR prints the ids of the wrappers of the daemon in DIR and of the
+# processes that they started, whatever their parents are now. A process that ends
+# meanwhile is left out.
 run_processes() {
 	local proc
 	for proc in /proc/[0-9]*; do
@@ -204,7 +205,7 @@ run_processes() {
 	done 2>/dev/null
 }
 
-# Its environment has the mark of a run, and paths of this daemon.
+# The environment has the mark of a run, and paths of this daemon.
 is_marked() {
 	grep -qza '^ACTIVATION_RUN=' "$1/environ" && grep -qzaF "$2/" "$1/environ"
 }
@@ -222,7 +223,7 @@ no_processes() {
 	}
 }
 
-# switches prints their configuration: the ports with all that says where frames go.
+# switches prints the configuration of the switches that decides where frames go.
 switches() {
 	local switch
 	for switch in "${SWITCHES[@]}"; do

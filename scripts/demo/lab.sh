@@ -4,16 +4,16 @@
 # namespace of its own on a port of its own. Sourced by bash: by the demo and by
 # the tests in test/lab.
 #
-# Everything is in namespaces named $LAB-..., and what listens on loopback does so
-# in $LAB-mgmt, where the daemon is to run too (in_mgmt): two laboratories on one
-# machine share nothing, and the machine's own network is not touched.
+# Everything is in namespaces named $LAB-... Services listen on the loopback of
+# $LAB-mgmt, where the daemon runs, too (in_mgmt). So two laboratories on one machine
+# share nothing, and the machine's own network is not touched.
 
 SWITCHES=(sw1 sw2)
 # Odd hosts are on sw1, even ones on sw2.
 read -ra HOSTS <<<"${LAB_HOSTS-h1 h2 h3 h4}"
 
-# address_of HOST: all of them in one subnet, so that nothing but the VLAN
-# keeps them apart.
+# address_of HOST prints its address. All of them are in one subnet, so that only the
+# VLANs separate them.
 address_of() { echo "10.77.0.${1#h}"; }
 
 # number_of NAME, switch_of HOST, ssh_port_of SWITCH
@@ -31,7 +31,7 @@ in_host() {
 # which hides the machine's cgroups.
 in_mgmt() { nsenter --net="/run/netns/$LAB-mgmt" -- "$@"; }
 
-# vsctl SWITCH ...: past the sshd, for what makes a switch and what looks at it.
+# vsctl SWITCH ... configures and queries a switch directly, not by its sshd.
 vsctl() {
 	local switch=$1
 	shift
@@ -52,7 +52,7 @@ lab_start() {
 	for name in "${SWITCHES[@]}"; do
 		switch_start "$name"
 	done
-	# What the switches say to each other by themselves is no matter of the lab.
+	# The switches must not send frames of their own to each other.
 	ip -n "$LAB-sw1" link add t0 type veth peer name t0 netns "$LAB-sw2"
 	for name in "${SWITCHES[@]}"; do
 		in_host "$name" sysctl -q net.ipv6.conf.t0.disable_ipv6=1
@@ -68,7 +68,7 @@ lab_start() {
 	done
 }
 
-# lab_wire DEVICE INTERFACE SWITCH PORT plugs a device in. A port that nobody has is
+# lab_wire DEVICE INTERFACE SWITCH PORT plugs a device in. A port that no lab uses is
 # protected: it reaches no other such port.
 lab_wire() {
 	ip -n "$LAB-$3" link add "$4" type veth peer name "$2" netns "$LAB-$1"
@@ -92,7 +92,7 @@ switch_start() {
 		--pidfile="$dir/vs.pid" --detach --no-chdir --log-file="$dir/vs.log"
 	vsctl "$name" add-br br0 -- set bridge br0 datapath_type=netdev
 
-	# Who logs in is in a shell whose ovs-vsctl speaks with this switch.
+	# A login gets a shell whose ovs-vsctl talks to this switch.
 	cat >"$dir/login" <<-END
 		#!/bin/bash
 		export OVS_RUNDIR='$dir' PS1='root@$name:\w# '
@@ -101,7 +101,7 @@ switch_start() {
 	END
 	chmod 755 "$dir/login"
 	ssh-keygen -q -t ed25519 -N '' -C "$name" -f "$dir/host_key"
-	# As its home has no .bashrc, the machine's own has no part in it.
+	# Its home has no .bashrc, so the machine's own does not matter.
 	cat >"$dir/sshd_config" <<-END
 		ListenAddress 127.0.0.1:$(ssh_port_of "$name")
 		HostKey $dir/host_key
@@ -121,7 +121,7 @@ switch_start() {
 # sshd_start NAME starts a switch's sshd, and sshd_stop NAME ends it and its sessions.
 sshd_start() {
 	local dir=$LAB_DIR/$1 try
-	mkdir -p /run/sshd # where Debian's shuts its unprivileged part in
+	mkdir -p /run/sshd # the chroot of the unprivileged part of Debian's sshd
 	in_mgmt /usr/sbin/sshd -f "$dir/sshd_config" -E "$dir/sshd.log"
 	for try in {1..6000}; do
 		[[ -s $dir/sshd.pid ]] && return
@@ -144,7 +144,7 @@ sshd_stop() {
 more_devices() { :; }
 more_wiring() { :; }
 
-# lab_inventory prints the inventory of it.
+# lab_inventory prints the inventory of the laboratory.
 lab_inventory() {
 	local name
 	echo "pools: {lab: {ranges: [100-199]}}"
@@ -171,8 +171,8 @@ lab_inventory() {
 	echo "trunks: ['sw1:t0 -- sw2:t0']"
 }
 
-# lab_stop takes away what lab_start made, however far it came: what is in the
-# namespaces is ours.
+# lab_stop removes everything that lab_start made, also if that stopped half-way: all
+# processes in the namespaces are the laboratory's.
 lab_stop() {
 	local space
 	for space in /run/netns/"$LAB"-*; do
@@ -183,7 +183,7 @@ lab_stop() {
 	return 0
 }
 
-# empty_space NAMESPACE kills what is in it.
+# empty_space NAMESPACE kills the processes in it.
 empty_space() {
 	local try pids
 	for try in {1..6000}; do
@@ -196,8 +196,8 @@ empty_space() {
 	echo "namespace $1 is not empty, $try times killed: $pids" >&2
 }
 
-# end_process PID [SIGNAL] asks a process to end and insists after a minute. It need
-# not be our child, so there is no event to wait for.
+# end_process PID [SIGNAL] asks a process to end, and kills it after a minute. The
+# process may be no child of ours, so there is no event to wait for.
 end_process() {
 	local pid=$1 signal try
 	for signal in "${2:-TERM}" KILL; do
@@ -210,7 +210,7 @@ end_process() {
 	echo "process $pid does not end, $try times asked" >&2
 }
 
-# lives PID: it is there, and not only a number that its parent has yet to read.
+# lives PID succeeds if the process exists and is no zombie.
 lives() {
 	local stat
 	{ read -r stat <"/proc/$1/stat"; } 2>/dev/null && [[ $stat != *') Z '* ]]

@@ -34,7 +34,7 @@ type event struct {
 	Elapsed    float64
 }
 
-// A tally is what became of all the tests.
+// A tally is the results of all tests.
 type tally struct {
 	passed, failed int
 	timings        []timing
@@ -172,7 +172,7 @@ func (t *tally) unfinished(pkg string) string {
 	return all.String()
 }
 
-// reason finds what a test said when it skipped, among what go test says itself.
+// reason returns why a test was skipped, from its output.
 func reason(said string) string {
 	var words []string
 	for line := range strings.Lines(said) {

@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// shown is how many of the slowest tests are told.
+// shown is how many of the slowest tests are listed.
 const shown = 20
 
 // A timing is how long a test took, in seconds.
@@ -24,8 +24,8 @@ type timing struct {
 }
 
 // whole returns the tests that are no part of another. A test whose parts ran in
-// parallel says that it took no time, so what its parts took together counts if
-// that is more. What ran several times counts with all of them.
+// parallel reports that it took no time, so it counts with the sum of its parts if that
+// is more. A test that ran several times counts with all its runs.
 func whole(all []timing) []timing {
 	own := map[string]float64{}
 	for _, one := range all {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestSlowest wants a test whose parts ran in parallel, which says that it took no
-// time, to be told with the time of its parts, over more runs than one.
+// TestSlowest checks the time of a test whose parts ran in parallel, over several runs:
+// go test reports that it took no time, and it is listed with the time of its parts.
 func TestSlowest(t *testing.T) {
 	said := func(name string, took float64) string {
 		return fmt.Sprintf(`{"Action":"pass","Package":"a/b","Test":%q,"Elapsed":%g}`+"\n", name, took)

@@ -25,7 +25,7 @@ import (
 
 var aRecord = bytes.Repeat([]byte("activation "), 28) // 308 bytes
 
-// add writes what a new job is: its record and where an index has it.
+// add writes the entries of a new job: its record, and an index entry.
 func add(tx store.Tx, n int64) error {
 	id := fmt.Sprintf("%012d", n)
 	if err := tx.Put("activation/"+id, aRecord); err != nil {
@@ -34,7 +34,7 @@ func add(tx store.Tx, n int64) error {
 	return tx.Put("due/2026-11-21T10:00:00/"+id, nil)
 }
 
-// BenchmarkUpdate tells how many callers at once get how much done.
+// BenchmarkUpdate measures how many updates a number of callers at once complete.
 func BenchmarkUpdate(b *testing.B) {
 	for _, callers := range []int{1, 8, 64, 256} {
 		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
@@ -57,7 +57,7 @@ func BenchmarkUpdate(b *testing.B) {
 	}
 }
 
-// BenchmarkBbolt is what a single caller is measured against.
+// BenchmarkBbolt is the baseline for a single caller.
 func BenchmarkBbolt(b *testing.B) {
 	db, err := bbolt.Open(filepath.Join(b.TempDir(), "state.db"), 0o600, &bbolt.Options{InitialMmapSize: 1 << 30})
 	if err != nil {
@@ -117,9 +117,9 @@ func load(tb testing.TB, db *bolt.DB, first, n int) {
 	}
 }
 
-// BenchmarkMillion makes a file with a million pending activations and tells how
-// long it takes to open and what the process is then, and after use. The rest of
-// a process is in the figures: some 12 MiB.
+// BenchmarkMillion makes a file with a million pending activations. It measures how
+// long it takes to open, and how much memory the process has then and after use.
+// About 12 MiB of that are the process without the file.
 func BenchmarkMillion(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "state.db")
 	db, err := bolt.Open(path)
@@ -153,7 +153,7 @@ func BenchmarkMillion(b *testing.B) {
 	}
 }
 
-// million is what BenchmarkMillion does in a process of its own.
+// million is the part of BenchmarkMillion that runs in its own process.
 func million(path string) error {
 	start := time.Now()
 	db, err := bolt.Open(path)

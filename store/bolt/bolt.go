@@ -2,34 +2,36 @@
 //
 // # Writing
 //
-// Callers of [DB.Update] take turns. The first one opens a transaction of the
-// file, each runs its function in its own goroutine on top of it, and whoever
-// finds nobody waiting any more commits for all. So a lone caller pays for one
-// commit, as many callers do together, and there is no goroutine to look after.
-// What a function writes is kept aside in a [patch] until it returns nil: one
-// that fails or panics leaves nothing behind for the others.
+// Callers of [DB.Update] take turns. The first caller opens a transaction of the
+// file. Each caller runs its function in its own goroutine on top of that
+// transaction, and a caller that finds nobody waiting commits for all of them. So
+// many callers together pay for one commit, as a single caller does, and the
+// package has no goroutine of its own. What a function writes is kept in a [patch]
+// until the function returns nil: a function that fails or panics leaves nothing
+// behind for the others.
 //
 // # Failing
 //
-// Where it is certain that nothing was written (no space left), Update returns
-// an error of kind fault.Unavailable and the store goes on. After any other
-// failure nobody knows what is on the disk: [DB.Failed] is closed, every call
+// If it is certain that nothing was written (no space left), Update returns an
+// error of kind fault.Unavailable and the store remains usable. After any other
+// failure it is not known what is on the disk: [DB.Failed] is closed, every call
 // fails, and the process must end and open the file again. A failed fsync is
 // never tried again, because the kernel reports it only once and may have
 // dropped the pages that it could not write.
 //
 // # Settings
 //
-// The list of free pages is written with each commit. Otherwise each Open would
-// read the whole file to find it, and have it in memory: for a million records,
-// 300 ms and a gigabyte. It is kept as a sorted array, whose lowest pages are
-// used first, so that the file's busy part stays small. After a hundred thousand
-// pages became free at once, a commit takes 0.8 ms with it; with the hash map,
-// which picks pages at random and sorts them all each time, 6 ms.
+// The list of free pages is written with each commit. Without it, each Open would
+// have to read the whole file into memory to find the free pages: for a million
+// records, 300 ms and a gigabyte. The list is a sorted array, and its lowest pages
+// are used first, so the part of the file that is in use stays small. When a
+// hundred thousand pages have become free at once, a commit takes 0.8 ms with the
+// array and 6 ms with the hash map, which picks pages at random and sorts all of
+// them each time.
 //
 // The mapping is larger than the file will become, because a writer that has to
-// enlarge it waits for every reader. [DB.Trim] tells why it does not fill the
-// memory.
+// enlarge it waits for every reader. See [DB.Trim] for why the mapping does not
+// fill the memory.
 package bolt
 
 import (
@@ -53,8 +55,8 @@ type DB struct {
 	path string
 	bolt *bbolt.DB
 
-	// turn has one place: who sent into it may run a function and commit. The
-	// runtime serves blocked senders in their order.
+	// turn has room for one value: the caller that has sent it may run a function
+	// and commit. The runtime serves blocked senders in their order.
 	turn    chan struct{}
 	batch   *batch // guarded by turn; nil if no transaction is open
 	crowded bool   // guarded by turn; the last commit was for more than one caller
@@ -66,12 +68,25 @@ type DB struct {
 	failure atomic.Pointer[error] // why failed is closed
 	wedged  atomic.Bool           // a panic left locks of bbolt behind
 
+	durable durable
+
 	touches atomic.Uint32 // pages looked at, roughly; see relax
 }
 
-// View implements [store.Store]. It does not wait for writers, but what it
-// holds open cannot be used again for new pages, so fn should be quick.
+// View implements [store.Store]. It does not wait for writers, but sees nothing that
+// may still be lost: it waits for a sync that has begun. Pages that are freed
+// while fn runs cannot be used again before it returns, so fn should be quick.
 func (d *DB) View(ctx context.Context, fn func(store.Tx) error) error {
+	return d.reading(ctx, func(b *bbolt.Tx) error {
+		data := b.Bucket(dataBucket)
+		t := &tx{d: d, b: data, number: data.Sequence()}
+		defer t.end()
+		return d.guard(func() error { return fn(t) })
+	})
+}
+
+// reading runs fn with a transaction of bbolt's that only reads.
+func (d *DB) reading(ctx context.Context, fn func(*bbolt.Tx) error) error {
 	if err := d.usable(ctx); err != nil {
 		return err
 	}
@@ -82,42 +97,85 @@ func (d *DB) View(ctx context.Context, fn func(store.Tx) error) error {
 		return err
 	}
 	defer func() { _ = b.Rollback() }() // of a reader, it cannot fail
-	t := &tx{d: d, b: b.Bucket(dataBucket)}
-	defer t.end()
-	return d.guard(func() error { return fn(t) })
+	if err := d.waitDurable(ctx, b.ID()); err != nil {
+		return err
+	}
+	return fn(b)
 }
 
-// Backup writes a copy of the store as it is now to w, while others go on
-// reading and writing. The copy is a file that [Open] and [Check] accept. Until
-// it is written, pages that are freed meanwhile are not used again, so the file
-// grows if w is slow.
-func (d *DB) Backup(ctx context.Context, w io.Writer) error {
-	if err := d.usable(ctx); err != nil {
-		return err
+// A durable knows which transactions are on the disk. bbolt's readers see a transaction as
+// soon as its meta page is written, but the page is synced later. A loss of power in between
+// undoes the transaction after readers have acted on it, and its numbers are used again.
+type durable struct {
+	newest atomic.Int64 // the newest transaction that is on the disk
+	mu     sync.Mutex
+	more   chan struct{} // closed when newest rises; nil: nobody waits
+}
+
+// reach notes that a transaction is on the disk.
+func (s *durable) reach(id int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.newest.Store(int64(id))
+	if s.more != nil {
+		close(s.more)
+		s.more = nil
 	}
-	d.readers.RLock()
-	defer d.readers.RUnlock()
-	b, err := d.begin(false)
-	if err != nil {
-		return err
+}
+
+// until returns nil if a transaction is on the disk, and otherwise a channel that is closed
+// when that may have changed.
+func (s *durable) until(id int) <-chan struct{} {
+	if int64(id) <= s.newest.Load() {
+		return nil
 	}
-	defer func() { _ = b.Rollback() }()
-	to := &stoppable{ctx: ctx, closing: d.closing, w: w}
-	if _, err := b.WriteTo(to); err != nil {
-		if to.err != nil {
-			err = to.err // of which bbolt keeps only the text
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if int64(id) <= s.newest.Load() {
+		return nil
+	}
+	if s.more == nil {
+		s.more = make(chan struct{})
+	}
+	return s.more
+}
+
+// waitDurable waits until a transaction is on the disk.
+func (d *DB) waitDurable(ctx context.Context, id int) error {
+	for more := d.durable.until(id); more != nil; more = d.durable.until(id) {
+		select {
+		case <-more:
+		case <-d.failed:
+			return d.Err()
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
-		return fmt.Errorf("backup of %s: %w", d.path, err)
 	}
 	return nil
 }
 
-// stoppable ends a long copy when its asker gives up, or the store is closed.
+// Backup implements [store.Backend], while others continue to read and write. The
+// copy is a file that [Open] and [Check] accept. Pages that are freed before the
+// copy is complete are not used again meanwhile, so the file grows if w is slow.
+func (d *DB) Backup(ctx context.Context, w io.Writer) error {
+	return d.reading(ctx, func(b *bbolt.Tx) error {
+		to := &stoppable{ctx: ctx, closing: d.closing, w: w}
+		if _, err := b.WriteTo(to); err != nil {
+			if to.err != nil {
+				err = to.err // of which bbolt keeps only the text
+			}
+			return fmt.Errorf("backup of %s: %w", d.path, err)
+		}
+		return nil
+	})
+}
+
+// stoppable ends a long copy when ctx is done or the store is closed.
 type stoppable struct {
 	ctx     context.Context
 	closing <-chan struct{}
 	w       io.Writer
-	err     error // the first of w's, or why it was stopped
+	err     error // the first error of w, or why the copy was stopped
 }
 
 func (s *stoppable) Write(p []byte) (n int, err error) {
@@ -135,11 +193,11 @@ func (s *stoppable) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// Failed returns a channel that is closed when the store cannot know any more
-// what is on the disk. The process must end then; [DB.Err] tells why.
+// Failed implements [store.Backend]. The channel is closed when the store no longer
+// knows what is on the disk.
 func (d *DB) Failed() <-chan struct{} { return d.failed }
 
-// Err returns the error that closed Failed, or nil.
+// Err implements [store.Backend]. It returns nil while the store has not failed.
 func (d *DB) Err() error {
 	if err := d.failure.Load(); err != nil {
 		return *err
@@ -148,7 +206,8 @@ func (d *DB) Err() error {
 }
 
 // Close commits what is waiting to be committed, waits for readers (a [DB.Backup]
-// ends at its next write) and closes the file. Calls that come later fail. It may be called more than once.
+// ends at its next write) and closes the file. Later calls fail. Close may be
+// called more than once.
 func (d *DB) Close() error {
 	d.turn <- struct{}{}
 	defer func() { <-d.turn }()
@@ -161,7 +220,7 @@ func (d *DB) Close() error {
 		d.commit()
 	}
 	if d.wedged.Load() {
-		return d.Err() // bbolt's Close would wait for ever
+		return d.Err() // bbolt's Close would wait forever
 	}
 	d.readers.Lock()
 	defer d.readers.Unlock()
@@ -173,7 +232,7 @@ func (d *DB) Close() error {
 
 var errClosed = fmt.Errorf("the store is closed: %w", fault.Unavailable)
 
-// usable tells why a call cannot begin.
+// usable returns why a call cannot begin, or nil.
 func (d *DB) usable(ctx context.Context) error {
 	if err := d.Err(); err != nil {
 		return err
@@ -220,13 +279,13 @@ func (d *DB) fail(cause error) error {
 	return d.Err()
 }
 
-// A damage is a panic of bbolt's, or a fault on its mapping, which are how it
-// tells that the file does not hold what it should.
+// A damage is a panic of bbolt, or a page fault in its mapping: both mean that the
+// file does not hold what it should.
 type damage struct{ what any }
 
 func (d damage) Error() string { return fmt.Sprint(d.what) }
 
-// guard runs fn and turns what tells of a damaged file into an error. Other
+// guard runs fn and turns a panic that means a damaged file into an error. Other
 // panics are passed on.
 func (d *DB) guard(fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
@@ -239,8 +298,8 @@ func (d *DB) guard(fn func() error) (err error) {
 			err = d.fail(dmg)
 			return
 		}
-		// A page that cannot be read from the disk faults where it is looked at,
-		// which may be in the caller's function.
+		// A page that cannot be read from the disk causes a fault where the program
+		// accesses it, which may be in the caller's function.
 		if f, ok := p.(interface{ Addr() uintptr }); ok {
 			err = d.fail(damage{fmt.Sprintf("a page cannot be read (address %#x)", f.Addr())})
 			return

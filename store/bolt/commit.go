@@ -16,35 +16,36 @@ import (
 	"activationd/store"
 )
 
-// A batch is the transaction of those who share one commit.
+// A batch is the transaction of the callers that share one commit.
 type batch struct {
 	tx      *bbolt.Tx
 	bucket  *bbolt.Bucket
 	callers int
 	dirty   bool
-	done    chan struct{} // closed when it is committed, or not
+	done    chan struct{} // closed when the commit has succeeded or failed
 	err     error         // set before done is closed
 }
 
 // Update implements [store.Store]. It runs fn at most once, and not at all if
-// ctx is done before its turn. Once fn has run, it waits for the commit.
+// ctx is done before its turn. When fn has run, Update waits for the commit.
 //
-// An fn that fails after others of its batch wrote waits too, because what it
-// saw may be theirs: if they could not be committed, Update returns that error.
+// If fn fails after others of its batch have written, Update waits as well, because
+// fn may have seen what they wrote: if that could not be committed, Update returns
+// the error of the commit.
 func (d *DB) Update(ctx context.Context, fn func(store.Tx) error) error {
 	select {
 	case d.turn <- struct{}{}:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	b, crowded, err := d.board(ctx, fn)
+	b, crowded, err := d.join(ctx, fn)
 	if b == nil {
 		return err
 	}
 	if crowded {
-		runtime.Gosched() // those who waited for the last commit come again: let them board
+		runtime.Gosched() // callers that waited for the last commit call again: let them join this one
 	}
-	// Whoever blocked on turn before gets it before. Then all have boarded.
+	// Callers that were waiting for the turn get it first, and join this batch.
 	select {
 	case d.turn <- struct{}{}:
 		if d.batch == b {
@@ -60,9 +61,9 @@ func (d *DB) Update(ctx context.Context, fn func(store.Tx) error) error {
 	return err
 }
 
-// board runs fn and gives up the turn. It returns the batch to wait for, or nil
-// if there is nothing to commit.
-func (d *DB) board(ctx context.Context, fn func(store.Tx) error) (_ *batch, crowded bool, err error) {
+// join runs fn in the batch and gives up the turn. It returns the batch to wait
+// for, or nil if there is nothing to commit.
+func (d *DB) join(ctx context.Context, fn func(store.Tx) error) (_ *batch, crowded bool, err error) {
 	defer func() { <-d.turn }() // deferred, because fn may panic
 	if err := d.usable(ctx); err != nil {
 		return nil, false, err
@@ -83,12 +84,23 @@ func (d *DB) board(ctx context.Context, fn func(store.Tx) error) (_ *batch, crow
 		}
 	}()
 
-	t := &tx{d: d, b: b.bucket, patch: new(patch)}
+	before := b.bucket.Sequence()
+	t := &tx{d: d, b: b.bucket, patch: new(patch), number: before}
 	defer t.end()
 	err = d.guard(func() error { return fn(t) })
-	if err == nil && !t.patch.empty() {
+	if err == nil {
+		err = t.numberEntries()
+	}
+	if err == nil && (!t.patch.empty() || t.number != before) {
 		b.dirty = true
-		err = d.guard(func() error { return t.patch.apply(b.bucket, t.touch) })
+		err = d.guard(func() error {
+			if t.number != before {
+				if err := b.bucket.SetSequence(t.number); err != nil {
+					return err
+				}
+			}
+			return t.patch.apply(b.bucket, t.touch)
+		})
 		if err != nil {
 			err = d.fail(err) // half of it is in the transaction
 		}
@@ -114,7 +126,7 @@ func (d *DB) commit() {
 	close(b.done)
 }
 
-// write commits, and judges what a failure means.
+// write commits, and decides what a failure means.
 func (d *DB) write(tx *bbolt.Tx) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -126,11 +138,12 @@ func (d *DB) write(tx *bbolt.Tx) (err error) {
 	id := tx.ID()
 	err = tx.Commit()
 	if err == nil {
+		d.durable.reach(id)
 		return nil
 	}
-	// Pages are written first, to places that nothing refers to yet; without
-	// space, that is where it fails, and bbolt has rolled back. Only if the meta
-	// page is still the old one is it certain that nothing came of it.
+	// Pages are written first, to places that nothing refers to yet. If there is no
+	// space, the commit fails there and bbolt has rolled back. Only if the meta page
+	// is still the old one is it certain that nothing was written.
 	if noSpace(err) && d.lastID() == id-1 {
 		return fmt.Errorf("%s: nothing was written, make space: %v: %w", d.path, err, fault.Unavailable)
 	}
@@ -148,8 +161,8 @@ func (d *DB) lastID() int {
 }
 
 // noSpace reports whether err comes from a write, or an enlargement of the
-// file, that was refused for want of space. A sync is neither: it returns its
-// error bare.
+// file, that was refused because there is no space. An error of a sync is not
+// wrapped, so it is neither.
 func noSpace(err error) bool {
 	full := []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG}
 	if e, ok := errors.AsType[*fs.PathError](err); ok && e.Op == "write" {

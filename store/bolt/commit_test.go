@@ -19,8 +19,8 @@ import (
 
 var errFail = errors.New("no")
 
-// Those who wait while one writes share one commit, and the ones that fail,
-// panic or give up among them do not keep it from the others.
+// Callers that wait while another one writes share one commit. Those of them that fail,
+// panic or give up do not prevent it.
 func TestManyShareOneCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, err := Open(filepath.Join(t.TempDir(), "state.db"))
@@ -34,7 +34,7 @@ func TestManyShareOneCommit(t *testing.T) {
 		}()
 		impatient, giveUp := context.WithCancel(t.Context())
 		before := d.lastID()
-		d.turn <- struct{}{} // somebody is writing
+		d.turn <- struct{}{} // another caller is writing
 		const callers = 50
 		var wg sync.WaitGroup
 		for c := range callers {
@@ -66,7 +66,7 @@ func TestManyShareOneCommit(t *testing.T) {
 				}
 			})
 		}
-		synctest.Wait() // all of them stand in line
+		synctest.Wait() // all of them wait
 		giveUp()
 		synctest.Wait()
 		<-d.turn
@@ -120,7 +120,8 @@ func TestSteps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Close(); err != nil {
+	err = d.bolt.Update(func(tx *bbolt.Tx) error { return putVersion(tx.Bucket(metaBucket), 1) })
+	if err := errors.Join(err, d.Close()); err != nil {
 		t.Fatal(err)
 	}
 	openWith := func(steps ...func(*bbolt.Tx) error) error {

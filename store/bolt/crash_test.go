@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -23,8 +27,9 @@ const (
 	seedVar      = "BOLT_TEST_SEED"
 )
 
-// writer is a child whose callers write, each by the rule of step, and tell
-// when a write was acknowledged.
+// writer is a child process whose callers write, each by the rule of step, and print each
+// write that was acknowledged. Another caller reads, and prints what it saw, which must be
+// durable, too.
 func writer(path string) error {
 	db, err := bolt.Open(path)
 	if err != nil {
@@ -40,19 +45,57 @@ func writer(path string) error {
 		wg.Go(func() {
 			for i := 1; i <= crashUpdates && errs[c] == nil; i++ {
 				errs[c] = db.Update(context.Background(), func(tx store.Tx) error {
+					if err := logStep(tx, c, i); err != nil {
+						return err
+					}
 					return step(seed, c, i, tx.Put, tx.Delete)
 				})
 				fmt.Printf("%d %d\n", c, i) // one system call
 			}
 		})
 	}
+	written, done := context.WithCancel(context.Background())
+	var reader sync.WaitGroup
+	var readErr error
+	reader.Go(func() { readErr = watch(written, db) })
 	wg.Wait()
-	for _, err := range errs {
+	done()
+	reader.Wait()
+	return errors.Join(errors.Join(errs...), readErr, db.Close())
+}
+
+// watch prints the progress of each caller, whenever it rises.
+func watch(ctx context.Context, db *bolt.DB) error {
+	var seen, is [crashCallers]int
+	for ctx.Err() == nil {
+		err := db.View(context.Background(), func(tx store.Tx) error {
+			for c := range is {
+				is[c], _ = strconv.Atoi(string(tx.Get(fmt.Sprintf("last/%d", c))))
+			}
+			return nil
+		})
 		if err != nil {
 			return err
 		}
+		for c, i := range is {
+			if i > seen[c] {
+				fmt.Printf("%d %d\n", c, i)
+			}
+		}
+		seen = is
 	}
-	return db.Close()
+	return nil
+}
+
+const (
+	crashLog    = "log/"    // each transaction has an entry there: its caller and number
+	crashStamps = "stamps/" // of each caller, its newest stamp
+)
+
+// logStep is the log entry of a caller's i-th transaction.
+func logStep(tx store.Tx, c, i int) error {
+	stamp := store.EntryKey("", tx.Stamp())
+	return errors.Join(tx.Put(crashStamps+strconv.Itoa(c), []byte(stamp)), tx.Append(crashLog, fmt.Appendf(nil, "%d %d", c, i), 1))
 }
 
 // step is a caller's i-th transaction: some keys with values that depend on
@@ -83,19 +126,37 @@ func step(seed uint64, c, i int, put func(string, []byte) error, del func(string
 	return nil
 }
 
-// TestCrash cuts the power at each point of a recorded history. Of what was
-// written since the last sync, some sectors are on the disk and some are not.
-// Whatever they are, the file opens, is sound, has all that was acknowledged
-// and each transaction whole or not at all.
+// TestCrash cuts the power at each point of a recorded history. Of the writes since the
+// last sync, some sectors are on the disk and some are not. For each such image the file
+// opens, is sound, and has all acknowledged transactions, each transaction whole or not
+// at all.
 func TestCrash(t *testing.T) {
 	crash(t, "writer", func(h *history) {
 		h.compare, h.grows = h.steps, true
-		h.more = func(at int, tx store.Tx) error { return step(h.seed, 99, at, tx.Put, tx.Delete) }
+		h.more = func(at int, tx store.Tx) error {
+			if newest, n := newestNumber(tx), tx.Stamp(); n <= newest {
+				t.Errorf("operation %d: number %d is used again, as there is %d", at, n, newest)
+			}
+			return step(h.seed, 99, at, tx.Put, tx.Delete)
+		}
 	})
 }
 
-// crash is such a test, with the history of a child in a role, and what is to be
-// looked at in each image.
+// newestNumber returns the greatest number that [logStep] got.
+func newestNumber(tx store.Tx) (newest uint64) {
+	for k := range tx.Scan(crashLog, "") {
+		n, _ := store.EntryNumber(crashLog, k)
+		newest = max(newest, n)
+	}
+	for _, stamp := range tx.Scan(crashStamps, "") {
+		n, _ := store.EntryNumber("", string(stamp))
+		newest = max(newest, n)
+	}
+	return newest
+}
+
+// crash runs such a test, with the history of a child process in a role. Looks sets the
+// checks of each image.
 func crash(t *testing.T, role string, looks func(*history)) {
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv(seedVar); text != "" {
@@ -160,7 +221,7 @@ type image struct {
 	size int64
 }
 
-// A history is what may be on the disk, and what must be.
+// A history is the possible and the required contents of the disk.
 type history struct {
 	t       *testing.T
 	seed    uint64
@@ -168,9 +229,9 @@ type history struct {
 	path    string
 	synced  image // the file at the last sync
 	pending []op  // since then
-	acked   []int // of each caller, the last transaction that was acknowledged
+	acked   []int // of each caller, the last transaction that was acknowledged or seen
 	images  int
-	grows   bool // the file does meanwhile
+	grows   bool // the file grows meanwhile
 	compare func(at int, got map[string]string)
 	more    func(at int, tx store.Tx) error // writes on top of an image
 }
@@ -187,16 +248,16 @@ func (h *history) add(o op) {
 		if _, err := fmt.Sscan(string(o.data), &c, &i); err != nil {
 			h.t.Fatalf("told %q: %v", o.data, err)
 		}
-		h.acked[c] = i
+		h.acked[c] = max(h.acked[c], i) // the reader may be behind the writer
 	}
 }
 
-// everything returns the file if all that was written is there.
+// everything returns the file with all writes.
 func (h *history) everything() image { return h.some(0) }
 
-// some returns the file if of what was written since the last sync only a part
-// is there: operations as a whole, and of the others some sectors. The part is
-// smaller the higher odds are; 0 is all.
+// some returns the file with only a part of the writes since the last sync: whole
+// operations, and some sectors of others. The part is smaller the higher odds are; with 0
+// it is everything.
 func (h *history) some(odds int) image {
 	const sector = 512
 	img := image{bytes.Clone(h.synced.data), h.synced.size}
@@ -222,7 +283,7 @@ func (h *history) some(odds int) image {
 	return img
 }
 
-// try opens an image and looks whether it has what it must.
+// try opens an image and checks that it has the required contents.
 func (h *history) try(at int, img image) {
 	h.images++
 	if err := os.WriteFile(h.path, img.data, 0o600); err != nil {
@@ -251,7 +312,7 @@ func (h *history) try(at int, img image) {
 		h.t.Errorf("operation %d: %v", at, err)
 	}
 	h.compare(at, got)
-	if h.rnd.IntN(16) == 0 { // what is written on top of it is sound, too
+	if h.rnd.IntN(16) == 0 { // later writes are sound, too
 		err := db.Update(context.Background(), func(tx store.Tx) error { return h.more(at, tx) })
 		if err != nil {
 			h.t.Errorf("operation %d: Update: %v", at, err)
@@ -267,13 +328,30 @@ func (h *history) try(at int, img image) {
 	}
 }
 
-// steps rebuilds what the file must have from how far each caller came.
+// steps computes the required contents of the file from the progress of each caller.
 func (h *history) steps(at int, got map[string]string) {
 	want := map[string]string{}
+	logged := make([]int, len(h.acked)) // of each caller, its newest entry in the log
+	for _, k := range slices.Sorted(maps.Keys(got)) {
+		switch {
+		case strings.HasPrefix(k, crashLog):
+			var c, i int
+			if _, err := fmt.Sscan(got[k], &c, &i); err != nil || i != logged[c]+1 {
+				h.t.Errorf("operation %d: entry %s is %q, after %d of that caller", at, k, got[k], logged[c])
+			}
+			logged[c] = i
+		case !strings.HasPrefix(k, crashStamps):
+			continue
+		}
+		delete(got, k)
+	}
 	for c, acked := range h.acked {
 		last, _ := strconv.Atoi(got[fmt.Sprintf("last/%d", c)])
 		if last < acked || last > acked+1 {
 			h.t.Errorf("operation %d: caller %d is at %d, acknowledged %d", at, c, last, acked)
+		}
+		if last != logged[c] {
+			h.t.Errorf("operation %d: caller %d is at %d, and at %d in the log", at, c, last, logged[c])
 		}
 		for i := 1; i <= last; i++ {
 			_ = step(h.seed, c, i,

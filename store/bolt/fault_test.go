@@ -52,7 +52,7 @@ func refuse(r refusal) error {
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(r.errno)},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
 	}
-	if r.below == 0 { // no look at the offset
+	if r.below == 0 { // the offset does not matter
 		filter[1].Jf = 1
 		filter = slices.Delete(filter, 2, 4)
 	}
@@ -69,7 +69,7 @@ func refuse(r refusal) error {
 	return nil
 }
 
-// refused is a child: it writes, is refused, and says what it was told.
+// refused is a child process: it writes, is refused, and prints which error it got.
 func refused(path string) error {
 	db, err := bolt.Open(path)
 	if err != nil {
@@ -152,7 +152,7 @@ func TestRefusedSystemCalls(t *testing.T) {
 	}
 }
 
-// A full disk refuses what it cannot take, keeps what it has, and goes on when
+// A full disk refuses further writes, keeps the acknowledged ones, and continues when
 // there is space.
 func TestFullDisk(t *testing.T) {
 	dir := t.TempDir()
@@ -243,7 +243,7 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// There is no file, not even half of one, where there was no space to make it.
+// If there is no space to make the file, not even a part of it is left.
 func TestCreateOnFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=8k"); err != nil {

@@ -24,23 +24,28 @@ var (
 )
 
 // steps lead from one version of the file to the next: the first from version 1
-// to 2, and so on. There is no second version yet.
-var steps []func(*bbolt.Tx) error
+// to 2, and so on.
+var steps = []func(*bbolt.Tx) error{
+	// Keys of version 2 name hosts, and numbers are the bucket's sequence. Package
+	// activation brings its keys to that. A program that knows version 1 only must
+	// not open the file.
+	func(*bbolt.Tx) error { return nil },
+}
 
 const (
-	// lockWait is how long Open waits for a process that is about to end, or for
-	// a child that one which was killed had just forked.
+	// lockWait is how long Open waits for a process that is about to end, or for a
+	// child that a process forked just before it was killed.
 	lockWait  = 2 * time.Second
 	lockPause = 10 * time.Millisecond
 
-	// fill is how full a page is left when it is split. Most keys come in
-	// ascending order (ids, instants), which would leave pages half empty for
-	// ever with bbolt's 50 percent.
+	// fill is how full a page is left when it is split. Most keys are inserted in
+	// ascending order (ids, times). With bbolt's 50 percent, their pages would stay
+	// half empty.
 	fill = 0.8
 
-	// mapping is how much address space the file is mapped into, so that it need
-	// not be mapped anew when it grows: 16 GiB, or 256 KiB where an address has
-	// 32 bits and bbolt must enlarge it step by step.
+	// mapping is how much address space the file is mapped into, so that it need not
+	// be mapped again when it grows: 16 GiB, or 256 KiB where an address has 32 bits
+	// and bbolt must enlarge the mapping step by step.
 	mapping = 1 << (strconv.IntSize/2 + 2)
 )
 
@@ -53,10 +58,12 @@ const (
 //     not even over one of no bytes;
 //   - fault.Unavailable if there is no space.
 //
-// It finds damage of what it needs to begin. [Check] looks at the whole file.
+// It finds damage only in the parts that it reads at first. [Check] reads the whole
+// file.
 func Open(path string) (*DB, error) { return openUpTo(path, wholeAtOnce) }
 
-// openUpTo reads a file of up to so many bytes whole before it uses it.
+// openUpTo is [Open]. If the file has at most whole bytes, it verifies all of it
+// first.
 func openUpTo(path string, whole uint64) (*DB, error) {
 	f, err := lock(path, os.O_RDWR, syscall.LOCK_EX)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -65,7 +72,7 @@ func openUpTo(path string, whole uint64) (*DB, error) {
 		}
 		f, err = lock(path, os.O_RDWR, syscall.LOCK_EX)
 		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("state file %s is a link that leads to no file: bring back what it leads to, or remove it to begin anew: %w", path, fault.Invalid)
+			err = fmt.Errorf("state file %s is a link that leads to no file: bring back what it leads to, or remove it to start with an empty state: %w", path, fault.Invalid)
 		}
 	}
 	if err != nil {
@@ -80,10 +87,10 @@ func openUpTo(path string, whole uint64) (*DB, error) {
 	} else {
 		var d *DB
 		if d, err = open(path, f, steps); err == nil {
-			return d, f.Close() // bbolt has its own
+			return d, f.Close() // bbolt has its own descriptor
 		}
 	}
-	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) // also if bbolt panicked and keeps its own
+	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) // also if bbolt panicked and has its own descriptor open
 	_ = f.Close()
 	return nil, err
 }
@@ -97,13 +104,15 @@ func open(path string, f *os.File, steps []func(*bbolt.Tx) error) (*DB, error) {
 	if err := safely(path, func() error { return upgrade(path, b, steps) }); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
-	return &DB{
+	d := &DB{
 		path:    path,
 		bolt:    b,
 		turn:    make(chan struct{}, 1),
 		closing: make(chan struct{}),
 		failed:  make(chan struct{}),
-	}, nil
+	}
+	d.durable.reach(d.lastID())
+	return d, nil
 }
 
 // openBolt gives f to bbolt.
@@ -128,8 +137,8 @@ func openBolt(path string, f *os.File, readOnly bool) (b *bbolt.DB, err error) {
 	return b, err
 }
 
-// again returns another file for the same open one, so that what is done with
-// the former when opening fails does not concern the latter. They share the lock.
+// again returns another descriptor of an open file, so that f stays open if bbolt
+// fails and closes the other one. Both share the lock.
 func again(f *os.File) (*os.File, error) {
 	fd, err := syscall.Dup(int(f.Fd()))
 	if err != nil {
@@ -168,9 +177,9 @@ func lock(path string, flag, how int) (*os.File, error) {
 	return nil, err
 }
 
-// create makes an empty store under another name and links it to path when it
-// is whole, because a file whose very first pages were half written could not
-// be told from a damaged one. If another process is quicker, its file is used.
+// create makes an empty store under another name and links it to path when it is
+// complete, because a file whose first pages were half written would look like a
+// damaged one. If another process links its file first, that file is used.
 func create(path string) error {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, filepath.Base(path)+".new-")
@@ -265,8 +274,7 @@ func version(path string, tx *bbolt.Tx, newest int) (int, error) {
 	return v, nil
 }
 
-// safely runs fn and turns the panics with which bbolt meets a damaged file
-// into errors.
+// safely runs fn and turns bbolt's panics about a damaged file into errors.
 func safely(path string, fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -277,16 +285,16 @@ func safely(path string, fn func() error) (err error) {
 	return fn()
 }
 
-// damaged returns the error that tells what to do.
+// damaged returns the error that says what to do.
 func damaged(path, what string) error {
 	return fmt.Errorf("state file %s is damaged (%s): stop activationd, move the file away, and put the newest backup (a file written by 'atctl backup') in its place; nothing was changed: %w",
 		path, what, fault.Invalid)
 }
 
-// Check reads the file at path, a state file that is not in use or a backup,
-// and returns nil if Open would take it and every page of it is sound. It
-// changes nothing. A restore is: stop activationd, Check the backup, move the
-// old file away, copy the backup to its place, start activationd.
+// Check reads the file at path, a state file that is not in use or a backup, and
+// returns nil if Open would take it and every page of it is sound. Its errors are
+// those of Open. It changes nothing. A restore is: stop activationd, Check the
+// backup, move the old file away, copy the backup to its place, start activationd.
 func Check(path string) error {
 	f, err := lock(path, os.O_RDONLY, syscall.LOCK_SH)
 	if err != nil {

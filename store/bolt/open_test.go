@@ -25,8 +25,8 @@ import (
 	"activationd/store/bolt"
 )
 
-// sample makes a file with enough in it to have pages of all kinds, some free,
-// and returns its content.
+// sample makes a file with pages of all kinds, some of them free, and returns its
+// content.
 func sample(t *testing.T) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "state.db")
@@ -59,7 +59,7 @@ func sample(t *testing.T) []byte {
 
 const pageSize = 4096
 
-// meta lets fn change the newest meta page, and makes its checksum right again.
+// meta lets fn change the newest meta page, and corrects its checksum.
 func meta(data []byte, fn func(m []byte)) []byte {
 	data = bytes.Clone(data)
 	order := binary.NativeEndian
@@ -98,7 +98,7 @@ func TestDamagedFile(t *testing.T) {
 	tests := []struct {
 		name string
 		data []byte
-		want string // of what the message says
+		want string // a part of the message
 	}{
 		{"empty", nil, "it is empty"},
 		{"one byte", good[:1], "cut off"},
@@ -125,7 +125,7 @@ func TestDamagedFile(t *testing.T) {
 			if err := os.WriteFile(path, tt.data, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if tt.name == "another format" { // only the newest; the older one serves
+			if tt.name == "another format" { // only in the newest meta page; the older one still works
 				open(t, path)
 				return
 			}
@@ -153,11 +153,11 @@ func checkDamaged(t *testing.T, call string, err error, path, want string) {
 	}
 }
 
-// Whatever becomes of a page, there are errors and no crash: neither in Open
-// nor in Check, which finds it, nor in use.
+// However a page is damaged, there are errors and no crash: in Open, in Check, which
+// finds the damage, and in use.
 func TestDamagedPages(t *testing.T) {
 	good := sample(t)
-	free := map[int]bool{} // what is damaged there, nobody can know
+	free := map[int]bool{} // damage there cannot be detected
 	pages := int(hwm(good))
 	var list int
 	meta(good, func(m []byte) { list = int(binary.NativeEndian.Uint64(m[32:])) * pageSize })
@@ -183,7 +183,7 @@ func TestDamagedPages(t *testing.T) {
 				data[at]++
 			case 2: // a header that cannot be
 				binary.NativeEndian.PutUint16(data[at+10:], 0xFFFE)
-			case 3: // noise, but for the page's number and type
+			case 3: // noise, except for the page's number and type
 				for i := at + 10; i < at+pageSize; i++ {
 					data[i] = byte(rnd.Uint32())
 				}
@@ -284,7 +284,7 @@ func TestLockIsWaitedFor(t *testing.T) {
 	}
 }
 
-// Of many that make a file at once, one makes it and the others see it.
+// If several processes make a file at once, one makes it and the others see it.
 func TestCreateAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "state.db")
@@ -371,11 +371,11 @@ func TestNewerVersion(t *testing.T) {
 	if err := open(t, path).Close(); err != nil {
 		t.Fatal(err)
 	}
-	setVersion(t, path, "2")
+	setVersion(t, path, "3")
 	for call, err := range map[string]error{
 		"Open": func() error { _, err := bolt.Open(path); return err }(), "Check": bolt.Check(path),
 	} {
-		if !errors.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "version 2") || !strings.Contains(err.Error(), "up to 1") {
+		if !errors.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "version 3") || !strings.Contains(err.Error(), "up to 2") {
 			t.Errorf("%s of a newer file = %v", call, err)
 		}
 	}
@@ -385,6 +385,9 @@ func TestNewerVersion(t *testing.T) {
 		checkDamaged(t, "Open", err, path, fmt.Sprintf("version is %q", v))
 	}
 	setVersion(t, path, "1")
+	if err := bolt.Check(path); err != nil { // as a backup of an earlier program
+		t.Errorf("Check of an older file = %v", err)
+	}
 	open(t, path)
 }
 

@@ -7,10 +7,10 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// A patch is the writes of one function that has not returned yet, in the order
-// of their keys. It is a list of sorted runs, which keeps a hundred thousand
-// writes as cheap, each, as the first. Applying them in order matters, too: to
-// insert in the middle of a page that grows until the commit is quadratic.
+// A patch holds the writes of one function that has not returned yet, in the order
+// of their keys. It is a list of sorted runs, so that each of a hundred thousand
+// writes costs as little as the first. They are applied in order because a page
+// grows until the commit: inserting in its middle would take quadratic time.
 type patch struct{ runs [][]entry }
 
 // An entry is a write. Its val is nil for a deletion.

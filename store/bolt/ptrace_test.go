@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An op is something that a process did to its file, or that it told.
+// An op is a process's operation on its file, or a line that it printed.
 type op struct {
 	kind opKind
 	off  int64 // of a write; the new size of a resize
@@ -31,9 +31,9 @@ const (
 	opTold                 // is about to write data to its standard output
 )
 
-// record runs a command and returns what it did to the file at path, in order.
-// It stops the command at each system call, as strace does: so it sees what the
-// kernel is asked for, and not what a library believes.
+// record runs a command and returns its operations on the file at path, in order. It
+// stops the command at each system call, as strace does. So it sees the calls to the
+// kernel, and not what a library believes.
 func record(t *testing.T, cmd *exec.Cmd, path string) []op {
 	t.Helper()
 	runtime.LockOSThread() // a tracer is a thread
@@ -53,7 +53,7 @@ func record(t *testing.T, cmd *exec.Cmd, path string) []op {
 	tr := &tracer{t: t, path: path}
 	for first := true; ; first = false {
 		var ws unix.WaitStatus
-		// Only children and tracees of this thread: other tests have theirs.
+		// Only children and tracees of this thread: other tests have their own.
 		tid, err := unix.Wait4(-1, &ws, unix.WALL|unix.WNOTHREAD, nil)
 		if errors.Is(err, unix.EINTR) {
 			continue

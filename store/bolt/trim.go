@@ -11,32 +11,20 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// trimAbove is how much of files' contents the process may have mapped before
-// relax gives it back. A part of it is the program itself.
+// trimAbove is how many bytes of mapped files the process may have in memory before relax
+// releases them. A part of that is the program itself.
 const trimAbove = 24 << 20
 
-// Trim gives the memory that reading the file took back to the kernel. The
-// pages stay in its cache, where they do not count as ours and from where they
-// come back at a touch. The store does this by itself, while it is in use, when
-// the process maps more than some 24 MiB of files; it is for those who just
-// looked at much and know it.
-func (d *DB) Trim() error {
-	if err := d.usable(context.Background()); err != nil {
-		return err
-	}
-	d.readers.RLock()
-	defer d.readers.RUnlock()
-	b, err := d.begin(false)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = b.Rollback() }()
-	return d.trim(b)
-}
+// Trim releases the memory that was used to read the file. The pages stay in the kernel's
+// cache, where they do not count as memory of this process, and are mapped again when
+// they are accessed. The store does this by itself, while it is in use, when the process
+// has more than about 24 MiB of mapped files in memory. Call Trim after reading a large
+// part of the store.
+func (d *DB) Trim() error { return d.reading(context.Background(), d.trim) }
 
-// trim unmaps pages. The transaction b keeps the mapping in its place. It is
-// shared and only read, so what was there comes back unchanged: neither other
-// readers nor slices that they hold notice anything but time.
+// trim unmaps pages. The transaction b keeps the mapping at its address. The mapping
+// is shared and only read, so the same contents are mapped again: for other readers
+// and the slices that they hold, nothing changes.
 func (d *DB) trim(b *bbolt.Tx) error {
 	_, _, errno := syscall.Syscall(syscall.SYS_MADVISE, d.bolt.Info().Data, uintptr(b.Size()), syscall.MADV_DONTNEED)
 	if errno != 0 {
@@ -45,16 +33,16 @@ func (d *DB) trim(b *bbolt.Tx) error {
 	return nil
 }
 
-// relax trims if there is reason to. A fault maps sixteen pages, so some
-// hundred looks at a large file map many megabytes.
+// relax trims if the process has too much mapped. A fault maps sixteen pages, so a
+// hundred reads in a large file map many megabytes.
 func (d *DB) relax(b *bbolt.Tx) {
 	if b.Size() < trimAbove/2 || mapped() < trimAbove {
 		return
 	}
-	_ = d.trim(b) // tried again soon
+	_ = d.trim(b) // the next call is soon
 }
 
-// mapped returns how much memory of this process is contents of files, in bytes.
+// mapped returns how much memory of this process is mapped files, in bytes.
 func mapped() int {
 	text, err := os.ReadFile("/proc/self/statm")
 	if err != nil {

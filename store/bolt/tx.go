@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"strings"
@@ -8,20 +9,31 @@ import (
 	"go.etcd.io/bbolt"
 
 	"activationd/internal/fault"
+	"activationd/store"
 )
 
 // A tx is a [store.Tx]: a bucket, and in Update what was written on top of it.
 type tx struct {
-	d     *DB
-	b     *bbolt.Bucket
-	patch *patch // nil if it is read-only
-	cur   *bbolt.Cursor
-	buf   []byte // a key for cur
-	over  bool
+	d      *DB
+	b      *bbolt.Bucket
+	patch  *patch // nil if it is read-only
+	cur    *bbolt.Cursor
+	buf    []byte // a key for cur
+	closed bool   // the function has returned
+
+	number   uint64 // the newest number of a stamp or an entry
+	appended []appended
 }
 
-// end makes later use an error.
-func (t *tx) end() { t.over = true }
+// An appended entry has no number yet.
+type appended struct {
+	log   string
+	val   []byte
+	parts int // how many numbers it takes
+}
+
+// end makes every later call panic.
+func (t *tx) end() { t.closed = true }
 
 // Get implements [store.Tx].
 func (t *tx) Get(key string) []byte {
@@ -43,17 +55,64 @@ func (t *tx) Get(key string) []byte {
 }
 
 // Put implements [store.Tx].
-func (t *tx) Put(key string, val []byte) error {
-	if len(val) > bbolt.MaxValueSize {
-		return fmt.Errorf("store: a value of %d bytes for %.80q is too large: %w", len(val), key, fault.Invalid)
-	}
-	return t.set(entry{key, filled(val)})
-}
+func (t *tx) Put(key string, val []byte) error { return t.set(entry{key, filled(val)}) }
 
 // Delete implements [store.Tx].
 func (t *tx) Delete(key string) error { return t.set(entry{key, nil}) }
 
+// Append implements [store.Tx]. The entry gets its number when the function has
+// returned. Functions of one batch run one after the other, so numbers rise.
+func (t *tx) Append(log string, val []byte, n int) error {
+	if err := cmp.Or(store.CheckParts(n), t.checkEntry(entry{store.EntryKey(log, 0), filled(val)})); err != nil {
+		return err
+	}
+	t.appended = append(t.appended, appended{log, filled(val), n})
+	return nil
+}
+
+// Stamp implements [store.Tx].
+func (t *tx) Stamp() uint64 {
+	t.check()
+	if t.patch != nil {
+		t.number++
+	}
+	return t.number
+}
+
+// Raise implements [store.Tx].
+func (t *tx) Raise(n uint64) error {
+	if err := t.checkEntry(entry{key: "number"}); err != nil {
+		return err
+	}
+	if n > store.MaxNumber {
+		return fmt.Errorf("store: the number %d is too large: %w", n, fault.Invalid)
+	}
+	t.number = max(t.number, n)
+	return nil
+}
+
+// numberEntries numbers the appended entries and puts them into the patch.
+func (t *tx) numberEntries() error {
+	for _, e := range t.appended {
+		t.number += uint64(e.parts)
+		t.patch.set(entry{store.EntryKey(e.log, t.number), e.val})
+	}
+	if t.number > store.MaxNumber {
+		return fmt.Errorf("store: it has no more numbers: %w", fault.Internal)
+	}
+	return nil
+}
+
 func (t *tx) set(e entry) error {
+	if err := t.checkEntry(e); err != nil {
+		return err
+	}
+	t.patch.set(e)
+	return nil
+}
+
+// checkEntry returns why e cannot be written.
+func (t *tx) checkEntry(e entry) error {
 	t.check()
 	switch {
 	case t.patch == nil:
@@ -63,13 +122,14 @@ func (t *tx) set(e entry) error {
 	case len(e.key) > bbolt.MaxKeySize:
 		return fmt.Errorf("store: key %.80q... has %d bytes, at most %d are possible: %w",
 			e.key, len(e.key), bbolt.MaxKeySize, fault.Invalid)
+	case len(e.val) > bbolt.MaxValueSize:
+		return fmt.Errorf("store: a value of %d bytes for %.80q is too large: %w", len(e.val), e.key, fault.Invalid)
 	}
-	t.patch.set(e)
 	return nil
 }
 
-// Scan implements [store.Tx]. What lies below the patch does not change while
-// the function runs, so only the place in the patch is looked up again.
+// Scan implements [store.Tx]. The bucket below the patch does not change while the
+// function runs, so only the position in the patch is looked up again.
 func (t *tx) Scan(prefix, from string) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
 		t.check()
@@ -92,7 +152,7 @@ func (t *tx) Scan(prefix, from string) iter.Seq2[string, []byte] {
 				if e.val != nil && !yield(e.key, e.val) {
 					return
 				}
-				at = e.key + "\x00" // the least key after it
+				at = e.key + "\x00" // the next possible key
 			case below:
 				key, val := string(k), filled(v)
 				k, v = t.next(cur)
@@ -109,7 +169,7 @@ func (t *tx) Scan(prefix, from string) iter.Seq2[string, []byte] {
 }
 
 func (t *tx) check() {
-	if t.over {
+	if t.closed {
 		panic("store: a transaction is used after its function returned")
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"activationd/store/bolt"
 )
 
-// A backup is one moment of a store that is being written, and a store.
+// A backup is one moment of a store that is being written, and is itself a store.
 func TestBackup(t *testing.T) {
 	dir := t.TempDir()
 	db := open(t, filepath.Join(dir, "state.db"))
@@ -75,7 +75,7 @@ func TestBackup(t *testing.T) {
 	wg.Wait()
 }
 
-// gate is a writer that somebody else makes wait.
+// gate is a writer that a test can block.
 type gate struct {
 	reached chan<- struct{}
 	proceed <-chan struct{}
@@ -87,7 +87,7 @@ func (g gate) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A slow backup holds up nobody, and ends when its asker or the store does.
+// A slow backup blocks nobody, and ends when its caller or the store does.
 func TestSlowBackup(t *testing.T) {
 	for _, byClose := range []bool{false, true} {
 		db := open(t, filepath.Join(t.TempDir(), "state.db"))
@@ -132,7 +132,7 @@ func TestSlowBackup(t *testing.T) {
 func TestClosed(t *testing.T) {
 	db := open(t, filepath.Join(t.TempDir(), "state.db"))
 	var wg sync.WaitGroup
-	for c := range 8 { // what was acknowledged while it closes is there
+	for c := range 8 { // writes that are acknowledged during Close are stored
 		wg.Go(func() {
 			for i := 1; ; i++ {
 				err := db.Update(t.Context(), func(tx store.Tx) error {
@@ -174,8 +174,8 @@ func TestClosed(t *testing.T) {
 	}
 }
 
-// Slices that were read stay what they are when the memory below them is given
-// back, and reading much does not fill the memory.
+// Slices that were read stay unchanged when the memory below them is released, and
+// reading much does not fill the memory.
 func TestTrim(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
 	db := open(t, path)
@@ -214,7 +214,7 @@ func TestTrim(t *testing.T) {
 	}
 }
 
-// scan is a child that reads everything, and looks how large it becomes. Its
+// scan is a child process that reads everything, and measures how large it becomes. Its
 // own part is measured before.
 func scan(path string) error {
 	info, err := os.Stat(path)
@@ -247,4 +247,48 @@ func shared() int {
 	var size, resident, shared int
 	_, _ = fmt.Sscan(string(text), &size, &resident, &shared)
 	return shared * os.Getpagesize()
+}
+
+// Numbers continue after the file was closed, although the store no longer has the
+// newest.
+func TestNumbersSurvive(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	const log = "log/"
+	last := uint64(0)
+	for range 3 {
+		db, err := bolt.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		do := func(fn func(tx store.Tx) error) {
+			if err := db.Update(t.Context(), fn); err != nil {
+				t.Fatal(err)
+			}
+		}
+		do(func(tx store.Tx) error { return tx.Append(log, nil, 1) })
+		do(func(tx store.Tx) error {
+			for k := range tx.Scan(log, "") {
+				n, ok := store.EntryNumber(log, k)
+				if !ok || n <= last {
+					t.Errorf("the entry after number %d is %q", last, k)
+				}
+				last = n
+				if err := tx.Delete(k); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		do(func(tx store.Tx) error {
+			n := tx.Stamp()
+			if n <= last {
+				t.Errorf("the stamp after number %d is %d", last, n)
+			}
+			last = n
+			return nil
+		})
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

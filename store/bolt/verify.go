@@ -10,9 +10,9 @@ import (
 	"os"
 )
 
-// This file reads bbolt's format (its version 2) by itself, because bbolt maps
-// a file before it looks whether its pages are there, and what it meets then
-// are faults that end the process.
+// This file reads bbolt's format (its version 2) by itself, because bbolt maps a
+// file without checking that its pages exist, and reading a missing page causes a
+// fault that ends the process.
 
 const (
 	magic       = 0xED0CDAED
@@ -43,8 +43,8 @@ type header struct {
 	txid     uint64
 }
 
-// readHeader reads the meta pages, and checks that the file has the pages that
-// they speak of.
+// readHeader reads the meta pages, and checks that the file has as many pages as
+// they say.
 func readHeader(f *os.File) (*header, error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -107,7 +107,7 @@ func readMeta(f *os.File, pos int64) (*header, error) {
 	return h, nil
 }
 
-// A page is a page with those that continue it.
+// A page is a page of the file, with the pages that continue it.
 type page struct {
 	id          uint64
 	flags       uint16
@@ -117,7 +117,7 @@ type page struct {
 
 func (h *header) read(id uint64) (page, error) {
 	if id < 2 || id >= h.end {
-		return page{}, fmt.Errorf("page %d is referred to, of %d", id, h.end)
+		return page{}, fmt.Errorf("there is a reference to page %d, but there are only %d pages", id, h.end)
 	}
 	data := make([]byte, h.pageSize)
 	if _, err := h.f.ReadAt(data, int64(id*h.pageSize)); err != nil {
@@ -128,7 +128,7 @@ func (h *header) read(id uint64) (page, error) {
 		return page{}, fmt.Errorf("page %d says that it is page %d", id, got)
 	}
 	if overflow >= h.end-id {
-		return page{}, fmt.Errorf("page %d goes on for %d pages, beyond the end", id, overflow)
+		return page{}, fmt.Errorf("page %d continues for %d pages, beyond the end of the file", id, overflow)
 	}
 	if overflow > 0 {
 		data = make([]byte, (overflow+1)*h.pageSize)
@@ -156,25 +156,25 @@ func (h *header) freePages() ([]uint64, error) {
 		n, data = order.Uint64(data), data[8:]
 	}
 	if n > uint64(len(data)/8) {
-		return nil, fmt.Errorf("page %d lists %d free pages, more than it can", p.id, n)
+		return nil, fmt.Errorf("page %d lists %d free pages, more than fit into it", p.id, n)
 	}
 	free := make([]uint64, n)
 	last := uint64(1)
 	for i := range free {
 		id := order.Uint64(data[8*i:])
 		if id <= last || id >= h.end {
-			return nil, fmt.Errorf("page %d lists free pages that cannot be", p.id)
+			return nil, fmt.Errorf("page %d lists free pages that are not in the file, or not in order", p.id)
 		}
 		free[i], last = id, id
 	}
 	return free, nil
 }
 
-// wholeAtOnce is up to how many bytes a file is read whole before it is used: of
-// more, that would take longer than those who wait for the daemon should wait.
+// wholeAtOnce is the size up to which a file is verified completely before it is
+// used. For a larger file that would take too long: clients wait for the daemon.
 const wholeAtOnce = 128 << 20
 
-// begin looks at all pages, or, in a file of more bytes, at those that are used first.
+// begin verifies all pages or, in a larger file, those that are used first.
 func (h *header) begin(whole uint64) error {
 	if h.end <= whole/h.pageSize {
 		return h.verify()
@@ -286,7 +286,7 @@ func (w *walk) bucket(id uint64, val []byte, depth int) error {
 	}
 	data := val[bucketValue:]
 	if len(data) < pageHeader || order.Uint16(data[8:]) != leafPage {
-		return fmt.Errorf("page %d has a bucket that is no page", id)
+		return fmt.Errorf("page %d has a bucket that is not a page", id)
 	}
 	return w.elements(page{id, leafPage, int(order.Uint16(data[10:])), 1, data}, nil, nil, depth)
 }
@@ -318,7 +318,7 @@ func (p page) keys(lo, hi []byte) ([][]byte, error) {
 func (p page) element(i int) (key, val []byte, err error) {
 	at := uint64(pageHeader + i*leafElem) // elements of both kinds are as large
 	if at+leafElem > uint64(len(p.data)) {
-		return nil, nil, fmt.Errorf("page %d has more elements than it can", p.id)
+		return nil, nil, fmt.Errorf("page %d has more elements than fit into it", p.id)
 	}
 	e := p.data[at : at+leafElem]
 	if p.flags == branchPage {

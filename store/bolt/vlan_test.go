@@ -22,9 +22,9 @@ var vlanPools = vlanstore.Pools{
 	"b": {Domain: "b", Ranges: []vlanstore.Range{{First: 1, Last: 40}}},
 }
 
-// vlanHolds is how many VLANs a caller has after his i-th transaction, and how
-// many of them are in quarantine: he leases some, then some more, may lose them
-// to the quarantine, and gives all back.
+// vlanHolds is how many VLANs a caller has after its i-th transaction, and how
+// many of them are in quarantine: it leases some, then some more, may lose them
+// to the quarantine, and releases all.
 func vlanHolds(c, i int) (all, quarantined int) {
 	switch n := 1 + (c+i/4)%4; i % 4 {
 	case 1:
@@ -56,13 +56,13 @@ func vlanStep(tx store.Tx, c, i int) error {
 		for k := range n {
 			wants = append(wants, vlanstore.Want{Domain: string("ab"[k%2]), Link: strconv.Itoa(k)})
 		}
-		_, err = vlanstore.Alloc(tx, vlanPools, vlanHolder(c), "a test", wants, time.Unix(1, 0))
+		_, err = vlanstore.Alloc(tx, vlanPools, vlanstore.Limits{}, vlanHolder(c), "a test", wants, time.Unix(1, 0))
 	}
 	return err
 }
 
-// vlans is a child whose callers lease VLANs and give them back, and tell when
-// that was acknowledged.
+// vlans is a child process whose callers lease VLANs and release them, and print each
+// acknowledgement.
 func vlans(path string) error {
 	db, err := bolt.Open(path)
 	if err != nil {
@@ -87,16 +87,16 @@ func vlans(path string) error {
 	return db.Close()
 }
 
-// TestVLANsCrash cuts the power while VLANs are leased and given back: whatever
-// is on the disk then, no id is lost or had twice, and who was told that he has
-// some, or has none, has them, or has none.
+// TestVLANsCrash cuts the power while VLANs are leased and released: whatever is on
+// the disk then, no id is lost or leased twice, and each caller holds the VLANs
+// that its last acknowledged transaction left it with.
 func TestVLANsCrash(t *testing.T) {
 	crash(t, "vlans", func(h *history) {
 		h.more = func(at int, tx store.Tx) error {
 			if err := vlanstore.Verify(tx); err != nil {
 				return err
 			}
-			_, err := vlanstore.Alloc(tx, vlanPools, "another", "", []vlanstore.Want{{Domain: "a", Link: "x"}}, time.Unix(2, 0))
+			_, err := vlanstore.Alloc(tx, vlanPools, vlanstore.Limits{}, "another", "", []vlanstore.Want{{Domain: "a", Link: "x"}}, time.Unix(2, 0))
 			return err
 		}
 		h.compare = func(at int, got map[string]string) {
@@ -118,14 +118,14 @@ func TestVLANsCrash(t *testing.T) {
 				all, q := vlanHolds(c, acked)
 				nextAll, nextQ := vlanHolds(c, acked+1)
 				if (len(ls) != all || quarantined != q) && (len(ls) != nextAll || quarantined != nextQ) {
-					t.Errorf("operation %d: caller %d has %d VLANs, %d of them in quarantine; he was told of %d, %d", at, c, len(ls), quarantined, all, q)
+					t.Errorf("operation %d: caller %d has %d VLANs, %d of them in quarantine; acknowledged were %d, %d", at, c, len(ls), quarantined, all, q)
 				}
 			}
 		}
 	})
 }
 
-// A frozen is what a file has, as a transaction that only reads.
+// A frozen is the content of a file, as a read-only transaction.
 type frozen map[string]string
 
 func (f frozen) Get(key string) []byte {
@@ -137,6 +137,10 @@ func (f frozen) Get(key string) []byte {
 
 func (f frozen) Put(string, []byte) error { panic("it is frozen") }
 func (f frozen) Delete(string) error      { panic("it is frozen") }
+
+func (f frozen) Append(string, []byte, int) error { panic("it is frozen") }
+func (f frozen) Stamp() uint64                    { panic("it is frozen") }
+func (f frozen) Raise(uint64) error               { panic("it is frozen") }
 
 func (f frozen) Scan(prefix, from string) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {

@@ -17,13 +17,14 @@ import (
 func model(t *testing.T, s store.Store) {
 	truth := map[string]string{}
 	rapid.Check(t, func(t *rapid.T) {
-		key := rapid.StringOfN(rapid.RuneFrom([]rune("ab/")), 1, 4, -1)
 		for range rapid.IntRange(1, 5).Draw(t, "transactions") {
-			next := maps.Clone(truth)
+			var next map[string]string
 			fail := rapid.Bool().Draw(t, "fail")
+			steps := rapid.SliceOfN(drawStep, 0, 20).Draw(t, "steps") // before, as fn may run again
 			err := s.Update(context.Background(), func(tx store.Tx) error {
-				for range rapid.IntRange(0, 20).Draw(t, "steps") {
-					step(t, tx, next, key)
+				next = maps.Clone(truth)
+				for _, st := range steps {
+					st.do(t, tx, next)
 				}
 				if fail {
 					return errFail
@@ -49,13 +50,30 @@ func model(t *testing.T, s store.Store) {
 	})
 }
 
-func step(t *rapid.T, tx store.Tx, m map[string]string, key *rapid.Generator[string]) {
-	k := key.Draw(t, "key")
+// A step is something that a transaction does.
+type step struct {
+	op             int
+	key, from, val string
+	gone           []string // keys that are deleted during a scan, one after the other
+}
+
+var (
+	drawKey  = rapid.StringOfN(rapid.RuneFrom([]rune("ab/")), 1, 4, -1)
+	drawStep = rapid.Custom(func(t *rapid.T) step {
+		return step{
+			op: rapid.IntRange(0, 4).Draw(t, "op"), key: drawKey.Draw(t, "key"), from: drawKey.Draw(t, "from"),
+			val: rapid.StringN(0, 3, -1).Draw(t, "val"), gone: rapid.SliceOfN(drawKey, 1, 4).Draw(t, "gone"),
+		}
+	})
+)
+
+// do does the step to the store and to the model, and compares them.
+func (st step) do(t *rapid.T, tx store.Tx, m map[string]string) {
+	k := st.key
 	var err error
-	switch rapid.IntRange(0, 4).Draw(t, "op") {
+	switch st.op {
 	case 0:
-		v := rapid.StringN(0, 3, -1).Draw(t, "val")
-		m[k], err = v, tx.Put(k, []byte(v))
+		m[k], err = st.val, tx.Put(k, []byte(st.val))
 	case 1:
 		delete(m, k)
 		err = tx.Delete(k)
@@ -65,16 +83,17 @@ func step(t *rapid.T, tx store.Tx, m map[string]string, key *rapid.Generator[str
 			t.Fatalf("Get(%q) = %#v, want %q, %v", k, got, want, ok)
 		}
 	case 3:
-		from := key.Draw(t, "from")
-		if got, want := list(tx, k, from), expect(m, k, from); got != want {
-			t.Fatalf("Scan(%q, %q) = %q, want %q", k, from, got, want)
+		if got, want := list(tx, k, st.from), expect(m, k, st.from); got != want {
+			t.Fatalf("Scan(%q, %q) = %q, want %q", k, st.from, got, want)
 		}
 	case 4: // deletes while it scans
+		n := 0
 		for seen, val := range tx.Scan(k, "") {
 			if want, ok := m[seen]; !ok || want != string(val) {
 				t.Fatalf("Scan(%q) yields %q=%q, want %q, %v", k, seen, val, want, ok)
 			}
-			gone := key.Draw(t, "gone")
+			gone := st.gone[n%len(st.gone)]
+			n++
 			delete(m, gone)
 			err = errors.Join(err, tx.Delete(gone))
 		}
@@ -84,7 +103,7 @@ func step(t *rapid.T, tx store.Tx, m map[string]string, key *rapid.Generator[str
 	}
 }
 
-// expect is list for the model.
+// expect returns what list should return, by the model.
 func expect(m map[string]string, prefix, from string) string {
 	var out []string
 	for _, k := range slices.Sorted(maps.Keys(m)) {

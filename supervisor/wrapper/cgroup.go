@@ -12,18 +12,18 @@ import (
 // CgroupName returns the name of a run's cgroup in Spec.Cgroup.
 func CgroupName(s *Spec) string { return s.ID + "." + s.Phase + "." + strconv.Itoa(s.Attempt) }
 
-// makeCgroup makes the run's own cgroup, if one is wanted and can be had.
+// makeCgroup makes the run's own cgroup, if one is wanted and cgroups are available.
 func (w *run) makeCgroup() {
 	if w.spec.Cgroup == "" {
 		return
 	}
 	dir := w.spec.Cgroup + "/" + CgroupName(w.spec)
 	err := syscall.Mkdir(dir, 0o755)
-	if err == syscall.ENOENT { // a daemon that had no more runs removed it
+	if err == syscall.ENOENT { // a daemon without runs removed the parent
 		_ = syscall.Mkdir(w.spec.Cgroup, 0o755)
 		err = syscall.Mkdir(dir, 0o755)
 	}
-	if err == syscall.EEXIST { // a lost run's
+	if err == syscall.EEXIST { // it is a lost run's
 		if err = RemoveEmptyCgroup(dir); err == nil {
 			err = syscall.Mkdir(dir, 0o755)
 		}
@@ -40,13 +40,13 @@ func (w *run) makeCgroup() {
 	w.note(errnoText("no cgroup", err))
 }
 
-// dropCgroup removes the run's cgroup. What is in it although this process has
-// no descendant left came from elsewhere, and goes too.
+// dropCgroup removes the run's cgroup. This process has no descendant left, so any
+// process in the cgroup came from elsewhere; it is killed, too.
 func (w *run) dropCgroup() {
-	if w.result.Reason == "" { // not used in the end
+	if w.result.Reason == "" { // the script could not be started in it
 		w.result.Contained = GuardSubreaper
 	}
-	if len(w.result.Hung) > 0 { // the daemon does it when they are gone
+	if len(w.result.Hung) > 0 { // the daemon removes it when they are gone
 	} else if err := RemoveCgroup(w.cgroupDir); err != nil {
 		w.note(errnoText("cgroup not removed", err))
 		w.result.Hung = AddHung(nil, CgroupMembers(w.cgroupDir)...)
@@ -55,9 +55,9 @@ func (w *run) dropCgroup() {
 	w.cgroup, w.cgroupDir = -1, ""
 }
 
-// RemoveCgroup kills what is in a cgroup and in those below it, and removes
-// them all. It waits for a bounded time, and only while there is a process
-// inside. A cgroup that is not there is no error.
+// RemoveCgroup kills the processes in a cgroup and in those below it, and removes
+// all these cgroups. It waits for a bounded time, and only while there is a process
+// inside. A missing cgroup is no error.
 func RemoveCgroup(dir string) error {
 	patience := monotonic() + killPatience
 	for d := 100 * time.Microsecond; ; d = min(2*d, 20*time.Millisecond) {
@@ -78,7 +78,7 @@ func RemoveCgroup(dir string) error {
 }
 
 // RemoveEmptyCgroup removes a cgroup and those below it unless there is a
-// process in one of them, which is EBUSY. A cgroup that is not there is no error.
+// process in one of them, which is EBUSY. A missing cgroup is no error.
 func RemoveEmptyCgroup(dir string) error {
 	if Populated(dir) {
 		return syscall.EBUSY
@@ -91,7 +91,7 @@ func RemoveEmptyCgroup(dir string) error {
 }
 
 // removeCgroups removes a cgroup and those below it, deepest first, as far as
-// that is possible until an instant, and reports whether it removed any.
+// possible until a given time, and reports whether it removed any.
 func removeCgroups(dir string, until time.Duration) (progress bool) {
 	walkCgroups(dir, func(parent int, name string) bool {
 		progress = unix.Unlinkat(parent, name, unix.AT_REMOVEDIR) == nil || progress
@@ -103,8 +103,8 @@ func removeCgroups(dir string, until time.Duration) (progress bool) {
 // Populated reports whether there is a process in a cgroup or below it.
 func Populated(dir string) bool { return cgroupEvent(dir, "populated") }
 
-// Frozen reports whether what is in a cgroup, or would be born there, does not
-// run until somebody thaws the cgroup or one above it.
+// Frozen reports whether processes that are in a cgroup, or are started there, do not
+// run until the cgroup or one above it is thawed.
 func Frozen(dir string) bool { return cgroupEvent(dir, "frozen") }
 
 func cgroupEvent(dir, name string) bool {
@@ -117,7 +117,7 @@ func cgroupEvent(dir, name string) bool {
 //
 // cgroup.kill is not enough. A threaded cgroup refuses it, and Linux 6.18 sends
 // the signal to the first thread of each process only, which does not end the
-// others if the first has ended before. So each process gets one of its own.
+// others if the first has already ended. So each process gets a signal of its own.
 func KillCgroup(dir string) []Process {
 	found := cgroupMembers(dir, nil)
 	if fd, err := openat(unix.AT_FDCWD, dir, syscall.O_RDONLY|syscall.O_DIRECTORY, 0); err == nil {
@@ -137,7 +137,7 @@ func cgroupMembers(dir string, each func(pidfd int)) (found []Process) {
 	base := dir[strings.LastIndexByte(dir, '/')+1:]
 	seen := map[int]bool{}
 	walkCgroups(dir, func(parent int, name string) bool {
-		// A threaded cgroup has no list of processes; threads show whom it has.
+		// A threaded cgroup has no list of processes, but one of threads.
 		for _, list := range [...]string{"/cgroup.procs", "/cgroup.threads"} {
 			text, err := readFile(parent, name+list, 64<<20)
 			if err != nil {
@@ -145,7 +145,7 @@ func cgroupMembers(dir string, each func(pidfd int)) (found []Process) {
 			}
 			for f := range strings.FieldsSeq(text) {
 				tid, err := strconv.Atoi(f)
-				if err != nil || tid == 0 || seen[tid] { // 0: it cannot be seen from here
+				if err != nil || tid == 0 || seen[tid] { // 0: this namespace does not see it
 					continue
 				}
 				seen[tid] = true
@@ -164,9 +164,9 @@ func cgroupMembers(dir string, each func(pidfd int)) (found []Process) {
 	return found
 }
 
-// cgroupMember looks whether a thread of process pid is in the cgroup of that
-// name. The process's pidfd is opened before, so that it cannot be another's
-// whose number is the same.
+// cgroupMember reports whether a thread of process pid is in the cgroup of that
+// name. It opens the process's pidfd first, so that it cannot mistake a later process with
+// the same id for it.
 func cgroupMember(pid, tid int, base string, each func(pidfd int)) (p Process, ok bool) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
@@ -188,7 +188,8 @@ func cgroupMember(pid, tid int, base string, each func(pidfd int)) (p Process, o
 	return p, ok
 }
 
-// threadGroup returns the process that a thread belongs to; 0 if it is gone.
+// threadGroup returns the id of the process that a thread belongs to; 0 if the thread is
+// gone.
 func threadGroup(tid int) int {
 	status, err := readFile(unix.AT_FDCWD, "/proc/"+strconv.Itoa(tid)+"/status", 64<<10)
 	if err != nil {
@@ -203,9 +204,9 @@ func threadGroup(tid int) int {
 	return pid
 }
 
-// walkCgroups calls visit for a cgroup and each below it, those below first,
-// until it returns false: name is the cgroup's in the open directory parent.
-// However deep they are, it has two descriptors open at most.
+// walkCgroups calls visit for a cgroup and each one below it, those below first,
+// until visit returns false. The cgroup is the entry name of the open directory parent.
+// However deep the tree is, at most two descriptors are open.
 func walkCgroups(dir string, visit func(parent int, name string) bool) {
 	at, err := openat(unix.AT_FDCWD, dir, syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
@@ -216,7 +217,11 @@ func walkCgroups(dir string, visit func(parent int, name string) bool) {
 		name string
 		todo []string // entries of its directory
 	}
-	levels := []level{{dir[strings.LastIndexByte(dir, '/')+1:], names(at)}}
+	open := func(name string, fd int) level {
+		todo, _ := readNames(fd) // it was removed just now
+		return level{name, todo}
+	}
+	levels := []level{open(dir[strings.LastIndexByte(dir, '/')+1:], at)}
 	for len(levels) > 0 {
 		l := &levels[len(levels)-1]
 		step := ".."
@@ -226,7 +231,7 @@ func walkCgroups(dir string, visit func(parent int, name string) bool) {
 		next, err := openat(at, step, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
 		switch {
 		case err == nil && step != "..":
-			levels = append(levels, level{step, names(next)})
+			levels = append(levels, open(step, next))
 		case err == nil:
 			if !visit(next, l.name) {
 				closeFD(next)
@@ -234,7 +239,7 @@ func walkCgroups(dir string, visit func(parent int, name string) bool) {
 			}
 			levels = levels[:len(levels)-1]
 		case step == "..":
-			return // it was removed under our feet
+			return // the tree was removed meanwhile
 		default:
 			continue // a file
 		}

@@ -19,8 +19,10 @@ type child struct {
 	paths      []*byte // tried in turn, as execvp does
 	argv, envv []*byte
 	dir        *byte
-	out        int // becomes standard output and error; -1: those are right already
-	cgroup     int // directory in which to be born; -1: the wrapper's
+	out        int      // becomes standard output and error; -1: they stay as they are
+	sockets    int      // that it is given
+	pidVar     [32]byte // LISTEN_PID, which it fills itself
+	cgroup     int      // the cgroup's open directory; -1: the wrapper's cgroup
 	uid, gid   int
 	groups     []uint32
 	umask      int
@@ -30,7 +32,7 @@ type child struct {
 	noNewPrivs bool
 	noCaps     bool
 	caps       capabilities // none
-	oomScore   *byte        // the file in which to write 0; nil: leave it
+	oomScore   *byte        // the file into which 0 is written; nil: none
 	report     report       // by the child: it has the parent's memory
 	clone      cloneArgs
 	pidfd      int32 // of the child, for the parent
@@ -41,18 +43,18 @@ type rlimit struct {
 	val      syscall.Rlimit
 }
 
-// capabilities are what capset(2) takes, in the version of all kernels since 2.6.26.
+// capabilities are the arguments of capset(2), in the version of all kernels since 2.6.26.
 type capabilities struct {
 	header unix.CapUserHeader
 	sets   [2]unix.CapUserData
 }
 
-// A report is where the child says which step failed, and how.
+// A report is where the child notes which step failed, and how.
 type report struct{ step, errno int32 }
 
 // What the child does, in this order.
 const (
-	stepBorn = 1 + iota // it runs; nothing fails there
+	stepBorn = 1 + iota // it runs; this step cannot fail
 	stepGroup
 	stepOOM
 	stepNice
@@ -64,24 +66,25 @@ const (
 	stepPrivs
 	stepDir
 	stepOutput
+	stepSockets
 	stepExec
 
-	// stepUnborn stands for a child that was killed before it ran at all.
+	// stepUnborn means that the child was killed before it ran at all.
 	stepUnborn
 )
 
 var stepNames = [...]string{stepGroup: "process group", stepOOM: "oom_score_adj", stepNice: "nice", stepLimits: "limits",
 	stepGroups: "groups", stepGID: "group", stepUID: "user", stepCaps: "capabilities", stepPrivs: "no-new-privs",
-	stepDir: "working directory", stepOutput: "output", stepExec: "exec"}
+	stepDir: "working directory", stepOutput: "output", stepSockets: "passed sockets", stepExec: "exec"}
 
-// cloneArgs is what clone3(2) takes.
+// cloneArgs are the arguments of clone3(2).
 type cloneArgs struct {
 	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
 }
 
-// newChild prepares a script. Its environment must be set yet.
+// newChild prepares a script's process. The caller still has to set envv.
 func newChild(s *Spec) (*child, error) {
-	c := &child{out: -1, cgroup: -1, uid: s.UID, gid: s.GID, umask: s.Umask, noNewPrivs: s.NoNewPrivs}
+	c := &child{out: -1, cgroup: -1, sockets: len(s.Listen), uid: s.UID, gid: s.GID, umask: s.Umask, noNewPrivs: s.NoNewPrivs}
 	// Becoming another user empties the effective and the permitted set, unless a
 	// securebit says otherwise, but never the inheritable one.
 	c.noCaps = s.NoCaps || s.UID > 0
@@ -123,12 +126,15 @@ func newChild(s *Spec) (*child, error) {
 	return c, nil
 }
 
-// candidates returns the paths at which to look for name.
+// standardPath is where commands are searched without PATH.
+const standardPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// candidates returns the paths that are tried for name.
 func candidates(name string, env []string) []string {
 	if strings.IndexByte(name, '/') >= 0 {
 		return []string{name}
 	}
-	path := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	path := standardPath
 	for _, e := range env {
 		if v, ok := strings.CutPrefix(e, "PATH="); ok {
 			path = v
@@ -144,14 +150,14 @@ func candidates(name string, env []string) []string {
 	return c
 }
 
-// vfork makes a system call that has the child use the parent's stack while
-// the parent sleeps, which no function in Go could.
+// vfork makes a system call after which the child uses the parent's stack while
+// the parent sleeps. No function in Go could do that.
 //
 //go:noescape
 func vfork(trap, a1, a2, a3 uintptr) (r1, errno uintptr)
 
-// start makes the process and returns its id when it has executed the script,
-// or what failed: a parent of a vfork goes on only then.
+// start makes the process. It returns when the process has executed the script or has
+// failed, because the parent of a vfork sleeps until then.
 func (c *child) start() (pid int, step int, err syscall.Errno) {
 	c.clone = cloneArgs{
 		flags:      unix.CLONE_VFORK | unix.CLONE_VM | unix.CLONE_PIDFD,
@@ -170,14 +176,14 @@ func (c *child) start() (pid int, step int, err syscall.Errno) {
 	switch step = int(c.report.step); step {
 	case 0:
 		step = stepUnborn
-	case stepBorn: // and did not come back from exec
+	case stepBorn: // its exec did not return
 		step = 0
 	}
 	return pid, step, syscall.Errno(c.report.errno)
 }
 
-// fork returns in the parent only, and at once: the child has used the stack
-// below this frame, and must not touch what is above.
+// fork returns only in the parent. It must return at once: the child has used the stack
+// below this frame, and must not touch the stack above.
 //
 //go:norace
 //go:noinline
@@ -186,7 +192,7 @@ func (c *child) fork() (pid int, err syscall.Errno) {
 	var r, errno uintptr
 	if c.clone.flags&unix.CLONE_INTO_CGROUP != 0 {
 		r, errno = vfork(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&c.clone)), unsafe.Sizeof(c.clone), 0)
-	} else { // which also older kernels and filters of system calls let through
+	} else { // older kernels and filters of system calls allow this one, too
 		r, errno = vfork(syscall.SYS_CLONE, uintptr(c.clone.flags|c.clone.exitSignal), 0, uintptr(unsafe.Pointer(&c.pidfd)))
 	}
 	if errno != 0 || r != 0 {
@@ -197,8 +203,7 @@ func (c *child) fork() (pid int, err syscall.Errno) {
 }
 
 // become is what the new process does. It must not grow its stack, allocate,
-// or write a pointer: it has the memory of a Go program, but no runtime. It
-// must not return either.
+// write a pointer, or return: it has the memory of a Go program, but no runtime.
 //
 //go:norace
 //go:nosplit
@@ -257,7 +262,42 @@ func (c *child) prepare() (step int, err syscall.Errno) {
 			}
 		}
 	}
+	if c.sockets > 0 {
+		c.fillPID()
+		for i := uintptr(0); i < uintptr(c.sockets); i++ { // upwards: each goes where an earlier one was, or what only the wrapper needs
+			if _, _, err = syscall.RawSyscall(syscall.SYS_DUP3, FirstSocket+i, firstPassed+i, 0); err != 0 {
+				return stepSockets, err
+			}
+		}
+	}
 	return 0, 0
+}
+
+// firstPassed is the descriptor of the first socket for the script.
+const firstPassed = 3
+
+// addPID adds to envv the variable that the process fills itself: its own id is not known
+// before.
+func (c *child) addPID() {
+	if c.sockets > 0 {
+		copy(c.pidVar[:], listenPIDVar+"=")
+		c.envv = append(c.envv[:len(c.envv)-1], &c.pidVar[0], nil)
+	}
+}
+
+//go:norace
+//go:nosplit
+func (c *child) fillPID() {
+	pid, _, _ := syscall.RawSyscall(syscall.SYS_GETPID, 0, 0, 0)
+	end := len(listenPIDVar) + 2
+	for p := pid; p >= 10; p /= 10 {
+		end++
+	}
+	c.pidVar[end] = 0 // an earlier try may have written a longer number
+	for ; pid > 0; pid /= 10 {
+		end--
+		c.pidVar[end] = byte('0' + pid%10)
+	}
 }
 
 //go:norace
@@ -293,11 +333,11 @@ func (c *child) user() (step int, err syscall.Errno) {
 	return 0, 0
 }
 
-// newKeyring gives this process a session keyring of its own, see keyrings(7). In
-// the daemon's, which all would share, one user's script would possess the keys
-// that another's put there. It is a thread's, so the wrapper could not have one for
-// it; and it is taken as root, whose quota it counts to. Where there are no
-// keyrings, or a filter forbids them, there is nothing to be shared.
+// newKeyring gives this process a session keyring of its own, see keyrings(7). If all
+// scripts shared the daemon's keyring, one user's script would possess the keys
+// that another user's script put there. A keyring belongs to a thread, so the wrapper
+// cannot join it on the script's behalf. It is joined as root, so it counts against root's
+// quota. If there are no keyrings, or a filter forbids them, nothing is shared.
 //
 //go:norace
 //go:nosplit
@@ -306,8 +346,8 @@ func newKeyring() {
 	syscall.RawSyscall(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, anonymous, 0)
 }
 
-// resetOOM makes this process as likely as others to be killed for memory. The
-// wrapper stays as the daemon is: who is being vforked has a score of his own.
+// resetOOM makes this process as likely as others to be killed when memory is short. The
+// wrapper keeps the daemon's score, because a vforked process has its own score.
 //
 //go:norace
 //go:nosplit
@@ -325,14 +365,14 @@ func (c *child) resetOOM() syscall.Errno {
 // atCWD is AT_FDCWD as a system call's argument.
 const atCWD = ^uintptr(0) - 99
 
-// exec executes the first candidate that can be, and returns if none can.
+// exec executes the first candidate that is executable. It returns only if none is.
 //
 //go:norace
 //go:nosplit
 func (c *child) exec() (err syscall.Errno) {
-	// All of the wrapper's descriptors are closed on exec, but one that was
-	// handed down by mistake may not be.
-	syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 3, ^uintptr(0)>>32, 0)
+	// All of the wrapper's own descriptors are closed on exec, but it may have
+	// inherited one that is not.
+	syscall.RawSyscall(unix.SYS_CLOSE_RANGE, firstPassed+uintptr(c.sockets), ^uintptr(0)>>32, 0)
 	var dfl sigaction
 	for i := 0; i < len(ignored); i++ {
 		syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, ignored[i], uintptr(unsafe.Pointer(&dfl)), 0, 8, 0, 0)

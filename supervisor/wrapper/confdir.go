@@ -11,9 +11,9 @@ import (
 // AsideInfix is in the name of a configuration directory that was moved aside.
 const AsideInfix = ".old-"
 
-// makeConfigDir makes the configuration directory named by the wrapper's
-// process id. One that is there already is a dead namesake's: it is moved
-// aside, for the daemon to find, and never used.
+// makeConfigDir makes the configuration directory, whose name is the wrapper's
+// process id. If it is there already, it belongs to an earlier process with this id. It is
+// moved aside, where the daemon finds it, and never used.
 func (w *run) makeConfigDir() error {
 	root := w.spec.ConfigRoot
 	if root == "" {
@@ -26,7 +26,7 @@ func (w *run) makeConfigDir() error {
 		if err := renameMounted(unix.AT_FDCWD, dir, unix.AT_FDCWD, aside); err != nil {
 			return err
 		}
-		w.note("a dead namesake's configuration directory was moved to " + aside)
+		w.note("the configuration directory of an earlier process with this id was moved to " + aside)
 		err = syscall.Mkdir(dir, 0o700)
 	}
 	if err != nil {
@@ -39,7 +39,7 @@ func (w *run) makeConfigDir() error {
 	return w.own(dir)
 }
 
-// own gives a file to the script's user.
+// own makes the script's user the owner of a file.
 func (w *run) own(path string) error {
 	if w.spec.UID < 0 && w.spec.GID < 0 {
 		return nil
@@ -47,10 +47,10 @@ func (w *run) own(path string) error {
 	return syscall.Chown(path, w.spec.UID, w.spec.GID)
 }
 
-// maxTopology bounds what is read as one.
+// maxTopology is the largest topology that is read, in bytes.
 const maxTopology = 16 << 20
 
-// copyTopology puts the topology, if there is one, where the script can read it.
+// copyTopology copies the topology, if there is one, to where the script can read it.
 func (w *run) copyTopology() error {
 	if !w.spec.hasTopology {
 		return nil
@@ -72,8 +72,8 @@ func (w *run) copyTopology() error {
 	return w.own(path)
 }
 
-// Bounds of a copy of a configuration directory to another file system, and of
-// how much is removed of what was too deep for one.
+// Bounds of a copy of a configuration directory to another file system, and of the number
+// of entries that are removed from directories too deep to be copied.
 const (
 	saveBytes  = 64 << 20
 	saveFiles  = 10_000
@@ -82,14 +82,14 @@ const (
 )
 
 // SaveConfig moves the configuration directory at path into the run directory
-// runDir, under the name ConfigDir. To another file system it is copied, within
-// bounds; what exceeds them is left out, which is an error, but the directory
-// is removed all the same. So it is when the run directory is not there any more, or
-// has something else under that name. One that is not there is no error.
+// runDir, under the name ConfigDir. To another file system the directory is copied, within
+// bounds. Files that exceed them are left out, and that is an error, but the configuration
+// directory is removed all the same. It is also removed if the run directory is gone, or
+// has something else under that name. A missing configuration directory is no error.
 //
-// On the same file system also an empty one is moved: ext4 does not use the
-// number of a removed inode for a minute or more, and searches on past all of
-// these whenever it makes one, which a thousand runs would feel.
+// On the same file system an empty directory is moved, too: ext4 does not reuse the
+// number of a removed inode for a minute or more, and skips all
+// these whenever it makes an inode. With a thousand runs that would take noticeable time.
 func SaveConfig(path string, runDir int) error {
 	if path == "" {
 		return nil
@@ -98,12 +98,12 @@ func SaveConfig(path string, runDir int) error {
 	switch {
 	case err == nil:
 		return nil
-	case err == syscall.ENOENT: // the one directory, or the other
+	case err == syscall.ENOENT: // one of the two directories is gone
 		return removePath(path)
 	case err != syscall.EXDEV:
 		return first(err, removePath(path))
 	case syscall.Rmdir(path) == nil:
-		return nil // it was empty, which is no evidence
+		return nil // it was empty, so there is nothing to keep
 	}
 	from, err := openat(unix.AT_FDCWD, path, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
 	if err == syscall.ENOENT {
@@ -121,7 +121,7 @@ func SaveConfig(path string, runDir int) error {
 	return m.err
 }
 
-// removePath removes a configuration directory that nobody keeps.
+// removePath removes a configuration directory that is not kept.
 func removePath(path string) error {
 	dir, name := ".", path
 	if i := strings.LastIndexByte(path, '/'); i >= 0 {
@@ -134,9 +134,9 @@ func removePath(path string) error {
 	})
 }
 
-// renameMounted renames a configuration directory, also if something is mounted
-// on it: its owner may do that where FUSE is to be had, and it would be in the way
-// of who gets its name next. The name itself only the daemon can change.
+// renameMounted renames a configuration directory, even if something is mounted
+// on it. Its owner can mount something there if FUSE is available, and the directory would
+// be in the way of the next one of that name. Only the daemon can change the name itself.
 func renameMounted(from int, old string, to int, name string) error {
 	const most = 16 // mounts, one on the other
 	for range most {
@@ -150,8 +150,8 @@ func renameMounted(from int, old string, to int, name string) error {
 	return syscall.EBUSY
 }
 
-// A mover moves a tree to another file system, and remembers its first fault.
-// It follows no symbolic link: the tree's owner may be anybody, and it may be
+// A mover moves a tree to another file system, and remembers the first error.
+// It follows no symbolic link: any user may own the tree, and the mover may run as
 // root.
 type mover struct {
 	bytes, files int64
@@ -165,7 +165,7 @@ func (m *mover) fault(err error) bool {
 	return err != nil
 }
 
-// dir moves what is in the directory from into a new directory of to.
+// dir moves the entries of the directory from into a new directory in to.
 func (m *mover) dir(from, to int, name string, depth int) {
 	into := -1
 	if m.bytes > 0 && m.files > 0 && depth > 0 && !m.fault(unix.Mkdirat(to, name, 0o700)) {
@@ -180,21 +180,16 @@ func (m *mover) dir(from, to int, name string, depth int) {
 	}
 }
 
-// names lists a directory, and sees to it that what is in it can be removed.
-func (m *mover) names(dir int) (names []string) {
-	_ = unix.Fchmod(dir, 0o700) // it may be read-only; if not even its owner can do that, the removal tells
-	buf := make([]byte, 8<<10)
-	for {
-		n, err := syscall.ReadDirent(dir, buf)
-		if m.fault(err) || n <= 0 {
-			return names
-		}
-		_, _, names = syscall.ParseDirent(buf[:n], -1, names)
-	}
+// names lists a directory, and makes it writable so that its entries can be removed.
+func (m *mover) names(dir int) []string {
+	_ = unix.Fchmod(dir, 0o700) // it may be read-only; if not even its owner can do that, the removal reports it
+	names, err := readNames(dir)
+	m.fault(err)
+	return names
 }
 
-// remove removes the directory name of from, however deep it is. A process that was
-// left alive and makes ever more of it does not hold that up for ever.
+// remove removes the directory name in from, however deep it is. It does not go on forever
+// if a leftover process keeps making new entries.
 func (m *mover) remove(from int, name string) {
 	number := 0
 	m.fault(removeAt(from, name, func() bool {
@@ -232,7 +227,7 @@ func (m *mover) entry(from, into int, name string, depth int) {
 		if n, err := unix.Readlinkat(from, name, target); !m.fault(err) {
 			m.fault(unix.Symlinkat(string(target[:n]), into, name))
 		}
-	} // sockets, fifos and devices are no evidence
+	} // sockets, fifos and devices are not kept
 	m.fault(unix.Unlinkat(from, name, 0))
 }
 

@@ -1,87 +1,119 @@
-// Package wrapper is both sides of a run's wrapper process, cmd/atwrap, and of
-// the run directory through which the wrapper and the daemon know each other.
+// Package wrapper is both sides of a run's wrapper process, cmd/atwrap: the wrapper itself,
+// and the forms of the files in the run directory, by which the wrapper and the daemon
+// communicate.
 //
 // The wrapper is the parent of one script. It prepares the script's
-// configuration directory, cgroup and output, holds it back until its instant
-// if it has one, starts it, ends it when its time is up or someone asks, kills
-// whatever it leaves, and writes down how it ended. It outlives the daemon, and
-// it needs nothing of it once it is born: it is told what to do by a file, and
-// tells by files.
+// configuration directory, cgroup and output, and starts the script, at a given time
+// if there is one. It ends the script when its time is up or when it is asked to, kills
+// all processes that the script leaves, and writes down how the script ended. The wrapper
+// outlives the daemon and needs nothing from it once it runs: a file says what to do, and
+// files report what was done.
 //
 // # The run directory
 //
-// In the order in which they come to be: lock, which the daemon takes and hands
-// over, so that there is no instant between its birth and its exit at which a
-// wrapper does not hold it; spec, stdin, topology and log, by the daemon; the
-// lock's content, which is the wrapper's process id; started, made before the
-// script is and filled after, so that where it is missing nothing ran; log.0
-// and so on, see below; config, the configuration directory's last state; and
-// result. All forms carry a version, and a reader refuses a form or a key that
-// it does not know. Result's room on the disk is reserved before the script is
-// started, so a disk that is full at its end does not make it a lost one;
-// should even that fail, the wrapper tries for a minute.
+// The files, in the order in which they are made:
 //
-// # Who is who
+//   - lock, by the daemon, which takes the lock and hands it over to the wrapper. So the
+//     lock is held from before the wrapper's start until its exit, without a gap;
+//   - spec, stdin, topology and log, by the daemon;
+//   - the content of lock: the wrapper's process id;
+//   - started, made before the script starts and filled after: if it is missing, no
+//     script ran;
+//   - log.0, log.1 and so on, and log.new, see below;
+//   - notify, if the script has reported something, see below;
+//   - config, the last state of the configuration directory;
+//   - result.
 //
-// A process id can be used again. A file here that names one has beside it the
-// instant of CLOCK_BOOTTIME at which it was written: a process of that number
-// which began later is another one. Scripts carry a mark of their run in
-// ACTIVATION_RUN, which their children inherit wherever they go, and by which a
+// All forms carry a version, and a reader refuses a form or a key that
+// it does not know. Room on the disk for the result is reserved before the script
+// starts, so a disk that is full at the script's end does not make the run a lost one.
+// If even that fails, the wrapper tries for a minute to write the result.
+//
+// # Which process is which
+//
+// A process id can be used again. So a file here that names a process also has the time on
+// CLOCK_BOOTTIME at which it was written: a process with that id that began later is
+// another one. Scripts carry a mark of their run in the variable
+// ACTIVATION_RUN, which their children inherit. By this mark a
 // daemon finds them if the wrapper is killed.
 //
 // # The end of a run
 //
-// At the timeout, or when StopSignal comes, the script's process group gets
-// TERM (and CONT, for those that are stopped), and has the grace to end, also
-// if the leader ends first. Then, or when the script ends by itself, the group
-// is killed while the leader, dead or alive, still keeps its number from being
-// used again. What has left the group is killed in the run's cgroup, or found as the
-// children of this process, which is the subreaper of them all: when wait says
-// that there are no children, there are no descendants. Those that fork faster
-// than they can be killed are stopped first. What a script leaves behind gets
-// no grace: it was not meant to be there. A process that cannot be killed
+// At the timeout, or when StopSignal arrives, the script's process group gets
+// TERM (and CONT, for stopped processes), and has the grace period to end, even
+// if the leader ends first. After that, or when the script ends by itself, the group
+// is killed. This happens while the leader, dead or alive, still keeps the group's id from
+// being used again. Processes that have left the group are killed in the run's cgroup, or
+// found as children of the wrapper, which is the subreaper of all of them: when wait says
+// that there are no children, there are no descendants. Processes that fork faster
+// than they can be killed are stopped first. Leftovers get no grace, because they were not
+// meant to be there. A process that cannot be killed
 // within ten seconds, because it sleeps in the kernel, is named in the result. Then
 // the end is not verified, and the daemon waits until that process is gone.
 //
-// A script that is born into a frozen cgroup does not come to its exec, and its
-// parent sleeps until it does. So the wrapper waits for the thaw before, with
-// timeout and stop in force. If the cgroup is frozen in just that moment, the
-// daemon kills the child, and the wrapper tells that the script never ran.
+// A process that is made in a frozen cgroup does not reach its exec, and its
+// parent sleeps until it does. So the wrapper waits until the cgroup is thawed, while
+// timeout and stop stay in force. If the cgroup is frozen at just the wrong moment, the
+// daemon kills the child, and the wrapper reports that the script never ran.
 //
-// The wrapper itself ignores TERM, INT, HUP and QUIT. They come to everybody
-// when the machine goes down; the script ends of them and the wrapper tells so.
+// The wrapper itself ignores TERM, INT, HUP and QUIT. All processes get them
+// when the machine goes down; they end the script, and the wrapper reports that.
 //
 // # The output
 //
-// The script writes into a pipe, from which the wrapper writes the beginning to
-// log and the rest to files of the tail's size, log.0, log.1 and so on, of
-// which it keeps two. At the end their newest part is appended to log, behind a
-// line that says how much is missing. What has been written is safe from a
-// kill -9 of the wrapper; the daemon joins the files then. A disk that is full
-// costs output, never the script. With the policy keep a shell is left behind to
-// empty the pipe, as long as anybody can write to it: a mebibyte more goes to the
-// log, the rest nowhere.
+// The script writes into a pipe. The wrapper writes the beginning of the output to
+// log, and the rest to files of the tail's size, log.0, log.1 and so on, of
+// which it keeps the last two. At the end it appends their newest part to log, after a
+// line that says how much is missing. A kill -9 of the wrapper does not lose what has been
+// written; the daemon joins the files then. If the specification asks for it, the log is
+// rotated instead: log has the newest output, log.1 and so on have older output, and
+// nothing is left to be done at the end. A full disk
+// costs output, never the script. If leftovers are kept, the wrapper leaves a shell behind
+// that empties the pipe as long as a process can write to it: one more mebibyte goes to the
+// log, the rest is discarded.
+//
+// # Notifications
+//
+// If [Spec.Notify] is set, the script finds a socket in NOTIFY_SOCKET and reports there by
+// the protocol of sd_notify(3): READY=1, RELOADING=1, STOPPING=1, STATUS=,
+// EXTEND_TIMEOUT_USEC=, WATCHDOG=1 and WATCHDOG=trigger. The wrapper owns the socket, so nothing is lost while no daemon
+// runs. It replaces the file notify after each change, at most ten times a second, and the
+// daemon learns that from the kernel.
+//
+// A message counts if its sender is a descendant of the wrapper or a member of the
+// run's cgroup; the kernel says which process the sender is. All others are refused and
+// counted. A sender that has ended when its message is received is believed only if it was
+// the script's user's or root's: such a process could end the script anyway. A message
+// of more than 4096 bytes is ignored, and descriptors that come with a message are closed.
+//
+// # Sockets
+//
+// Listening sockets that [Spec.Listen] names come from the supervisor as the descriptors from
+// [FirstSocket] on. The script gets them as the descriptors from 3 on, by the protocol of
+// sd_listen_fds(3). The wrapper keeps its own descriptors open and never uses them. So a
+// daemon that was restarted can take a socket back from the wrapper, and give it to the next
+// run before this one ends.
 //
 // # What a start costs
 //
 // A wrapper is started for each run, so its own start is most of its cost. Of
-// the time that a run of /bin/true takes in all, measured in processor time on
-// one machine, two fifths are the start of Go's runtime and a quarter is
-// /bin/true. What was found to matter, and is done, here or by the supervisor:
+// the processor time that a run of /bin/true took in all, measured on
+// one machine, two fifths were the start of Go's runtime and a quarter was
+// /bin/true. These measures made a difference; they are taken here or by the supervisor:
 //
-//   - no package os, os/exec, os/signal or fmt: 17 page faults and 30 µs each
-//     time for os alone;
+//   - no package os, os/exec, os/signal or fmt: os alone costs 17 page faults and 30 µs
+//     at each start;
 //   - GOMAXPROCS=1, which saves a thread, and no runtime.LockOSThread, which
 //     would start another;
-//   - the signals: a blocked StopSignal and a signalfd instead of os/signal, and
+//   - a blocked StopSignal and a signalfd instead of os/signal, and
 //     a pidfd for the script's end;
-//   - a vfork of our own, which saves copying page tables and a pipe, and lets
-//     the limits, the niceness and the umask be the script's alone;
-//   - no parsing of /proc: CLOCK_BOOTTIME says what a process's start time would;
-//   - no fsync of the result while a daemon is there, see tell;
-//   - no inode freed: ext4 walks past those that were freed in the last minutes
+//   - a vfork of our own, which saves a copy of the page tables and a pipe, and lets
+//     limits, niceness and umask apply to the script alone;
+//   - no parsing of /proc: CLOCK_BOOTTIME says the same as a process's start time;
+//   - no fsync of the result while a daemon is there, see writeResult;
+//   - no inode freed: ext4 skips the inodes freed in the last minutes
 //     whenever it makes a new one.
 //
 // An idle wrapper has about 0.55 MiB of memory of its own, and wakes every 30
-// seconds to reap what its script has lost.
+// seconds to reap processes whose parents in the script have ended.
 package wrapper

@@ -51,8 +51,8 @@ func openDir(t *testing.T, path string) int {
 	return fd
 }
 
-// The configuration directory becomes evidence, on the same file system and on
-// another, and links lead nobody out of it.
+// The configuration directory is moved into the run's directory, on the same file system
+// and to another one, and no link is followed out of it.
 func TestSaveConfig(t *testing.T) {
 	for _, place := range []string{"", "/dev/shm"} {
 		t.Run("from "+place, func(t *testing.T) {
@@ -99,7 +99,7 @@ func TestSaveConfig(t *testing.T) {
 	}
 }
 
-// What is mounted on the directory is not in the way of who has its name next.
+// A mount on the directory is not in the way of the next directory of that name.
 func TestSaveConfigUnmounts(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to mount")
@@ -128,7 +128,7 @@ func TestSaveConfigUnmounts(t *testing.T) {
 	}
 }
 
-// What exceeds the bounds is left out, said, and removed all the same.
+// Files that exceed the bounds are not copied, but reported, and removed all the same.
 func TestSaveConfigIsBounded(t *testing.T) {
 	from, to := t.TempDir(), t.TempDir()
 	for i := range 5 {
@@ -148,8 +148,8 @@ func TestSaveConfigIsBounded(t *testing.T) {
 	}
 }
 
-// Nor does it matter how deep it is: what is too deep for a copy is removed as
-// well, whatever is called as it is called on the way.
+// Directories that are too deep to be copied are removed, too, whatever names their entries
+// have.
 func TestSaveConfigIsDeep(t *testing.T) {
 	from, to := t.TempDir(), t.TempDir()
 	at, err := openat(unix.AT_FDCWD, from, syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
@@ -186,7 +186,7 @@ func TestSaveConfigIsDeep(t *testing.T) {
 	}
 }
 
-// Nor does it matter whether a directory is read-only, which it is to all but root.
+// A read-only directory is moved, too. Root could write to it in any case.
 func TestSaveConfigIsReadOnly(t *testing.T) {
 	from, to := t.TempDir(), t.TempDir()
 	for _, name := range []string{"a", "a/b", "a/b/c", "a/b/c/d", "a/b/c/d/e"} {
@@ -239,7 +239,7 @@ func TestSaveConfigIsReadOnly(t *testing.T) {
 	}
 }
 
-// What is mounted in a directory that is removed is not entered.
+// A file system that is mounted in a removed directory is not entered.
 func TestRemoveTreeEntersNoMount(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to mount")

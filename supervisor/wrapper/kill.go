@@ -7,21 +7,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How long to wait for processes that were killed and do not go: they sleep in
-// the kernel, and only the kernel can wake them.
+// killPatience is how long to wait for processes that were killed and do not end. They
+// sleep in the kernel, and only the kernel can wake them.
 const killPatience = 10 * time.Second
 
-// finish ends what is left, reaps everything, and fills the result. The group
-// is killed while its leader, dead or not, still keeps the group's number from
+// finish kills what is left, reaps all children, and fills the result. The group
+// is killed while its leader, dead or alive, still keeps the group's id from
 // being used again.
 func (w *run) finish() {
-	if w.keeps() {
+	if w.keepsLeftovers() {
 		w.reap(w.pid)
 	} else {
 		_ = syscall.Kill(-w.pid, syscall.SIGKILL)
 		w.sweep()
 	}
 	w.drain()
+	w.lastNotices()
 	switch {
 	case !w.reaped:
 	case w.status.Signaled():
@@ -40,8 +41,8 @@ func (w *run) finish() {
 	}
 }
 
-// reap reaps pid, or any child for -1, and returns false when there is none
-// that has ended; gone is true when there is none at all.
+// reap reaps the child pid, or any child for -1. It reports whether it may be called
+// again at once; gone is true if there is no such child.
 func (w *run) reap(pid int) (ok, gone bool) {
 	var st syscall.WaitStatus
 	got, err := syscall.Wait4(pid, &st, syscall.WNOHANG, nil)
@@ -90,8 +91,8 @@ func (w *run) sweep() {
 		if w.cgroup >= 0 {
 			KillCgroup(w.cgroupDir)
 		}
-		// The group's members die of the signal that they were sent; who is
-		// still there after a moment was elsewhere.
+		// The group's members die of the signal that the group got. Processes that
+		// are still there after a moment had left the group.
 		if pass >= 1 {
 			killTree(w.result.WrapperPID)
 		}
@@ -99,7 +100,8 @@ func (w *run) sweep() {
 	}
 }
 
-// drain reads what is left in the pipe, but does not wait for who holds it.
+// drain reads what is left in the pipe. It does not wait for processes that keep the pipe
+// open.
 func (w *run) drain() {
 	for n := 0; w.pipe >= 0 && n < 1<<10; n++ {
 		fds := [1]unix.PollFd{{Fd: int32(w.pipe), Events: unix.POLLIN}}

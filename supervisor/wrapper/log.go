@@ -9,25 +9,28 @@ import (
 )
 
 // A log keeps the beginning and the end of the script's output. The beginning
-// goes to the run's log directly. What follows goes to files beside it, named
-// log.0, log.1 and so on, each of the size of the tail, of which the newest two
-// are kept; they hold the tail at any instant, also that of a kill -9. In the
-// end they are joined to the log.
+// goes to the run's log directly. The rest goes to files beside it, named
+// log.0, log.1 and so on, each of the size of the tail. The newest two
+// are kept; they hold the tail at any time, even after a kill -9. At the
+// end they are appended to the log. If the log is rotated, all of this does not apply.
 type log struct {
 	head, tail int64
 	buf        []byte
 	seg        int   // number of the file that is written; -1: still the beginning
-	segFD      int   // -1: could not be made
-	segSize    int64 // of what should have been written to it
+	segFD      int   // that file; -1: it could not be made
+	segSize    int64 // bytes that should have been written to that file
 	gap        int64 // bytes after the beginning, if no end is kept
-	lost       int64 // bytes that the disk did not take
-	why        error
+	lost       int64 // bytes that could not be written
+	why        error // why not
+	rot        rotation
 }
 
-func newLog(s *Spec) *log { return &log{head: s.LogHead, tail: s.LogTail, seg: -1, segFD: -1} }
+func newLog(s *Spec) *log {
+	return &log{head: s.LogHead, tail: s.LogTail, seg: -1, segFD: -1, rot: rotation{limit: s.LogRotate, keep: s.LogKeep}}
+}
 
-// buffer is where the next piece of output is to be put. It is made for the
-// first, so that a silent script costs nothing.
+// buffer returns where the next piece of output is to be read into. It is allocated
+// for the first piece, so that a silent script costs nothing.
 func (l *log) buffer() []byte {
 	if l.buf == nil {
 		l.buf = make([]byte, 32<<10)
@@ -35,10 +38,13 @@ func (l *log) buffer() []byte {
 	return l.buf
 }
 
-// write takes in the first n bytes of the buffer. The script is not to suffer
-// from what goes wrong here.
+// write writes the first n bytes of the buffer. Errors must not affect the script.
 func (l *log) write(n int) {
 	b := l.buf[:n]
+	if l.rot.limit > 0 {
+		l.writeRotated(b)
+		return
+	}
 	if l.head > 0 {
 		k := min(l.head, int64(len(b)))
 		l.head -= k
@@ -72,8 +78,6 @@ func (l *log) put(fd int, b []byte) {
 	}
 }
 
-func segment(n int) string { return LogFile + "." + strconv.Itoa(n) }
-
 func (l *log) rotate() {
 	if l.segFD >= 0 {
 		closeFD(l.segFD)
@@ -82,9 +86,9 @@ func (l *log) rotate() {
 	l.seg++
 	l.segSize = 0
 	if l.seg >= 2 {
-		_ = unix.Unlinkat(dirFD, segment(l.seg-2), 0)
+		_ = unix.Unlinkat(dirFD, LogPart(l.seg-2), 0)
 	}
-	fd, err := openat(dirFD, segment(l.seg), syscall.O_WRONLY|syscall.O_CREAT|syscall.O_TRUNC|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0o600)
+	fd, err := openat(dirFD, LogPart(l.seg), syscall.O_WRONLY|syscall.O_CREAT|syscall.O_TRUNC|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		l.why = err
 		return
@@ -92,16 +96,19 @@ func (l *log) rotate() {
 	l.segFD = fd
 }
 
-// close completes the log, and returns what people should know of it.
+// close completes the log, and returns a text for the result if output is missing.
 func (l *log) close() string {
 	if l.segFD >= 0 {
 		closeFD(l.segFD)
 		l.segFD = -1
 	}
 	var err error
-	if l.seg >= 0 {
+	switch {
+	case l.rot.limit > 0:
+		l.confess()
+	case l.seg >= 0:
 		err = JoinLog(dirFD, logFD, l.tail)
-	} else if l.gap > 0 {
+	case l.gap > 0:
 		_, err = writeAll(logFD, gapLine(l.gap))
 	}
 	if err != nil {
@@ -116,18 +123,18 @@ func (l *log) close() string {
 	return errnoText("output not kept whole", l.why)
 }
 
-// gapLine is the line of the log that stands for n bytes that are not there.
+// gapLine returns the line that stands in the log for n missing bytes.
 func gapLine(n int64) []byte {
 	return []byte("\n[activationd: " + strconv.Itoa(int(n)) + " bytes of output left out here]\n")
 }
 
-// JoinLog appends to the log what was kept of the output's end in its run
-// directory, with a line that says how much is missing between. It is for the
-// wrapper, and for the daemon when the wrapper was killed.
+// JoinLog appends to the log the end of the output, as far as it was kept in the run
+// directory, after a line that says how much is missing in between. The wrapper calls it,
+// and the daemon if the wrapper was killed.
 func JoinLog(runDir, log int, tail int64) error {
-	first, last, sizes := segments(runDir)
-	if last < 0 {
-		return nil
+	first, last, sizes, err := segments(runDir)
+	if err != nil || last < 0 {
+		return err
 	}
 	have := sizes[0] + sizes[1]
 	skip := max(have-tail, 0)
@@ -137,34 +144,29 @@ func JoinLog(runDir, log int, tail int64) error {
 		}
 	}
 	for n := first; n <= last; n++ {
-		if err := appendFile(runDir, segment(n), log, skip); err != nil {
+		if err := appendFile(runDir, LogPart(n), log, skip); err != nil {
 			return err
 		}
 		skip = max(skip-sizes[n-first], 0)
 	}
 	for n := first; n <= last; n++ {
-		_ = unix.Unlinkat(runDir, segment(n), 0)
+		_ = unix.Unlinkat(runDir, LogPart(n), 0)
 	}
 	return nil
 }
 
 // segments finds the files of the output's end: one, two in a row, or none
-// (last is -1).
-func segments(runDir int) (first, last int, sizes [2]int64) {
+// (then last is -1).
+func segments(runDir int) (first, last int, sizes [2]int64, err error) {
 	first, last = -1, -1
 	fd, err := openat(runDir, ".", syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
-		return first, last, sizes
+		return first, last, sizes, err
 	}
 	defer closeFD(fd)
-	buf := make([]byte, 4<<10)
-	var names []string
-	for {
-		n, err := syscall.ReadDirent(fd, buf)
-		if err != nil || n <= 0 {
-			break
-		}
-		_, _, names = syscall.ParseDirent(buf[:n], -1, names)
+	names, err := readNames(fd)
+	if err != nil {
+		return first, last, sizes, err
 	}
 	for _, name := range names {
 		if s, ok := strings.CutPrefix(name, LogFile+"."); ok {
@@ -175,17 +177,17 @@ func segments(runDir int) (first, last int, sizes [2]int64) {
 	}
 	for n := max(last-1, 0); n <= last; n++ {
 		var st unix.Stat_t
-		if unix.Fstatat(runDir, segment(n), &st, 0) == nil {
+		if unix.Fstatat(runDir, LogPart(n), &st, 0) == nil {
 			if first < 0 {
 				first = n
 			}
 			sizes[n-first] = st.Size
 		}
 	}
-	return first, last, sizes
+	return first, last, sizes, nil
 }
 
-// atoi returns the number that s is, or -1.
+// atoi returns the number in s, or -1.
 func atoi(s string) int {
 	n := 0
 	for _, c := range []byte(s) {

@@ -9,24 +9,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// strayPause is how often a wrapper with nothing else to do reaps the children
-// that its script has lost. There is no event for it: Go's runtime has SIGCHLD.
+// strayPause is how often an idle wrapper reaps the processes whose parents in the script
+// have ended. There is no event for that: Go's runtime takes SIGCHLD.
 const strayPause = 30 * time.Second
 
-// wait sleeps until there is a stop, output, or the script's end, or until d
-// has passed, and takes in the first two.
+// wait sleeps until there is a stop, output, a notification, or the script's end, or until
+// d has passed. It handles all but the end.
 func (w *run) wait(d time.Duration) {
-	fds := [3]unix.PollFd{
+	defer w.notifier.update() // also if nothing comes
+	d = min(d, w.notifier.due())
+	fds := [4]unix.PollFd{
 		{Fd: int32(w.stops), Events: unix.POLLIN},
 		{Fd: int32(w.pipe), Events: unix.POLLIN},
 		{Fd: int32(w.script), Events: unix.POLLIN},
+		{Fd: int32(w.notifier.socket), Events: unix.POLLIN},
 	}
 	if w.ended {
-		fds[2].Fd = -1 // that end is known
+		fds[2].Fd = -1 // its end is known
 	}
 	ts := unix.NsecToTimespec(int64(d))
 	if n, err := unix.Ppoll(fds[:], &ts, nil); err != nil || n == 0 {
 		return
+	}
+	if fds[3].Revents != 0 {
+		w.takeNotices()
 	}
 	if fds[1].Revents != 0 {
 		w.pump()
@@ -54,7 +60,7 @@ func (w *run) pump() {
 	}
 }
 
-// arm holds the run back until its instant. It returns false if the script
+// arm holds the run back until NotBefore. It returns false if the script
 // must not run any more, or cannot be held back.
 func (w *run) arm() bool {
 	at := w.spec.NotBefore
@@ -84,8 +90,8 @@ func (w *run) arm() bool {
 	return !w.stopped
 }
 
-// thaw holds the run back while its cgroup is frozen: a script that was born there
-// would not come to its exec, and this process sleeps until it has. It returns
+// thaw holds the run back while its cgroup is frozen: a process that is made there does
+// not reach its exec, and this process would sleep until it does. It returns
 // false if the script must not run any more.
 func (w *run) thaw() bool {
 	if w.cgroup < 0 || !Frozen(w.cgroupDir) {
@@ -122,8 +128,7 @@ func (w *run) thaw() bool {
 	return false
 }
 
-// frozen is [Frozen] of the open file cgroup.events; poll tells of changes after
-// its last reading.
+// frozen is [Frozen] for the open file cgroup.events. After it, poll reports a change.
 func (w *run) frozen(events int) bool {
 	var buf [512]byte
 	n, err := syscall.Pread(events, buf[:], 0)
@@ -131,7 +136,7 @@ func (w *run) frozen(events int) bool {
 }
 
 // sleepUntil waits for at, a signal or a change of the clock. It returns false
-// if the clock was set back: then the daemon is to think again.
+// if the clock was set back: then the daemon has to decide again.
 func (w *run) sleepUntil(timer int, at time.Time) bool {
 	offset := clock(unix.CLOCK_REALTIME) - boottime()
 	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(at.UnixNano())}
@@ -147,12 +152,12 @@ func (w *run) sleepUntil(timer int, at time.Time) bool {
 	}
 	var ticks [8]byte
 	_, err := read(timer, ticks[:])
-	const jitter = 10 * time.Millisecond // of the two readings that make an offset
+	const jitter = 10 * time.Millisecond // of the difference of two readings
 	return err != syscall.ECANCELED || clock(unix.CLOCK_REALTIME)-boottime() > offset-jitter
 }
 
-// follow waits for the script's end: its own, or that which a timeout or a
-// stop brings about. When it returns, what is still there may be killed.
+// follow waits until the script ends, by itself or because of a timeout or a stop. When
+// it returns, processes that are still there may be killed.
 func (w *run) follow() {
 	limit := time.Duration(-1)
 	if w.spec.Timeout > 0 {
@@ -171,7 +176,11 @@ func (w *run) follow() {
 			}
 			asked = true
 			limit = monotonic() + w.spec.Grace
-			_ = syscall.Kill(-w.pid, syscall.SIGTERM)
+			signal := syscall.SIGTERM
+			if w.spec.TermSignal != 0 {
+				signal = syscall.Signal(w.spec.TermSignal)
+			}
+			_ = syscall.Kill(-w.pid, signal)
 			_ = syscall.Kill(-w.pid, syscall.SIGCONT)
 		}
 		left := strayPause
@@ -181,7 +190,7 @@ func (w *run) follow() {
 		if asked && left == 0 {
 			return
 		}
-		if w.ended { // the others' end is no event
+		if w.ended { // there is no event for the end of the group's other members
 			left = min(left, groupPause)
 		}
 		w.wait(left)
@@ -191,12 +200,12 @@ func (w *run) follow() {
 	}
 }
 
-// groupPause is how often the rest of a group is looked at that has outlived
-// its leader within the grace.
+// groupPause is how often the rest of a group that has outlived its leader is looked at
+// during the grace.
 const groupPause = 10 * time.Millisecond
 
-// reapStrays reaps the children that the script lost and this process
-// inherited. It stops at the script itself, whose number must not be free
+// reapStrays reaps the processes that this process inherited when their parents in the
+// script ended. It stops at the script itself, whose process id must not become free
 // before its group is dealt with.
 func (w *run) reapStrays() {
 	for !w.ended {
@@ -213,7 +222,7 @@ func (w *run) reapStrays() {
 	}
 }
 
-// waitable returns a child that has ended, without reaping it; 0 if none has.
+// waitable returns a child that has ended, without reaping it; 0 if there is none.
 func waitable(kind, id int) int {
 	var info [128]byte // siginfo_t; its fields for SIGCHLD begin at 16 on 64-bit machines
 	if err := unix.Waitid(kind, id, (*unix.Siginfo)(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); err != nil {
@@ -224,8 +233,8 @@ func waitable(kind, id int) int {
 
 const siginfoPID = 12 + unsafe.Sizeof(uintptr(0))/8*4
 
-// groupLives reports whether a member of the script's group but the script
-// itself is left, as far as this process has inherited it.
+// groupLives reports whether this process has inherited a living member of the script's
+// group, other than the script itself.
 func (w *run) groupLives() bool {
 	lives := false
 	for _, pid := range children(w.result.WrapperPID) {

@@ -20,42 +20,45 @@ const (
 	_
 	dirFD  // the run directory
 	lockFD // its lock, taken
+	// FirstSocket is the descriptor of the first socket that the wrapper keeps for the
+	// script; the others follow.
+	FirstSocket
 )
 
-// Statuses with which a wrapper exits. The daemon goes by the result, and by these
-// where there is none.
+// Statuses with which a wrapper exits. The daemon goes by the result, and by the status
+// if there is no result.
 const (
-	statusTold = 0 // the result is written
-	// StatusUntold is that of a wrapper whose script ran, and which could not write the result.
-	StatusUntold = 1
-	// StatusNothing is that of a wrapper that could not write the result either, and
-	// whose script never ran. It is none of those that Go's runtime has: with 2 it ends
-	// when there is no memory or no thread for it.
-	StatusNothing = 3
-	// StatusMisused is a wrapper's answer to whoever is not a supervisor.
+	statusReported = 0 // the result is written
+	// StatusUnreported means that the script ran and the result could not be written.
+	StatusUnreported = 1
+	// StatusNotStarted means that the script never ran and the result could not be written.
+	// Go's runtime uses other statuses: it exits with 2 when it cannot get memory or a thread.
+	StatusNotStarted = 3
+	// StatusMisused means that the wrapper was not started by a supervisor.
 	StatusMisused = 125
 )
 
-// A run is the one run that the process is the wrapper of.
+// A run is the run that this process is the wrapper of.
 type run struct {
 	spec   *Spec
 	result Result
 
 	stops     int    // signalfd of StopSignal
 	script    int    // pidfd of the script
-	pipe      int    // the script's output; -1 if it has none, or all of it is read
-	cgroup    int    // the run's own; -1: none
+	pipe      int    // the script's output; -1 if there is none, or all of it is read
+	cgroup    int    // the run's own, open; -1: none
 	cgroupDir string // its path
 	configDir string
-	topology  string // its path; empty: there is none
-	resultFD  int    // the result's file, not yet under its name
+	notifier  notifier
+	topology  string // path of the topology; empty: there is none
+	resultFD  int    // the result's file, which still has another name
 
-	held    time.Duration // how long the start was held back, which its timeout counts
+	held    time.Duration // how long a frozen cgroup held back the start; its timeout includes that
 	log     *log
 	pid     int  // the script's, which is its group's too
-	stopped bool // someone asked
-	ended   bool // the script has
-	reaped  bool // and its number is free
+	stopped bool // StopSignal came
+	ended   bool // the script has ended
+	reaped  bool // the script was reaped: its process id is free
 	status  syscall.WaitStatus
 }
 
@@ -69,11 +72,11 @@ func Main() int {
 		return StatusMisused // another wrapper has this run, or there is no such descriptor
 	}
 	ignoreSignals()
-	w := &run{pipe: -1, cgroup: -1, script: -1}
+	w := &run{pipe: -1, cgroup: -1, script: -1, notifier: notifier{socket: -1}}
 	w.result = Result{Exit: -1, WrapperPID: syscall.Getpid(), Contained: GuardSubreaper}
 	lock := Lock{w.result.WrapperPID, boottime()}.encode()
 	if n, err := syscall.Pwrite(lockFD, lock, 0); n < len(lock) || err != nil {
-		return StatusNothing
+		return StatusNotStarted
 	}
 	if unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != nil {
 		w.result.Contained = GuardGroup
@@ -81,15 +84,15 @@ func Main() int {
 	syscall.CloseOnExec(dirFD)
 	syscall.CloseOnExec(lockFD)
 	if err := w.openResult(); err != nil {
-		return StatusNothing
+		return StatusNotStarted
 	}
-	w.all()
-	return w.tell()
+	w.execute()
+	return w.writeResult()
 }
 
-// all is the run from its specification to its script's end, and what is to be
-// cleared away after it.
-func (w *run) all() {
+// execute carries out the run, from reading its specification to clearing away what its
+// script leaves.
+func (w *run) execute() {
 	data, err := readFile(dirFD, SpecFile, 64<<20)
 	if err == nil {
 		w.spec, err = ParseSpec(data)
@@ -98,28 +101,60 @@ func (w *run) all() {
 		w.fails(NotStarted, SpecFile, err)
 		return
 	}
-	defer w.clear()
+	defer w.cleanup()
 	if c := w.prepare(); c != nil && w.arm() && w.thaw() && w.launch(c) {
 		w.follow()
 		w.finish()
+		if w.result.Reason == Exited && (w.result.Exit == 126 || w.result.Exit == 127) {
+			if text := w.spec.Command().hint(); text != "" {
+				w.note(text)
+			}
+		}
 	}
 }
 
-// fails says why there is no script, and for which reason of [Failed], [NotStarted]
-// and [Disarmed]. It returns false.
+// fails notes in the result why the script cannot be started. The reason is [Failed],
+// [NotStarted] or [Disarmed]. It returns false.
 func (w *run) fails(reason, what string, err error) bool {
+	return w.failsFor(reason, errnoText(what, err))
+}
+
+// failsFor is fails with a text for people.
+func (w *run) failsFor(reason, text string) bool {
 	w.result.Reason = reason
-	w.note(errnoText(what, err))
+	w.note(text)
 	if reason == Failed && w.result.Exit < 0 {
 		w.result.Exit = 126
 	}
 	return false
 }
 
-// blame is whose fault it is that something failed which depends on what the script
-// asks for: its own, if what it names is not there or not so. Everything else the
-// system may have again: processes, memory, room, a file system that answers, a
-// program that nobody is writing any more.
+// whyNot says why a step that depends on the script failed. The kernel says "no such file"
+// of a script that is there, but not its interpreter.
+func (w *run) whyNot(step int, errno syscall.Errno) string {
+	what := stepNames[stepDir] + " " + w.spec.Dir
+	if step == stepExec {
+		what = w.spec.Argv[0]
+	}
+	if blame(errno) != Failed {
+		return errnoText(what, errno)
+	}
+	if text := w.spec.Command().Missing(); text != "" {
+		return text
+	}
+	switch {
+	case step == stepExec && errno == syscall.ENOENT:
+		return what + ": it is there, but not the program that loads it; was it built for another system?"
+	case step == stepExec && errno == syscall.ENOEXEC:
+		return what + " is not a program for this machine"
+	}
+	return errnoText(what, errno)
+}
+
+// blame returns the reason for a failed step that depends on the specification. The
+// reason is Failed if something that the specification names is missing or unsuitable.
+// All other errors can go away: the system may again have processes, memory, room, a file
+// system that answers, a program that is not being written.
 func blame(err error) (reason string) {
 	for _, own := range [...]error{syscall.ENOENT, syscall.ENOTDIR, syscall.EACCES, syscall.EPERM, syscall.ELOOP, syscall.ENAMETOOLONG,
 		syscall.EISDIR, syscall.ENOEXEC, syscall.ELIBBAD, syscall.E2BIG, syscall.EINVAL} {
@@ -131,12 +166,12 @@ func blame(err error) (reason string) {
 }
 
 // StopSignal asks a wrapper to stop its run. It is not SIGTERM: Go's runtime
-// lets that one through to all of its threads from the beginning, so that a
-// stop which comes before the wrapper is ready would kill it. This one stays
-// blocked, as the supervisor blocked it before the wrapper was born, and waits.
+// unblocks SIGTERM in all of its threads from the beginning, so a
+// stop that comes before the wrapper is ready would kill it. StopSignal stays
+// blocked, as it was when the supervisor started the wrapper, and stays pending.
 const StopSignal = syscall.SIGUSR2
 
-// stopBlocked reports whether the process was born with StopSignal blocked.
+// stopBlocked reports whether the process was started with StopSignal blocked.
 func stopBlocked() bool {
 	var old unix.Sigset_t
 	return unix.PthreadSigmask(unix.SIG_BLOCK, nil, &old) == nil && old.Val[0]&stopSet().Val[0] != 0
@@ -148,8 +183,8 @@ func stopSet() (s unix.Sigset_t) {
 }
 
 // ignored are signals that would end the wrapper while its script lives on.
-// They come when a machine goes down, to everybody: the script ends of them, or
-// does not, and the wrapper is to tell of it.
+// All processes get them when a machine goes down. Whether or not the script ends, the
+// wrapper has to report what became of it.
 var ignored = [...]uintptr{uintptr(syscall.SIGHUP), uintptr(syscall.SIGINT), uintptr(syscall.SIGQUIT), uintptr(syscall.SIGTERM)}
 
 // sigaction is the kernel's structure, in the longest of its forms. All zeros
@@ -159,8 +194,8 @@ type sigaction struct {
 	rest    [15]uintptr
 }
 
-// inherited are signals that Go's runtime leaves as it finds them. Whoever
-// started the daemon may have ignored them, which a script would inherit.
+// inherited are signals that Go's runtime leaves as it finds them. The process that
+// started the daemon may have ignored them, and a script would inherit that.
 var inherited = [...]uintptr{uintptr(syscall.SIGCONT), uintptr(syscall.SIGTSTP), uintptr(syscall.SIGTTIN), uintptr(syscall.SIGTTOU), 32, 33, 34}
 
 func ignoreSignals() {
@@ -170,8 +205,8 @@ func ignoreSignals() {
 	}
 }
 
-// prepare makes ready everything that the script needs but its process. It returns
-// nil if it could not.
+// prepare prepares everything that the script needs, except for its process. It returns
+// nil if that fails.
 func (w *run) prepare() *child {
 	c, err := newChild(w.spec)
 	if err != nil {
@@ -189,6 +224,12 @@ func (w *run) prepare() *child {
 		w.fails(NotStarted, "signalfd", err)
 		return nil
 	}
+	if w.spec.Notify {
+		if err := w.listen(); err != nil {
+			w.fails(NotStarted, "socket for notifications", err)
+			return nil
+		}
+	}
 	w.log = newLog(w.spec)
 	var p [2]int
 	if err := syscall.Pipe2(p[:], syscall.O_CLOEXEC); err != nil {
@@ -196,13 +237,13 @@ func (w *run) prepare() *child {
 		return nil
 	}
 	w.pipe, c.out = p[0], p[1]
-	if w.spec.UID > 0 { // so that it can open /dev/stderr
+	if w.spec.UID > 0 { // so that the script can open /dev/stderr
 		_ = syscall.Fchown(c.out, w.spec.UID, -1)
 	}
 	return c
 }
 
-// launch writes down that the script may have run from now on, and starts it.
+// launch records that the script may have run from now on, and starts it.
 func (w *run) launch(c *child) bool {
 	note, err := openat(dirFD, StartedFile, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL, 0o600)
 	if err != nil {
@@ -213,9 +254,10 @@ func (w *run) launch(c *child) bool {
 	if c.envv, err = w.environment(now); err != nil {
 		return w.fails(Failed, "environment", err)
 	}
+	c.addPID()
 	pid, step, errno := c.start()
 	if errno != 0 && c.cgroup >= 0 && pid == 0 {
-		w.note(errnoText("cannot be born into a cgroup", errno))
+		w.note(errnoText("cannot be started in a cgroup", errno))
 		w.dropCgroup()
 		c.cgroup = -1
 		pid, step, errno = c.start()
@@ -234,46 +276,65 @@ func (w *run) launch(c *child) bool {
 	if step != 0 {
 		w.finish()
 		w.result.Exit = -1
-		switch {
-		case step == stepExec && errno == syscall.ENOENT:
-			w.result.Exit = 127
-			return w.fails(Failed, w.spec.Argv[0], errno)
-		case step == stepExec:
-			return w.fails(blame(errno), w.spec.Argv[0], errno)
-		case step == stepDir:
-			return w.fails(blame(errno), stepNames[step], errno)
+		if step != stepExec && step != stepDir {
+			return w.fails(NotStarted, stepNames[step], errno)
 		}
-		return w.fails(NotStarted, stepNames[step], errno)
+		if step == stepExec && errno == syscall.ENOENT {
+			w.result.Exit = 127
+		}
+		return w.failsFor(blame(errno), w.whyNot(step, errno))
 	}
 	w.result.PID, w.result.Started = pid, now
 	s := Started{PID: pid, Born: boottime(), At: now, Cgroup: w.cgroupDir}
 	if _, err := writeAll(note, s.encode()); err != nil {
-		w.note(errnoText(StartedFile, err)) // it exists, and the run's mark finds the rest
+		w.note(errnoText(StartedFile, err)) // it exists, and the processes are found by the run's mark
 	}
 	return true
 }
 
-// unborn tells of a process that was killed before it did anything: its cgroup
-// was frozen in the moment of its birth, and the daemon ended that. It returns false.
+// unborn notes that the script's process was killed before it did anything: its cgroup
+// was frozen at the moment of the fork, so the daemon killed it. It returns false.
 func (w *run) unborn() bool {
 	w.wait(0)
 	w.result.Reason, w.result.Exit, w.result.Signal = TimedOut, -1, 0
 	if w.stopped {
 		w.result.Reason = Disarmed
 	}
-	w.note("the script never ran: its process was killed when it was born")
+	w.note("the script never ran: its process was killed before it began")
 	return false
 }
 
-// environment returns the script's, with what only the wrapper knows.
+// environment returns the script's environment, with the variables that only the wrapper
+// knows.
 func (w *run) environment(now time.Time) ([]*byte, error) {
-	env := make([]string, 0, len(w.spec.Env)+4)
+	env := make([]string, 0, len(w.spec.Env)+9)
 	for _, e := range w.spec.Env {
 		switch name, _, _ := strings.Cut(e, "="); name {
 		case ConfigVar, deadlineVar, topologyVar, MarkVar:
+		case listenVar, listenPIDVar, listenNamesVar:
+			if len(w.spec.Listen) == 0 {
+				env = append(env, e)
+			}
+		case watchdogVar, watchdogPIDVar:
+			if w.spec.Watchdog == 0 {
+				env = append(env, e)
+			}
+		case notifyVar:
+			if !w.spec.Notify {
+				env = append(env, e)
+			}
 		default:
 			env = append(env, e)
 		}
+	}
+	if n := len(w.spec.Listen); n > 0 { // the process itself adds LISTEN_PID
+		env = append(env, listenVar+"="+strconv.Itoa(n), listenNamesVar+"="+strings.Join(w.spec.Listen, ":"))
+	}
+	if usec := w.spec.Watchdog.Microseconds(); usec > 0 {
+		env = append(env, watchdogVar+"="+strconv.FormatInt(usec, 10))
+	}
+	if w.spec.Notify {
+		env = append(env, notifyVar+"="+w.notifier.name)
 	}
 	if w.configDir != "" {
 		env = append(env, ConfigVar+"="+w.configDir)
@@ -291,20 +352,28 @@ func (w *run) environment(now time.Time) ([]*byte, error) {
 }
 
 // Variables of the environment: MarkVar marks a run's processes, ConfigVar is the
-// configuration directory, which has the wrapper's number for its name.
+// configuration directory, whose name is the wrapper's process id.
 const (
 	MarkVar     = "ACTIVATION_RUN"
 	ConfigVar   = "ACTIVATION_CONFIG_DIR"
 	deadlineVar = "ACTIVATION_DEADLINE"
 	topologyVar = "ACTIVATION_TOPOLOGY"
+	notifyVar   = "NOTIFY_SOCKET" // as for sd_notify(3)
+
+	watchdogVar    = "WATCHDOG_USEC" // as for sd_watchdog_enabled(3); without WATCHDOG_PID it is for each process
+	watchdogPIDVar = "WATCHDOG_PID"
+
+	listenVar      = "LISTEN_FDS" // as for sd_listen_fds(3)
+	listenPIDVar   = "LISTEN_PID"
+	listenNamesVar = "LISTEN_FDNAMES"
 )
 
-// note adds a sentence to what the result says to people.
+// note adds a sentence to the result's text.
 func (w *run) note(s string) {
 	if w.result.Text != "" {
 		w.result.Text += "; "
 	}
-	for len(s) > 0 { // names are bytes, and this is text
+	for len(s) > 0 { // a file's name in s may be any bytes, and the result is text
 		r, n := utf8.DecodeRuneInString(s)
 		if r == utf8.RuneError && n == 1 {
 			w.result.Text += `\x` + strconv.FormatUint(uint64(s[0]), 16)
@@ -315,10 +384,11 @@ func (w *run) note(s string) {
 	}
 }
 
-// clear moves or removes what the run leaves outside of its directory, and
+// cleanup moves or removes what the run has outside of its directory, and
 // completes the log.
-func (w *run) clear() {
-	if w.cgroup >= 0 && !w.keeps() {
+func (w *run) cleanup() {
+	w.unlisten()
+	if w.cgroup >= 0 && !w.keepsLeftovers() {
 		w.dropCgroup()
 	}
 	if err := SaveConfig(w.configDir, dirFD); err != nil {
@@ -329,30 +399,31 @@ func (w *run) clear() {
 			w.note(text)
 		}
 	}
-	if w.keeps() && w.pipe >= 0 {
+	if w.keepsLeftovers() && w.pipe >= 0 {
 		w.leaveReader()
-	} else if w.keeps() && w.cgroup >= 0 {
-		_ = RemoveEmptyCgroup(w.cgroupDir) // unless somebody is in it still
+	} else if w.keepsLeftovers() && w.cgroup >= 0 {
+		_ = RemoveEmptyCgroup(w.cgroupDir) // fails if a process is in it, as it should
 	}
 }
 
-// laterMost is how much output is kept of what a script has left behind.
-const laterMost = 1 << 20
+// maxLeftoverOutput is how many bytes of the output of kept leftovers go to the log.
+const maxLeftoverOutput = 1 << 20
 
-// leaveReader leaves somebody behind who empties the pipe, as long as anybody has its
-// other end: it is the script's user, in the run's cgroup, and goes with the rest.
+// leaveReader starts a process that empties the pipe as long as another process has its
+// other end open. It runs as the script's user in the run's cgroup, and is killed with the
+// rest.
 func (w *run) leaveReader() {
 	reader := *w.spec
-	reader.Argv = []string{"/bin/sh", "-c", "exec 2>/dev/null; cat; exec cat >/dev/null"} // 2: the shell says how the first one ends
-	reader.Dir, reader.NoCaps = "/", true
+	reader.Argv = []string{"/bin/sh", "-c", "exec 2>/dev/null; cat; exec cat >/dev/null"} // 2: the shell reports there how the first cat ends
+	reader.Dir, reader.NoCaps, reader.Listen = "/", true, nil
 	var st syscall.Stat_t
 	if err := syscall.Fstat(logFD, &st); err != nil {
 		st.Size = 0
 	}
-	most := uint64(st.Size) + laterMost // the first cat ends at that size
+	most := uint64(st.Size) + maxLeftoverOutput // the first cat ends at that size
 	var own syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_FSIZE, &own) == nil {
-		most = min(most, own.Max) // without root it cannot be more
+		most = min(most, own.Max) // without root's rights it cannot be more
 	}
 	reader.Limits = []Limit{{Name: "fsize", Soft: most, Hard: most}, {Name: "core"}}
 	c, err := newChild(&reader)
@@ -367,7 +438,7 @@ func (w *run) leaveReader() {
 		c.envv, err = syscall.SlicePtrFromStrings(env)
 	}
 	if err == nil {
-		if !Frozen(w.cgroupDir) { // there it would not begin, and this process would wait for it
+		if !Frozen(w.cgroupDir) { // in a frozen one it would not begin, and this process would wait for it
 			c.cgroup = w.cgroup
 		}
 		if _, _, errno := c.start(); errno != 0 {
@@ -375,44 +446,45 @@ func (w *run) leaveReader() {
 		}
 	}
 	if err != nil {
-		w.note(errnoText("nobody reads what the script left behind writes", err))
+		w.note(errnoText("the output of what the script left behind is not read", err))
 	}
 }
 
-// keeps reports whether what the script left behind is to be left alone.
-func (w *run) keeps() bool { return w.spec.Keep && w.result.Reason == Exited }
+// keepsLeftovers reports whether the leftovers are to be left alone.
+func (w *run) keepsLeftovers() bool { return w.spec.KeepLeftovers && w.result.Reason == Exited }
 
-// openResult makes the result's file and reserves its room, so that a disk
+// openResult makes the result's file and reserves room for it, so a disk
 // that is full at the run's end does not make the run a lost one.
 func (w *run) openResult() (err error) {
 	w.resultFD, err = openat(dirFD, resultNew, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL, 0o600)
 	if err == nil {
-		// Some file systems have no such thing; then there is tell's patience.
+		// Some file systems cannot reserve room: then writeResult tries again for a while.
 		_ = syscall.Fallocate(w.resultFD, unix.FALLOC_FL_KEEP_SIZE, 0, 4096)
 	}
 	return err
 }
 
-// How often and how long a result that finds no room on the disk is tried.
+// How often, and after which pauses, the wrapper tries again to write a result for which
+// the disk has no room.
 const (
-	tellTries = 60
-	tellPause = time.Second
+	resultTries = 60
+	resultPause = time.Second
 )
 
-// tell writes the result, and makes it durable unless a daemon is there: that
-// will read it in a moment and put it into its store, which is durable, before
-// anybody is told. Two fsyncs per run would treble the time that a run takes
-// under load, to win nothing but the case in which a daemon is killed in that
-// moment and the machine loses its power within seconds; then the run is lost.
+// writeResult writes the result, and makes it durable unless a daemon is there. A daemon
+// reads the result in a moment and records it in its store, which is durable, before it
+// reports the end. Two fsyncs per run would treble the time that a run takes
+// under load. They would help in one case only: the daemon is killed in that
+// moment, and the machine loses its power within seconds. Then the run is lost.
 //
-// The rename goes before the fsyncs, so that both find their work in one commit
-// of the file system's journal. A reader does not mind: it goes by the last
-// line, and does not read before the wrapper is gone.
-func (w *run) tell() int {
+// The rename goes before the fsyncs, so that one commit of the file system's journal
+// serves both. Readers are not affected: they check the last line, and do not read before
+// the wrapper is gone.
+func (w *run) writeResult() int {
 	if w.result.Ended.IsZero() {
 		w.result.Ended = time.Now()
 	}
-	if len(w.result.Text) > 2000 { // stay within what is reserved
+	if len(w.result.Text) > 2000 { // to stay within the reserved room
 		w.result.Text = w.result.Text[:2000]
 	}
 	data := w.result.encode()
@@ -421,33 +493,33 @@ func (w *run) tell() int {
 		if err == nil {
 			break
 		}
-		if try == tellTries || err != syscall.ENOSPC && err != syscall.EDQUOT && err != syscall.EINTR {
-			return w.untold()
+		if try == resultTries || err != syscall.ENOSPC && err != syscall.EDQUOT && err != syscall.EINTR {
+			return w.unreported()
 		}
-		pause(tellPause)
+		pause(resultPause)
 	}
 	if unix.Renameat(dirFD, resultNew, dirFD, ResultFile) != nil {
-		return w.untold()
+		return w.unreported()
 	}
 	if daemonThere() {
-		return statusTold
+		return statusReported
 	}
 	if syscall.Fsync(w.resultFD) != nil || syscall.Fsync(dirFD) != nil {
-		return w.untold() // it can be read, but may not outlive the machine
+		return w.unreported() // it can be read, but may not outlive the machine
 	}
-	return statusTold
+	return statusReported
 }
 
-// untold is the status of a wrapper that cannot write the result.
-func (w *run) untold() int {
+// unreported returns the exit status for a wrapper that cannot write the result.
+func (w *run) unreported() int {
 	if w.result.PID == 0 {
-		return StatusNothing
+		return StatusNotStarted
 	}
-	return StatusUntold
+	return StatusUnreported
 }
 
-// daemonThere reports whether a supervisor has the directory of all runs,
-// which it locks as long as it follows them.
+// daemonThere reports whether a supervisor holds the lock of the directory of all runs,
+// as it does while it follows them.
 func daemonThere() bool {
 	runs, err := openat(dirFD, "..", syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {

@@ -9,33 +9,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Process is what /proc/<pid>/stat says of one.
+// A Process is what /proc/<pid>/stat says of a process.
 type Process struct {
 	PID, Parent, Group, Session int
 	State                       byte          // of its first thread
-	Threads                     int           // those that have not ended, and the first
+	Threads                     int           // number of threads that have not ended, plus the first one
 	Born                        time.Duration // CLOCK_BOOTTIME, in steps of 10 ms
 }
 
-const tick = 10 * time.Millisecond // USER_HZ is 100 on every architecture of Go's
+const tick = 10 * time.Millisecond // USER_HZ is 100 on every architecture that Go supports
 
-// Same reports whether p may be the process that had its number at the instant
-// born of CLOCK_BOOTTIME: it was there then.
+// Same reports whether p may be the process that had this process id at the time born of
+// CLOCK_BOOTTIME: whether p had begun by then.
 func (p Process) Same(born time.Duration) bool { return p.Born <= born }
 
-// Dead reports whether nothing of the process runs any more. One whose first
-// thread has ended looks like a zombie while others of its threads go on.
+// Dead reports whether no thread of the process runs any more. A process whose first
+// thread has ended looks like a zombie while its other threads go on.
 func (p Process) Dead() bool {
 	return p.State == 'X' || p.State == 'Z' && p.Threads <= 1
 }
 
-// Lives reports whether the process is still there.
+// Lives reports whether the process is still alive.
 func (h Hung) Lives() bool {
 	p, ok := Stat(h.PID)
 	return ok && p.Born == h.Born && !p.Dead()
 }
 
-// AddHung adds those of ps to hung that live and are not in it yet.
+// AddHung adds the living processes of ps to hung, unless they are in it already.
 func AddHung(hung []Hung, ps ...Process) []Hung {
 	for _, p := range ps {
 		h := Hung{p.PID, p.Born}
@@ -50,7 +50,7 @@ func AddHung(hung []Hung, ps ...Process) []Hung {
 	return hung
 }
 
-// HungText names them for people.
+// HungText lists the process ids, for people.
 func HungText(hung []Hung) string {
 	var pids []string
 	for _, h := range hung {
@@ -59,7 +59,7 @@ func HungText(hung []Hung) string {
 	return strings.Join(pids, " ")
 }
 
-// Stat returns what is known of a process; ok is false if there is none.
+// Stat returns what is known of a process; ok is false if there is no such process.
 func Stat(pid int) (p Process, ok bool) {
 	data, err := readFile(unix.AT_FDCWD, "/proc/"+strconv.Itoa(pid)+"/stat", 8192)
 	if err != nil {
@@ -90,14 +90,14 @@ func parseStat(data string) (p Process, ok bool) {
 	return p, errs == [6]error{}
 }
 
-// children returns the children of a process of any of its threads.
+// children returns the children of all threads of a process.
 func children(pid int) (pids []int) {
 	dir := "/proc/" + strconv.Itoa(pid) + "/task"
 	missing := true
 	for _, tid := range numbers(dir) {
 		list, err := readFile(unix.AT_FDCWD, dir+"/"+strconv.Itoa(tid)+"/children", 64<<20)
 		if err != nil {
-			continue // the thread is gone, or the kernel keeps no such list
+			continue // the thread is gone, or the kernel has no such lists
 		}
 		missing = false
 		for _, f := range strings.Fields(list) {
@@ -117,8 +117,8 @@ func children(pid int) (pids []int) {
 }
 
 // Environ returns the environment that a process was started with, each
-// variable between two zero bytes. A first thread that has ended shows none, but
-// the others do.
+// variable between two zero bytes. If the first thread has ended, the environment is
+// read from another thread.
 func Environ(pid int) string {
 	dir := "/proc/" + strconv.Itoa(pid)
 	env, err := readFile(unix.AT_FDCWD, dir+"/environ", 64<<20)
@@ -141,7 +141,8 @@ func numbers(dir string) (ns []int) {
 		return nil
 	}
 	defer closeFD(fd)
-	for _, name := range names(fd) {
+	names, _ := readNames(fd) // after an error, those that were read have to do
+	for _, name := range names {
 		if n, err := strconv.Atoi(name); err == nil {
 			ns = append(ns, n)
 		}
@@ -149,25 +150,13 @@ func numbers(dir string) (ns []int) {
 	return ns
 }
 
-// names returns the entries of an open directory.
-func names(fd int) (names []string) {
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := syscall.ReadDirent(fd, buf)
-		if err != nil || n <= 0 {
-			return names
-		}
-		_, _, names = syscall.ParseDirent(buf[:n], -1, names)
-	}
-}
-
-// Processes returns the numbers of all processes.
+// Processes returns the ids of all processes.
 func Processes() []int { return numbers("/proc") }
 
-// killTree kills all descendants of root, which is the calling process. Those
-// that fork faster than they can be killed are all stopped first: what is
-// stopped neither forks nor reaps, so when a pass finds nobody new, the list is
-// whole and stays true.
+// killTree kills all descendants of root, which is the calling process. Some may
+// fork faster than they can be killed, so all are stopped first. A stopped process neither
+// forks nor reaps, so when a pass finds no new process, the list is complete and stays
+// correct.
 func killTree(root int) {
 	stopped := map[int]bool{}
 	for pass := 0; pass < 100; pass++ {
@@ -194,8 +183,8 @@ func descend(pid int, f func(pid, parent int)) {
 	}
 }
 
-// signalChild signals pid if it is still parent's child. The children of root,
-// which is the calling process, cannot change unless it reaps them.
+// signalChild signals pid if it is still a child of parent. The children of root, which
+// is the calling process, keep their ids until root reaps them.
 func signalChild(pid, parent, root int, sig syscall.Signal) {
 	if parent == root {
 		_ = syscall.Kill(pid, sig)

@@ -8,11 +8,11 @@ import (
 )
 
 // RemoveTree removes name, a file or a directory with all that is in it, from the
-// directory dir. One that is not there is no error. Whoever owns it may have left
-// anything, and may still be at work there: no link is followed and nothing that is
-// mounted is entered, and neither its depth nor its width takes memory, stack or
-// more than four descriptors. It ends with an error, and can be called again to go
-// on, when stop, which is asked at each entry, returns true.
+// directory dir. If it is missing, that is no error. Its owner may have left
+// anything, and may still change it. So no link is followed, no mounted file system is
+// entered, and neither depth nor width takes memory, stack or
+// more than four descriptors. RemoveTree calls stop at each entry. When stop returns true,
+// RemoveTree returns an error, and can be called again to go on.
 func RemoveTree(dir, name string, stop func() bool) error {
 	fd, err := openat(unix.AT_FDCWD, dir, syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
@@ -45,12 +45,11 @@ func removeAt(parent int, name string, stop func() bool) error {
 	}
 }
 
-// A remover empties the directory top. Directories that are deeper in it are moved
-// up to be in top themselves, so that a tree becomes ever flatter, also if another
-// remover has to go on.
+// A remover empties the directory top. It moves deeper directories up into top, so the
+// tree becomes ever flatter, even if another remover has to go on.
 type remover struct {
 	top      int
-	number   int // the last name in top that was given
+	number   int // the last name that was given to a directory in top
 	stop     func() bool
 	stopped  bool
 	progress bool  // something was removed or moved
@@ -64,8 +63,8 @@ func first(a, b error) error {
 	return b
 }
 
-// unlink removes what is not a directory, or an empty one; one that is not empty
-// is ENOTEMPTY, and one on which something is mounted EBUSY.
+// unlink removes a file or an empty directory. It returns ENOTEMPTY for a directory that
+// is not empty, and EBUSY for one on which something is mounted.
 func unlink(dir int, name string) error {
 	err := unix.Unlinkat(dir, name, 0)
 	if err == nil || err == syscall.ENOENT {
@@ -74,7 +73,7 @@ func unlink(dir int, name string) error {
 	switch e := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR); {
 	case e == nil || e == syscall.ENOENT:
 		return nil
-	case e == syscall.EEXIST: // as some file systems say it
+	case e == syscall.EEXIST: // from some file systems
 		return syscall.ENOTEMPTY
 	case e == syscall.ENOTDIR:
 		return err
@@ -83,7 +82,8 @@ func unlink(dir int, name string) error {
 	}
 }
 
-// entries calls do for each name in a directory, but for those that come or go meanwhile.
+// entries calls do for each name in a directory; it may miss names that come or go
+// meanwhile.
 func (r *remover) entries(dir int, do func(name string)) {
 	buf := make([]byte, 8<<10)
 	if _, err := unix.Seek(dir, 0, 0); err != nil {
@@ -109,10 +109,10 @@ func (r *remover) entries(dir int, do func(name string)) {
 	}
 }
 
-// maxTodo bounds how many directories are remembered; others are found again.
+// maxTodo bounds how many directories are remembered; the others are found again.
 const maxTodo = 1000
 
-// tree removes an entry of top, and what was moved up on the way.
+// tree removes an entry of top, and the directories that were moved up meanwhile.
 func (r *remover) tree(name string) {
 	for todo := []string{name}; len(todo) > 0 && !r.stopped; {
 		name := todo[len(todo)-1]
@@ -139,15 +139,15 @@ func (r *remover) did(err error) {
 	r.err = first(r.err, err)
 }
 
-// entry removes an entry of a directory that is in top, or moves it up there, and
-// returns its name then.
+// entry removes an entry of a directory in top, or moves the entry up into top and
+// returns its name there.
 func (r *remover) entry(dir int, name string) (up string) {
 	err := unlink(dir, name)
 	for err == syscall.ENOTEMPTY && !r.stopped {
 		r.number++
 		up = strconv.Itoa(r.number)
 		err = renameOwn(dir, name, r.top, up)
-		if err == syscall.EEXIST || err == syscall.ENOTDIR { // there is one, which is not an empty directory
+		if err == syscall.EEXIST || err == syscall.ENOTDIR { // that name is taken
 			err = syscall.ENOTEMPTY
 		}
 		r.stopped = r.stopped || r.stop()
@@ -158,8 +158,8 @@ func (r *remover) entry(dir int, name string) (up string) {
 	return up
 }
 
-// renameOwn moves a directory; if it is read-only, which is to all but root a reason why
-// it cannot be, that is changed.
+// renameOwn moves a directory. Only root can move a read-only directory, so others make it
+// writable first.
 func renameOwn(from int, old string, to int, name string) error {
 	err := unix.Renameat(from, old, to, name)
 	if err != syscall.EACCES {
@@ -173,7 +173,7 @@ func renameOwn(from int, old string, to int, name string) error {
 	return unix.Renameat(from, old, to, name)
 }
 
-// openOwn opens a directory that is to be emptied, and sees to it that its owner can.
+// openOwn opens a directory that is to be emptied, and makes it writable for its owner.
 func openOwn(parent int, name string) (int, error) {
 	const flags = syscall.O_RDONLY | syscall.O_DIRECTORY | syscall.O_NOFOLLOW
 	fd, err := openat(parent, name, flags, 0)
@@ -190,7 +190,7 @@ func openOwn(parent int, name string) (int, error) {
 		fd, err = openat(parent, name, flags, 0)
 	}
 	if err == nil {
-		_ = unix.Fchmod(fd, 0o700) // if not even its owner can do that, the removal tells
+		_ = unix.Fchmod(fd, 0o700) // if that fails, the removal reports it
 	}
 	return fd, err
 }

@@ -6,18 +6,20 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
-// Names in a run directory, in the order in which they come to be.
+// Names in a run directory, in the order in which the files are made.
 const (
 	LockFile  = "lock"  // by the daemon, flocked until the wrapper has exited
 	SpecFile  = "spec"  // by the daemon
-	StdinFile = "stdin" // by the daemon, if the script is to read something
+	StdinFile = "stdin" // by the daemon, if the script has an input
 	// TopologyFile is written by the daemon if there is a topology; the wrapper copies
 	// it into the configuration directory, under the name ConfigTopology.
 	TopologyFile = "topology"
-	LogFile      = "log"     // by the daemon; written by the wrapper, also what it has to say of itself
-	StartedFile  = "started" // by the wrapper: from when it exists the script may have run
+	LogFile      = "log"     // by the daemon; written by the wrapper, also for messages of its own
+	StartedFile  = "started" // by the wrapper: once it exists, the script may have run
+	NotifyFile   = "notify"  // by the wrapper, which replaces it, if the script reports something to NOTIFY_SOCKET
 	ResultFile   = "result"  // by the wrapper
 	ConfigDir    = "config"  // by the wrapper: the configuration directory's last state
 )
@@ -29,22 +31,23 @@ const ConfigTopology = "topology.clab.yml"
 const (
 	lockHead    = "activationd-lock 1"
 	startedHead = "activationd-started 1"
+	notifyHead  = "activationd-notify 1"
 	resultHead  = "activationd-result 1"
-	// hungHead begins a result that names processes which hang. A reader that does not
-	// know it takes the run for lost, and looks for what is left.
+	// hungHead begins a result that names processes that hang. A reader that does not
+	// know this form treats the run as lost, and looks for leftovers.
 	hungHead  = "activationd-result 2"
 	resultNew = "result.new"
+	notifyNew = "notify.new"
 )
 
-// A Lock is the content of the lock file. It means nothing unless the lock is
-// held.
+// A Lock is the content of the lock file. It is valid only while the lock is held.
 type Lock struct {
 	PID  int
-	Born time.Duration // CLOCK_BOOTTIME when the wrapper wrote it: a process of this number that began later is another
+	Born time.Duration // CLOCK_BOOTTIME when the wrapper wrote it: a process with this id that began later is another one
 }
 
 // Started is the content of the file of that name. The file is made before the
-// script is and filled after, so that all of it may be missing.
+// script starts and filled after, so its whole content may be missing.
 type Started struct {
 	PID    int           // the script's
 	Born   time.Duration // as in Lock, for the script
@@ -53,7 +56,7 @@ type Started struct {
 }
 
 func (l Lock) encode() []byte {
-	t := newText(lockHead, 96)
+	t := newText(lockHead, smallText)
 	t.int("pid", int64(l.PID))
 	t.int("born", int64(l.Born))
 	return t.end()
@@ -76,7 +79,7 @@ func ParseLock(data string) (l Lock, err error) {
 }
 
 func (s Started) encode() []byte {
-	t := newText(startedHead, 256)
+	t := newText(startedHead, smallText)
 	t.int("pid", int64(s.PID))
 	t.int("born", int64(s.Born))
 	t.time("at", s.At)
@@ -109,7 +112,7 @@ func (r *Result) encode() []byte {
 	if len(r.Hung) > 0 {
 		head = hungHead
 	}
-	t := newText(head, 512)
+	t := newText(head, smallText)
 	t.str("reason", r.Reason)
 	t.str("text", r.Text)
 	t.int("pid", int64(r.PID))
@@ -202,19 +205,22 @@ func readFile(dir int, name string, limit int) (string, error) {
 	if st.Size > int64(limit) {
 		return "", syscall.EFBIG
 	}
-	var b strings.Builder
-	buf := make([]byte, max(int(st.Size)+1, 512))
-	for {
-		n, err := read(fd, buf)
+	buf := make([]byte, max(int(st.Size)+1, smallText))
+	for have := 0; ; {
+		n, err := read(fd, buf[have:])
 		if err != nil {
 			return "", err
 		}
 		if n == 0 {
-			return b.String(), nil
+			return unsafe.String(&buf[0], have), nil // nobody else has buf
 		}
-		if b.Len()+n > limit {
+		if have += n; have > limit {
 			return "", syscall.EFBIG
 		}
-		b.Write(buf[:n])
+		if have == len(buf) { // a file of /proc has no size
+			larger := make([]byte, 2*len(buf))
+			copy(larger, buf)
+			buf = larger
+		}
 	}
 }

@@ -49,9 +49,24 @@ func (s *Spec) Encode() []byte {
 	t.bool("oom-reset", s.OOMReset)
 	t.int("timeout", int64(s.Timeout))
 	t.int("grace", int64(s.Grace))
+	if s.TermSignal != 0 { // an older wrapper does not know it
+		t.int("term-signal", int64(s.TermSignal))
+	}
 	t.int("log-head", s.LogHead)
 	t.int("log-tail", s.LogTail)
-	t.bool("keep", s.Keep)
+	if s.LogRotate != 0 || s.LogKeep != 0 { // an older wrapper does not know them
+		t.int("log-rotate", s.LogRotate)
+		t.int("log-keep", int64(s.LogKeep))
+	}
+	t.bool("keep", s.KeepLeftovers)
+	t.bool("notify", s.Notify)
+	if s.Watchdog > 0 {
+		t.int("watchdog", int64(s.Watchdog))
+	}
+	for _, name := range s.Listen {
+		t.key("listen")
+		t.b = append(strconv.AppendQuote(t.b, name), '\n')
+	}
 	t.str("cgroup", s.Cgroup)
 	t.str("config-root", s.ConfigRoot)
 	t.time("not-before", s.NotBefore)
@@ -59,7 +74,7 @@ func (s *Spec) Encode() []byte {
 	return t.end()
 }
 
-// ParseSpec reads what Encode wrote, and refuses what it does not know.
+// ParseSpec reads what Encode wrote, and refuses keys that it does not know.
 func ParseSpec(data string) (*Spec, error) {
 	s := &Spec{UID: -1, GID: -1}
 	if err := parseText(data, specHead, s.set); err != nil {
@@ -111,12 +126,24 @@ func (s *Spec) set(l line) bool {
 		s.Timeout = l.duration()
 	case "grace":
 		s.Grace = l.duration()
+	case "term-signal":
+		s.TermSignal = l.int()
 	case "log-head":
 		s.LogHead = l.int64()
 	case "log-tail":
 		s.LogTail = l.int64()
+	case "log-rotate":
+		s.LogRotate = l.int64()
+	case "log-keep":
+		s.LogKeep = l.int()
 	case "keep":
-		s.Keep = l.bool()
+		s.KeepLeftovers = l.bool()
+	case "watchdog":
+		s.Watchdog = l.duration()
+	case "listen":
+		s.Listen = append(s.Listen, l.str())
+	case "notify":
+		s.Notify = l.bool()
 	case "cgroup":
 		s.Cgroup = l.str()
 	case "config-root":
@@ -144,7 +171,7 @@ func (l line) limit() Limit {
 	return Limit{w[0], soft, hard}
 }
 
-// Check reports the first thing in s with which no script could be started.
+// Check returns an error for the first field with which no script could be started.
 func (s *Spec) Check() error {
 	if len(s.Argv) == 0 || s.Argv[0] == "" {
 		return errors.New("no command")
@@ -154,6 +181,11 @@ func (s *Spec) Check() error {
 			if strings.IndexByte(v, 0) >= 0 {
 				return errors.New("a zero byte in " + strconv.Quote(cut(v, 80)))
 			}
+		}
+	}
+	for _, name := range s.Listen {
+		if !socketName(name) {
+			return errors.New("a socket's name must be 1 to 255 printable ASCII characters without a colon, is " + strconv.Quote(cut(name, 80)))
 		}
 	}
 	for _, l := range s.Limits {
@@ -171,14 +203,35 @@ func (s *Spec) Check() error {
 		return errors.New("umask must be 0 to 0777")
 	case s.Timeout < 0 || s.Grace < 0:
 		return errors.New("timeout and grace must not be less than 0")
+	case s.Watchdog < 0 || s.Watchdog > 0 && !s.Notify:
+		return errors.New("watchdog must not be less than 0, and needs notify")
 	case s.LogHead < 0 || s.LogTail < 0:
 		return errors.New("log limits must not be less than 0")
+	case s.LogRotate < 0 || s.LogRotate > MaxLogRotate || s.LogKeep < 0 || s.LogKeep > MaxLogKeep:
+		return errors.New("a rotated log has files of at most 1 TiB, and at most 1000 old ones")
 	}
 	return nil
 }
 
+// socketName reports whether a socket can have that name in LISTEN_FDNAMES, which separates
+// the names by colons.
+func socketName(name string) bool {
+	for _, c := range []byte(name) {
+		if c < ' ' || c > '~' || c == ':' {
+			return false
+		}
+	}
+	return name != "" && len(name) <= 255
+}
+
+// The bounds of a rotated log. Each old file is renamed at each rotation.
+const (
+	MaxLogRotate = 1 << 40
+	MaxLogKeep   = 1000
+)
+
 // resource returns the number of a limit, -1 if there is none of this name.
-// The numbers are those of all architectures that Go runs on but MIPS.
+// The numbers are right for all architectures that Go runs on, except for MIPS.
 func resource(name string) int {
 	for i, n := range [...]string{"cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile",
 		"memlock", "as", "locks", "sigpending", "msgqueue", "nice", "rtprio", "rttime"} {
@@ -189,8 +242,8 @@ func resource(name string) int {
 	return -1
 }
 
-// deadline returns the instant at which a script that starts at now is timed
-// out, as scripts read it; empty if it has no limit.
+// deadline returns, in the form for scripts, when a script that starts now times
+// out; empty if it has no timeout.
 func (s *Spec) deadline(now time.Time) string {
 	if s.Timeout <= 0 {
 		return ""

@@ -20,14 +20,14 @@ func full() *Spec {
 		Argv: []string{"/bin/sh", "-c", "echo \"a\nb\"", ""}, Env: []string{"A=b c", "B=", "C=\xff\u00e9\n"},
 		Dir: "/tmp/x y", UID: 1000, GID: 100, Groups: []int{4, 24}, Umask: 0o27, Nice: -5,
 		Limits: []Limit{{"nofile", 1024, 4096}, {"core", 0, Unlimited}}, NoNewPrivs: true,
-		Timeout: 90 * time.Minute, Grace: 10 * time.Second, LogHead: 1 << 20, LogTail: 2 << 20, Keep: true,
+		Timeout: 90 * time.Minute, Grace: 10 * time.Second, LogHead: 1 << 20, LogTail: 2 << 20, KeepLeftovers: true,
 		Cgroup: "/sys/fs/cgroup/runs", ConfigRoot: "/run/activationd/config",
 		NotBefore: time.Unix(1795257600, 123456789), Boot: "5ed3", Mark: "1042@ostrava.activate.3-X", hasTopology: true,
 	}
 }
 
 func TestSpecRoundTrip(t *testing.T) {
-	for _, want := range []*Spec{full(), {Argv: []string{"true"}, UID: -1, GID: -1}} {
+	for _, want := range []*Spec{full(), {Argv: []string{"true"}, UID: -1, GID: -1}, {Argv: []string{"true"}, TermSignal: 2}} {
 		got, err := ParseSpec(string(want.Encode()))
 		if err != nil {
 			t.Fatal(err)
@@ -40,6 +40,7 @@ func TestSpecRoundTrip(t *testing.T) {
 
 func TestSpecRefuses(t *testing.T) {
 	whole := string(full().Encode())
+	const plain = specHead + "\narg \"true\"\n"
 	tests := []struct{ name, data, want string }{
 		{"nothing", "", "want \"activationd-spec 1\""},
 		{"newer", strings.Replace(whole, "spec 1", "spec 2", 1), "spec 2"},
@@ -55,6 +56,10 @@ func TestSpecRefuses(t *testing.T) {
 		{"limits crossed", strings.Replace(whole, "1024 4096", "4096 1024", 1), "soft"},
 		{"umask", strings.Replace(whole, "umask 23", "umask 9999", 1), "umask"},
 		{"zero byte", strings.Replace(whole, "/tmp/x y", `/tmp/\x00`, 1), "zero byte"},
+		{"a socket without a name", plain + "listen \"\"\nend\n", "a socket's name"},
+		{"a socket with two names", plain + "listen \"a:b\"\nend\n", "a socket's name"},
+		{"a socket's name with a line end", plain + "listen \"a\\n\"\nend\n", "a socket's name"},
+		{"a watchdog without notify", plain + "watchdog 5\nend\n", "watchdog"},
 		{"no command", specHead + "\nend\n", "no command"},
 	}
 	for _, tt := range tests {
@@ -66,8 +71,8 @@ func TestSpecRefuses(t *testing.T) {
 	}
 }
 
-// A format that was once written is read for ever: there may be a wrapper of
-// an old version under a new daemon, and the reverse. When a form changes, its
+// A format that was once written is read forever: an old wrapper may run under a new
+// daemon, and the reverse. When a form changes, its
 // number does, and a golden file is added; none is ever changed.
 func TestFormatsAreKept(t *testing.T) {
 	result := Result{Reason: TimedOut, Text: "could not be \"killed\": 7\n", PID: 11, WrapperPID: 10, Exit: -1, Signal: 15,
@@ -77,6 +82,9 @@ func TestFormatsAreKept(t *testing.T) {
 	hung.Hung = []Hung{{12, 12360 * time.Millisecond}, {4194304, 12370 * time.Millisecond}}
 	lock := Lock{PID: 10, Born: 12345 * time.Millisecond}
 	started := Started{PID: 11, Born: 12350 * time.Millisecond, At: time.Unix(1795257600, 1), Cgroup: "/sys/fs/cgroup/runs/x"}
+	at := time.Unix(1795257600, 1)
+	notified := Notified{Ready: at, Reloading: at.Add(1), Stopping: at.Add(2), Status: "5 of \"7\" \u00e9", Extended: at.Add(3),
+		Refused: 2, Refusal: "process 7 of user 1000"}
 	files := []struct {
 		name  string
 		data  []byte
@@ -93,6 +101,7 @@ func TestFormatsAreKept(t *testing.T) {
 		{"result.1", result.encode(), func(s string) (any, error) { return ParseResult(s) }, result},
 		{"result.2", hung.encode(), func(s string) (any, error) { return ParseResult(s) }, hung},
 		{"lock.1", lock.encode(), func(s string) (any, error) { return ParseLock(s) }, lock},
+		{"notify.1", notified.encode(), func(s string) (any, error) { return ParseNotify(s) }, notified},
 		{"started.1", started.encode(), func(s string) (any, error) { return ParseStarted(s) }, started},
 	}
 	for _, f := range files {
@@ -163,15 +172,16 @@ func TestDeadline(t *testing.T) {
 // What is rarely asked for is only written when it is.
 func TestRareKeys(t *testing.T) {
 	plain := Spec{Argv: []string{"true"}, UID: -1, GID: -1}
-	for _, key := range []string{"no-caps", "oom-reset"} {
+	for _, key := range []string{"no-caps", "oom-reset", "notify", "listen", "watchdog"} {
 		if strings.Contains(string(plain.Encode()), key) {
 			t.Errorf("%s is written though nobody asks for it: an older wrapper would refuse it", key)
 		}
 	}
 	rare := plain
-	rare.NoCaps, rare.OOMReset = true, true
+	rare.NoCaps, rare.OOMReset, rare.Notify = true, true, true
+	rare.Listen, rare.Watchdog = []string{"web", "a b"}, 90*time.Second
 	got, err := ParseSpec(string(rare.Encode()))
-	if err != nil || !got.NoCaps || !got.OOMReset {
+	if err != nil || !reflect.DeepEqual(*got, rare) {
 		t.Errorf("ParseSpec = %+v, %v", got, err)
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Calls that the wrapper makes while its script may already be waiting for it
-// are made raw where they cannot block, so that the Go scheduler is not told.
+// Calls during which the script may be waiting are raw system calls if they cannot block,
+// to spare the work of Go's scheduler.
 
 func openat(dir int, name string, flags int, mode uint32) (int, error) {
 	for {
@@ -29,7 +29,7 @@ func read(fd int, b []byte) (int, error) {
 	}
 }
 
-// writeAll writes b, and returns how much of it could be written.
+// writeAll writes b, and returns how many bytes it wrote.
 func writeAll(fd int, b []byte) (int, error) {
 	for done := 0; ; {
 		n, err := syscall.Write(fd, b[done:])
@@ -44,14 +44,27 @@ func writeAll(fd int, b []byte) (int, error) {
 	}
 }
 
-// closeFD closes what was only read, or was written and has been checked.
+// closeFD closes a descriptor that was only read from, or whose writes were checked.
 func closeFD(fd int) { _ = syscall.Close(fd) }
 
-// boottime is the clock of /proc/<pid>/stat: it goes on in suspend and nobody
-// can set it.
+// readNames returns the names in an open directory. With an error it returns those that
+// it read before.
+func readNames(fd int) (names []string, err error) {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := syscall.ReadDirent(fd, buf)
+		if err != nil || n <= 0 {
+			return names, err
+		}
+		_, _, names = syscall.ParseDirent(buf[:n], -1, names)
+	}
+}
+
+// boottime reads the clock of /proc/<pid>/stat, which goes on in suspend and cannot be
+// set.
 func boottime() time.Duration { return clock(unix.CLOCK_BOOTTIME) }
 
-// monotonic is the clock of timeouts.
+// monotonic reads the clock of timeouts.
 func monotonic() time.Duration { return clock(unix.CLOCK_MONOTONIC) }
 
 func clock(id uintptr) time.Duration {
@@ -60,5 +73,5 @@ func clock(id uintptr) time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// errnoText says what went wrong with what.
+// errnoText returns a text that says what failed, and how.
 func errnoText(what string, err error) string { return what + ": " + err.Error() }

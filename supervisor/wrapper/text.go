@@ -7,13 +7,17 @@ import (
 	"time"
 )
 
-// All files of the run directory that are read again have one form: a first
-// line with the form's name and version, then lines of a key, a space and a
-// value, then a line "end". A file without its last line was not written
-// whole. Values are words, numbers, or quoted as in Go.
+// All files in the run directory that are read again have one form: a first
+// line with the form's name and version, then lines with a key, a space and a
+// value, then a line "end". Without that last line a file is
+// incomplete. Values are words, numbers, or quoted as in Go.
 
 // A text is such a file as it is being written.
 type text struct{ b []byte }
+
+// smallText is the size of most buffers for text. They have one size, because the first
+// object of each size occupies two pages of memory.
+const smallText = 512
 
 func newText(head string, size int) *text {
 	return &text{append(append(make([]byte, 0, size), head...), '\n')}
@@ -39,7 +43,7 @@ func (t *text) bool(k string, v bool) {
 	}
 }
 
-// time writes nanoseconds since 1970, in which no zone and no parser is needed.
+// time writes nanoseconds since 1970, which need no zone and no parser.
 func (t *text) time(k string, v time.Time) {
 	if !v.IsZero() {
 		t.int(k, v.UnixNano())
@@ -48,15 +52,15 @@ func (t *text) time(k string, v time.Time) {
 
 func (t *text) end() []byte { return append(t.b, "end\n"...) }
 
-// A line is one key and its value, not yet understood.
+// A line is one key and its value, as they stand in the file.
 type line struct {
 	key, value string
-	bad        *error // where the first fault is kept
+	bad        *error // the first error in the line
 }
 
-// parseText checks the first and the last line and calls each for those
-// between. Each returns false if it does not know the key, which is an error:
-// what a newer writer asked for must not be left out in silence.
+// parseText checks the first and the last line and calls each for the lines in
+// between. If each returns false, it does not know the key. That is an error, because
+// what a newer writer asked for must not be ignored.
 func parseText(data, head string, each func(line) bool) error {
 	data, ok := strings.CutPrefix(data, head+"\n")
 	if !ok {

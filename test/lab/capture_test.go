@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// A frame is one that was seen on the trunk.
+// A frame is an Ethernet frame that was seen on the trunk.
 type frame struct {
 	at   time.Time
 	from string // its sender's address
@@ -30,7 +30,7 @@ type capture struct {
 	said bytes.Buffer
 }
 
-// capture begins one; when it returns, no frame is missed any more.
+// capture starts a capture. When it returns, no further frame is missed.
 func (l *lab) capture() *capture {
 	l.t.Helper()
 	c := &capture{t: l.t, file: filepath.Join(l.dir, "trunk.pcap")}
@@ -55,7 +55,7 @@ func (l *lab) capture() *capture {
 	return c
 }
 
-// stop ends the capture and returns what was seen.
+// stop ends the capture and returns its frames.
 func (c *capture) stop() []frame {
 	c.t.Helper()
 	if err := c.cmd.Process.Signal(syscall.SIGINT); err != nil {

@@ -17,8 +17,8 @@ import (
 // more in the namespace where the devices' addresses are.
 const inside = "ACTIVATIOND_LAB_INSIDE"
 
-// TestDevices speaks with a switch over a real sshd and with a router over a real
-// Serial-Ethernet converter as atctl does, but without atctl.
+// TestDevices configures a switch over a real sshd and a router over a real
+// Serial-Ethernet converter, with the package that atctl uses, but without atctl.
 func TestDevices(t *testing.T) {
 	if dir := os.Getenv(inside); dir != "" {
 		t.Run("switch", func(t *testing.T) { trySwitch(t, dir) })
@@ -40,7 +40,7 @@ func TestDevices(t *testing.T) {
 	}
 }
 
-// A talk is a device and what was said with it.
+// A talk is a device and the transcript of its sessions.
 type talk struct {
 	t      *testing.T
 	ctx    context.Context
@@ -68,7 +68,7 @@ func newTalk(t *testing.T, platform string, target device.Target) *talk {
 	return k
 }
 
-// send configures and saves.
+// send configures the device and saves.
 func (k *talk) send(lines ...string) {
 	k.t.Helper()
 	if err := device.Send(k.ctx, k.target, lines, k.tr, device.SendOptions{}); err != nil {
@@ -76,7 +76,7 @@ func (k *talk) send(lines ...string) {
 	}
 }
 
-// shows opens a session, and returns what a command says.
+// shows opens a session, and returns the output of a command.
 func (k *talk) shows(command string) string {
 	k.t.Helper()
 	s, err := device.Open(k.ctx, k.target, k.tr)
@@ -91,7 +91,7 @@ func (k *talk) shows(command string) string {
 	return said
 }
 
-// refused wants a line to be refused, and the error to say which and why.
+// refused checks that a line is refused, and that the error says which line and why.
 func (k *talk) refused(bad, words string, lines ...string) {
 	k.t.Helper()
 	err := device.Send(k.ctx, k.target, lines, k.tr, device.SendOptions{})

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Keeps a laboratory for a test: makes it, does what it is told on its standard
-# input, a shell command a line, answers each with a line (status, and what was
-# said in Base64), and takes all of it away when the input ends, however the test
-# ended.
+# Keeps a laboratory for a test. It makes the laboratory and runs the shell commands
+# that it reads, one a line, from its standard input. Its answer to each is a line: the
+# status, and the output in Base64. When the input ends, however the test ended, it
+# removes everything.
 #
 #   keeper.sh NAME DIRECTORY
 set -uo pipefail

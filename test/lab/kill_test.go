@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -13,12 +14,10 @@ import (
 
 	"activationd/control"
 	"activationd/supervisor/wrapper"
+	"activationd/test/harness"
 )
 
-var (
-	kills    = flag.Int("kills", 20, "how many reservations TestKilled disturbs")
-	seedFlag = flag.Uint64("seed", 0, "begin the random tests with this number; 0: another one each time")
-)
+var kills = flag.Int("kills", 0, "how many reservations TestKilled disturbs; 0: the default")
 
 // A proc is a process of a run.
 type proc struct {
@@ -28,7 +27,7 @@ type proc struct {
 
 // processes returns those of an activation's runs: its scripts and what they
 // started, and their wrappers.
-func (d *daemon) processes(id string) (scripts, wrappers []proc) {
+func (d *labDaemon) processes(id string) (scripts, wrappers []proc) {
 	var all []proc
 	for _, pid := range wrapper.Processes() {
 		stat, ok := wrapper.Stat(pid) // gone is as good as not there, here and below
@@ -51,8 +50,8 @@ func (d *daemon) processes(id string) (scripts, wrappers []proc) {
 	return scripts, wrappers
 }
 
-// strike kills some of what works on an activation.
-func (d *daemon) strike(whom, id string) {
+// strike kills some of the processes that work on an activation.
+func (d *labDaemon) strike(whom, id string) {
 	d.t.Helper()
 	scripts, wrappers := d.processes(id)
 	kill := func(ps []proc) {
@@ -70,22 +69,22 @@ func (d *daemon) strike(whom, id string) {
 	case "wrapper":
 		kill(wrappers)
 	case "daemon":
-		d.kill()
+		d.restart()
 	case "all":
-		_ = d.cmd.Process.Kill()
+		d.Daemon.Kill()
 		kill(wrappers)
 		kill(scripts)
-		d.kill()
+		d.restart()
 	}
 }
 
 var everybody = []string{"script", "upload", "wrapper", "daemon", "all"}
 
-// agree wants the switches to be what the daemon says of its activations: an
-// active one has its VLANs on its ports; a stuck one's are in quarantine, with a
-// reason, and are on its own ports or nowhere; one that is finished has none, and
-// nothing else has any.
-func (d *daemon) agree(when string, ws ...*wired) {
+// agree compares the switches with what the daemon reports of its activations. An
+// active one has its VLANs on its ports. Those of a stuck one are in quarantine, with a
+// reason, and are on its own ports or nowhere. A finished one has none, and there are
+// no others.
+func (d *labDaemon) agree(when string, ws ...*wired) {
 	d.t.Helper()
 	var certain, doubtful []*wired
 	leases := d.leases()
@@ -120,7 +119,7 @@ func (d *daemon) agree(when string, ws ...*wired) {
 	}
 }
 
-// covers says whether tags have the port and all the VLANs of one.
+// covers reports whether tags have the port and all the VLANs of one.
 func covers(tags []string, one string) bool {
 	f := strings.Fields(one)
 	return slices.ContainsFunc(tags, func(tag string) bool {
@@ -129,7 +128,8 @@ func covers(tags []string, one string) bool {
 	})
 }
 
-// has says whether all leases are in a state, with a reason, and notes whose they are.
+// has reports whether all leases are in a state, with a reason. It also records the
+// VLANs of the links.
 func (w *wired) has(mine []lease, state string) bool {
 	for _, m := range mine {
 		if m.State != state || m.Reason == "" {
@@ -144,57 +144,58 @@ func (w *wired) has(mine []lease, state string) bool {
 	return true
 }
 
-// TestKilled kills the script, the upload, the wrapper and the daemon at any point
-// of activations and deactivations, while another lab on the same switches goes
-// on. What comes of each must be what the switches have.
+// TestKilled kills the script, the upload, the wrapper and the daemon at any time of
+// activations and deactivations, while another lab on the same switches goes on. The
+// result that the daemon reports for each must be what the switches have.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 6, "LAB_PACE=line: 150ms")
 	empty := l.configuration()
 	d := l.newDaemon(l.do("lab_inventory"), "deactivate_retries: 0")
-	rng := d.random()
+	rng := harness.Random(t)
+	n := cmp.Or(*kills, harness.Size(len(everybody), 20))
 
 	bystander := d.wire("bystander@kill", "", "h5", "h6")
 	d.announce()
 	began := time.Now()
 	d.change(nil, []*resv{bystander.resv})
-	d.inState(bystander.id, "active")
+	d.InState(bystander.id, "active")
 	takes := time.Since(began) // with what it takes to load and to ask, too
 	d.running("at first", bystander)
 	was := l.configuration()
 	outcomes := map[string]int{}
 
-	for i := range *kills {
+	for i := range n {
 		w := d.wire(fmt.Sprintf("%d@kill", i), fmt.Sprintf("retries: %d", rng.IntN(3)), "h1", "h2", "h3", "h4")
 		whom := everybody[i%len(everybody)]
 		story := fmt.Sprintf("%d (%s, %s)", i, whom, w.settings)
 
 		d.change(nil, []*resv{w.resv})
-		d.inState(w.id, "activating", "active")
+		d.InState(w.id, "activating", "active")
 		pause(rng, takes)
 		d.strike(whom, w.id)
 		if rng.IntN(3) == 0 { // and once more, at what came then
 			pause(rng, takes)
 			d.strike(everybody[rng.IntN(len(everybody))], w.id)
 		}
-		a := d.inState(w.id, "active", "stuck", "finished")
+		a := d.InState(w.id, "active", "stuck", "finished")
 		outcomes[outcomeOf(a)]++
 		d.agree(story+", struck in its activation", bystander, w)
 
 		if a.State == "active" {
 			d.change([]*resv{w.resv}, nil)
-			d.inState(w.id, "deactivating", "stuck", "finished")
+			d.InState(w.id, "deactivating", "stuck", "finished")
 			if rng.IntN(2) == 0 {
 				pause(rng, takes)
 				d.strike(everybody[rng.IntN(len(everybody))], w.id)
 			}
-			a = d.inState(w.id, "stuck", "finished")
+			a = d.InState(w.id, "stuck", "finished")
 			outcomes[outcomeOf(a)]++
 			d.agree(story+", struck in its deactivation", bystander, w)
 		}
 		if a.State == "stuck" {
 			d.atctl("retry", w.id)
-			d.inState(w.id, "finished")
+			d.InState(w.id, "finished")
 			d.agree(story+", tried again", bystander, w)
 		}
 		l.unchanged(story, was)
@@ -202,24 +203,14 @@ func TestKilled(t *testing.T) {
 			t.Fatalf("%s:\n%s", story, d.logs(w.id))
 		}
 	}
-	t.Logf("%d disturbed: %v", *kills, outcomes)
+	t.Logf("%d disturbed: %v", n, outcomes)
 	d.change([]*resv{bystander.resv}, nil)
-	d.inState(bystander.id, "finished")
+	d.InState(bystander.id, "finished")
 	l.unchanged("at last", empty)
 }
 
-// random prints its seed, and takes one from the flag.
-func (d *daemon) random() *rand.Rand {
-	seed := *seedFlag
-	if seed == 0 {
-		seed = uint64(time.Now().UnixNano())
-	}
-	d.t.Logf("-seed=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
-}
-
-// pause waits for any part of a time: the instant that follows shall be none that
-// something tells of.
+// pause waits for a random part of a time, because the kill shall come at a time that
+// no event marks.
 func pause(rng *rand.Rand, upTo time.Duration) { time.Sleep(time.Duration(rng.Int64N(int64(upTo)))) }
 
 func outcomeOf(a control.Detail) string {
@@ -234,8 +225,8 @@ func outcomeOf(a control.Detail) string {
 	return "undone"
 }
 
-// TestUnreachable takes a switch away in the middle of a slot: its deactivation
-// cannot be proved, so the VLANs are lent to nobody else until it can be.
+// TestUnreachable removes a switch in the middle of a slot. The deactivation cannot be
+// verified, so the VLANs are leased to no other reservation until it is.
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 4)
@@ -245,13 +236,13 @@ func TestUnreachable(t *testing.T) {
 	next := d.wire("2@gone", "", "h3", "h4")
 	d.announce()
 	d.change(nil, []*resv{w.resv})
-	d.inState(w.id, "active")
+	d.InState(w.id, "active")
 	d.running("while both switches are there", w)
 	vlan := w.links[0].vlan
 
 	l.do("sshd_stop sw2")
 	d.change([]*resv{w.resv}, nil)
-	a := d.inState(w.id, "stuck", "finished")
+	a := d.InState(w.id, "stuck", "finished")
 	if a.State != "stuck" {
 		t.Fatalf("it is %s, %s (%s), and no switch has proved that\n%s", a.State, a.Outcome, a.Reason, d.logs(w.id))
 	}
@@ -263,14 +254,14 @@ func TestUnreachable(t *testing.T) {
 	}
 	l.do("sshd_start sw2")
 	d.change(nil, []*resv{next.resv})
-	d.inState(next.id, "active")
+	d.InState(next.id, "active")
 	if other := of(d.leases(), next.id); len(other) != 1 || other[0].ID == vlan {
 		t.Errorf("the next got %+v; want another than %d, which is in quarantine", other, vlan)
 	}
 	d.atctl("retry", w.id)
-	d.inState(w.id, "finished")
+	d.InState(w.id, "finished")
 	d.running("when the switch has answered", next)
 	d.change([]*resv{next.resv}, nil)
-	d.inState(next.id, "finished")
+	d.InState(next.id, "finished")
 	l.unchanged("at last", was)
 }

@@ -11,7 +11,6 @@ import (
 	"bufio"
 	"encoding/base64"
 	"errors"
-	"flag"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -19,7 +18,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -28,49 +26,25 @@ import (
 	"time"
 
 	"activationd/supervisor/wrapper"
+	"activationd/test/harness"
 )
 
-// patience is how long anything that is waited for may take before the test
-// gives up. It is no measure of speed: the machine may be a slow one.
-const patience = 10 * time.Minute
+// patience is how long anything that is waited for may take before the test gives up.
+const patience = harness.Patience
 
-// bin is the directory with the programs, and scripts that of the scripts.
-var bin, scripts string
+// scripts is the directory of the scripts.
+var scripts string
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	code, err := testMain(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func testMain(m *testing.M) (int, error) {
 	if os.Getenv(inside) != "" {
-		return m.Run(), nil
+		os.Exit(m.Run())
 	}
 	var err error
 	if scripts, err = filepath.Abs("../../scripts"); err != nil {
-		return 0, err
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
-	if bin, err = os.MkdirTemp("", "activationd-bin-"); err != nil {
-		return 0, err
-	}
-	defer func() { _ = os.RemoveAll(bin) }()
-	cmd := exec.Command("go", "build", "-o", bin+"/", "activationd/cmd/...")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	// Most of what is here waits for devices, and does not compute.
-	if f := flag.Lookup("test.parallel"); f.Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
-		if err := f.Value.Set("6"); err != nil {
-			return 0, err
-		}
-	}
-	return m.Run(), nil
+	harness.Main(m, 6, false)
 }
 
 // A lab is a laboratory: switches sw1 and sw2, hosts, and routers if asked for.
@@ -89,7 +63,7 @@ var labs struct {
 	n int
 }
 
-// newLab makes one with n hosts. Settings are variables that lab.sh and
+// newLab makes a laboratory with n hosts. Settings are variables that lab.sh and
 // routers.sh read.
 func newLab(t *testing.T, n int, settings ...string) *lab {
 	t.Helper()
@@ -175,7 +149,7 @@ func (l *lab) try(command string) (string, error) {
 	return string(said), nil
 }
 
-// do is try for what must not fail.
+// do is try for a command that must succeed.
 func (l *lab) do(command string) string {
 	l.t.Helper()
 	said, err := l.try(command)
@@ -185,7 +159,7 @@ func (l *lab) do(command string) string {
 	return said
 }
 
-// in is a command in a namespace of the laboratory.
+// in returns a command that runs in a namespace of the laboratory.
 func (l *lab) in(space string, argv ...string) *exec.Cmd {
 	return exec.CommandContext(l.t.Context(), "nsenter", append([]string{"--net=/run/netns/" + l.name + "-" + space, "--"}, argv...)...)
 }
@@ -206,7 +180,7 @@ func (l *lab) write(name, text string) string {
 	return path
 }
 
-// vsctl asks a switch, past its sshd.
+// vsctl queries a switch directly, not by its sshd.
 func (l *lab) vsctl(sw string, args ...string) string {
 	l.t.Helper()
 	all := append([]string{"--db=unix:" + filepath.Join(l.dir, sw, "db.sock"), "--timeout=600"}, args...)
@@ -217,15 +191,16 @@ func (l *lab) vsctl(sw string, args ...string) string {
 	return string(out)
 }
 
-// alive are the columns of a switch's database that are not its configuration,
-// but how it is at the moment.
+// alive are the columns of a switch's database that are not configuration but the
+// present state.
 var alive = []string{
 	"admin_state", "bond_active_slave", "cfm_fault", "cfm_fault_status", "cfm_flap_count", "cfm_health", "cfm_remote_mpids",
 	"cfm_remote_opstate", "cur_cfg", "next_cfg", "duplex", "error", "link_resets", "link_speed", "link_state", "lacp_current",
 	"mac_in_use", "mtu", "rstp_statistics", "rstp_status", "statistics", "status", "is_connected", "role",
 }
 
-// configuration is all that the switches' databases say, but for what is alive.
+// configuration returns the contents of the switches' databases, without the columns
+// that are no configuration.
 func (l *lab) configuration() string {
 	l.t.Helper()
 	var all strings.Builder
@@ -242,7 +217,7 @@ func (l *lab) configuration() string {
 	return all.String()
 }
 
-// unchanged wants the switches' configuration to be what it was, to the byte.
+// unchanged checks that the switches' configuration is what it was, byte for byte.
 func (l *lab) unchanged(when, was string) {
 	l.t.Helper()
 	is := l.configuration()
@@ -297,8 +272,8 @@ func (l *lab) tags() []string {
 
 func address(host string) string { return "10.77.0." + host[1:] }
 
-// look has each host ping each other, all at once, and wants an answer exactly
-// for the pairs that are in one of the groups.
+// look has each host ping each other, all at once. It checks that exactly the pairs of
+// the same group get an answer.
 func (l *lab) look(when string, groups ...[]string) {
 	l.t.Helper()
 	var wg sync.WaitGroup
@@ -319,8 +294,8 @@ func (l *lab) look(when string, groups ...[]string) {
 	wg.Wait()
 }
 
-// ping asks for an answer. One that is expected may take long, the first of a
-// silence must not.
+// ping reports whether there is an answer. It waits long for an answer that is
+// expected, and a short time for one that must not come.
 func (l *lab) ping(from, to string, expected bool) bool {
 	if !expected {
 		out, _ := l.in(from, "ping", "-n", "-q", "-c", "5", "-i", "0.2", "-w", "2", address(to)).CombinedOutput()
@@ -337,7 +312,8 @@ func (l *lab) ping(from, to string, expected bool) bool {
 	return false
 }
 
-// removeCgroups removes what the daemon has made for its runs and keeps when it ends.
+// removeCgroups removes the cgroups of the daemon's runs, which the daemon leaves when
+// it ends.
 func (l *lab) removeCgroups() {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(l.dir + "/state/runs"))

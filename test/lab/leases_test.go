@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A lease is a VLAN that is not free, as `atctl vlan list` tells of it.
+// A lease is a VLAN that is not free, as `atctl vlan list` prints it.
 type lease struct {
 	Domain string    `json:"domain"`
 	ID     int       `json:"id"`
@@ -18,12 +18,12 @@ type lease struct {
 	Since  time.Time `json:"since"`
 }
 
-func (d *daemon) leases() []lease {
+func (d *labDaemon) leases() []lease {
 	d.t.Helper()
 	return list[lease](d.t, d.atctl("--json", "vlan", "list"))
 }
 
-// of returns those of a holder.
+// of returns the leases of a holder.
 func of(all []lease, holder string) (some []lease) {
 	for _, l := range all {
 		if l.Holder == holder {
@@ -33,7 +33,7 @@ func of(all []lease, holder string) (some []lease) {
 	return some
 }
 
-// A link is a wire between two hosts, and the VLAN that it is made of.
+// A link is a wire between two hosts, and the VLAN that implements it.
 type link struct {
 	a, b  string
 	vlan  int
@@ -46,8 +46,9 @@ type wired struct {
 	links []*link
 }
 
-// wire books one; hosts are those of the first wire, those of the second ...
-func (d *daemon) wire(id string, settings string, hosts ...string) *wired {
+// wire books a reservation; hosts are the two of the first wire, the two of the second,
+// and so on.
+func (d *labDaemon) wire(id string, settings string, hosts ...string) *wired {
 	w := &wired{}
 	var nodes, links []string
 	for i := 0; i < len(hosts); i += 2 {
@@ -67,7 +68,7 @@ func resvs(ws []*wired) (all []*resv) {
 	return all
 }
 
-// switchOf is the switch that a host is plugged into, and portOf the port.
+// switchOf returns the switch that a host is plugged into, and portOf the port.
 func switchOf(host string) string {
 	if strings.ContainsAny(host, "135") {
 		return "sw1"
@@ -77,10 +78,11 @@ func switchOf(host string) string {
 
 func portOf(host string) string { return switchOf(host) + ":p" + host[1:] }
 
-// crosses says whether the wire goes over the trunk.
+// crosses reports whether the wire uses the trunk.
 func (l *link) crosses() bool { return switchOf(l.a) != switchOf(l.b) }
 
-// tagsOf is what the switches have while these are active, as tags tells it.
+// tagsOf returns the tags that the switches have while these reservations are active,
+// in the form of tags.
 func tagsOf(ws ...*wired) []string {
 	var all, trunk []string
 	for _, w := range ws {
@@ -101,9 +103,9 @@ func tagsOf(ws ...*wired) []string {
 	return all
 }
 
-// lent reads off the daemon which VLANs each link has. Each must have one, that
-// nobody else has; and nobody but these may have one.
-func (d *daemon) lent(when string, ws ...*wired) {
+// lent asks the daemon which VLANs each link has. Each must have one that no other link
+// has, and nothing else may have any.
+func (d *labDaemon) lent(when string, ws ...*wired) {
 	d.t.Helper()
 	leases := d.leases()
 	used, n := map[int]bool{}, 0
@@ -126,8 +128,9 @@ func (d *daemon) lent(when string, ws ...*wired) {
 	}
 }
 
-// running wants exactly these to have VLANs, and the switches to be set so.
-func (d *daemon) running(when string, ws ...*wired) {
+// running checks that exactly these reservations have VLANs, and that the switches are
+// configured for them.
+func (d *labDaemon) running(when string, ws ...*wired) {
 	d.t.Helper()
 	d.lent(when, ws...)
 	if got, want := d.tags(), tagsOf(ws...); !slices.Equal(got, want) {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestParts tries the laboratory itself by plain commands, so that what another
-// test finds missing is not the laboratory's.
+// TestParts tests the laboratory itself by plain commands, so that a failure of another
+// test is not the laboratory's fault.
 func TestParts(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 6)
@@ -48,7 +48,7 @@ func TestParts(t *testing.T) {
 	}
 }
 
-// TestConsoles tries the routers' consoles by hand.
+// TestConsoles tests the routers' consoles with nc.
 func TestConsoles(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 0, "LAB_ROUTERS=r1")

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# FRR routers in the laboratory of scripts/demo/lab.sh, sourced after it: each a
-# zebra and an ospfd in a namespace of their own, with two ports on a switch. Their
-# consoles are vtysh behind a serial line, which a Serial-Ethernet converter
-# (ser2net, RFC 2217) offers on loopback.
+# FRR routers in the laboratory of scripts/demo/lab.sh, sourced after it. Each router is
+# a zebra and an ospfd in a namespace of their own, with two ports on a switch. Its
+# console is vtysh behind a serial line, which a Serial-Ethernet converter (ser2net,
+# RFC 2217) offers on loopback.
 
 read -ra ROUTERS <<<"${LAB_ROUTERS-}"
 
@@ -14,7 +14,7 @@ in_vtysh() {
 	in_host "$router" vtysh --vty_socket "$LAB_DIR/$router" --config_dir "$LAB_DIR/$router" "$@"
 }
 
-# routers_start starts them all, after lab_start.
+# routers_start starts all routers, after lab_start.
 routers_start() {
 	local name
 	for name in "${ROUTERS[@]}"; do
@@ -58,7 +58,7 @@ router_start() {
 	done
 }
 
-# console_start NAME: the serial line. A console outlives who logs out.
+# console_start NAME starts the serial line. The console goes on after a logout.
 console_start() {
 	local dir=$LAB_DIR/$1
 	cat >"$dir/console" <<-END
@@ -73,7 +73,7 @@ console_start() {
 	becomes_true test -e "$dir/tty"
 }
 
-# becomes_true COMMAND...: within some ten minutes, which end what hangs.
+# becomes_true COMMAND... repeats the command until it succeeds, for at most ten minutes.
 becomes_true() {
 	local try
 	for try in {1..12000}; do

@@ -7,15 +7,17 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"activationd/test/harness"
 )
 
-// routerConfig is what a router says that its configuration is, past its console.
+// routerConfig returns a router's configuration without its console.
 func (l *lab) routerConfig(name string) string {
 	l.t.Helper()
 	return l.do("in_vtysh " + name + " -c 'show running-config'")
 }
 
-// full counts a router's OSPF neighbours that are FULL.
+// full counts a router's OSPF neighbours in state FULL.
 func (l *lab) full(name string) (n int) {
 	l.t.Helper()
 	said := l.do("in_vtysh " + name + " -c 'show ip ospf neighbor json'")
@@ -37,7 +39,7 @@ func (l *lab) full(name string) (n int) {
 	return n
 }
 
-// eventually asks until it is so. Nothing tells of what happens inside a router.
+// eventually asks repeatedly, because no event reports what happens inside a router.
 func (l *lab) eventually(what string, so func() bool) {
 	l.t.Helper()
 	for until := time.Now().Add(patience); time.Now().Before(until); time.Sleep(200 * time.Millisecond) {
@@ -58,7 +60,7 @@ func TestRouters(t *testing.T) {
 	d := l.newDaemon(l.do("lab_inventory"))
 	r := d.chain("ospf@routers", "")
 	d.change(nil, []*resv{r})
-	if a := d.inState(r.id, "active", "finished", "stuck"); a.State != "active" {
+	if a := d.InState(r.id, "active", "finished", "stuck"); a.State != "active" {
 		t.Fatalf("it is %s, %s (%s)\n%s", a.State, a.Outcome, a.Reason, d.logs(r.id))
 	}
 	for name, n := range map[string]int{"r1": 1, "r2": 2, "r3": 1} {
@@ -69,7 +71,7 @@ func TestRouters(t *testing.T) {
 	})
 
 	d.change([]*resv{r}, nil)
-	if a := d.inState(r.id, "finished", "stuck"); a.Outcome != "succeeded" {
+	if a := d.InState(r.id, "finished", "stuck"); a.Outcome != "succeeded" {
 		t.Fatalf("it is %s, %s (%s)\n%s", a.State, a.Outcome, a.Reason, d.logs(r.id))
 	}
 	d.areBlank("after the slot", blank)
@@ -84,7 +86,7 @@ const gently = "CONSOLE_PACE=character: 1ms, chunk: 16, chunk_delay: 2ms, line: 
 
 var routers = []string{"r1", "r2", "r3"}
 
-// blankRouters starts them and returns their configurations.
+// blankRouters starts the routers and returns their configurations.
 func (l *lab) blankRouters() map[string]string {
 	l.t.Helper()
 	l.do("routers_start")
@@ -96,7 +98,7 @@ func (l *lab) blankRouters() map[string]string {
 }
 
 // chain books the example's topology.
-func (d *daemon) chain(id, settings string) *resv {
+func (d *labDaemon) chain(id, settings string) *resv {
 	d.t.Helper()
 	topology, err := os.ReadFile("../../examples/labs/ospf-chain.clab.yml")
 	if err != nil {
@@ -108,9 +110,9 @@ func (d *daemon) chain(id, settings string) *resv {
 	return r
 }
 
-// areBlank wants the routers' configurations to be what they were, and nothing of a
-// lab to come back with their next start.
-func (d *daemon) areBlank(when string, blank map[string]string) {
+// areBlank checks that the routers' configurations are what they were, and that a
+// restart would not bring back any part of a lab.
+func (d *labDaemon) areBlank(when string, blank map[string]string) {
 	d.t.Helper()
 	for _, name := range routers {
 		if got := d.routerConfig(name); got != blank[name] {
@@ -125,31 +127,31 @@ func (d *daemon) areBlank(when string, blank map[string]string) {
 	}
 }
 
-// TestRoutersKilled kills who uploads to consoles, and the daemon: a console stays
-// where it was, in the middle of a line and of a mode, for whoever comes next.
+// TestRoutersKilled kills uploads to consoles, and the daemon. The console is then in
+// the middle of a line and of a mode, and the next session has to cope with that.
 func TestRoutersKilled(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 0, "LAB_ROUTERS=r1 r2 r3", gently)
 	blank := l.blankRouters()
 	was := l.configuration()
 	d := l.newDaemon(l.do("lab_inventory"), "deactivate_retries: 0")
-	rng := d.random()
+	rng := harness.Random(t)
 	outcomes := map[string]int{}
 	for i, whom := range []string{"upload", "wrapper", "all", "script"} {
 		r := d.chain(fmt.Sprintf("%d@console", i), fmt.Sprintf("retries: %d", i%2))
 		story := fmt.Sprintf("%s (%s)", r.id, whom)
 		d.change(nil, []*resv{r})
-		d.inState(r.id, "activating", "active")
+		d.InState(r.id, "activating", "active")
 		pause(rng, 3*time.Second)
 		d.strike(whom, r.id)
-		a := d.inState(r.id, "active", "finished", "stuck")
+		a := d.InState(r.id, "active", "finished", "stuck")
 		outcomes[outcomeOf(a)]++
 		if a.State == "active" {
 			d.change([]*resv{r}, nil)
-			d.inState(r.id, "deactivating", "finished", "stuck")
+			d.InState(r.id, "deactivating", "finished", "stuck")
 			pause(rng, 3*time.Second)
 			d.strike(whom, r.id)
-			a = d.inState(r.id, "finished", "stuck")
+			a = d.InState(r.id, "finished", "stuck")
 			outcomes[outcomeOf(a)]++
 		}
 		if a.State == "stuck" {
@@ -157,7 +159,7 @@ func TestRoutersKilled(t *testing.T) {
 				t.Errorf("%s is stuck, and has %+v; want two VLANs in quarantine, with reasons", story, mine)
 			}
 			d.atctl("retry", r.id)
-			a = d.inState(r.id, "finished", "stuck")
+			a = d.InState(r.id, "finished", "stuck")
 		}
 		if a.State != "finished" {
 			t.Errorf("%s is %s (%s)", story, a.State, a.Reason)

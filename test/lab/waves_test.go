@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// TestWaves has ten reservations overlap in time, in waves, on two switches with
-// a trunk. Frames inside each lab pass, between labs none; on the trunk is each
-// VLAN only while it is lent to who sends there; and when all is over, the
+// TestWaves has ten reservations overlap in time, in waves, on two switches with a
+// trunk. Frames pass inside each lab and none pass between labs. On the trunk, each
+// VLAN is seen only while it is leased to the lab of the sender. In the end the
 // switches' configuration is what it was, byte for byte.
 func TestWaves(t *testing.T) {
 	t.Parallel()
@@ -42,7 +42,7 @@ func TestWaves(t *testing.T) {
 		when := fmt.Sprintf("in wave %d", n+1)
 		d.change(resvs(wave.end), resvs(wave.begin))
 		for _, w := range wave.end {
-			if a := d.inState(w.id, "finished", "stuck"); a.Outcome != "succeeded" {
+			if a := d.InState(w.id, "finished", "stuck"); a.Outcome != "succeeded" {
 				t.Fatalf("%s: %s is %s, %s (%s)\n%s", when, w.id, a.State, a.Outcome, a.Reason, d.logs(w.id))
 			}
 		}
@@ -50,7 +50,7 @@ func TestWaves(t *testing.T) {
 		active = append(active, wave.begin...)
 		var groups [][]string
 		for _, w := range active {
-			if a := d.inState(w.id, "active", "finished", "stuck"); a.State != "active" {
+			if a := d.InState(w.id, "active", "finished", "stuck"); a.State != "active" {
 				t.Fatalf("%s: %s is %s, %s (%s)\n%s", when, w.id, a.State, a.Outcome, a.Reason, d.logs(w.id))
 			}
 			groups = append(groups, []string{w.links[0].a, w.links[0].b})
@@ -72,8 +72,8 @@ type span struct {
 	frames int
 }
 
-// judge compares what was seen on the trunk with who had which VLAN when.
-func (d *daemon) judge(frames []frame, ws []*wired) {
+// judge compares the frames on the trunk with the leases at that time.
+func (d *labDaemon) judge(frames []frame, ws []*wired) {
 	d.t.Helper()
 	host := map[string]string{} // by its address
 	for _, h := range d.hosts {

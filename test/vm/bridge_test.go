@@ -35,9 +35,9 @@ func (m *machine) put(name, text string) {
 	m.do("echo " + base64.StdEncoding.EncodeToString([]byte(text)) + " | base64 -d >" + name)
 }
 
-// TestLinuxBridges has two labs on two Linux bridges with a trunk between them: frames pass
-// inside a lab, and nowhere else; ports that are free hear nobody; what somebody changes by
-// hand is found; and what is left at last is what was there at first.
+// TestLinuxBridges has two labs on two Linux bridges with a trunk between them. Frames
+// pass inside a lab and nowhere else, free ports receive nothing, a manual change is
+// found, and in the end the bridges are what they were at first.
 func TestLinuxBridges(t *testing.T) {
 	needMachine(t)
 	m := boot(t)

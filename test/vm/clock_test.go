@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// started are the emulator's arguments for a machine whose clock shows that at first.
+// started returns the emulator's arguments for a machine whose clock starts at a time.
 func started(at string) []string { return []string{"-rtc", "base=" + at} }
 
 // set sets the machine's clock.
@@ -16,7 +16,7 @@ func (m *machine) set(at string) {
 	m.do("date -u -s '" + at + "' >/dev/null")
 }
 
-// lines are the lines of a file, or none.
+// linesOf returns the lines of a file, or none.
 func (m *machine) linesOf(file string) []string {
 	m.t.Helper()
 	return strings.Fields(m.do("cat " + file + " 2>/dev/null || true"))
@@ -25,7 +25,7 @@ func (m *machine) linesOf(file string) []string {
 // mark is a command that writes which occurrence, or job, runs.
 const mark = `sh -c 'echo ${ACTIVATION_OCCURRENCE:-$ACTIVATION_ID} >>/tmp/NAME'`
 
-// every adds an entry that marks its occurrences.
+// every adds a recurrence that marks its occurrences.
 func (m *machine) every(name, rest string) {
 	m.t.Helper()
 	m.atctl("every add " + name + " " + rest + " -- " + strings.ReplaceAll(mark, "NAME", name))
@@ -37,9 +37,9 @@ func (m *machine) trusted(want bool) {
 	m.await(env+`atctl status --json | grep -o '"clock_trusted":[a-z]*'`, fmt.Sprintf(`"clock_trusted":%v`, want))
 }
 
-// The clock is set by less than an hour, far ahead for a moment, and ahead for good.
-// It keeps out that a moment of a wrong clock has the history forgotten, and makes
-// missed ones of all that is to come.
+// The clock is set by less than an hour, far ahead for a moment, and ahead permanently.
+// A wrong clock for a moment must not prune the history, nor make future occurrences
+// missed ones.
 func TestClockIsSet(t *testing.T) {
 	needMachine(t)
 	m := boot(t, started("2027-03-01T20:00:00")...)
@@ -98,8 +98,8 @@ func TestClockIsSet(t *testing.T) {
 	}
 }
 
-// A machine whose battery is flat begins in 1970 at each start. It keeps out that
-// what recurs begins anew there, or comes again when the clock is set.
+// A machine whose battery is flat starts in 1970. No recurrence may start again there,
+// nor may its occurrences be repeated when the clock is set.
 func TestClockFrom1970(t *testing.T) {
 	needMachine(t)
 	file := disk(t)
@@ -111,7 +111,7 @@ func TestClockFrom1970(t *testing.T) {
 	job := m.atctl("add --at 2027-03-01T20:20:00Z -- sh -c 'echo $ACTIVATION_ID >>/tmp/q'")
 	m.set("2027-03-01 20:10:00")
 	m.await("cat /tmp/q", "2027-03-01T20:10:00Z")
-	m.do("kill $(cat /tmp/pid); while kill -0 $(cat /tmp/pid) 2>/dev/null; do sleep 0.1; done; umount /mnt")
+	m.do("kill $(cat /tmp/pid); while kill -0 $(cat /tmp/pid) 2>/dev/null; do sleep 0.1; done; until umount /mnt 2>/dev/null; do sleep 0.1; done") // wrappers may still use it
 	m.off()
 
 	m = boot(t, append(drive(file), started("1970-01-01T00:09:55")...)...)
@@ -136,7 +136,7 @@ func TestClockFrom1970(t *testing.T) {
 	}
 }
 
-// Over both changes of the clocks, with a clock that really goes over them.
+// A recurrence over both changes of daylight saving time, with a real clock.
 func TestClocksChange(t *testing.T) {
 	needMachine(t)
 	m := boot(t, started("2027-03-27T20:00:00")...)

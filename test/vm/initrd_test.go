@@ -13,8 +13,7 @@ import (
 	"strings"
 )
 
-// An initrd is what the machine has for files: an archive of cpio's format newc,
-// compressed.
+// An initrd is the machine's files: a compressed archive of cpio's format newc.
 type initrd struct {
 	packed    *gzip.Writer
 	size      int
@@ -59,7 +58,7 @@ func (a *initrd) copy(name, file string) {
 	a.add(name, data)
 }
 
-// program puts in a program of this machine, and the libraries that it wants.
+// program adds a program of this machine, and the libraries that it needs.
 func (a *initrd) program(name, file string) {
 	a.copy(name, file)
 	out, err := exec.Command("ldd", file).Output()
@@ -72,7 +71,7 @@ func (a *initrd) program(name, file string) {
 	}
 }
 
-// tree puts in all files of a directory, and of those below it.
+// tree adds all files of a directory and of those below it.
 func (a *initrd) tree(name, dir string) {
 	a.fail(filepath.WalkDir(dir, func(file string, e os.DirEntry, err error) error {
 		if err == nil && !e.IsDir() {

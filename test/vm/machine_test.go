@@ -31,11 +31,11 @@ var (
 	seedFlag = flag.Uint64("seed", 0, "begin the random tests with this number; 0: another one each time")
 )
 
-// patience is how long the machine may take for what is asked of it before the test
-// gives up. It is no measure of speed.
+// patience is how long the machine may take for each step before the test gives up. It
+// judges no speed.
 var patience = flag.Duration("patience", 10*time.Minute, "give up when the machine takes so long")
 
-// parts is where scripts/vm-parts puts the kernel and busybox.
+// parts is the directory where scripts/vm-parts puts the kernel and busybox.
 const parts = "/var/cache/activationd-vm"
 
 // What the machines boot, made by TestMain.
@@ -65,7 +65,7 @@ func testMain(m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
-// missing says what is missing for a machine to boot; empty: nothing.
+// missing returns what a machine needs to boot and is not there; empty if nothing.
 func missing() string {
 	if testing.Short() {
 		return "it takes long"
@@ -96,6 +96,7 @@ func prepare(dir string) error {
 		{"build", "-o", bin + "/", "activationd/cmd/activationd", "activationd/cmd/atctl", "activationd/cmd/atctl-lab", "activationd/cmd/atwrap"},
 		{"build", "-o", bin + "/vouch", "./testdata/vouch"},
 		{"build", "-o", bin + "/firstends", "../../supervisor/testdata/firstends"},
+		{"build", "-o", bin + "/guest", "../../supervisor/testdata/guest"},
 		{"test", "-c", "-o", bin + "/supervisor.test", "activationd/supervisor"},
 	} {
 		cmd := exec.Command("go", args...)
@@ -133,7 +134,7 @@ func prepare(dir string) error {
 
 const emulator = "qemu-system-x86_64"
 
-// A machine is one that has booted.
+// A machine is a virtual machine that has booted.
 type machine struct {
 	t       *testing.T
 	cmd     *exec.Cmd
@@ -144,7 +145,7 @@ type machine struct {
 }
 
 // boot starts a machine, with more arguments for the emulator, and waits until it
-// does as it is told.
+// accepts commands.
 func boot(t *testing.T, args ...string) *machine {
 	t.Helper()
 	// A busy machine may run an emulator so rarely that its kernel takes the timer for
@@ -182,8 +183,8 @@ func boot(t *testing.T, args ...string) *machine {
 	return m
 }
 
-// cut cuts the machine's power. What it had not flushed to its disks is lost, but for
-// what the emulator had taken already.
+// cut cuts the machine's power. Everything that it had not flushed to its disks is lost,
+// except for what the emulator had already written.
 func (m *machine) cut() {
 	m.gone.Do(func() {
 		_ = m.cmd.Process.Kill()
@@ -193,7 +194,7 @@ func (m *machine) cut() {
 	})
 }
 
-// off has the machine end by itself, with all its disks written.
+// off shuts the machine down, with all its disks written.
 func (m *machine) off() {
 	m.t.Helper()
 	m.tell("sync; poweroff -f")
@@ -203,8 +204,8 @@ func (m *machine) off() {
 	m.cut()
 }
 
-// until returns what comes until a line begins so. It is not ok when the machine is
-// gone before that.
+// until returns the lines up to one with a prefix. ok is false if the machine ends
+// before that.
 func (m *machine) until(mark string) (said []string, ok bool) {
 	m.t.Helper()
 	limit := time.NewTimer(*patience)
@@ -226,7 +227,7 @@ func (m *machine) until(mark string) (said []string, ok bool) {
 	}
 }
 
-// tell has the machine run a shell script, and does not wait.
+// tell starts a shell script on the machine, and does not wait.
 func (m *machine) tell(script string) {
 	m.t.Helper()
 	if _, err := fmt.Fprintln(m.in, base64.StdEncoding.EncodeToString([]byte(script))); err != nil {
@@ -234,10 +235,10 @@ func (m *machine) tell(script string) {
 	}
 }
 
-// endMark is what the machine says after each script.
+// endMark is printed after each script.
 const endMark = "=END= "
 
-// try has the machine run a shell script, and returns what that said and its status.
+// try runs a shell script on the machine, and returns its output and its status.
 func (m *machine) try(script string) (out, status string) {
 	m.t.Helper()
 	m.tell(script)
@@ -259,7 +260,7 @@ func (m *machine) do(script string) string {
 	return out
 }
 
-// said is what the kernel said.
+// said returns the kernel's messages.
 func (m *machine) said() string {
 	data, err := os.ReadFile(m.console)
 	if err != nil {
@@ -268,7 +269,7 @@ func (m *machine) said() string {
 	return string(data)
 }
 
-// await has the machine run a script again and again until what that says is wanted.
+// await runs a script on the machine repeatedly until it prints what is wanted.
 func (m *machine) await(script, want string) {
 	m.t.Helper()
 	for end := time.Now().Add(*patience); ; {
@@ -287,7 +288,7 @@ func (m *machine) await(script, want string) {
 // env is for all scripts that use the daemon.
 const env = "export ACTIVATIOND_SOCKET=/run/a/control.sock\n"
 
-// daemon starts the daemon with its state in a directory, and waits until it is there.
+// daemon starts the daemon with its state in a directory, and waits until it answers.
 func (m *machine) daemon(state string) {
 	m.t.Helper()
 	m.do(env + "activationd --state-dir " + state + " --runtime-dir /run/a >>/tmp/log 2>&1 &\n" +
@@ -316,12 +317,12 @@ func disk(t *testing.T) string {
 	return file
 }
 
-// drive are the emulator's arguments for a disk.
+// drive returns the emulator's arguments for a disk.
 func drive(file string) []string {
 	return []string{"-drive", "file=" + file + ",format=raw,if=virtio,cache=writeback"}
 }
 
-// random returns a source of random numbers, and prints how to have the same again.
+// random returns random numbers, and prints their seed.
 func random(t *testing.T) *rand.Rand {
 	t.Helper()
 	seed := *seedFlag

@@ -22,13 +22,13 @@ done`
 	recurs = `every add tick --every 1s --overlap parallel -- sh -c 'echo $ACTIVATION_OCCURRENCE >>/mnt/ticks; sync /mnt/ticks'`
 )
 
-// settled waits until all that was submitted has ended, and checks that nothing that
-// was acknowledged is missing, that nothing ran twice, and that each occurrence came
-// once.
+// settled waits until everything that was submitted has ended. It checks that nothing
+// that was acknowledged is missing, that nothing ran twice, and that each occurrence
+// came once.
 func (m *machine) settled(disk string, acked []string) {
 	m.t.Helper()
 	m.do(env + "atctl every hold tick >/dev/null 2>&1 || true")
-	m.await(env+"atctl list", "")
+	m.await(env+"atctl list --json", "")
 	known := strings.Fields(m.do(env + `atctl list --all --json | sed -n 's/^{"id":"\([0-9]*\)".*/\1/p'`))
 	for _, id := range append(m.linesOf(disk+"/acks"), acked...) {
 		if !slices.Contains(known, id) {
@@ -47,8 +47,8 @@ func (m *machine) settled(disk string, acked []string) {
 	}
 }
 
-// The power is cut at random instants, again and again, while jobs are submitted and
-// run, and something recurs.
+// The power is cut repeatedly at random times, while jobs are submitted and run, and
+// something recurs.
 func TestPowerIsCut(t *testing.T) {
 	needMachine(t)
 	rnd := random(t)

@@ -16,12 +16,14 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"activationd/activation"
 	"activationd/store/bolt"
+	"activationd/supervisor"
 )
 
-// A write is one that the machine made to its disk, or a flush.
+// A write is a write of the machine to its disk, or a flush.
 type write struct {
 	at    int64
 	data  []byte
@@ -68,9 +70,8 @@ func readLog(file string) ([]write, error) {
 	return all, nil
 }
 
-// instants are the images that the disk may have had if the power had been cut: at
-// each flush what was written before is there, and of what was written since then any
-// part.
+// instants passes to see the images that the disk may have if the power is cut. At each
+// flush the earlier writes are there, and any part of the later ones.
 func instants(base []byte, log []write, rnd *rand.Rand, see func(n int, image []byte)) (flushes int) {
 	solid := slices.Clone(base)
 	var since []write
@@ -98,10 +99,10 @@ func instants(base []byte, log []write, rnd *rand.Rand, see func(n int, image []
 	return flushes
 }
 
-// A whole history is recorded, each write and each flush of the disk. Then the disk is
-// made as it may have been between any two flushes: the state opens, and has all that
-// was acknowledged until then. Some of these disks are put into a machine again, which
-// brings to its end what was begun, and runs nothing twice.
+// A whole history is recorded, with each write and each flush of the disk. Then the
+// disk is made as it may have been between any two flushes: the state opens, and has
+// everything that was acknowledged before. Some of these disks are booted again: the
+// daemon completes what was begun, and runs nothing twice.
 func TestPowerIsCutBetweenFlushes(t *testing.T) {
 	needMachine(t)
 	for _, program := range []string{"e2fsck", "debugfs"} {
@@ -228,7 +229,7 @@ func look(t *testing.T, n int, image string) (acked int) {
 		return 0
 	}
 	attempts := map[string]int{}
-	e := activation.New(activation.Parts{DB: db, Log: slog.New(slog.DiscardHandler)}, activation.Settings{})
+	e := activation.New(activation.Parts{DB: db, Runs: noRuns{}, Log: slog.New(slog.DiscardHandler)}, activation.Settings{})
 	err = e.List(context.Background(), activation.Filter{Finished: true}, func(v activation.View) error {
 		attempts[v.ID] = len(v.Attempts)
 		return nil
@@ -249,3 +250,8 @@ func look(t *testing.T, n int, image string) (acked int) {
 	}
 	return len(acks)
 }
+
+// noRuns knows of no run that has started.
+type noRuns struct{ activation.Runs }
+
+func (noRuns) Started(supervisor.Key) (int, time.Time, bool) { return 0, time.Time{}, false }

@@ -1,6 +1,6 @@
-// Package vlantest checks a daemon's VLANs from outside: clients that ask for
-// them at the same time note what they asked and what they were answered, when,
-// and [History.Check] says whether one thing after the other explains it.
+// Package vlantest checks a daemon's VLANs from outside. Concurrent clients record their
+// requests, the answers, and the times of both. [History.Check] reports whether some
+// sequential order of the requests explains the answers.
 package vlantest
 
 import (
@@ -21,46 +21,45 @@ import (
 	"activationd/internal/fault"
 )
 
-// A Request is one that a client makes.
+// A Request is the request of a client.
 type Request struct {
-	Do      string // an operation on VLANs, without the first word
+	Do      string // an operation on VLANs, without the word "vlan"
 	Holder  string
-	Domain  string // of quarantine and free
-	ID      int    // likewise
+	Domain  string // for quarantine and free
+	ID      int    // for quarantine and free
 	Links   []string
-	Domains []string // of each link
-	IDs     []int    // likewise; 0: any
+	Domains []string // for alloc, of each link
+	IDs     []int    // for alloc, of each link; 0: any
 }
 
-// An Answer is what the daemon said.
+// An Answer is the answer of the daemon.
 type Answer struct {
-	Unknown bool   // nothing: it was killed, and may have done it or not
-	Code    int    // as package control has them
-	Leases  string // lines as of a state; empty unless Code is 200
+	Unknown bool   // there was none, as the daemon was killed; it may have done the request or not
+	Code    int    // as in package control
+	Leases  string // lines in the form of a state; empty unless Code is 200
 }
 
-// A History is what clients have asked and were answered.
+// A History is the record of requests and answers.
 type History struct {
-	pools map[string]string // by domain, the ids: "10-14"
+	pools map[string]string // the ids by domain, as in "10-14"
 	began time.Time
 
 	mu  sync.Mutex
 	ops []porcupine.Operation
-	// open are those without an answer, until it is known that the daemon that
-	// they were for is dead.
+	// open are the requests without an answer, until it is known that their daemon is dead.
 	open []porcupine.Operation
 }
 
-// New returns an empty history with pools "10-14" by their domains, two of
-// which a daemon must have that has no leases.
+// New returns an empty history for pools of ids, such as "10-14", by domain. There must be two
+// pools, and the daemon must have no leases.
 func New(pools map[string]string) *History {
 	return &History{pools: pools, began: time.Now()}
 }
 
 func (h *History) now() int64 { return int64(time.Since(h.began)) }
 
-// Ask makes one request for client and notes what becomes of it. Its error is
-// of kind fault.Unavailable when the daemon was not there, or went away.
+// Ask makes a request for a client and records it with the answer. Its error is of kind
+// fault.Unavailable if the daemon could not be reached, or did not answer.
 func (h *History) Ask(ctx context.Context, c *control.Client, client int, r Request) error {
 	var in any
 	switch r.Do {
@@ -93,7 +92,7 @@ func (h *History) Ask(ctx context.Context, c *control.Client, client int, r Requ
 		for _, l := range lines {
 			all = append(all, line(l.Domain, l.ID, l.State, l.Holder, l.Link))
 		}
-		if r.Do != "alloc" { // whose answer is in the order of what was asked for
+		if r.Do != "alloc" { // the answers to alloc are in the order of the request
 			slices.Sort(all)
 		}
 		answer.Leases = strings.Join(all, "\n")
@@ -103,8 +102,8 @@ func (h *History) Ask(ctx context.Context, c *control.Client, client int, r Requ
 	return nil
 }
 
-// Dead notes that no daemon of before runs any more: what it was asked and did
-// not answer it has done by now, or never.
+// Dead records that no earlier daemon runs any more. Their unanswered requests have been done
+// by now, or never will be.
 func (h *History) Dead() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -115,7 +114,7 @@ func (h *History) Dead() {
 	h.open = nil
 }
 
-// Random returns a request such as clients make, for one of a few holders.
+// Random returns a random request for one of a few holders.
 func (h *History) Random(rnd *rand.Rand) Request {
 	r := Request{Holder: fmt.Sprintf("holder %d", rnd.IntN(5))}
 	var domains []string
@@ -158,7 +157,7 @@ func (h *History) Check(t testing.TB) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.open) > 0 {
-		t.Fatalf("%d requests have no answer, and nobody says that their daemon is dead", len(h.open))
+		t.Fatalf("%d requests have no answer, and their daemon was not reported dead", len(h.open))
 	}
 	codes, unknown := map[int]int{}, 0
 	for _, op := range h.ops {
@@ -177,11 +176,11 @@ func (h *History) Check(t testing.TB) {
 	case porcupine.Unknown:
 		t.Error("no explanation was found within a minute")
 	default:
-		t.Errorf("nothing explains it:\n%s", h.text())
+		t.Errorf("no order of the requests explains the answers:\n%s", h.text())
 	}
 }
 
-// text tells the history, for people.
+// text returns the history in readable form.
 func (h *History) text() string {
 	var b strings.Builder
 	for _, op := range h.ops {
@@ -190,9 +189,9 @@ func (h *History) text() string {
 	return b.String()
 }
 
-// Lie denies what clients were given in the second half, and reports whether they were
-// given anything: who checks can check the check with it. One answer may be denied
-// unnoticed, if all was lent at that moment.
+// Lie changes the answers of the second half of the history as if nothing had been leased, and
+// reports whether it changed any. Tests of the check use it. One changed answer may remain
+// unnoticed, if all ids were leased at that moment.
 func (h *History) Lie() (lied bool) {
 	for i, op := range h.ops {
 		r, _ := op.Input.(Request)

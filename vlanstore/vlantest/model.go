@@ -9,7 +9,7 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// A state of the model is lines, sorted: each is an id that is not free.
+// A state of the model is sorted lines, one for each id that is not free.
 
 func line(domain string, id int, state, holder, link string) string {
 	return fmt.Sprintf("%s\t%04d\t%s\t%s\t%s", domain, id, state, holder, link)
@@ -23,7 +23,7 @@ func ids(pool string) (first, last int) {
 	return first, last
 }
 
-// model is what VLANs are, as plainly as can be.
+// model returns the simplest model of VLANs.
 func (h *History) model() *porcupine.NondeterministicModel {
 	return &porcupine.NondeterministicModel{
 		Init: func() []any { return []any{""} },
@@ -58,7 +58,7 @@ func join(lines []string) string {
 	return strings.Join(lines, "\n")
 }
 
-// step is what a request does, and what is answered.
+// step returns the state after a request, and the answer.
 func (h *History) step(s string, r Request) (string, Answer) {
 	lines := split(s)
 	found := func(domain string, id int) int {
@@ -104,7 +104,7 @@ func (h *History) step(s string, r Request) (string, Answer) {
 	panic(r.Do)
 }
 
-// alloc gives those that name an id theirs, and the others the lowest.
+// alloc leases the requested ids, and to the other links the lowest free ones.
 func (h *History) alloc(s string, r Request) (string, Answer) {
 	lines := split(s)
 	got := make([]string, len(r.Links))

@@ -1,19 +1,19 @@
-// Package timeforms is the table of the forms of instants and durations for tests: one
-// row for each form that is taken, and for each that is refused with a reason of its own.
-// Every setting is tried with all of them.
+// Package timeforms is the table of the forms of instants and durations for tests: one row
+// for each form that is accepted, and for each that is refused with a reason of its own. The
+// tests try every setting with all of them.
 package timeforms
 
 import "time"
 
-// A Form is a text, and what it means, or why it means nothing.
+// A Form is a text, and its meaning, or why it is refused.
 type Form[T any] struct {
 	Name, Text string
 	Want       T
-	Why        string // a part of the error; empty: it is taken
+	Why        string // a part of the error; empty: it is accepted
 }
 
-// At is the instant that most rows mean.
-var At = time.Date(2026, 12, 21, 9, 0, 0, 0, time.UTC)
+// At is the instant of most rows.
+var At = time.Date(2099, 12, 21, 9, 0, 0, 0, time.UTC)
 
 // Instants have a zone, or are refused everywhere.
 func Instants() []Form[time.Time] {
@@ -25,136 +25,136 @@ func Instants() []Form[time.Time] {
 		return Form[time.Time]{Name: name, Text: text, Why: why}
 	}
 	return []Form[time.Time]{
-		taken("RFC 3339", "2026-12-21T10:00:00+01:00", At),
-		taken("RFC 3339 in UTC", "2026-12-21T09:00:00Z", At),
-		taken("RFC 3339 in lower case", "2026-12-21t09:00:00z", At),
-		taken("RFC 3339 with a fraction", "2026-12-21T10:00:00.25+01:00", fine),
-		taken("an unknown offset", "2026-12-21T09:00:00-00:00", At),
-		taken("without seconds", "2026-12-21T09:00Z", At),
-		taken("an hour alone", "2026-12-21T10+01:00", At),
-		taken("Python", "2026-12-21 10:00:00+01:00", At),
-		taken("Python, microseconds", "2026-12-21 10:00:00.250000+01:00", fine),
-		taken("a space before the offset", "2026-12-21 10:00:00 +01:00", At),
-		taken("more spaces", "  2026-12-21   10:00:00   +01:00\n", At),
-		taken("west", "2026-12-21 03:30:00-05:30", At),
-		taken("an offset without a colon", "2026-12-21T10:00:00+0100", At),
-		taken("PostgreSQL", "2026-12-21 10:00:00+01", At),
-		taken("PostgreSQL, an old offset", "2026-12-21 09:44:30+00:44:30", At),
-		taken("PostgreSQL, a fraction", "2026-12-21 10:00:00.25+01", fine),
-		taken("YAML", "2026-12-21t10:00:00.25+01:00", fine),
-		taken("YAML with spaces", "2026-12-21 10:00:00 +1", At),
-		taken("YAML in UTC", "2026-12-21 9:00:00 Z", At),
-		taken("a comma", "2026-12-21T10:00:00,25+01:00", fine),
-		taken("more digits than nanoseconds have", "2026-12-21T10:00:00.2500000000009+01:00", fine),
-		taken("basic", "20261221T090000Z", At),
-		taken("basic with an offset", "20261221T100000+0100", At),
-		taken("basic without seconds", "20261221T1000+0100", At),
-		taken("basic with a fraction", "20261221T090000.25Z", fine),
-		taken("LDAP", "20261221090000Z", At),
-		taken("LDAP with a fraction", "20261221100000.25+0100", fine),
-		taken("UTC", "2026-12-21 09:00:00 UTC", At),
-		taken("GMT", "2026-12-21 09:00:00 GMT", At),
-		taken("systemd", "Mon 2026-12-21 09:00:00 UTC", At),
-		taken("HTTP", "Mon, 21 Dec 2026 09:00:00 GMT", At),
-		taken("RFC 5322", "Mon, 21 Dec 2026 10:00:00 +0100", At),
-		taken("RFC 5322 without a weekday", "21 Dec 2026 10:00 +0100", At),
-		taken("RFC 5322 with a comment", "Mon, 21 Dec 2026 10:00:00 +0100 (CET)", At),
-		taken("git", "Mon Dec 21 10:00:00 2026 +0100", At),
-		taken("date", "Mon Dec 21 09:00:00 UTC 2026", At),
-		taken("Ruby", "Mon Dec 21 10:00:00 +0100 2026", At),
-		taken("date in American English", "Mon Dec 21 09:00:00 AM UTC 2026", At),
-		taken("date in Indian English", "Monday 21 December 2026 09:00:00 AM UTC", At),
-		taken("an hour after noon", "Mon Dec 21 11:30:00 PM +1430 2026", At),
-		taken("half an hour after midnight", "Mon Dec 21 12:30:00 AM -0830 2026", At),
-		taken("date in British English", "Mon 21 Dec 09:00:00 UTC 2026", At),
-		taken("PostgreSQL, a day before the month", "Mon 21 Dec 09:00:00.25 2026 UTC", fine),
-		taken("PHP's cookies", "Monday, 21-Dec-2026 09:00:00 UTC", At),
-		taken("HTTP cookies", "Mon, 21-Dec-2026 09:00:00 GMT", At),
-		taken("logs of web servers", "21/Dec/2026:10:00:00 +0100", At),
-		taken("months with their whole names", "Monday, December 21, 2026 10:00:00 +0100", At),
-		taken("slashes behind the year", "2026/12/21 10:00:00 +0100", At),
-		taken("UTC without a space", "2026-12-21T09:00:00UTC", At),
-		taken("JavaScript", "Mon Dec 21 2026 10:00:00 GMT+0100 (Central European Standard Time)", At),
-		taken("JavaScript, toISOString", "2026-12-21T09:00:00.250Z", fine),
-		taken("Java", "2026-12-21T10:00+01:00[Europe/Prague]", At),
-		taken("Java in UTC", "2026-12-21T09:00Z[UTC]", At),
-		taken("RFC 9557", "2026-12-21T10:00:00+01:00[!Europe/Prague][u-ca=gregory]", At),
-		taken("Go", "2026-12-21 10:00:00 +0100 CET", At),
-		taken("Go, a zone without a name", "2026-12-21 06:00:00 -0300 -03", At),
-		taken("Go, in UTC", "2026-12-21 09:00:00.25 +0000 UTC", fine),
-		taken("Go, now", "2026-12-21 10:00:00 +0100 CET m=+0.000012", At),
-		taken("seconds since 1970", "@1797843600", At),
-		taken("seconds since 1970, a fraction", "@1797843600.25", fine),
+		taken("RFC 3339", "2099-12-21T10:00:00+01:00", At),
+		taken("RFC 3339 in UTC", "2099-12-21T09:00:00Z", At),
+		taken("RFC 3339 in lower case", "2099-12-21t09:00:00z", At),
+		taken("RFC 3339 with a fraction", "2099-12-21T10:00:00.25+01:00", fine),
+		taken("an unknown offset", "2099-12-21T09:00:00-00:00", At),
+		taken("without seconds", "2099-12-21T09:00Z", At),
+		taken("an hour alone", "2099-12-21T10+01:00", At),
+		taken("Python", "2099-12-21 10:00:00+01:00", At),
+		taken("Python, microseconds", "2099-12-21 10:00:00.250000+01:00", fine),
+		taken("a space before the offset", "2099-12-21 10:00:00 +01:00", At),
+		taken("more spaces", "  2099-12-21   10:00:00   +01:00\n", At),
+		taken("west", "2099-12-21 03:30:00-05:30", At),
+		taken("an offset without a colon", "2099-12-21T10:00:00+0100", At),
+		taken("PostgreSQL", "2099-12-21 10:00:00+01", At),
+		taken("PostgreSQL, an old offset", "2099-12-21 09:44:30+00:44:30", At),
+		taken("PostgreSQL, a fraction", "2099-12-21 10:00:00.25+01", fine),
+		taken("YAML", "2099-12-21t10:00:00.25+01:00", fine),
+		taken("YAML with spaces", "2099-12-21 10:00:00 +1", At),
+		taken("YAML in UTC", "2099-12-21 9:00:00 Z", At),
+		taken("a comma", "2099-12-21T10:00:00,25+01:00", fine),
+		taken("more digits than nanoseconds have", "2099-12-21T10:00:00.2500000000009+01:00", fine),
+		taken("basic", "20991221T090000Z", At),
+		taken("basic with an offset", "20991221T100000+0100", At),
+		taken("basic without seconds", "20991221T1000+0100", At),
+		taken("basic with a fraction", "20991221T090000.25Z", fine),
+		taken("LDAP", "20991221090000Z", At),
+		taken("LDAP with a fraction", "20991221100000.25+0100", fine),
+		taken("UTC", "2099-12-21 09:00:00 UTC", At),
+		taken("GMT", "2099-12-21 09:00:00 GMT", At),
+		taken("systemd", "Mon 2099-12-21 09:00:00 UTC", At),
+		taken("HTTP", "Mon, 21 Dec 2099 09:00:00 GMT", At),
+		taken("RFC 5322", "Mon, 21 Dec 2099 10:00:00 +0100", At),
+		taken("RFC 5322 without a weekday", "21 Dec 2099 10:00 +0100", At),
+		taken("RFC 5322 with a comment", "Mon, 21 Dec 2099 10:00:00 +0100 (CET)", At),
+		taken("git", "Mon Dec 21 10:00:00 2099 +0100", At),
+		taken("date", "Mon Dec 21 09:00:00 UTC 2099", At),
+		taken("Ruby", "Mon Dec 21 10:00:00 +0100 2099", At),
+		taken("date in American English", "Mon Dec 21 09:00:00 AM UTC 2099", At),
+		taken("date in Indian English", "Monday 21 December 2099 09:00:00 AM UTC", At),
+		taken("an hour after noon", "Mon Dec 21 11:30:00 PM +1430 2099", At),
+		taken("half an hour after midnight", "Mon Dec 21 12:30:00 AM -0830 2099", At),
+		taken("date in British English", "Mon 21 Dec 09:00:00 UTC 2099", At),
+		taken("PostgreSQL, a day before the month", "Mon 21 Dec 09:00:00.25 2099 UTC", fine),
+		taken("PHP's cookies", "Monday, 21-Dec-2099 09:00:00 UTC", At),
+		taken("HTTP cookies", "Mon, 21-Dec-2099 09:00:00 GMT", At),
+		taken("logs of web servers", "21/Dec/2099:10:00:00 +0100", At),
+		taken("months with their whole names", "Monday, December 21, 2099 10:00:00 +0100", At),
+		taken("slashes behind the year", "2099/12/21 10:00:00 +0100", At),
+		taken("UTC without a space", "2099-12-21T09:00:00UTC", At),
+		taken("JavaScript", "Mon Dec 21 2099 10:00:00 GMT+0100 (Central European Standard Time)", At),
+		taken("JavaScript, toISOString", "2099-12-21T09:00:00.250Z", fine),
+		taken("Java", "2099-12-21T10:00+01:00[Europe/Prague]", At),
+		taken("Java in UTC", "2099-12-21T09:00Z[UTC]", At),
+		taken("RFC 9557", "2099-12-21T10:00:00+01:00[!Europe/Prague][u-ca=gregory]", At),
+		taken("Go", "2099-12-21 10:00:00 +0100 CET", At),
+		taken("Go, a zone without a name", "2099-12-21 06:00:00 -0300 -03", At),
+		taken("Go, in UTC", "2099-12-21 09:00:00.25 +0000 UTC", fine),
+		taken("Go, now", "2099-12-21 10:00:00 +0100 CET m=+0.000012", At),
+		taken("seconds since 1970", "@4101526800", At),
+		taken("seconds since 1970, a fraction", "@4101526800.25", fine),
 		taken("the first", "1970-01-01T00:00:00Z", time.Unix(0, 0)),
 		taken("the last", "2199-12-31T23:59:59.999999999Z", time.Date(2199, 12, 31, 23, 59, 59, 999999999, time.UTC)),
 
-		refused("a day in February", "2026-02-30T10:00:00Z", "a day that does not exist"),
-		refused("no leap year", "2027-02-29 10:00:00+01:00", "a day that does not exist"),
-		refused("no month", "2026-00-10T10:00:00Z", "a day that does not exist"),
-		refused("no day", "20261200T100000Z", "a day that does not exist"),
+		refused("a day in February", "2099-02-30T10:00:00Z", "a day that does not exist"),
+		refused("no leap year", "2097-02-29 10:00:00+01:00", "a day that does not exist"),
+		refused("no month", "2099-00-10T10:00:00Z", "a day that does not exist"),
+		refused("no day", "20991200T100000Z", "a day that does not exist"),
 		refused("nothing", "0000-00-00 00:00:00+00:00", "a day that does not exist"),
-		refused("month 13", "2026-13-01T10:00:00Z", "a day that does not exist"),
-		refused("April 31", "31 Apr 2026 10:00:00 +0000", "a day that does not exist"),
-		refused("another weekday", "Tue, 21 Dec 2026 10:00:00 +0100", "that day is a Monday"),
-		refused("24:00", "2026-12-21T24:00:00Z", "the end of that day is 2026-12-22T00:00:00"),
-		refused("a leap second", "2026-12-31T23:59:60Z", "00:00:00 to 23:59:59"),
-		refused("minute 60", "2026-12-21T10:60:00Z", "00:00:00 to 23:59:59"),
-		refused("offset of a day", "2026-12-21T10:00:00+24:00", "-23:59 to +23:59"),
-		refused("minute 60 of an offset", "2026-12-21T10:00:00+01:60", "says no offset"),
-		refused("an offset of three digits", "2026-12-21T10:00:00+100", "says no offset"),
+		refused("month 13", "2099-13-01T10:00:00Z", "a day that does not exist"),
+		refused("April 31", "31 Apr 2099 10:00:00 +0000", "a day that does not exist"),
+		refused("another weekday", "Tue, 21 Dec 2099 10:00:00 +0100", "that day is a Monday"),
+		refused("24:00", "2099-12-21T24:00:00Z", "the end of that day is 2099-12-22T00:00:00"),
+		refused("a leap second", "2099-12-31T23:59:60Z", "00:00:00 to 23:59:59"),
+		refused("minute 60", "2099-12-21T10:60:00Z", "00:00:00 to 23:59:59"),
+		refused("offset of a day", "2099-12-21T10:00:00+24:00", "-23:59 to +23:59"),
+		refused("minute 60 of an offset", "2099-12-21T10:00:00+01:60", "says no offset"),
+		refused("an offset of three digits", "2099-12-21T10:00:00+100", "says no offset"),
 		refused("before 1970", "1969-12-31T23:59:59Z", "1970 to 2199"),
 		refused("year 1", "0001-01-01T00:00:00Z", "1970 to 2199"),
 		refused("after 2199", "2200-01-01T00:00:00Z", "1970 to 2199"),
 		refused("too many seconds", "@999999999999", "1970 to 2199"),
-		refused("an abbreviation", "2026-12-21 10:00:00 CET", `ends in "CET", which says no offset from UTC: write it with its offset from UTC, like 2026-12-21T10:00:00+01:00, or 2026-12-21T10:00:00Z if it is UTC`),
-		refused("an abbreviation in words", "Mon Dec 21 10:00:00 CET 2026", `like 2026-12-21T10:00:00+01:00`),
-		refused("a zone's name", "2026-12-21 10:00:00 Europe/Prague", `"Europe/Prague", which says no offset`),
-		refused("a zone's name in brackets", "2026-12-21T10:00:00[Europe/Prague]", "says no offset"),
-		refused("UTC+1, which is west in TZ", "2026-12-21 10:00:00 UTC+1", "says no offset"),
-		refused("two offsets", "2026-12-21 10:00:00 +0100 +02", "says no offset"),
-		refused("an offset and UTC", "2026-12-21 10:00:00 +0100 UTC", "says no offset"),
-		refused("afternoon", "2026-12-21 10:00:00 PM", `"PM", which says no offset`),
-		refused("seconds without a sign", "1797843600", "write @1797843600 for seconds since 1970"),
-		refused("milliseconds", "1797843600250", "write @1797843600.250 for seconds since 1970"),
-		refused("a fraction of seconds", "1797843600.25", "write @1797843600.25 for"),
+		refused("an abbreviation", "2099-12-21 10:00:00 CET", `ends in "CET", which says no offset from UTC: write it with its offset from UTC, like 2099-12-21T10:00:00+01:00, or 2099-12-21T10:00:00Z if it is UTC`),
+		refused("an abbreviation in words", "Mon Dec 21 10:00:00 CET 2099", `like 2099-12-21T10:00:00+01:00`),
+		refused("a zone's name", "2099-12-21 10:00:00 Europe/Prague", `"Europe/Prague", which says no offset`),
+		refused("a zone's name in brackets", "2099-12-21T10:00:00[Europe/Prague]", "says no offset"),
+		refused("UTC+1, which is west in TZ", "2099-12-21 10:00:00 UTC+1", "says no offset"),
+		refused("two offsets", "2099-12-21 10:00:00 +0100 +02", "says no offset"),
+		refused("an offset and UTC", "2099-12-21 10:00:00 +0100 UTC", "says no offset"),
+		refused("afternoon", "2099-12-21 10:00:00 PM", `"PM", which says no offset`),
+		refused("seconds without a sign", "4101526800", "write @4101526800 for seconds since 1970"),
+		refused("milliseconds", "4101526800250", "write @4101526800.250 for seconds since 1970"),
+		refused("a fraction of seconds", "4101526800.25", "write @4101526800.25 for"),
 		refused("an exponent", "@1e9", "is not a time: write it like"),
 		refused("before 1970 in seconds", "@-5", "is not a time"),
-		refused("a day first", "21.12.2026 10:00", "is not a time"),
-		refused("a month first", "12/21/2026 10:00", "is not a time"),
-		refused("an hour 13 in the afternoon", "Mon Dec 21 13:00:00 PM UTC 2026", "is not a time"),
-		refused("morning and afternoon", "Mon Dec 21 10:00:00 AM PM 2026", `"PM", which says no offset`),
-		refused("an hour 0 in the morning", "Mon Dec 21 00:00:00 AM UTC 2026", "is not a time"),
-		refused("two signs between numbers", "2026-12/21 10:00:00Z", "is not a time"),
-		refused("half a month's name", "21 Decem 2026 10:00:00 +0100", "is not a time"),
+		refused("a day first", "21.12.2099 10:00", "is not a time"),
+		refused("a month first", "12/21/2099 10:00", "is not a time"),
+		refused("an hour 13 in the afternoon", "Mon Dec 21 13:00:00 PM UTC 2099", "is not a time"),
+		refused("morning and afternoon", "Mon Dec 21 10:00:00 AM PM 2099", `"PM", which says no offset`),
+		refused("an hour 0 in the morning", "Mon Dec 21 00:00:00 AM UTC 2099", "is not a time"),
+		refused("two signs between numbers", "2099-12/21 10:00:00Z", "is not a time"),
+		refused("half a month's name", "21 Decem 2099 10:00:00 +0100", "is not a time"),
 		refused("two digits of the year", "Mon, 21-Dec-26 09:00:00 GMT", "is not a time"),
-		refused("a week", "2026-W52-1T10:00:00Z", "is not a time"),
-		refused("a day of the year", "2026-355T10:00:00Z", "is not a time"),
-		refused("a minute of one digit", "2026-12-21T10:0:00Z", "is not a time"),
-		refused("a point and no digit", "2026-12-21T10:00:00.Z", "is not a time"),
-		refused("a sign before it", "+2026-12-21T10:00:00Z", "is not a time"),
+		refused("a week", "2099-W52-1T10:00:00Z", "is not a time"),
+		refused("a day of the year", "2099-355T10:00:00Z", "is not a time"),
+		refused("a minute of one digit", "2099-12-21T10:0:00Z", "is not a time"),
+		refused("a point and no digit", "2099-12-21T10:00:00.Z", "is not a time"),
+		refused("a sign before it", "+2099-12-21T10:00:00Z", "is not a time"),
 		refused("infinity", "infinity", "is not a time"),
 		refused("before Christ", "2044-03-15 10:00:00+00 BC", "says no offset"),
-		refused("afternoon, with an offset", "2026-12-21 10:00:00 +0100 PM", "says no offset"),
+		refused("afternoon, with an offset", "2099-12-21 10:00:00 +0100 PM", "says no offset"),
 		refused("a word", "soon", "is not a time"),
 	}
 }
 
-// Local are without a zone, and mean this wall clock where a zone is known. Elsewhere
-// they are refused as having none.
+// Local have no zone: they are this local time where a zone is known. Elsewhere they are
+// refused because they have none.
 func Local() []Form[time.Time] {
-	wall := time.Date(2026, 12, 21, 10, 0, 0, 0, time.UTC)
+	wall := time.Date(2099, 12, 21, 10, 0, 0, 0, time.UTC)
 	var forms []Form[time.Time]
 	for name, text := range map[string]string{
-		"T": "2026-12-21T10:00:00", "a space": "2026-12-21 10:00:00", "no seconds": "2026-12-21 10:00",
-		"basic": "20261221T100000", "fourteen digits": "20261221100000", "asctime": "Mon Dec 21 10:00:00 2026", "words": "21 Dec 2026 10:00",
+		"T": "2099-12-21T10:00:00", "a space": "2099-12-21 10:00:00", "no seconds": "2099-12-21 10:00",
+		"basic": "20991221T100000", "fourteen digits": "20991221100000", "asctime": "Mon Dec 21 10:00:00 2099", "words": "21 Dec 2099 10:00",
 	} {
-		forms = append(forms, Form[time.Time]{name, text, wall, "has no zone: write it with its offset from UTC, like 2026-12-21T10:00:00+01:00"})
+		forms = append(forms, Form[time.Time]{name, text, wall, "has no zone: write it with its offset from UTC, like 2099-12-21T10:00:00+01:00"})
 	}
 	return forms
 }
 
-// Durations are taken, or refused, everywhere. Those that are taken are at least a
-// second and at most a week.
+// Durations are accepted, or refused, everywhere. The accepted ones are from a second to a
+// week.
 func Durations() []Form[time.Duration] {
 	const day = 24 * time.Hour
 	taken := func(name, text string, want time.Duration) Form[time.Duration] {
@@ -211,7 +211,8 @@ func Durations() []Form[time.Duration] {
 		refused("a month", "1mo", "has a unit of no fixed length, mo: write days"),
 		refused("months", "1 mon 2 days", "has a unit of no fixed length, mon: write days"),
 		refused("a year", "1y", "no fixed length"),
-		refused("M, a minute or a month", "5M", "no fixed length"),
+		refused("M, a minute or a month", "5M", "has the unit M, which may mean minutes or months: write m for minutes"),
+		refused("M after hours", "1H30M", "has the unit M, which may mean minutes or months: write m for minutes"),
 		refused("a year in ISO 8601", "P1Y", "years or months"),
 		refused("a month in ISO 8601", "P1M", "years or months"),
 		refused("hours or minutes", "1:30", "write 1h30m or 1m30s"),

@@ -1,9 +1,9 @@
-// Deafdisk is a file system that never answers, as one on a server or a disk that
-// is gone: it mounts itself (FUSE, which needs root) at the directory that is its
-// argument, and takes every request without a word. Who asks it for anything
-// sleeps in the kernel and does not die of SIGKILL, because his request is
-// being worked on. It says "up" when it is there, and a line for each request. At
-// the end of its standard input it goes away, and all who sleep wake.
+// Deafdisk is a file system that never answers, like one on a server or a disk that
+// is gone. It mounts itself (with FUSE, which needs root) at the directory in its
+// argument, and accepts every request without an answer. A process that makes a request
+// sleeps in the kernel and does not die of SIGKILL, because its request is
+// in progress. Deafdisk prints "up" when it is mounted, and a line for each request. At
+// the end of its standard input it unmounts itself, and all sleeping processes wake.
 package main
 
 import (

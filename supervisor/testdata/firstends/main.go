@@ -1,8 +1,8 @@
 // Firstends is a process whose first thread ends while its others go on, which
-// no shell can make. /proc/PID/stat calls it a zombie from then on, and its
-// environment is not to be read where that of others is. When it has come so
-// far it says "up", and writes its process id to the file that PIDS names, if
-// any; then it sleeps.
+// no shell can make. From then on /proc/PID/stat calls it a zombie, and its
+// environment cannot be read in the usual place. At that point it writes its
+// process id to the file that the variable PIDS names, if it is set, and prints
+// "up"; then it sleeps.
 package main
 
 import (

@@ -1,0 +1,64 @@
+package announce
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"activationd/activation"
+)
+
+// A SourceStatus is the state of a source after its last load.
+type SourceStatus struct {
+	Name     string
+	Live     int
+	Rejected int
+	Over     int       // passed over: their slots had ended when they were read first
+	Read     time.Time // the time at which it was last applied; zero: never
+	Error    string    // the error of a later load that failed; empty: none
+	Failing  time.Time // since when loads fail; zero: they do not
+}
+
+// Sources returns the status of each source, and of [activation.Declared] if the
+// configuration could not be read or has declarations that were rejected.
+func (l *Loader) Sources(ctx context.Context) ([]SourceStatus, error) {
+	var all []SourceStatus
+	err := l.engine.View(ctx, func(t *activation.Txn) error {
+		all = nil
+		for k, v := range t.Scan(loadKey, "") {
+			key := strings.TrimPrefix(k, loadKey)
+			_, live := t.Announced(key)
+			last, err := parseLast(k, v)
+			if err != nil {
+				return err
+			}
+			all = append(all, SourceStatus{
+				Name: activation.SourceName(key), Live: len(live), Rejected: last.Rejected, Over: last.Over, Read: last.Read,
+			})
+		}
+		return nil
+	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, src := range l.conf.Sources {
+		i := slices.IndexFunc(all, func(st SourceStatus) bool { return st.Name == src.Name() })
+		if i < 0 {
+			i = len(all)
+			all = append(all, SourceStatus{Name: src.Name()})
+		}
+		f := l.failed[src.Name()]
+		all[i].Error, all[i].Failing = f.text, f.since
+	}
+	if f := l.failed[activation.Declared]; f.text != "" || len(l.declared) > 0 {
+		all = append(all, SourceStatus{Name: activation.Declared, Rejected: len(l.declared), Error: f.text, Failing: f.since})
+	}
+	return all, err
+}
+
+// Loading reports whether no load has ended since the daemon was started.
+func (l *Loader) Loading() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.loaded
+}

@@ -1,0 +1,129 @@
+package activation
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"activationd/internal/fault"
+)
+
+// A gathering joins the jobs of concurrent calls of [Engine.Add] by one actor: while the
+// jobs of some calls are written, those of the next gather, and get one transaction. So
+// what each transaction costs is shared, and so are the events of one actor.
+type gathering struct {
+	mu    sync.Mutex
+	lanes map[Actor]*lane // of actors who are adding jobs
+}
+
+// A lane has the calls of one actor.
+type lane struct {
+	users   int           // the number of calls
+	busy    chan struct{} // capacity one: jobs are written
+	crowded bool          // the jobs written last were of several calls; for the holder of busy
+	next    *gathered     // those that gather; nil: none
+}
+
+// gathered are jobs that are added together.
+type gathered struct {
+	jobs  []*NewJob
+	ids   []string
+	calls int
+	added []Added
+	err   error
+	done  chan struct{} // closed when added and err are set
+}
+
+// gatherMost bounds how many jobs other calls may join, so that a transaction does not
+// delay what is due.
+const gatherMost = 256
+
+// enter adds a call's jobs to those that gather. The first call has to write them. At is
+// where the call's jobs are among them.
+func (g *gathering) enter(by Actor, jobs []NewJob, ids []string) (l *lane, all *gathered, at int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.lanes == nil {
+		g.lanes = make(map[Actor]*lane)
+	}
+	if l = g.lanes[by]; l == nil {
+		l = &lane{busy: make(chan struct{}, 1)}
+		g.lanes[by] = l
+	}
+	l.users++
+	if l.next == nil || len(l.next.jobs) >= gatherMost {
+		l.next = &gathered{done: make(chan struct{})}
+	}
+	all, at = l.next, len(l.next.jobs)
+	for i := range jobs {
+		all.jobs = append(all.jobs, &jobs[i])
+	}
+	all.ids = append(all.ids, ids...)
+	all.calls++
+	return l, all, at
+}
+
+// end ends the gathering of jobs: no call joins them any more.
+func (g *gathering) end(l *lane, all *gathered) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if l.next == all {
+		l.next = nil
+	}
+}
+
+func (g *gathering) leave(by Actor, l *lane) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if l.users--; l.users == 0 {
+		delete(g.lanes, by)
+	}
+}
+
+// addTogether adds jobs together with those of other calls by the same actor.
+func (e *Engine) addTogether(ctx context.Context, by Actor, jobs []NewJob, ids []string) ([]Added, error) {
+	l, all, at := e.gathering.enter(by, jobs, ids)
+	defer e.gathering.leave(by, l)
+	if at == 0 {
+		e.addGathered(context.WithoutCancel(ctx), by, l, all)
+	}
+	<-all.done
+	return all.added[at : at+len(jobs)], all.err
+}
+
+// addGathered adds what has gathered until those before are written.
+func (e *Engine) addGathered(ctx context.Context, by Actor, l *lane, all *gathered) {
+	l.busy <- struct{}{}
+	if l.crowded {
+		runtime.Gosched() // those that waited for the jobs before call again
+	}
+	e.gathering.end(l, all)
+	l.crowded = all.calls > 1
+	all.added = make([]Added, len(all.jobs))
+	all.err = fmt.Errorf("adding the jobs was given up: %w", fault.Unavailable) // if the store panics
+	defer func() {
+		<-l.busy
+		close(all.done)
+	}()
+	all.err = e.addAll(ctx, by, all)
+}
+
+// addAll adds the jobs in one transaction, if the store takes it.
+func (e *Engine) addAll(ctx context.Context, by Actor, all *gathered) error {
+	update := func(fn func(*Txn) error) error { return e.UpdateBy(ctx, by, fn) }
+	done, err := e.Slices(len(all.jobs), update, func(t *Txn, i int) (err error) {
+		if e.Draining() {
+			return fmt.Errorf("the daemon is being drained and takes no new work: %w", fault.Unavailable)
+		}
+		all.added[i], err = t.addJob(all.jobs[i], all.ids[i])
+		return err
+	})
+	if done == 0 {
+		return err
+	}
+	for i := done; i < len(all.jobs); i++ {
+		all.added[i] = Added{Err: err}
+	}
+	return nil
+}

@@ -1,0 +1,694 @@
+package activation
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"activationd/event"
+	"activationd/internal/fault"
+	"activationd/supervisor"
+	"activationd/supervisor/wrapper"
+)
+
+// Serve is the only phase of a service's instance.
+const Serve = "serve"
+
+// Triggers of a service's instance.
+const (
+	Ready   Trigger = "ready"   // the instance is ready; at once if the service has no rule for that
+	Unready Trigger = "unready" // a check of readiness failed
+	Restart Trigger = "restart" // the run is to be replaced: on request, or because it failed a check
+)
+
+// When an instance whose process has ended is started again.
+const (
+	RestartAlways    = "always"
+	RestartOnFailure = "on-failure" // unless it exits with status 0
+	RestartNever     = "no"
+)
+
+// A Serving is the part of a record that only an instance of a service has. What is not said
+// to change comes from the declaration.
+type Serving struct {
+	Service string `json:"service"` // the declaration's name
+	N       int    `json:"n"`       // the instance's number, from 1
+	Hash    []byte `json:"hash"`    // of what cannot be changed without another run
+	Live    []byte `json:"live"`    // of what can, also if it is not in the record
+
+	Restart      string          `json:"restart"`
+	BackoffFirst time.Duration   `json:"backoff_first"`
+	BackoffMax   time.Duration   `json:"backoff_max"`
+	Stable       time.Duration   `json:"stable"`                // a run of that length makes the pauses begin at BackoffFirst again
+	StartLimit   int             `json:"start_limit,omitempty"` // that many failures within LimitWindow make it stuck; 0: no limit
+	LimitWindow  time.Duration   `json:"limit_window,omitempty"`
+	FatalRetry   time.Duration   `json:"fatal_retry,omitempty"` // then it is tried again so often; 0: only on request
+	Nice         *int            `json:"nice,omitempty"`        // nil: as all runs
+	Limits       []wrapper.Limit `json:"limits,omitempty"`      // those that differ from the limits of all runs
+	StopSignal   int             `json:"stop_signal,omitempty"` // that asks it to stop; 0: TERM. From the next run on
+	Checked      bool            `json:"checked,omitempty"`     // it is ready when its check says so, not when it was started
+	Notify       bool            `json:"notify,omitempty"`      // it may report by sd_notify(3)
+	Watchdog     time.Duration   `json:"watchdog,omitempty"`    // within which it must report that it is alive; 0: it need not
+	Needs        []Need          `json:"needs,omitempty"`       // services for which it waits before it starts
+	LogSize      int64           `json:"log_size,omitempty"`    // of a file of its log, in bytes; from the next run on
+	LogKeep      int             `json:"log_keep,omitempty"`    // how many older files are kept
+
+	Bind  bool          `json:"bind,omitempty"`  // its run is replaced when one of a service that it needs ends
+	Drain time.Duration `json:"drain,omitempty"` // between its end as a ready instance and the signal that stops it
+
+	// DrainUntil is when the signal comes that stops it; zero: it is not draining. Changes.
+	DrainUntil time.Time    `json:"drain_until,omitzero"`
+	Stop       *ServiceStop `json:"stop,omitempty"`    // why its run is being replaced; nil: it is not. Changes.
+	Unready    string       `json:"unready,omitempty"` // why it is not ready any more, while it is active. Changes.
+	Failure    string       `json:"failure,omitempty"` // how its last run ended, if that counts as a failure. Changes.
+	Failed     []time.Time  `json:"failed,omitempty"`  // when its runs failed within LimitWindow. Changes.
+	Fatal      bool         `json:"fatal,omitempty"`   // it reached the limit: the next failure makes it stuck again. Changes.
+}
+
+// A Need is another service for which an instance waits: all instances of it that are not
+// down must be ready, or have been started.
+type Need struct {
+	Service string `json:"service"`
+	Started bool   `json:"started,omitempty"` // started is enough
+}
+
+// A ServiceStop is why a run is ended, to be followed by another one.
+type ServiceStop struct {
+	Why   string `json:"why"`
+	Fault bool   `json:"fault,omitempty"` // it counts as a failure of the run
+}
+
+// ServiceFrom is the name under which a service's instances are made.
+func ServiceFrom(service string) string { return ServiceKind + kindMark + service }
+
+// InstanceID is the id of an instance's record.
+func InstanceID(service string, n int) string { return service + "@" + strconv.Itoa(n) }
+
+// ServiceKind is the kind of producer of services.
+const ServiceKind = "service"
+
+// Instances lists the ids of a service's instances that are not removed, or those of all
+// services if the name is empty.
+func (t *Txn) Instances(service string) (ids []string) {
+	prefix := memberKey + ServiceFrom(service)
+	if service != "" {
+		prefix += "/"
+	}
+	for k := range t.Scan(prefix, "") {
+		ids = append(ids, k[strings.LastIndex(k, "/")+1:])
+	}
+	return ids
+}
+
+// InstanceView returns an instance with what by may see of it.
+func (t *Txn) InstanceView(id string, by Actor) (View, error) {
+	r, err := t.Record(id)
+	if err != nil {
+		return View{}, err
+	}
+	return t.view(r).For(by), nil
+}
+
+// nextInstance is the table of transitions of a service's instance. Its states have these
+// names for people: held is down, activating is starting, active is ready, stuck is fatal.
+// A run is open in the states Activating and Active, and there only.
+func nextInstance(s State, on Trigger, f facts) (State, bool) {
+	switch s {
+	case Scheduled:
+		switch on {
+		case Due, RunNow:
+			return Waiting, true
+		case Hold:
+			return Held, true
+		case Remove:
+			return Finished, true
+		case Move:
+			return Scheduled, true
+		}
+	case Held:
+		switch on {
+		case Release, RunNow:
+			return Waiting, true
+		case Remove:
+			return Finished, true
+		case Move:
+			return Held, true
+		}
+	case Waiting:
+		switch on {
+		case Grant:
+			return Activating, true
+		case RunNow, Move, Restart:
+			return Waiting, true
+		case Hold:
+			return Held, true
+		case Remove:
+			return Finished, true
+		}
+	case Activating, Active:
+		return nextServing(s, on, f)
+	case Stuck:
+		switch on {
+		case Retry, Release, RunNow, Restart, Move:
+			return Waiting, true
+		case Hold:
+			return Held, true
+		case Remove:
+			return Finished, true
+		}
+	case Finished:
+		if on == Retry {
+			return Scheduled, f.serveAgain
+		}
+	}
+	return s, false
+}
+
+// nextServing is [nextInstance] for an instance with an open run.
+func nextServing(s State, on Trigger, f facts) (State, bool) {
+	leaving := f.pendingEnd || f.pause
+	switch on {
+	case Ready:
+		return Active, !leaving
+	case Unready:
+		return s, s == Active && !leaving
+	case Again, Void, OK, Spent:
+		switch {
+		case f.pendingEnd:
+			return Finished, true
+		case f.pause, on == OK:
+			return Held, true
+		case on == Spent:
+			return Stuck, true
+		}
+		return Waiting, true
+	case Hold:
+		return s, !f.pendingEnd
+	case Release, RunNow:
+		return s, f.pause
+	case Restart, Move:
+		return s, !leaving
+	case Remove, Hang:
+		return s, true
+	case Forgive:
+		return s, f.hangs
+	}
+	return s, false
+}
+
+// decideInstance is [Record.decide] for a service's instance without a hanging run.
+func (r *Record) decideInstance(l inputs) Trigger {
+	if r.openAttempt() != nil {
+		switch until := r.Serving.DrainUntil; {
+		case !r.toBeStopped():
+			return noTrigger
+		case until.IsZero() && r.Serving.Drain > 0 && r.State == Active:
+			return drainRun
+		case !l.Come(until):
+			return noTrigger
+		}
+		return stopRun
+	}
+	switch r.State {
+	case Scheduled:
+		return Due
+	case Waiting:
+		if l.Come(r.RetryAt) {
+			return Grant
+		}
+	case Stuck:
+		if !r.Until.IsZero() && l.Come(r.Until) {
+			return Retry
+		}
+	case Finished:
+		if until := r.historyUntil(); !until.IsZero() && !l.Doubt && l.Come(until) {
+			return Prune
+		}
+	}
+	return noTrigger
+}
+
+// dueInstance is [Record.due] for a service's instance.
+func (r *Record) dueInstance() time.Time {
+	switch r.State {
+	case Activating, Active:
+		if !r.Stopped {
+			return r.Serving.DrainUntil
+		}
+	case Scheduled:
+		return atOnce
+	case Waiting:
+		if r.WaitsOn == waitsOnRetry {
+			return r.tryAt()
+		}
+	case Stuck:
+		return r.Until
+	case Finished:
+		return r.historyUntil()
+	}
+	return time.Time{}
+}
+
+// enterInstance sets the fields that depend on the new state.
+func (t *Txn) enterInstance(r *Record, on Trigger) {
+	r.queue, r.Until, r.HoldNext, r.Outcome = queue{}, time.Time{}, false, ""
+	if on != Again && on != Void && on != Spent && r.State != Active {
+		r.RetryAt, r.RetryIn = time.Time{}, 0
+	}
+	switch on {
+	case Hold, Release, RunNow, Move, Restart: // a person's start begins again
+		r.retry, r.Serving.Failed, r.Serving.Fatal = retry{}, nil, false
+	}
+	switch r.State {
+	case Activating:
+		t.Later(t.dependents(ServiceFrom(r.Serving.Service))...)
+	case Active:
+		r.Reason, r.Serving.Unready = "", ""
+		t.Later(t.dependents(ServiceFrom(r.Serving.Service))...)
+	case Stuck:
+		r.Until = time.Time{}
+		if d := r.Serving.FatalRetry; d > 0 {
+			r.Until = t.Now.Add(d)
+		}
+	case Finished:
+		r.Outcome = cmp.Or(r.PendingOutcome, Cancelled)
+		r.ending, r.Comeback = ending{}, ifAnnounced
+		r.Until = t.Now.Add(t.Settings.HistoryAge)
+	}
+}
+
+// instanceVerdict returns the trigger that follows from the end of an instance's run.
+func (t *turn) instanceVerdict(r *Record, a *Attempt) Trigger {
+	s, res := r.Serving, a.Result
+	stop := cmp.Or(s.Stop, &ServiceStop{})
+	replaced := s.Stop != nil && !s.Stop.Fault
+	s.Stop, s.Unready, s.Failure, s.DrainUntil = nil, "", "", time.Time{}
+	r.RetryAt, r.RetryIn = time.Time{}, 0
+	switch {
+	case r.PendingOutcome != "" || r.HoldNext:
+		return Again
+	case replaced:
+		r.retry = retry{}
+		return Void
+	case res.Reason == wrapper.NotStarted, res.Reason == wrapper.Unborn, res.Reason == wrapper.Void:
+		if r.FailedStarts++; res.Reason == wrapper.NotStarted || r.FailedStarts > 1 {
+			r.retryAfter(t.Now, startPause(r.FailedStarts))
+		}
+		return Void
+	case t.rebooted(a): // that is no fault of the service
+		return Void
+	}
+	r.FailedStarts = 0
+	fine := res.Reason == wrapper.Exited && res.Exit == 0
+	if s.Restart == RestartNever || s.Restart == RestartOnFailure && fine {
+		return OK
+	}
+	if !res.Started.IsZero() && res.Ended.Sub(res.Started) >= s.Stable {
+		r.Tries, s.Fatal = 0, false
+	}
+	s.Failure = cmp.Or(stop.Why, r.Describe(a))
+	r.Tries++
+	s.Failed = slices.DeleteFunc(append(slices.Clone(s.Failed), t.Now), func(at time.Time) bool { return t.Now.Sub(at) > s.LimitWindow })
+	if s.Fatal || s.StartLimit > 0 && len(s.Failed) >= s.StartLimit {
+		s.Fatal, s.Failed = true, nil
+		return Spent
+	}
+	r.retryAfter(t.Now, Defaults{BackoffFirst: s.BackoffFirst, BackoffMax: s.BackoffMax}.backoff(r.Tries))
+	return Again
+}
+
+// endsBecause is why the run of an instance ends, if that is known before it has ended.
+func (r *Record) endsBecause() string {
+	switch s := r.Serving; {
+	case s == nil:
+		return ""
+	case r.PendingOutcome != "":
+		return r.PendingReason
+	case r.HoldNext:
+		return r.Reason
+	case s.Stop != nil:
+		return s.Stop.Why
+	}
+	return ""
+}
+
+// rebind replaces the runs of instances that are bound to r's service, because a run of r has
+// ended. They start again when they have what they need.
+func (t *turn) rebind(r *Record) error {
+	for _, id := range t.dependents(ServiceFrom(r.Serving.Service)) {
+		o, err := t.Record(id)
+		if err != nil || o.Serving == nil || !o.Serving.Bind || o.openAttempt() == nil || o.leaving() {
+			continue
+		}
+		old := o.clone()
+		why := fmt.Sprintf("it needs %s, whose run has ended", r.ID)
+		o.Serving.Stop = &ServiceStop{Why: why}
+		if err := t.Apply(o, Restart, why); err != nil {
+			return err
+		}
+		t.Later(id)
+		if err := t.Save(old, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// grantInstance starts an instance's next run, or makes it wait for the services that it
+// needs.
+func (t *turn) grantInstance(r *Record) (claimed, changed bool, err error) {
+	lacks, on := t.needs(r), waitsOnEnd
+	if lacks == "" && t.draining {
+		lacks, on = nextStart, waitsOnStart
+	}
+	if lacks == "" {
+		if err := t.claim(r, Serve); err != nil || r.Serving.Checked {
+			return true, true, err
+		}
+		return true, true, t.Apply(r, Ready, "")
+	}
+	if r.WaitsOn == on && r.Reason == waitsFor+lacks {
+		return false, false, nil
+	}
+	t.wait(r, on, lacks)
+	return false, true, nil
+}
+
+// needs names the first service that r waits for; empty: there is none.
+func (t *Txn) needs(r *Record) string {
+	for _, need := range r.Serving.Needs {
+		met, why := false, "is not declared"
+		for _, id := range t.Members(ServiceFrom(need.Service), maxInstances) {
+			i, err := t.Record(id)
+			switch {
+			case err != nil:
+				continue
+			case i.State == Held:
+				if !met {
+					why = "is down"
+				}
+				continue
+			}
+			if met = i.Ready() || need.Started && i.openAttempt() != nil; !met {
+				why = "is " + i.InstanceState()
+				break
+			}
+		}
+		if !met {
+			return fmt.Sprintf("the service %s, which %s", need.Service, why)
+		}
+	}
+	return ""
+}
+
+// maxInstances bounds how many instances a service has.
+const maxInstances = 1000
+
+// Ready reports whether r is an instance that is ready.
+func (r *Record) Ready() bool {
+	return r.Serving != nil && r.State == Active && r.Serving.Unready == "" && !r.leaving()
+}
+
+// leaving reports whether r's run is about to be ended.
+func (r *Record) leaving() bool { return r.PendingOutcome != "" || r.HoldNext || r.Serving.Stop != nil }
+
+// InstanceState is the state of an instance, for people.
+func (r *Record) InstanceState() string {
+	open := r.openAttempt() != nil
+	switch {
+	case open && r.leaving() && !r.Stopped && !r.Serving.DrainUntil.IsZero():
+		return "draining"
+	case open && r.leaving():
+		return "stopping"
+	case r.State == Active && r.Serving.Unready != "":
+		return "unready"
+	case r.State == Waiting && r.WaitsOn == waitsOnRetry && r.Serving.Failure != "":
+		return "backoff"
+	}
+	return map[State]string{
+		Scheduled: "waiting", Held: "down", Waiting: "waiting", Activating: "starting", Active: "ready", Stuck: "fatal", Finished: "removed",
+	}[r.State]
+}
+
+// An Instance is what an instance's record says, as it follows from a declaration.
+type Instance struct {
+	Order
+	Serving
+	Down bool // it is not started, unless it runs already
+}
+
+// SetInstance makes an instance as it is declared: it makes its record, or changes it. Its
+// run is replaced if its hash has changed. What says what was done: added, changed (another run
+// follows), live (the run goes on), or nothing. The reason is for the event.
+func (t *Txn) SetInstance(i Instance, why string) (what string, err error) {
+	id := InstanceID(i.Service, i.N)
+	r, err := t.Record(id)
+	switch {
+	case fault.Of(err) == fault.NotFound:
+		return "added", t.newInstance(id, i, why)
+	case err != nil:
+		return "", err
+	case r.Kind != Service:
+		return "", fmt.Errorf("%s is the id of a %s: rename it, or the service: %w", id, r.Kind, fault.Conflict)
+	}
+	old := r.clone()
+	was := old.Serving
+	r.Order, r.Serving = i.Order, new(i.Serving)
+	r.Serving.Stop, r.Serving.Unready, r.Serving.Failure = was.Stop, was.Unready, was.Failure
+	r.Serving.Failed, r.Serving.Fatal, r.Serving.DrainUntil = was.Failed, was.Fatal, was.DrainUntil
+	switch {
+	case r.State == Finished:
+		what, r.Comeback = "added", serveAgain
+		if err = t.Apply(r, Retry, why); err == nil && i.Down {
+			err = t.Apply(r, Hold, why)
+		}
+	case r.PendingOutcome != "": // it is being removed
+		what, r.ending, r.Serving.Stop = "added", ending{}, &ServiceStop{Why: why}
+	case !slices.Equal(was.Hash, i.Hash):
+		what = "changed"
+		if r.openAttempt() != nil && !r.leaving() {
+			r.Serving.Stop = &ServiceStop{Why: why}
+		}
+		if _, ok := next(r.State, Move, r.facts(t.Moment)); ok {
+			err = t.Apply(r, Move, why)
+		}
+	default:
+		same, err := old.sameBytes(r)
+		if err != nil {
+			return "", err
+		}
+		if !same {
+			what = "live"
+		}
+	}
+	if err != nil || what == "" {
+		return "", err
+	}
+	t.Later(id)
+	return what, t.Save(old, r)
+}
+
+// sameBytes reports whether two records are stored as the same bytes. A field may be empty in one
+// and nil in the other.
+func (r *Record) sameBytes(o *Record) (bool, error) {
+	a, err := r.encode()
+	if err != nil {
+		return false, err
+	}
+	b, err := o.encode()
+	return bytes.Equal(a, b), err
+}
+
+func (t *Txn) newInstance(id string, i Instance, why string) error {
+	r := &Record{
+		ID: id, Kind: Service, Start: t.Now, From: ServiceFrom(i.Service), Order: i.Order, Serving: &i.Serving,
+		Life: Life{State: Scheduled, Created: t.Now, Since: t.Now, Reason: why},
+	}
+	if i.Down {
+		r.State = Held
+	}
+	t.happened(r, event.State, event.Event{Reason: why})
+	t.Later(id)
+	return t.Save(nil, r)
+}
+
+// RemoveInstance ends an instance for good.
+func (t *Txn) RemoveInstance(id, why string) error {
+	r, err := t.Record(id)
+	if err != nil {
+		return err
+	}
+	if r.PendingOutcome != "" || r.State == Finished {
+		return nil
+	}
+	old := r.clone()
+	if err := t.Apply(r, Remove, why); err != nil {
+		return err
+	}
+	t.Later(id)
+	return t.Save(old, r)
+}
+
+// Check tells what a check found out about an instance's run: it is ready, it is not ready,
+// or it has to be replaced, which counts as a failure. What a check says of an earlier run
+// changes nothing.
+func (e *Engine) Check(ctx context.Context, id string, run int, on Trigger, why string) error {
+	return e.Update(ctx, func(t *Txn) error {
+		r, err := t.Record(id)
+		if err != nil || r.Kind != Service {
+			return err
+		}
+		a := r.openAttempt()
+		if a == nil || a.N != run || r.leaving() {
+			return nil
+		}
+		old := r.clone()
+		switch on {
+		case Unready:
+			r.Serving.Unready = why
+		case Restart:
+			r.Serving.Stop = &ServiceStop{Why: why, Fault: true}
+		}
+		if err := t.Apply(r, on, why); err != nil {
+			return err
+		}
+		if on == Ready {
+			r.Serving.Unready = ""
+			t.Later(t.dependents(ServiceFrom(r.Serving.Service))...)
+		}
+		t.Later(id)
+		return t.Save(old, r)
+	})
+}
+
+// Restart replaces the run of an instance, or starts it, on behalf of an actor.
+func (e *Engine) Restart(ctx context.Context, by Actor, id string) (*Record, error) {
+	return e.instanceVerb(ctx, by, id, "restarted by "+by.Name, func(t *Txn, r *Record, why string) error {
+		on := Restart
+		switch {
+		case r.openAttempt() != nil:
+			r.Serving.Stop = &ServiceStop{Why: why}
+		case r.State == Held, r.State == Scheduled:
+			on = RunNow
+		}
+		return t.apply(r, on, why, "service restart")
+	})
+}
+
+// Up starts an instance that is down, waits for its next try, or is fatal.
+func (e *Engine) Up(ctx context.Context, by Actor, id string) (*Record, error) {
+	return e.instanceVerb(ctx, by, id, "started by "+by.Name, func(t *Txn, r *Record, why string) error {
+		if r.openAttempt() != nil && !r.HoldNext {
+			return nil
+		}
+		on := RunNow
+		if r.HoldNext { // it is being stopped
+			on, r.Serving.Stop = Release, &ServiceStop{Why: why}
+		}
+		return t.apply(r, on, why, "service start")
+	})
+}
+
+// Down stops an instance. It stays down until somebody starts it.
+func (e *Engine) Down(ctx context.Context, by Actor, id string) (*Record, error) {
+	return e.instanceVerb(ctx, by, id, "stopped by "+by.Name, func(t *Txn, r *Record, why string) error {
+		if r.State == Held || r.HoldNext {
+			return nil
+		}
+		return t.apply(r, Hold, why, "service stop")
+	})
+}
+
+func (e *Engine) instanceVerb(ctx context.Context, by Actor, id, why string, fn func(*Txn, *Record, string) error) (r *Record, err error) {
+	err = e.UpdateBy(ctx, by, func(t *Txn) error {
+		if r, err = t.Record(id); err != nil {
+			return err
+		}
+		if r.Kind != Service || r.State == Finished {
+			return unknown(id)
+		}
+		if err := by.check(r); err != nil {
+			return err
+		}
+		old := r.clone()
+		if err := fn(t, r, why); err != nil {
+			return err
+		}
+		t.Later(id)
+		return t.Save(old, r)
+	})
+	return r, err
+}
+
+// Process returns the process of an open run, and when it was started; zero: not known yet.
+func (e *Engine) Process(id string, a *Attempt) (pid int, started time.Time) {
+	pid, started, _ = e.parts.Runs.Started(supervisor.Key{ID: id, Phase: a.Phase, N: a.N})
+	return pid, started
+}
+
+// CheckSpec returns how the command of a check of an instance runs: as the instance's user, in
+// its directory and with its environment.
+func (e *Engine) CheckSpec(ctx context.Context, r *Record) (spec wrapper.Spec, err error) {
+	err = e.View(ctx, func(t *Txn) error {
+		a := r.LastAttempt("")
+		if a == nil {
+			return unknown(r.ID)
+		}
+		spec = (&turn{Txn: t}).spec(r, a)
+		return nil
+	})
+	if err != nil {
+		return spec, err
+	}
+	err = e.become(&spec, e.Settings().switchTo(r))
+	return spec, err
+}
+
+// Environments returns the variables with which the process of an instance was started, and
+// those with which it would be started by another order. What differs from run to run is left
+// out. Runs is nil if no process runs.
+func (e *Engine) Environments(r *Record, o Order) (runs, then map[string]string, err error) {
+	next, set := *r, e.Settings()
+	next.Order = o
+	then = variablesOf(environment(set, set.Of(&next), &next, Serve, 1, 0, set.userOf(&next)))
+	a := r.openAttempt()
+	if a == nil {
+		return nil, then, nil
+	}
+	f, err := e.parts.Runs.Open(supervisor.Key{ID: r.ID, Phase: a.Phase, N: a.N}, wrapper.SpecFile)
+	if errors.Is(err, fs.ErrNotExist) { // it is about to be started
+		return nil, then, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = f.Close() }()
+	data, err := io.ReadAll(f)
+	if err != nil {
+		return nil, nil, err
+	}
+	spec, err := wrapper.ParseSpec(string(data))
+	if err != nil {
+		return nil, nil, err
+	}
+	return variablesOf(spec.Env), then, nil
+}
+
+// variablesOf returns variables by their names, except those that tell a run about itself.
+func variablesOf(env []string) map[string]string {
+	all := make(map[string]string, len(env))
+	for _, kv := range env {
+		if name, value, _ := strings.Cut(kv, "="); !strings.HasPrefix(name, "ACTIVATION") {
+			all[name] = value
+		}
+	}
+	return all
+}

@@ -1,0 +1,422 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"activationd/activation"
+	"activationd/event"
+	"activationd/internal/fault"
+)
+
+// A Roster keeps the instances of all services as they are declared. It makes their records
+// and changes and removes them; the engine carries out what these say. Make it with
+// [NewRoster].
+type Roster struct {
+	engine *activation.Engine
+	begun  chan struct{} // closed by the first Declare
+	begin  sync.Once
+
+	mu       sync.Mutex
+	declared map[string]*Declaration // by key, as they were last applied
+	changed  chan struct{}           // closed when declared is replaced
+}
+
+// NewRoster returns the roster of an engine's services. It must be called before the engine
+// runs.
+func NewRoster(e *activation.Engine) *Roster {
+	o := &Roster{engine: e, begun: make(chan struct{}), declared: make(map[string]*Declaration), changed: make(chan struct{})}
+	e.Register(activation.ServiceKind, o)
+	return o
+}
+
+// Due implements [activation.Producer]. Nothing is entered, so nothing is due.
+func (o *Roster) Due(*activation.Txn, string) (bool, error) { return false, fault.NotFound }
+
+// Woken implements [activation.Producer].
+func (o *Roster) Woken(*activation.Txn, activation.Wake) error { return nil }
+
+// Ended implements [activation.Producer].
+func (o *Roster) Ended(*activation.Txn, *activation.Record, *activation.Record) error { return nil }
+
+// Declare returns the steps that apply a set of declarations, which Validate has found sound.
+// Each step fits into a transaction of its own. They say in their reports what they do. The
+// instances of rejected services stay as they are; a fault without a text is not reported.
+func (o *Roster) Declare(ctx context.Context, declared []*Declaration, rejected []*Fault, dryRun bool) ([]func(*activation.Txn) (activation.Report, error), error) {
+	all := make(map[string]*Declaration, len(declared))
+	for _, d := range declared {
+		all[d.Name] = d
+	}
+	refused := make(map[string]bool)
+	for _, f := range rejected {
+		refused[f.Service.Name] = true
+	}
+	o.mu.Lock() // so that Scale comes before or after
+	defer o.mu.Unlock()
+	p := new(plan)
+	var existing []string
+	err := o.engine.View(ctx, func(t *activation.Txn) error {
+		existing = t.Instances("")
+		return p.read(t, all)
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.fit(all)
+	steps := o.steps(p, all, refused, existing)
+	for _, f := range rejected {
+		if f.Text != "" {
+			steps = append(steps, says("rejected", f.Service.Shown, f.Error()))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.scales)) {
+		switch {
+		case p.unfit[name] != "" && all[name] != nil:
+			steps = append(steps, says("notice", all[name].Shown, fmt.Sprintf("runs %d instances, as declared, not %d as scaled by %s: %s", all[name].Instances, p.scales[name].Instances, p.scales[name].By, p.unfit[name])))
+		case all[name] == nil && !refused[name]:
+			steps = append(steps, func(t *activation.Txn) (rep activation.Report, err error) { return rep, t.Delete(scaleKey + name) })
+		}
+	}
+	if !dryRun {
+		kept := maps.Clone(all)
+		for name := range refused {
+			if d := o.declared[name]; d != nil {
+				kept[name] = d
+			}
+		}
+		o.declared = kept
+		close(o.changed)
+		o.changed = make(chan struct{})
+		o.begin.Do(func() { close(o.begun) })
+	}
+	return steps, nil
+}
+
+// says returns a step that only adds a line to the report.
+func says(what, id, text string) func(*activation.Txn) (activation.Report, error) {
+	return func(*activation.Txn) (rep activation.Report, err error) {
+		if what == "rejected" {
+			rep.Rejected++
+		}
+		rep.Add(activation.ReportLine{What: what, ID: id, Source: activation.Declared, Text: text})
+		return rep, nil
+	}
+}
+
+// steps returns the steps that make, change and remove instances. All are the declarations to
+// be applied; the instances of refused services are not touched.
+func (o *Roster) steps(p *plan, all map[string]*Declaration, refused map[string]bool, existing []string) (steps []func(*activation.Txn) (activation.Report, error)) {
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		d := all[key]
+		for n := 1; n <= p.count(d); n++ {
+			steps = append(steps, func(t *activation.Txn) (rep activation.Report, err error) {
+				if n > p.countNow(t, d) {
+					return rep, nil
+				}
+				return o.apply(t, p, d, n)
+			})
+		}
+	}
+	gone := slices.Clone(existing)
+	slices.SortFunc(gone, compareIDs)
+	for _, id := range slices.Backward(gone) { // the highest numbers first
+		name, n, _ := ParseID(id)
+		d := all[name]
+		if refused[name] || d != nil && n <= p.count(d) {
+			continue
+		}
+		steps = append(steps, func(t *activation.Txn) (rep activation.Report, err error) {
+			r, err := t.Record(id)
+			if errors.Is(err, fault.NotFound) || err == nil && r.PendingOutcome != "" || d != nil && n <= p.countNow(t, d) {
+				return rep, nil
+			}
+			if err != nil {
+				return rep, err
+			}
+			why := "the configuration no longer declares it"
+			switch {
+			case d != nil && p.scales[name] != nil && p.unfit[name] == "":
+				why = fmt.Sprintf("its service is scaled to %d by %s", p.scales[name].Instances, p.scales[name].By)
+			case d != nil:
+				why = "its service is declared with fewer instances"
+			}
+			rep.Count("removed", id, activation.Declared)
+			return rep, t.RemoveInstance(id, why)
+		})
+	}
+	return steps
+}
+
+// compareIDs orders ids of instances by service and number.
+func compareIDs(a, b string) int {
+	s, n, _ := ParseID(a)
+	u, k, _ := ParseID(b)
+	if c := strings.Compare(s, u); c != 0 {
+		return c
+	}
+	return n - k
+}
+
+// apply makes one instance as it is declared.
+func (o *Roster) apply(t *activation.Txn, p *plan, d *Declaration, n int) (rep activation.Report, err error) {
+	id := ID(d.Name, n)
+	what, err := p.set(t, d, n, "the configuration declares it")
+	if err == nil {
+		if rep.Count(what, id, activation.Declared); what == "" {
+			rep.Unchanged++
+		}
+		return rep, nil
+	}
+	if k := fault.Of(err); k == fault.Invalid || k == fault.Conflict {
+		rep.Rejected++
+		rep.Add(activation.ReportLine{What: "rejected", ID: id, Source: activation.Declared, Text: fault.Text(err)})
+		return rep, nil
+	}
+	return rep, err
+}
+
+// Order is what the engine is to run as an instance.
+func (d *Declaration) Order(n int) (activation.Order, error) {
+	i, err := d.activation(n)
+	return i.Order, err
+}
+
+// activation is an instance as the engine has it.
+func (d *Declaration) activation(n int) (activation.Instance, error) {
+	i, err := d.Instance(n)
+	if err != nil {
+		return activation.Instance{}, fmt.Errorf("%s: %w", i.ID, err)
+	}
+	grace := d.Grace
+	s := activation.Serving{
+		Service: d.Name, N: n, Hash: []byte(d.RestartHash()), Live: []byte(d.LiveHash()), Restart: d.Restart,
+		BackoffFirst: d.Backoff.First, BackoffMax: d.Backoff.Max, Stable: d.Stable,
+		StartLimit: d.StartLimit.Count, LimitWindow: d.StartLimit.Window, FatalRetry: d.FatalRetry, Checked: d.Ready != nil, Notify: d.UsesNotify(), Watchdog: d.Watchdog(), Drain: d.Drain, Bind: d.Bind,
+		Nice: d.Nice, Limits: d.Limits, StopSignal: int(signals[d.StopSignal]),
+		LogSize: d.Log.Size, LogKeep: d.Log.Keep,
+	}
+	for _, a := range d.After {
+		s.Needs = append(s.Needs, activation.Need{Service: a.Name, Started: a.Condition == Started})
+	}
+	owner := "root"
+	if d.User != nil {
+		owner = d.User.Name
+	}
+	return activation.Instance{
+		Order: activation.Order{
+			Owner: owner, User: d.User, Argv: i.Command, Dir: i.Dir, Env: i.Env, Umask: d.Umask, Grace: &grace, Label: d.Shown, Tags: d.Groups,
+		},
+		Serving: s, Down: !d.Autostart,
+	}, nil
+}
+
+// A Status is what is known of an instance.
+type Status struct {
+	activation.View
+	Declaration *Declaration // nil: it is no longer declared
+	Scale       *Scale       // of its service; nil: it has none
+}
+
+// Select returns the instances of the services that a pattern names, or of all services
+// without one, sorted by name and number. A pattern is the name of a service, with * and ? for
+// any characters, or the id of an instance. If a group is given, only services in it are
+// chosen. The error is of kind fault.NotFound if a pattern names nothing.
+func (o *Roster) Select(ctx context.Context, by activation.Actor, patterns []string, group string) ([]Status, error) {
+	o.mu.Lock()
+	declared := o.declared
+	o.mu.Unlock()
+	var all []Status
+	used := make([]bool, len(patterns))
+	err := o.engine.View(ctx, func(t *activation.Txn) error {
+		all = nil
+		for _, id := range t.Instances("") {
+			name, _, ok := ParseID(id)
+			if !ok {
+				continue
+			}
+			chosen := len(patterns) == 0
+			for i, p := range patterns {
+				if p = Key(p); p == id || matches(p, name) {
+					chosen, used[i] = true, true
+				}
+			}
+			if !chosen {
+				continue
+			}
+			v, err := t.InstanceView(id, by)
+			if err != nil {
+				return err
+			}
+			if group != "" && !slices.Contains(v.Tags, group) {
+				continue
+			}
+			d := declared[name]
+			all = append(all, Status{View: v, Declaration: d, Scale: scaleOf(t, name)})
+		}
+		return nil
+	})
+	for i, p := range patterns {
+		if err == nil && !used[i] {
+			err = fmt.Errorf("there is no service %s; atctl service list shows all: %w", p, fault.NotFound)
+		}
+	}
+	slices.SortFunc(all, func(a, b Status) int { return compareIDs(a.ID, b.ID) })
+	return all, err
+}
+
+func matches(pattern, name string) bool {
+	ok, err := path.Match(pattern, name)
+	return err == nil && ok
+}
+
+// Order sorts instances in the order in which their services start: those that others need
+// come first. What they need is in their records, so it is known before the configuration is
+// read.
+func (o *Roster) Order(ctx context.Context, by activation.Actor, all []Status) (ranks [][]Status, err error) {
+	needs, err := o.needs(ctx, by)
+	if err != nil {
+		return nil, err
+	}
+	rank := make(map[string]int)
+	var of func(name string, seen int) int
+	of = func(name string, seen int) int {
+		n, known := rank[name]
+		if known || seen > len(needs) {
+			return n
+		}
+		for need := range needs[name] {
+			n = max(n, of(need, seen+1)+1)
+		}
+		rank[name] = n
+		return n
+	}
+	for _, s := range all {
+		n := of(s.Serving.Service, 0)
+		for len(ranks) <= n {
+			ranks = append(ranks, nil)
+		}
+		ranks[n] = append(ranks[n], s)
+	}
+	return slices.DeleteFunc(ranks, func(r []Status) bool { return len(r) == 0 }), nil
+}
+
+// needs returns, for each service, the services that its instances need.
+func (o *Roster) needs(ctx context.Context, by activation.Actor) (map[string]map[string]bool, error) {
+	every, err := o.Select(ctx, by, nil, "")
+	needs := make(map[string]map[string]bool)
+	for _, s := range every {
+		name := s.Serving.Service
+		if needs[name] == nil {
+			needs[name] = make(map[string]bool)
+		}
+		for _, need := range s.Serving.Needs {
+			needs[name][need.Service] = true
+		}
+	}
+	return needs, err
+}
+
+// Down reports whether somebody wants the instance down.
+func (s *Status) Down() bool { return isDown(&s.Record) }
+
+// Uptime is how long the instance's process runs; zero: none runs.
+func (s *Status) Uptime(now time.Time) time.Duration {
+	if !s.Running() || s.Record.Started().IsZero() {
+		return 0
+	}
+	return now.Sub(s.Record.Started())
+}
+
+// WithNeeded returns instances together with those of the services that they need, directly
+// or not.
+func (o *Roster) WithNeeded(ctx context.Context, by activation.Actor, all []Status) ([]Status, error) {
+	return o.with(ctx, by, all, func(a, b *Status) bool { return a.needs(b) })
+}
+
+// Dependants returns the instances that run or are to run, are not among the given ones, and
+// need these, directly or not.
+func (o *Roster) Dependants(ctx context.Context, by activation.Actor, all []Status) ([]Status, error) {
+	more, err := o.with(ctx, by, all, func(a, b *Status) bool { return b.needs(a) })
+	more = more[min(len(all), len(more)):]
+	return slices.DeleteFunc(more, func(s Status) bool { return s.Down() }), err
+}
+
+// needs reports whether the instance needs another one's service.
+func (s *Status) needs(other *Status) bool {
+	return slices.ContainsFunc(s.Serving.Needs, func(n activation.Need) bool { return n.Service == other.Serving.Service })
+}
+
+// with returns instances, and after them those of services to which leads has a way from
+// theirs.
+func (o *Roster) with(ctx context.Context, by activation.Actor, all []Status, leads func(from, to *Status) bool) ([]Status, error) {
+	every, err := o.Select(ctx, by, nil, "")
+	if err != nil {
+		return all, err
+	}
+	has := make(map[string]bool)
+	for _, s := range all {
+		has[s.ID] = true
+	}
+	all = slices.Clone(all)
+	for i := 0; i < len(all); i++ {
+		for _, s := range every {
+			if !has[s.ID] && leads(&all[i], &s) {
+				has[s.ID] = true
+				all = append(all, s)
+			}
+		}
+	}
+	return all, nil
+}
+
+// Await returns when done says so of each of some instances, or fails. It looks at them now,
+// and after each event about one of them; newest is an event from before the change that it
+// waits for.
+func (o *Roster) Await(ctx context.Context, newest uint64, ids []string, done func(*Status) (bool, error)) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	left := slices.Clone(ids)
+	look := func() error {
+		all, err := o.Select(ctx, activation.Actor{}, left, "")
+		if err != nil && !errors.Is(err, fault.NotFound) {
+			return err
+		}
+		left = left[:0]
+		for i := range all {
+			ok, err := done(&all[i])
+			if err != nil {
+				return err
+			}
+			if !ok {
+				left = append(left, all[i].ID)
+			}
+		}
+		if len(left) == 0 {
+			return errAwaited
+		}
+		return nil
+	}
+	err := look()
+	if err == nil {
+		err = o.engine.Follow(ctx, newest, func(e *event.Event) error {
+			if !slices.Contains(left, e.ID) && e.What != event.Gap {
+				return nil
+			}
+			return look()
+		})
+	}
+	if errors.Is(err, errAwaited) {
+		return nil
+	}
+	return err
+}
+
+var errAwaited = errors.New("awaited")

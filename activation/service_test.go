@@ -1,0 +1,388 @@
+package activation_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	. "activationd/activation"
+
+	"activationd/internal/fault"
+)
+
+// serving is an instance with the settings that services have by default.
+func serving(service string, n int, needs ...Need) Instance {
+	return Instance{
+		Order: Order{Owner: "root", Argv: []string{"serve"}},
+		Serving: Serving{
+			Service: service, N: n, Hash: []byte("1"), Restart: RestartAlways, Needs: needs,
+			BackoffFirst: time.Second, BackoffMax: 30 * time.Second, Stable: minute, StartLimit: 5, LimitWindow: 10 * minute,
+		},
+	}
+}
+
+// setInstances declares instances.
+func (rig *testRig) setInstances(all ...Instance) {
+	rig.t.Helper()
+	err := rig.e.Update(context.Background(), func(t *Txn) error {
+		for _, i := range all {
+			if _, err := t.SetInstance(i, "declared"); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		rig.t.Fatal(err)
+	}
+	synctest.Wait()
+}
+
+// serves checks the states of instances: "web@1 ready, db@1 down".
+func (rig *testRig) serves(want string) {
+	rig.t.Helper()
+	synctest.Wait()
+	var got []string
+	for one := range strings.SplitSeq(want, ", ") {
+		id, _, _ := strings.Cut(one, " ")
+		v := rig.get(id)
+		got = append(got, id+" "+v.InstanceState())
+	}
+	if s := strings.Join(got, ", "); s != want {
+		rig.t.Errorf("%s: %s, want %s", time.Now().UTC().Format("15:04:05"), s, want)
+	}
+}
+
+func (rig *testRig) check(id string, run int, on Trigger, why string) {
+	rig.t.Helper()
+	if err := rig.e.Check(context.Background(), id, run, on, why); err != nil {
+		rig.t.Fatal(err)
+	}
+}
+
+// ask is what a person requests for an instance.
+func (rig *testRig) ask(verb func(*Engine, context.Context, Actor, string) (*Record, error), id string) {
+	rig.t.Helper()
+	if _, err := verb(rig.e, context.Background(), admin, id); err != nil {
+		rig.t.Fatal(err)
+	}
+	synctest.Wait()
+}
+
+func stays(remains time.Duration) script { return script{hangs: true, onStop: remains} }
+
+// A run that ends is followed by another one. The pauses double up to the ceiling, and begin
+// at the first again after a run that lasted long enough.
+func TestInstanceBackoff(t *testing.T) {
+	bubble(t, nil, func(rig *testRig) {
+		i := serving("web", 1)
+		i.StartLimit = 0
+		rig.script("web@1", Serve, script{}, script{exit: 1}, script{exit: 1}, script{exit: 1}, script{exit: 1}, script{exit: 1}, script{exit: 1}, script{lasts: minute}, script{exit: 1}, stays(0))
+		rig.setInstances(i)
+		rig.serves("web@1 backoff")
+		rig.sleep(5 * minute)
+		rig.serves("web@1 ready")
+		var pauses []time.Duration
+		for n := 2; n <= 10; n++ {
+			began, before := rig.beganAt("web@1", Serve, n), rig.beganAt("web@1", Serve, n-1)
+			pauses = append(pauses, began.Sub(before))
+		}
+		s := time.Second
+		if want := []time.Duration{s, 2 * s, 4 * s, 8 * s, 16 * s, 30 * s, 30 * s, minute + s, 2 * s}; !slices.Equal(pauses, want) {
+			t.Errorf("pauses %v, want %v", pauses, want)
+		}
+	})
+}
+
+// Too many failures make an instance fatal. It is tried again slowly, and at once by a person,
+// for whom the limit begins again.
+func TestInstanceFatal(t *testing.T) {
+	bubble(t, nil, func(rig *testRig) {
+		i := serving("web", 1)
+		i.FatalRetry = 10 * minute
+		rig.script("web@1", Serve, script{lasts: 1100 * time.Millisecond, exit: 3}, script{exit: 3})
+		rig.setInstances(i)
+		rig.sleep(2 * minute)
+		rig.serves("web@1 fatal")
+		rig.ran("web@1.serve.1 web@1.serve.2 web@1.serve.3 web@1.serve.4 web@1.serve.5")
+		if r := rig.get("web@1"); !strings.Contains(r.Reason, "status 3") {
+			t.Errorf("the reason is %q", r.Reason)
+		}
+		rig.sleep(10 * minute)
+		rig.serves("web@1 fatal")
+		if got := rig.lastRun("web@1"); got != 6 {
+			t.Errorf("run %d after ten minutes, want 6", got)
+		}
+		rig.ask((*Engine).Up, "web@1")
+		rig.serves("web@1 backoff")
+		rig.sleep(2 * minute)
+		rig.serves("web@1 fatal")
+		if got := rig.lastRun("web@1"); got != 11 {
+			t.Errorf("run %d after a start by a person, want 11", got)
+		}
+	})
+}
+
+// An instance starts when what it needs is ready, once, and not before. One that runs is left
+// alone when that is not ready any more.
+func TestInstanceNeeds(t *testing.T) {
+	bubble(t, nil, func(rig *testRig) {
+		db, web := serving("db", 1), serving("web", 1, Need{Service: "db"})
+		db.Checked = true
+		rig.script("db@1", Serve, script{exit: 1}, script{exit: 1}, stays(0))
+		rig.script("web@1", Serve, stays(0))
+		rig.setInstances(web, db)
+		rig.serves("web@1 waiting, db@1 backoff")
+		rig.ask((*Engine).Restart, "web@1") // it waits still, and once
+		rig.serves("web@1 waiting")
+		rig.sleep(minute)
+		rig.serves("web@1 waiting, db@1 starting")
+		if r := rig.get("web@1"); r.Reason != "waits for the service db, which is starting" {
+			t.Errorf("web %s", r.Reason)
+		}
+		rig.restart()
+		rig.serves("web@1 waiting, db@1 starting")
+		rig.check("db@1", 2, Ready, "of an earlier run")
+		rig.serves("web@1 waiting, db@1 starting")
+		rig.check("db@1", 3, Ready, "")
+		rig.serves("web@1 ready, db@1 ready")
+		rig.check("db@1", 3, Unready, "does not answer")
+		other := serving("other", 1, Need{Service: "db"}, Need{Service: "web", Started: true})
+		rig.script("other@1", Serve, stays(0))
+		rig.setInstances(other)
+		rig.serves("web@1 ready, db@1 unready, other@1 waiting")
+		rig.check("db@1", 3, Ready, "")
+		rig.serves("web@1 ready, db@1 ready, other@1 ready")
+		rig.ran("db@1.serve.1 db@1.serve.2 db@1.serve.3 web@1.serve.1 other@1.serve.1")
+	})
+}
+
+// A check that fails for good replaces the run, with a pause, and counts as a failure.
+func TestInstanceDoesNotAnswer(t *testing.T) {
+	bubble(t, nil, func(rig *testRig) {
+		i := serving("web", 1)
+		i.StartLimit = 4
+		rig.script("web@1", Serve, stays(2*time.Second))
+		rig.setInstances(i)
+		for n := 1; n <= 4; n++ {
+			rig.serves("web@1 ready")
+			rig.check("web@1", n, Restart, "does not answer")
+			rig.serves("web@1 stopping")
+			rig.sleep(2 * time.Second)
+			if n < 4 {
+				rig.serves("web@1 backoff")
+				rig.sleep(20 * time.Second)
+			}
+		}
+		rig.serves("web@1 fatal")
+		rig.because("web@1", "does not answer")
+	})
+}
+
+// What a person stopped stays stopped: over a new declaration, and over a restart of the
+// daemon and of the machine. Its id does not change what runs.
+func TestInstanceDown(t *testing.T) {
+	bubble(t, nil, func(rig *testRig) {
+		rig.script("web@1", Serve, stays(3*time.Second))
+		rig.setInstances(serving("web", 1))
+		rig.serves("web@1 ready")
+		rig.restart()
+		rig.serves("web@1 ready")
+		rig.ask((*Engine).Down, "web@1")
+		rig.serves("web@1 stopping")
+		rig.sleep(3 * time.Second)
+		rig.serves("web@1 down")
+		rig.because("web@1", "stopped by root")
+		rig.restart()
+		changed := serving("web", 1)
+		changed.Hash, changed.Argv = []byte("2"), []string{"serve", "more"}
+		rig.setInstances(changed)
+		rig.sleep(hour)
+		rig.serves("web@1 down")
+		rig.ran("web@1.serve.1")
+		rig.ask((*Engine).Up, "web@1")
+		rig.serves("web@1 ready")
+		rig.ran("web@1.serve.1 web@1.serve.2")
+		rig.ask((*Engine).Down, "web@1")
+		rig.ask((*Engine).Up, "web@1") // while it is being stopped
+		rig.sleep(3 * time.Second)
+		rig.serves("web@1 ready")
+		rig.ran("web@1.serve.1 web@1.serve.2 web@1.serve.3")
+	})
+}
+
+// A declaration that changes what only another run can have replaces the run. Any other change
+// leaves it alone. What is removed is stopped, and may come back.
+func TestInstanceChanges(t *testing.T) {
+	bubble(t, nil, func(rig *testRig) {
+		rig.script("web@1", Serve, stays(time.Second))
+		i := serving("web", 1)
+		rig.setInstances(i)
+		newest := rig.newest()
+		rig.setInstances(i)
+		if rig.newest() != newest {
+			t.Error("a declaration that has not changed writes something")
+		}
+		i.BackoffMax = hour
+		rig.setInstances(i)
+		rig.serves("web@1 ready")
+		rig.ran("web@1.serve.1")
+		i.Hash, i.Argv = []byte("2"), []string{"other"}
+		rig.setInstances(i)
+		rig.serves("web@1 stopping")
+		rig.sleep(2 * time.Second)
+		rig.serves("web@1 ready")
+		rig.ran("web@1.serve.1 web@1.serve.2")
+		remove := func() {
+			t.Helper()
+			if err := rig.e.Update(t.Context(), func(t *Txn) error { return t.RemoveInstance("web@1", "it is no longer declared") }); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		remove()
+		rig.serves("web@1 stopping")
+		rig.sleep(2 * time.Second)
+		rig.serves("web@1 removed")
+		rig.setInstances(i)
+		rig.serves("web@1 ready")
+		rig.ran("web@1.serve.1 web@1.serve.2 web@1.serve.3")
+		remove()
+		rig.setInstances(i) // while it is being stopped
+		rig.sleep(2 * time.Second)
+		rig.serves("web@1 ready")
+		rig.ran("web@1.serve.1 web@1.serve.2 web@1.serve.3 web@1.serve.4")
+	})
+}
+
+// Without a restart policy an instance that ends is down. A run that the power took counts as
+// no failure.
+func TestInstanceEnds(t *testing.T) {
+	bubble(t, nil, func(rig *testRig) {
+		once, failing := serving("once", 1), serving("failing", 1)
+		once.Restart, failing.Restart = RestartOnFailure, RestartOnFailure
+		rig.script("once@1", Serve, script{lasts: time.Second})
+		rig.script("failing@1", Serve, script{lasts: time.Second, exit: 1}, stays(0))
+		rig.setInstances(once, failing)
+		rig.sleep(10 * time.Second)
+		rig.serves("once@1 down, failing@1 ready")
+		rig.because("once@1", "run 1 exited with status 0")
+		rig.shutDown()
+		rig.w.powerLoss()
+		rig.boot = "another boot"
+		rig.start()
+		rig.serves("once@1 down, failing@1 ready")
+		if r := rig.get("failing@1"); len(r.Serving.Failed) != 1 {
+			t.Errorf("%d failures, want 1", len(r.Serving.Failed))
+		}
+	})
+}
+
+// Verbs for jobs and reservations do not end an instance, and an id that is taken is refused.
+func TestInstanceRefusals(t *testing.T) {
+	bubble(t, nil, func(rig *testRig) {
+		rig.script("web@1", Serve, stays(0))
+		rig.setInstances(serving("web", 1))
+		for _, on := range []Trigger{Cancel, Retry, Forgive} {
+			if _, err := rig.e.Do(t.Context(), admin, "web@1", on, ""); fault.Of(err) != fault.Conflict {
+				t.Errorf("%s: %v", on, err)
+			}
+		}
+		rig.serves("web@1 ready")
+		if _, err := rig.e.Up(t.Context(), admin, rig.add(NewJob{})); fault.Of(err) != fault.NotFound {
+			t.Errorf("start of a job: %v", err)
+		}
+	})
+}
+
+// lastRun is the number of the newest run of an instance.
+func (rig *testRig) lastRun(id string) int {
+	r := rig.get(id).Record
+	return r.LastAttempt("").N
+}
+
+// What was not started because the daemon was drained is started by the next one.
+func TestInstanceAfterDrain(t *testing.T) {
+	bubble(t, nil, func(rig *testRig) {
+		rig.script("web@1", Serve, stays(0))
+		rig.e.Drain()
+		rig.setInstances(serving("web", 1))
+		rig.serves("web@1 waiting")
+		rig.because("web@1", "waits for the daemon's next start: it is being drained")
+		rig.restart()
+		rig.serves("web@1 ready")
+	})
+}
+
+// An instance that is ready drains before the signal comes that stops it, whatever the reason:
+// a stop, a restart, another declaration, a check that failed. It is not ready meanwhile. One
+// that is not ready yet has nothing to drain.
+func TestInstanceDrains(t *testing.T) {
+	bubble(t, nil, func(rig *testRig) {
+		web, user := serving("web", 1), serving("user", 1, Need{Service: "web"})
+		web.Drain = 5 * time.Second
+		rig.script("web@1", Serve, stays(time.Second))
+		rig.setInstances(web)
+		run := 0
+		ends := func(what string, leave func()) {
+			t.Helper()
+			run++
+			rig.serves("web@1 ready")
+			leave()
+			rig.serves("web@1 draining")
+			rig.sleep(4 * time.Second)
+			rig.serves("web@1 draining")
+			if n := rig.lastRun("web@1"); n != run {
+				t.Errorf("%s: run %d, want %d", what, n, run)
+			}
+			rig.restart()
+			rig.sleep(time.Second + time.Millisecond)
+			rig.serves("web@1 stopping")
+			rig.sleep(time.Second)
+		}
+		ends("restart", func() { rig.ask((*Engine).Restart, "web@1") })
+		ends("another declaration", func() { web.Hash = []byte("2"); rig.setInstances(web) })
+		ends("a check", func() { rig.check("web@1", 3, Restart, "does not answer") })
+		rig.sleep(2 * time.Second)
+		ends("stop", func() {
+			rig.ask((*Engine).Down, "web@1")
+			rig.script("user@1", Serve, stays(0))
+			rig.setInstances(user)
+			rig.serves("user@1 waiting")
+		})
+		rig.serves("web@1 down")
+
+		web.Checked = true
+		rig.setInstances(web)
+		rig.ask((*Engine).Up, "web@1")
+		rig.serves("web@1 starting")
+		rig.ask((*Engine).Down, "web@1")
+		rig.serves("web@1 stopping")
+	})
+}
+
+// An instance that is bound to what it needs runs again when a run of that has ended, once that
+// is ready. Others are left alone.
+func TestInstanceBound(t *testing.T) {
+	bubble(t, nil, func(rig *testRig) {
+		db, bound, other := serving("db", 1), serving("bound", 1, Need{Service: "db"}), serving("other", 1, Need{Service: "db"})
+		bound.Bind, db.Checked = true, true
+		rig.script("db@1", Serve, script{lasts: 10 * time.Second, exit: 1}, stays(0))
+		rig.script("bound@1", Serve, stays(time.Second))
+		rig.script("other@1", Serve, stays(0))
+		rig.setInstances(db, bound, other)
+		rig.check("db@1", 1, Ready, "")
+		rig.serves("db@1 ready, bound@1 ready, other@1 ready")
+		rig.sleep(10 * time.Second)
+		rig.serves("db@1 backoff, bound@1 stopping, other@1 ready")
+		rig.sleep(2 * time.Second)
+		rig.serves("db@1 starting, bound@1 waiting, other@1 ready")
+		rig.restart()
+		rig.check("db@1", 2, Ready, "")
+		rig.serves("db@1 ready, bound@1 ready, other@1 ready")
+		rig.ranInAnyOrder("bound@1.serve.1 bound@1.serve.2 db@1.serve.1 db@1.serve.2 other@1.serve.1")
+	})
+}

@@ -1,0 +1,128 @@
+package activation_test
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"pgregory.net/rapid"
+
+	. "activationd/activation"
+	"activationd/internal/fault"
+	"activationd/store"
+	"activationd/supervisor"
+)
+
+var testInstances = []string{"db@1", "web@1", "web@2", "edge@1"}
+
+// serve does something with an instance of a service.
+func (m *machine) serve(rt *rapid.T) {
+	ctx := context.Background()
+	id := rapid.SampledFrom(testInstances).Draw(rt, "instance")
+	what := rapid.SampledFrom([]string{"declare", "declare", "remove", "up", "down", "restart", "check", "check"}).Draw(rt, "what")
+	var err error
+	switch what {
+	case "declare":
+		i := m.instance(rt, id)
+		err = m.l.e.Update(ctx, func(t *Txn) error {
+			_, err := t.SetInstance(i, "declared")
+			return err
+		})
+	case "remove":
+		err = m.l.e.Update(ctx, func(t *Txn) error { return t.RemoveInstance(id, "no longer declared") })
+		m.wantsDown(id, false, err)
+	case "up":
+		m.wantsDown(id, false, nil)
+		_, err = m.l.e.Up(ctx, admin, id)
+	case "down":
+		_, err = m.l.e.Down(ctx, admin, id)
+		m.wantsDown(id, true, err)
+	case "restart":
+		m.wantsDown(id, false, nil)
+		_, err = m.l.e.Restart(ctx, admin, id)
+	case "check":
+		on := rapid.SampledFrom([]Trigger{Ready, Ready, Unready, Restart}).Draw(rt, "says")
+		run := 1
+		if v, fail := m.l.e.Get(ctx, id); fail == nil {
+			run = max(0, v.LastN[0]-rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(rt, "ago"))
+		}
+		err = m.l.e.Check(ctx, id, run, on, "said "+string(on))
+	}
+	m.mind(rt, err)
+}
+
+// instance is a declaration of an instance. Web needs db, and edge needs both.
+func (m *machine) instance(rt *rapid.T, id string) Instance {
+	name, number, _ := strings.Cut(id, "@")
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		rt.Fatal(err)
+	}
+	started := rapid.Bool().Draw(rt, "started")
+	needs := map[string][]Need{"web": {{Service: "db", Started: started}}, "edge": {{Service: "web", Started: started}, {Service: "db"}}}[name]
+	i := serving(name, n, needs...)
+	i.Hash = rapid.SampledFrom([][]byte{[]byte("1"), []byte("2")}).Draw(rt, "hash")
+	i.Argv = []string{"serve", string(i.Hash)}
+	i.BackoffFirst, i.BackoffMax = 10*minute, 3*hour // a day of shorter ones would be thousands of runs
+	i.Checked = rapid.Bool().Draw(rt, "checked")
+	i.Serving.Restart = rapid.SampledFrom([]string{RestartAlways, RestartAlways, RestartOnFailure, RestartNever}).Draw(rt, "policy")
+	i.StartLimit = rapid.SampledFrom([]int{0, 1, 3}).Draw(rt, "limit")
+	i.FatalRetry = rapid.SampledFrom([]time.Duration{0, 3 * hour}).Draw(rt, "fatal")
+	i.Serving.Stable = rapid.SampledFrom([]time.Duration{minute, hour}).Draw(rt, "stable")
+	i.Down = rapid.IntRange(0, 4).Draw(rt, "down") == 0
+	return i
+}
+
+// wantsDown notes whether an instance is known to be wanted down. A request that failed may
+// have been carried out, or not.
+func (m *machine) wantsDown(id string, down bool, err error) { m.down[id] = down && err == nil }
+
+// mayServe checks that a run of an instance begins alone, and only if nobody wants it down.
+func (m *machine) mayServe(k supervisor.Key) {
+	for other, r := range m.l.w.runs { // the world is locked here
+		if other.ID == k.ID && other.N != k.N && !r.over() {
+			m.l.w.fault("%v starts beside %v", k, other)
+		}
+	}
+	if m.down[k.ID] {
+		m.l.w.fault("%v starts, and was stopped", k)
+	}
+}
+
+// served checks that each instance that is wanted has a run, an instant at which it gets one, or
+// something named for which it waits.
+func (m *machine) served() (faults []string) {
+	rig := m.l
+	if rig.stop == nil || rig.m.isDead() || rig.mem.Full() {
+		return nil
+	}
+	_ = rig.db.View(context.Background(), func(tx store.Tx) error {
+		faults = nil
+		t := &Txn{Tx: tx}
+		for _, id := range testInstances {
+			r, err := t.Record(id)
+			if err != nil || r.State == Finished || r.State == Held {
+				continue
+			}
+			fatal := r.State == Stuck && r.Serving.FatalRetry == 0
+			waits := r.State == Waiting && r.Reason != ""
+			if r.OpenAttempt() == nil && !fatal && !waits && r.Until.IsZero() && r.RetryAt.IsZero() {
+				faults = append(faults, fmt.Sprintf("%s is %s (%s), has no run and waits for nothing", id, r.State, r.Reason))
+			}
+		}
+		return nil
+	})
+	return faults
+}
+
+// endServices removes all instances.
+func (m *machine) endServices(rt *rapid.T) {
+	for _, id := range testInstances {
+		err := m.l.e.Update(context.Background(), func(t *Txn) error { return t.RemoveInstance(id, "at the end") })
+		if err != nil && fault.Of(err) != fault.NotFound {
+			rt.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package activation
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"activationd/store"
+	"activationd/supervisor"
+)
+
+// CheckStore checks the invariants of the records and their indexes. They hold at any
+// time, also when no daemon runs.
+func CheckStore(tx store.Tx) (faults []string) {
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	entries := make(map[string]string)
+	states := make(map[State]int)
+	holders := make(map[string][]lockRequest)
+	bytes := int64(0)
+	for k, data := range tx.Scan(recordKey, "") {
+		r, err := decode(k, data)
+		if err != nil {
+			fault("%v", err)
+			continue
+		}
+		states[r.State]++
+		for _, en := range r.index() {
+			entries[en.key] = string(en.val)
+		}
+		for _, w := range r.lockRequestsOf(r.LocksHeld) {
+			if others := holders[w.name]; !w.compatible(others) {
+				fault("%s is held as %v, and by %s as %s", w.name, others, r.ID, w)
+			}
+			holders[w.name] = append(holders[w.name], w)
+		}
+		if r.State == Finished {
+			for _, a := range r.Attempts {
+				bytes += a.Bytes
+			}
+		}
+		if says := strings.HasPrefix(r.Reason, waitsFor); r.State == Waiting && says != (r.WaitsOn != waitsOnRetry) || r.State != Waiting && r.WaitsOn != waitsOnRetry {
+			fault("%s is %s, waits on %q, and its reason is %q", r.ID, r.State, r.WaitsOn, r.Reason)
+		}
+		if r.WaitsOn == waitsOnEnd && (r.State != Waiting || r.Queued > 0) {
+			fault("%s is %s in place %d of the line, and awaits others", r.ID, r.State, r.Queued)
+		}
+		busy := slices.Contains([]State{Activating, Active, Deactivating, Stuck}, r.State)
+		if len(r.LocksHeld) > 0 && !busy && !r.NeedsUndo {
+			fault("%s is %s and holds %v", r.ID, r.State, r.LocksHeld)
+		}
+		if (r.State == Finished) != (r.Outcome != "") {
+			fault("%s is %s with outcome %q", r.ID, r.State, r.Outcome)
+		}
+		if open := r.openAttempt() != nil; r.Kind == Service {
+			if open != (r.State == Activating || r.State == Active) {
+				fault("%s is %s, with an open run: %v", r.ID, r.State, open)
+			}
+		} else if open && r.State != Activating && r.State != Deactivating {
+			fault("%s is %s with an open attempt", r.ID, r.State)
+		}
+		if r.openAttempt() == nil && r.State == Activating {
+			fault("%s is activating without an attempt", r.ID)
+		}
+		if r.Queued > 0 && r.State != Waiting {
+			fault("%s is in line and %s", r.ID, r.State)
+		}
+	}
+	for _, prefix := range []string{startKey, instantKey, forgetKey, runKey, activeKey, holderKey, queueKey, afterKey, finishedKey, sourceKey, memberKey, atKey} {
+		for k, v := range tx.Scan(prefix, "") {
+			if prefix == startKey && strings.Contains(k, "/"+producerMark) { // producers' tests check their own
+				continue
+			}
+			old := prefix == finishedKey && len(v) == 0 // an earlier version wrote no values
+			if val, ok := entries[k]; !ok || val != string(v) && !old {
+				fault("index: %s=%q is of no record", k, v)
+			}
+			delete(entries, k)
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(entries)) {
+		fault("index: %s is missing", k)
+	}
+	n := uint64(0)
+	for _, v := range tx.Scan(finishedBytes, "") {
+		n += decodeNumber(v)
+	}
+	if n != uint64(bytes) {
+		fault("what is finished has left %d bytes, counted %d", bytes, n)
+	}
+	counts := stateCounts(tx)
+	for _, s := range States {
+		if n := counts[s]; n != states[s] {
+			fault("%d are %s, counted %d", states[s], s, n)
+		}
+	}
+	return faults
+}
+
+// comes is when a time of r comes; zero: never, because nothing is removed while the
+// clock is in doubt.
+func (t *Txn) comes(r *Record, at time.Time) time.Time {
+	switch {
+	case t.Doubt && r != nil && r.State == Finished:
+		return time.Time{}
+	case t.PassedOver(at):
+		return at.Add(t.jump)
+	}
+	return at
+}
+
+// CheckRest checks that an idle engine that has set its alarm has nothing to do. It
+// returns the open attempts.
+func CheckRest(e *Engine, tx store.Tx, alarm time.Time) (faults []string, open map[supervisor.Key]bool) {
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	t := e.newTxn(tx, e.watch.read())
+	open = make(map[supervisor.Key]bool)
+	running, uncounted := 0, 0
+	var next time.Time
+	for k, data := range tx.Scan(recordKey, "") {
+		r, err := decode(k, data)
+		if err != nil {
+			continue
+		}
+		if a := r.openAttempt(); a != nil {
+			open[supervisor.Key{ID: r.ID, Phase: a.Phase, N: a.N}] = true
+			switch {
+			case a.Hangs(), a.Phase == Serve:
+				uncounted++
+			case a.Phase == Activate:
+				running++
+			}
+		}
+		at, armable := r.due()
+		if armable {
+			at = at.Add(-t.Settings.ArmAhead)
+		}
+		next = earliest(next, t.comes(r, at))
+	}
+	for k := range tx.Scan(startKey, "") {
+		if at, id, err := parseInstant(strings.TrimPrefix(k, startKey)); err == nil && strings.HasPrefix(id, producerMark) {
+			next = earliest(next, t.comes(nil, at.Add(-t.Settings.ArmAhead)))
+		}
+	}
+	next = earliest(next, (&turn{Txn: t, budget: e.budget}).nextLoadAvg())
+	next = earliest(next, t.again())
+	if at := alarm; t.Doubt && !at.After(next) && at.After(t.Now) {
+		// The engine wakes more often to ask whether the clock is synchronised.
+	} else if !at.Equal(next) && !(at.IsZero() && next.IsZero()) {
+		fault("the alarm is set for %v, the next instant is %v", at, next)
+	}
+	if !next.IsZero() && !next.After(t.Now) {
+		fault("the next instant is %v, and it is %v: it would spin", next, t.Now)
+	}
+	if e.budget.activate != running || e.budget.open != len(open)-uncounted {
+		fault("%d attempts are open, %d of activate; the engine counts %d, %d", len(open), running, e.budget.open, e.budget.activate)
+	}
+	free := t.Settings.MaxParallel - running
+	for k, data := range tx.Scan(recordKey, "") {
+		r, err := decode(k, data)
+		if err != nil {
+			continue
+		}
+		on := r.decide(t.Settings.inputsOf(r, t.Moment))
+		waits := r.Queued > 0 && (t.blocker(r) != "" || free <= 0 || r.WaitsOn == waitsOnLoadAvg || e.Draining()) || r.WaitsOn == waitsOnEnd && t.awaited(r) != "" && t.unmet(r) == "" ||
+			r.mayBeOver(t.Moment) || // it waits for a trusted clock, or is queued
+			r.Kind == Service && (r.WaitsOn == waitsOnEnd && t.needs(r) != "" || r.WaitsOn == waitsOnStart && e.Draining())
+		if on != noTrigger && (on != Grant || !waits) {
+			fault("%s is %s at rest, but %s is due; %q", r.ID, r.State, on, r.Reason)
+		}
+	}
+	return faults, open
+}

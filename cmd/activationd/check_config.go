@@ -1,0 +1,112 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"activationd/internal/fault"
+)
+
+// checkConfig carries out --check-config: it reports everything that is wrong with the
+// configuration and with the reservations of its sources that are files, or else how the
+// configuration was understood. If files of reservations are named, it reads these and no
+// source.
+func checkConfig(w io.Writer, opts *options, h *host) error {
+	files, err := opts.sortFiles()
+	if err != nil {
+		return err
+	}
+	dirs, err := chooseDirs(opts, h)
+	if err != nil {
+		return err
+	}
+	c, notices, err := loadConfig(opts, h, dirs)
+	if c == nil {
+		return err
+	}
+	r := reservationCheck{host: h, config: c, ids: map[string]string{}}
+	faults := []error{err}
+	if len(files) > 0 {
+		notices = nil // they are about what no file of reservations needs
+		r.files(files)
+	} else {
+		r.sources()
+		faults = append(faults, h.envFiles(c)...)
+	}
+	faults = append(faults, r.faults...)
+	notices = append(notices, r.notices...)
+	out := ""
+	if len(files) > 0 {
+		for _, text := range r.read {
+			out += "ok: " + text + "\n"
+		}
+	} else {
+		var atwrap string
+		if atwrap, err = findAtwrap(opts.atwrap, h); err != nil {
+			notices, atwrap = append(notices, err.Error()), "not found"
+		}
+		out = understood(c, dirs, r.read, atwrap)
+	}
+	for _, n := range notices {
+		if opts.strict {
+			faults = append(faults, fmt.Errorf("%s: %w", n, fault.Invalid))
+		}
+		out += row("notice", "%s", n)
+	}
+	if err := errors.Join(faults...); err != nil {
+		return err
+	}
+	_, err = io.WriteString(w, out)
+	return err
+}
+
+func row(what, format string, args ...any) string {
+	return fmt.Sprintf("  %-10s %s\n", what, fmt.Sprintf(format, args...))
+}
+
+// understood says how the configuration was understood. Read has a line for each source that
+// is a file.
+func understood(c *configuration, dirs *directories, read []string, atwrap string) string {
+	out := fmt.Sprintf("ok: %s\n", cmp.Or(c.File, "no configuration file, so the defaults"))
+	out += row("state", "%s", dirs.State)
+	out += row("socket", "%s, mode %04o, role of other users: %s", c.Socket.Path, c.Socket.Mode, c.Access.Others)
+	for _, l := range c.Listen {
+		tls, user := "", "jobs are refused, because it has no user"
+		if c.Tokens != "" {
+			user = "jobs run as the user of a token"
+		}
+		if l.TLS != nil {
+			tls = ", TLS"
+		}
+		if l.User != "" {
+			user = "jobs run as " + l.User
+		}
+		out += row("listen", "%s%s, role %s, %s", l.Address, tls, l.Role, user)
+	}
+	for _, text := range read {
+		out += row("source", "%s", text)
+	}
+	for i := range c.Sources {
+		if s := &c.Sources[i]; s.SQL != nil {
+			out += row("source", "%s database %s", s.SQL.Driver, s.SQL.Name)
+		}
+	}
+	for i := range c.Recurrences {
+		if r, err := ruleOf(&c.Recurrences[i]); err == nil {
+			out += row("recurrence", "%s: %s", r.Name, r.When())
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Services)) {
+		d, _ := declarationOf(c.Config, name)
+		out += row("service", "%s", d)
+	}
+	if c.Lab.Inventory != "" {
+		out += row("lab", "%s, VLAN pools: %s", c.Lab.Inventory, cmp.Or(strings.Join(c.pools.Domains(), ", "), "none"))
+	}
+	return out + row("atwrap", "%s", atwrap)
+}

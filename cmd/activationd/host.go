@@ -1,0 +1,72 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"activationd/internal/config"
+	"activationd/internal/fault"
+)
+
+// A host is what the daemon finds around itself when it starts.
+type host struct {
+	uid        int
+	getenv     func(string) string
+	executable string // the daemon's own program
+}
+
+// defaultConfigFile returns the file that is read when the command line names none; empty:
+// no file.
+func (h *host) defaultConfigFile() string {
+	if h.uid == 0 {
+		return "/etc/activationd/activationd.yaml"
+	}
+	if base := h.base("XDG_CONFIG_HOME", ".config"); base != "" {
+		return filepath.Join(base, "activationd", "activationd.yaml")
+	}
+	return ""
+}
+
+// base returns the directory that an XDG variable names, or its default in the home
+// directory; empty if there is neither. A relative path in the variable is ignored, as
+// the specification of these variables requires.
+func (h *host) base(variable, inHome string) string {
+	if dir := h.getenv(variable); filepath.IsAbs(dir) {
+		return dir
+	}
+	if home := h.getenv("HOME"); inHome != "" && filepath.IsAbs(home) {
+		return filepath.Join(home, inHome)
+	}
+	return ""
+}
+
+// installedScripts replaces the default commands by those that were installed together with
+// this program, in any directory, if there are any.
+func (h *host) installedScripts(r *config.Reservations) {
+	dir := filepath.Join(filepath.Dir(h.executable), "..", "share", "activationd", "scripts")
+	for _, command := range [][]string{r.Activate, r.Deactivate} {
+		name := filepath.Join(dir, filepath.Base(command[0]))
+		if filepath.IsAbs(name) && executable(name) == nil {
+			command[0] = name
+		}
+	}
+}
+
+// findAtwrap returns the wrapper's program.
+func findAtwrap(flag string, h *host) (string, error) {
+	if flag != "" {
+		if err := executable(flag); err != nil {
+			return "", fmt.Errorf("--atwrap: %w: %w", err, fault.Invalid)
+		}
+		return flag, nil
+	}
+	places := []string{filepath.Dir(h.executable), "/usr/local/libexec/activationd", "/usr/lib/activationd"}
+	for _, dir := range append(places, filepath.SplitList(h.getenv("PATH"))...) {
+		if name := filepath.Join(dir, "atwrap"); filepath.IsAbs(name) && executable(name) == nil {
+			return name, nil
+		}
+	}
+	return "", fmt.Errorf("there is no atwrap in %s or in PATH: install it, or name it with --atwrap: %w",
+		strings.Join(places, ", "), fault.NotFound)
+}

@@ -1,0 +1,327 @@
+package ops
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"activationd/activation"
+	"activationd/activation/service"
+	"activationd/control"
+	"activationd/internal/fault"
+)
+
+// serviceOps returns the operations on services.
+func (d Daemon) serviceOps() []control.Op {
+	return []control.Op{
+		control.Declare("service list", control.Viewer, "list the instances of services", d.serviceList),
+		control.Declare("service start", control.Operator, "start services, and what they need", d.serviceStart),
+		control.Declare("service stop", control.Operator, "stop services, those that need others first", d.serviceStop),
+		control.Declare("service restart", control.Operator, "restart services", d.serviceRestart),
+		control.Declare("service scale", control.Operator, "change the number of instances of services", d.serviceScale),
+		control.Declare("service env", control.Admin, "compare the environment of services with what is declared", d.serviceEnv),
+		control.Declare("service places", control.Viewer, "list where .env files declare services", d.servicePlaces),
+	}
+}
+
+func (d Daemon) serviceList(ctx context.Context, c control.Caller, in control.ServiceIn) (control.Reply[control.ServiceInstance], error) {
+	return d.instances(ctx, c, in)
+}
+
+// instances returns the chosen instances as they are now.
+func (d Daemon) instances(ctx context.Context, c control.Caller, in control.ServiceIn) (reply control.Reply[control.ServiceInstance], err error) {
+	all, err := d.selected(ctx, c, in)
+	if err != nil {
+		return reply, err
+	}
+	counts := make(map[string]int)
+	for i := range all {
+		one := d.instance(&all[i])
+		counts[one.State]++
+		reply.Lines = append(reply.Lines, one)
+	}
+	reply.Summary = fmt.Sprintf("instances=%d", len(all))
+	for _, state := range serviceStates {
+		if n := counts[state]; n > 0 {
+			reply.Summary += fmt.Sprintf(" %s=%d", state, n)
+		}
+	}
+	return reply, nil
+}
+
+// serviceStates are the states of instances, in the order of a life.
+var serviceStates = []string{"down", "waiting", "starting", "ready", "unready", "draining", "stopping", "backoff", "fatal"}
+
+// instance translates an instance.
+func (d Daemon) instance(s *service.Status) control.ServiceInstance {
+	r := &s.Record
+	i := control.ServiceInstance{
+		ID: r.ID, Service: r.Serving.Service, Instance: r.Serving.N, State: r.InstanceState(), Reason: r.Reason, Since: r.Since,
+		Run: r.LastN[0], Failures: r.Tries, Groups: r.Tags, Command: beginning(control.ShellWords(r.Argv)),
+	}
+	switch {
+	case i.State == "unready":
+		i.Reason = r.Serving.Unready
+	case (i.State == "stopping" || i.State == "draining") && r.Serving.Stop != nil:
+		i.Reason = r.Serving.Stop.Why
+	}
+	if s.Declaration != nil {
+		i.Service = s.Declaration.Shown
+		if s.Scale != nil {
+			i.Scaled = &control.ServiceScale{Instances: s.Scale.Instances, Declared: s.Declaration.Instances, By: s.Scale.By, At: s.Scale.At}
+		}
+	}
+	if r.User != nil {
+		i.User = r.User.Name
+	}
+	if !r.RetryAt.IsZero() && r.State == activation.Waiting {
+		i.Next.Time = r.RetryAt
+	}
+	if r.State == activation.Stuck {
+		i.Next.Time = r.Until
+	}
+	if r.Running() {
+		if a := r.LastAttempt(""); a != nil {
+			i.PID, i.Started.Time = d.Engine.Process(r.ID, a)
+		}
+	}
+	for _, a := range slices.Backward(r.Attempts) {
+		if a.Open {
+			continue
+		}
+		e := &control.LastExit{Run: a.N, At: a.Result.Ended, Reason: r.Describe(&a), Signal: a.Result.SignalName()}
+		if status, ok := a.Result.ExitStatus(); ok {
+			e.Exit = &status
+		}
+		i.LastExit = e
+		break
+	}
+	return i
+}
+
+// chosen returns the instances that a request names. A request must say which.
+func (d Daemon) chosen(ctx context.Context, c control.Caller, in control.ServiceIn) ([]service.Status, error) {
+	if len(in.Name) == 0 && in.Group == "" {
+		return nil, fmt.Errorf("which services? want a NAME, a pattern such as 'web*', or --group; '*' means all: %w", fault.Invalid)
+	}
+	return d.selected(ctx, c, in)
+}
+
+func (d Daemon) selected(ctx context.Context, c control.Caller, in control.ServiceIn) ([]service.Status, error) {
+	all, err := d.Services.Select(ctx, actor(c), in.Name, in.Group)
+	if fault.Of(err) == fault.NotFound && d.Loading != nil && d.Loading() {
+		err = fmt.Errorf("the daemon has just started, and is still reading what is declared; try again: %w", fault.Unavailable)
+	}
+	return all, err
+}
+
+func (d Daemon) serviceStart(ctx context.Context, c control.Caller, in control.ServiceStartIn) (reply control.Reply[control.ServiceInstance], err error) {
+	all, err := d.chosen(ctx, c, in.ServiceIn)
+	if err != nil {
+		return reply, err
+	}
+	all, err = d.Services.WithNeeded(ctx, actor(c), all)
+	if err != nil {
+		return reply, err
+	}
+	newest, err := d.Engine.Newest(ctx)
+	if err != nil {
+		return reply, err
+	}
+	runs := make(map[string]int)
+	ranks, err := d.Services.Order(ctx, actor(c), all)
+	if err != nil {
+		return reply, err
+	}
+	for _, rank := range ranks {
+		for _, s := range rank {
+			r, err := d.Engine.Up(ctx, actor(c), s.ID)
+			if err != nil {
+				return reply, err
+			}
+			runs[s.ID] = r.LastN[0]
+		}
+	}
+	if in.Wait {
+		err = d.Services.Await(ctx, newest, ids(all), func(s *service.Status) (bool, error) { return readyAfter(s, runs[s.ID]) })
+		if err != nil {
+			return reply, err
+		}
+	}
+	return d.instances(ctx, c, control.ServiceIn{Name: ids(all)})
+}
+
+func ids(all []service.Status) (names []string) {
+	for _, s := range all {
+		names = append(names, s.ID)
+	}
+	return names
+}
+
+// readyAfter reports whether an instance is ready. The error says so when its run after the
+// given one has failed.
+func readyAfter(s *service.Status, run int) (bool, error) {
+	switch state := s.InstanceState(); {
+	case s.LastN[0] > run+1, s.LastN[0] > run && !s.Running(), state == "fatal", state == "down":
+		return false, fmt.Errorf("%s did not get ready: it is %s: %s: %w", s.ID, state, s.Reason, fault.Conflict)
+	default:
+		return s.Ready(), nil
+	}
+}
+
+func (d Daemon) serviceStop(ctx context.Context, c control.Caller, in control.ServiceStopIn) (reply control.Reply[control.ServiceInstance], err error) {
+	all, err := d.chosen(ctx, c, in.ServiceIn)
+	if err != nil {
+		return reply, err
+	}
+	more, err := d.Services.Dependants(ctx, actor(c), all)
+	if err != nil {
+		return reply, err
+	}
+	if len(more) > 0 && !in.Dependants {
+		return reply, fmt.Errorf("%s would lose what they need; stop them first, or use --with-dependants: %w", strings.Join(ids(more), ", "), fault.Conflict)
+	}
+	all = append(all, more...)
+	ranks, err := d.Services.Order(ctx, actor(c), all)
+	if err != nil {
+		return reply, err
+	}
+	slices.Reverse(ranks)
+	for _, rank := range ranks {
+		newest, err := d.Engine.Newest(ctx)
+		if err != nil {
+			return reply, err
+		}
+		for _, s := range rank {
+			if _, err := d.Engine.Down(ctx, actor(c), s.ID); err != nil {
+				return reply, err
+			}
+		}
+		err = d.Services.Await(ctx, newest, ids(rank), func(s *service.Status) (bool, error) { return !s.Running(), nil })
+		if err != nil {
+			return reply, err
+		}
+	}
+	return d.instances(ctx, c, control.ServiceIn{Name: ids(all)})
+}
+
+func (d Daemon) serviceRestart(ctx context.Context, c control.Caller, in control.ServiceRestartIn) (reply control.Reply[control.ServiceInstance], err error) {
+	all, err := d.chosen(ctx, c, in.ServiceIn)
+	if err != nil {
+		return reply, err
+	}
+	ranks, err := d.Services.Order(ctx, actor(c), all)
+	if err != nil {
+		return reply, err
+	}
+	for _, rank := range ranks {
+		for i, s := range rank {
+			newest, err := d.Engine.Newest(ctx)
+			if err != nil {
+				return reply, err
+			}
+			if _, err := d.Engine.Restart(ctx, actor(c), s.ID); err != nil {
+				return reply, err
+			}
+			if !in.Rolling {
+				continue
+			}
+			before := s.LastN[0]
+			err = d.Services.Await(ctx, newest, []string{s.ID}, func(s *service.Status) (bool, error) {
+				if s.LastN[0] == before && s.Running() {
+					return false, nil
+				}
+				return readyAfter(s, before)
+			})
+			if err != nil {
+				return reply, fmt.Errorf("%w (%d more were left as they are)", err, len(rank)-i-1)
+			}
+		}
+	}
+	return d.instances(ctx, c, control.ServiceIn{Name: ids(all)})
+}
+
+func (d Daemon) serviceScale(ctx context.Context, c control.Caller, in control.ServiceScaleIn) (reply control.Reply[control.ServiceInstance], err error) {
+	switch {
+	case in.Declared && in.Instances != 0:
+		return reply, fmt.Errorf("instances and declared exclude each other: %w", fault.Invalid)
+	case !in.Declared && in.Instances == 0:
+		return reply, fmt.Errorf("instances: want 1 or more; to have none run, stop the service: %w", fault.Invalid)
+	}
+	names, err := d.Services.Scale(ctx, actor(c), in.Name, in.Instances)
+	if err != nil {
+		return reply, err
+	}
+	return d.instances(ctx, c, control.ServiceIn{Name: names})
+}
+
+func (d Daemon) serviceEnv(ctx context.Context, c control.Caller, in control.ServiceIn) (reply control.Reply[control.ServiceVariable], err error) {
+	all, err := d.chosen(ctx, c, in)
+	if err != nil {
+		return reply, err
+	}
+	declared, rejected, err := d.Declared()
+	if err != nil {
+		return reply, err
+	}
+	differ := 0
+	for i := range all {
+		s := &all[i]
+		name, n := s.Serving.Service, s.Serving.N
+		at := slices.IndexFunc(declared, func(d *service.Declaration) bool { return d.Name == name })
+		if at < 0 {
+			for _, f := range rejected {
+				if f.Service.Name == name && f.Text != "" {
+					return reply, f
+				}
+			}
+			return reply, fmt.Errorf("%s is not declared any more, or its file is just being changed: %w", s.ID, fault.NotFound)
+		}
+		order, err := declared[at].Order(n)
+		if err != nil {
+			return reply, err
+		}
+		runs, then, err := d.Engine.Environments(&s.Record, order)
+		if err != nil {
+			return reply, err
+		}
+		for _, v := range compareVariables(runs, then) {
+			v.ID, v.Service, v.Instance = s.ID, declared[at].Shown, n
+			if v.Differs {
+				differ++
+			}
+			reply.Lines = append(reply.Lines, v)
+		}
+	}
+	reply.Summary = fmt.Sprintf("instances=%d differ=%d", len(all), differ)
+	return reply, nil
+}
+
+// compareVariables compares the variables of a process with those of the next one. Runs is nil
+// if there is no process.
+func compareVariables(runs, then map[string]string) (all []control.ServiceVariable) {
+	both := maps.Clone(then)
+	maps.Copy(both, runs)
+	seen, hidden := variables(runs)
+	next, more := variables(then)
+	for _, name := range slices.Sorted(maps.Keys(both)) {
+		was, had := runs[name]
+		is, has := then[name]
+		v := control.ServiceVariable{Name: control.Text(name), Differs: runs != nil && (had != has || was != is)}
+		v.Masked = slices.Contains(hidden, v.Name) || slices.Contains(more, v.Name)
+		if had {
+			v.Runs = new(seen[v.Name])
+		}
+		if has {
+			v.Declared = new(next[v.Name])
+		}
+		all = append(all, v)
+	}
+	return all
+}
+
+func (d Daemon) servicePlaces(context.Context, control.Caller, control.Nothing) (control.Reply[control.ServicePlace], error) {
+	return control.Reply[control.ServicePlace]{Lines: d.Places()}, nil
+}

@@ -1,0 +1,90 @@
+package control
+
+import "time"
+
+// ServiceIn chooses services.
+type ServiceIn struct {
+	Name  []string `arg:"name"`  // the name of a service, with * and ? for any characters, or the id of an instance; none: all
+	Group string   `arg:"group"` // only services of this group
+}
+
+// ServiceStartIn chooses services to be started.
+type ServiceStartIn struct {
+	ServiceIn
+	Wait bool `arg:"wait-ready"` // the reply comes when all are ready, or at the first one whose run has failed
+}
+
+// ServiceStopIn chooses services to be stopped.
+type ServiceStopIn struct {
+	ServiceIn
+	Dependants bool `arg:"dependants"` // those that need them, too
+}
+
+// ServiceRestartIn chooses services to be restarted.
+type ServiceRestartIn struct {
+	ServiceIn
+	Rolling bool `arg:"rolling"` // one instance after the other: each must be ready before the next one is stopped
+}
+
+// ServiceScaleIn chooses how many instances services have.
+type ServiceScaleIn struct {
+	Name      string `arg:"name,required"`    // the name of a service, with * and ? for any characters
+	Instances int    `arg:"instances,either"` // instead of the declared number
+	Declared  bool   `arg:"declared,either"`  // the declared number again
+}
+
+// A ServiceScale is a number of instances that somebody wants instead of the declared one.
+type ServiceScale struct {
+	Instances int       `json:"instances"`
+	Declared  int       `json:"declared"`
+	By        string    `json:"by"`
+	At        time.Time `json:"at"`
+}
+
+// A ServiceInstance is an instance of a service.
+type ServiceInstance struct {
+	ID       string    `json:"id"`      // web@2
+	Service  string    `json:"service"` // shop/web
+	Instance int       `json:"instance"`
+	State    string    `json:"state"`            // down | waiting | starting | ready | unready | draining | stopping | backoff | fatal
+	Reason   string    `json:"reason,omitempty"` // why it is in this state
+	Since    time.Time `json:"since"`            // when it entered the engine's state: see show
+	Run      int       `json:"run"`              // the number of its newest run; 0: there was none
+	PID      int       `json:"pid,omitempty"`    // of its process, while it runs
+	Started  Instant   `json:"started"`          // when that was started
+	Next     Instant   `json:"next"`             // when it is tried again
+	Failures int       `json:"failures"`         // runs in a row that failed
+	User     string    `json:"user,omitempty"`
+	Groups   []string  `json:"groups,omitempty"`
+	Command  string    `json:"command,omitempty"`
+	LastExit *LastExit `json:"last_exit,omitempty"` // how its last run ended; none has: missing
+
+	Scaled *ServiceScale `json:"scaled,omitempty"` // its service has not the declared number of instances
+}
+
+// A LastExit is how a run ended.
+type LastExit struct {
+	Run    int       `json:"run"`
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason"` // in words
+	Exit   *int      `json:"exit"`   // null: a signal ended it, or it is not known
+	Signal string    `json:"signal,omitempty"`
+}
+
+// A ServicePlace is where .env files declare services.
+type ServicePlace struct {
+	Env  string `json:"env"`            // a pattern of paths
+	User string `json:"user,omitempty"` // who runs services whose file belongs to root
+}
+
+// A ServiceVariable is a variable of an instance's environment.
+type ServiceVariable struct {
+	ID       string  `json:"id"` // of the instance
+	Service  string  `json:"service"`
+	Instance int     `json:"instance"`
+	Name     string  `json:"name"`
+	Runs     *string `json:"runs"`             // its value in the process that runs; null: none runs, or it has no such variable
+	Declared *string `json:"declared"`         // its value in what is declared now; null: it is not declared
+	Differs  bool    `json:"differs"`          // a process runs, and has another value, or only one of both has it
+	Masked   bool    `json:"masked,omitempty"` // the values look like secrets, and are not sent
+}

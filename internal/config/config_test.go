@@ -1,0 +1,445 @@
+package config
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"activationd/internal/fault"
+)
+
+const example = "../../docs/activationd.example.yaml"
+
+func TestNothingGivesDefaults(t *testing.T) {
+	for _, data := range []string{"", "\n", "# only a comment\n", "---\n", "{}\n", "listen:\njobs:\nruns: ~\n"} {
+		got, err := Parse("d.yaml", []byte(data))
+		if err != nil {
+			t.Errorf("Parse(%q): %v", data, err)
+			continue
+		}
+		want := Default()
+		want.File = "d.yaml"
+		got.where = nil
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("Parse(%q) = %+v, want %+v", data, got, want)
+		}
+	}
+}
+
+// TestDefaults holds the defaults to what the documentation promises, so that
+// neither changes alone.
+func TestDefaults(t *testing.T) {
+	c, err := Parse("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		key       string
+		got, want any
+	}{
+		{"listen", len(c.Listen), 0},
+		{"sources", len(c.Sources), 0},
+		{"reservations.timeout", c.Reservations.Timeout, 10 * time.Minute},
+		{"reservations.deactivate_timeout", c.Reservations.DeactivateTimeout, 10 * time.Minute},
+		{"reservations.retries", c.Reservations.Retries, 2},
+		{"reservations.deactivate_retries", c.Reservations.DeactivateRetries, 5},
+		{"reservations.missed", c.Reservations.Missed, "run"},
+		{"reservations.backoff.first", c.Reservations.Backoff.First, 5 * time.Second},
+		{"reservations.backoff.max", c.Reservations.Backoff.Max, 5 * time.Minute},
+		{"max_removal", c.MaxRemoval, Share(0.5)},
+		{"jobs.timeout", c.Jobs.Timeout, 24 * time.Hour},
+		{"jobs.grace", c.Jobs.Grace, 10 * time.Second},
+		{"jobs.retries", c.Jobs.Retries, 0},
+		{"jobs.missed_grace", c.Jobs.MissedGrace, 24 * time.Hour},
+		{"runs.max_parallel", c.Runs.MaxParallel, 64},
+		{"runs.umask", c.Runs.Umask, Mode(0o022)},
+		{"runs.arm_ahead", c.Runs.ArmAhead, 50 * time.Millisecond},
+		{"runs.output", c.Runs.Output, Output{Head: 1 << 20, Tail: 1 << 20}},
+		{"history.keep", c.History.Keep, 30 * 24 * time.Hour},
+		{"events.keep", c.Events.Keep, 30 * 24 * time.Hour},
+		{"events.count", c.Events.Count, 100_000},
+		{"logging.level", c.Logging.Level, slog.LevelInfo},
+	} {
+		if tt.got != tt.want {
+			t.Errorf("%s = %v, want %v", tt.key, tt.got, tt.want)
+		}
+	}
+}
+
+// TestMergeKeys: a source may have what another one has.
+func TestMergeKeys(t *testing.T) {
+	c, err := Parse("d.yaml", []byte("sources:\n  - &a {files: one, lead: 2m, tail: 1m}\n  - {lead: 3m, <<: *a, files: two}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := c.Sources[1]; s.Files != "two" || s.Reservations.Lead != 3*time.Minute || s.Reservations.Tail != time.Minute {
+		t.Errorf("the second source is %+v", s)
+	}
+	if _, err := Parse("d.yaml", []byte("sources:\n  - &a\n    files: one\n    lead: 2\n  - {<<: *a, files: two}\n")); err == nil || strings.Count(err.Error(), "d.yaml:4: sources[") != 2 {
+		t.Errorf("the errors are %v", err)
+	}
+}
+
+func TestParse(t *testing.T) {
+	const file = `
+listen:
+  - 127.0.0.1:50002
+  - {address: "[::1]:50003", role: viewer, user: 1000}
+  - {address: "0.0.0.0:50004", tls: {certificate: c, key: k, client_ca: a}}
+sources:
+  - files: bookings
+    lead: 2m
+    environment: {B: "2"}
+  - sql: {driver: mysql, dsn: "lab@/virtlab"}
+reservations:              # after the sources on purpose
+  lead: 1m
+  tail: 1d
+  environment: {A: "1"}
+  activate: [scripts/up, -v]
+runs:
+  umask: 027
+  no_new_privileges: yes
+  limits: {nofile: 1024:4096, core: 0, fsize: 1GiB, nproc: unlimited}
+  output: {head: 64KiB, tail: 0}
+max_removal: 12.5%
+logging: {level: debug, format: json}
+`
+	c, err := Parse("d.yaml", []byte(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		what      string
+		got, want any
+	}{
+		{"short form", c.Listen[0], Listen{Address: "127.0.0.1:50002", Role: "operator"}},
+		{"a number as a name", c.Listen[1], Listen{Address: "[::1]:50003", Role: "viewer", User: "1000"}},
+		{"known by certificate", c.Listen[2].Role, "operator"},
+		{"own lead", c.Sources[0].Reservations.Lead, 2 * time.Minute},
+		{"inherited tail", c.Sources[0].Reservations.Tail, 24 * time.Hour},
+		{"inherited command", c.Sources[0].Reservations.Activate, []string{"scripts/up", "-v"}},
+		{"environment over environment", c.Sources[0].Reservations.Environment, map[string]string{"A": "1", "B": "2"}},
+		{"not in the other source", c.Sources[1].Reservations.Environment, map[string]string{"A": "1"}},
+		{"nor in the defaults", c.Reservations.Environment, map[string]string{"A": "1"}},
+		{"inherited lead", c.Sources[1].Reservations.Lead, time.Minute},
+		{"octal", c.Runs.Umask, Mode(0o027)},
+		{"yes", c.Runs.NoNewPrivileges, true},
+		{"limits", c.Runs.Limits, map[string]Rlimit{
+			"nofile": {1024, 4096}, "core": {0, 0}, "fsize": {1 << 30, 1 << 30}, "nproc": {Unlimited, Unlimited},
+		}},
+		{"sizes", c.Runs.Output, Output{Head: 64 << 10, Tail: 0}},
+		{"share", c.MaxRemoval, Share(0.125)},
+		{"level", c.Logging.Level, slog.LevelDebug},
+	} {
+		if !reflect.DeepEqual(tt.got, tt.want) {
+			t.Errorf("%s: %+v, want %+v", tt.what, tt.got, tt.want)
+		}
+	}
+}
+
+func TestAllFaultsAtOnce(t *testing.T) {
+	data, err := os.ReadFile("testdata/ten-faults.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile("testdata/ten-faults.golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Parse("ten-faults.yaml", data)
+	if err == nil || err.Error()+"\n" != string(want) {
+		t.Errorf("got:\n%v\nwant:\n%s", err, want)
+	}
+	if !errors.Is(err, fault.Invalid) {
+		t.Error("not of kind fault.Invalid")
+	}
+	if n := strings.Count(string(want), "\n"); n != 10 {
+		t.Errorf("%d faults, want 10", n)
+	}
+}
+
+func TestFaults(t *testing.T) {
+	tests := []struct{ name, file, want string }{
+		{"not YAML", "a: [", "d:1: has no value where one is expected, or a bracket or a comma too many"},
+		{"not a mapping", "- a\n", "d:1: want keys and values, have a list"},
+		{"two documents", "{}\n---\n{}\n", "d:2: a second document begins; one file is one document"},
+		{"dashes for underscores", "max-removal: 1%\n", `d:1: unknown key "max-removal"; did you mean max_removal?`},
+		{"letters swapped", "jobs: {grcae: 1s}\n", `d:1: jobs: unknown key "grcae"; did you mean grace?`},
+		{"a beginning", "jobs: {env: {}}\n", `d:1: jobs: unknown key "env"; did you mean environment?`},
+		{"in the wrong place", "max_parallel: 3\n", `d:1: unknown key "max_parallel"; did you mean runs.max_parallel?`},
+		{"a source's key", "sources: [{files: x, timeuot: 1s}]\n", `d:1: sources[0]: unknown key "timeuot"; did you mean timeout?`},
+		{"like nothing", "frobnicate: 1\n", `d:1: unknown key "frobnicate"`},
+		{"twice", "jobs:\n  grace: 1s\n  grace: 2s\n", "d:3: jobs.grace: is already there on line 2"},
+		{"a list for a word", "tokens: [a]\n", "d:1: tokens: want a single value, have a list"},
+		{"a word for a list", "sources: x\n", `d:1: sources: want a list, such as [a, b], have "x"`},
+		{"a command as one word", "reservations: {activate: run me}\n", `d:1: reservations.activate: want a list, such as [a, b], have "run me"`},
+		{"an empty command", "reservations: {activate: []}\n",
+			"d:1: reservations.activate: want a command and its arguments, such as [/usr/bin/env, true]"},
+		{"a word for keys", "jobs: x\n", `d:1: jobs: want keys and values, have "x"`},
+		{"an empty item", "listen:\n  -\n", "d:2: listen[0]: address: missing; write HOST:PORT"},
+		{"an empty name", "access:\n  admins:\n    -\n", "d:3: access.admins[0]: is empty"},
+		{"no unit", "jobs: {grace: 10}\n", `d:1: jobs.grace: "10" has no unit: write 10s for seconds, 10m for minutes`},
+		{"negative", "jobs: {grace: -1s}\n", `d:1: jobs.grace: "-1s" has a minus sign: a duration is not negative`},
+		{"no duration", "jobs: {grace: soon}\n", `d:1: jobs.grace: "soon" is not a duration: write it like 90s, 5m, 1h30m, 2d or PT1H30M`},
+		{"zero timeout", "reservations: {timeout: 0}\n", "d:1: reservations.timeout: must be more than 0"},
+		{"out of range", "runs: {nice: 40}\n", "d:1: runs.nice: must be from -20 to 19, is 40"},
+		{"no number", "runs: {max_parallel: many}\n", `d:1: runs.max_parallel: want a whole number, have "many"`},
+		{"size out of range", "control: {line: 10}\n", "d:1: control.line: must be from 1KiB to 64MiB, is 10"},
+		{"not octal", "runs: {umask: 088}\n", `d:1: runs.umask: want an octal number from 000 to 777, have "088"`},
+		{"no bool", "runs: {no_new_privileges: maybe}\n", `d:1: runs.no_new_privileges: want true or false, have "maybe"`},
+		{"backoff the wrong way", "jobs:\n  backoff: {first: 10m}\n", "d:2: jobs.backoff: first (10m0s) is more than max (5m0s)"},
+		{"no such limit", "runs:\n  limits: {files: 3}\n", "d:2: runs.limits.files: unknown limit; want one of as, core, cpu, " +
+			"data, fsize, locks, memlock, msgqueue, nice, nofile, nproc, rss, rtprio, rttime, sigpending, stack"},
+		{"limits the wrong way", "runs: {limits: {nofile: 5:3}}\n",
+			`d:1: runs.limits.nofile: the soft limit is above the hard one in "5:3"`},
+		{"a variable of ours", "jobs: {environment: {ACTIVATION_ID: 1}}\n",
+			"d:1: jobs.environment.ACTIVATION_ID: names that begin with ACTIVATION are the daemon's own"},
+		{"no variable", "jobs: {environment: {a b: 1}}\n", "d:1: jobs.environment.a b: not a name for a variable"},
+		{"share", "max_removal: 120%\n", `d:1: max_removal: want a percentage from 0% to 100%, have "120%"`},
+		{"level", "logging: {level: loud}\n", `d:1: logging.level: want debug, info, warn or error, have "loud"`},
+		{"two roles", "access: {admins: [eve], viewers: [eve]}\n", "d:1: access.viewers[0]: eve is among the admins already"},
+		{"open to the world", "listen: [0.0.0.0:1]\n", "d:1: listen[0]: 0.0.0.0:1 can be reached from other machines, " +
+			"so it needs tls (or listen on 127.0.0.1)"},
+		{"all interfaces", "listen: [\":1\"]\n", "d:1: listen[0]: :1 can be reached from other machines, " +
+			"so it needs tls (or listen on 127.0.0.1)"},
+		{"a name that is not localhost", "listen: [lab:1]\n", "d:1: listen[0]: lab:1 can be reached from other machines, " +
+			"so it needs tls (or listen on 127.0.0.1)"},
+		{"TLS for everybody", "listen: [{address: \"lab:1\", role: viewer, tls: {certificate: c, key: k}}]\n",
+			"d:1: listen[0]: role: anybody could come in as viewer; set tls.client_ca, or take role none and tokens"},
+		{"TLS for nobody", "listen: [{address: \"lab:1\", tls: {certificate: c, key: k}}]\n",
+			"d:1: listen[0]: nobody could use it: set tls.client_ca, or tokens at the top of the file"},
+		{"this machine, for nobody", "listen: [{address: \"localhost:1\", role: none}]\n",
+			"d:1: listen[0]: nobody could use it: take another role, or set tokens at the top of the file"},
+		{"a name that begins with localhost", "listen: [localhost.example.org:1]\n",
+			"d:1: listen[0]: localhost.example.org:1 can be reached from other machines, so it needs tls (or listen on 127.0.0.1)"},
+		{"half of TLS", "listen: [{address: \"lab:1\", tls: {key: k}}]\n", "d:1: listen[0]: tls: needs certificate and key"},
+		{"no port", "listen: [localhost]\n", `d:1: listen[0]: want HOST:PORT, have "localhost"`},
+		{"no such port", "listen: [\"localhost:70000\"]\n", `d:1: listen[0]: want a port from 0 to 65535, have "70000"`},
+		{"twice the same", "listen:\n- localhost:1\n- localhost:1\n", "d:3: listen[1]: localhost:1 is already there on line 2"},
+		{"neither", "sources: [{lead: 1s}]\n", "d:1: sources[0]: want either files or sql"},
+		{"both", "sources: [{files: x, sql: {driver: mysql, dsn: d}}]\n", "d:1: sources[0]: want either files or sql"},
+		{"no driver", "sources: [{sql: {dsn: d}}]\n", "d:1: sources[0].sql: driver: missing; want postgres or mysql"},
+		{"an empty driver", "sources: [{sql: {driver: '', dsn: d}}]\n", `d:1: sources[0].sql.driver: want postgres or mysql, have ""`},
+		{"no such driver", "sources: [{sql: {driver: oracle, dsn: d}}]\n",
+			`d:1: sources[0].sql.driver: want postgres or mysql, have "oracle"`},
+		{"no DSN", "sources: [{sql: {driver: mysql}}]\n", "d:1: sources[0].sql: want either dsn or dsn_file"},
+		{"recurs twice", "recurrences:\n- {name: a, every: 5m, script: x}\n- {name: a, every: 5m, script: x}\n",
+			"d:3: recurrences[1]: name: a is already there on line 2"},
+		{"a recurrence's key", "recurrences: [{name: a, every: 5m, script: x, jittr: 1s}]\n",
+			`d:1: recurrences[0]: unknown key "jittr"; did you mean jitter?`},
+		{"a service's key", "services:\n  web:\n    command: [x]\n    instnces: 2\n", `d:4: services.web: unknown key "instnces"; did you mean instances?`},
+		{"a service's key at the top", "stop_signal: INT\n", `d:1: unknown key "stop_signal"; did you mean services.NAME.stop_signal?`},
+		{"a service twice", "services:\n  web: {command: [x]}\n  web: {command: [x]}\n", "d:3: services.web: is already there on line 2"},
+		{"no service", "services: {web: x}\n", `d:1: services.web: want keys and values, have "x"`},
+		{"too many instances", "services:\n  web: {command: [x], instances: 1001}\n", "d:2: services.web.instances: must be from 1 to 1000, is 1001"},
+		{"an unknown signal", "services: {web: {stop_signal: KILL}}\n", `d:1: services.web.stop_signal: want TERM, INT, QUIT, HUP, USR1, USR2 or WINCH, have "KILL"`},
+		{"a service's limit", "services: {web: {limits: {files: 7}}}\n",
+			"d:1: services.web.limits.files: unknown limit; want one of as, core, cpu, data, fsize, locks, memlock, msgqueue, nice, nofile, nproc, rss, rtprio, rttime, sigpending, stack"},
+		{"a check of nothing", "services: {web: {ready: {interval: 1s}}}\n", "d:1: services.web.ready: want one of notify, tcp, http, exec, log and delay, have none"},
+		{"a check of two kinds", "services: {web: {alive: {tcp: ':1', notify: yes}}}\n",
+			"d:1: services.web.alive: want one of notify, tcp, http, exec, log and delay, have notify and tcp"},
+		{"an unknown check", "services: {web: {ready: tcp}}\n", `d:1: services.web.ready: want keys and values, have "tcp"`},
+		{"no pauses", "services:\n  web:\n    backoff: {first: 0}\n    start_limit: {window: 0s}\n    stable: 0\n",
+			"d:3: services.web.backoff.first: must be more than 0\nd:4: services.web.start_limit.window: must be more than 0\nd:5: services.web.stable: must be more than 0"},
+		{"discover nothing", "discover: [{user: x}]\n", "d:1: discover[0]: env: missing; want a path or a pattern such as /var/www/*/*/.env"},
+		{"a bad pattern", "discover: [{env: '[x'}]\n", `d:1: discover[0].env: "[x" is no pattern of paths`},
+		{"both names of a key", "at:\n  load: 1\n  load_average: 2\n", "d:2: at.load: is the former name of load_average, which is set on line 3; remove one of them"},
+		{"a fault behind a former name", "at: {load: much}\n", `d:1: at.load_average: want a number of more than 0, such as 1.5, have "much"`},
+		{"one source twice", "sources:\n- files: x\n- files: x\n", "d:3: sources[1]: x is already there on line 2"},
+		{"one source twice, in other words", "sources:\n- files: x\n- files: ./x/\n", "d:3: sources[1]: x is already there on line 2"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Parse("d", []byte(tt.file))
+			if err == nil || err.Error() != tt.want {
+				t.Errorf("got:\n%v\nwant:\n%s", err, tt.want)
+			}
+			if !errors.Is(err, fault.Invalid) {
+				t.Error("not of kind fault.Invalid")
+			}
+		})
+	}
+}
+
+// uncommented returns the example with all that it comments out, except the keys of a
+// recurrence and of a check that exclude others.
+func uncommented(t testing.TB) []byte {
+	t.Helper()
+	data, err := os.ReadFile(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data = regexp.MustCompile(`(?m)^# +(calendar|every|script):.*$`).ReplaceAll(data, []byte("# $0"))
+	data = regexp.MustCompile(`(?m)^# {6}(notify|tcp|exec|log|delay):.*$`).ReplaceAll(data, []byte("# $0"))
+	return regexp.MustCompile(`(?m)^#((?:  )+\S|[a-z])`).ReplaceAll(data, []byte("$1"))
+}
+
+func TestExampleIsTheDefault(t *testing.T) {
+	data, err := os.ReadFile(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Parse("", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.where = nil
+	if want := Default(); !reflect.DeepEqual(c, want) {
+		t.Errorf("the example, as it is, gives %+v, want %+v", c, want)
+	}
+}
+
+// TestExampleHasEveryKey tries the example's other half: everything that it
+// comments out is a key, every key is there, and what it calls a default is.
+func TestExampleHasEveryKey(t *testing.T) {
+	data := string(uncommented(t))
+	data = regexp.MustCompile(`(?m)^.*dsn_file:.*$`).ReplaceAllString(data, "") // it shows both, one is allowed
+	c, err := Parse("example", []byte(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	have := []string{"sources[].sql.dsn_file", "recurrences[].calendar", "recurrences[].every", "recurrences[].script"}
+	for _, kind := range []string{"notify", "tcp", "exec", "log", "delay"} {
+		have = append(have, "services.*.ready."+kind)
+	}
+	for _, at := range c.where {
+		key := regexp.MustCompile(`\[\d+\]`).ReplaceAllString(at.Key, "[]")
+		key = regexp.MustCompile(`^services\.\w+`).ReplaceAllString(key, "services.*")
+		key = regexp.MustCompile(`^((?:.*\.)?(?:limits|environment))\.\w+$`).ReplaceAllString(key, "$1.*")
+		have = append(have, key)
+	}
+	schema := schemaOf(reflect.TypeFor[Config](), "")
+	for _, key := range schema {
+		name, ofSource := strings.CutPrefix(key, "sources[].")
+		if ofSource && slices.Contains(schema, "reservations."+name) {
+			continue // "a source may have every key of reservations"
+		}
+		if strings.HasPrefix(key, "services.*.alive.") {
+			continue // "it has the same keys as ready"
+		}
+		if !slices.Contains(have, key) {
+			t.Errorf("the example lacks %s", key)
+		}
+	}
+
+	want := Default()
+	for _, key := range ChangedKeys(want, c) {
+		if !slices.Contains([]string{ // these are called examples
+			"listen", "sources", "tokens", "socket.path", "socket.mode", "access.admins", "access.operators",
+			"access.viewers", "access.others", "topology_directory", "reservations.user", "reservations.environment",
+			"jobs.environment", "runs.limits", "lab.inventory", "recurrences", "services", "discover",
+		}, key) {
+			t.Errorf("the example shows a value for %s that is not the default", key)
+		}
+	}
+}
+
+func TestDsnFileInTheExampleIsAKey(t *testing.T) {
+	data := regexp.MustCompile(`(?m)^.* dsn:.*$`).ReplaceAllString(string(uncommented(t)), "")
+	c, err := Parse("example", []byte(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Sources[1].SQL.DSNFile; got != "virtlab.dsn" {
+		t.Errorf("dsn_file is %q, want virtlab.dsn", got)
+	}
+}
+
+// TestFormerNames tries every key that has been renamed: its former name has the same effect,
+// with a notice.
+func TestFormerNames(t *testing.T) {
+	data, err := os.ReadFile("testdata/former-names.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Parse("d", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.At.LoadAverage != 2.5 {
+		t.Errorf("at.load 2.5 has set at.load_average to %v", c.At.LoadAverage)
+	}
+	if at, ok := c.Place(&c.At.LoadAverage); !ok || at.Line != 3 {
+		t.Errorf("at.load is at %+v, %v, want line 3", at, ok)
+	}
+	want := []string{"d:3: at.load: this key is called load_average now; the next release does not accept the former name"}
+	if !slices.Equal(c.Notices, want) {
+		t.Errorf("the notices are %q, want %q", c.Notices, want)
+	}
+	if keys := schemaOf(reflect.TypeFor[Config](), ""); slices.Contains(keys, "at.load") || !slices.Contains(keys, "at.load_average") {
+		t.Errorf("the keys are %v", keys)
+	}
+	if c, err := Parse("d", []byte("at: {load_average: 3}\n")); err != nil || c.At.LoadAverage != 3 || len(c.Notices) > 0 {
+		t.Errorf("under its name of today: %v, %v, notices %q", c.At.LoadAverage, err, c.Notices)
+	}
+}
+
+func TestChangedKeys(t *testing.T) {
+	parse := func(s string) *Config {
+		c, err := Parse("", []byte(s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	before := parse("runs: {nice: 1}\nlisten: [localhost:1]\n")
+	after := parse("\n\nruns: {nice: 2, umask: 027}\nlisten: [localhost:2]\nhistory: {keep: 30d}\n")
+	if got, want := ChangedKeys(before, after), []string{"listen", "runs.umask", "runs.nice"}; !slices.Equal(got, want) {
+		t.Errorf("ChangedKeys = %v, want %v", got, want)
+	}
+	if got := ChangedKeys(after, after); len(got) != 0 {
+		t.Errorf("ChangedKeys of the same = %v", got)
+	}
+}
+
+// FuzzParse checks that no file at all breaks the parse, that every fault has
+// a line of the file, and that the same file gives the same again.
+func FuzzParse(f *testing.F) {
+	for _, name := range []string{example, "testdata/ten-faults.yaml", "testdata/former-names.yaml"} {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Add(uncommented(f))
+	f.Add([]byte("services: {a: ~, b: &b {ready: notify, log: {keep: 0}}, c: *b, d: {<<: *b, ready: {delay: 1s}}}\n"))
+	f.Add([]byte("a: &a [*a]\nlisten: *a\n"))
+	f.Add([]byte("listen: &l [{address: localhost:1, tls: ~}]\nsources: [{files: x, sql: {}}]\naccess: {admins: *l}"))
+	f.Add([]byte("runs: {limits: {nofile: 1:2}, output: {head: 9999999TiB}}\njobs: {environment: {A: !!binary YQ==}}\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := Parse("f", data)
+		again, err2 := Parse("f", data)
+		if (err == nil) != (err2 == nil) || err != nil && err.Error() != err2.Error() {
+			t.Fatalf("once %v, then %v", err, err2)
+		}
+		if err == nil {
+			if c.where, again.where = nil, nil; !reflect.DeepEqual(c, again) {
+				t.Fatalf("once %+v, then %+v", c, again)
+			}
+			return
+		}
+		if !errors.Is(err, fault.Invalid) {
+			t.Fatalf("%v: not of kind fault.Invalid", err)
+		}
+		joined, ok := err.(interface{ Unwrap() []error })
+		if !ok {
+			t.Fatalf("%v: not a list", err)
+		}
+		lines := regexp.MustCompile("\r\n|[\r\n\u0085\u2028\u2029]").Split(string(data), -1) // YAML's own idea of lines
+		for _, fault := range joined.Unwrap() {
+			rest, _ := strings.CutPrefix(fault.Error(), "f:")
+			number, _, _ := strings.Cut(rest, ":")
+			if n, err := strconv.Atoi(number); err != nil || n < 1 || n > len(lines) {
+				t.Fatalf("%v: the file has %d lines", fault, len(lines))
+			}
+		}
+	})
+}
