@@ -41,7 +41,7 @@ func (s *Supervisor) follow(k Key, w Child, spec *wrapper.Spec) error {
 	}
 	f := &followed{pidfd: os.NewFile(uintptr(w.PidFD), "pidfd of "+k.String()), pid: w.PID, spec: &wrapper.Spec{
 		ID: spec.ID, Phase: spec.Phase, Attempt: spec.Attempt, Boot: spec.Boot, Mark: spec.Mark, Grace: spec.Grace, Listen: spec.Listen,
-		LogTail: spec.LogTail, LogRotate: spec.LogRotate, Cgroup: spec.Cgroup, ConfigRoot: spec.ConfigRoot,
+		Notify: spec.Notify, LogTail: spec.LogTail, LogRotate: spec.LogRotate, Cgroup: spec.Cgroup, ConfigRoot: spec.ConfigRoot,
 	}}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -196,7 +196,10 @@ func (s *Supervisor) expectEndLocked(f *followed, at time.Time) {
 // a file system that does not answer. It, too, is killed in the end.
 func (s *Supervisor) overdue(k Key, f *followed) {
 	_ = f.pidfd.SetReadDeadline(time.Now().Add(s.config.Patience)) // fails only when it is closed
-	if f.looks++; f.looks > giveUp {
+	if !s.extended(k, f) {
+		f.looks++
+	}
+	if f.looks > giveUp {
 		s.config.Log.Error("a wrapper is long overdue and is killed; "+
 			"is its script's directory or program on a file system that does not answer?", "run", k)
 		_ = s.signal(f, unix.SIGKILL) // it may just have ended
@@ -226,6 +229,19 @@ func (s *Supervisor) overdue(k Key, f *followed) {
 	}
 	s.config.Log.Warn("a wrapper that should have ended is stopped; it gets a signal to go on", "run", k, "pid", l.PID, "signal", unix.SignalName(sig))
 	_ = s.signal(f, sig) // it may just have ended
+}
+
+// extended reports whether a run that should have ended has asked for more time, as it may:
+// see [wrapper.MaxExtend].
+func (s *Supervisor) extended(k Key, f *followed) bool {
+	if !f.spec.Notify {
+		return false
+	}
+	s.mu.Lock()
+	latest := f.due.Add(wrapper.MaxExtend)
+	s.mu.Unlock()
+	n, _ := s.Notified(k)
+	return time.Now().Before(n.Extended) && time.Now().Before(latest)
 }
 
 // awaitExit waits until a wrapper is gone, and returns its exit status.

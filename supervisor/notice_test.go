@@ -292,6 +292,43 @@ func TestNotifyFlood(t *testing.T) {
 	b.finish()
 }
 
+// A script that is asked to end gets the time that it asks for then, also from the daemon
+// that follows it. If it does not ask again, it is killed.
+func TestStopIsExtended(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, script string
+		grace        time.Duration
+		exit         int
+	}{
+		{"for long enough", `trap '"$GUEST" barrier "STOPPING=1
+EXTEND_TIMEOUT_USEC=600000000"; sleep 7; exit 7' TERM; "$GUEST" send READY=1; while :; do sleep 600; done`, 4 * time.Second, 7},
+		{"before the stop, for the start", `trap "" TERM; "$GUEST" barrier EXTEND_TIMEOUT_USEC=3600000000; "$GUEST" send READY=1; sleep 3600`, 100 * time.Millisecond, -1},
+		{"for a moment, again and again, and then not any more", `trap 'for i in 1 2 3 4 5 6 7 8 9; do "$GUEST" barrier EXTEND_TIMEOUT_USEC=2000000; sleep 0.2; done; sleep 3600' TERM
+"$GUEST" send READY=1; while :; do sleep 600; done`, 2 * time.Second, -1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, "")
+			b.Close()
+			b.config.Patience = 10 * time.Millisecond
+			b.open()
+			spec := notifying(tt.script)
+			spec.Grace = tt.grace
+			b.start(spec)
+			b.notice("READY", ready)
+			b.reopen()
+			if f, err := b.Adopt(key); err != nil || f.State != supervisor.Running {
+				t.Fatalf("Adopt = %+v, %v", f, err)
+			}
+			if r := b.finish(); r.Reason != wrapper.Stopped || r.Exit != tt.exit {
+				t.Errorf("result = %+v, want exit %d", r, tt.exit)
+			}
+		})
+	}
+}
+
 // What systemd's own program sends is understood, and a watchdog's reports come each time.
 func TestNotifyAsSystemd(t *testing.T) {
 	t.Parallel()

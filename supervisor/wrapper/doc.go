@@ -41,7 +41,8 @@
 //
 // At the timeout, or when StopSignal arrives, the script's process group gets
 // TERM (and CONT, for stopped processes), and has the grace period to end, even
-// if the leader ends first. After that, or when the script ends by itself, the group
+// if the leader ends first. Each EXTEND_TIMEOUT_USEC= that comes during this period extends
+// it to that time from then, by [MaxExtend] at most in all. After that, or when the script ends by itself, the group
 // is killed. This happens while the leader, dead or alive, still keeps the group's id from
 // being used again. Processes that have left the group are killed in the run's cgroup, or
 // found as children of the wrapper, which is the subreaper of all of them: when wait says

@@ -164,6 +164,8 @@ func (w *run) follow() {
 		limit = monotonic() + w.spec.Timeout - w.held
 	}
 	asked := false // the group was asked to end
+	latest := limit
+	var before time.Time // what the script had asked for by then does not count
 	for {
 		w.reapStrays()
 		if w.ended && (!asked || !w.groupLives()) {
@@ -176,12 +178,17 @@ func (w *run) follow() {
 			}
 			asked = true
 			limit = monotonic() + w.spec.Grace
+			latest = limit + MaxExtend
+			before = w.notifier.state.Extended
 			signal := syscall.SIGTERM
 			if w.spec.TermSignal != 0 {
 				signal = syscall.Signal(w.spec.TermSignal)
 			}
 			_ = syscall.Kill(-w.pid, signal)
 			_ = syscall.Kill(-w.pid, syscall.SIGCONT)
+		}
+		if until := w.notifier.state.Extended; asked && !until.Equal(before) {
+			limit = extend(limit, latest, monotonic()+time.Until(until))
 		}
 		left := strayPause
 		if limit >= 0 {
@@ -199,6 +206,10 @@ func (w *run) follow() {
 		w.result.Reason = Exited
 	}
 }
+
+// extend is the limit of a script that was asked to end and then asked for time until some
+// moment. It is never shortened.
+func extend(limit, latest, until time.Duration) time.Duration { return max(limit, min(until, latest)) }
 
 // groupPause is how often the rest of a group that has outlived its leader is looked at
 // during the grace.

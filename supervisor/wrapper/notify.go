@@ -85,6 +85,9 @@ const (
 	maxExtend  = 24 * time.Hour
 )
 
+// MaxExtend is by how much a script that is asked to end can extend its grace, in all.
+const MaxExtend = time.Hour
+
 // take carries out one message and reports whether it changed anything. Unknown lines are
 // ignored, also FDSTORE=1 and MAINPID=: a run keeps the process that it was started as.
 // WATCHDOG=1 counts only if somebody waits for it, because it comes often.

@@ -84,3 +84,15 @@ func FuzzNotify(f *testing.F) {
 		}
 	})
 }
+
+// However much time a script asks for while it is asked to end, it is killed at last.
+func TestExtendIsBounded(t *testing.T) {
+	const limit, latest = 10 * time.Second, 10*time.Second + MaxExtend
+	for until, want := range map[time.Duration]time.Duration{
+		5 * time.Second: limit, 20 * time.Second: 20 * time.Second, latest: latest, 24 * time.Hour: latest,
+	} {
+		if got := extend(limit, latest, until); got != want {
+			t.Errorf("asked for time until %v: %v, want %v", until, got, want)
+		}
+	}
+}
