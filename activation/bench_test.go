@@ -38,6 +38,7 @@ func (r *instantRuns) Start(k supervisor.Key, _ wrapper.Spec) error {
 }
 
 func (r *instantRuns) Adopt(supervisor.Key) (supervisor.Found, error) { return supervisor.Found{}, nil }
+func (r *instantRuns) CloseSockets(func() ([]string, error)) error    { return nil }
 func (r *instantRuns) Stop(supervisor.Key) error                      { return nil }
 func (r *instantRuns) Exits() <-chan supervisor.Exit                  { return r.exits }
 func (r *instantRuns) RunDir(supervisor.Key) string                   { return "" }

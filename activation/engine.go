@@ -20,7 +20,10 @@ import (
 // Runs is the part of a supervisor that an engine uses; [supervisor.Supervisor] is the
 // real one.
 type Runs interface {
+	// Start starts a run. CloseSockets closes the listening sockets that neither a run has nor
+	// an instance at one of the addresses needs.
 	Start(supervisor.Key, wrapper.Spec) error
+	CloseSockets(needed func() (addresses []string, err error)) error
 	Adopt(supervisor.Key) (supervisor.Found, error)
 	Stop(supervisor.Key) error
 	Exits() <-chan supervisor.Exit // one for each Start that succeeded and each Adopt that said Running
@@ -102,6 +105,7 @@ type Engine struct {
 	sweepNow chan struct{} // capacity one: run directories or work directories must be removed
 	workdirs workdirs
 	pruneNow chan struct{} // capacity one: the settings may allow fewer events
+	closeNow chan struct{} // capacity one: instances may need fewer sockets
 
 	gathering gathering
 	watch     watch
@@ -118,7 +122,7 @@ func New(p Parts, set Settings) *Engine {
 	e := &Engine{
 		parts: p, watch: watch{clock: p.Clock, boot: p.Boot}, events: event.New(p.DB), began: now,
 		alive: make(chan chan struct{}), poked: make(chan struct{}, 1), idle: make(chan struct{}),
-		sweepNow: make(chan struct{}, 1), pruneNow: make(chan struct{}, 1), producers: make(producers),
+		sweepNow: make(chan struct{}, 1), pruneNow: make(chan struct{}, 1), closeNow: make(chan struct{}, 1), producers: make(producers),
 	}
 	e.settings.Store(set.bounded())
 	return e
@@ -256,6 +260,7 @@ type effects struct {
 	rearm    bool      // a producer entered or removed an instant
 	stops    []supervisor.Key
 	sweep    bool // run directories must be removed
+	sockets  bool // an instance may need fewer sockets than before
 }
 
 type logLine struct {
@@ -273,6 +278,9 @@ func (e *Engine) carryOut(f *effects) {
 	}
 	if f.sweep {
 		token(e.sweepNow)
+	}
+	if f.sockets {
+		token(e.closeNow)
 	}
 	if len(f.later) > 0 {
 		e.touch(f.later...)
@@ -300,6 +308,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	var sweepers sync.WaitGroup
 	sweepers.Go(func() { e.sweep(ctx) })
 	sweepers.Go(func() { e.pruneEvents(ctx) })
+	sweepers.Go(func() { e.closeSockets(ctx) })
 	defer sweepers.Wait()
 	defer cancel(nil)
 	var w work

@@ -28,6 +28,8 @@ func (t *turn) spec(r *Record, a *Attempt) wrapper.Spec {
 		}
 		s.Limits = overLimits(s.Limits, r.Serving.Limits)
 		s.LogRotate, s.LogKeep = r.Serving.LogSize, r.Serving.LogKeep
+		s.Addresses = r.Serving.Listen
+		s.Listen = slices.Repeat([]string{r.Serving.Service}, len(s.Addresses))
 	}
 	if r.policy().undoes {
 		if s.Argv == nil {

@@ -60,6 +60,7 @@ type Serving struct {
 	Needs        []Need          `json:"needs,omitempty"`       // services for which it waits before it starts
 	LogSize      int64           `json:"log_size,omitempty"`    // of a file of its log, in bytes; from the next run on
 	LogKeep      int             `json:"log_keep,omitempty"`    // how many older files are kept
+	Listen       []string        `json:"listen,omitempty"`      // where the sockets listen that it is given: see [supervisor.CheckAddress]
 
 	Bind  bool          `json:"bind,omitempty"`  // its run is replaced when one of a service that it needs ends
 	Drain time.Duration `json:"drain,omitempty"` // between its end as a ready instance and the signal that stops it
@@ -267,6 +268,7 @@ func (t *Txn) enterInstance(r *Record, on Trigger) {
 	case Hold, Release, RunNow, Move, Restart: // a person's start begins again
 		r.retry, r.Serving.Failed, r.Serving.Fatal = retry{}, nil, false
 	}
+	t.sockets = t.sockets || r.State != Active
 	switch r.State {
 	case Activating:
 		t.Later(t.dependents(ServiceFrom(r.Serving.Service))...)

@@ -241,7 +241,8 @@ func (e *Engine) start(starts []start) (failed []supervisor.Exit) {
 		}
 		e.parts.Log.Error("cannot start a run", "run", starts[i].key, "err", err)
 		res := wrapper.Result{Reason: wrapper.NotStarted, Text: fault.Text(err), Exit: -1, Ended: now}
-		if errors.Is(err, fault.Invalid) || errors.Is(err, fault.Denied) { // it would fail again the next time
+		if errors.Is(err, fault.Invalid) || errors.Is(err, fault.Denied) || // it would fail again the next time
+			starts[i].key.Phase == Serve && (errors.Is(err, fault.Conflict) || errors.Is(err, fault.NotFound)) { // or until somebody frees its address
 			res.Reason, res.Exit = wrapper.Failed, exitNoExec
 		}
 		failed = append(failed, supervisor.Exit{Key: starts[i].key, Result: res})

@@ -286,6 +286,8 @@ func (f *fakeRuns) Start(k supervisor.Key, spec wrapper.Spec) error {
 	return nil
 }
 
+func (f *fakeRuns) CloseSockets(func() ([]string, error)) error { return nil }
+
 func (f *fakeRuns) Adopt(k supervisor.Key) (supervisor.Found, error) {
 	outsideOnly("a run is adopted")
 	if !f.mortal.lives() {

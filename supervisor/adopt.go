@@ -110,6 +110,11 @@ func (s *Supervisor) Adopt(k Key) (Found, error) {
 				s.config.Log.Error("cannot read the specification of a run", "run", k, "err", err)
 				spec = s.unread(k)
 			}
+			if err := s.takeBack(k, w.PidFD, spec); err != nil {
+				_ = unix.Close(w.PidFD)
+				s.forget(k)
+				return Found{}, fmt.Errorf("sockets of run %v: %w", k, err)
+			}
 			if err := s.follow(k, w, spec); err != nil {
 				return Found{State: Running}, err
 			}

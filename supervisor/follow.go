@@ -40,7 +40,7 @@ func (s *Supervisor) follow(k Key, w Child, spec *wrapper.Spec) error {
 		return err
 	}
 	f := &followed{pidfd: os.NewFile(uintptr(w.PidFD), "pidfd of "+k.String()), pid: w.PID, spec: &wrapper.Spec{
-		ID: spec.ID, Phase: spec.Phase, Attempt: spec.Attempt, Boot: spec.Boot, Mark: spec.Mark, Grace: spec.Grace, Listen: spec.Listen,
+		ID: spec.ID, Phase: spec.Phase, Attempt: spec.Attempt, Boot: spec.Boot, Mark: spec.Mark, Grace: spec.Grace, Addresses: spec.Addresses,
 		Notify: spec.Notify, LogTail: spec.LogTail, LogRotate: spec.LogRotate, Cgroup: spec.Cgroup, ConfigRoot: spec.ConfigRoot,
 	}}
 	s.mu.Lock()

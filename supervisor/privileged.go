@@ -33,6 +33,13 @@ type Privileged interface {
 	// Sockets returns duplicates of the first n sockets that a wrapper keeps for its run. The
 	// caller closes them.
 	Sockets(pidfd, n int) ([]int, error)
+	// Listen returns a new socket that listens at an address, see [CheckAddress]. The caller
+	// closes it. The file of a Unix socket belongs to a user and a group, who can connect; -1
+	// are the daemon's own. It takes the place of one at which nobody listens any more, or,
+	// if replace is set, of any other socket there.
+	Listen(address string, uid, gid int, replace bool) (fd int, err error)
+	// RemoveSocket removes the file of a Unix socket if nobody listens there any more.
+	RemoveSocket(path string) error
 	// Signal signals a wrapper.
 	Signal(pidfd int, sig syscall.Signal) error
 	// KillCgroup kills everything in a run's cgroup.

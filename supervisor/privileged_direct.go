@@ -91,19 +91,6 @@ type childInfo struct {
 // cldExited is the code of a child that exited by itself.
 const cldExited = 1
 
-// Sockets implements [Privileged].
-func (p *direct) Sockets(pidfd, n int) (fds []int, err error) {
-	for i := range n {
-		fd, err := unix.PidfdGetfd(pidfd, wrapper.FirstSocket+i, 0)
-		if err != nil {
-			closeAll(fds)
-			return nil, os.NewSyscallError("pidfd_getfd", err)
-		}
-		fds = append(fds, fd)
-	}
-	return fds, nil
-}
-
 // Signal implements [Privileged].
 func (p *direct) Signal(pidfd int, sig syscall.Signal) error {
 	return unix.PidfdSendSignal(pidfd, sig, nil, 0)

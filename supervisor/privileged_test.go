@@ -195,43 +195,46 @@ func daemonRuns(config string) error {
 		return fmt.Errorf("broken: %+v", x)
 	}
 
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	socket, err := listener.(*net.TCPListener).File()
-	if err != nil {
+	if err := free.Close(); err != nil {
 		return err
 	}
 	spec := shell(`exec "$GUEST" accept`)
-	spec.UID, spec.GID, spec.Listen = uid, uid, []string{"web"}
-	if err := s.StartListening(key("listens"), spec, []*os.File{socket}); err != nil {
+	spec.UID, spec.GID, spec.Listen, spec.Addresses = uid, uid, []string{"web", "web"}, []string{free.Addr().String(), filepath.Join(c.ConfigRoot, "web.sock")}
+	if err := s.Start(key("listens"), spec); err != nil {
 		return err
 	}
-	if err := errors.Join(socket.Close(), listener.Close()); err != nil {
-		return err
-	}
-	client, err := net.Dial("tcp", listener.Addr().String())
+	client, err := net.Dial("tcp", free.Addr().String())
 	if err != nil {
 		return err
 	}
 	if said, err := io.ReadAll(client); !strings.HasPrefix(string(said), "web ") {
 		return fmt.Errorf("listens: said %q, %w", said, err)
 	}
-	sockets, err := s.Listeners(key("listens"))
-	if errors.Is(err, fault.NotFound) {
-		return fmt.Errorf("listens: %w: %+v", err, <-s.Exits())
+	var file unix.Stat_t
+	if err := unix.Stat(spec.Addresses[1], &file); err != nil || root && file.Uid != runUID {
+		return fmt.Errorf("listens: the Unix socket is of user %d: %w", file.Uid, err)
 	}
-	if err != nil || len(sockets) != 1 {
-		return fmt.Errorf("listens: %v, %w", sockets, err)
+	s.Close()
+	if s, err = open(); err != nil {
+		return err
 	}
-	if l, err := net.FileListener(sockets[0]); err != nil || l.Addr().String() != listener.Addr().String() {
-		return fmt.Errorf("listens: at %v, %w", l, err)
+	if f, err := s.Adopt(key("listens")); err != nil || f.State != supervisor.Running {
+		return fmt.Errorf("listens: %+v, %w", f, err)
 	}
 	if err := s.Stop(key("listens")); err != nil {
 		return err
 	}
 	<-s.Exits()
+	if client, err = net.Dial("tcp", free.Addr().String()); err != nil { // it waits for the next run
+		return err
+	}
+	if err := errors.Join(client.Close(), s.CloseSockets(func() ([]string, error) { return nil, nil })); err != nil {
+		return err
+	}
 
 	kill := func(id string) error {
 		lock, err := os.ReadFile(filepath.Join(s.RunDir(key(id)), wrapper.LockFile))
@@ -464,6 +467,19 @@ func (e *elsewhere) Sockets(pidfd, n int) ([]int, error) {
 	return e.call(context.Background(), "Sockets", []any{n}, nil, pidfd)
 }
 
+func (e *elsewhere) Listen(address string, uid, gid int, replace bool) (int, error) {
+	fds, err := e.call(context.Background(), "Listen", []any{address, uid, gid, replace}, nil)
+	if len(fds) == 1 {
+		return fds[0], err
+	}
+	return -1, err
+}
+
+func (e *elsewhere) RemoveSocket(path string) error {
+	_, err := e.call(context.Background(), "RemoveSocket", []any{path}, nil)
+	return err
+}
+
 func (e *elsewhere) Signal(pidfd int, sig syscall.Signal) error {
 	_, err := e.call(context.Background(), "Signal", []any{int(sig)}, nil, pidfd)
 	return err
@@ -586,6 +602,18 @@ func serveCall(p supervisor.Privileged, c call, reply int, fds []int) error {
 	case "Sockets":
 		arg(0, &n)
 		got, done = p.Sockets(fds[0], n)
+	case "Listen":
+		arg(0, &s)
+		arg(1, &n)
+		arg(2, &n2)
+		var replace bool
+		arg(3, &replace)
+		if n, done = p.Listen(s, n, n2, replace); done == nil {
+			out = os.NewFile(uintptr(n), s)
+		}
+	case "RemoveSocket":
+		arg(0, &s)
+		done = p.RemoveSocket(s)
 	case "Signal":
 		arg(0, &n)
 		done = p.Signal(fds[0], syscall.Signal(n))

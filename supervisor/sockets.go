@@ -3,61 +3,195 @@ package supervisor
 import (
 	"errors"
 	"fmt"
-	"os"
+	"maps"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"activationd/internal/fault"
+	"activationd/supervisor/wrapper"
 )
 
-// Listeners returns the sockets that a run was given, in the order of Spec.Listen; the files
-// have the names from there. The wrapper keeps them open as long as it lives, so a
-// daemon that was restarted gets them back and can give them to another run, and no
-// connection is refused meanwhile. The caller closes them. The error is of kind
-// fault.NotFound if the run has ended or is not followed.
-func (s *Supervisor) Listeners(k Key) (files []*os.File, err error) {
-	s.mu.Lock()
-	f := s.runs[k]
-	s.mu.Unlock()
-	if f == nil || f.pidfd == nil {
-		return nil, fmt.Errorf("sockets of run %v: it does not run: %w", k, fault.NotFound)
-	}
-	var fds []int
-	err = control(f.pidfd, func(fd int) error {
-		fds, err = s.privileged.Sockets(fd, len(f.spec.Listen))
-		return err
-	})
-	switch {
-	case errors.Is(err, unix.ESRCH) || errors.Is(err, os.ErrClosed):
-		return nil, fmt.Errorf("sockets of run %v: it has just ended: %w: %w", k, err, fault.NotFound)
-	case errors.Is(err, unix.EPERM):
-		return nil, fmt.Errorf("sockets of run %v: %w: %w; the daemon needs the capability CAP_SYS_PTRACE, or kernel.yama.ptrace_scope must be 0", k, err, fault.Internal)
-	case err != nil:
-		return nil, fmt.Errorf("sockets of run %v: %w: %w", k, err, kind(err))
-	}
-	for i, fd := range fds {
-		files = append(files, os.NewFile(uintptr(fd), f.spec.Listen[i]))
-	}
-	return files, nil
+// sockets are the listening sockets that the daemon has open for its runs, by address. Runs
+// with the same address share a socket. It stays open while no run has it, until
+// [Supervisor.CloseSockets] closes it.
+type sockets struct {
+	mu   sync.Mutex
+	open map[string]socket
 }
 
-// duplicates returns a descriptor for each file. It does not call Fd, which would take
-// O_NONBLOCK from all who share the socket: one of them could then wait in an accept that
-// it meant to try.
-func duplicates(files []*os.File) (fds []int, err error) {
-	for _, f := range files {
-		err := control(f, func(fd int) error {
-			dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-			if err == nil {
-				fds = append(fds, dup)
-			}
-			return err
-		})
-		if err != nil {
-			return fds, err
+// A socket is open. The file of a Unix socket belongs to a user and a group.
+type socket struct{ fd, uid, gid int }
+
+// CheckAddress returns an error of kind fault.Invalid unless a socket can listen at an address:
+// the absolute path of a Unix socket, or HOST:PORT, where the host is an IP address, localhost,
+// which is 127.0.0.1, or empty, which is all addresses of IPv4 and IPv6. There are no other
+// names: to look one up takes time, and it could be another address the next time.
+func CheckAddress(address string) error {
+	if isPath(address) {
+		switch {
+		case filepath.Clean(address) != address || address == "/":
+			return fmt.Errorf("%q: want the path of a Unix socket without . and .., and without a / at the end: %w", address, fault.Invalid)
+		case len(address) > maxSocketPath:
+			return fmt.Errorf("%q: the path of a Unix socket has at most %d bytes: %w", address, maxSocketPath, fault.Invalid)
+		case strings.Contains(address, "\x00"):
+			return fmt.Errorf("%q has a zero byte in it: %w", address, fault.Invalid)
+		}
+		return nil
+	}
+	_, err := parseAddress(address)
+	return err
+}
+
+// maxSocketPath is the longest path that a Unix socket can have on Linux.
+const maxSocketPath = 107
+
+func isPath(address string) bool { return strings.HasPrefix(address, "/") }
+
+// parseAddress reads HOST:PORT. The address of all hosts is the zero one.
+func parseAddress(address string) (to netip.AddrPort, err error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return to, fmt.Errorf("want HOST:PORT or the path of a Unix socket, have %q: %w", address, fault.Invalid)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 || port[0] == '0' {
+		return to, fmt.Errorf("want a port from 1 to 65535, have %q in %q: %w", port, address, fault.Invalid)
+	}
+	var addr netip.Addr
+	switch host {
+	case "":
+	case "localhost":
+		addr = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	default:
+		if addr, err = netip.ParseAddr(host); err != nil {
+			return to, fmt.Errorf("want an IP address, localhost or nothing before the port, have %q in %q: a name could be another address the next time: %w", host, address, fault.Invalid)
 		}
 	}
+	return netip.AddrPortFrom(addr.Unmap(), uint16(n)), nil
+}
+
+// forRun returns descriptors of the sockets that a run is given, and opens those that are not
+// open. The caller closes the descriptors.
+func (s *Supervisor) forRun(spec *wrapper.Spec) (fds []int, err error) {
+	s.sockets.mu.Lock()
+	defer s.sockets.mu.Unlock()
+	for _, address := range spec.Addresses {
+		fd, err := s.openLocked(address, spec.UID, spec.GID)
+		if err != nil {
+			closeAll(fds)
+			return nil, fmt.Errorf("listen: %w", err)
+		}
+		fds = append(fds, fd)
+	}
 	return fds, nil
+}
+
+func (s *Supervisor) openLocked(address string, uid, gid int) (dup int, err error) {
+	is, open := s.sockets.open[address]
+	if replace := open && isPath(address) && (is.uid != uid || is.gid != gid); !open || replace {
+		now := socket{uid: uid, gid: gid}
+		if now.fd, err = s.privileged.Listen(address, uid, gid, replace); err != nil {
+			return -1, err
+		}
+		if open {
+			_ = unix.Close(is.fd)
+		}
+		s.sockets.open[address], is = now, now
+	}
+	return unix.FcntlInt(uintptr(is.fd), unix.F_DUPFD_CLOEXEC, 0)
+}
+
+// takeBack takes the sockets of a run of an earlier daemon from its wrapper, unless they are
+// open already. If that is not possible, the next run of the instance opens new ones, when no
+// other run has them. An error is of kind fault.Unavailable: there are no descriptors now.
+func (s *Supervisor) takeBack(k Key, pidfd int, spec *wrapper.Spec) error {
+	s.sockets.mu.Lock()
+	defer s.sockets.mu.Unlock()
+	missing := func(address string) bool { _, open := s.sockets.open[address]; return !open }
+	if !slices.ContainsFunc(spec.Addresses, missing) {
+		return nil
+	}
+	fds, err := s.privileged.Sockets(pidfd, len(spec.Addresses))
+	switch {
+	case lacking(err):
+		return err
+	case errors.Is(err, unix.EPERM):
+		s.config.Log.Error("cannot take back the sockets of a run: the daemon needs the capability CAP_SYS_PTRACE, or kernel.yama.ptrace_scope must be 0", "run", k, "err", err)
+	case err != nil && !errors.Is(err, unix.ESRCH):
+		s.config.Log.Error("cannot take back the sockets of a run", "run", k, "err", err)
+	}
+	for i, fd := range fds {
+		if address := spec.Addresses[i]; missing(address) {
+			s.sockets.open[address] = socket{fd, spec.UID, spec.GID}
+		} else {
+			_ = unix.Close(fd)
+		}
+	}
+	return nil
+}
+
+// CloseSockets closes all open sockets except those that a run has and those at addresses that
+// needed returns, and removes the files of Unix sockets. It does not call needed if none is
+// open. A Start that comes meanwhile waits; it opens what has just been closed.
+func (s *Supervisor) CloseSockets(needed func() (addresses []string, err error)) error {
+	s.sockets.mu.Lock()
+	defer s.sockets.mu.Unlock()
+	if len(s.sockets.open) == 0 {
+		return nil
+	}
+	keep, err := needed()
+	if err != nil {
+		return err
+	}
+	keep = append(keep, s.addresses()...)
+	for _, address := range slices.Sorted(maps.Keys(s.sockets.open)) {
+		if !slices.Contains(keep, address) {
+			err = errors.Join(err, s.closeLocked(address))
+		}
+	}
+	return err
+}
+
+// addresses are those at which runs listen.
+func (s *Supervisor) addresses() (all []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.runs {
+		if f != nil && f.spec != nil {
+			all = append(all, f.spec.Addresses...)
+		}
+	}
+	return all
+}
+
+func (s *Supervisor) closeLocked(address string) error {
+	_ = unix.Close(s.sockets.open[address].fd)
+	delete(s.sockets.open, address)
+	if !isPath(address) {
+		return nil
+	}
+	return s.privileged.RemoveSocket(address)
+}
+
+// closeSockets closes all sockets at the end of the daemon. Those of runs stay open in their
+// wrappers.
+func (s *Supervisor) closeSockets() {
+	if err := s.CloseSockets(func() ([]string, error) { return nil, nil }); err != nil {
+		s.config.Log.Error("cannot remove the file of a socket", "err", err)
+	}
+	s.sockets.mu.Lock()
+	defer s.sockets.mu.Unlock()
+	for _, is := range s.sockets.open {
+		_ = unix.Close(is.fd)
+	}
+	clear(s.sockets.open)
 }
 
 func closeAll(fds []int) {

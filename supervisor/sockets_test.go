@@ -4,10 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,42 +21,34 @@ import (
 	"activationd/supervisor/wrapper"
 )
 
-// sockets makes a TCP and a Unix socket, and returns them with their addresses.
-func sockets(t *testing.T) (files []*os.File, addrs []net.Addr) {
+// freeAddress is an address at which nobody listens.
+func freeAddress(t *testing.T) string {
 	t.Helper()
-	for _, to := range [][2]string{{"tcp", "127.0.0.1:0"}, {"unix", filepath.Join(t.TempDir(), "s")}} {
-		l, err := net.Listen(to[0], to[1])
-		if err != nil {
-			t.Fatal(err)
-		}
-		if l, ok := l.(*net.UnixListener); ok {
-			l.SetUnlinkOnClose(false)
-		}
-		f, err := l.(interface{ File() (*os.File, error) }).File()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-		files, addrs = append(files, f), append(addrs, l.Addr())
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	return files, addrs
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
 }
 
-func closeFiles(t *testing.T, files []*os.File) {
+// addresses are two at which nobody listens, of TCP and of a Unix socket.
+func addresses(t *testing.T) []string {
 	t.Helper()
-	for _, f := range files {
-		if err := f.Close(); err != nil {
-			t.Fatal(err)
-		}
+	return []string{freeAddress(t), filepath.Join(t.TempDir(), "s")}
+}
+
+func network(address string) string {
+	if strings.HasPrefix(address, "/") {
+		return "unix"
 	}
+	return "tcp"
 }
 
 // ask connects, and returns what the server says.
-func ask(t *testing.T, to net.Addr) string {
+func ask(t *testing.T, address string) string {
 	t.Helper()
-	c, err := net.DialTimeout(to.Network(), to.String(), hang)
+	c, err := net.DialTimeout(network(address), address, hang)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,15 +61,41 @@ func ask(t *testing.T, to net.Addr) string {
 	return strings.TrimSpace(string(said))
 }
 
+// refused checks that nobody listens at an address, and that a Unix socket's file is gone.
+func refused(t *testing.T, address string) {
+	t.Helper()
+	want := error(syscall.ECONNREFUSED)
+	if network(address) == "unix" {
+		want = fs.ErrNotExist
+	}
+	c, err := net.Dial(network(address), address)
+	if err == nil {
+		_ = c.Close()
+	}
+	if !errors.Is(err, want) {
+		t.Errorf("a connection to %s: %v, want %v", address, err, want)
+	}
+}
+
+// closeSockets closes the sockets that nobody needs.
+func (b *bench) closeSockets(needed ...string) {
+	b.t.Helper()
+	if err := b.CloseSockets(func() ([]string, error) { return needed, nil }); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 func (b *bench) pid(k supervisor.Key) (pid int) {
 	b.t.Helper()
 	b.await("the start", func() (ok bool) { pid, _, ok = b.Started(k); return ok && pid > 0 })
 	return pid
 }
 
+// listening are the names of sockets.
 var listening = []string{"web", "admin"}
 
-// A script has the sockets as descriptors 3 and 4, and nothing else of the wrapper's.
+// A script has the sockets as descriptors 3 and 4, and nothing else of the wrapper's. They are
+// plain sockets that block; the file of a Unix socket belongs to the script's user.
 func TestPassedSockets(t *testing.T) {
 	t.Parallel()
 	uids := []int{-1}
@@ -86,27 +107,42 @@ func TestPassedSockets(t *testing.T) {
 			t.Run(guard+"/"+itoa(uid), func(t *testing.T) {
 				t.Parallel()
 				b := newBench(t, guard)
-				files, _ := sockets(t)
-				defer closeFiles(t, files)
 				spec := shell(`echo $LISTEN_FDS $LISTEN_FDNAMES $((LISTEN_PID - $$)); find /proc/$$/fd -type l ! -name '[012]' -printf '%f %l\n'`)
 				spec.Env = append(spec.Env, "LISTEN_FDS=9", "LISTEN_PID=1", "LISTEN_FDNAMES=x")
-				spec.UID, spec.GID, spec.Listen = uid, uid, listening
-				if err := b.StartListening(key, spec, files); err != nil {
+				spec.UID, spec.GID, spec.Listen, spec.Addresses = uid, uid, listening, addresses(t)
+				if err := b.Start(key, spec); err != nil {
 					t.Fatal(err)
+				}
+				info, err := os.Stat(spec.Addresses[1])
+				if err != nil {
+					t.Fatal(err)
+				}
+				if st := info.Sys().(*syscall.Stat_t); info.Mode() != fs.ModeSocket|0o660 || int(st.Uid) != max(uid, 0) || int(st.Gid) != max(uid, 0) {
+					t.Errorf("the file of the Unix socket is %v of %d:%d", info.Mode(), st.Uid, st.Gid)
 				}
 				if r := b.exit(); r.Exit != 0 || r.Text != "" {
 					t.Errorf("result = %+v", r)
 				}
 				want := "2 web:admin 0\n"
-				for fd, f := range files {
+				for i, fd := range b.SocketsOf(spec.Addresses) {
 					var st unix.Stat_t
-					if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+					if err := unix.Fstat(fd, &st); err != nil {
 						t.Fatal(err)
 					}
-					want += fmt.Sprintf("%d socket:[%d]\n", 3+fd, st.Ino)
+					if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK != 0 {
+						t.Errorf("flags %x, %v, want a socket that blocks", flags, err)
+					}
+					if protocol, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL); err != nil || protocol == unix.IPPROTO_MPTCP {
+						t.Errorf("protocol %d, %v, want a plain socket", protocol, err)
+					}
+					want += fmt.Sprintf("%d socket:[%d]\n", 3+i, st.Ino)
 				}
 				if got := b.file("log"); got != want {
 					t.Errorf("log:\n%s\nwant\n%s", got, want)
+				}
+				b.closeSockets()
+				for _, a := range spec.Addresses {
+					refused(t, a)
 				}
 				b.nothingLeft()
 			})
@@ -123,122 +159,258 @@ func TestSocketsOutliveTheDaemon(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, guard)
 			spec := shell(`exec "$GUEST" accept`)
-			spec.Listen = listening
-			files, addrs := sockets(t)
-			if err := b.StartListening(key, spec, files); err != nil {
+			spec.Listen, spec.Addresses = listening, addresses(t)
+			if err := b.Start(key, spec); err != nil {
 				t.Fatal(err)
 			}
-			closeFiles(t, files) // as a daemon's end does
 			answered := func(by int) {
 				t.Helper()
-				for i, addr := range addrs {
-					if got, want := ask(t, addr), listening[i]+" "+itoa(by); got != want {
-						t.Errorf("%v says %q, want %q", addr, got, want)
+				for i, a := range spec.Addresses {
+					if got, want := ask(t, a), listening[i]+" "+itoa(by); got != want {
+						t.Errorf("%v says %q, want %q", a, got, want)
 					}
 				}
 			}
 			answered(b.pid(key))
+			b.closeSockets() // a run keeps its own
 			b.Close()
 			answered(b.pid(key))
 			b.open()
 			if f, err := b.Adopt(key); err != nil || f.State != supervisor.Running {
 				t.Fatalf("Adopt = %+v, %v", f, err)
 			}
-			got, err := b.Listeners(key)
-			if err != nil || len(got) != 2 || got[0].Name() != "web" || got[1].Name() != "admin" {
-				t.Fatalf("Listeners = %v, %v", got, err)
-			}
+			b.closeSockets()
 			if err := b.Stop(key); err != nil {
 				t.Fatal(err)
 			}
 			b.exit()
+			b.closeSockets(spec.Addresses...)
 			late := make(chan string) // it connects while nobody accepts
-			go func() { late <- ask(t, addrs[0]) }()
+			go func() { late <- ask(t, spec.Addresses[0]) }()
 			next := key
 			next.N++
-			if err := b.StartListening(next, spec, got); err != nil {
+			if err := b.Start(next, spec); err != nil {
 				t.Fatal(err)
 			}
-			closeFiles(t, got)
 			pid := b.pid(next)
 			if got, want := <-late, "web "+itoa(pid); got != want {
 				t.Errorf("the connection in between got %q, want %q", got, want)
 			}
 			answered(pid)
-			if _, err := b.Listeners(key); !errors.Is(err, fault.NotFound) {
-				t.Errorf("Listeners of a run that has ended: %v", err)
-			}
 			if err := b.Stop(next); err != nil {
 				t.Fatal(err)
 			}
 			<-b.Exits()
+			b.closeSockets()
+			for _, a := range spec.Addresses {
+				refused(t, a)
+			}
 		})
 	}
 }
 
-// A socket's O_NONBLOCK belongs to all who share it, and starting a run changes it for none.
-func TestSocketKeepsItsFlags(t *testing.T) {
+// Runs at one address share its socket, which is open until none of them needs it.
+func TestSharedSocket(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "")
-	files, _ := sockets(t)
-	defer closeFiles(t, files)
-	flags := func() (set int) {
-		conn, err := files[0].SyscallConn()
-		if err != nil {
+	spec := shell(`exec "$GUEST" accept`)
+	spec.Listen, spec.Addresses = listening, addresses(t)
+	second := key
+	second.N++
+	for _, k := range []supervisor.Key{key, second} {
+		if err := b.Start(k, spec); err != nil {
 			t.Fatal(err)
 		}
-		_ = conn.Control(func(fd uintptr) { set, err = unix.FcntlInt(fd, unix.F_GETFL, 0) })
-		if err != nil {
-			t.Fatal(err)
+		b.pid(k)
+	}
+	if err := b.Stop(key); err != nil {
+		t.Fatal(err)
+	}
+	<-b.Exits()
+	b.closeSockets()
+	for i, a := range spec.Addresses {
+		if got, want := ask(t, a), listening[i]+" "+itoa(b.pid(second)); got != want {
+			t.Errorf("%v says %q, want %q", a, got, want)
 		}
-		return set
 	}
-	if flags()&unix.O_NONBLOCK == 0 {
-		t.Fatal("package net made a socket that blocks")
-	}
-	spec := shell(`exec sleep 600`)
-	spec.Listen = listening
-	if err := b.StartListening(key, spec, files); err != nil {
+	if err := b.Stop(second); err != nil {
 		t.Fatal(err)
 	}
-	got, err := b.Listeners(key)
-	if err != nil {
-		t.Fatal(err)
+	<-b.Exits()
+	b.closeSockets()
+	for _, a := range spec.Addresses {
+		refused(t, a)
 	}
-	closeFiles(t, got)
-	if flags()&unix.O_NONBLOCK == 0 {
-		t.Error("the socket lost O_NONBLOCK")
-	}
-	b.finish()
 }
 
+// If a socket cannot be opened, the error says why, and nothing of the run is left.
 func TestSocketsRefuses(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "")
-	files, _ := sockets(t)
-	defer closeFiles(t, files)
-	for _, tt := range []struct {
-		name   string
-		listen []string
-		files  []*os.File
-	}{
-		{"too few sockets", listening, files[:1]}, {"too few names", listening[:1], files},
-		{"none", listening, nil}, {"a bad name", []string{"a:b", "c"}, files},
-	} {
-		spec := shell("true")
-		spec.Listen = tt.listen
-		if err := b.StartListening(key, spec, tt.files); !errors.Is(err, fault.Invalid) {
-			t.Errorf("%s: %v, want invalid", tt.name, err)
+	dir := t.TempDir()
+	file, dead, live := filepath.Join(dir, "file"), filepath.Join(dir, "dead"), filepath.Join(dir, "live")
+	if err := os.WriteFile(file, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	used, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = used.Close() }()
+	for _, path := range []string{dead, live} {
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = l.Close() }()
+		if path == dead {
+			l.(*net.UnixListener).SetUnlinkOnClose(false)
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	if _, err := b.Listeners(key); !errors.Is(err, fault.NotFound) {
-		t.Errorf("Listeners of no run: %v", err)
+	for _, tt := range []struct {
+		name, address string
+		kind          fault.Kind
+		says          string
+	}{
+		{"a used port", used.Addr().String(), fault.Conflict, "ss -ltnp sport = :"},
+		{"not an address of this machine", "192.0.2.1:80", fault.Unavailable, "does not have that address"},
+		{"no interface", "[fe80::1%nosuch0]:80", fault.Unavailable, "no network interface"},
+		{"a file", file, fault.Conflict, "is not a Unix socket"},
+		{"a used Unix socket", live, fault.Conflict, "another program listens there"},
+		{"no directory", filepath.Join(dir, "none", "s"), fault.NotFound, "make the directory " + filepath.Join(dir, "none")},
+		{"no directory at all", filepath.Join(file, "s"), fault.NotFound, "make the directory"},
+	} {
+		spec := shell("true")
+		spec.Listen, spec.Addresses = []string{"free", "web"}, []string{freeAddress(t), tt.address}
+		err := b.Start(key, spec)
+		if !errors.Is(err, tt.kind) || !strings.Contains(err.Error(), tt.says) || !strings.Contains(err.Error(), tt.address) {
+			t.Errorf("%s: %v, want %s: %s", tt.name, err, tt.kind, tt.says)
+		}
+		if _, err := os.Stat(b.RunDir(key)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: the run's directory: %v", tt.name, err)
+		}
+		b.closeSockets()
+		refused(t, spec.Addresses[0])
 	}
-	b.start(shell("exec sleep 600"))
-	if got, err := b.Listeners(key); err != nil || len(got) > 0 {
-		t.Errorf("Listeners of a run without = %v, %v", got, err)
+	spec := shell(`exec "$GUEST" accept`)
+	spec.Listen, spec.Addresses = []string{"web"}, []string{dead} // nobody listens there any more
+	if err := b.Start(key, spec); err != nil {
+		t.Fatal(err)
 	}
-	if r := b.finish(); r.Reason != wrapper.Stopped && r.Reason != wrapper.Disarmed {
-		t.Errorf("result = %+v", r)
+	if got, want := ask(t, dead), "web "+itoa(b.pid(key)); got != want {
+		t.Errorf("%s says %q, want %q", dead, got, want)
+	}
+	b.finish()
+	if data, err := os.ReadFile(file); err != nil || string(data) != "mine" {
+		t.Errorf("the file that was in the way: %q, %v", data, err)
+	}
+	spec.Listen = append(spec.Listen, "more")
+	if err := b.Start(key, spec); !errors.Is(err, fault.Invalid) {
+		t.Errorf("more names than addresses: %v", err)
+	}
+}
+
+// A service whose user was changed gets a new Unix socket in place of the old one. A run that
+// has the old one can still answer the connections that wait there.
+func TestSocketOfAnotherUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	t.Parallel()
+	b := newBench(t, "")
+	spec := shell(`exec sleep 600`)
+	spec.Listen, spec.Addresses = listening[:1], addresses(t)[1:]
+	owner := func() int {
+		info, err := os.Stat(spec.Addresses[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return int(info.Sys().(*syscall.Stat_t).Uid)
+	}
+	if err := b.Start(key, spec); err != nil {
+		t.Fatal(err)
+	}
+	if owner() != 0 {
+		t.Errorf("the owner is %d", owner())
+	}
+	second := key
+	second.N++
+	spec.UID, spec.GID = runUID, runUID
+	if err := b.Start(second, spec); err != nil {
+		t.Fatal(err)
+	}
+	if owner() != runUID {
+		t.Errorf("the owner is %d, want %d", owner(), runUID)
+	}
+	for _, k := range []supervisor.Key{key, second} {
+		b.pid(k)
+		if err := b.Stop(k); err != nil {
+			t.Fatal(err)
+		}
+		<-b.Exits()
+	}
+}
+
+func TestCheckAddress(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ address, says string }{
+		{"127.0.0.1:80", ""}, {"0.0.0.0:65535", ""}, {"[::1]:80", ""}, {"[::]:80", ""}, {":80", ""}, {"localhost:80", ""}, {"[fe80::1%eth0]:80", ""},
+		{"/run/web.sock", ""}, {"/" + strings.Repeat("x", 106), ""},
+		{"80", "HOST:PORT"}, {"", "HOST:PORT"}, {"web.sock", "HOST:PORT"}, {"@abstract", "HOST:PORT"}, {"::1:80", "HOST:PORT"},
+		{"127.0.0.1:0", "1 to 65535"}, {"127.0.0.1:65536", "1 to 65535"}, {"127.0.0.1:http", "1 to 65535"}, {"127.0.0.1:080", "1 to 65535"}, {"127.0.0.1:", "1 to 65535"},
+		{"www.example.org:80", "IP address"}, {"*:80", "IP address"}, {"127.1:80", "IP address"},
+		{"/run/../web.sock", "without"}, {"/run/web/", "without"}, {"/", "without"}, {"/run//web", "without"}, {"/" + strings.Repeat("x", 107), "107 bytes"}, {"/run/\x00", "zero byte"},
+	} {
+		err := supervisor.CheckAddress(tt.address)
+		if (err == nil) != (tt.says == "") || err != nil && (!errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), tt.says)) {
+			t.Errorf("%q: %v, want %q", tt.address, err, tt.says)
+		}
+	}
+}
+
+// Each way to write an address listens at what it means, and nowhere else.
+func TestListensAt(t *testing.T) {
+	t.Parallel()
+	if l, err := net.Listen("tcp6", "[::1]:0"); err != nil {
+		t.Skipf("no IPv6 here: %v", err)
+	} else {
+		_ = l.Close()
+	}
+	b := newBench(t, "")
+	_, port, _ := net.SplitHostPort(freeAddress(t))
+	for n, tt := range []struct {
+		host     string
+		answered []string
+	}{
+		{"127.0.0.1", []string{"127.0.0.1"}}, {"localhost", []string{"127.0.0.1"}}, {"[::ffff:127.0.0.2]", []string{"127.0.0.2"}}, {"[::1]", []string{"::1"}},
+		{"0.0.0.0", []string{"127.0.0.1", "127.0.0.2"}}, {"[::]", []string{"127.0.0.1", "127.0.0.2", "::1"}}, {"", []string{"127.0.0.1", "127.0.0.2", "::1"}},
+	} {
+		k := key
+		k.N = 100 + n
+		spec := shell("exec sleep 600")
+		spec.Listen, spec.Addresses = listening[:1], []string{tt.host + ":" + port}
+		if err := b.Start(k, spec); err != nil {
+			t.Fatal(err)
+		}
+		for _, host := range []string{"127.0.0.1", "127.0.0.2", "::1"} {
+			c, err := net.Dial("tcp", net.JoinHostPort(host, port))
+			if err == nil {
+				_ = c.Close()
+			}
+			if (err == nil) != slices.Contains(tt.answered, host) {
+				t.Errorf("%s: a connection to %s: %v", spec.Addresses[0], host, err)
+			}
+		}
+		b.pid(k)
+		if err := b.Stop(k); err != nil {
+			t.Fatal(err)
+		}
+		if x := <-b.Exits(); x.Result.Reason != wrapper.Stopped {
+			t.Errorf("%+v", x)
+		}
+		b.closeSockets()
 	}
 }

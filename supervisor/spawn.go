@@ -32,7 +32,7 @@ func placeOf(dir *os.File) (string, error) {
 }
 
 // spawn makes the run's directory and starts its wrapper.
-func (s *Supervisor) spawn(k Key, spec *wrapper.Spec, sockets []*os.File) (w Child, err error) {
+func (s *Supervisor) spawn(k Key, spec *wrapper.Spec, sockets []int) (w Child, err error) {
 	dir := s.RunDir(k)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return w, fmt.Errorf("directory of run %v: %w: %w", k, err, kind(err))
@@ -46,10 +46,8 @@ func (s *Supervisor) spawn(k Key, spec *wrapper.Spec, sockets []*os.File) (w Chi
 	}
 	if err == nil {
 		files := d.files()
-		if files.Sockets, err = duplicates(sockets); err == nil {
-			w, err = s.privileged.Start(spec.Mark, files)
-		}
-		closeAll(files.Sockets)
+		files.Sockets = sockets
+		w, err = s.privileged.Start(spec.Mark, files)
 	}
 	d.close()
 	if err != nil {

@@ -83,6 +83,7 @@ type Supervisor struct {
 	place      string   // identifies RunsDir on this machine
 	exits      chan Exit
 	notices    chan Notice
+	sockets    sockets
 	noticing   sync.Mutex // held while a Notice is read and sent
 	closing    chan struct{}
 	followers  sync.WaitGroup // and the goroutines that sweep
@@ -123,6 +124,7 @@ func New(c Config) (*Supervisor, error) {
 	s := &Supervisor{
 		config: c, boot: strings.TrimSpace(string(boot)),
 		exits: make(chan Exit), notices: make(chan Notice), closing: make(chan struct{}), runs: make(map[Key]*followed),
+		sockets: sockets{open: make(map[string]socket)},
 	}
 	if s.null, err = os.Open(os.DevNull); err != nil {
 		return nil, err
@@ -186,17 +188,14 @@ func (s *Supervisor) Exits() <-chan Exit { return s.exits }
 // Start makes the run's directory and starts its wrapper. It does not wait for the
 // script. After an error there is neither directory nor wrapper; the error is of kind
 // fault.Conflict if there is such a run already.
-func (s *Supervisor) Start(k Key, spec wrapper.Spec) error { return s.StartListening(k, spec, nil) }
-
-// StartListening is Start for a run that is given the sockets that spec.Listen names. They
-// stay the caller's. They keep their flags, O_NONBLOCK too, because other runs may share
-// them; who makes a socket decides about that.
-func (s *Supervisor) StartListening(k Key, spec wrapper.Spec, sockets []*os.File) error {
+//
+// The run gets the listening sockets at spec.Addresses. Those that are not open yet are
+// opened, and stay open: see [Supervisor.CloseSockets]. If that is not possible now, the
+// error is of kind fault.Conflict if another program has the address, fault.Denied or
+// fault.NotFound if somebody has to do something first, and fault.Unavailable if time may help.
+func (s *Supervisor) Start(k Key, spec wrapper.Spec) error {
 	if err := k.check(); err != nil {
 		return err
-	}
-	if len(sockets) != len(spec.Listen) {
-		return fmt.Errorf("run %v: %d sockets with %d names: %w", k, len(sockets), len(spec.Listen), fault.Invalid)
 	}
 	s.fill(k, &spec)
 	if err := spec.Check(); err != nil {
@@ -211,7 +210,12 @@ func (s *Supervisor) StartListening(k Key, spec wrapper.Spec, sockets []*os.File
 	if dup {
 		return fmt.Errorf("run %v exists already: %w", k, fault.Conflict)
 	}
-	w, err := s.spawn(k, &spec, sockets)
+	sockets, err := s.forRun(&spec)
+	var w Child
+	if err == nil {
+		w, err = s.spawn(k, &spec, sockets)
+		closeAll(sockets)
+	}
 	if err != nil {
 		s.forget(k)
 		return err
@@ -315,6 +319,7 @@ func (s *Supervisor) Close() {
 	_ = s.watcher.inotify.Close() // likewise
 	s.mu.Unlock()
 	s.followers.Wait()
+	s.closeSockets()
 	s.privileged.Close()
 	_ = s.null.Close()
 	_ = s.dir.Close()

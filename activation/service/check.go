@@ -279,7 +279,7 @@ func (c *checker) claims(d *Declaration, claims map[string][]claim) {
 				}
 				continue
 			}
-			host, port, _ := splitAddress(address)
+			host, port, _ := net.SplitHostPort(address)
 			mine.host, _ = ownHost(host)
 			if !c.claim(claims, port, address, mine) {
 				return

@@ -248,7 +248,7 @@ func TestValidate(t *testing.T) {
 		},
 		{
 			"a port that is too large", []*Declaration{declare("a", instances(9), listen(":65530+{{instance}}"))},
-			`d.yaml:1: a.listen: want a port from 1 to 65535, have "65536" in ":65536"; write HOST:PORT or the path of a Unix socket`, "",
+			`d.yaml:1: a.listen: want a port from 1 to 65535, have "65536" in ":65536"`, "",
 		},
 		{
 			"bind without after", []*Declaration{declare("a", func(d *Declaration) { d.Bind = true })},

@@ -1,9 +1,9 @@
 package service
 
 import (
+	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"regexp"
 	"slices"
 	"strconv"
@@ -11,6 +11,7 @@ import (
 
 	"activationd/activation"
 	"activationd/internal/fault"
+	"activationd/supervisor"
 )
 
 // An Instance is one numbered process of a service: the texts of its declaration, filled in.
@@ -72,7 +73,7 @@ func (d *Declaration) fill(n int) (Instance, *template) {
 		i.Env[k] = t.text("environment."+k, d.Env[k])
 	}
 	for _, a := range i.Listen {
-		t.wrong("listen", checkListen(a))
+		t.wrong("listen", listenError(a))
 	}
 	return i, t
 }
@@ -163,24 +164,10 @@ func (t *template) check(key string, c *Check) *Check {
 	return &filled
 }
 
-// splitAddress returns the host and the port of a TCP address.
-func splitAddress(text string) (host, port string, err error) {
-	host, port, err = net.SplitHostPort(text)
-	if err != nil {
-		return "", "", fmt.Errorf("want HOST:PORT, have %q", text)
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return "", "", fmt.Errorf("want a port from 1 to 65535, have %q in %q", port, text)
-	}
-	return host, port, nil
-}
-
-func checkListen(address string) error {
-	if strings.HasPrefix(address, "/") {
-		return nil
-	}
-	if _, _, err := splitAddress(address); err != nil {
-		return fmt.Errorf("%w; write HOST:PORT or the path of a Unix socket", err)
+// listenError is what is wrong with an address of listen.
+func listenError(address string) error {
+	if err := supervisor.CheckAddress(address); err != nil {
+		return errors.New(fault.Text(err))
 	}
 	return nil
 }

@@ -67,6 +67,10 @@ func (s *Spec) Encode() []byte {
 		t.key("listen")
 		t.b = append(strconv.AppendQuote(t.b, name), '\n')
 	}
+	for _, a := range s.Addresses {
+		t.key("address")
+		t.b = append(strconv.AppendQuote(t.b, a), '\n')
+	}
 	t.str("cgroup", s.Cgroup)
 	t.str("config-root", s.ConfigRoot)
 	t.time("not-before", s.NotBefore)
@@ -142,6 +146,8 @@ func (s *Spec) set(l line) bool {
 		s.Watchdog = l.duration()
 	case "listen":
 		s.Listen = append(s.Listen, l.str())
+	case "address":
+		s.Addresses = append(s.Addresses, l.str())
 	case "notify":
 		s.Notify = l.bool()
 	case "cgroup":
@@ -187,6 +193,9 @@ func (s *Spec) Check() error {
 		if !socketName(name) {
 			return errors.New("a socket's name must be 1 to 255 printable ASCII characters without a colon, is " + strconv.Quote(cut(name, 80)))
 		}
+	}
+	if len(s.Addresses) != len(s.Listen) {
+		return errors.New(strconv.Itoa(len(s.Addresses)) + " addresses with " + strconv.Itoa(len(s.Listen)) + " names of sockets")
 	}
 	for _, l := range s.Limits {
 		if resource(l.Name) < 0 {

@@ -172,14 +172,14 @@ func TestDeadline(t *testing.T) {
 // What is rarely asked for is only written when it is.
 func TestRareKeys(t *testing.T) {
 	plain := Spec{Argv: []string{"true"}, UID: -1, GID: -1}
-	for _, key := range []string{"no-caps", "oom-reset", "notify", "listen", "watchdog"} {
+	for _, key := range []string{"no-caps", "oom-reset", "notify", "listen", "address", "watchdog"} {
 		if strings.Contains(string(plain.Encode()), key) {
 			t.Errorf("%s is written though nobody asks for it: an older wrapper would refuse it", key)
 		}
 	}
 	rare := plain
 	rare.NoCaps, rare.OOMReset, rare.Notify = true, true, true
-	rare.Listen, rare.Watchdog = []string{"web", "a b"}, 90*time.Second
+	rare.Listen, rare.Addresses, rare.Watchdog = []string{"web", "a b"}, []string{"127.0.0.1:80", "/run/a b"}, 90*time.Second
 	got, err := ParseSpec(string(rare.Encode()))
 	if err != nil || !reflect.DeepEqual(*got, rare) {
 		t.Errorf("ParseSpec = %+v, %v", got, err)

@@ -50,6 +50,9 @@ type Spec struct {
 	// 4 and so on, with LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES, see sd_listen_fds(3). The
 	// wrapper gets them from the supervisor, and keeps them open.
 	Listen []string
+	// Addresses are where these sockets listen, in the same order: see [CheckAddress] of the
+	// supervisor, which opens them. The wrapper does not use them.
+	Addresses []string
 	// Watchdog is the longest time between two reports WATCHDOG=1, for the script's
 	// WATCHDOG_USEC. The wrapper writes down when they came, and does nothing else. Zero: they
 	// are not wanted.
