@@ -38,18 +38,20 @@ func (r *instantRuns) Start(k supervisor.Key, _ wrapper.Spec) error {
 }
 
 func (r *instantRuns) Adopt(supervisor.Key) (supervisor.Found, error) { return supervisor.Found{}, nil }
-func (r *instantRuns) CloseSockets(func() ([]string, error)) error    { return nil }
-func (r *instantRuns) Stop(supervisor.Key) error                      { return nil }
-func (r *instantRuns) Exits() <-chan supervisor.Exit                  { return r.exits }
-func (r *instantRuns) RunDir(supervisor.Key) string                   { return "" }
-func (r *instantRuns) Open(supervisor.Key, string) (*os.File, error)  { return nil, os.ErrNotExist }
-func (r *instantRuns) Size(supervisor.Key) int64                      { return 0 }
-func (r *instantRuns) Workdir(string, int, int) (string, error)       { return "", nil }
-func (r *instantRuns) RemoveWorkdir(context.Context, string) error    { return nil }
-func (r *instantRuns) Workdirs() ([]string, error)                    { return nil, nil }
-func (r *instantRuns) Remove(context.Context, supervisor.Key) error   { return nil }
-func (r *instantRuns) Frozen(supervisor.Key) string                   { return "" }
-func (r *instantRuns) Guard() (string, string)                        { return "", "" }
+func (r *instantRuns) CloseSockets(func() (_, _ []string, _ error)) ([]string, error) {
+	return nil, nil
+}
+func (r *instantRuns) Stop(supervisor.Key) error                     { return nil }
+func (r *instantRuns) Exits() <-chan supervisor.Exit                 { return r.exits }
+func (r *instantRuns) RunDir(supervisor.Key) string                  { return "" }
+func (r *instantRuns) Open(supervisor.Key, string) (*os.File, error) { return nil, os.ErrNotExist }
+func (r *instantRuns) Size(supervisor.Key) int64                     { return 0 }
+func (r *instantRuns) Workdir(string, int, int) (string, error)      { return "", nil }
+func (r *instantRuns) RemoveWorkdir(context.Context, string) error   { return nil }
+func (r *instantRuns) Workdirs() ([]string, error)                   { return nil, nil }
+func (r *instantRuns) Remove(context.Context, supervisor.Key) error  { return nil }
+func (r *instantRuns) Frozen(supervisor.Key) string                  { return "" }
+func (r *instantRuns) Guard() (string, string)                       { return "", "" }
 func (r *instantRuns) Started(supervisor.Key) (pid int, at time.Time, ok bool) {
 	return 0, time.Time{}, false
 }

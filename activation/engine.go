@@ -20,10 +20,9 @@ import (
 // Runs is the part of a supervisor that an engine uses; [supervisor.Supervisor] is the
 // real one.
 type Runs interface {
-	// Start starts a run. CloseSockets closes the listening sockets that neither a run has nor
-	// an instance at one of the addresses needs.
+	// Start starts a run. CloseSockets closes listening sockets of runs.
 	Start(supervisor.Key, wrapper.Spec) error
-	CloseSockets(needed func() (addresses []string, err error)) error
+	CloseSockets(look func() (needed, noted []string, err error)) (closed []string, err error)
 	Adopt(supervisor.Key) (supervisor.Found, error)
 	Stop(supervisor.Key) error
 	Exits() <-chan supervisor.Exit // one for each Start that succeeded and each Adopt that said Running
@@ -106,6 +105,7 @@ type Engine struct {
 	workdirs workdirs
 	pruneNow chan struct{} // capacity one: the settings may allow fewer events
 	closeNow chan struct{} // capacity one: instances may need fewer sockets
+	adopted  chan struct{} // closed by Run when it knows of all runs of an earlier daemon
 
 	gathering gathering
 	watch     watch
@@ -122,7 +122,7 @@ func New(p Parts, set Settings) *Engine {
 	e := &Engine{
 		parts: p, watch: watch{clock: p.Clock, boot: p.Boot}, events: event.New(p.DB), began: now,
 		alive: make(chan chan struct{}), poked: make(chan struct{}, 1), idle: make(chan struct{}),
-		sweepNow: make(chan struct{}, 1), pruneNow: make(chan struct{}, 1), closeNow: make(chan struct{}, 1), producers: make(producers),
+		sweepNow: make(chan struct{}, 1), pruneNow: make(chan struct{}, 1), closeNow: make(chan struct{}, 1), adopted: make(chan struct{}), producers: make(producers),
 	}
 	e.settings.Store(set.bounded())
 	return e
@@ -355,6 +355,9 @@ func (e *Engine) Run(ctx context.Context) error {
 			return err
 		case len(w.adopt) > 0:
 			retry.Reset(retryPause)
+		case w.recovered && !w.adopted:
+			w.adopted = true
+			close(e.adopted)
 		}
 		if changes.runs == nil && w.recovered {
 			changes = e.watchOthers(ctx)

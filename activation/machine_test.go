@@ -228,7 +228,7 @@ func (m *machine) check(rt *rapid.T) {
 	if rig.err != nil && !rig.m.isDead() && !errors.Is(rig.err, context.Canceled) {
 		rt.Fatalf("the engine has failed: %v", rig.err)
 	}
-	if faults := slices.Concat(rig.unsound(), m.broken(), m.recurred(), m.served()); len(faults) > 0 {
+	if faults := slices.Concat(rig.unsound(), m.broken(), m.recurred(), m.served(), m.listened()); len(faults) > 0 {
 		rt.Fatalf("%s\n%s", strings.Join(faults, "\n"), m.dump())
 	}
 }

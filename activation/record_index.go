@@ -29,6 +29,7 @@ import (
 //	s/SOURCE/ID              what a source announced: see sourceMark
 //	t/ID/source|link|applied topologies: announced, by linkconf, in force
 //	ph/HOST/RUN              runs whose directories must be removed
+//	us/HOST/ADDRESS          where sockets of services may be open: see sockets.go
 //	up/ID/FENCE/...          undo plans: see undo_plan.go
 //	b/ID/NUMBER              large standard inputs: see stdin.go
 //	at/q/ID                  unfinished at jobs; the value is a line of atq

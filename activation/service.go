@@ -65,6 +65,8 @@ type Serving struct {
 	Bind  bool          `json:"bind,omitempty"`  // its run is replaced when one of a service that it needs ends
 	Drain time.Duration `json:"drain,omitempty"` // between its end as a ready instance and the signal that stops it
 
+	Before []string `json:"before,omitempty"` // addresses that Listen no longer has, and the open run may have. Changes.
+
 	// DrainUntil is when the signal comes that stops it; zero: it is not draining. Changes.
 	DrainUntil time.Time    `json:"drain_until,omitzero"`
 	Stop       *ServiceStop `json:"stop,omitempty"`    // why its run is being replaced; nil: it is not. Changes.
@@ -292,7 +294,7 @@ func (t *turn) instanceVerdict(r *Record, a *Attempt) Trigger {
 	s, res := r.Serving, a.Result
 	stop := cmp.Or(s.Stop, &ServiceStop{})
 	replaced := s.Stop != nil && !s.Stop.Fault
-	s.Stop, s.Unready, s.Failure, s.DrainUntil = nil, "", "", time.Time{}
+	s.Stop, s.Unready, s.Failure, s.DrainUntil, s.Before = nil, "", "", time.Time{}, nil
 	r.RetryAt, r.RetryIn = time.Time{}, 0
 	switch {
 	case r.PendingOutcome != "" || r.HoldNext:
@@ -466,6 +468,9 @@ func (t *Txn) SetInstance(i Instance, why string) (what string, err error) {
 	r.Order, r.Serving = i.Order, new(i.Serving)
 	r.Serving.Stop, r.Serving.Unready, r.Serving.Failure = was.Stop, was.Unready, was.Failure
 	r.Serving.Failed, r.Serving.Fatal, r.Serving.DrainUntil = was.Failed, was.Fatal, was.DrainUntil
+	if r.Serving.Before = was.Before; r.openAttempt() != nil && !slices.Equal(was.Listen, i.Listen) {
+		r.Serving.Before = slices.Concat(was.Before, was.Listen)
+	}
 	switch {
 	case r.State == Finished:
 		what, r.Comeback = "added", serveAgain

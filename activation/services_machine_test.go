@@ -71,6 +71,8 @@ func (m *machine) instance(rt *rapid.T, id string) Instance {
 	i.StartLimit = rapid.SampledFrom([]int{0, 1, 3}).Draw(rt, "limit")
 	i.FatalRetry = rapid.SampledFrom([]time.Duration{0, 3 * hour}).Draw(rt, "fatal")
 	i.Serving.Stable = rapid.SampledFrom([]time.Duration{minute, hour}).Draw(rt, "stable")
+	i.Listen = rapid.SampledFrom([][]string{nil, {"/run/" + name}, {"/run/" + name, "/run/" + id}}).Draw(rt, "listens")
+	i.Hash = append(i.Hash, strconv.Itoa(len(i.Listen))...)
 	i.Down = rapid.IntRange(0, 4).Draw(rt, "down") == 0
 	return i
 }
@@ -114,6 +116,49 @@ func (m *machine) served() (faults []string) {
 		}
 		return nil
 	})
+	return faults
+}
+
+// listened checks that the sockets exist that some instance needs, or a run has, and no others.
+func (m *machine) listened() (faults []string) {
+	rig := m.l
+	if rig.stop == nil || rig.m.isDead() || rig.mem.Full() {
+		return nil
+	}
+	needed := make(map[string]bool)
+	_ = rig.db.View(context.Background(), func(tx store.Tx) error {
+		clear(needed)
+		t := &Txn{Tx: tx}
+		for _, id := range testInstances {
+			if r, err := t.Record(id); err == nil && r.State != Finished && r.State != Held && r.State != Stuck {
+				for _, a := range append(r.Serving.Listen, r.Serving.Before...) {
+					needed[a] = true
+				}
+			}
+		}
+		return nil
+	})
+	rig.w.mu.Lock()
+	defer rig.w.mu.Unlock()
+	for _, r := range rig.w.runs {
+		if !r.ended() {
+			for _, a := range r.spec.Addresses {
+				needed[a] = true
+			}
+		}
+	}
+	for a := range rig.w.sockets {
+		if !needed[a] {
+			faults = append(faults, fmt.Sprintf("nobody needs the socket %s, and it is open", a))
+		}
+	}
+	for _, r := range rig.w.runs {
+		for _, a := range r.spec.Addresses {
+			if !r.ended() && !rig.w.sockets[a] {
+				faults = append(faults, fmt.Sprintf("%v has no socket at %s", r.key, a))
+			}
+		}
+	}
 	return faults
 }
 

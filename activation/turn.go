@@ -22,6 +22,7 @@ const maxTurn = 256
 // A work is what Run has to do. Run removes from it what is done.
 type work struct {
 	recovered bool      // the runs of an earlier daemon have been found
+	adopted   bool      // they have been adopted
 	steady    bool      // producers were woken since the clock was set, Engine.Wake was called, or the daemon started
 	adopt     []openRun // attempts of this host whose state is not known yet
 	exits     []supervisor.Exit

@@ -155,6 +155,11 @@ func (t *turn) claim(r *Record, phase string) error {
 		}
 		r.Progress = nil
 	}
+	if phase == Serve {
+		if err := t.noteSockets(r); err != nil {
+			return err
+		}
+	}
 	t.take(phase)
 	if err := t.addAttempt(r, a); err != nil {
 		return err

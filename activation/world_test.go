@@ -40,6 +40,7 @@ type world struct {
 	starts  func(k supervisor.Key) error // called for each Start
 	removed []supervisor.Key
 	kept    map[string]bool // the work directories that exist
+	sockets map[string]bool // the files of Unix sockets that exist
 	unclear int             // how many calls of Adopt fail
 	faults  []string
 	runDir  string // the parent of the run directories; empty: there are none
@@ -62,6 +63,7 @@ func newWorld() *world {
 	return &world{
 		runs:    make(map[supervisor.Key]*worldRun),
 		kept:    make(map[string]bool),
+		sockets: make(map[string]bool),
 		scripts: func(supervisor.Key) script { return script{lasts: time.Second} },
 	}
 }
@@ -97,6 +99,9 @@ func (w *world) after(r *worldRun, d time.Duration, fn func()) {
 func (w *world) start(k supervisor.Key, spec wrapper.Spec) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	for _, a := range spec.Addresses {
+		w.sockets[a] = true
+	}
 	if w.starts != nil {
 		if err := w.starts(k); err != nil {
 			return err
@@ -286,7 +291,28 @@ func (f *fakeRuns) Start(k supervisor.Key, spec wrapper.Spec) error {
 	return nil
 }
 
-func (f *fakeRuns) CloseSockets(func() ([]string, error)) error { return nil }
+func (f *fakeRuns) CloseSockets(look func() (needed, noted []string, err error)) (closed []string, err error) {
+	outsideOnly("sockets are closed")
+	if !f.mortal.lives() {
+		return nil, errDead
+	}
+	needed, noted, err := look()
+	if err != nil {
+		return nil, err
+	}
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	for _, a := range noted {
+		if !slices.Contains(needed, a) {
+			delete(f.w.sockets, a)
+			closed = append(closed, a)
+		}
+	}
+	if !f.mortal.lives() {
+		return nil, errDead
+	}
+	return closed, nil
+}
 
 func (f *fakeRuns) Adopt(k supervisor.Key) (supervisor.Found, error) {
 	outsideOnly("a run is adopted")

@@ -232,8 +232,9 @@ func daemonRuns(config string) error {
 	if client, err = net.Dial("tcp", free.Addr().String()); err != nil { // it waits for the next run
 		return err
 	}
-	if err := errors.Join(client.Close(), s.CloseSockets(func() ([]string, error) { return nil, nil })); err != nil {
-		return err
+	closed, err := s.CloseSockets(func() ([]string, []string, error) { return nil, nil, nil })
+	if err := errors.Join(err, client.Close()); err != nil || len(closed) != 2 {
+		return fmt.Errorf("closed %v: %w", closed, err)
 	}
 
 	kill := func(id string) error {

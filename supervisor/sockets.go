@@ -137,26 +137,44 @@ func (s *Supervisor) takeBack(k Key, pidfd int, spec *wrapper.Spec) error {
 	return nil
 }
 
-// CloseSockets closes all open sockets except those that a run has and those at addresses that
-// needed returns, and removes the files of Unix sockets. It does not call needed if none is
-// open. A Start that comes meanwhile waits; it opens what has just been closed.
-func (s *Supervisor) CloseSockets(needed func() (addresses []string, err error)) error {
+// CloseSockets closes the sockets that nobody needs, and removes the files of Unix sockets. Look
+// returns the addresses that are needed, and others at which sockets may have been opened, also
+// by earlier daemons. Closed are those at which there is no socket any more, even if a run still
+// has it. A Start that comes meanwhile waits; it opens what has just been closed.
+func (s *Supervisor) CloseSockets(look func() (needed, noted []string, err error)) (closed []string, err error) {
 	s.sockets.mu.Lock()
 	defer s.sockets.mu.Unlock()
-	if len(s.sockets.open) == 0 {
-		return nil
-	}
-	keep, err := needed()
+	needed, noted, err := look()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	keep = append(keep, s.addresses()...)
-	for _, address := range slices.Sorted(maps.Keys(s.sockets.open)) {
-		if !slices.Contains(keep, address) {
-			err = errors.Join(err, s.closeLocked(address))
+	return s.closeLocked(slices.AppendSeq(noted, maps.Keys(s.sockets.open)), needed, true)
+}
+
+// closeLocked closes the sockets at some addresses, except those that are needed. If it knows of
+// all runs, nobody listens there any more, whoever has a descriptor: a process that is just
+// being started has all of this one's.
+func (s *Supervisor) closeLocked(addresses, needed []string, allKnown bool) (closed []string, err error) {
+	for _, address := range slices.Compact(slices.Sorted(slices.Values(addresses))) {
+		if slices.Contains(needed, address) {
+			continue
 		}
+		if is, open := s.sockets.open[address]; open {
+			if allKnown {
+				_ = unix.Shutdown(is.fd, unix.SHUT_RDWR)
+			}
+			_ = unix.Close(is.fd)
+			delete(s.sockets.open, address)
+		}
+		if isPath(address) {
+			if e := s.privileged.RemoveSocket(address); e != nil {
+				err = errors.Join(err, e)
+				continue
+			}
+		}
+		closed = append(closed, address)
 	}
-	return err
+	return closed, err
 }
 
 // addresses are those at which runs listen.
@@ -171,23 +189,14 @@ func (s *Supervisor) addresses() (all []string) {
 	return all
 }
 
-func (s *Supervisor) closeLocked(address string) error {
-	_ = unix.Close(s.sockets.open[address].fd)
-	delete(s.sockets.open, address)
-	if !isPath(address) {
-		return nil
-	}
-	return s.privileged.RemoveSocket(address)
-}
-
-// closeSockets closes all sockets at the end of the daemon. Those of runs stay open in their
-// wrappers.
-func (s *Supervisor) closeSockets() {
-	if err := s.CloseSockets(func() ([]string, error) { return nil, nil }); err != nil {
-		s.config.Log.Error("cannot remove the file of a socket", "err", err)
-	}
+// letGo closes all sockets at the end of the daemon. Those of runs stay open in their wrappers,
+// also of runs of which this daemon has not learned yet.
+func (s *Supervisor) letGo() {
 	s.sockets.mu.Lock()
 	defer s.sockets.mu.Unlock()
+	if _, err := s.closeLocked(slices.Collect(maps.Keys(s.sockets.open)), s.addresses(), false); err != nil {
+		s.config.Log.Error("cannot remove the file of a socket", "err", err)
+	}
 	for _, is := range s.sockets.open {
 		_ = unix.Close(is.fd)
 	}

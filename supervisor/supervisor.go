@@ -319,7 +319,7 @@ func (s *Supervisor) Close() {
 	_ = s.watcher.inotify.Close() // likewise
 	s.mu.Unlock()
 	s.followers.Wait()
-	s.closeSockets()
+	s.letGo()
 	s.privileged.Close()
 	_ = s.null.Close()
 	_ = s.dir.Close()
