@@ -558,10 +558,13 @@ func (e *Engine) Check(ctx context.Context, id string, run int, on Trigger, why 
 			return nil
 		}
 		old := r.clone()
-		switch on {
-		case Unready:
+		switch {
+		case on == Unready && r.State == Active:
 			r.Serving.Unready = why
-		case Restart:
+			t.happened(r, "unready", event.Event{Reason: why})
+		case on == Ready && r.Serving.Unready != "":
+			t.happened(r, "ready", event.Event{})
+		case on == Restart:
 			r.Serving.Stop = &ServiceStop{Why: why, Fault: true}
 		}
 		if err := t.Apply(r, on, why); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -17,7 +18,8 @@ import (
 // Command runs a short command with the user, the directory and the environment of a
 // specification, without a wrapper: nobody needs to know after a crash how it ended. It returns
 // nil if the command exited with status 0. The command has a process group of its own, which is
-// killed when ctx ends and when the command has ended.
+// killed when ctx ends and when the command has ended. What an earlier daemon left of its commands
+// when it was killed is killed before the first command.
 func (s *Supervisor) Command(ctx context.Context, spec *wrapper.Spec) error {
 	return s.privileged.Command(ctx, spec)
 }
@@ -27,10 +29,12 @@ const commandOutput = 4 << 10
 
 // Command implements [Privileged].
 func (p *direct) Command(ctx context.Context, spec *wrapper.Spec) error {
+	mark := wrapper.MarkVar + "=command of " + p.config.RunsDir
+	p.sweep.Do(func() { killMarked(mark) })
 	out := &tail{most: commandOutput}
 	cmd := exec.CommandContext(ctx, wrapper.Find(spec.Argv[0], spec.Env), spec.Argv[1:]...) //nolint:gosec // the administrator's configuration names it
 	cmd.Args[0] = spec.Argv[0]
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = spec.Dir, spec.Env, out, out
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = spec.Dir, append(slices.Clone(spec.Env), mark), out, out
 	if cmd.Dir == "" {
 		cmd.Dir = "/"
 	}
@@ -60,6 +64,16 @@ func (p *direct) Command(ctx context.Context, spec *wrapper.Spec) error {
 		return fmt.Errorf("%w: %s", err, said)
 	}
 	return err
+}
+
+// killMarked kills the processes that have a variable in their environment.
+func killMarked(variable string) {
+	for _, pid := range wrapper.Processes() {
+		p, ok := wrapper.Stat(pid) // before its environment is read, so that it is not another process
+		if ok && strings.Contains(wrapper.Environ(pid), "\x00"+variable+"\x00") {
+			signal(p, syscall.SIGKILL)
+		}
+	}
 }
 
 // A tail keeps the end of what is written.

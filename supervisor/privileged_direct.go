@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 	"syscall"
 	"unsafe"
 
@@ -22,7 +23,8 @@ import (
 type direct struct {
 	config Config
 	null   *os.File
-	cgroup string // parent of the runs' cgroups, once they are contained; empty: none
+	cgroup string    // parent of the runs' cgroups, once they are contained; empty: none
+	sweep  sync.Once // of what earlier daemons' commands have left
 }
 
 func newDirect(c Config) (*direct, error) {

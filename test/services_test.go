@@ -35,28 +35,9 @@ func (d *daemon) instances() map[string]control.ServiceInstance {
 }
 
 // serving waits until an instance is in one of some states.
-func (d *daemon) serving(id string, states ...string) (i control.ServiceInstance) {
+func (d *daemon) serving(id string, states ...string) control.ServiceInstance {
 	d.t.Helper()
-	ctx, cancel := context.WithTimeout(d.t.Context(), patience)
-	defer cancel()
-	found := errors.New("found")
-	look := func(e control.Event) error {
-		if e.ID != id {
-			return nil
-		}
-		if i = d.instances()[id]; slices.Contains(states, i.State) {
-			return found
-		}
-		return nil
-	}
-	err := look(control.Event{ID: id})
-	if err == nil {
-		err = control.Stream(ctx, &d.Client, "events", control.EventsIn{Since: harness.AllEvents}, look)
-	}
-	if !errors.Is(err, found) {
-		d.t.Fatalf("waiting for %s to be %v: %v; it is %+v", id, states, err, i)
-	}
-	return i
+	return d.until(id, strings.Join(states, " or "), func(i control.ServiceInstance) bool { return slices.Contains(states, i.State) })
 }
 
 // serves checks the states of instances: "web@1 ready, db@1 down".
@@ -79,7 +60,7 @@ func services(t *testing.T, config, script string) (*daemon, *beacon) {
 	t.Helper()
 	d := newDaemon(t, "")
 	b := d.beacon()
-	d.script("serve", strings.ReplaceAll(`echo "start $ACTIVATION_ID $$" >TELL`+"\n"+script, "TELL", b.path))
+	d.script("serve", strings.NewReplacer("TELL", b.path, "DIR", d.dir).Replace(`echo "start $ACTIVATION_ID $$" >TELL`+"\n"+script))
 	d.configure(strings.ReplaceAll(config, "TELL", b.path))
 	return d, b
 }
@@ -109,7 +90,7 @@ func (d *daemon) runs(want map[string]int) {
 	for ; unsure && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) { // no event reports when a process id is known
 		got, unsure = make(map[string]int), false
 		for id, i := range d.instances() {
-			running := i.State == "ready" || i.State == "starting"
+			running := i.State == "ready" || i.State == "unready" || i.State == "starting"
 			if running {
 				got[id] = i.PID
 			}

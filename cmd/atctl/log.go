@@ -192,11 +192,9 @@ func (p *logPrinter) print(line json.RawMessage) (out control.LogOut, err error)
 		}
 		return out, nil
 	}
-	data := []byte(out.Text)
-	if out.Base64 != "" {
-		if data, err = base64.StdEncoding.DecodeString(out.Base64); err != nil {
-			return out, fmt.Errorf("the daemon's reply: %w: %w", err, fault.Internal)
-		}
+	data, err := outputIn(&out)
+	if err != nil {
+		return out, err
 	}
 	if p.rest != nil {
 		return out, p.lines(out.ID, data)
@@ -214,6 +212,18 @@ func (p *logPrinter) print(line json.RawMessage) (out control.LogOut, err error)
 	p.wrote = p.wrote || len(data) > 0
 	_, err = os.Stdout.Write(data)
 	return out, err
+}
+
+// outputIn returns the output that a line of the daemon's reply has.
+func outputIn(out *control.LogOut) ([]byte, error) {
+	if out.Base64 == "" {
+		return []byte(out.Text), nil
+	}
+	data, err := base64.StdEncoding.DecodeString(out.Base64)
+	if err != nil {
+		return nil, fmt.Errorf("the daemon's reply: %w: %w", err, fault.Internal)
+	}
+	return data, nil
 }
 
 // lines prints the lines of an id, each after a prefix, as far as they have come.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -101,8 +102,10 @@ func newServiceStatusCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status NAME...",
 		Short: "Show all that is known of instances",
-		Long:  `Status prints, for each instance of the named services, all that list has no room for.`,
-		Args:  takes(1, 0, "a NAME; see atctl service list"),
+		Long: `Status prints, for each instance of the named services, all that list has no room for: how
+its last run ended, for example. If no process of it runs, the last lines of the output of
+that run follow.`,
+		Args: takes(1, 0, "a NAME; see atctl service list"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in.Name = args
 			if a.json {
@@ -118,7 +121,10 @@ func newServiceStatusCommand(a *app) *cobra.Command {
 					fmt.Println()
 				}
 				first = false
-				return showInstance(&i, clock)
+				if err := showInstance(&i, clock); err != nil || i.PID > 0 || i.LastExit == nil {
+					return err
+				}
+				return a.showLastLines(cmd.Context(), &i)
 			})
 		},
 	}
@@ -154,6 +160,31 @@ func showInstance(i *control.ServiceInstance, clock *clock) error {
 		{"scaled", scaled},
 		{"command", i.Command},
 	}...)
+}
+
+// lastLines is how many lines of output the status of an instance has.
+const lastLines = 20
+
+// showLastLines prints the end of what the last run of an instance wrote.
+func (a *app) showLastLines(ctx context.Context, i *control.ServiceInstance) error {
+	in := control.LogIn{ID: i.ID, Attempt: strconv.Itoa(i.LastExit.Run), Lines: strconv.Itoa(lastLines)}
+	var text strings.Builder
+	err := stream(ctx, a, "log", in, func(out control.LogOut) error {
+		data, err := outputIn(&out)
+		text.Write(data)
+		return err
+	})
+	if reply, ok := errors.AsType[*control.ReplyError](err); ok { // its log is gone, or is another's
+		fmt.Printf("\n  (the output of run %d cannot be read: %s)\n", i.LastExit.Run, printable(reply.Description))
+		return nil
+	}
+	if text.Len() > 0 {
+		fmt.Println()
+	}
+	for line := range strings.Lines(text.String()) {
+		fmt.Println("  " + printable(strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "\t", "    ")))
+	}
+	return err
 }
 
 func newServiceStartCommand(a *app) *cobra.Command {
