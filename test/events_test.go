@@ -98,9 +98,11 @@ func TestEventsThatAreGone(t *testing.T) {
 	d.configure("events: {count: 3}\n")
 	d.Start() // it removes them when it starts
 	var kept []control.Event
+	// An event stays as long as another one of its transaction. How many of the last job's
+	// six events share one depends on the machine's speed.
 	d.await("the oldest events to be removed", func() bool {
 		kept = d.events(1, 2, "#")
-		return kept[0].What == control.EventGap && kept[1].Seq > newest.Seq-3
+		return kept[0].What == control.EventGap && kept[1].Seq > newest.Seq-6
 	})
 	if kept[0].From != 2 || kept[0].Seq >= kept[1].Seq || kept[0].Reset {
 		t.Errorf("the gap is %+v", kept[0])
