@@ -571,7 +571,10 @@ func (e *Engine) Check(ctx context.Context, id string, run int, on Trigger, why 
 			return err
 		}
 		if on == Ready {
-			r.Serving.Unready = ""
+			if r.Serving.Unready != "" {
+				r.Serving.Unready = ""
+				t.happened(r, event.State, event.Event{Reason: "ready again"})
+			}
 			t.Later(t.dependents(ServiceFrom(r.Serving.Service))...)
 		}
 		t.Later(id)
@@ -582,15 +585,38 @@ func (e *Engine) Check(ctx context.Context, id string, run int, on Trigger, why 
 // Restart replaces the run of an instance, or starts it, on behalf of an actor.
 func (e *Engine) Restart(ctx context.Context, by Actor, id string) (*Record, error) {
 	return e.instanceVerb(ctx, by, id, "restarted by "+by.Name, func(t *Txn, r *Record, why string) error {
-		on := Restart
-		switch {
-		case r.openAttempt() != nil:
-			r.Serving.Stop = &ServiceStop{Why: why}
-		case r.State == Held, r.State == Scheduled:
-			on = RunNow
-		}
-		return t.apply(r, on, why, "service restart")
+		return t.restart(r, why, "service restart")
 	})
+}
+
+// restart is what [Engine.Restart] does with a record.
+func (t *Txn) restart(r *Record, why, action string) error {
+	on := Restart
+	switch {
+	case r.openAttempt() != nil:
+		r.Serving.Stop = &ServiceStop{Why: why}
+	case r.State == Held, r.State == Scheduled, r.State == Waiting:
+		on = RunNow // the pause after its failures is over
+	}
+	return t.apply(r, on, why, action)
+}
+
+// RestartInstance makes an instance as it is declared, as [Txn.SetInstance] does, and replaces
+// its run also if nothing has changed. It is for one that is not down.
+func (t *Txn) RestartInstance(i Instance, why string) error {
+	if _, err := t.SetInstance(i, why); err != nil {
+		return err
+	}
+	r, err := t.Record(InstanceID(i.Service, i.N))
+	if err != nil || r.openAttempt() != nil && r.Serving.Stop != nil && !r.Serving.Stop.Fault { // it is being replaced
+		return err
+	}
+	old := r.clone()
+	if err := t.restart(r, why, ""); err != nil {
+		return err
+	}
+	t.Later(r.ID)
+	return t.Save(old, r)
 }
 
 // Up starts an instance that is down, waits for its next try, or is fatal.

@@ -21,7 +21,7 @@ var testInstances = []string{"db@1", "web@1", "web@2", "edge@1"}
 func (m *machine) serve(rt *rapid.T) {
 	ctx := context.Background()
 	id := rapid.SampledFrom(testInstances).Draw(rt, "instance")
-	what := rapid.SampledFrom([]string{"declare", "declare", "remove", "up", "down", "restart", "check", "check"}).Draw(rt, "what")
+	what := rapid.SampledFrom([]string{"declare", "declare", "remove", "up", "down", "restart", "turn", "check", "check"}).Draw(rt, "what")
 	var err error
 	switch what {
 	case "declare":
@@ -42,6 +42,14 @@ func (m *machine) serve(rt *rapid.T) {
 	case "restart":
 		m.wantsDown(id, false, nil)
 		_, err = m.l.e.Restart(ctx, admin, id)
+	case "turn": // of a rolling restart, which comes to no instance that is down
+		i := m.instance(rt, id)
+		err = m.l.e.Update(ctx, func(t *Txn) error {
+			if r, err := t.Record(id); err == nil && (r.State == Held || r.HoldNext) {
+				return nil
+			}
+			return t.RestartInstance(i, "in its turn")
+		})
 	case "check":
 		on := rapid.SampledFrom([]Trigger{Ready, Ready, Unready, Restart}).Draw(rt, "says")
 		run := 1

@@ -23,7 +23,9 @@ type ServiceStopIn struct {
 // ServiceRestartIn chooses services to be restarted.
 type ServiceRestartIn struct {
 	ServiceIn
-	Rolling bool `arg:"rolling"` // one instance after the other: each must be ready before the next one is stopped
+	Rolling  bool `arg:"rolling"`  // one instance after the other: each must be ready before the next one is stopped
+	Continue bool `arg:"continue"` // a rolling restart that was stopped goes on
+	Back     bool `arg:"back"`     // one instance after the other gets the declaration back that it had before
 }
 
 // ServiceScaleIn chooses how many instances services have.
@@ -59,7 +61,25 @@ type ServiceInstance struct {
 	Command  string    `json:"command,omitempty"`
 	LastExit *LastExit `json:"last_exit,omitempty"` // how its last run ended; none has: missing
 
-	Scaled *ServiceScale `json:"scaled,omitempty"` // its service has not the declared number of instances
+	Scaled  *ServiceScale   `json:"scaled,omitempty"`  // its service has not the declared number of instances
+	Rollout *ServiceRollout `json:"rollout,omitempty"` // the rolling restart of its service, if that is not over, or took a declaration back
+	Extra   bool            `json:"extra,omitempty"`   // it runs only until that is over
+	Output  []string        `json:"output,omitempty"`  // the last lines of the run that failed; in replies to service restart only
+}
+
+// A ServiceRollout is a rolling restart of a service.
+type ServiceRollout struct {
+	State     string    `json:"state"` // rolling | stopped | done
+	By        string    `json:"by"`
+	At        time.Time `json:"at"`
+	Back      bool      `json:"back,omitempty"`       // the instances get the declaration back that they had before
+	Done      []int     `json:"done"`                 // the numbers of the instances that were ready after their restart
+	Now       []int     `json:"now,omitempty"`        // of those that were restarted and are not ready yet
+	Left      []int     `json:"left"`                 // of those that have not been restarted
+	Failed    string    `json:"failed,omitempty"`     // the instance that did not get ready
+	FailedRun int       `json:"failed_run,omitempty"` // its run that failed
+	Reason    string    `json:"reason,omitempty"`     // why it was stopped
+	Text      string    `json:"text"`                 // all this in words
 }
 
 // A LastExit is how a run ended.

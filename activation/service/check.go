@@ -99,6 +99,10 @@ func (c *checker) alone(d *Declaration) {
 		c.wrong(d, "instances", "must be from 1 to %d, is %d", MaxInstances, d.Instances)
 		return
 	}
+	if d.Surge < 0 || d.Instances+d.Surge > MaxInstances {
+		c.wrong(d, "surge", "must be at least 0, and with instances (%d) at most %d, is %d", d.Instances, MaxInstances, d.Surge)
+		return
+	}
 	if !slices.Contains(Signals, d.StopSignal) {
 		c.wrong(d, "stop_signal", "want one of %s, have %q", strings.Join(Signals, ", "), d.StopSignal)
 	}
@@ -115,7 +119,7 @@ func (c *checker) alone(d *Declaration) {
 	}
 	c.environment(d)
 	seen := map[fieldError]bool{}
-	for n := 1; n <= d.Instances; n++ {
+	for n := 1; n <= d.Instances+d.Surge; n++ {
 		_, t := d.fill(n)
 		for _, f := range t.faults {
 			if !seen[f] {
@@ -266,7 +270,7 @@ func (c *checker) addresses(all []*Declaration) {
 }
 
 func (c *checker) claims(d *Declaration, claims map[string][]claim) {
-	for n := 1; n <= min(d.Instances, MaxInstances); n++ {
+	for n := 1; n <= min(d.Instances+d.Surge, MaxInstances); n++ {
 		i, t := d.fill(n)
 		if len(t.faults) > 0 {
 			return

@@ -40,6 +40,9 @@ type Declaration struct {
 	StartLimit StartLimit    `json:"start_limit"`
 	FatalRetry time.Duration `json:"fatal_retry"` // the pause between starts beyond the limit; 0: there are none
 
+	Rolling bool `json:"rolling,omitempty"` // a change of the declaration restarts one instance after the other
+	Surge   int  `json:"surge,omitempty"`   // so many extra instances run during a rolling restart
+
 	Drain      time.Duration `json:"drain,omitempty"` // the pause before StopSignal
 	StopSignal string        `json:"stop_signal"`     // TERM, INT, ...: see [Signals]
 	Grace      time.Duration `json:"grace"`           // from StopSignal to KILL

@@ -318,6 +318,8 @@ func TestEveryFieldHasAPlace(t *testing.T) {
 		{"Stable", func(d *Declaration) { d.Stable = 7 }, Difference{Live: []string{"web"}}},
 		{"StartLimit", func(d *Declaration) { d.StartLimit.Count = 7 }, Difference{Live: []string{"web"}}},
 		{"FatalRetry", func(d *Declaration) { d.FatalRetry = 7 }, Difference{Live: []string{"web"}}},
+		{"Rolling", func(d *Declaration) { d.Rolling = true }, Difference{Live: []string{"web"}}},
+		{"Surge", func(d *Declaration) { d.Surge = 1 }, Difference{Live: []string{"web"}}},
 		{"Drain", func(d *Declaration) { d.Drain = 7 }, Difference{Live: []string{"web"}}},
 		{"StopSignal", func(d *Declaration) { d.StopSignal = "INT" }, Difference{Live: []string{"web"}}},
 		{"Grace", func(d *Declaration) { d.Grace = 7 }, Difference{Live: []string{"web"}}},

@@ -30,24 +30,27 @@ type Place struct {
 	Report *slog.Logger
 }
 
-// Run checks the instances that have checks, until ctx is done. It tells the engine what comes
-// of it.
+// Run checks the instances that have checks, and carries out rolling restarts, until ctx is
+// done. It tells the engine what comes of it.
 func (o *Roster) Run(ctx context.Context, place Place) error {
 	k := &keeper{roster: o, place: place, runs: make(map[string]supervisor.Key)}
 	k.probes = probe.New(func(r probe.Report) { k.report(ctx, r) })
-	done := make(chan error, 2)
+	done := make(chan error, 3)
 	go func() { done <- k.probes.Run(ctx) }()
 	go func() { done <- k.listen(ctx) }()
+	go func() { done <- k.followRollouts(ctx) }()
 	err := k.follow(ctx)
-	return errors.Join(err, <-done, <-done)
+	return errors.Join(err, <-done, <-done, <-done)
 }
 
-// A keeper hands the runs of instances to the probes. Its goroutine is Run's caller.
+// A keeper hands the runs of instances to the probes. Its goroutine is Run's caller; rolls is
+// followRollouts'.
 type keeper struct {
 	roster *Roster
 	place  Place
 	probes *probe.Keeper
 	runs   map[string]supervisor.Key // those that are checked, by instance
+	rolls  map[string]bool           // the services whose rollouts go on
 }
 
 // listen hands on what runs report.

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,7 +65,16 @@ func (o *Roster) Declare(ctx context.Context, declared []*Declaration, rejected 
 	var existing []string
 	err := o.engine.View(ctx, func(t *activation.Txn) error {
 		existing = t.Instances("")
-		return p.read(t, all)
+		if err := p.read(t, all); err != nil {
+			return err
+		}
+		p.stored = make(map[string]bool)
+		for _, prefix := range []string{versionsKey, rolloutKey} {
+			for k := range t.Scan(prefix, "") {
+				p.stored[k] = true
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -74,6 +84,12 @@ func (o *Roster) Declare(ctx context.Context, declared []*Declaration, rejected 
 	for _, f := range rejected {
 		if f.Text != "" {
 			steps = append(steps, says("rejected", f.Service.Shown, f.Error()))
+		}
+	}
+	for key := range p.stored {
+		name := key[strings.IndexByte(key, '/')+1:]
+		if all[name] == nil && !refused[name] {
+			steps = append(steps, func(t *activation.Txn) (rep activation.Report, err error) { return rep, t.Delete(key) })
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.scales)) {
@@ -99,6 +115,45 @@ func (o *Roster) Declare(ctx context.Context, declared []*Declaration, rejected 
 	return steps, nil
 }
 
+// renew returns the steps that make d what the instances of its service are to have. If they
+// had another declaration, and d says so, a rolling restart brings them the new one.
+func (p *plan) renew(d *Declaration) (steps []func(*activation.Txn) (activation.Report, error)) {
+	v, hash, old := p.versions[d.Name], d.RestartHash(), p.rollouts[d.Name]
+	changed := hash != v.Target
+	switch {
+	case hash == v.Refused:
+		return append(steps, says("notice", d.Shown, "runs with its former declaration, as somebody wanted; atctl service restart --rolling "+d.Shown+" applies the new one"))
+	case changed:
+		v.change(d, !old.Unfinished() && proven(p.members[d.Name], v.Target))
+	default:
+		v.set(d)
+	}
+	if changed {
+		delete(p.rollouts, d.Name)
+		r := newRollout(p.members[d.Name], hash, old, func(int) bool { return false })
+		if d.Rolling && len(r.Todo) > 0 {
+			last := p.count(d)
+			for _, m := range p.members[d.Name] {
+				last = max(last, m.Serving.N)
+			}
+			r.addExtra(min(d.Surge, r.Left()), last)
+			p.rollouts[d.Name] = r
+		}
+	}
+	r := p.rollouts[d.Name]
+	return append(steps, func(t *activation.Txn) (rep activation.Report, err error) {
+		switch {
+		case changed && r != nil:
+			r.By, r.At = "a reload", t.Now
+			r.tell(t, d.Name, "")
+			err = r.save(t, d.Name)
+		case changed && old != nil:
+			err = t.Delete(rolloutKey + d.Name)
+		}
+		return rep, errors.Join(err, v.save(t, d.Name))
+	})
+}
+
 // says returns a step that only adds a line to the report.
 func says(what, id, text string) func(*activation.Txn) (activation.Report, error) {
 	return func(*activation.Txn) (rep activation.Report, err error) {
@@ -115,6 +170,7 @@ func says(what, id, text string) func(*activation.Txn) (activation.Report, error
 func (o *Roster) steps(p *plan, all map[string]*Declaration, refused map[string]bool, existing []string) (steps []func(*activation.Txn) (activation.Report, error)) {
 	for _, key := range slices.Sorted(maps.Keys(all)) {
 		d := all[key]
+		steps = append(steps, p.renew(d)...)
 		for n := 1; n <= p.count(d); n++ {
 			steps = append(steps, func(t *activation.Txn) (rep activation.Report, err error) {
 				if n > p.countNow(t, d) {
@@ -129,7 +185,7 @@ func (o *Roster) steps(p *plan, all map[string]*Declaration, refused map[string]
 	for _, id := range slices.Backward(gone) { // the highest numbers first
 		name, n, _ := ParseID(id)
 		d := all[name]
-		if refused[name] || d != nil && n <= p.count(d) {
+		if r := p.rollouts[name]; refused[name] || d != nil && (n <= p.count(d) || r.Unfinished() && r.extra(n)) {
 			continue
 		}
 		steps = append(steps, func(t *activation.Txn) (rep activation.Report, err error) {
@@ -220,8 +276,9 @@ func (d *Declaration) activation(n int) (activation.Instance, error) {
 // A Status is what is known of an instance.
 type Status struct {
 	activation.View
-	Declaration *Declaration // nil: it is no longer declared
+	Declaration *Declaration // with which it runs; nil: its service is no longer declared
 	Scale       *Scale       // of its service; nil: it has none
+	Rollout     *Rollout     // the newest of its service; nil: it has none
 }
 
 // Select returns the instances of the services that a pattern names, or of all services
@@ -236,6 +293,7 @@ func (o *Roster) Select(ctx context.Context, by activation.Actor, patterns []str
 	used := make([]bool, len(patterns))
 	err := o.engine.View(ctx, func(t *activation.Txn) error {
 		all = nil
+		services := make(map[string]*serviceNow)
 		for _, id := range t.Instances("") {
 			name, _, ok := ParseID(id)
 			if !ok {
@@ -257,8 +315,12 @@ func (o *Roster) Select(ctx context.Context, by activation.Actor, patterns []str
 			if group != "" && !slices.Contains(v.Tags, group) {
 				continue
 			}
-			d := declared[name]
-			all = append(all, Status{View: v, Declaration: d, Scale: scaleOf(t, name)})
+			s := services[name]
+			if s == nil {
+				s = newServiceNow(t, name, declared[name])
+				services[name] = s
+			}
+			all = append(all, Status{View: v, Declaration: s.declaration(t, v.Serving.Hash), Scale: s.scale, Rollout: s.rollout})
 		}
 		return nil
 	})
@@ -269,6 +331,30 @@ func (o *Roster) Select(ctx context.Context, by activation.Actor, patterns []str
 	}
 	slices.SortFunc(all, func(a, b Status) int { return compareIDs(a.ID, b.ID) })
 	return all, err
+}
+
+// A serviceNow is what Select knows of a service.
+type serviceNow struct {
+	declared *Declaration // nil: it is no longer declared
+	hash     string
+	scale    *Scale
+	rollout  *Rollout
+}
+
+func newServiceNow(t *activation.Txn, name string, d *Declaration) *serviceNow {
+	s := &serviceNow{declared: d, scale: scaleOf(t, name), rollout: rolloutOf(t, name)}
+	if d != nil {
+		s.hash = d.RestartHash()
+	}
+	return s
+}
+
+// declaration returns the declaration with which an instance runs, by its hash.
+func (s *serviceNow) declaration(t *activation.Txn, hash []byte) *Declaration {
+	if s.declared == nil || s.hash == string(hash) {
+		return s.declared
+	}
+	return cmp.Or(versionsOf(t, s.declared.Name).of(string(hash)), s.declared)
 }
 
 func matches(pattern, name string) bool {

@@ -53,11 +53,19 @@ type plan struct {
 	scales map[string]*Scale // by key, those in the store
 	unfit  map[string]string // by key, why a scale is not carried out
 	down   map[string]bool   // whether all instances of a service are down; it has none: missing
+
+	members  map[string][]*activation.Record // the instances of services that are not being removed
+	versions map[string]*versions
+	rollouts map[string]*Rollout // the newest ones of services that have one
+	stored   map[string]bool     // the keys of all versions and rollouts
 }
 
 // read reads what a plan for some services needs to know.
 func (p *plan) read(t *activation.Txn, declared map[string]*Declaration) error {
-	*p = plan{scales: make(map[string]*Scale), down: make(map[string]bool)}
+	*p = plan{
+		scales: make(map[string]*Scale), down: make(map[string]bool), members: make(map[string][]*activation.Record),
+		versions: make(map[string]*versions), rollouts: make(map[string]*Rollout),
+	}
 	for k := range t.Scan(scaleKey, "") {
 		name := strings.TrimPrefix(k, scaleKey)
 		if s := scaleOf(t, name); s != nil {
@@ -65,20 +73,12 @@ func (p *plan) read(t *activation.Txn, declared map[string]*Declaration) error {
 		}
 	}
 	for name := range declared {
-		ids := t.Instances(name)
-		down := true
-		for _, id := range ids {
-			r, err := t.Record(id)
-			if err != nil {
-				return err
-			}
-			if r.PendingOutcome == "" && !isDown(r) {
-				down = false
-				break
-			}
+		p.versions[name], p.members[name] = versionsOf(t, name), members(t, name)
+		if r := rolloutOf(t, name); r != nil {
+			p.rollouts[name] = r
 		}
-		if len(ids) > 0 {
-			p.down[name] = down
+		if len(t.Instances(name)) > 0 {
+			p.down[name] = !slices.ContainsFunc(p.members[name], func(r *activation.Record) bool { return !isDown(r) })
 		}
 	}
 	return nil
@@ -244,12 +244,28 @@ func (p *plan) steps(d *Declaration, was int, by activation.Actor) []func(*activ
 	return steps
 }
 
+// target is the declaration that instances of a service are to have: the declared one, unless
+// somebody took it back.
+func (p *plan) target(d *Declaration) *Declaration {
+	v := p.versions[d.Name]
+	if former := v.of(v.Target); v.Refused == d.RestartHash() && former != nil {
+		return former
+	}
+	return d
+}
+
 // set makes an instance as it is declared. A new one of a service that has others is down if
-// these are.
+// these are. One that a rolling restart has not come to is left alone; what is "rolling".
 func (p *plan) set(t *activation.Txn, d *Declaration, n int, why string) (what string, err error) {
-	i, err := d.activation(n)
+	i, err := p.target(d).activation(n)
 	if err != nil {
 		return "", err
+	}
+	if p.rollouts[d.Name].Unfinished() {
+		r, err := t.Record(ID(d.Name, n))
+		if err == nil && r.State != activation.Finished && r.PendingOutcome == "" && !isDown(r) && !slices.Equal(r.Serving.Hash, i.Hash) {
+			return "rolling", nil
+		}
 	}
 	if down, known := p.down[d.Name]; known {
 		i.Down = down

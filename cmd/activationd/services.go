@@ -57,6 +57,7 @@ func declarationOf(c *config.Config, name string) (*service.Declaration, []*serv
 	set(&d.StartLimit.Count, s.StartLimit.Count)
 	set(&d.StartLimit.Window, s.StartLimit.Window)
 	set(&d.FatalRetry, s.FatalRetry)
+	d.Rolling, d.Surge = s.Rolling, s.Surge
 	set(&d.Drain, s.Drain)
 	set(&d.Grace, s.Grace)
 	set(&d.Autostart, s.Autostart)
@@ -139,7 +140,7 @@ func (v *validator) commands(s *config.Service, d *service.Declaration) {
 	if s.EnvFile != "" {
 		v.refuse(&s.EnvFile, "env_file", v.trusted(s.EnvFile, s.User))
 	}
-	for n := 1; n <= d.Instances; n++ {
+	for n := 1; n <= d.Instances+d.Surge; n++ {
 		i, err := d.Instance(n)
 		if err != nil {
 			return // the check of the whole reports it

@@ -85,6 +85,8 @@ services:
     stable: 2m
     start_limit: {count: 0, window: 3m}
     fatal_retry: 0
+    rolling: yes
+    surge: 2
     drain: 4s
     stop_signal: INT
     grace: 5s
@@ -117,7 +119,7 @@ services:
 		ReadyTimeout: time.Minute, After: []service.Dependency{{Name: "least", Condition: service.Started}}, Bind: true,
 		Restart: service.Never, Backoff: service.Backoff{First: 40 * time.Second, Max: 40 * time.Second},
 		Stable: 2 * time.Minute, StartLimit: service.StartLimit{Window: 3 * time.Minute},
-		Drain: 4 * time.Second, StopSignal: "INT", Grace: 5 * time.Second, Groups: []string{"x", "y"},
+		Rolling: true, Surge: 2, Drain: 4 * time.Second, StopSignal: "INT", Grace: 5 * time.Second, Groups: []string{"x", "y"},
 		Log: service.Log{Size: 1 << 20}, File: "d", Lines: full.Lines,
 	}
 	if len(faults) > 0 || !reflect.DeepEqual(full, want) {

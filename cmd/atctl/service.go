@@ -84,7 +84,11 @@ func (a *app) serviceTable(ctx context.Context, op string, in any) error {
 	t.spare = []string{"USER", "PID", "FAILED"}
 	t.times = clock
 	now := time.Now()
+	var output []string
 	err = stream(ctx, a, op, in, func(i control.ServiceInstance) error {
+		for _, line := range i.Output {
+			output = append(output, i.ID+": "+line)
+		}
 		up, pid, text := "", "", i.Command
 		if i.PID > 0 {
 			up, pid = span(now.Sub(i.Started.Time)), fmt.Sprint(i.PID)
@@ -94,7 +98,11 @@ func (a *app) serviceTable(ctx context.Context, op string, in any) error {
 		}
 		return t.row(fmt.Sprintf("%s@%d", i.Service, i.Instance), i.State, up, pid, nonzero(i.Failures), i.Next.Time, i.User, text)
 	})
-	return t.end(err)
+	err = t.end(err)
+	for _, line := range output {
+		fmt.Fprintln(os.Stderr, printable(line))
+	}
+	return err
 }
 
 func newServiceStatusCommand(a *app) *cobra.Command {
@@ -144,6 +152,13 @@ func showInstance(i *control.ServiceInstance, clock *clock) error {
 	if s := i.Scaled; s != nil {
 		scaled = fmt.Sprintf("to %d by %s at %s, declared are %d", s.Instances, s.By, clock.both(s.At), s.Declared)
 	}
+	rolling := ""
+	if r := i.Rollout; r != nil {
+		rolling = fmt.Sprintf("%s; begun by %s at %s", r.Text, r.By, clock.both(r.At))
+		if i.Extra {
+			rolling += "; this instance runs until that is over"
+		}
+	}
 	return fields(os.Stdout, [][2]string{
 		{"instance", fmt.Sprintf("%s@%d", i.Service, i.Instance)},
 		{"times in", clock.zone},
@@ -158,6 +173,7 @@ func showInstance(i *control.ServiceInstance, clock *clock) error {
 		{"user", i.User},
 		{"groups", strings.Join(i.Groups, " ")},
 		{"scaled", scaled},
+		{"rolling", rolling},
 		{"command", i.Command},
 	}...)
 }
@@ -229,15 +245,34 @@ func newServiceRestartCommand(a *app) *cobra.Command {
 		Use:   "restart NAME...",
 		Short: "Restart services",
 		Long: `Restart stops the process of each instance and starts another one; what is down is
-started. With --rolling it does so with one instance of a service after the other, waits
-until each is ready, and ends at the first one that does not get ready.`,
+started.
+
+With --rolling it restarts one instance of a service after the other, and waits until each
+is ready. What is down is left alone. If the service has the key surge, as many extra
+instances run meanwhile. At the first instance that does not get ready the rolling restart
+stops: the others run on. Restart then prints why, and the last lines of that instance.
+
+--continue goes on: first with the instances that are not ready, then with those that have
+not been restarted yet. --back undoes a change of the declaration: each instance that has
+been restarted gets the declaration, with its environment, with which it ran before.
+
+The daemon carries out a rolling restart. It goes on if this command is interrupted, and
+when the daemon is started again. "service status NAME" shows how far it is.`,
+		Example: `  atctl service restart --rolling web
+  atctl service restart --continue web
+  atctl service restart --back web`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in.Name = args
+			if in.Continue && in.Back {
+				return usage(cmd, "--continue and --back exclude each other")
+			}
 			return a.serviceTable(cmd.Context(), "service restart", in)
 		},
 	}
 	cmd.Flags().StringVar(&in.Group, "group", "", groupHelp)
 	cmd.Flags().BoolVar(&in.Rolling, "rolling", false, "one instance after the other")
+	cmd.Flags().BoolVar(&in.Continue, "continue", false, "go on with a rolling restart that was stopped")
+	cmd.Flags().BoolVar(&in.Back, "back", false, "return to the declaration before, one instance after the other")
 	return cmd
 }
 

@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -72,6 +73,16 @@ func (d Daemon) instance(s *service.Status) control.ServiceInstance {
 		if s.Scale != nil {
 			i.Scaled = &control.ServiceScale{Instances: s.Scale.Instances, Declared: s.Declaration.Instances, By: s.Scale.By, At: s.Scale.At}
 		}
+	}
+	if o := s.Rollout; o != nil && (o.State != service.Rolled || o.Back) {
+		i.Rollout = &control.ServiceRollout{State: o.State, By: o.By, At: o.At, Back: o.Back, Done: o.Done, Left: o.Todo, Text: o.String()}
+		for _, turn := range o.Now {
+			i.Rollout.Now = append(i.Rollout.Now, turn.N)
+		}
+		if o.Failed != nil {
+			i.Rollout.Failed, i.Rollout.FailedRun, i.Rollout.Reason = o.Failed.ID, o.Failed.Run, o.Failed.Why
+		}
+		i.Extra = slices.Contains(o.Extra, i.Instance)
 	}
 	if r.User != nil {
 		i.User = r.User.Name
@@ -216,31 +227,75 @@ func (d Daemon) serviceRestart(ctx context.Context, c control.Caller, in control
 	if err != nil {
 		return reply, err
 	}
+	how, rolling := service.Begin, in.Rolling || in.Continue || in.Back
+	switch {
+	case in.Continue && in.Back:
+		return reply, fmt.Errorf("continue and back exclude each other: %w", fault.Invalid)
+	case in.Continue:
+		how = service.Continue
+	case in.Back:
+		how = service.Back
+	}
+	if rolling {
+		return d.roll(ctx, c, ranks, how)
+	}
 	for _, rank := range ranks {
-		for i, s := range rank {
-			newest, err := d.Engine.Newest(ctx)
-			if err != nil {
-				return reply, err
-			}
+		for _, s := range rank {
 			if _, err := d.Engine.Restart(ctx, actor(c), s.ID); err != nil {
 				return reply, err
-			}
-			if !in.Rolling {
-				continue
-			}
-			before := s.LastN[0]
-			err = d.Services.Await(ctx, newest, []string{s.ID}, func(s *service.Status) (bool, error) {
-				if s.LastN[0] == before && s.Running() {
-					return false, nil
-				}
-				return readyAfter(s, before)
-			})
-			if err != nil {
-				return reply, fmt.Errorf("%w (%d more were left as they are)", err, len(rank)-i-1)
 			}
 		}
 	}
 	return d.instances(ctx, c, control.ServiceIn{Name: ids(all)})
+}
+
+// roll begins rolling restarts, and waits for their end. They go on if the client does not
+// wait.
+func (d Daemon) roll(ctx context.Context, c control.Caller, ranks [][]service.Status, how service.Manner) (reply control.Reply[control.ServiceInstance], err error) {
+	newest, err := d.Engine.Newest(ctx)
+	if err != nil {
+		return reply, err
+	}
+	names, err := d.Services.Roll(ctx, actor(c), ranks, how)
+	if err != nil {
+		return reply, err
+	}
+	stopped := d.Services.Rolled(ctx, newest, names)
+	reply, err = d.instances(ctx, c, control.ServiceIn{Name: names})
+	for i := range reply.Lines {
+		one := &reply.Lines[i]
+		if r := one.Rollout; r != nil && r.State == service.Stopped && r.Failed == one.ID {
+			one.Output = d.lastOutput(ctx, c, one.ID, r.FailedRun)
+		}
+	}
+	return reply, cmp.Or(stopped, err)
+}
+
+// lastOutput returns the last lines of a run of an instance, as many as there are of a few.
+func (d Daemon) lastOutput(ctx context.Context, c control.Caller, id string, run int) (lines []string) {
+	const most, bytes = 10, 4 << 10
+	_, logs, err := d.Engine.Logs(ctx, actor(c), id)
+	i := slices.IndexFunc(logs, func(l activation.Log) bool { return l.Attempt.N == run })
+	if err != nil || i < 0 {
+		return nil
+	}
+	f, err := logs[i].Open()
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	from, err := lastLines(f, f.Size(), most)
+	if err != nil {
+		return nil
+	}
+	text := make([]byte, min(bytes, f.Size()-from))
+	if n, err := f.ReadAt(text, f.Size()-int64(len(text))); n < len(text) && err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(text)) {
+		lines = append(lines, control.Text(strings.TrimSuffix(line, "\n")))
+	}
+	return lines
 }
 
 func (d Daemon) serviceScale(ctx context.Context, c control.Caller, in control.ServiceScaleIn) (reply control.Reply[control.ServiceInstance], err error) {

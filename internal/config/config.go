@@ -206,6 +206,8 @@ type Service struct {
 	Stable       *time.Duration    `yaml:"stable"`
 	StartLimit   StartLimit        `yaml:"start_limit"`
 	FatalRetry   *time.Duration    `yaml:"fatal_retry"` // 0: none
+	Rolling      bool              `yaml:"rolling"`
+	Surge        int               `yaml:"surge" range:"0 1000"`
 	Drain        *time.Duration    `yaml:"drain"`
 	StopSignal   string            `yaml:"stop_signal" words:"TERM INT QUIT HUP USR1 USR2 WINCH"`
 	Grace        *time.Duration    `yaml:"grace"`
