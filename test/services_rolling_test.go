@@ -2,6 +2,7 @@ package test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -36,17 +37,16 @@ func (d *daemon) awaitTopic(topic string, done func() bool) {
 		}
 		return nil
 	})
-	if err != errFound {
+	if !errors.Is(err, errFound) {
 		d.t.Fatalf("waiting for an event of %s: %v", topic, err)
 	}
 }
 
-var errFound = fmt.Errorf("found")
+var errFound = errors.New("found")
 
 // versioned is a service whose instances say which version they are. Instance 2 of a version
 // that is no number fails.
 const versioned = `
-echo "runs $VERSION" >TELL
 case $VERSION$ACTIVATION_ID in bad*web@2) echo "the second cannot do this"; exit 3;; esac
 echo serving
 ` + stay
@@ -58,18 +58,27 @@ services:
 `, version, more)
 }
 
+// rollingServices makes a daemon with services, whose script is given: it reports its start
+// and its version first.
+func rollingServices(t *testing.T, config, script string) (*daemon, *beacon) {
+	t.Helper()
+	d := newDaemon(t, "")
+	b := d.beacon()
+	d.nowRuns(b, script)
+	d.configure(config)
+	return d, b
+}
+
+// nowRuns makes another script the one that the services run from now on.
+func (d *daemon) nowRuns(b *beacon, script string) {
+	d.script("serve", `echo "$ACTIVATION_ID $VERSION" >`+b.path+"\n"+script)
+}
+
 // ran waits for the starts of instances, and returns them in their order: "web@1 old".
 func (b *beacon) ran(n int) (order []string) {
 	b.t.Helper()
 	for range n {
-		var id, version string
-		var pid int
-		first, second := b.next(), b.next()
-		_, err := fmt.Sscanf(first, "start %s %d", &id, &pid)
-		if version = strings.TrimPrefix(second, "runs "); err != nil || version == second {
-			b.t.Fatalf("the lines %q and %q, want a start", first, second)
-		}
-		order = append(order, id+" "+version)
+		order = append(order, b.next())
 	}
 	return order
 }
@@ -90,13 +99,13 @@ func TestRollingChange(t *testing.T) {
 	for _, then := range []string{"back", "correct", "continue"} {
 		t.Run(then, func(t *testing.T) {
 			t.Parallel()
-			d, b := services(t, rollingConfig("old", "rolling: true"), versioned)
+			d, b := rollingServices(t, rollingConfig("old", "rolling: true"), versioned)
 			d.begin()
 			b.ran(4)
 			for n := 1; n <= 4; n++ {
 				d.serving(fmt.Sprintf("web@%d", n), "ready")
 			}
-			d.configure(strings.ReplaceAll(rollingConfig("bad", "rolling: true"), "TELL", b.path))
+			d.configure(rollingConfig("bad", "rolling: true"))
 			if out := d.must("reload", "--dry-run"); strings.Count(out, "rolling") != 4 {
 				t.Errorf("the dry run says %s", out)
 			}
@@ -131,14 +140,14 @@ func TestRollingChange(t *testing.T) {
 					t.Errorf("back a second time: %+v", o)
 				}
 			case "correct":
-				d.configure(strings.ReplaceAll(rollingConfig("new", "rolling: true"), "TELL", b.path))
+				d.configure(rollingConfig("new", "rolling: true"))
 				d.must("reload")
 				d.awaitTopic("service.web.rolling", func() bool { return d.instances()["web@1"].Rollout == nil })
 				b.runIn("web@2 new, web@1 new, web@3 new, web@4 new")
 				d.must("service", "restart", "--back", "web")
 				b.runIn("web@1 old, web@2 old, web@3 old, web@4 old")
 			case "continue":
-				d.script("serve", strings.ReplaceAll(`echo "start $ACTIVATION_ID $$" >TELL; echo "runs $VERSION" >TELL; echo serving`+"\n"+stay, "TELL", b.path))
+				d.nowRuns(b, "echo serving\n"+stay)
 				d.must("service", "restart", "--continue", "web")
 				b.runIn("web@2 bad, web@3 bad, web@4 bad")
 			}
@@ -153,18 +162,16 @@ func TestRollingChange(t *testing.T) {
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()
 	script := `
-echo "runs same" >TELL
 [ "$ACTIVATION_ATTEMPT$ACTIVATION_ID" = 2web@3 ] && { printf 'one\nthe last line\n'; exit 4; }
 [ -e GATE ] && [ "$ACTIVATION_ATTEMPT$ACTIVATION_ID" = 2web@2 ] && read -r line <GATE
 echo serving
 ` + stay
-	d, b := services(t, "", "")
+	d, b := rollingServices(t, rollingConfig("same", "drain: 100ms")+"  db: {command: [/bin/sleep, '1000']}\n", "")
 	gate := d.dir + "/gate"
 	if err := syscall.Mkfifo(gate, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d.script("serve", strings.NewReplacer("TELL", b.path, "GATE", gate).Replace(`echo "start $ACTIVATION_ID $$" >TELL`+"\n"+script))
-	d.configure(strings.ReplaceAll(rollingConfig("same", "drain: 100ms")+"  db: {command: [/bin/sleep, '1000']}\n", "TELL", b.path))
+	d.nowRuns(b, strings.ReplaceAll(script, "GATE", gate))
 	d.begin()
 	b.ran(4)
 	for n := 1; n <= 4; n++ {
@@ -250,13 +257,13 @@ echo serving
 // end, whatever happens meanwhile. If it does not get ready itself, nothing else is touched.
 func TestRollingSurge(t *testing.T) {
 	t.Parallel()
-	d, b := services(t, rollingConfig("old", "rolling: true, surge: 2"), versioned)
+	d, b := rollingServices(t, rollingConfig("old", "rolling: true, surge: 2"), versioned)
 	d.begin()
 	b.ran(4)
 	for n := 1; n <= 4; n++ {
 		d.serving(fmt.Sprintf("web@%d", n), "ready")
 	}
-	d.configure(strings.ReplaceAll(rollingConfig("bad", "rolling: true, surge: 1"), "TELL", b.path))
+	d.configure(rollingConfig("bad", "rolling: true, surge: 1"))
 	d.must("reload")
 	r := d.rolled("web@1", "stopped")
 	b.runIn("web@5 bad, web@1 bad, web@2 bad")
@@ -276,23 +283,22 @@ func TestRollingSurge(t *testing.T) {
 	d.serves("web@1 ready, web@2 ready, web@3 ready, web@4 ready")
 
 	// An instance that the service gets meanwhile stays.
-	d.script("serve", strings.NewReplacer("TELL", b.path).Replace(`echo "start $ACTIVATION_ID $$" >TELL; echo "runs $VERSION" >TELL
-case $VERSION$ACTIVATION_ID in bad*web@5) exit 3;; esac
-[ "$VERSION$ACTIVATION_ID" = goodweb@2 ] && exit 3
+	d.nowRuns(b, `
+case $VERSION$ACTIVATION_ID in badweb@5|goodweb@2) exit 3;; esac
 echo serving
-`+stay))
+`+stay)
 	d.must("service", "scale", "web", "4")
 	o := d.atctl("service", "restart", "--rolling", "web")
 	if b.runIn("web@5 bad"); o.status == 0 || !strings.Contains(o.err, "web@5 did not get ready") {
 		t.Errorf("an extra instance that fails: %+v", o)
 	}
 	d.serving("web@5", "removed", "")
-	d.configure(strings.ReplaceAll(rollingConfig("good", "rolling: true, surge: 1"), "TELL", b.path))
+	d.configure(rollingConfig("good", "rolling: true, surge: 1"))
 	d.must("reload")
 	d.rolled("web@1", "stopped")
 	b.runIn("web@5 good, web@1 good, web@2 good")
 	d.must("service", "scale", "web", "5")
-	d.script("serve", strings.ReplaceAll(`echo "start $ACTIVATION_ID $$" >TELL; echo "runs $VERSION" >TELL; echo serving`+"\n"+stay, "TELL", b.path))
+	d.nowRuns(b, "echo serving\n"+stay)
 	d.must("service", "restart", "--continue", "web")
 	b.runIn("web@2 good, web@3 good, web@4 good")
 	d.serves("web@1 ready, web@2 ready, web@3 ready, web@4 ready, web@5 ready")

@@ -98,7 +98,12 @@ func roll(t *activation.Txn, name string, d *Declaration, chosen []int, how Mann
 		if old == nil || old.State != Stopped {
 			return nil, fmt.Errorf("no rolling restart of %s was stopped, so there is none to continue: %w", name, fault.Conflict)
 		}
-		old.again(func(turn Turn) (verdict, string) { return look(t, name, turn) })
+		old.again(func(turn Turn) (verdict, string) {
+			if r, err := t.Record(ID(name, turn.N)); err == nil && r.Ready() { // its next run, perhaps
+				return ready, ""
+			}
+			return look(t, name, turn)
+		})
 		old.addExtra(min(d.Surge, old.Left()), lastInstance(t, name))
 		return old, nil
 	}
