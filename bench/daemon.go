@@ -135,19 +135,6 @@ func (d *daemon) reload() (summary string, err error) {
 	return summary, err
 }
 
-// started returns when the script of a job's newest attempt was started, and when it was
-// planned.
-func (d *daemon) started(id string) (at, planned time.Time, err error) {
-	_, out, err := call[control.Detail](d, "show", control.IDIn{ID: id})
-	if err != nil {
-		return at, planned, err
-	}
-	if len(out[0].Attempts) == 0 {
-		return at, planned, fmt.Errorf("job %s never ran: %s", id, out[0].Reason)
-	}
-	return out[0].Attempts[len(out[0].Attempts)-1].Started, out[0].Planned, nil
-}
-
 // pipeline adds n jobs of one kind over one connection without waiting for the
 // replies. It returns their ids and how long it took until the last was acknowledged.
 func (d *daemon) pipeline(n int, request string) (ids []string, took time.Duration, err error) {

@@ -44,6 +44,7 @@ var sections = []section{
 	{"timers", 1, timers},
 	{"throughput", 1, throughput},
 	{"reload", 1, reload},
+	{"services", 3, services}, // pairs
 	{"idle", 0, idle},
 	{"tree", 1, tree},
 	{"generate", 1, generate},

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -134,28 +135,39 @@ func lateness(b *bench, t *table) error {
 	return nil
 }
 
-// starts adds n jobs that are due one after the other, and returns how late
-// each started, in milliseconds, by the wrapper's own account.
+// starts adds n jobs that are due one after the other, and returns how late each
+// was, in milliseconds, by the started program's own account.
 func (d *daemon) starts(n int, apart time.Duration) ([]float64, error) {
+	program, err := d.b.act()
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(d.dir, "starts")
+	if err := os.RemoveAll(file); err != nil {
+		return nil, err
+	}
 	begin := time.Now().Add(2 * time.Second)
-	ids := make([]string, n)
-	for i := range ids {
-		var err error
-		at := begin.Add(time.Duration(i) * apart)
-		if ids[i], err = d.add(control.AddIn{At: at.Format(time.RFC3339Nano), Arg: []string{"/bin/true"}}); err != nil {
+	due := func(i int) time.Time { return begin.Add(time.Duration(i) * apart) }
+	var last string
+	for i := range n {
+		if last, err = d.add(control.AddIn{At: due(i).Format(time.RFC3339Nano), Arg: []string{program, file, strconv.Itoa(i)}}); err != nil {
 			return nil, err
 		}
 	}
-	if err := d.wait(ids[n-1]); err != nil {
+	if err := d.wait(last); err != nil {
+		return nil, err
+	}
+	all, err := acts(file, n)
+	if err != nil {
 		return nil, err
 	}
 	late := make([]float64, n)
-	for i, id := range ids {
-		at, due, err := d.started(id)
+	for _, a := range all {
+		i, err := strconv.Atoi(a.word)
 		if err != nil {
 			return nil, err
 		}
-		late[i] = at.Sub(due).Seconds() * 1000
+		late[i] = a.at.Sub(due(i)).Seconds() * 1000
 	}
 	return late, nil
 }
@@ -171,24 +183,25 @@ func restart(b *bench, t *table) error {
 	if _, err := d.fill(); err != nil {
 		return err
 	}
-	const running = 500
-	ids, _, err := d.pipeline(running, "add\narg:/bin/sleep\narg:600\n\n")
+	program, err := b.act()
 	if err != nil {
 		return err
 	}
-	if err := until("a start", func() bool {
-		at, _, err := d.started(ids[running-1])
-		return err == nil && !at.IsZero()
-	}); err != nil {
+	const running = 500
+	up, late := filepath.Join(d.dir, "up"), filepath.Join(d.dir, "late")
+	if _, _, err := d.pipeline(running, fmt.Sprintf("add\nscript:%s %s up; exec sleep 600\n\n", program, up)); err != nil {
+		return err
+	}
+	if _, err := acts(up, running); err != nil {
 		return err
 	}
 	wrappers, err := wrapperMemory(b.bin)
 	if err != nil {
 		return err
 	}
-	for range b.runs {
+	for i := range b.runs {
 		at := time.Now().Add(time.Second)
-		id, err := d.add(control.AddIn{At: at.Format(time.RFC3339Nano), Arg: []string{"/bin/true"}})
+		id, err := d.add(control.AddIn{At: at.Format(time.RFC3339Nano), Arg: []string{program, late, "late"}})
 		if err != nil {
 			return err
 		}
@@ -201,11 +214,11 @@ func restart(b *bench, t *table) error {
 		if err := d.wait(id); err != nil {
 			return err
 		}
-		start, _, err := d.started(id)
+		starts, err := acts(late, i+1)
 		if err != nil {
 			return err
 		}
-		t.add(fmt.Sprintf("restart, %d pending, %d running: until the first due start", b.pending, running), "ms", start.Sub(begin).Seconds()*1000).atMost(500)
+		t.add(fmt.Sprintf("restart, %d pending, %d running: until the first due start", b.pending, running), "ms", starts[i].at.Sub(begin).Seconds()*1000).atMost(500)
 		rss, _ := d.memory()
 		t.add("memory of the daemon after it", "MiB", rss).atMost(64)
 	}
@@ -247,28 +260,19 @@ func attached(b *bench, t *table) error {
 
 // wrapperMemory returns the memory that each running wrapper shares with no other
 // process, in KiB.
-func wrapperMemory(bin string) ([]float64, error) {
+func wrapperMemory(bin string) (all []float64, err error) {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return nil, err
 	}
-	var all []float64
 	for _, dir := range dirs {
-		if exe, err := os.Readlink(dir + "/exe"); err != nil || exe != filepath.Join(bin, "atwrap") {
-			continue
-		}
-		data, err := os.ReadFile(dir + "/smaps_rollup")
+		pid, err := strconv.Atoi(filepath.Base(dir))
 		if err != nil {
 			continue
 		}
-		kib := 0.0
-		for l := range strings.Lines(string(data)) {
-			if f := strings.Fields(l); len(f) > 1 && (f[0] == "Private_Dirty:" || f[0] == "Private_Clean:") {
-				n, _ := strconv.ParseFloat(f[1], 64)
-				kib += n
-			}
+		if m, exe := memoryOf(pid); exe == filepath.Join(bin, "atwrap") && m.private > 0 {
+			all = append(all, m.private*1024)
 		}
-		all = append(all, kib)
 	}
 	return all, nil
 }
@@ -284,22 +288,27 @@ func burst(b *bench, t *table) error {
 		return err
 	}
 	defer d.end()
-	rate, err := d.burst(dueAtOnce, "arg:/bin/true")
+	program, err := b.act()
 	if err != nil {
 		return err
 	}
-	t.add(fmt.Sprintf("%d due at one instant: starts per second until the last", dueAtOnce), "/s", rate).noted("/bin/true; the times are the wrappers'")
+	rate, err := d.burst(dueAtOnce, program)
+	if err != nil {
+		return err
+	}
+	t.add(fmt.Sprintf("%d due at one instant: starts per second until the last", dueAtOnce), "/s", rate).noted("by the times that the programs write")
 	if !b.peers {
 		return nil
 	}
+	command := []string{program, filepath.Join(b.dir, "peers"), "peer"}
 	for _, peer := range []struct {
 		what   string
 		atOnce int
 		argv   []string
 	}{
-		{"timeout 60 /bin/true, one after the other", 1, []string{"timeout", "60", "/bin/true"}},
-		{"timeout 60 /bin/true, 4 at a time", 4, []string{"timeout", "60", "/bin/true"}},
-		{"bare fork+exec of /bin/true, 4 at a time", 4, []string{"/bin/true"}},
+		{"timeout 60 with the same program, one after the other", 1, append([]string{"timeout", "60"}, command...)},
+		{"timeout 60 with it, 4 at a time", 4, append([]string{"timeout", "60"}, command...)},
+		{"bare fork+exec of it, 4 at a time", 4, command},
 	} {
 		theirs, err := perSecond(dueAtOnce, peer.atOnce, peer.argv...)
 		if err != nil {
@@ -314,27 +323,24 @@ func burst(b *bench, t *table) error {
 }
 
 // burst adds n jobs for one instant and returns how many started in a second,
-// from then until the last.
-func (d *daemon) burst(n int, command string) (float64, error) {
-	due := time.Now().Add(2 * time.Second)
-	ids, _, err := d.pipeline(n, "add\nat:"+due.Format(time.RFC3339Nano)+"\n"+command+"\n\n")
+// from then until the last. The program is that of [bench.act].
+func (d *daemon) burst(n int, program string) (float64, error) {
+	due, file := time.Now().Add(2*time.Second), filepath.Join(d.dir, "burst")
+	ids, _, err := d.pipeline(n, fmt.Sprintf("add\nat:%s\narg:%s\narg:%s\narg:burst\n\n", due.Format(time.RFC3339Nano), program, file))
 	if err != nil {
 		return 0, err
 	}
-	var last time.Time
 	for _, id := range ids {
 		if err := d.wait(id); err != nil {
 			return 0, err
 		}
-		at, _, err := d.started(id)
-		if err != nil {
-			return 0, err
-		}
-		if at.After(last) {
-			last = at
-		}
 	}
-	return float64(n) / last.Sub(due).Seconds(), nil
+	all, err := acts(file, n)
+	if err != nil {
+		return 0, err
+	}
+	last := slices.MaxFunc(all, func(a, b act) int { return a.at.Compare(b.at) })
+	return float64(n) / last.at.Sub(due).Seconds(), nil
 }
 
 // throughput measures jobs from their submission to their recorded end.
