@@ -582,9 +582,9 @@ func (e *Engine) Check(ctx context.Context, id string, run int, on Trigger, why 
 	})
 }
 
-// Restart replaces the run of an instance, or starts it, on behalf of an actor.
-func (e *Engine) Restart(ctx context.Context, by Actor, id string) (*Record, error) {
-	return e.instanceVerb(ctx, by, id, "restarted by "+by.Name, func(t *Txn, r *Record, why string) error {
+// Restart replaces the runs of instances, or starts them, on behalf of an actor.
+func (e *Engine) Restart(ctx context.Context, by Actor, ids ...string) ([]*Record, error) {
+	return e.instanceVerb(ctx, by, ids, "restarted by "+by.Name, func(t *Txn, r *Record, why string) error {
 		return t.restart(r, why, "service restart")
 	})
 }
@@ -619,9 +619,9 @@ func (t *Txn) RestartInstance(i Instance, why string) error {
 	return t.Save(old, r)
 }
 
-// Up starts an instance that is down, waits for its next try, or is fatal.
-func (e *Engine) Up(ctx context.Context, by Actor, id string) (*Record, error) {
-	return e.instanceVerb(ctx, by, id, "started by "+by.Name, func(t *Txn, r *Record, why string) error {
+// Up starts instances that are down, wait for their next try, or are fatal.
+func (e *Engine) Up(ctx context.Context, by Actor, ids ...string) ([]*Record, error) {
+	return e.instanceVerb(ctx, by, ids, "started by "+by.Name, func(t *Txn, r *Record, why string) error {
 		if r.openAttempt() != nil && !r.HoldNext {
 			return nil
 		}
@@ -633,9 +633,9 @@ func (e *Engine) Up(ctx context.Context, by Actor, id string) (*Record, error) {
 	})
 }
 
-// Down stops an instance. It stays down until somebody starts it.
-func (e *Engine) Down(ctx context.Context, by Actor, id string) (*Record, error) {
-	return e.instanceVerb(ctx, by, id, "stopped by "+by.Name, func(t *Txn, r *Record, why string) error {
+// Down stops instances. They stay down until somebody starts them.
+func (e *Engine) Down(ctx context.Context, by Actor, ids ...string) ([]*Record, error) {
+	return e.instanceVerb(ctx, by, ids, "stopped by "+by.Name, func(t *Txn, r *Record, why string) error {
 		if r.State == Held || r.HoldNext {
 			return nil
 		}
@@ -643,13 +643,18 @@ func (e *Engine) Down(ctx context.Context, by Actor, id string) (*Record, error)
 	})
 }
 
-func (e *Engine) instanceVerb(ctx context.Context, by Actor, id, why string, fn func(*Txn, *Record, string) error) (r *Record, err error) {
-	err = e.UpdateBy(ctx, by, func(t *Txn) error {
-		if r, err = t.Record(id); err != nil {
+// instanceVerb changes instances on behalf of an actor, and returns their records. If the store
+// takes that in one transaction, an error means that none is changed.
+func (e *Engine) instanceVerb(ctx context.Context, by Actor, ids []string, why string, fn func(*Txn, *Record, string) error) ([]*Record, error) {
+	all := make([]*Record, len(ids))
+	update := func(fn func(*Txn) error) error { return e.UpdateBy(ctx, by, fn) }
+	_, err := e.Slices(len(ids), update, func(t *Txn, i int) error {
+		r, err := t.Record(ids[i])
+		if err != nil {
 			return err
 		}
 		if r.Kind != Service || r.State == Finished {
-			return unknown(id)
+			return unknown(r.ID)
 		}
 		if err := by.check(r); err != nil {
 			return err
@@ -658,10 +663,11 @@ func (e *Engine) instanceVerb(ctx context.Context, by Actor, id, why string, fn 
 		if err := fn(t, r, why); err != nil {
 			return err
 		}
-		t.Later(id)
+		all[i] = r
+		t.Later(r.ID)
 		return t.Save(old, r)
 	})
-	return r, err
+	return all, err
 }
 
 // Process returns the process of an open run, and when it was started; zero: not known yet.

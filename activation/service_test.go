@@ -64,9 +64,9 @@ func (rig *testRig) check(id string, run int, on Trigger, why string) {
 }
 
 // ask is what a person requests for an instance.
-func (rig *testRig) ask(verb func(*Engine, context.Context, Actor, string) (*Record, error), id string) {
+func (rig *testRig) ask(verb func(*Engine, context.Context, Actor, ...string) ([]*Record, error), ids ...string) {
 	rig.t.Helper()
-	if _, err := verb(rig.e, context.Background(), admin, id); err != nil {
+	if _, err := verb(rig.e, context.Background(), admin, ids...); err != nil {
 		rig.t.Fatal(err)
 	}
 	synctest.Wait()
@@ -384,5 +384,58 @@ func TestInstanceBound(t *testing.T) {
 		rig.check("db@1", 2, Ready, "")
 		rig.serves("db@1 ready, bound@1 ready, other@1 ready")
 		rig.ranInAnyOrder("bound@1.serve.1 bound@1.serve.2 db@1.serve.1 db@1.serve.2 other@1.serve.1")
+	})
+}
+
+// A verb takes many instances, and several transactions if the store takes few writes in one.
+// If an instance cannot be changed, the others in its transaction are not changed either.
+func TestInstanceVerbTogether(t *testing.T) {
+	inSlices(t, func(rig *testRig) {
+		const n = 50
+		ids := make([]string, n)
+		for i := range ids {
+			ids[i] = InstanceID("web", i+1)
+			rig.script(ids[i], Serve, stays(0))
+			rig.setInstances(serving("web", i+1))
+		}
+		rig.ask((*Engine).Down, ids...)
+		for _, id := range ids {
+			rig.serves(id + " down")
+		}
+		if _, err := rig.e.Up(t.Context(), admin, "web@1", "none@1"); fault.Of(err) != fault.NotFound {
+			t.Errorf("start of one that is there and one that is not: %v", err)
+		}
+		rig.serves("web@1 down")
+		rig.ask((*Engine).Up, ids...)
+		for _, id := range ids {
+			rig.serves(id + " ready")
+		}
+	})
+}
+
+// Instances that are ready give the engine nothing to do: it does not wake up for them, and
+// writes nothing.
+func TestInstancesIdle(t *testing.T) {
+	bubble(t, nil, func(rig *testRig) {
+		for n := range 100 {
+			i := serving("web", n+1)
+			i.Notify, i.Checked = n%2 == 0, n%2 == 0
+			id := InstanceID("web", n+1)
+			rig.script(id, Serve, stays(0))
+			rig.setInstances(i)
+			if i.Checked {
+				rig.check(id, 1, Ready, "")
+			}
+		}
+		rig.serves("web@1 ready, web@2 ready, web@99 ready, web@100 ready")
+		if at := rig.alarm.wanted(); !at.IsZero() {
+			t.Errorf("the alarm is set for %s", at)
+		}
+		commits := rig.mem.Commits()
+		rig.sleep(12 * hour) // events are looked through once a day
+		if n := rig.mem.Commits() - commits; n > 0 {
+			t.Errorf("%d transactions in twelve idle hours", n)
+		}
+		rig.serves("web@1 ready, web@2 ready, web@99 ready, web@100 ready")
 	})
 }

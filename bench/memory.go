@@ -19,9 +19,14 @@ func (m *memory) add(o memory) {
 	m.private += o.private
 }
 
-// memoryOf returns the memory of a process and the path of its program; nothing if it is gone.
-func memoryOf(pid int) (m memory, program string) {
-	program, _ = os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+// programOf returns the path of a process's program; empty if the process is gone.
+func programOf(pid int) string {
+	program, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	return program
+}
+
+// memoryOf returns the memory of a process; nothing if it is gone.
+func memoryOf(pid int) (m memory) {
 	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	for l := range strings.Lines(string(data)) {
 		f := strings.Fields(l)
@@ -36,7 +41,7 @@ func memoryOf(pid int) (m memory, program string) {
 			m.private += kib / 1024
 		}
 	}
-	return m, program
+	return m
 }
 
 // processTree returns a process and all that descend from it.

@@ -267,10 +267,10 @@ func wrapperMemory(bin string) (all []float64, err error) {
 	}
 	for _, dir := range dirs {
 		pid, err := strconv.Atoi(filepath.Base(dir))
-		if err != nil {
+		if err != nil || programOf(pid) != filepath.Join(bin, "atwrap") {
 			continue
 		}
-		if m, exe := memoryOf(pid); exe == filepath.Join(bin, "atwrap") && m.private > 0 {
+		if m := memoryOf(pid); m.private > 0 {
 			all = append(all, m.private*1024)
 		}
 	}
@@ -457,16 +457,14 @@ func writeReservations(name, form string, n, changed int) error {
 	return os.Rename(name+".new", name)
 }
 
-// idle measures what a daemon does that has nothing to do.
+// idle measures what daemons do that have nothing to do: without services, with services that
+// have no check, and with services that report by sd_notify(3).
 func idle(b *bench, t *table) error {
-	d, err := b.start("{}")
+	s, err := b.servers()
 	if err != nil {
 		return err
 	}
-	defer d.end()
-	if _, _, err := d.pipeline(1000, "add\nin:20d\narg:/bin/true\n\n"); err != nil {
-		return err
-	}
+	defer s.close()
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -481,14 +479,66 @@ func idle(b *bench, t *table) error {
 	}
 	defer func() { _, _ = hold.Close(), nothing.Wait() }()
 
+	kinds := []struct{ what, config string }{
+		{"idle daemon", "{}"},
+		{fmt.Sprintf("  with %d services without a check", servicesAtOnce), servicesConfig(s, "")},
+		{fmt.Sprintf("  with %d services that report by sd_notify", servicesAtOnce), servicesConfig(s.next(), ", ready: notify")},
+	}
+	daemons := make([]*daemon, len(kinds))
+	for i, k := range kinds {
+		d, err := b.start(k.config)
+		if err != nil {
+			return err
+		}
+		defer d.end()
+		daemons[i] = d
+		if i == 0 {
+			_, _, err = d.pipeline(1000, "add\nin:20d\narg:/bin/true\n\n")
+		} else {
+			defer func() { _ = d.stopAll() }()
+			_, err = s.answered(time.Now())
+		}
+		if err != nil {
+			return err
+		}
+	}
+
 	time.Sleep(70 * time.Second) // the runtime's own housekeeping after the work
 	const during = time.Minute
-	before, ticks := activity(d.cmd.Process.Pid)
-	peerBefore, _ := activity(nothing.Process.Pid)
+	type count struct{ daemon, ticks, wrappers float64 }
+	look := func() (counts []count, peer float64) {
+		for _, d := range daemons {
+			var c count
+			for _, pid := range processTree(d.cmd.Process.Pid) {
+				switch {
+				case pid == d.cmd.Process.Pid:
+					c.daemon, c.ticks = activity(pid)
+				case programOf(pid) == filepath.Join(b.bin, "atwrap"):
+					n, _ := activity(pid)
+					c.wrappers += n
+				}
+			}
+			counts = append(counts, c)
+		}
+		peer, _ = activity(nothing.Process.Pid)
+		return counts, peer
+	}
+	before, peerBefore := look()
 	time.Sleep(during)
-	after, ticks2 := activity(d.cmd.Process.Pid)
-	peerAfter, _ := activity(nothing.Process.Pid)
-	t.add(fmt.Sprintf("idle daemon: switches to it in %v", during), "", after-before).atMost(peerAfter-peerBefore).noted("%.0f ticks of processor time", ticks2-ticks)
+	after, peerAfter := look()
+	least := max(peerAfter-peerBefore, 1) // the runtime's own
+	for i, k := range kinds {
+		n := after[i].daemon - before[i].daemon
+		r := t.add(fmt.Sprintf("%s: switches to it in %v", k.what, during), "", n)
+		r.noted("%.0f ticks of processor time", after[i].ticks-before[i].ticks)
+		if i == 0 {
+			r.atMost(least)
+			least = max(least, n)
+			continue
+		}
+		r.atMost(least)
+		t.add(fmt.Sprintf("    to its %d wrappers", servicesAtOnce), "", after[i].wrappers-before[i].wrappers).noted("each looks for processes without a parent every 30 s")
+	}
 	t.add("  a Go program that waits for input", "", peerAfter-peerBefore).noted("the runtime's own")
 	return nil
 }

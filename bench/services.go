@@ -101,13 +101,14 @@ type servicesFigures struct {
 // servers are the services of one round. Each tells by a FIFO that it listens.
 type servers struct {
 	dir, program, address, tell string
+	port                        int // of the first
 	fifo                        *os.File
 	lines                       *bufio.Reader
 }
 
 func (b *bench) servers() (s *servers, err error) {
 	pid := os.Getpid()
-	s = &servers{dir: b.dir, address: fmt.Sprintf("127.%d.%d.%d", 1+pid>>16&0x7f, pid>>8&0xff, pid&0xff), tell: filepath.Join(b.dir, "tell")}
+	s = &servers{dir: b.dir, address: fmt.Sprintf("127.%d.%d.%d", 1+pid>>16&0x7f, pid>>8&0xff, pid&0xff), tell: filepath.Join(b.dir, "tell"), port: firstPort}
 	if s.program, err = b.act(); err != nil {
 		return nil, err
 	}
@@ -123,9 +124,16 @@ func (b *bench) servers() (s *servers, err error) {
 
 func (s *servers) close() { _ = s.fifo.Close() }
 
+// next returns as many others at the next ports.
+func (s *servers) next() *servers {
+	more := *s
+	more.port += servicesAtOnce
+	return &more
+}
+
 // command returns a service's command.
 func (s *servers) command(i int) []string {
-	port := fmt.Sprint(firstPort + i)
+	port := fmt.Sprint(s.port + i)
 	return []string{s.program, s.tell, port, s.address, port}
 }
 
@@ -168,9 +176,9 @@ func (s *servers) measure(x supervision) (f servicesFigures, err error) {
 	}
 	time.Sleep(settled)
 	for _, pid := range processTree(x.pid()) {
-		m, exe := memoryOf(pid)
+		m := memoryOf(pid)
 		switch {
-		case exe == s.program:
+		case programOf(pid) == s.program:
 			f.served.add(m)
 			continue
 		case pid == x.pid():

@@ -147,12 +147,12 @@ func (d Daemon) serviceStart(ctx context.Context, c control.Caller, in control.S
 		return reply, err
 	}
 	for _, rank := range ranks {
-		for _, s := range rank {
-			r, err := d.Engine.Up(ctx, actor(c), s.ID)
-			if err != nil {
-				return reply, err
-			}
-			runs[s.ID] = r.LastN[0]
+		records, err := d.Engine.Up(ctx, actor(c), ids(rank)...)
+		if err != nil {
+			return reply, err
+		}
+		for _, r := range records {
+			runs[r.ID] = r.LastN[0]
 		}
 	}
 	if in.Wait {
@@ -205,10 +205,8 @@ func (d Daemon) serviceStop(ctx context.Context, c control.Caller, in control.Se
 		if err != nil {
 			return reply, err
 		}
-		for _, s := range rank {
-			if _, err := d.Engine.Down(ctx, actor(c), s.ID); err != nil {
-				return reply, err
-			}
+		if _, err := d.Engine.Down(ctx, actor(c), ids(rank)...); err != nil {
+			return reply, err
 		}
 		err = d.Services.Await(ctx, newest, ids(rank), func(s *service.Status) (bool, error) { return !s.Running(), nil })
 		if err != nil {
