@@ -25,11 +25,13 @@ func submissions(b *bench, t *table) error {
 	}
 	defer d.end()
 	const n = 50_000
+	before := d.processorTime()
 	_, took, err := d.pipeline(n, "add\nin:20d\narg:/bin/true\n\n")
 	if err != nil {
 		return err
 	}
 	t.add("submissions, one connection, pipelined", "/s", n/took.Seconds()).atLeast(20000)
+	t.add("  the daemon's processor time for one", "us", (d.processorTime()-before)/n)
 	rate, err := d.callers(64, 3*time.Second)
 	if err != nil {
 		return err
@@ -292,11 +294,13 @@ func burst(b *bench, t *table) error {
 	if err != nil {
 		return err
 	}
+	before := d.processorTime()
 	rate, err := d.burst(dueAtOnce, program)
 	if err != nil {
 		return err
 	}
 	t.add(fmt.Sprintf("%d due at one instant: starts per second until the last", dueAtOnce), "/s", rate).noted("by the times that the programs write")
+	t.add("  processor time for one, with its wrapper and program", "us", (d.processorTime()-before)/dueAtOnce)
 	if !b.peers {
 		return nil
 	}

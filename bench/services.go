@@ -77,6 +77,10 @@ func services(b *bench, t *table) error {
 	if b.peers {
 		peer("from its start", "ms", ours.cold, theirs.cold).atMost(0.5)
 	}
+	t.add("  processor time of the daemon and the wrappers until then", "ms", ours.work)
+	if b.peers {
+		peer("its processor time", "ms", ours.work, theirs.work)
+	}
 	t.add("the same, from `service start '*'` in a daemon that runs", "ms", ours.again)
 	if b.peers {
 		peer("from startAllProcesses", "ms", ours.again, theirs.again).atMost(0.5)
@@ -95,6 +99,7 @@ func services(b *bench, t *table) error {
 // servicesFigures are those of one side.
 type servicesFigures struct {
 	cold, again         float64 // milliseconds
+	work                float64 // processor time until then, cold, without that of the services, in milliseconds
 	all, daemon, served memory  // of the daemon and its wrappers, of the first alone, of the services
 }
 
@@ -173,6 +178,11 @@ func (s *servers) measure(x supervision) (f servicesFigures, err error) {
 	}
 	if err != nil {
 		return f, err
+	}
+	for _, pid := range processTree(x.pid()) {
+		if programOf(pid) != s.program {
+			f.work += processorTime(pid)
+		}
 	}
 	time.Sleep(settled)
 	for _, pid := range processTree(x.pid()) {

@@ -44,6 +44,20 @@ func memoryOf(pid int) (m memory) {
 	return m
 }
 
+// processorTime is that of the threads of a process, in milliseconds. What /proc/PID/stat says
+// would be rounded down to 10 ms.
+func processorTime(pid int) (ms float64) {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	for _, name := range threads {
+		data, _ := os.ReadFile(name)
+		if f := strings.Fields(string(data)); len(f) > 0 {
+			ns, _ := strconv.ParseFloat(f[0], 64)
+			ms += ns / 1e6
+		}
+	}
+	return ms
+}
+
 // processTree returns a process and all that descend from it.
 func processTree(pid int) []int {
 	all := []int{pid}
