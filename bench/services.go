@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -42,17 +43,15 @@ func services(b *bench, t *table) error {
 	}
 	defer s.close()
 	var ours, theirs servicesFigures
-	var missing error // why there is no supervisord
+	_, missing := exec.LookPath("supervisord")
 	sides := []func() error{
 		func() (err error) {
 			ours, err = s.measure(&ownServices{b: b, servers: s})
 			return err
 		},
 		func() (err error) {
-			if version, err := exec.Command("supervisord", "--version").Output(); err != nil {
-				missing = fmt.Errorf("%w; make bench installs it", err)
-			} else {
-				theirs, err = s.measure(&supervisord{servers: s, version: strings.TrimSpace(string(version))})
+			if missing == nil {
+				theirs, err = s.measure(&supervisord{servers: s})
 			}
 			return err
 		},
@@ -69,8 +68,9 @@ func services(b *bench, t *table) error {
 			return err
 		}
 	}
+	version := supervisordVersion()
 	peer := func(what, unit string, ours, theirs float64) *row {
-		t.peer("  supervisord: "+what, unit, theirs, missing)
+		t.peer("  supervisord "+version+": "+what, unit, theirs, missing)
 		return t.ratio("  ratio: "+what, ours, theirs)
 	}
 	t.add(what, "ms", ours.cold)
@@ -263,9 +263,16 @@ func (d *daemon) stopAll() error {
 // supervisord is the one of https://supervisord.org, with the services as its programs.
 type supervisord struct {
 	servers *servers
-	version string
 	dir     string
 	cmd     *exec.Cmd
+}
+
+func supervisordVersion() string {
+	out, err := exec.Command("supervisord", "--version").Output()
+	if err != nil {
+		return "of unknown version"
+	}
+	return strings.TrimSpace(string(out))
 }
 
 func (o *supervisord) begin() (err error) {
@@ -300,7 +307,9 @@ func (o *supervisord) pid() int { return o.cmd.Process.Pid }
 func (o *supervisord) ask(method string) error {
 	client := http.Client{Timeout: patience, Transport: &http.Transport{
 		DisableKeepAlives: true,
-		Dial:              func(string, string) (net.Conn, error) { return net.Dial("unix", filepath.Join(o.dir, "socket")) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(o.dir, "socket"))
+		},
 	}}
 	body := fmt.Sprintf("<?xml version='1.0'?><methodCall><methodName>supervisor.%s</methodName><params/></methodCall>", method)
 	reply, err := client.Post("http://supervisord/RPC2", "text/xml", strings.NewReader(body))
