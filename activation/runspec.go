@@ -27,7 +27,7 @@ func (t *turn) spec(r *Record, a *Attempt) wrapper.Spec {
 			s.Nice = *r.Serving.Nice
 		}
 		s.Limits = overLimits(s.Limits, r.Serving.Limits)
-		s.LogRotate, s.LogKeep = r.Serving.LogSize, r.Serving.LogKeep
+		s.LogRotate, s.LogKeep, s.LogAge = r.Serving.LogSize, r.Serving.LogKeep, r.Serving.LogAge
 		s.Addresses = r.Serving.Listen
 		s.Listen = slices.Repeat([]string{r.Serving.Service}, len(s.Addresses))
 	}

@@ -60,6 +60,7 @@ type Serving struct {
 	Needs        []Need          `json:"needs,omitempty"`       // services for which it waits before it starts
 	LogSize      int64           `json:"log_size,omitempty"`    // of a file of its log, in bytes; from the next run on
 	LogKeep      int             `json:"log_keep,omitempty"`    // how many older files are kept
+	LogAge       time.Duration   `json:"log_age,omitempty"`     // of a file; 0: any
 	Listen       []string        `json:"listen,omitempty"`      // where the sockets listen that it is given: see [supervisor.CheckAddress]
 
 	Bind  bool          `json:"bind,omitempty"`  // its run is replaced when one of a service that it needs ends

@@ -292,7 +292,7 @@ func (o *Output) Look(passed int64) (missing bool, err error) {
 			closeParts(files)
 			return false, err
 		}
-		p.size = info.Size()
+		p.size = max(info.Size(), passed-p.at) // it is smaller than what was read if somebody has truncated it
 		if err := o.add(files); err != nil {
 			return false, err
 		}

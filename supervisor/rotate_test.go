@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -213,6 +214,77 @@ func TestLogIsRemoved(t *testing.T) {
 	if p.check(all, "the log was removed"); !strings.Contains(r.Text, "the log was removed") || b.logs() != "log" {
 		t.Errorf("result = %+v, files %s; want a word on the lost output, and one file", r, b.logs())
 	}
+}
+
+// TestLogIsTruncated truncates a log in place, as logrotate does with copytruncate, while
+// somebody follows it: the reader misses what was truncated, and goes on.
+func TestLogIsTruncated(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		left int64 // of the file
+		read bool  // all of it was read before
+	}{{"nothing is left", 0, true}, {"a line is left", 2, true}, {"nothing was read", 0, false}} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, "")
+			p := newPacer(b, 1<<20, 3)
+			p.print(1000)
+			p.awaitLog("\n1000\n")
+			o := b.openLog()
+			before := seq(1, 1000)
+			at := int64(0)
+			if tt.read {
+				at = int64(len(before))
+			}
+			place := o.Place(at)
+			if err := os.Truncate(filepath.Join(b.RunDir(key), wrapper.LogFile), tt.left); err != nil {
+				t.Fatal(err)
+			}
+			p.print(2000)
+			p.awaitLog("\n2000\n")
+			if _, err := o.Look(at); err != nil {
+				t.Fatal(err)
+			}
+			data, err := io.ReadAll(io.NewSectionReader(o, at, 1<<40))
+			_, _, rest := losses(t, string(data))
+			if want := seq(1001, 2000); err != nil || rest != want {
+				t.Errorf("a reader of the log goes on with %d bytes %.200q, %v, want %d", len(data), data, err, len(want))
+			}
+			again := b.openLog() // another connection
+			data, err = io.ReadAll(io.NewSectionReader(again, again.Find(place), 1<<40))
+			if _, _, rest = losses(t, string(data)); err != nil || !strings.HasSuffix(rest, seq(1001, 2000)) || tt.read && rest != seq(1001, 2000) {
+				t.Errorf("a reader that comes again gets %d bytes %.200q, %v", len(data), data, err)
+			}
+			r, all := p.end()
+			if tt.left > 0 {
+				all = all[tt.left:]
+				before = before[tt.left:]
+			}
+			if lost, why, _ := losses(t, b.whole()); lost != len(before) || why != "the log was truncated" || !strings.Contains(r.Text, "truncated") {
+				t.Errorf("%d of %d bytes are lost because of %q, result %+v; want %d", lost, len(all), why, r, len(before))
+			}
+		})
+	}
+}
+
+// TestLogIsRotatedByAge: the first output after a file's age begins the next file, whatever
+// its size, and a wrapper with nothing to write rotates nothing.
+func TestLogIsRotatedByAge(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "")
+	spec := rotating(`echo 1; sleep 0.3; printf '2\n3'; sleep 0.3; printf '4\n5\n'; sleep 0.3`, 1<<20, 9)
+	spec.LogAge = 100 * time.Millisecond
+	b.run(spec)
+	for name, want := range map[string]string{"log.2": "1\n", "log.1": "2\n34\n", "log": "5\n"} {
+		if got := b.file(name); got != want {
+			t.Errorf("%s has %q, want %q", name, got, want)
+		}
+	}
+	if b.logs() != "log log.1 log.2" {
+		t.Errorf("the files of the log are %s", b.logs())
+	}
+	b.nothingLeft()
 }
 
 // TestLogOnAFullDisk fills the disk while a service writes. When there is room again, its

@@ -71,11 +71,12 @@ type StartLimit struct {
 	Window time.Duration `json:"window"`
 }
 
-// A Log bounds an instance's log: Size is the size at which a file is rotated, and Keep the
-// number of rotated files that are kept.
+// A Log bounds an instance's log: a file is rotated at Size, or when it has more output after
+// Age. Keep is the number of rotated files that are kept.
 type Log struct {
-	Size int64 `json:"size"` // bytes
-	Keep int   `json:"keep"`
+	Size int64         `json:"size"` // bytes
+	Keep int           `json:"keep"`
+	Age  time.Duration `json:"age,omitempty"` // 0: any
 }
 
 // The values of Declaration.Restart: after which exits an instance is started again.

@@ -294,51 +294,51 @@ func TestEveryFieldHasAPlace(t *testing.T) {
 	tests := []struct {
 		field string
 		edit  func(*Declaration)
-		want  Difference
+		want  string
 	}{
-		{"Command", func(d *Declaration) { d.Command = []string{"/bin/true"} }, Difference{Restart: []string{"web"}}},
-		{"User", func(d *Declaration) { d.User = &activation.Identity{UID: 7} }, Difference{Restart: []string{"web"}}},
-		{"Dir", func(d *Declaration) { d.Dir = "/srv" }, Difference{Restart: []string{"web"}}},
-		{"Env", func(d *Declaration) { d.Env = map[string]string{"A": ""} }, Difference{Restart: []string{"web"}}},
-		{"FileEnv", func(d *Declaration) { d.FileEnv = map[string]string{"A": "\xff"} }, Difference{Restart: []string{"web"}}},
-		{"Umask", func(d *Declaration) { d.Umask = &number }, Difference{Restart: []string{"web"}}},
-		{"Nice", func(d *Declaration) { d.Nice = &number }, Difference{Restart: []string{"web"}}},
-		{"Limits", func(d *Declaration) { d.Limits = append(d.Limits, limit("nofile", 7)) }, Difference{Restart: []string{"web"}}},
-		{"Listen", listen(":80"), Difference{Restart: []string{"web"}}},
-		{"Ready", notify, Difference{Restart: []string{"web"}}}, // its process needs a socket
-		{"Ready", readyAt(probe.TCP, "127.0.0.1:80"), Difference{Live: []string{"web"}}},
-		{"Alive", func(d *Declaration) { d.Alive = &Check{Kind: probe.Notify, Timeout: time.Second} }, Difference{Restart: []string{"web"}}},
-		{"Alive", func(d *Declaration) { d.Alive = &Check{Kind: probe.TCP, Target: "127.0.0.1:80"} }, Difference{Live: []string{"web"}}},
-		{"Instances", instances(5), Difference{Live: []string{"web"}}},
-		{"ReadyTimeout", func(d *Declaration) { d.ReadyTimeout = 7 }, Difference{Live: []string{"web"}}},
-		{"After", on(1, "db:started"), Difference{Live: []string{"web"}}},
-		{"Bind", func(d *Declaration) { d.Bind = true }, Difference{Live: []string{"web"}}},
-		{"Restart", func(d *Declaration) { d.Restart = Never }, Difference{Live: []string{"web"}}},
-		{"Backoff", func(d *Declaration) { d.Backoff.Max = 7 }, Difference{Live: []string{"web"}}},
-		{"Stable", func(d *Declaration) { d.Stable = 7 }, Difference{Live: []string{"web"}}},
-		{"StartLimit", func(d *Declaration) { d.StartLimit.Count = 7 }, Difference{Live: []string{"web"}}},
-		{"FatalRetry", func(d *Declaration) { d.FatalRetry = 7 }, Difference{Live: []string{"web"}}},
-		{"Rolling", func(d *Declaration) { d.Rolling = true }, Difference{Live: []string{"web"}}},
-		{"Surge", func(d *Declaration) { d.Surge = 1 }, Difference{Live: []string{"web"}}},
-		{"Drain", func(d *Declaration) { d.Drain = 7 }, Difference{Live: []string{"web"}}},
-		{"StopSignal", func(d *Declaration) { d.StopSignal = "INT" }, Difference{Live: []string{"web"}}},
-		{"Grace", func(d *Declaration) { d.Grace = 7 }, Difference{Live: []string{"web"}}},
-		{"Groups", func(d *Declaration) { d.Groups = []string{"shop"} }, Difference{Live: []string{"web"}}},
-		{"Autostart", func(d *Declaration) { d.Autostart = false }, Difference{Live: []string{"web"}}},
-		{"Log", func(d *Declaration) { d.Log.Keep = 7 }, Difference{Live: []string{"web"}}},
-		{"Shown", func(d *Declaration) { d.Shown = "WEB" }, Difference{Live: []string{"web"}}},
-		{"Name", func(d *Declaration) { d.Name = "other" }, Difference{Added: []string{"other"}, Removed: []string{"web"}}},
-		{"EnvFile", func(d *Declaration) { d.EnvFile = "/srv/.env" }, Difference{}},
-		{"File", func(d *Declaration) { d.File = "other.yaml" }, Difference{}},
-		{"Lines", func(d *Declaration) { d.Lines[""] = 7 }, Difference{}},
+		{"Command", func(d *Declaration) { d.Command = []string{"/bin/true"} }, "restart"},
+		{"User", func(d *Declaration) { d.User = &activation.Identity{UID: 7} }, "restart"},
+		{"Dir", func(d *Declaration) { d.Dir = "/srv" }, "restart"},
+		{"Env", func(d *Declaration) { d.Env = map[string]string{"A": ""} }, "restart"},
+		{"FileEnv", func(d *Declaration) { d.FileEnv = map[string]string{"A": "\xff"} }, "restart"},
+		{"Umask", func(d *Declaration) { d.Umask = &number }, "restart"},
+		{"Nice", func(d *Declaration) { d.Nice = &number }, "restart"},
+		{"Limits", func(d *Declaration) { d.Limits = append(d.Limits, limit("nofile", 7)) }, "restart"},
+		{"Listen", listen(":80"), "restart"},
+		{"Ready", notify, "restart"}, // its process needs a socket
+		{"Ready", readyAt(probe.TCP, "127.0.0.1:80"), "live"},
+		{"Alive", func(d *Declaration) { d.Alive = &Check{Kind: probe.Notify, Timeout: time.Second} }, "restart"},
+		{"Alive", func(d *Declaration) { d.Alive = &Check{Kind: probe.TCP, Target: "127.0.0.1:80"} }, "live"},
+		{"Instances", instances(5), ""}, // its records are made and removed
+		{"ReadyTimeout", func(d *Declaration) { d.ReadyTimeout = 7 }, "live"},
+		{"After", on(1, "db:started"), "live"},
+		{"Bind", func(d *Declaration) { d.Bind = true }, "live"},
+		{"Restart", func(d *Declaration) { d.Restart = Never }, "live"},
+		{"Backoff", func(d *Declaration) { d.Backoff.Max = 7 }, "live"},
+		{"Stable", func(d *Declaration) { d.Stable = 7 }, "live"},
+		{"StartLimit", func(d *Declaration) { d.StartLimit.Count = 7 }, "live"},
+		{"FatalRetry", func(d *Declaration) { d.FatalRetry = 7 }, "live"},
+		{"Rolling", func(d *Declaration) { d.Rolling = true }, "live"},
+		{"Surge", func(d *Declaration) { d.Surge = 1 }, "live"},
+		{"Drain", func(d *Declaration) { d.Drain = 7 }, "live"},
+		{"StopSignal", func(d *Declaration) { d.StopSignal = "INT" }, "live"},
+		{"Grace", func(d *Declaration) { d.Grace = 7 }, "live"},
+		{"Groups", func(d *Declaration) { d.Groups = []string{"shop"} }, "live"},
+		{"Autostart", func(d *Declaration) { d.Autostart = false }, "live"},
+		{"Log", func(d *Declaration) { d.Log.Keep = 7 }, "live"},
+		{"Shown", func(d *Declaration) { d.Shown = "WEB" }, "live"},
+		{"Name", func(d *Declaration) { d.Name = "other" }, "live"},
+		{"EnvFile", func(d *Declaration) { d.EnvFile = "/srv/.env" }, ""},
+		{"File", func(d *Declaration) { d.File = "other.yaml" }, ""},
+		{"Lines", func(d *Declaration) { d.Lines[""] = 7 }, ""},
 	}
 	tested := map[string]bool{}
 	for _, tt := range tests {
 		tested[tt.field] = true
 		was, is := declare("web"), declare("web", tt.edit)
 		is.Lines["other"] = 8 // a line more above it is no change
-		if got := Compare(set(was), set(is)); !reflect.DeepEqual(got, tt.want) {
-			t.Errorf("%s changed: %+v, want %+v", tt.field, got, tt.want)
+		if got := change(was, is); got != tt.want {
+			t.Errorf("%s changed: %q, want %q", tt.field, got, tt.want)
 		}
 	}
 	for f := range reflect.TypeFor[Declaration]().Fields() {
@@ -360,29 +360,21 @@ func TestNoChange(t *testing.T) {
 		d.User = &activation.Identity{UID: 7, Name: "u", Shell: "/bin/bash", Groups: []int{1, 2}}
 		d.Env, d.FileEnv = map[string]string{"B": "2", "A": "1"}, map[string]string{}
 	})
-	if got := Compare(set(was), set(is)); !got.Empty() {
-		t.Errorf("the difference is %+v, want none", got)
+	if got := change(was, is); got != "" {
+		t.Errorf("the change is %q, want none", got)
 	}
 }
 
-func TestCompare(t *testing.T) {
-	before := set(declare("same"), declare("live"), declare("restart"), declare("gone"), declare("alone"))
-	after := set(declare("same"), declare("live", instances(2)), declare("restart", instances(2), listen(":80")), declare("new"), declare("also"))
-	want := Difference{
-		Added: []string{"also", "new"}, Removed: []string{"alone", "gone"},
-		Restart: []string{"restart"}, Live: []string{"live"},
+// change returns what one declaration in place of another one means for an instance: restart,
+// live (it is applied while the instance runs) or nothing.
+func change(was, is *Declaration) string {
+	switch {
+	case was.RestartHash() != is.RestartHash():
+		return "restart"
+	case was.LiveHash() != is.LiveHash():
+		return "live"
 	}
-	if got := Compare(before, after); !reflect.DeepEqual(got, want) {
-		t.Errorf("the difference is %+v, want %+v", got, want)
-	}
-}
-
-func set(all ...*Declaration) map[string]*Declaration {
-	m := map[string]*Declaration{}
-	for _, d := range all {
-		m[d.Name] = d
-	}
-	return m
+	return ""
 }
 
 // TestStoredDeclaration checks that a declaration that was stored is no change.
@@ -392,8 +384,8 @@ func TestStoredDeclaration(t *testing.T) {
 	if err := roundTrip(d, &back); err != nil {
 		t.Fatal(err)
 	}
-	if diff := Compare(set(d), set(&back)); !diff.Empty() {
-		t.Errorf("stored and read, the difference is %+v", diff)
+	if got := change(d, &back); got != "" {
+		t.Errorf("stored and read, the change is %q, want none", got)
 	}
 }
 

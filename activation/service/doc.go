@@ -1,8 +1,9 @@
 // Package service knows what a service is: a declaration of processes that always run, its
 // instances. A [Declaration] is complete and holds everything a service needs to run; its
 // texts are templates, which [Declaration.Instance] fills in for one instance. [Validate] finds
-// everything that is wrong with a set of declarations, and [Compare] says what changes if one
-// set replaces another.
+// everything that is wrong with a set of declarations.
+// [Declaration.RestartHash] and [Declaration.LiveHash] tell what changes if one declaration
+// replaces another.
 //
 // # Names
 //

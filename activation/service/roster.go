@@ -256,7 +256,7 @@ func (d *Declaration) activation(n int) (activation.Instance, error) {
 		BackoffFirst: d.Backoff.First, BackoffMax: d.Backoff.Max, Stable: d.Stable,
 		StartLimit: d.StartLimit.Count, LimitWindow: d.StartLimit.Window, FatalRetry: d.FatalRetry, Checked: d.Ready != nil, Notify: d.UsesNotify(), Watchdog: d.Watchdog(), Drain: d.Drain, Bind: d.Bind,
 		Nice: d.Nice, Limits: d.Limits, StopSignal: int(signals[d.StopSignal]),
-		LogSize: d.Log.Size, LogKeep: d.Log.Keep, Listen: i.Listen,
+		LogSize: d.Log.Size, LogKeep: d.Log.Keep, LogAge: d.Log.Age, Listen: i.Listen,
 	}
 	for _, a := range d.After {
 		s.Needs = append(s.Needs, activation.Need{Service: a.Name, Started: a.Condition == Started})

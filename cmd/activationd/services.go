@@ -62,6 +62,7 @@ func declarationOf(c *config.Config, name string) (*service.Declaration, []*serv
 	set(&d.Grace, s.Grace)
 	set(&d.Autostart, s.Autostart)
 	set(&d.Log.Keep, s.Log.Keep)
+	set(&d.Log.Age, s.Log.Age)
 	if s.Log.Size != nil {
 		d.Log.Size = int64(*s.Log.Size)
 	}

@@ -241,8 +241,9 @@ type StartLimit struct {
 
 // A ServiceLog bounds an instance's log.
 type ServiceLog struct {
-	Size *Size `yaml:"size"`                // at which a file is rotated
-	Keep *int  `yaml:"keep" range:"0 1000"` // rotated files
+	Size *Size          `yaml:"size"`                // at which a file is rotated
+	Keep *int           `yaml:"keep" range:"0 1000"` // rotated files
+	Age  *time.Duration `yaml:"age"`                 // at which a file is rotated, too; 0: none
 }
 
 // A Discover is where .env files are looked for that declare services.

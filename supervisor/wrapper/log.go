@@ -26,7 +26,7 @@ type log struct {
 }
 
 func newLog(s *Spec) *log {
-	return &log{head: s.LogHead, tail: s.LogTail, seg: -1, segFD: -1, rot: rotation{limit: s.LogRotate, keep: s.LogKeep}}
+	return &log{head: s.LogHead, tail: s.LogTail, seg: -1, segFD: -1, rot: rotation{limit: s.LogRotate, keep: s.LogKeep, age: s.LogAge}}
 }
 
 // buffer returns where the next piece of output is to be read into. It is allocated

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,14 +14,17 @@ import (
 // and log.1, log.2 and so on have older output, the newest first. A file ends where a line
 // does. A line that does not fit into a file goes into the next one, unless its beginning
 // was written before its end was known: then its file becomes larger. Only when a file has
-// twice its size, a line is cut.
+// twice its size, a line is cut. A file that has reached its age is complete, too; that is
+// noticed when there is more output, because nothing may wake up an idle wrapper.
 type rotation struct {
-	limit int64 // bytes of a file; 0: the log is not rotated
-	keep  int   // how many older files are kept
-	from  int64 // where the present file begins in the output
-	size  int64 // bytes in the present file
-	mid   bool  // the present file ends within a line
-	lost  int64 // bytes whose loss the log does not mention yet
+	limit int64         // bytes of a file; 0: the log is not rotated
+	keep  int           // how many older files are kept
+	age   time.Duration // of a file; 0: any
+	begun time.Time     // when the first output was written to the present file
+	from  int64         // where the present file begins in the output
+	size  int64         // bytes in the present file
+	mid   bool          // the present file ends within a line
+	lost  int64         // bytes whose loss the log does not mention yet
 }
 
 // LogFrom is the extended attribute of a file of a rotated log that says where the file
@@ -31,22 +35,25 @@ const LogFrom = "user.activationd.from"
 // nextLog is the name of a file until it becomes the log.
 const nextLog = LogFile + ".new"
 
-var errRemoved = errors.New("the log was removed")
+var (
+	errRemoved   = errors.New("the log was removed")
+	errTruncated = errors.New("the log was truncated")
+)
 
 // LogPart returns the name of a numbered file of a log. In a rotated log, 1 is the newest of the older files.
 func LogPart(n int) string { return LogFile + "." + strconv.Itoa(n) }
 
 // writeRotated writes output to a log that is rotated.
 func (l *log) writeRotated(b []byte) {
-	var st syscall.Stat_t
-	if syscall.Fstat(logFD, &st) == nil && st.Nlink == 0 {
-		l.drop(l.rot.size, errRemoved)
+	if n, why := l.rot.gone(); why != nil {
+		l.drop(n, why)
+		l.rot.from, l.rot.size = l.rot.from+l.rot.size, 0
 		if l.begin(b) != nil {
 			return
 		}
 	}
-	for len(b) > 0 {
-		if n := l.rot.fits(b); n > 0 {
+	for now := time.Now(); len(b) > 0; {
+		if n := l.rot.fits(b, now); n > 0 {
 			l.add(b[:n])
 			b = b[n:]
 		} else if l.begin(b) != nil {
@@ -55,13 +62,33 @@ func (l *log) writeRotated(b []byte) {
 	}
 }
 
+// gone returns how much of the present file is gone, and why. Also after somebody has
+// truncated it, the next file has to begin: more output would not be where readers look for it.
+func (r *rotation) gone() (n int64, why error) {
+	var st syscall.Stat_t
+	switch err := syscall.Fstat(logFD, &st); {
+	case err != nil:
+	case st.Nlink == 0:
+		return r.size, errRemoved
+	case st.Size < r.size:
+		return r.size - st.Size, errTruncated
+	}
+	return 0, nil
+}
+
 // fits returns how many bytes of b belong into the present file; 0 if the next file has to
 // begin first.
-func (r *rotation) fits(b []byte) int {
-	if r.size+int64(len(b)) <= r.limit {
+func (r *rotation) fits(b []byte, now time.Time) int {
+	room := r.limit - r.size
+	if r.size == 0 {
+		r.begun = now
+	} else if r.age > 0 && now.Sub(r.begun) >= r.age {
+		room = 0
+	}
+	if int64(len(b)) <= room {
 		return len(b)
 	}
-	if room := r.limit - r.size; room > 0 {
+	if room > 0 {
 		if n := bytes.LastIndexByte(b[:room], '\n') + 1; n > 0 {
 			return n
 		}

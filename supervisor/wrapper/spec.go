@@ -58,6 +58,9 @@ func (s *Spec) Encode() []byte {
 		t.int("log-rotate", s.LogRotate)
 		t.int("log-keep", int64(s.LogKeep))
 	}
+	if s.LogAge != 0 { // as above
+		t.int("log-age", int64(s.LogAge))
+	}
 	t.bool("keep", s.KeepLeftovers)
 	t.bool("notify", s.Notify)
 	if s.Watchdog > 0 {
@@ -140,6 +143,8 @@ func (s *Spec) set(l line) bool {
 		s.LogRotate = l.int64()
 	case "log-keep":
 		s.LogKeep = l.int()
+	case "log-age":
+		s.LogAge = l.duration()
 	case "keep":
 		s.KeepLeftovers = l.bool()
 	case "watchdog":
@@ -216,6 +221,8 @@ func (s *Spec) Check() error {
 		return errors.New("watchdog must not be less than 0, and needs notify")
 	case s.LogHead < 0 || s.LogTail < 0:
 		return errors.New("log limits must not be less than 0")
+	case s.LogAge < 0:
+		return errors.New("the age of a log must not be less than 0")
 	case s.LogRotate < 0 || s.LogRotate > MaxLogRotate || s.LogKeep < 0 || s.LogKeep > MaxLogKeep:
 		return errors.New("a rotated log has files of at most 1 TiB, and at most 1000 old ones")
 	}

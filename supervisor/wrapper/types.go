@@ -45,6 +45,7 @@ type Spec struct {
 	LogTail       int64         // bytes of output kept from its end, at least
 	LogRotate     int64         // bytes of a file of the log, which is rotated then, whatever LogHead and LogTail are; 0: it is not
 	LogKeep       int           // how many older files of a rotated log are kept
+	LogAge        time.Duration // of a file of a rotated log; the first output after it begins the next one; 0: any
 	KeepLeftovers bool          // leave alone what the script leaves behind
 	// Listen are the names of the listening sockets that the script is given as descriptors 3,
 	// 4 and so on, with LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES, see sd_listen_fds(3). The

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,41 +11,6 @@ import (
 
 	"activationd/supervisor/wrapper"
 )
-
-// A Difference says, by the keys of services, what changes if one set of declarations replaces
-// another: which services are new, which are gone, which must restart, and to which the change
-// can be applied while they run.
-type Difference struct {
-	Added, Removed, Restart, Live []string
-}
-
-// Empty reports whether nothing changes.
-func (d Difference) Empty() bool {
-	return len(d.Added)+len(d.Removed)+len(d.Restart)+len(d.Live) == 0
-}
-
-// Compare returns what changes if the declarations after replace those before. Both are by
-// key.
-func Compare(before, after map[string]*Declaration) Difference {
-	var diff Difference
-	for _, name := range slices.Sorted(maps.Keys(after)) {
-		was, is := before[name], after[name]
-		switch {
-		case was == nil:
-			diff.Added = append(diff.Added, name)
-		case was.RestartHash() != is.RestartHash():
-			diff.Restart = append(diff.Restart, name)
-		case was.Instances != is.Instances || was.LiveHash() != is.LiveHash():
-			diff.Live = append(diff.Live, name)
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(before)) {
-		if after[name] == nil {
-			diff.Removed = append(diff.Removed, name)
-		}
-	}
-	return diff
-}
 
 // RestartHash is a hash of what a process gets at its start. If it changes, the instances
 // must restart.
