@@ -318,9 +318,10 @@ func TestServices(t *testing.T) {
 	}
 
 	var keys []string
-	for f := range reflect.TypeFor[config.Service]().Fields() {
-		key, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
-		keys = append(keys, key)
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[config.Service]()) {
+		if key, _, _ := strings.Cut(f.Tag.Get("yaml"), ","); !f.Anonymous {
+			keys = append(keys, key)
+		}
 	}
 	var documented []string
 	for _, cells := range rows(text, "## Keys\n") {
@@ -335,8 +336,9 @@ func TestServices(t *testing.T) {
 	templates := rows(text, "## Templates\n")
 	for _, cells := range templates {
 		for _, m := range span.FindAllStringSubmatch(cells[0], -1) {
-			d := service.New("web")
+			d := service.New("shop/web")
 			d.Command = []string{m[1]}
+			d.FillNames()
 			i, err := d.Instance(3)
 			want := m[1] // unchanged
 			if s := span.FindStringSubmatch(cells[1]); s != nil {

@@ -199,11 +199,13 @@ func settings(t *testing.T, typ reflect.Type, key string, texts map[string]strin
 }
 
 // textOf returns the text about a key. The settings of a source and of jobs are explained
-// with those of reservations, the settings of a recurrence with those of jobs, and those of
-// a service's key alive with those of ready.
+// with those of reservations, the settings of a recurrence with those of jobs, those of a
+// service's key alive with those of ready, and those of discovered services with those of
+// others.
 func textOf(key string, texts map[string]string) string {
 	for _, from := range []struct{ group, like string }{
 		{"sources[].", "reservations."}, {"recurrences[].", "jobs."}, {"jobs.", "reservations."}, {"services.*.alive.", "services.*.ready."},
+		{"discover[].", "services.*."},
 	} {
 		if rest, ok := strings.CutPrefix(key, from.group); ok && texts[key] == "" {
 			text := textOf(from.like+rest, texts)
@@ -326,6 +328,7 @@ func exampleTexts(t *testing.T) map[string]string {
 	// One key stands for all of those of reservations, and one text is about several keys.
 	delete(texts, "sources[].lead")
 	delete(texts, "recurrences[].missed")
+	delete(texts, "discover[].log")
 	for key, text := range texts {
 		example := slices.ContainsFunc(lists, func(list string) bool { return strings.HasPrefix(key, list) }) || strings.HasPrefix(key, "services") ||
 			strings.Contains(text, "Example.") || strings.Contains(text, "Default:") || strings.Contains(text, "by default")

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"activationd/internal/document"
@@ -22,7 +21,7 @@ type Fault struct {
 }
 
 func (f *Fault) Error() string {
-	return fmt.Sprintf("%s: %s: %s", f.Service.place(f.Key), f.Where(), f.Text)
+	return fmt.Sprintf("%s: %s: %s", f.Position(), f.Where(), f.Text)
 }
 
 func (f *Fault) Unwrap() error { return fault.Invalid }
@@ -35,21 +34,26 @@ func (f *Fault) Where() string {
 	return f.Service.Shown + "." + f.Key
 }
 
-// Line is the line of the key in the service's file.
-func (f *Fault) Line() int { return f.Service.line(f.Key) }
+// Position is where the key stands.
+func (f *Fault) Position() Position { return f.Service.Position(f.Key) }
 
-// line returns the line of a key: if the file does not have it, that of the key or the service
+// Position returns where a key stands: if it was not given, the place of the key or the service
 // to which it would belong.
-func (d *Declaration) line(key string) int {
+func (d *Declaration) Position(key string) Position {
 	for {
-		if line, ok := d.Lines[key]; ok || key == "" {
-			return line
+		if at, ok := d.Positions[key]; ok || key == "" {
+			return at
 		}
 		key = key[:max(0, strings.LastIndexByte(key, '.'))]
 	}
 }
 
-func (d *Declaration) place(key string) string { return d.File + ":" + strconv.Itoa(d.line(key)) }
+// Faults returns what is wrong with the declaration, whatever the others are.
+func (d *Declaration) Faults() []*Fault {
+	c := checker{refused: map[*Declaration]bool{}}
+	c.alone(d)
+	return c.faults
+}
 
 // Validate returns all that is wrong with a set of declarations. Sound has, by their keys, those
 // that can be carried out without the others: nothing is wrong with them, nor with what they
@@ -164,9 +168,9 @@ func (c *checker) names(all []*Declaration) {
 				continue
 			}
 			if other.Shown == d.Shown {
-				c.wrong(d, "", "is declared a second time at %s", other.place(""))
+				c.wrong(d, "", "is declared a second time at %s", other.Position(""))
 			} else {
-				c.wrong(d, "", "is the same name as %s at %s: / and _ are alike in names of services", other.Shown, other.place(""))
+				c.wrong(d, "", "is the same name as %s at %s: / and _ are alike in names of services", other.Shown, other.Position(""))
 			}
 			break
 		}
@@ -188,7 +192,7 @@ func (c *checker) dependencies(d *Declaration) {
 			c.wrong(d, "after", "there is no service %s%s", need.Name, text)
 		case need.Condition == Ready && others[0].Ready == nil:
 			o := others[0]
-			c.wrong(d, "after", "%s (%s) has no check of readiness, so nothing would tell when it is ready: give it the key ready, or write %s:%s", o.Shown, o.place(""), o.Shown, Started)
+			c.wrong(d, "after", "%s (%s) has no check of readiness, so nothing would tell when it is ready: give it the key ready, or write %s:%s", o.Shown, o.Position(""), o.Shown, Started)
 		}
 		seen[need.Name] = true
 	}
@@ -306,7 +310,7 @@ func (c *checker) claim(claims map[string][]claim, at, address string, mine clai
 		}
 		switch {
 		case o.by != mine.by:
-			c.wrong(mine.by, mine.key, "instance %d would be at %s, as instance %d of %s (%s) is", mine.n, address, o.n, o.by.Shown, o.by.place(o.key))
+			c.wrong(mine.by, mine.key, "instance %d would be at %s, as instance %d of %s (%s) is", mine.n, address, o.n, o.by.Shown, o.by.Position(o.key))
 		case o.n == mine.n:
 			c.wrong(mine.by, mine.key, "%s is named twice", address)
 		default:

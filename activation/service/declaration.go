@@ -2,6 +2,7 @@ package service
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -52,11 +53,18 @@ type Declaration struct {
 	Listen    []string `json:"listen,omitempty"` // HOST:PORT, or the path of a Unix socket
 	Log       Log      `json:"log"`
 
-	// File and Lines say where the service was declared, and where its keys stand; Lines[""]
-	// is the line of the service itself.
-	File  string         `json:"-"`
-	Lines map[string]int `json:"-"`
+	// Positions says where the keys stand that were given; Positions[""] is where the service
+	// itself was declared.
+	Positions map[string]Position `json:"-"`
 }
+
+// A Position is a line of a file.
+type Position struct {
+	File string
+	Line int
+}
+
+func (p Position) String() string { return p.File + ":" + strconv.Itoa(p.Line) }
 
 // A Backoff is the pause before another start: First, doubled each time up to Max.
 type Backoff struct {

@@ -19,7 +19,7 @@ import (
 func declare(name string, edit ...func(*Declaration)) *Declaration {
 	d := New(name)
 	d.Command = []string{"/bin/sleep", "60"}
-	d.File, d.Lines = "d.yaml", map[string]int{"": 1}
+	d.Positions = map[string]Position{"": {"d.yaml", 1}}
 	for _, e := range edit {
 		e(d)
 	}
@@ -36,7 +36,7 @@ func on(line int, needs ...string) func(*Declaration) {
 			}
 			d.After = append(d.After, need)
 		}
-		d.Lines["after"] = line
+		d.Positions["after"] = Position{"d.yaml", line}
 	}
 }
 
@@ -83,9 +83,36 @@ func TestTemplates(t *testing.T) {
 	}
 }
 
+// TestNamesInTexts checks that the name of a service can be in all of its texts.
+func TestNamesInTexts(t *testing.T) {
+	const text = "{{project}} {{ service }} {{instance}}"
+	texts := func(d *Declaration) []string {
+		all := slices.Concat(d.Command, d.Listen, d.Groups, []string{d.Dir, d.Env["A"]})
+		for _, c := range []*Check{d.Ready, d.Alive} {
+			all = append(all, c.Target, c.Host, c.Unix, c.Command[0])
+		}
+		return all
+	}
+	list, check := []string{text}, Check{Target: text, Host: text, Unix: text, Command: []string{text}}
+	for name, want := range map[string]string{"shop/web": "shop web {{instance}}", "web": "{{project}} web {{instance}}"} {
+		d := declare(name, func(d *Declaration) {
+			d.Command, d.Listen, d.Groups, d.Dir = list, list, list, text
+			d.Env, d.Ready, d.Alive = map[string]string{"A": text}, &check, &check
+		})
+		before := texts(d)
+		d.FillNames()
+		for i, got := range texts(d) {
+			if got != want || before[i] != text || list[0] != text || check.Command[0] != text {
+				t.Errorf("text %d of %s is %q, want %q; before it was %q", i, name, got, want, before[i])
+			}
+		}
+	}
+}
+
 func TestTemplateFaults(t *testing.T) {
 	tests := []struct{ name, text, want string }{ // of instance 3
-		{"unknown word", "{{instnace}}", "command: {{instnace}} is unknown here; there is only {{instance}}"},
+		{"unknown word", "{{instnace}}", "command: {{instnace}} is unknown here; there are {{instance}}, {{service}} and, in PROJECT/SERVICE, {{project}}"},
+		{"no project", "{{ project }}", "command: {{ project }} is unknown here"},
 		{"unknown word behind a number", "8000+{{port}}", "command: {{port}} is unknown here"},
 		{"negative", "2-{{instance}}", "command: 2-{{instance}} is negative for instance 3"},
 		{"too large", "99999999999999999999+{{instance}}", "command: 99999999999999999999 is too large"},
@@ -329,14 +356,13 @@ func TestEveryFieldHasAPlace(t *testing.T) {
 		{"Shown", func(d *Declaration) { d.Shown = "WEB" }, "live"},
 		{"Name", func(d *Declaration) { d.Name = "other" }, "live"},
 		{"EnvFile", func(d *Declaration) { d.EnvFile = "/srv/.env" }, ""},
-		{"File", func(d *Declaration) { d.File = "other.yaml" }, ""},
-		{"Lines", func(d *Declaration) { d.Lines[""] = 7 }, ""},
+		{"Positions", func(d *Declaration) { d.Positions[""] = Position{"other.yaml", 7} }, ""},
 	}
 	tested := map[string]bool{}
 	for _, tt := range tests {
 		tested[tt.field] = true
 		was, is := declare("web"), declare("web", tt.edit)
-		is.Lines["other"] = 8 // a line more above it is no change
+		is.Positions["other"] = Position{"d.yaml", 8} // a line more above it is no change
 		if got := change(was, is); got != tt.want {
 			t.Errorf("%s changed: %q, want %q", tt.field, got, tt.want)
 		}

@@ -41,6 +41,49 @@ func ParseID(id string) (name string, n int, ok bool) {
 	return name, n, true
 }
 
+// Named fills in a service's name in a text: {{service}} stands for it without its project,
+// and {{project}} for its project, if it has one.
+func Named(text, shown string) string {
+	project, name, ok := strings.Cut(shown, "/")
+	if !ok {
+		project, name = "", shown
+	}
+	return nameInBraces.ReplaceAllStringFunc(text, func(word string) string {
+		switch {
+		case strings.Contains(word, "service"):
+			return name
+		case project != "":
+			return project
+		}
+		return word // it has a fault, as other words have
+	})
+}
+
+// FillNames fills in the service's name in all texts but those of After, as [Named] does.
+func (d *Declaration) FillNames() {
+	list := func(texts []string) []string {
+		filled := slices.Clone(texts)
+		for i := range filled {
+			filled[i] = Named(filled[i], d.Shown)
+		}
+		return filled
+	}
+	d.Command, d.Listen, d.Groups = list(d.Command), list(d.Listen), list(d.Groups)
+	d.Dir = Named(d.Dir, d.Shown)
+	d.Env = maps.Clone(d.Env)
+	for k, text := range d.Env {
+		d.Env[k] = Named(text, d.Shown)
+	}
+	for _, c := range []**Check{&d.Ready, &d.Alive} {
+		if *c != nil {
+			filled := **c
+			filled.Target, filled.Host, filled.Unix = Named(filled.Target, d.Shown), Named(filled.Host, d.Shown), Named(filled.Unix, d.Shown)
+			filled.Command = list(filled.Command)
+			*c = &filled
+		}
+	}
+}
+
 // Instance returns what the declaration says of instance n. Each text of the declaration is a
 // template:
 //
@@ -115,9 +158,10 @@ func (t *template) list(key string, list []string) []string {
 // Patterns of templates.
 var (
 	// inBraces is a word in double braces, and a number and a sign before it.
-	inBraces = regexp.MustCompile(`([0-9]+[+-])?\{\{ *([A-Za-z_]+) *\}\}`)
-	before   = " ,=:"
-	after    = " ,/?#"
+	inBraces     = regexp.MustCompile(`([0-9]+[+-])?\{\{ *([A-Za-z_]+) *\}\}`)
+	nameInBraces = regexp.MustCompile(`\{\{ *(project|service) *\}\}`)
+	before       = " ,=:"
+	after        = " ,/?#"
 )
 
 func (t *template) text(key, text string) string {
@@ -125,7 +169,7 @@ func (t *template) text(key, text string) string {
 	done := 0
 	for _, m := range inBraces.FindAllStringSubmatchIndex(text, -1) {
 		if word := text[m[4]:m[5]]; word != "instance" {
-			t.wrong(key, fmt.Errorf("%s is unknown here; there is only {{instance}}", text[m[4]-2:m[1]]))
+			t.wrong(key, fmt.Errorf("%s is unknown here; there are {{instance}}, {{service}} and, in PROJECT/SERVICE, {{project}}", text[strings.LastIndex(text[:m[4]], "{{"):m[1]]))
 			continue
 		}
 		begin, value := m[0], strconv.Itoa(t.number)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"activationd/activation/service"
 	"activationd/internal/fault"
 )
 
@@ -31,12 +32,14 @@ func checkConfig(w io.Writer, opts *options, h *host) error {
 	}
 	r := reservationCheck{host: h, config: c, ids: map[string]string{}}
 	faults := []error{err}
+	var env envCheck
 	if len(files) > 0 {
 		notices = nil // they are about what no file of reservations needs
 		r.files(files)
 	} else {
 		r.sources()
-		faults = append(faults, h.envFiles(c)...)
+		env = h.envFiles(c)
+		faults, notices = append(faults, env.faults...), append(notices, env.notices...)
 	}
 	faults = append(faults, r.faults...)
 	notices = append(notices, r.notices...)
@@ -50,7 +53,7 @@ func checkConfig(w io.Writer, opts *options, h *host) error {
 		if atwrap, err = findAtwrap(opts.atwrap, h); err != nil {
 			notices, atwrap = append(notices, err.Error()), "not found"
 		}
-		out = understood(c, dirs, r.read, atwrap)
+		out = understood(c, dirs, r.read, env.found, atwrap)
 	}
 	for _, n := range notices {
 		if opts.strict {
@@ -70,8 +73,8 @@ func row(what, format string, args ...any) string {
 }
 
 // understood says how the configuration was understood. Read has a line for each source that
-// is a file.
-func understood(c *configuration, dirs *directories, read []string, atwrap string) string {
+// is a file, and found are the services of .env files.
+func understood(c *configuration, dirs *directories, read []string, found []*service.Declaration, atwrap string) string {
 	out := fmt.Sprintf("ok: %s\n", cmp.Or(c.File, "no configuration file, so the defaults"))
 	out += row("state", "%s", dirs.State)
 	out += row("socket", "%s, mode %04o, role of other users: %s", c.Socket.Path, c.Socket.Mode, c.Access.Others)
@@ -104,6 +107,9 @@ func understood(c *configuration, dirs *directories, read []string, atwrap strin
 	for _, name := range slices.Sorted(maps.Keys(c.Services)) {
 		d, _ := declarationOf(c.Config, name)
 		out += row("service", "%s", d)
+	}
+	for _, d := range found {
+		out += row("service", "%s, from %s", d, d.EnvFile)
 	}
 	if c.Lab.Inventory != "" {
 		out += row("lab", "%s, VLAN pools: %s", c.Lab.Inventory, cmp.Or(strings.Join(c.pools.Domains(), ", "), "none"))

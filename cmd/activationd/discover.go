@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"activationd/activation"
@@ -15,8 +16,15 @@ import (
 // entriesOf returns where a configuration looks for .env files.
 func entriesOf(c *configuration) ([]discover.Entry, error) {
 	var entries []discover.Entry
-	for _, d := range c.Discover {
-		e := discover.Entry{Pattern: d.Env, User: d.User}
+	for i := range c.Discover {
+		d := &c.Discover[i]
+		e := discover.Entry{Pattern: d.Env, User: d.User, Declare: func(name string) (*service.Declaration, error) {
+			declared, faults := discoveredDeclaration(c.Config, d, name)
+			if len(faults) > 0 {
+				return nil, faults[0]
+			}
+			return declared, nil
+		}}
 		if d.User != "" {
 			id, err := lookupIdentity(d.User)
 			if err != nil {
@@ -30,8 +38,13 @@ func entriesOf(c *configuration) ([]discover.Entry, error) {
 }
 
 // discovered returns the services that a scan has found, and what is wrong with others. The
-// configuration c itself declares declared, and its services win. Lookup finds a user.
-func (h *host) discovered(c *configuration, r discover.Result, declared []*service.Declaration, lookup func(uid int) (*activation.Identity, error)) ([]*service.Declaration, []*service.Fault) {
+// configuration c itself declares declared, and those of refused, which cannot be read now: its
+// services win. Lookup finds a user.
+func (h *host) discovered(c *configuration, r discover.Result, declared []*service.Declaration, refused []*service.Fault, lookup func(uid int) (*activation.Identity, error)) ([]*service.Declaration, []*service.Fault) {
+	declared = slices.Clip(declared)
+	for _, f := range refused {
+		declared = append(declared, f.Service)
+	}
 	var found []*service.Declaration
 	var rejected []*service.Fault
 	for _, f := range r.Found {
@@ -42,17 +55,19 @@ func (h *host) discovered(c *configuration, r discover.Result, declared []*servi
 		}
 		if i := slices.IndexFunc(declared, func(o *service.Declaration) bool { return o.Name == d.Name }); i >= 0 {
 			d.Name = "" // the instances of this name are the other's
-			rejected = append(rejected, &service.Fault{Service: &d, Text: fmt.Sprintf("the configuration declares the service %s, too (%s:%d), and wins: rename the directory, or remove DAEMON=true", declared[i].Shown, declared[i].File, declared[i].Lines[""])})
+			rejected = append(rejected, &service.Fault{Service: &d, Text: fmt.Sprintf("the configuration declares the service %s, too (%s), and wins: rename the directory, or remove DAEMON=true", declared[i].Shown, declared[i].Position(""))})
 			continue
 		}
 		found = append(found, &d)
 	}
-	sound, faults := service.Validate(found)
+	// Those of the configuration come first, so that a fault of two is never theirs.
+	sound, faults := service.Validate(append(declared, found...))
+	faults = slices.DeleteFunc(faults, func(f *service.Fault) bool { return slices.Contains(declared, f.Service) })
 	found = slices.DeleteFunc(found, func(d *service.Declaration) bool { return sound[d.Name] != d })
 	rejected = append(rejected, faults...)
 	for _, f := range r.Rejected {
 		d := service.New(f.Name)
-		d.File, d.Lines = c.File, map[string]int{"": h.entryLine(c, f.File)}
+		d.Positions = map[string]service.Position{"": {File: c.File, Line: entryLine(c, f.File)}}
 		if f.Kept || slices.ContainsFunc(slices.Concat(declared, found), func(o *service.Declaration) bool { return o.Name == d.Name }) {
 			d.Name = "" // there is a declaration of these instances
 		}
@@ -75,11 +90,33 @@ func (h *host) runsAs(d *service.Declaration, uid int, lookup func(uid int) (*ac
 		return err.Error()
 	}
 	d.User = id
+	if err := h.trustedChecks(d); err != nil {
+		return err.Error()
+	}
 	return ""
 }
 
+// trustedChecks is trusted for each file that the checks of a service execute.
+func (h *host) trustedChecks(d *service.Declaration) error {
+	for n := 1; n <= d.Instances; n++ {
+		i, err := d.Instance(n)
+		if err != nil {
+			return nil //nolint:nilerr // the check of the whole reports it
+		}
+		for _, c := range []*service.Check{i.Ready, i.Alive} {
+			if c == nil || len(c.Command) == 0 {
+				continue
+			}
+			if err := h.trustedCommand(c.Command, h.pathOf(i.Env), d.User.Name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // entryLine returns the line of the entry of the configuration that matches a file.
-func (h *host) entryLine(c *configuration, file string) int {
+func entryLine(c *configuration, file string) int {
 	for i := range c.Discover {
 		if ok, _ := filepath.Match(c.Discover[i].Env, file); ok {
 			at, _ := c.Place(&c.Discover[i])
@@ -108,24 +145,45 @@ func (d *daemon) scan(entries []discover.Entry, dryRun bool) discover.Result {
 	return r
 }
 
-// envFiles returns what is wrong with the environment files of services. The daemon starts
-// nevertheless, and rejects the services.
-func (h *host) envFiles(c *configuration) []error {
-	lookup := func(uid int) (*activation.Identity, error) { return &activation.Identity{UID: uid}, nil }
+// An envCheck is what a look at the environment files of services finds.
+type envCheck struct {
+	found   []*service.Declaration // by .env files
+	faults  []error                // the daemon starts nevertheless, and rejects the services
+	notices []string
+}
+
+// envFiles reads the environment files of services as a load does, without the users.
+func (h *host) envFiles(c *configuration) (e envCheck) {
+	lookup := func(uid int) (*activation.Identity, error) {
+		return &activation.Identity{UID: uid, Name: strconv.Itoa(uid)}, nil
+	}
 	own, _ := lookup(h.uid)
 	declared, rejected, err := h.services(c, own)
 	if err != nil {
-		return nil // the check of the configuration reports it
+		return e // the check of the configuration reports it
 	}
 	entries, err := entriesOf(c)
 	if err != nil {
-		return nil
+		return e
 	}
 	later := time.Now().Add(time.Minute) // a file that was changed just now is to be checked, too
-	_, more := h.discovered(c, discover.Scan(entries, later, discover.Result{}), declared, lookup)
-	var errs []error
+	r := discover.Scan(entries, later, discover.Result{})
+	found, more := h.discovered(c, r, declared, rejected, lookup)
+	e.found = found
 	for _, f := range append(rejected, more...) {
-		errs = append(errs, f)
+		e.faults = append(e.faults, f)
 	}
-	return errs
+	for _, f := range r.Found {
+		e.notices = append(e.notices, f.Warnings...)
+	}
+	for i := range c.Discover {
+		pattern := c.Discover[i].Env
+		matches := func(f string) bool { ok, _ := filepath.Match(pattern, f); return ok }
+		if !slices.ContainsFunc(r.Found, func(f discover.Found) bool { return matches(f.EnvFile) }) &&
+			!slices.ContainsFunc(r.Rejected, func(f discover.Rejected) bool { return matches(f.File) }) {
+			at, _ := c.Place(&c.Discover[i])
+			e.notices = append(e.notices, fmt.Sprintf("%s:%d: %s: no file %s says DAEMON=true", c.File, at.Line, at.Key, pattern))
+		}
+	}
+	return e
 }

@@ -28,45 +28,63 @@ import (
 // of its environment file.
 func declarationOf(c *config.Config, name string) (*service.Declaration, []*service.Fault) {
 	s, d := c.Services[name], service.New(name)
-	var faults []*service.Fault
-	d.File, d.Lines = c.File, linesOf(c, name)
-	d.Command, d.Dir, d.Env, d.EnvFile = s.Command, s.Directory, s.Environment, s.EnvFile
+	at, _ := c.Place(config.Entry(c.Services, name))
+	d.Positions = map[string]service.Position{"": {File: c.File, Line: at.Line}}
+	positions(c, reflect.ValueOf(s).Elem(), d.Positions)
+	d.Command, d.Dir, d.EnvFile = s.Command, s.Directory, s.EnvFile
 	set(&d.Instances, s.Instances)
-	if s.Umask != nil {
-		umask := int(*s.Umask)
+	return d, declareRules(&s.ServiceRules, d)
+}
+
+// discoveredDeclaration returns what an entry of discover says of a service of that name.
+func discoveredDeclaration(c *config.Config, e *config.Discover, name string) (*service.Declaration, []*service.Fault) {
+	d := service.New(name)
+	at, _ := c.Place(e)
+	d.Positions = map[string]service.Position{"": {File: c.File, Line: at.Line}}
+	positions(c, reflect.ValueOf(e).Elem(), d.Positions)
+	return d, declareRules(&e.ServiceRules, d)
+}
+
+// declareRules lays rules of the configuration over a declaration, and fills in its name in
+// all texts that it has.
+func declareRules(r *config.ServiceRules, d *service.Declaration) (faults []*service.Fault) {
+	d.Env = r.Environment
+	if r.Umask != nil {
+		umask := int(*r.Umask)
 		d.Umask = &umask
 	}
-	d.Nice, d.Bind, d.Listen, d.Groups = s.Nice, s.Bind, s.Listen, s.Groups
-	for _, name := range slices.Sorted(maps.Keys(s.Limits)) {
-		d.Limits = append(d.Limits, wrapper.Limit{Name: name, Soft: s.Limits[name].Soft, Hard: s.Limits[name].Hard})
+	d.Nice, d.Bind, d.Listen, d.Groups = r.Nice, r.Bind, r.Listen, r.Groups
+	for _, name := range slices.Sorted(maps.Keys(r.Limits)) {
+		d.Limits = append(d.Limits, wrapper.Limit{Name: name, Soft: r.Limits[name].Soft, Hard: r.Limits[name].Hard})
 	}
-	d.Ready, d.Alive = checkOf(s.Ready, false), checkOf(s.Alive, true)
-	for _, text := range s.After {
-		need, err := service.ParseDependency(text)
+	d.Ready, d.Alive = checkOf(r.Ready, false), checkOf(r.Alive, true)
+	for _, text := range r.After {
+		need, err := service.ParseDependency(service.Named(text, d.Shown))
 		if err != nil {
 			faults = append(faults, &service.Fault{Service: d, Key: "after", Text: err.Error()})
 			continue
 		}
 		d.After = append(d.After, need)
 	}
-	d.Restart, d.StopSignal = cmp.Or(s.Restart, d.Restart), cmp.Or(s.StopSignal, d.StopSignal)
-	d.Backoff.First = cmp.Or(s.Backoff.First, d.Backoff.First)
-	d.Backoff.Max = cmp.Or(s.Backoff.Max, max(d.Backoff.Max, d.Backoff.First))
-	set(&d.Stable, s.Stable)
-	set(&d.ReadyTimeout, s.ReadyTimeout)
-	set(&d.StartLimit.Count, s.StartLimit.Count)
-	set(&d.StartLimit.Window, s.StartLimit.Window)
-	set(&d.FatalRetry, s.FatalRetry)
-	d.Rolling, d.Surge = s.Rolling, s.Surge
-	set(&d.Drain, s.Drain)
-	set(&d.Grace, s.Grace)
-	set(&d.Autostart, s.Autostart)
-	set(&d.Log.Keep, s.Log.Keep)
-	set(&d.Log.Age, s.Log.Age)
-	if s.Log.Size != nil {
-		d.Log.Size = int64(*s.Log.Size)
+	d.Restart, d.StopSignal = cmp.Or(r.Restart, d.Restart), cmp.Or(r.StopSignal, d.StopSignal)
+	d.Backoff.First = cmp.Or(r.Backoff.First, d.Backoff.First)
+	d.Backoff.Max = cmp.Or(r.Backoff.Max, max(d.Backoff.Max, d.Backoff.First))
+	set(&d.Stable, r.Stable)
+	set(&d.ReadyTimeout, r.ReadyTimeout)
+	set(&d.StartLimit.Count, r.StartLimit.Count)
+	set(&d.StartLimit.Window, r.StartLimit.Window)
+	set(&d.FatalRetry, r.FatalRetry)
+	d.Rolling, d.Surge = r.Rolling, r.Surge
+	set(&d.Drain, r.Drain)
+	set(&d.Grace, r.Grace)
+	set(&d.Autostart, r.Autostart)
+	set(&d.Log.Keep, r.Log.Keep)
+	set(&d.Log.Age, r.Log.Age)
+	if r.Log.Size != nil {
+		d.Log.Size = int64(*r.Log.Size)
 	}
-	return d, faults
+	d.FillNames()
+	return faults
 }
 
 // set replaces a default by the value that the file has.
@@ -93,24 +111,26 @@ func checkOf(c *config.Check, alive bool) *service.Check {
 	return &check
 }
 
-// linesOf returns the lines on which a service's keys stand: those of its variables as
-// environment.NAME, and its own as "".
-func linesOf(c *config.Config, name string) map[string]int {
-	at, _ := c.Place(config.Entry(c.Services, name))
-	lines := map[string]int{"": at.Line}
-	s := reflect.ValueOf(c.Services[name]).Elem()
-	for i := range s.NumField() {
-		key, _, _ := strings.Cut(s.Type().Field(i).Tag.Get("yaml"), ",")
-		if at, given := c.Place(s.Field(i).Addr().Interface()); given {
-			lines[key] = at.Line
+// positions adds where the keys of a service stand that the configuration has: those of its
+// variables as environment.NAME.
+func positions(c *config.Config, keys reflect.Value, known map[string]service.Position) {
+	for i := range keys.NumField() {
+		field := keys.Type().Field(i)
+		if field.Anonymous {
+			positions(c, keys.Field(i), known)
+			continue
+		}
+		key, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
+		if at, given := c.Place(keys.Field(i).Addr().Interface()); given {
+			known[key] = service.Position{File: c.File, Line: at.Line}
+		}
+		variables, _ := reflect.TypeAssert[map[string]string](keys.Field(i))
+		for name := range variables {
+			if at, given := c.Place(config.Entry(variables, name)); given {
+				known[key+"."+name] = service.Position{File: c.File, Line: at.Line}
+			}
 		}
 	}
-	for variable := range c.Services[name].Environment {
-		if at, given := c.Place(config.Entry(c.Services[name].Environment, variable)); given {
-			lines["environment."+variable] = at.Line
-		}
-	}
-	return lines
 }
 
 // services checks the declared services: each by itself, and all of them together.
@@ -127,13 +147,40 @@ func (v *validator) services() {
 	}
 	_, wrong := service.Validate(all)
 	for _, f := range append(faults, wrong...) {
-		if !v.faults.Has(f.Line()) { // what could not be read is no second fault
-			v.faults.Add(f.Line(), "services.%s: %s", f.Where(), f.Text)
-		}
+		v.serviceFault(f, "services."+f.Where())
 	}
 	for i := range v.config.Discover {
-		v.user(&v.config.Discover[i].User)
+		e := &v.config.Discover[i]
+		v.user(&e.User)
+		for _, f := range entryFaults(v.config.Config, e, all) {
+			v.serviceFault(f, fmt.Sprintf("discover[%d].%s", i, f.Key))
+		}
 	}
+}
+
+func (v *validator) serviceFault(f *service.Fault, where string) {
+	if line := f.Position().Line; !v.faults.Has(line) { // what could not be read is no second fault
+		v.faults.Add(line, "%s: %s", where, f.Text)
+	}
+}
+
+// entryFaults returns what is wrong with each service that an entry of discover finds, whatever
+// files there are. The configuration itself declares declared.
+func entryFaults(c *config.Config, e *config.Discover, declared []*service.Declaration) []*service.Fault {
+	d, faults := discoveredDeclaration(c, e, "any-project/any-service")
+	d.Command = []string{"true"}
+	needs := len(d.After)
+	d.After = slices.DeleteFunc(d.After, func(need service.Dependency) bool { // others may be found, too
+		return !slices.ContainsFunc(declared, func(o *service.Declaration) bool { return o.Name == need.Name })
+	})
+	d.Bind = d.Bind && (needs == 0 || len(d.After) > 0)
+	_, wrong := service.Validate(append(slices.Clip(declared), d))
+	for _, f := range wrong {
+		if f.Service == d {
+			faults = append(faults, f)
+		}
+	}
+	return faults
 }
 
 // commands checks the commands of a service's instances, and what else tells root what to do.
@@ -211,7 +258,7 @@ func (d *daemon) declared() ([]*service.Declaration, []*service.Fault, error) {
 		return nil, nil, err
 	}
 	entries, err := entriesOf(conf)
-	found, wrong := d.host.discovered(conf, d.scan(entries, true), services, d.users.lookup)
+	found, wrong := d.host.discovered(conf, d.scan(entries, true), services, rejected, d.users.lookup)
 	return slices.Concat(services, found), slices.Concat(rejected, wrong), err
 }
 

@@ -42,12 +42,23 @@ func TestFaultsOfServices(t *testing.T) {
 		{"another's group", "services:\n  a:\n    command: [x]\n    group: '54321'\n", "d:4: services.a.group: only root can run something with the group 54321"},
 		{"a variable", "services:\n  a:\n    command: [x]\n    environment:\n      A: x\n      ACTIVATION_ID: x\n      B: '{{port}}'\n",
 			"d:6: services.a.environment.ACTIVATION_ID: names that begin with ACTIVATION are the daemon's own\n" +
-				"d:7: services.a.environment.B: {{port}} is unknown here; there is only {{instance}}"},
+				"d:7: services.a.environment.B: {{port}} is unknown here; there are {{instance}}, {{service}} and, in PROJECT/SERVICE, {{project}}"},
 		{"one port", "services:\n  a:\n    command: [x]\n    instances: 3\n    ready:\n      tcp: 127.0.0.1:80\n",
 			"d:6: services.a.ready: instances 1 and 2 would both be at 127.0.0.1:80: write the port as NUMBER+{{instance}}, or take a check that tells them apart, such as notify"},
 		{"one fault for a check of no kind", "services:\n  a: {command: [x], ready: {interval: 1s}}\n  b: {command: [x], after: [a]}\n",
 			"d:2: services.a.ready: want one of notify, tcp, http, exec, log and delay, have none"},
 		{"whose files to look for", "discover:\n- env: /srv/.env\n  user: nobody-at-all\n", "d:3: discover[0].user: there is no user nobody-at-all"},
+		{"what holds for all services that are found",
+			"services:\n  db: {command: [x]}\ndiscover:\n- env: /srv/*/.env\n  ready: {tcp: 'a b'}\n  after: [db, '{{project}}/cache', other]\n  restart: sometimes\n  stop_signal: KILL\n" +
+				"  environment:\n    ACTIVATION_ID: x\n  instances: 2\n- env: /srv/x\n  bind: true\n  ready: {}\n- env: /a\n  bind: true\n  after: [other]\n",
+			"d:5: discover[0].ready: tcp: want HOST:PORT, PORT or unix:PATH, have \"a b\"; an IPv6 address is in brackets, as in [::1]:8080\n" +
+				"d:6: discover[0].after: db (d:2) has no check of readiness, so nothing would tell when it is ready: give it the key ready, or write db:started\n" +
+				"d:7: discover[0].restart: want always, on-failure or no, have \"sometimes\"\n" +
+				"d:8: discover[0].stop_signal: want TERM, INT, QUIT, HUP, USR1, USR2 or WINCH, have \"KILL\"\n" +
+				"d:10: discover[0].environment.ACTIVATION_ID: names that begin with ACTIVATION are the daemon's own\n" +
+				"d:11: discover[0]: unknown key \"instances\"; did you mean services.NAME.instances?\n" +
+				"d:13: discover[1].bind: has a meaning only with after\n" +
+				"d:14: discover[1].ready: want one of notify, tcp, http, exec, log and delay, have none"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := faultsOf(t, tt.file); got != tt.want {
@@ -99,7 +110,7 @@ services:
 	}
 	least, faults := declarationOf(c, "least")
 	want := service.New("least")
-	want.Command, want.File, want.Lines = []string{"x"}, "d", map[string]int{"": 3, "command": 3}
+	want.Command, want.Positions = []string{"x"}, map[string]service.Position{"": {File: "d", Line: 3}, "command": {File: "d", Line: 3}}
 	if len(faults) > 0 || !reflect.DeepEqual(least, want) {
 		t.Errorf("with a command alone, it is %+v, %v, want %+v", least, faults, want)
 	}
@@ -120,7 +131,7 @@ services:
 		Restart: service.Never, Backoff: service.Backoff{First: 40 * time.Second, Max: 40 * time.Second},
 		Stable: 2 * time.Minute, StartLimit: service.StartLimit{Window: 3 * time.Minute},
 		Rolling: true, Surge: 2, Drain: 4 * time.Second, StopSignal: "INT", Grace: 5 * time.Second, Groups: []string{"x", "y"},
-		Log: service.Log{Size: 1 << 20}, File: "d", Lines: full.Lines,
+		Log: service.Log{Size: 1 << 20}, Positions: full.Positions,
 	}
 	if len(faults) > 0 || !reflect.DeepEqual(full, want) {
 		t.Errorf("with all keys, it is\n%+v, %v, want\n%+v", full, faults, want)
@@ -129,17 +140,18 @@ services:
 		t.Error("alive: notify has no time")
 	}
 	var keys []string
-	for f := range reflect.TypeFor[config.Service]().Fields() {
-		key, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
-		keys = append(keys, key)
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[config.Service]()) {
+		if key, _, _ := strings.Cut(f.Tag.Get("yaml"), ","); !f.Anonymous {
+			keys = append(keys, key)
+		}
 	}
 	keys = append(keys, "", "environment.A")
 	slices.Sort(keys)
-	if have := slices.Sorted(maps.Keys(full.Lines)); !slices.Equal(have, keys) {
+	if have := slices.Sorted(maps.Keys(full.Positions)); !slices.Equal(have, keys) {
 		t.Errorf("the keys with lines are %v, want %v", have, keys)
 	}
-	if full.Lines[""] != 4 || full.Lines["environment.A"] != 10 {
-		t.Errorf("the lines are %v", full.Lines)
+	if full.Positions[""].Line != 4 || full.Positions["environment.A"].Line != 10 {
+		t.Errorf("the positions are %v", full.Positions)
 	}
 }
 
@@ -211,11 +223,11 @@ func TestDiscovered(t *testing.T) {
 	}
 	r := discover.Scan(entries, time.Now().Add(time.Hour), discover.Result{})
 	declared := service.New("shop/db")
-	declared.File, declared.Lines = "d", map[string]int{"": 7}
+	declared.Positions = map[string]service.Position{"": {File: "d", Line: 7}}
 	lookup := func(uid int) (*activation.Identity, error) { return &activation.Identity{UID: uid, Name: "me"}, nil }
 
 	h := &host{uid: me}
-	found, rejected := h.discovered(c, r, []*service.Declaration{declared}, lookup)
+	found, rejected := h.discovered(c, r, []*service.Declaration{declared}, nil, lookup)
 	if len(found) != 1 || found[0].Name != "shop_web" || found[0].User == nil || found[0].User.UID != me || found[0].FileEnv["A"] != "1" {
 		t.Errorf("found are %+v, want shop/web", found)
 	}
@@ -234,15 +246,42 @@ func TestDiscovered(t *testing.T) {
 		t.Errorf("rejected are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 
+	// What the entry says holds for all its services, and can depend on what the configuration
+	// declares.
+	text := "services:\n  db: {command: [x]}\ndiscover:\n- env: " + dir + "/shop/*/.env\n  user: " + name.Username + "\n  after:\n  - '{{project}}/db'\n  ready: {http: 'http://{{project}}.test/{{service}}'}\n" +
+		"  environment: {A: '2', B: '{{service}}'}\n  log: {age: 1d}\n  umask: 027\n  limits: {nofile: 7}\n"
+	ruled := &configuration{Config: config.Default()}
+	if err := ruled.Read("d", []byte(text)).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if entries, err = entriesOf(ruled); err != nil {
+		t.Fatal(err)
+	}
+	r = discover.Scan(entries, time.Now().Add(time.Hour), discover.Result{})
+	declared.Command, declared.Ready = []string{"x"}, &service.Check{Kind: probe.Notify}
+	found, rejected = h.discovered(ruled, r, nil, []*service.Fault{{Service: declared}}, lookup) // it cannot be read now
+	if len(found) != 1 || len(rejected) != 2 {
+		t.Fatalf("found are %v, rejected %v; want shop/web", found, rejected)
+	}
+	web := found[0]
+	if web.Ready.Target != "http://shop.test/web" || !reflect.DeepEqual(web.After, []service.Dependency{{Name: "shop_db", Condition: service.Ready}}) ||
+		!maps.Equal(web.Env, map[string]string{"B": "web"}) || web.FileEnv["A"] != "1" || web.Log.Age != 24*time.Hour || *web.Umask != 0o27 || web.Limits[0].Soft != 7 {
+		t.Errorf("shop/web is %+v", web)
+	}
+	_, rejected = h.discovered(ruled, discover.Result{Found: r.Found[1:]}, nil, nil, lookup)
+	if len(rejected) != 1 || rejected[0].Error() != "d:7: shop/web.after: there is no service shop_db; did you mean shop_web?" {
+		t.Errorf("rejected are %v, want shop/web, with the line of the entry", rejected)
+	}
+
 	// A file that was changed just now is no fault, but its instances must not be removed.
 	r = discover.Result{Rejected: []discover.Rejected{{File: dir + "/shop/new/.env", Name: "shop/new", Err: errors.New("is being changed"), Changing: true}}}
-	if _, rejected := h.discovered(c, r, nil, lookup); len(rejected) != 1 || rejected[0].Service.Name != "shop_new" || rejected[0].Text != "" {
+	if _, rejected := h.discovered(c, r, nil, nil, lookup); len(rejected) != 1 || rejected[0].Service.Name != "shop_new" || rejected[0].Text != "" {
 		t.Errorf("rejected are %v, want shop/new without a text", rejected)
 	}
 	r = discover.Scan(entries, time.Now().Add(time.Hour), discover.Result{})
 
 	h.uid = 54321 // a daemon of another user
-	if found, rejected := h.discovered(c, r, nil, lookup); len(found) > 0 || !strings.Contains(rejected[0].Text, "only root can run something as another user") {
+	if found, rejected := h.discovered(c, r, nil, nil, lookup); len(found) > 0 || !strings.Contains(rejected[0].Text, "only root can run something as another user") {
 		t.Errorf("another user's daemon would run %v; rejected are %v", found, rejected)
 	}
 }

@@ -40,7 +40,7 @@ func (d *daemon) translate(conf *configuration) (c announce.Configuration, err e
 	entries, err := entriesOf(conf)
 	c.Declare = func(ctx context.Context, dryRun bool) ([]func(*activation.Txn) (activation.Report, error), error) {
 		recurrences, errRules := d.book.Declare(ctx, rules)
-		found, wrong := d.host.discovered(conf, d.scan(entries, dryRun), services, d.users.lookup)
+		found, wrong := d.host.discovered(conf, d.scan(entries, dryRun), services, rejected, d.users.lookup)
 		instances, err := d.roster.Declare(ctx, slices.Concat(services, found), slices.Concat(rejected, wrong), dryRun)
 		return append(recurrences, instances...), errors.Join(errRules, err)
 	}

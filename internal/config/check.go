@@ -60,7 +60,7 @@ func (p *checker) check() {
 	p.checkLimits(r.Limits)
 
 	for _, name := range slices.Sorted(maps.Keys(p.Services)) {
-		p.checkService(p.Services[name])
+		p.checkService(&p.Services[name].ServiceRules)
 	}
 	for i := range p.Discover {
 		d := &p.Discover[i]
@@ -69,6 +69,7 @@ func (p *checker) check() {
 		} else if _, err := filepath.Match(d.Env, ""); err != nil {
 			p.wrong(&d.Env, "%q is no pattern of paths", d.Env)
 		}
+		p.checkService(&d.ServiceRules)
 	}
 }
 
@@ -201,7 +202,7 @@ func (p *checker) checkRecurrences() {
 
 // checkService checks single values of a service. Package service checks the whole, together
 // with the services that are declared elsewhere.
-func (p *checker) checkService(s *Service) {
+func (p *checker) checkService(s *ServiceRules) {
 	p.checkLimits(s.Limits)
 	positive(p, s.ReadyTimeout, &s.Backoff.First, &s.Backoff.Max, s.Stable, s.StartLimit.Window)
 	for _, c := range []*Check{s.Ready, s.Alive} {

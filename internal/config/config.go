@@ -185,13 +185,20 @@ type Recurrence struct {
 // A Service is a declaration of processes that always run. What is nil, empty or 0 has the
 // default of services; the texts are templates.
 type Service struct {
-	Command      []string          `yaml:"command,command"`
-	Instances    *int              `yaml:"instances" range:"1 1000"`
-	User         string            `yaml:"user"`  // empty: the daemon's own
-	Group        string            `yaml:"group"` // empty: the user's
-	Directory    string            `yaml:"directory,path"`
+	Command   []string `yaml:"command,command"`
+	Instances *int     `yaml:"instances" range:"1 1000"`
+	User      string   `yaml:"user"`  // empty: the daemon's own
+	Group     string   `yaml:"group"` // empty: the user's
+	Directory string   `yaml:"directory,path"`
+	EnvFile   string   `yaml:"env_file,path"`
+
+	ServiceRules `yaml:",inline"`
+}
+
+// ServiceRules are what can be said of one service, or of all services that an entry of
+// discover finds.
+type ServiceRules struct {
 	Environment  map[string]string `yaml:"environment"`
-	EnvFile      string            `yaml:"env_file,path"`
 	Umask        *Mode             `yaml:"umask"`
 	Nice         *int              `yaml:"nice" range:"-20 19"`
 	Limits       map[string]Rlimit `yaml:"limits"` // as of [Runs]
@@ -250,6 +257,8 @@ type ServiceLog struct {
 type Discover struct {
 	Env  string `yaml:"env,path"` // a pattern of paths, as of [path/filepath.Match]
 	User string `yaml:"user"`     // of the services whose file belongs to root
+
+	ServiceRules `yaml:",inline"` // of all services that are found there
 }
 
 // At is what at(1) and atd have as options and files.

@@ -66,11 +66,11 @@ func (l *log) writeRotated(b []byte) {
 // truncated it, the next file has to begin: more output would not be where readers look for it.
 func (r *rotation) gone() (n int64, why error) {
 	var st syscall.Stat_t
-	switch err := syscall.Fstat(logFD, &st); {
-	case err != nil:
-	case st.Nlink == 0:
+	known := syscall.Fstat(logFD, &st) == nil
+	switch {
+	case known && st.Nlink == 0:
 		return r.size, errRemoved
-	case st.Size < r.size:
+	case known && st.Size < r.size:
 		return r.size - st.Size, errTruncated
 	}
 	return 0, nil

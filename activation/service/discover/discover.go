@@ -40,11 +40,14 @@ type Entry struct {
 	Pattern string // of absolute paths, as of [path/filepath.Match]
 	User    string // runs the services whose file belongs to root; empty: these are rejected
 	UID     int    // of User
+	// Declare makes the declaration of a service of that name, with what holds for all that
+	// are found here; nil: [service.New] does.
+	Declare func(name string) (*service.Declaration, error)
 }
 
 // A Found is a service.
 type Found struct {
-	// Declaration has all but the user. EnvFile is the file, and File, too.
+	// Declaration has all but the user. EnvFile is the file.
 	*service.Declaration
 	UID      int      // the user who runs it: the file's owner, or the entry's user
 	Warnings []string // of what other readers of the file would understand differently
@@ -176,7 +179,10 @@ func (s *scan) read(name string, e Entry) (Found, error) {
 		}
 		return Found{}, err
 	}
-	f := Found{Declaration: service.New(serviceName(name)), UID: int(st.Uid)}
+	f := Found{UID: int(st.Uid)}
+	if f.Declaration, err = e.declare(serviceName(name)); err != nil {
+		return Found{}, err
+	}
 	if err := f.declare(name, vars); err != nil {
 		return Found{}, err
 	}
@@ -263,6 +269,13 @@ func trusted(name string, st unix.Stat_t, uid int) error {
 	return nil
 }
 
+func (e *Entry) declare(name string) (*service.Declaration, error) {
+	if e.Declare == nil {
+		return service.New(name), nil
+	}
+	return e.Declare(name)
+}
+
 // serviceName returns the names of the last two directories, PROJECT/SERVICE.
 func serviceName(file string) string {
 	dir := filepath.Dir(file)
@@ -272,8 +285,7 @@ func serviceName(file string) string {
 // declare makes the declaration from a file's variables.
 func (f *Found) declare(name string, vars []envfile.Var) error {
 	d := f.Declaration
-	d.File, d.EnvFile, d.Dir = name, name, filepath.Dir(name)
-	d.Lines, d.FileEnv = map[string]int{}, map[string]string{}
+	d.EnvFile, d.Dir, d.FileEnv = name, filepath.Dir(name), map[string]string{}
 	given := map[string]envfile.Var{}
 	for _, v := range vars {
 		switch v.Name {
@@ -281,6 +293,7 @@ func (f *Found) declare(name string, vars []envfile.Var) error {
 			given[v.Name] = v
 		default:
 			d.FileEnv[v.Name] = v.Value
+			delete(d.Env, v.Name) // which has defaults
 		}
 	}
 	daemon, command, instances := given["DAEMON"], given["COMMAND"], given["INSTANCES"]
@@ -291,11 +304,16 @@ func (f *Found) declare(name string, vars []envfile.Var) error {
 	default:
 		return fmt.Errorf("%s:%d: DAEMON: want true or false, have %q", name, daemon.Line, daemon.Value)
 	}
-	d.Lines[""], d.Lines["command"], d.Lines["instances"] = daemon.Line, command.Line, instances.Line
+	if d.Positions == nil {
+		d.Positions = map[string]service.Position{}
+	}
+	for key, v := range map[string]envfile.Var{"": daemon, "command": command, "instances": instances} {
+		d.Positions[key] = service.Position{File: name, Line: v.Line}
+	}
 	if strings.TrimSpace(command.Value) == "" {
 		return fmt.Errorf(`%s:%d: COMMAND is missing: want a command for /bin/sh, such as COMMAND="bin/worker --queue mail"`, name, max(daemon.Line, command.Line))
 	}
-	d.Command = []string{"/bin/sh", "-c", command.Value}
+	d.Command = []string{"/bin/sh", "-c", service.Named(command.Value, d.Shown)}
 	if instances.Line > 0 {
 		n, err := strconv.Atoi(instances.Value)
 		if err != nil {
@@ -303,10 +321,9 @@ func (f *Found) declare(name string, vars []envfile.Var) error {
 		}
 		d.Instances = n
 	}
-	_, faults := service.Validate([]*service.Declaration{d})
-	errs := make([]error, len(faults))
-	for i, f := range faults {
-		errs[i] = f
+	var errs []error
+	for _, f := range d.Faults() {
+		errs = append(errs, f)
 	}
 	return errors.Join(errs...)
 }

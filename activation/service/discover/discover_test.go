@@ -92,7 +92,7 @@ func TestFiles(t *testing.T) {
 		{"no command", "DAEMON=true\n", `/shop/web/.env:1: COMMAND is missing: want a command for /bin/sh, such as COMMAND="bin/worker --queue mail"`},
 		{"no number", "DAEMON=true\nCOMMAND=run\nINSTANCES=two\n", `/shop/web/.env:3: INSTANCES: want a number, have "two"`},
 		{"too many", "DAEMON=true\nCOMMAND=run\nINSTANCES=0\n", `/shop/web/.env:3: shop/web.instances: must be from 1 to 1000, is 0`},
-		{"unknown template", "DAEMON=true\nCOMMAND='run {{port}}'\n", `/shop/web/.env:2: shop/web.command: {{port}} is unknown here; there is only {{instance}}`},
+		{"unknown template", "DAEMON=true\nCOMMAND='run {{port}}'\n", `/shop/web/.env:2: shop/web.command: {{port}} is unknown here; there are {{instance}}, {{service}} and, in PROJECT/SERVICE, {{project}}`},
 		{"not to be parsed", "DAEMON=true\nA-B=1\n", `/shop/web/.env:2: "A-B" is not a name: it may have letters (A-Z, a-z), digits, _ and dots, and begins with a letter or _`},
 		{"not to be parsed, of somebody else", "A-B=1\n", ""},
 		{"too large", "DAEMON=true\n" + strings.Repeat("#", 64<<10), `/shop/web/.env:0: the file has more than 65536 bytes`},
@@ -111,11 +111,11 @@ func TestDeclaration(t *testing.T) {
 	p.write("shop/web", "\nDAEMON=true\nCOMMAND=run\nPRICE=$5\n")
 	p.scan(long)
 	f := p.last.Found[0]
-	if f.Name != "shop_web" || f.Dir != p.dir+"/shop/web" || f.EnvFile != p.path("shop/web") || f.File != f.EnvFile || f.User != nil || f.UID != os.Getuid() {
+	if f.Name != "shop_web" || f.Dir != p.dir+"/shop/web" || f.EnvFile != p.path("shop/web") || f.Positions[""].File != f.EnvFile || f.User != nil || f.UID != os.Getuid() {
 		t.Errorf("%+v, %+v", f, f.Declaration)
 	}
-	if f.Lines[""] != 2 || f.Lines["command"] != 3 {
-		t.Errorf("lines: %v", f.Lines)
+	if f.Positions[""].Line != 2 || f.Positions["command"].Line != 3 {
+		t.Errorf("places: %v", f.Positions)
 	}
 	if len(f.Warnings) != 1 || !strings.HasPrefix(f.Warnings[0], p.path("shop/web")+":4: docker compose") {
 		t.Errorf("warnings: %v", f.Warnings)
