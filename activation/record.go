@@ -196,13 +196,14 @@ type Identity struct {
 	Name   string `json:"name,omitempty"`
 	Home   string `json:"home,omitempty"`
 	Shell  string `json:"shell,omitempty"`
-
 	// Limits are the limits of the process that submitted the job, where they are lower
 	// than the daemon's own. The run gets no higher ones.
 	Limits []wrapper.Limit `json:"limits,omitempty"`
 	// NoNewPrivs is set if that process could not gain privileges by executing a program.
 	// Then the run cannot either.
 	NoNewPrivs bool `json:"no_new_privs,omitempty"`
+	// AnyGroup is set if the administrator has chosen GID: the user need not be a member.
+	AnyGroup bool `json:"any_group,omitempty"`
 }
 
 // An Attempt is one run of one phase.

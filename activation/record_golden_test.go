@@ -83,7 +83,7 @@ func TestKeysOfRecords(t *testing.T) {
 				"id3003", at(3012),
 				Slot{at(3013), 3014 * sec, 3015 * sec, "source3016", []byte("bytes3017"), 3018, []string{"devices3020", "devices3021"}, true, "topologyname3088"},
 				"owner3005", "label3006",
-				&Identity{3041, 3042, []int{3044, 3045}, "name3046", "home3047", "shell3048", []wrapper.Limit{{Name: "name3051", Soft: 3052, Hard: 3053}, {Name: "name3055", Soft: 3056, Hard: 3057}}, true},
+				&Identity{3041, 3042, []int{3044, 3045}, "name3046", "home3047", "shell3048", []wrapper.Limit{{Name: "name3051", Soft: 3052, Hard: 3053}, {Name: "name3055", Soft: 3056, Hard: 3057}}, true, false},
 				[]string{"argv3027", "argv3028"}, []string{"undo3030", "undo3031"}, []byte("bytes3032"), "dir3033",
 				map[string]string{"env3035": "env3036"}, new(3038), new(3060 * sec), new(3062 * sec), new(3064), new(3066 * sec),
 				"missed3067", 3068, []string{"locks3024", "locks3025"}, []string{"after3070", "after3071"}, at(3072), []string{"tags3086", "tags3087"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"activationd/internal/fault"
@@ -33,8 +34,13 @@ func (e *Engine) recover(ctx context.Context, w *work) error {
 	}
 	// A few at a time, so that Run can answer and start what is due in between. After a
 	// reboot all at once: none of them runs, so that is quick.
+	// First of all those that have sockets, because a run that starts may need these.
 	todo, later := w.adopt, []openRun(nil)
-	if n := adoptAtOnce; len(todo) > n && !todo[0].rebooted {
+	withSockets := 0
+	for withSockets < len(todo) && todo[withSockets].sockets {
+		withSockets++
+	}
+	if n := max(adoptAtOnce, withSockets); len(todo) > n && !todo[0].rebooted {
 		todo, later = todo[:n], todo[n:]
 		e.poke()
 	}
@@ -66,6 +72,7 @@ const adoptAtOnce = 64
 type openRun struct {
 	key      supervisor.Key
 	rebooted bool // the machine was started again since it was claimed
+	sockets  bool // it has a socket that no run before it in the list has
 }
 
 // adopt finds out whether a run still runs, or how it ended.
@@ -106,6 +113,7 @@ func (e *Engine) survey(ctx context.Context, w *work) error {
 		e.newBoot = string(t.Get(bootID+t.host)) != e.parts.Boot
 		w.adopt, w.ids = nil, nil
 		running, others := 0, 0
+		known := make(map[string]bool) // the addresses of sockets
 		for k := range t.Scan(ofHost(runKey, t.host), "") {
 			id := strings.TrimPrefix(k, ofHost(runKey, t.host))
 			r, err := t.Record(id)
@@ -114,7 +122,13 @@ func (e *Engine) survey(ctx context.Context, w *work) error {
 				continue
 			}
 			a := r.openAttempt()
-			w.adopt = append(w.adopt, openRun{supervisor.Key{ID: r.ID, Phase: a.Phase, N: a.N}, t.rebooted(a)})
+			o := openRun{key: supervisor.Key{ID: r.ID, Phase: a.Phase, N: a.N}, rebooted: t.rebooted(a)}
+			if r.Serving != nil {
+				for _, address := range slices.Concat(r.Serving.Listen, r.Serving.Before) {
+					o.sockets, known[address] = o.sockets || !known[address], true
+				}
+			}
+			w.adopt = append(w.adopt, o)
 			w.ids = append(w.ids, r.ID)
 			switch {
 			case a.Phase == Serve, a.Hangs():
@@ -123,6 +137,15 @@ func (e *Engine) survey(ctx context.Context, w *work) error {
 				running++
 			}
 		}
+		slices.SortStableFunc(w.adopt, func(a, b openRun) int {
+			switch {
+			case a.sockets == b.sockets:
+				return 0
+			case a.sockets:
+				return -1
+			}
+			return 1
+		})
 		e.budget = budget{activate: running, open: len(w.adopt) - others}
 		w.ids = append(w.ids, t.firstInQueues()...)
 		w.ids = append(w.ids, t.awaitedNoMore()...)

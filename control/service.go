@@ -59,6 +59,7 @@ type ServiceInstance struct {
 	User     string    `json:"user,omitempty"`
 	Groups   []string  `json:"groups,omitempty"`
 	Command  string    `json:"command,omitempty"`
+	Listen   []string  `json:"listen,omitempty"`    // the addresses of the sockets that it is given
 	LastExit *LastExit `json:"last_exit,omitempty"` // how its last run ended; none has: missing
 
 	Scaled  *ServiceScale   `json:"scaled,omitempty"`  // its service has not the declared number of instances

@@ -78,15 +78,22 @@ func parseAddress(address string) (to netip.AddrPort, err error) {
 }
 
 // forRun returns descriptors of the sockets that a run is given, and opens those that are not
-// open. The caller closes the descriptors.
+// open. The caller closes the descriptors. If not all can be opened, none is: the daemon may lack
+// descriptors, and others need them.
 func (s *Supervisor) forRun(spec *wrapper.Spec) (fds []int, err error) {
 	s.sockets.mu.Lock()
 	defer s.sockets.mu.Unlock()
+	var opened []string
 	for _, address := range spec.Addresses {
+		if _, open := s.sockets.open[address]; !open {
+			opened = append(opened, address)
+		}
 		fd, err := s.openLocked(address, spec.UID, spec.GID)
 		if err != nil {
 			closeAll(fds)
-			return nil, fmt.Errorf("listen: %w", err)
+			opened = slices.DeleteFunc(opened, func(a string) bool { _, open := s.sockets.open[a]; return !open })
+			_, errClose := s.closeLocked(opened, nil, true)
+			return nil, fmt.Errorf("listen: %w", errors.Join(err, errClose))
 		}
 		fds = append(fds, fd)
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"activationd/activation/service/probe"
 	"activationd/internal/document"
 	"activationd/internal/fault"
 )
@@ -96,6 +97,7 @@ func (c *checker) alone(d *Declaration) {
 	if err := CheckName(d.Shown); err != nil {
 		c.wrong(d, "", "%v", err)
 	}
+	c.passed(d)
 	if len(d.Command) == 0 || d.Command[0] == "" {
 		c.wrong(d, "command", "want a command and its arguments, such as [/usr/bin/redis-server, --port, \"6379\"]")
 	}
@@ -255,6 +257,40 @@ func (c *checker) dependants(all []*Declaration) {
 	}
 }
 
+// passed refuses checks of a socket of the daemon's that say nothing about an instance:
+// the socket accepts connections by itself, and any of those that share it can answer.
+func (c *checker) passed(d *Declaration) {
+	i, _ := d.fill(1)
+	for _, look := range []struct {
+		key   string
+		check *Check
+	}{{"ready", i.Ready}, {"alive", i.Alive}} {
+		at := slices.IndexFunc(i.Listen, func(address string) bool { return looksAt(look.check, address) })
+		switch {
+		case at < 0:
+		case look.check.Kind == probe.TCP:
+			c.wrong(d, look.key, "%s, of listen, accepts connections even if no instance works: want notify, http or exec", i.Listen[at])
+		case d.Instances > 1 && d.Listen[at] == i.Listen[at]:
+			c.wrong(d, look.key, "the instances share %s, of listen, so that another one could answer: want notify or exec", i.Listen[at])
+		}
+	}
+}
+
+// looksAt reports whether a check connects to an address of listen.
+func looksAt(check *Check, address string) bool {
+	if path := check.Path(); path != "" {
+		return path == address
+	}
+	host, port := check.Address()
+	listens, at, err := net.SplitHostPort(address)
+	if err != nil || port != at {
+		return false
+	}
+	to, _ := ownHost(host)
+	own, _ := ownHost(listens)
+	return to == own || own == ""
+}
+
 // A claim is an address that an instance would have for itself.
 type claim struct {
 	host   string // empty: all of this host's
@@ -295,6 +331,7 @@ func (c *checker) claims(d *Declaration, claims map[string][]claim) {
 		}
 		if host, port := i.Ready.Address(); port != "" {
 			own, ok := ownHost(host)
+			ok = ok && !slices.ContainsFunc(i.Listen, func(address string) bool { return looksAt(i.Ready, address) })
 			if ok && !c.claim(claims, port, net.JoinHostPort(host, port), claim{host: own, by: d, n: n, key: "ready"}) {
 				return
 			}

@@ -52,6 +52,10 @@ func readyAt(kind, target string) func(*Declaration) {
 	return func(d *Declaration) { d.Ready = &Check{Kind: kind, Target: target} }
 }
 
+func aliveAt(kind, target string) func(*Declaration) {
+	return func(d *Declaration) { d.Alive = &Check{Kind: kind, Target: target} }
+}
+
 func TestTemplates(t *testing.T) {
 	tests := []struct{ name, text, want string }{ // for instance 3
 		{"the number", "{{instance}}", "3"},
@@ -264,7 +268,20 @@ func TestValidate(t *testing.T) {
 		},
 		{"readiness elsewhere", []*Declaration{declare("a", instances(2), readyAt(probe.HTTP, "http://example.org/")), declare("b", readyAt(probe.TCP, "192.0.2.1:80"))}, "", "a b"},
 		{"one socket that the instances share", []*Declaration{declare("a", instances(3), notify, listen("127.0.0.1:80"))}, "", "a"},
-		{"its own socket", []*Declaration{declare("a", listen("127.0.0.1:80"), readyAt(probe.TCP, "127.0.0.1:80"))}, "", "a"},
+		{"its own socket", []*Declaration{declare("a", listen("127.0.0.1:80"), readyAt(probe.HTTP, "http://127.0.0.1/"))}, "", "a"},
+		{"own sockets of instances", []*Declaration{declare("a", instances(3), listen(":8000+{{instance}}", "/run/a{{instance}}"), readyAt(probe.HTTP, "8000+{{instance}}/up"))}, "", "a"},
+		{
+			"the socket of the daemon accepts", []*Declaration{declare("a", listen("/run/a", ":80"), readyAt(probe.TCP, "80")), declare("b", listen("/run/b{{instance}}"), aliveAt(probe.TCP, "unix:/run/b{{instance}}")), declare("c", listen("192.0.2.1:82"), readyAt(probe.TCP, "192.0.2.1:82"))},
+			"d.yaml:1: a.ready: :80, of listen, accepts connections even if no instance works: want notify, http or exec\n" +
+				"d.yaml:1: b.alive: /run/b1, of listen, accepts connections even if no instance works: want notify, http or exec\n" +
+				"d.yaml:1: c.ready: 192.0.2.1:82, of listen, accepts connections even if no instance works: want notify, http or exec", "",
+		},
+		{
+			"another instance could answer", []*Declaration{declare("a", instances(2), listen("127.0.0.1:80"), readyAt(probe.HTTP, "http://localhost/")), declare("b", instances(2), notify, listen("127.0.0.1:81"), aliveAt(probe.HTTP, "81/up"))},
+			"d.yaml:1: a.ready: the instances share 127.0.0.1:80, of listen, so that another one could answer: want notify or exec\n" +
+				"d.yaml:1: b.alive: the instances share 127.0.0.1:81, of listen, so that another one could answer: want notify or exec", "",
+		},
+		{"a check of another port", []*Declaration{declare("a", listen("127.0.0.1:80"), readyAt(probe.TCP, "127.0.0.1:81")), declare("b", listen("/run/b"), readyAt(probe.TCP, "unix:/run/c"))}, "", "a b"},
 		{
 			"one path", []*Declaration{declare("a", listen("/run/a.sock")), declare("b", listen("/run/a.sock"))},
 			"d.yaml:1: b.listen: instance 1 would be at /run/a.sock, as instance 1 of a (d.yaml:1) is", "a",

@@ -97,7 +97,7 @@ func (i *identities) now(then activation.Identity) (*activation.Identity, error)
 	case known.Name != then.Name:
 		return nil, fmt.Errorf("uid %d belonged to %s when this was submitted, and belongs to %s now: submit it again: %w",
 			then.UID, then.Name, known.Name, fault.Denied)
-	case then.GID != known.GID && !slices.Contains(known.Groups, then.GID):
+	case !then.AnyGroup && then.GID != known.GID && !slices.Contains(known.Groups, then.GID):
 		return nil, fmt.Errorf("the user %s submitted this as a member of group %d, and has left it: submit it again: %w",
 			then.Name, then.GID, fault.Denied)
 	}

@@ -284,6 +284,7 @@ func (h *host) services(conf *configuration, own *activation.Identity) (declared
 		}
 		if s.Group != "" {
 			id := *d.User
+			id.AnyGroup = true
 			if id.GID, err = lookupGroup(s.Group); err != nil {
 				return nil, nil, err
 			}

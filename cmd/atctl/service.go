@@ -174,6 +174,7 @@ func showInstance(i *control.ServiceInstance, clock *clock) error {
 		{"groups", strings.Join(i.Groups, " ")},
 		{"scaled", scaled},
 		{"rolling", rolling},
+		{"listens at", strings.Join(i.Listen, " ")},
 		{"command", i.Command},
 	}...)
 }

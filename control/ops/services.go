@@ -60,7 +60,7 @@ func (d Daemon) instance(s *service.Status) control.ServiceInstance {
 	r := &s.Record
 	i := control.ServiceInstance{
 		ID: r.ID, Service: r.Serving.Service, Instance: r.Serving.N, State: r.InstanceState(), Reason: r.Reason, Since: r.Since,
-		Run: r.LastN[0], Failures: r.Tries, Groups: r.Tags, Command: beginning(control.ShellWords(r.Argv)),
+		Run: r.LastN[0], Failures: r.Tries, Groups: r.Tags, Listen: r.Serving.Listen, Command: beginning(control.ShellWords(r.Argv)),
 	}
 	switch {
 	case i.State == "unready":

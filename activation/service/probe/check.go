@@ -121,6 +121,20 @@ func (c *Check) Address() (host, port string) {
 	return host, port
 }
 
+// Path is the path of the Unix socket that the check connects to; empty: it connects to none.
+func (c *Check) Path() string {
+	switch {
+	case c == nil:
+	case c.Kind == TCP:
+		if path, ok := strings.CutPrefix(c.Target, "unix:"); ok {
+			return path
+		}
+	case c.Kind == HTTP:
+		return c.Unix
+	}
+	return ""
+}
+
 // An address is where a check connects to.
 type address struct{ network, text string }
 
