@@ -152,10 +152,12 @@ install: build manual ## into $(DESTDIR)$(PREFIX)
 	for page in man1/atctl.1 man5/activationd.yaml.5 man5/activationd-reservations.5 man8/activationd.8; do \
 		install -D -m 644 '$(BIN)/man/'$$page '$(DESTDIR)$(PREFIX)/share/man/'$$page || exit; \
 	done
-	install -d '$(DESTDIR)$(DOC)/examples/labs'
+	install -d '$(DESTDIR)$(DOC)/examples/labs' '$(DESTDIR)$(DOC)/examples/nginx'
 	install -m 644 docs/*.schema.json '$(DESTDIR)$(SHARE)'
 	install -m 644 LICENSE $(DOCS) '$(DESTDIR)$(DOC)'
 	install -m 644 examples/labs/* '$(DESTDIR)$(DOC)/examples/labs'
+	install -m 644 examples/nginx/*.* '$(DESTDIR)$(DOC)/examples/nginx'
+	install examples/nginx/upstreams '$(DESTDIR)$(DOC)/examples/nginx'
 	sed -i -E 's|^( *# yaml-language-server: .schema=)(.*/)?|\1$(SHARE)/|; s|\((\w+\.schema\.json)\)|(../../activationd/\1)|; s|\.\./\.\./docs/|../../|' \
 		$(patsubst docs/%,'$(DESTDIR)$(DOC)/%',$(DOCS)) '$(DESTDIR)$(DOC)'/examples/labs/*
 	install -d '$(DESTDIR)$(BASH_COMPLETIONS)' '$(DESTDIR)$(ZSH_COMPLETIONS)' '$(DESTDIR)$(FISH_COMPLETIONS)'
