@@ -158,7 +158,7 @@ install: build manual ## into $(DESTDIR)$(PREFIX)
 	install -m 644 examples/labs/* '$(DESTDIR)$(DOC)/examples/labs'
 	install -m 644 examples/nginx/*.* '$(DESTDIR)$(DOC)/examples/nginx'
 	install examples/nginx/upstreams '$(DESTDIR)$(DOC)/examples/nginx'
-	sed -i -E 's|^( *# yaml-language-server: .schema=)(.*/)?|\1$(SHARE)/|; s|\((\w+\.schema\.json)\)|(../../activationd/\1)|; s|\.\./\.\./docs/|../../|' \
+	sed -i -E 's|^( *# yaml-language-server: .schema=)(.*/)?|\1$(SHARE)/|; s|\((\w+\.schema\.json)\)|(../../activationd/\1)|; s|\.\./\.\./docs/|../../|; s|\.\./examples/|examples/|' \
 		$(patsubst docs/%,'$(DESTDIR)$(DOC)/%',$(DOCS)) '$(DESTDIR)$(DOC)'/examples/labs/*
 	install -d '$(DESTDIR)$(BASH_COMPLETIONS)' '$(DESTDIR)$(ZSH_COMPLETIONS)' '$(DESTDIR)$(FISH_COMPLETIONS)'
 	install -m 644 cmd/atctl/completion/atctl.bash '$(DESTDIR)$(BASH_COMPLETIONS)/atctl'
