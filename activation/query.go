@@ -121,7 +121,7 @@ func (e *Engine) Wait(ctx context.Context, id string) (View, error) {
 	}
 	v, err := look()
 	if err == nil {
-		err = e.Follow(ctx, since, Concerns(id, func() (err error) {
+		err = e.Follow(ctx, since, Concerns(v.ID, func() (err error) {
 			v, err = look()
 			return err
 		}))

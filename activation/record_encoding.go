@@ -118,6 +118,8 @@ func unknown(id string) error {
 	switch {
 	case isJob(id):
 		what = "job"
+	case strings.Contains(id, "/"):
+		what = "instance of a service"
 	case strings.Contains(id, "@"):
 		what = "reservation"
 	}

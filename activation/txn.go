@@ -44,7 +44,11 @@ func (t *Txn) Later(ids ...string) { t.later = append(t.later, ids...) }
 
 // Record reads a record. The error is of kind fault.NotFound when there is none.
 func (t *Txn) Record(id string) (*Record, error) {
-	r, err := decode(id, t.Get(key(id)))
+	data := t.Get(key(id))
+	if data == nil { // lists show the instances of shop/web as shop/web@1
+		data = t.Get(key(strings.ReplaceAll(id, "/", "_")))
+	}
+	r, err := decode(id, data)
 	if err == nil {
 		err = t.readStdin(r)
 	}

@@ -95,6 +95,9 @@ func (r *Record) Describe(a *Attempt) string {
 	if res.Text != "" {
 		what += ": " + res.Text
 	}
+	if r.Serving != nil && res.Leftovers > 0 { // a program that puts itself into the background looks like that
+		what += fmt.Sprintf("; processes that it left behind were killed: %d", res.Leftovers)
+	}
 	if len(res.Hung) > 0 {
 		what += "; this end is not verified: a process hangs in the kernel"
 	}

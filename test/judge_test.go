@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -235,16 +238,58 @@ func (tt *torture) turnServices() {
 	}
 }
 
+// rollServices restarts a service, one instance after the other, until the load ends.
+func (tt *torture) rollServices() {
+	c := &control.Client{Address: tt.socket}
+	defer func() { _ = c.Close() }()
+	for !tt.over() {
+		in := control.ServiceRestartIn{ServiceIn: control.ServiceIn{Name: []string{"shared"}}, Rolling: true}
+		_, _ = call[control.ServiceInstance](tt, c, "service restart", in, 404, 409)
+		tt.idle(50 * time.Millisecond)
+	}
+}
+
+// connect connects to a service until the load ends. From the first time on, it is never refused.
+func (tt *torture) connect() {
+	n := 0
+	var last error
+	for !tt.over() {
+		c, err := net.Dial("unix", tt.dir+"/shared.sock")
+		if last = err; err == nil {
+			n++
+			_, _ = io.ReadAll(c) // its process may end just now
+			_ = c.Close()
+		} else if n > 0 {
+			tt.t.Errorf("after %d connections: %v", n, err)
+			return
+		}
+		tt.idle(5 * time.Millisecond)
+	}
+	tt.t.Logf("%d connections to a service, none refused; the last error is %v", n, last) // it may never have lived long enough to start it
+}
+
 // endServices stops all services, and checks that they have run as they should.
 func (tt *torture) endServices() {
 	tt.t.Helper()
-	runs, ran := make(map[string]int), make(map[string]int)
+	runs, ran, pids := make(map[string]int), make(map[string]int), make(map[string]int)
 	for id, i := range tt.instances() {
 		if i.Service != "flapping" && i.State != "down" {
 			tt.serving(id, "ready")
 		}
 	}
+	tt.await("all processes are known", func() bool {
+		for id, i := range tt.instances() {
+			if pids[id] = i.PID; i.PID == 0 && i.State == "ready" {
+				return false
+			}
+		}
+		return true
+	})
 	tt.must("service", "stop", "*")
+	tt.await("the socket is gone", func() bool {
+		_, err := os.Lstat(tt.dir + "/shared.sock")
+		return errors.Is(err, os.ErrNotExist)
+	})
 	total := 0
 	for id, i := range tt.instances() {
 		if i.State != "down" {
@@ -260,11 +305,13 @@ func (tt *torture) endServices() {
 			tt.t.Errorf("%q was written, by a run that is not known or ran before: %v", l, err)
 		}
 		seen[fmt.Sprint(id, run)] = true
-		ran[id]++
+		if ran[id]++; stays(id) && pid != pids[id] {
+			tt.t.Errorf("%s had process %d, and in the end %d", id, pid, pids[id])
+		}
 	}
 	// A start that the kill of the daemon cut short did nothing. What has begun goes on.
 	for id := range runs {
-		if strings.HasPrefix(id, "steady") && ran[id] != 1 {
+		if stays(id) && ran[id] != 1 {
 			tt.t.Errorf("%s ran %d times, want once", id, ran[id])
 		}
 	}
@@ -273,3 +320,6 @@ func (tt *torture) endServices() {
 	}
 	tt.t.Logf("%d runs of %d services, of which %d told so", total, len(runs), len(seen))
 }
+
+// stays reports whether an instance is to keep its process.
+func stays(id string) bool { return strings.HasPrefix(id, "steady") || strings.HasPrefix(id, "told") }

@@ -148,7 +148,7 @@ func (d *daemon) removeCgroup() {
 }
 
 // nothingLeft checks that nothing is left of any run except its directory: no process,
-// no wrapper, no cgroup, no configuration directory.
+// no wrapper, no cgroup, no configuration directory, no socket, no file that was not finished.
 func (d *daemon) nothingLeft() {
 	d.t.Helper()
 	for _, pid := range d.marked() {
@@ -166,6 +166,10 @@ func (d *daemon) nothingLeft() {
 	}
 	for _, e := range entries {
 		d.t.Errorf("configuration directory %s is left", e.Name())
+	}
+	unfinished, err := filepath.Glob(d.state + "/runs/*/*.new")
+	if err != nil || len(unfinished) > 0 {
+		d.t.Errorf("files are left: %v, %v", unfinished, err)
 	}
 }
 

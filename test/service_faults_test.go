@@ -500,3 +500,49 @@ esac
 	d.must("service", "stop", "*")
 	d.nothingLeft()
 }
+
+// A service writes a gigabyte in two runs, while its log is removed. It is not blocked, other
+// services go on, and of each run that has ended the last lines can be read.
+func TestServiceWritesAGigabyte(t *testing.T) {
+	t.Parallel()
+	d, b := services(t, `
+services:
+  writes: {command: [DIR/serve], log: {size: 1MiB, keep: 2}, backoff: {first: 10ms, max: 10ms}}
+  other: {command: [DIR/serve]}
+`, `case $ACTIVATION_ID.$ACTIVATION_ATTEMPT in writes@1.[12])
+	line=$(printf %099d 7)
+	yes "$line" | head -c 250000000
+	echo half >TELL
+	while ! test -e DIR/shared/go.$ACTIVATION_ATTEMPT; do sleep 0.05; done
+	yes "$line" | head -c 250000000
+	echo "the end of run $ACTIVATION_ATTEMPT"
+	exit 3 ;;
+esac
+`+stay)
+	d.begin()
+	pids := b.started(2)
+	const runs = 2
+	for run := 1; run <= runs; run++ {
+		if line := b.next(); line != "half" {
+			t.Fatalf("%q, want half", line)
+		}
+		if run == 1 {
+			if err := os.Remove(d.state + "/runs/writes@1.serve.1/log"); err != nil {
+				t.Error(err)
+			}
+		}
+		d.must("service", "status", "other")
+		d.touch(fmt.Sprint("go.", run))
+		pids["writes@1"] = b.started(1)["writes@1"]
+	}
+	d.runs(pids)
+	for run := 1; run <= runs; run++ {
+		log := d.must("service", "log", "writes", "--exit", strconv.Itoa(run-runs-1))
+		if !strings.HasSuffix(log, fmt.Sprintf("7\nthe end of run %d", run)) || len(log) > 3<<20 {
+			t.Errorf("the log of run %d has %d bytes and ends with %q", run, len(log), harness.Tail(log, 2))
+		}
+	}
+	d.must("service", "stop", "*")
+	b.quiet()
+	d.nothingLeft()
+}

@@ -358,7 +358,8 @@ func TestServiceTrees(t *testing.T) {
 			b.next()
 			d.must("service", "stop", "tree")
 			d.nothingLeft()
-			if i := d.instances()["tree@1"]; i.State != "down" || i.Run != 2 {
+			killed := tt.name != "it is stopped by SIGSTOP"
+			if i := d.instances()["tree@1"]; i.State != "down" || i.Run != 2 || killed != strings.Contains(i.LastExit.Reason, "left behind were killed: ") {
 				t.Errorf("%+v, want down after run 2", i)
 			}
 			b.quiet()
@@ -380,8 +381,8 @@ func TestServiceLeaves(t *testing.T) {
 			d, b := services(t, `services: {leaves: {command: [DIR/serve], grace: 300ms, backoff: {first: 10ms, max: 10ms}, start_limit: {count: 3}}}`, tt.script+"\n")
 			d.begin()
 			i := d.serving("leaves@1", "fatal")
-			if i.Run != 3 || !strings.Contains(i.Reason, tt.why) {
-				t.Errorf("%+v, want run 3, and the reason %s", i, tt.why)
+			if i.Run != 3 || !strings.Contains(i.Reason, tt.why) || !strings.Contains(i.Reason, "processes that it left behind were killed: ") {
+				t.Errorf("%+v, want run 3, the reason %s, and a word on what was killed", i, tt.why)
 			}
 			for range 3 {
 				b.started(1)
@@ -461,6 +462,10 @@ func TestServicesReload(t *testing.T) {
 	config("  one: {command: [DIR/serve], after: [\"two:started\"]}\n  two: {command: [DIR/serve], after: [\"one:started\"]}\n")
 	if o := d.atctl("reload"); o.status == 0 || !strings.Contains(o.out+o.err, "one -> two -> one") {
 		t.Errorf("a cycle: %+v", o)
+	}
+	config("  one: {command: [DIR/serve]}\n  two:\n    command: [DIR/serve]\n    after:\n    - one\n")
+	if o := d.atctl("reload"); o.status == 0 || !strings.Contains(o.out+o.err, "config.yaml:6: services.two.after: one (") || !strings.Contains(o.out+o.err, "write one:started") {
+		t.Errorf("a service waits for the readiness of one that has no check of it: %+v", o)
 	}
 	d.runs(pids)
 

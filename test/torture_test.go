@@ -38,7 +38,9 @@ jobs:
   backoff: {first: 20ms, max: 100ms}
   environment: {MARKS: DIR/shared/marks, WRONG: DIR/shared/wrong, LOCKS: DIR/locks}
 services:
-  steady: {command: [DIR/serve], instances: 40}
+  steady: {command: [DIR/serve], instances: 32}
+  told: {command: [DIR/serve], instances: 4, ready: notify, ready_timeout: 1h}
+  shared: {command: [DIR/serve], instances: 4, listen: [DIR/shared.sock], drain: 50ms}
   flapping: {command: [DIR/serve], instances: 6, backoff: {first: 50ms, max: 100ms}, start_limit: {count: 0}}
   turned: {command: [DIR/serve], instances: 4, after: ["steady:started"], grace: 100ms}
 runs:
@@ -54,9 +56,21 @@ echo "$ACTIVATION_ID $ACTIVATION_ATTEMPT $$" >>DIR/shared/served
 case $ACTIVATION_ID in
 turned*) trap '' TERM; setsid sleep 300 & while :; do sleep 300; done ;;
 steady*) exec sleep 300 ;;
+told*) systemd-notify --ready --status=told; exec sleep 300 ;;
+shared*) exec python3 "DIR/accept" ;;
 esac
 sleep 0.3 & wait
 exit 1
+`
+
+// tortureAccept answers each connection of the socket that it gets.
+const tortureAccept = `
+import socket
+s = socket.socket(fileno=3)
+while True:
+	c, _ = s.accept()
+	c.sendall(b"here")
+	c.close()
 `
 
 // mark is the first thing that every script does: one line, one write.
@@ -124,7 +138,6 @@ func TestTorture(t *testing.T) {
 }
 
 func tortureDaemon(t *testing.T, config string, n int) {
-	needProgram(t, "flock", "setsid")
 	tt := newTorture(t, config)
 	tt.daemon.Start()
 	var load sync.WaitGroup
@@ -138,6 +151,8 @@ func tortureDaemon(t *testing.T, config string, n int) {
 	}
 	load.Go(tt.reservations)
 	load.Go(tt.turnServices)
+	load.Go(tt.rollServices)
+	load.Go(tt.connect)
 	tt.killLoop(n)
 	end()
 	tt.settle()
@@ -179,6 +194,7 @@ type booking struct {
 
 func newTorture(t *testing.T, config string) *torture {
 	t.Helper()
+	needProgram(t, "flock", "setsid", "systemd-notify", "python3")
 	random := harness.Random(t) // which repeats the choices, though not the scheduling
 	d := newDaemon(t, config)
 	for _, dir := range []string{"/res", "/devices"} {
@@ -190,6 +206,7 @@ func newTorture(t *testing.T, config string) *torture {
 	d.script("activate", tortureActivate)
 	d.script("deactivate", tortureDeactivate)
 	d.script("serve", strings.ReplaceAll(tortureServe, "DIR", d.dir))
+	d.write("accept", tortureAccept, 0o644)
 	tt := &torture{
 		daemon: d, seed: random.Uint64(), random: random, enough: make(chan struct{}),
 		up: make(chan struct{}), jobs: make(map[string]promise),

@@ -43,6 +43,18 @@ func (o *Roster) Run(ctx context.Context, place Place) error {
 	return errors.Join(err, <-done, <-done, <-done)
 }
 
+// Lacks says why an instance that is starting is not ready yet, as far as its checks know.
+func (o *Roster) Lacks(r *activation.Record) string {
+	o.mu.Lock()
+	probes := o.probes
+	o.mu.Unlock()
+	a := r.LastAttempt("")
+	if probes == nil || a == nil {
+		return ""
+	}
+	return probes.Lacks(supervisor.Key{ID: r.ID, Phase: a.Phase, N: a.N}.String())
+}
+
 // A keeper hands the runs of instances to the probes. Its goroutine is Run's caller; rolls is
 // followRollouts'.
 type keeper struct {

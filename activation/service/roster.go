@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"activationd/activation"
+	"activationd/activation/service/probe"
 	"activationd/event"
 	"activationd/internal/fault"
 )
@@ -28,6 +29,7 @@ type Roster struct {
 	mu       sync.Mutex
 	declared map[string]*Declaration // by key, as they were last applied
 	changed  chan struct{}           // closed when declared is replaced
+	probes   *probe.Keeper           // nil: nothing is checked yet
 }
 
 // NewRoster returns the roster of an engine's services. It must be called before the engine
@@ -290,11 +292,13 @@ func (o *Roster) Select(ctx context.Context, by activation.Actor, patterns []str
 	declared := o.declared
 	o.mu.Unlock()
 	var all []Status
+	var known []string
 	used := make([]bool, len(patterns))
 	err := o.engine.View(ctx, func(t *activation.Txn) error {
 		all = nil
+		known = t.Instances("")
 		services := make(map[string]*serviceNow)
-		for _, id := range t.Instances("") {
+		for _, id := range known {
 			name, _, ok := ParseID(id)
 			if !ok {
 				continue
@@ -326,7 +330,7 @@ func (o *Roster) Select(ctx context.Context, by activation.Actor, patterns []str
 	})
 	for i, p := range patterns {
 		if err == nil && !used[i] {
-			err = fmt.Errorf("there is no service %s; atctl service list shows all: %w", p, fault.NotFound)
+			err = fmt.Errorf("there is no service %s; %s: %w", p, instead(p, known), fault.NotFound)
 		}
 	}
 	slices.SortFunc(all, func(a, b Status) int { return compareIDs(a.ID, b.ID) })
@@ -355,6 +359,23 @@ func (s *serviceNow) declaration(t *activation.Txn, hash []byte) *Declaration {
 		return s.declared
 	}
 	return cmp.Or(versionsOf(t, s.declared.Name).of(string(hash)), s.declared)
+}
+
+// instead is a hint for somebody who has named no service. Known are the ids of all instances.
+func instead(pattern string, known []string) string {
+	name, _, _ := strings.Cut(Key(pattern), "@")
+	begins := func(with string) bool {
+		return slices.ContainsFunc(known, func(id string) bool { return strings.HasPrefix(id, with) })
+	}
+	switch {
+	case name == "all":
+		return "'*' means all services"
+	case begins(name + "@"):
+		return "atctl service list " + name + " shows the instances"
+	case begins(name + "_"):
+		return "'" + name + "/*' means all services of this project"
+	}
+	return "atctl service list shows all"
 }
 
 func matches(pattern, name string) bool {

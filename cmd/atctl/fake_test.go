@@ -258,6 +258,7 @@ func (f *fake) registry() *control.Registry {
 				}
 				return r, err
 			}),
+		control.Declare("service list", control.Viewer, "", fakeServices),
 		control.DeclareStream("why", control.Viewer, "", f.why),
 		control.DeclareStream("audit", control.Viewer, "", f.audit),
 		control.DeclareStream("log", control.Viewer, "", f.log),
@@ -454,6 +455,34 @@ func (f *fake) log(ctx context.Context, _ caller, in control.LogIn, send func(co
 		<-ctx.Done() // the client hangs up
 	}
 	return err
+}
+
+// fakeServices has an instance in each state. The processes were started a while ago.
+func fakeServices(context.Context, caller, control.ServiceIn) (r control.Reply[control.ServiceInstance], err error) {
+	next := time.Date(2026, 3, 2, 10, 30, 0, 0, time.UTC)
+	add := func(service string, n int, state, reason, user, command string, up time.Duration, failures int, next time.Time) {
+		i := control.ServiceInstance{
+			ID: strings.ReplaceAll(service, "/", "_") + "@" + strconv.Itoa(n), Service: service, Instance: n, State: state, Reason: reason,
+			Since: next, Run: 3, User: user, Command: command, Failures: failures, Next: control.Instant{Time: next},
+		}
+		if up > 0 {
+			i.PID, i.Started.Time = 4711+len(r.Lines), time.Now().Add(-up)
+		}
+		r.Lines = append(r.Lines, i)
+	}
+	var never time.Time
+	web := "/usr/bin/python3 -m http.server --bind 127.0.0.1 "
+	add("db", 1, "ready", "", "redis", "/usr/bin/redis-server --port 6379", 50*time.Hour, 0, never)
+	add("mail/queue", 1, "backoff", "run 3 exited with status 1", "www-data", "php artisan queue:work", 0, 2, next)
+	add("mail/queue", 2, "fatal", "run 3 was terminated by signal 9", "www-data", "php artisan queue:work", 0, 10, next)
+	add("shop/web", 1, "ready", "", "www-data", web+"8001", 90*time.Minute, 0, never)
+	add("shop/web", 2, "unready", "http http://127.0.0.1:8002/: status 503 Service Unavailable: the database does not answer (3 times in a row)", "www-data", web+"8002", 90*time.Minute, 0, never)
+	add("shop/web", 3, "starting", "", "www-data", web+"8003", 5*time.Second, 1, never)
+	add("shop/web", 4, "draining", "restarted by ada", "www-data", web+"8004", 90*time.Minute, 0, never)
+	add("shop/web", 5, "stopping", "scaled from 5 to 4 by ada", "www-data", web+"8005", 90*time.Minute, 0, never)
+	add("shop/worker", 1, "waiting", "waits for the service mail_queue, which is fatal", "www-data", "/srv/shop/bin/worker", 0, 0, never)
+	add("spare", 1, "down", "stopped by ada", "root", "sleep 1000", 0, 0, never)
+	return r, nil
 }
 
 func (f *fake) wait(ctx context.Context, _ caller, in control.IDIn, send func(control.WaitOut) error) error {

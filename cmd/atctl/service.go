@@ -296,7 +296,7 @@ address.`,
 			in := control.ServiceScaleIn{Name: args[0], Declared: args[1] == "declared"}
 			if !in.Declared {
 				n, err := strconv.Atoi(args[1])
-				if err != nil || n < 1 {
+				if err != nil || n < 1 || strconv.Itoa(n) != args[1] { // +1 does not mean one more
 					return usage(cmd, fmt.Sprintf("want the number of instances, 1 or more, or declared, have %q", args[1]))
 				}
 				in.Instances = n

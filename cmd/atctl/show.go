@@ -60,8 +60,11 @@ func runShow(ctx context.Context, a *app, id string) error {
 		return err
 	}
 	activate, planned, slotEnds := "activate", "slot begins", d.End.Time
-	if d.Kind == "job" {
+	switch d.Kind {
+	case "job":
 		activate, planned, slotEnds = "command", "planned", time.Time{}
+	case "service":
+		activate, d.Planned, slotEnds = "command", time.Time{}, time.Time{}
 	}
 	return errors.Join(
 		fields(os.Stdout, append([][2]string{

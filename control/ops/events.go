@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"activationd/activation"
+	"activationd/activation/service"
 	"activationd/control"
 	"activationd/event"
 	"activationd/internal/fault"
@@ -43,7 +44,7 @@ func (d Daemon) events(ctx context.Context, c control.Caller, in control.EventsI
 		switch {
 		case ev.What == event.Gap: // it may replace events that the request wants
 		case ev.Time.Before(from),
-			in.ID != "" && in.ID != ev.ID,
+			in.ID != "" && in.ID != ev.ID && service.Key(in.ID) != ev.ID,
 			len(patterns) > 0 && !slices.ContainsFunc(patterns, matches),
 			in.Owner != "" && in.Owner != ev.Owner,
 			in.Kind != "" && in.Kind != ev.Kind,

@@ -204,7 +204,9 @@ func wire(v *activation.View) control.Activation {
 	if last := v.LastAttempt(activation.Activate); last != nil {
 		a.Exit, a.Signal = exit(last)
 	}
-	a.Every, a.Occurrence = v.From, v.Occurrence
+	if a.Occurrence = v.Occurrence; v.Serving == nil {
+		a.Every = v.From
+	}
 	a.Priority, a.Tags, a.Hidden = v.Priority, v.Tags, v.Hidden
 	if p := v.Progress; p != nil && v.Running() {
 		a.Progress = &control.Progress{Text: p.Text, At: p.At}

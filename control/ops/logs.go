@@ -170,7 +170,7 @@ func (d Daemon) logs(ctx context.Context, c control.Caller, in control.LogIn, se
 	}
 	v, logs, err := d.Engine.Logs(ctx, actor(c), in.ID)
 	if err != nil {
-		return err
+		return d.notAnID(ctx, "log", in.ID, err)
 	}
 	wanted := w.wanted(logs)
 	if len(wanted) == 0 {

@@ -139,12 +139,20 @@ func (d Daemon) retry(ctx context.Context, c control.Caller, in control.RetryIn)
 }
 
 // notAnID returns the error of an operation on the job or reservation id. If there is none,
-// but a recurrence of that name, it says what to do with the recurrence instead.
+// but a service or a recurrence of that name, it says what to do with that instead.
 func (d Daemon) notAnID(ctx context.Context, op, id string, err error) error {
-	if !errors.Is(err, fault.NotFound) || d.Recurrences == nil {
+	if !errors.Is(err, fault.NotFound) {
 		return err
 	}
 	if _, unknown := d.Engine.Get(ctx, id); !errors.Is(unknown, fault.NotFound) {
+		return err
+	}
+	if d.Services != nil && !strings.ContainsAny(id, "*?[\\") {
+		if all, unknown := d.Services.Select(ctx, activation.Actor{}, []string{id}, ""); unknown == nil && len(all) > 0 {
+			return fmt.Errorf("%s is a service; name an instance of it, such as %s, or see atctl service --help: %w", id, all[0].ID, fault.NotFound)
+		}
+	}
+	if d.Recurrences == nil {
 		return err
 	}
 	if _, unknown := d.Recurrences.Get(ctx, id, 0); unknown != nil {

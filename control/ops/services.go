@@ -65,6 +65,8 @@ func (d Daemon) instance(s *service.Status) control.ServiceInstance {
 	switch {
 	case i.State == "unready":
 		i.Reason = r.Serving.Unready
+	case i.State == "starting":
+		i.Reason = d.lacks(r)
 	case (i.State == "stopping" || i.State == "draining") && r.Serving.Stop != nil:
 		i.Reason = r.Serving.Stop.Why
 	}
@@ -110,6 +112,18 @@ func (d Daemon) instance(s *service.Status) control.ServiceInstance {
 		break
 	}
 	return i
+}
+
+// lacks says why an instance is not ready yet; empty: that is not known, or it is in another
+// state.
+func (d Daemon) lacks(r *activation.Record) string {
+	if d.Services == nil || r.Serving == nil || r.InstanceState() != "starting" {
+		return ""
+	}
+	if lacks := d.Services.Lacks(r); lacks != "" {
+		return "not ready yet: " + lacks
+	}
+	return ""
 }
 
 // chosen returns the instances that a request names. A request must say which.

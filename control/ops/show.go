@@ -25,6 +25,9 @@ func (d Daemon) detail(v *activation.View) control.Detail {
 		Timeout: set.Timeout.String(), Grace: set.Grace.String(), Backoff: set.BackoffFirst.String(),
 		After: v.Record.After, Deadline: v.Deadline,
 	}
+	if v.Serving != nil { // it has no end
+		out.Timeout, out.Backoff, out.Retries = "", v.Serving.BackoffFirst.String(), 0
+	}
 	if !slices.Equal(out.Devices, v.Devices) {
 		out.Announced = v.Devices
 	}

@@ -23,6 +23,7 @@ func (d Daemon) why(ctx context.Context, c control.Caller, in control.IDIn, send
 	case unusedErr != nil:
 		return unusedErr
 	case err == nil:
+		v.Reason = cmp.Or(d.lacks(&v.Record), v.Reason)
 		lines = append(explain(&v), unused...)
 	case errors.Is(err, fault.NotFound) && len(unused) > 0:
 		lines = unused

@@ -8,6 +8,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -63,6 +64,7 @@ type Keeper struct {
 	mu       sync.Mutex
 	requests []func(now time.Time) // by whoever calls Start, Stop or Notified
 	turns    int                   // how often Run has woken up
+	lacks    map[string]string     // by key, what instances lack that start
 
 	// Run's own.
 	instances map[string]*instance
@@ -112,6 +114,7 @@ func New(report func(Report)) *Keeper {
 		wake:      make(chan struct{}, 1),
 		results:   make(chan result),
 		instances: make(map[string]*instance),
+		lacks:     make(map[string]string),
 	}
 }
 
@@ -139,6 +142,7 @@ func (k *Keeper) Start(key string, i Instance) error {
 			k.forget(key)
 		}
 		k.instances[key] = in
+		k.note(in)
 		k.begin(in, now)
 	})
 	return nil
@@ -319,14 +323,40 @@ func (k *Keeper) expire(now time.Time) {
 			continue
 		}
 		reason := "not ready after " + roughly(now.Sub(in.began))
-		if in.why != "" {
-			reason += ": " + in.why
-		}
-		if in.said != "" {
-			reason += "; its last status: " + in.said
+		if lacks := in.lacks(); lacks != "" {
+			reason += ": " + lacks
 		}
 		k.enter(in, expired, reason, now)
 	}
+}
+
+// lacks says why an instance that starts is not ready, as far as that is known.
+func (in *instance) lacks() string {
+	why := in.why
+	if in.ready != nil && in.ready.Kind == Notify {
+		why = "it has not reported READY=1"
+	}
+	if in.said != "" {
+		why += "; its last status: " + in.said
+	}
+	return strings.TrimPrefix(why, "; ")
+}
+
+// note keeps what an instance that starts lacks, for [Keeper.Lacks].
+func (k *Keeper) note(in *instance) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if delete(k.lacks, in.key); in.state == Starting && k.instances[in.key] == in {
+		k.lacks[in.key] = in.lacks()
+	}
+}
+
+// Lacks says why the instance of a run is not ready yet; empty: it was ready, or that is not
+// known.
+func (k *Keeper) Lacks(key string) string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.lacks[key]
 }
 
 func roughly(d time.Duration) string {
@@ -373,6 +403,7 @@ func (k *Keeper) judge(w *watch, err error, now time.Time) {
 	}
 	if !w.alive {
 		w.of.why = reason
+		k.note(w.of)
 	}
 	in, follows := w.tally.count(err == nil, &w.Check, w.alive)
 	if !follows {
@@ -388,6 +419,7 @@ func (k *Keeper) judge(w *watch, err error, now time.Time) {
 func (k *Keeper) notified(in *instance, n Notice, now time.Time) {
 	if n.Status != "" && n.Status != in.said {
 		in.said = n.Status
+		k.note(in)
 		in.extend(now.Add(in.Within))
 	}
 	if n.Extend > 0 {
@@ -496,6 +528,7 @@ func (k *Keeper) enter(in *instance, by input, reason string, now time.Time) {
 	}
 	in.state = next
 	in.limit = time.Time{}
+	k.note(in)
 	switch {
 	case next.final():
 		k.end(in)
@@ -513,6 +546,7 @@ func (k *Keeper) forget(key string) {
 	if in := k.instances[key]; in != nil {
 		k.end(in)
 		delete(k.instances, key)
+		k.note(in)
 	}
 }
 

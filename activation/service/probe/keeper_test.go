@@ -151,7 +151,7 @@ func TestLate(t *testing.T) {
 		b.expect("hangs late: not ready after 30s: tcp 80: no answer within 2s")
 		b.start("silent", Instance{Ready: &Check{Kind: Notify}, Within: 30 * time.Second})
 		b.Notified("silent", Notice{Status: "loading"})
-		b.expect("silent late: not ready after 30s; its last status: loading")
+		b.expect("silent late: not ready after 30s: it has not reported READY=1; its last status: loading")
 		b.Notified("silent", Notice{Ready: true})
 		b.silent(time.Hour)
 
@@ -180,7 +180,7 @@ func TestProgressExtendsTheLimit(t *testing.T) {
 			case 1: // 30 seconds
 				b.expect("neither late: not ready after 30s")
 			case 2: // 20 + 30 seconds
-				b.expect("repeats late: not ready after 50s; its last status: working")
+				b.expect("repeats late: not ready after 50s: it has not reported READY=1; its last status: working")
 			default:
 				b.silent(0)
 			}
