@@ -35,6 +35,9 @@ type Place struct {
 func (o *Roster) Run(ctx context.Context, place Place) error {
 	k := &keeper{roster: o, place: place, runs: make(map[string]supervisor.Key)}
 	k.probes = probe.New(func(r probe.Report) { k.report(ctx, r) })
+	o.mu.Lock()
+	o.probes = k.probes
+	o.mu.Unlock()
 	done := make(chan error, 3)
 	go func() { done <- k.probes.Run(ctx) }()
 	go func() { done <- k.listen(ctx) }()
