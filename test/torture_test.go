@@ -40,7 +40,7 @@ jobs:
 services:
   steady: {command: [DIR/serve], instances: 32}
   told: {command: [DIR/serve], instances: 4, ready: notify, ready_timeout: 1h}
-  shared: {command: [DIR/serve], instances: 4, listen: [DIR/shared.sock], drain: 50ms}
+  shared: {command: [DIR/serve], instances: 4, surge: 1, listen: [DIR/shared.sock], ready: notify, ready_timeout: 1h, drain: 50ms}
   flapping: {command: [DIR/serve], instances: 6, backoff: {first: 50ms, max: 100ms}, start_limit: {count: 0}}
   turned: {command: [DIR/serve], instances: 4, after: ["steady:started"], grace: 100ms}
 runs:
@@ -57,7 +57,7 @@ case $ACTIVATION_ID in
 turned*) trap '' TERM; setsid sleep 300 & while :; do sleep 300; done ;;
 steady*) exec sleep 300 ;;
 told*) systemd-notify --ready --status=told; exec sleep 300 ;;
-shared*) exec python3 "DIR/accept" ;;
+shared*) systemd-notify --ready; exec python3 "DIR/accept" ;;
 esac
 sleep 0.3 & wait
 exit 1
