@@ -387,9 +387,11 @@ func matches(pattern, name string) bool {
 // come first. What they need is in their records, so it is known before the configuration is
 // read.
 func (o *Roster) Order(ctx context.Context, by activation.Actor, all []Status) (ranks [][]Status, err error) {
-	needs, err := o.needs(ctx, by)
-	if err != nil {
-		return nil, err
+	var needs map[string]map[string]bool
+	if anyNeeds(all) {
+		if needs, err = o.needs(ctx, by); err != nil {
+			return nil, err
+		}
 	}
 	rank := make(map[string]int)
 	var of func(name string, seen int) int
@@ -441,9 +443,18 @@ func (s *Status) Uptime(now time.Time) time.Duration {
 	return now.Sub(s.Record.Started())
 }
 
+// anyNeeds reports whether an instance needs others. If none does, their order is known without
+// reading all other instances.
+func anyNeeds(all []Status) bool {
+	return slices.ContainsFunc(all, func(s Status) bool { return len(s.Serving.Needs) > 0 })
+}
+
 // WithNeeded returns instances together with those of the services that they need, directly
 // or not.
 func (o *Roster) WithNeeded(ctx context.Context, by activation.Actor, all []Status) ([]Status, error) {
+	if !anyNeeds(all) {
+		return all, nil
+	}
 	return o.with(ctx, by, all, func(a, b *Status) bool { return a.needs(b) })
 }
 
