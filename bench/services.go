@@ -21,8 +21,8 @@ import (
 
 const (
 	servicesAtOnce = 100
-	firstPort      = 20001           // below the ports that the kernel gives to clients
-	settled        = 3 * time.Second // until memory is measured
+	firstPort      = 20001            // below the ports that the kernel gives to clients
+	settled        = 15 * time.Second // until memory is measured: longer than a wrapper needs to become idle
 )
 
 // A supervision is a program that runs services, and these.
