@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -67,18 +68,21 @@ func (b bench) compare(dir string, match *regexp.Regexp) error {
 // pair runs a round of each build, prints their figures and adds the ratios.
 func pair(s section, b, other bench, otherFirst bool, ratios *table) error {
 	var ours, theirs table
-	var err error
+	sides := []func() (string, error){
+		func() (string, error) { return b.round(s, &ours) },
+		func() (string, error) { return other.round(s, &theirs) },
+	}
 	if otherFirst {
-		err = other.round(s, &theirs)
+		slices.Reverse(sides)
 	}
-	if err == nil {
-		err = b.round(s, &ours)
-	}
-	if err == nil && !otherFirst {
-		err = other.round(s, &theirs)
-	}
-	if err != nil {
-		return err
+	for _, side := range sides {
+		dir, err := side()
+		if err == nil {
+			err = os.RemoveAll(dir)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	for _, r := range ours.rows {

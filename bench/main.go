@@ -103,8 +103,16 @@ func (b bench) run(only, against string) (err error) {
 			continue
 		}
 		var t table
+		var dirs []string
 		for range max(1, s.times*b.runs) {
-			if err := b.round(s, &t); err != nil {
+			dir, err := b.round(s, &t)
+			if err != nil {
+				return err
+			}
+			dirs = append(dirs, dir)
+		}
+		for _, dir := range dirs { // not before: ext4 creates files slowly when many were deleted in the last seconds
+			if err := os.RemoveAll(dir); err != nil {
 				return err
 			}
 		}
@@ -129,16 +137,16 @@ func programs(dir string) (string, error) {
 	return "", fmt.Errorf("there is no build in %s; run make build first", dir)
 }
 
-// round runs one round of a section in a new directory. If it fails, the logs of
-// its daemons are kept.
-func (b bench) round(s section, t *table) (err error) {
+// round runs one round of a section in a new directory, which the caller removes. If it fails,
+// only the logs of its daemons are kept.
+func (b bench) round(s section, t *table) (dir string, err error) {
 	if b.dir, err = os.MkdirTemp("", "activationd-bench-"); err != nil {
-		return err
+		return "", err
 	}
 	if err := s.round(&b, t); err != nil {
-		return fmt.Errorf("%s: %w", s.name, errors.Join(err, b.keepLogs()))
+		return "", fmt.Errorf("%s: %w", s.name, errors.Join(err, b.keepLogs()))
 	}
-	return os.RemoveAll(b.dir)
+	return b.dir, nil
 }
 
 // keepLogs removes the directory of a round, except for the logs of its daemons, and
