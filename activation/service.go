@@ -273,6 +273,8 @@ func (t *Txn) enterInstance(r *Record, on Trigger) {
 	}
 	t.sockets = t.sockets || r.State != Active
 	switch r.State {
+	case Scheduled: // declared again; that it comes back is true now
+		r.serveNoMore()
 	case Activating:
 		t.Later(t.dependents(ServiceFrom(r.Serving.Service))...)
 	case Active:

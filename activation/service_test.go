@@ -250,11 +250,16 @@ func TestInstanceChanges(t *testing.T) {
 		rig.setInstances(i)
 		rig.serves("web@1 ready")
 		rig.ran("web@1.serve.1 web@1.serve.2 web@1.serve.3")
+		i.Hash = []byte("3") // it was removed once, which counts no more
+		rig.setInstances(i)
+		rig.sleep(2 * time.Second)
+		rig.serves("web@1 ready")
+		rig.ran("web@1.serve.1 web@1.serve.2 web@1.serve.3 web@1.serve.4")
 		remove()
 		rig.setInstances(i) // while it is being stopped
 		rig.sleep(2 * time.Second)
 		rig.serves("web@1 ready")
-		rig.ran("web@1.serve.1 web@1.serve.2 web@1.serve.3 web@1.serve.4")
+		rig.ran("web@1.serve.1 web@1.serve.2 web@1.serve.3 web@1.serve.4 web@1.serve.5")
 	})
 }
 
