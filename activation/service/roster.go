@@ -192,7 +192,7 @@ func (o *Roster) steps(p *plan, all map[string]*Declaration, refused map[string]
 		}
 		steps = append(steps, func(t *activation.Txn) (rep activation.Report, err error) {
 			r, err := t.Record(id)
-			if errors.Is(err, fault.NotFound) || err == nil && r.PendingOutcome != "" || d != nil && n <= p.countNow(t, d) {
+			if errors.Is(err, fault.NotFound) || err == nil && (r.PendingOutcome != "" || r.State == activation.Finished) || d != nil && n <= p.countNow(t, d) {
 				return rep, nil
 			}
 			if err != nil {
