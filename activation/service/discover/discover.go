@@ -73,7 +73,33 @@ type Result struct {
 	Again time.Time
 
 	missing map[string]time.Time // files of Found that are gone, since when
+	read    map[string]content   // what files have now
+	good    map[string]content   // what those of Found had when they were last without a fault
 }
+
+// A content is what a file has, as long as its state stays the same.
+type content struct {
+	state    state
+	vars     []envfile.Var
+	warnings []envfile.Warning
+	err      error     // why it cannot be read as variables
+	service  bool      // it may be meant as a service even so
+	trusted  time.Time // when the way to it was checked last, for the user uid
+	uid      int
+}
+
+// A state changes whenever a file does: unlike the time of the last write, no program can set
+// the time of the last change of any kind.
+type state struct {
+	inode inode
+	links uint64
+	size  int64
+	ctim  unix.Timespec
+}
+
+// recheck is how long a file that does not change is trusted. Whoever could have put another
+// in its place since then, would have changed its state.
+const recheck = 30 * time.Second
 
 // Scan reads the files of all entries. If several entries match a file, the first counts. Last
 // is the result of the scan before; the zero Result is right for the first.
@@ -81,8 +107,8 @@ type Result struct {
 // A file that changed less than 200 ms before now is not read yet: Scan returns what last has
 // of it, and Again.
 func Scan(entries []Entry, now time.Time, last Result) Result {
-	s := scan{now: now, last: map[string]Found{}, missing: last.missing, inodes: map[inode]string{}}
-	s.result.missing = map[string]time.Time{}
+	s := scan{now: now, last: map[string]Found{}, missing: last.missing, known: last.read, good: last.good, inodes: map[inode]string{}}
+	s.result.missing, s.result.read, s.result.good = map[string]time.Time{}, map[string]content{}, map[string]content{}
 	for _, f := range last.Found {
 		s.last[f.EnvFile] = f
 	}
@@ -112,6 +138,8 @@ type scan struct {
 	now     time.Time
 	last    map[string]Found
 	missing map[string]time.Time
+	known   map[string]content // of the scan before, as the next
+	good    map[string]content
 	inodes  map[inode]string // the files that declare a service
 	result  Result
 }
@@ -123,11 +151,11 @@ var (
 
 // file adds to the result what one file declares.
 func (s *scan) file(name string, e Entry) {
-	found, err := s.read(name, e)
+	f, err := s.read(name, e)
 	old, known := s.last[name]
 	switch {
 	case err == nil:
-		s.result.Found = append(s.result.Found, found)
+		s.result.Found = append(s.result.Found, f)
 		return
 	case errors.Is(err, errNoService):
 		return
@@ -150,9 +178,15 @@ func (s *scan) file(name string, e Entry) {
 	default:
 		s.reject(name, err, false)
 	}
-	if known {
-		s.result.Found = append(s.result.Found, old)
+	if !known {
+		return
 	}
+	// What holds for all services of the entry may have changed.
+	if again, err := found(name, e, s.good[name], old.UID); err == nil {
+		old = again
+	}
+	s.result.Found = append(s.result.Found, old)
+	s.result.good[name] = s.good[name]
 }
 
 func (s *scan) reject(name string, err error, changing bool) {
@@ -167,23 +201,20 @@ func (s *scan) again(at time.Time) {
 }
 
 func (s *scan) read(name string, e Entry) (Found, error) {
-	data, st, err := contents(name, s.now)
+	c, owner, err := s.content(name)
 	if err != nil {
 		return Found{}, err
 	}
-	vars, warnings, err := envfile.Parse(name, data)
-	if err != nil {
+	s.result.read[name] = c
+	if c.err != nil {
 		_, known := s.last[name]
-		if !known && !bytes.Contains(data, []byte("DAEMON")) {
-			err = errNoService // most files like this one are no affair of ours
+		if !known && !c.service {
+			c.err = errNoService // most files like this one are no affair of ours
 		}
-		return Found{}, err
+		return Found{}, c.err
 	}
-	f := Found{UID: int(st.Uid)}
-	if f.Declaration, err = e.declare(serviceName(name)); err != nil {
-		return Found{}, err
-	}
-	if err := f.declare(name, vars); err != nil {
+	f, err := found(name, e, c, owner)
+	if err != nil {
 		return Found{}, err
 	}
 	if f.UID == 0 {
@@ -192,78 +223,103 @@ func (s *scan) read(name string, e Entry) (Found, error) {
 		}
 		f.UID = e.UID
 	}
-	if err := trusted(name, st, f.UID); err != nil {
-		return Found{}, err
+	if age := s.now.Sub(c.trusted); c.uid != f.UID || age < 0 || age >= recheck {
+		if err := trusted(name, c.state, owner, f.UID); err != nil {
+			return Found{}, err
+		}
+		c.trusted, c.uid = s.now, f.UID
+		s.result.read[name] = c
 	}
-	id := inode{st.Dev, st.Ino}
-	if other, ok := s.inodes[id]; ok {
+	if other, ok := s.inodes[c.state.inode]; ok {
 		return Found{}, fmt.Errorf("%s is the same file as %s, which declares a service: let the pattern match only one of them", name, other)
 	}
-	s.inodes[id] = name
-	for _, w := range warnings {
+	s.inodes[c.state.inode] = name
+	s.result.good[name] = c
+	return f, nil
+}
+
+// found returns what a file with such a content declares.
+func found(name string, e Entry, c content, uid int) (Found, error) {
+	f := Found{UID: uid}
+	var err error
+	if f.Declaration, err = e.declare(serviceName(name)); err != nil {
+		return Found{}, err
+	}
+	if err := f.declare(name, c.vars); err != nil {
+		return Found{}, err
+	}
+	for _, w := range c.warnings {
 		f.Warnings = append(f.Warnings, fmt.Sprintf("%s:%d: %s", name, w.Line, w.Text))
 	}
 	return f, nil
 }
 
-// contents returns what is in a file, and its state. It opens nothing but regular files: a
+// content returns what is in a file, and its owner. It opens nothing but regular files: a
 // device can do something as soon as it is opened, and a FIFO waits for its writer.
-func contents(name string, now time.Time) (data []byte, st unix.Stat_t, err error) {
+func (s *scan) content(name string) (c content, owner int, err error) {
 	fd, err := unix.Open(name, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, st, &fs.PathError{Op: "open", Path: name, Err: err}
+		return c, 0, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
 	defer func() { _ = unix.Close(fd) }()
+	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, st, &fs.PathError{Op: "stat", Path: name, Err: err}
+		return c, 0, &fs.PathError{Op: "stat", Path: name, Err: err}
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 	case unix.S_IFDIR:
-		return nil, st, errNoService // of Python's virtual environments, some have such a name
+		return c, 0, errNoService // of Python's virtual environments, some have such a name
 	default:
-		return nil, st, fmt.Errorf("%s is not a regular file", name)
+		return c, 0, fmt.Errorf("%s is not a regular file", name)
 	}
-	// The time of the last change of any kind: unlike the time of the last write, no program
-	// can set it. If it is far in the future, the clock was set back.
-	if age := now.Sub(time.Unix(st.Ctim.Unix())); age > -settle && age < settle {
-		return nil, st, errChanging
+	// If the time of the last change is far in the future, the clock was set back.
+	if age := s.now.Sub(time.Unix(st.Ctim.Unix())); age > -settle && age < settle {
+		return c, 0, errChanging
+	}
+	now, owner := stateOf(&st), int(st.Uid)
+	if c, ok := s.known[name]; ok && c.state == now {
+		return c, owner, nil
 	}
 	f, err := os.Open("/proc/self/fd/" + strconv.Itoa(fd))
 	if err != nil {
 		if inner, ok := errors.AsType[*fs.PathError](err); ok {
 			inner.Path = name
 		}
-		return nil, st, err
+		return c, 0, err
 	}
 	defer func() { _ = f.Close() }()
-	if data, err = io.ReadAll(io.LimitReader(f, envfile.MaxSize+1)); err != nil {
-		return nil, st, fmt.Errorf("%s: %w", name, err)
+	data, err := io.ReadAll(io.LimitReader(f, envfile.MaxSize+1))
+	if err != nil {
+		return c, 0, fmt.Errorf("%s: %w", name, err)
 	}
-	var after unix.Stat_t
-	if err := unix.Fstat(fd, &after); err != nil {
-		return nil, st, &fs.PathError{Op: "stat", Path: name, Err: err}
+	if err := unix.Fstat(fd, &st); err != nil {
+		return c, 0, &fs.PathError{Op: "stat", Path: name, Err: err}
 	}
-	if after.Size != st.Size || after.Mtim != st.Mtim || after.Ctim != st.Ctim {
-		return nil, st, errChanging
+	if stateOf(&st) != now {
+		return c, 0, errChanging
 	}
-	return data, st, nil
+	c = content{state: now, service: bytes.Contains(data, []byte("DAEMON")), uid: -1}
+	c.vars, c.warnings, c.err = envfile.Parse(name, data)
+	return c, owner, nil
 }
+
+func stateOf(st *unix.Stat_t) state { return state{inode{st.Dev, st.Ino}, st.Nlink, st.Size, st.Ctim} }
 
 // trusted returns an error if anybody but root and the user who runs the service could change
 // the file, or put another in its place: whoever can do that, can run programs as that user.
-func trusted(name string, st unix.Stat_t, uid int) error {
+func trusted(name string, read state, owner, uid int) error {
 	if err := trust.Check(name, uid); err != nil {
 		return err
 	}
-	if st.Uid == 0 && trust.Check(name) != nil {
+	if owner == 0 && trust.Check(name) != nil {
 		// The user may have put a link there, to a file that only root can read.
-		if path, err := filepath.EvalSymlinks(name); err != nil || path != name || st.Nlink > 1 {
+		if path, err := filepath.EvalSymlinks(name); err != nil || path != name || read.links > 1 {
 			return fmt.Errorf("%s belongs to root, and a link leads to it which root may not have made: write the path without links, or give the file another owner", name)
 		}
 	}
 	var now unix.Stat_t
-	if err := unix.Stat(name, &now); err != nil || now.Dev != st.Dev || now.Ino != st.Ino {
+	if err := unix.Stat(name, &now); err != nil || stateOf(&now) != read {
 		return errChanging
 	}
 	return nil

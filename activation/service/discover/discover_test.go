@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"activationd/activation/service"
 )
 
 // A place is a directory with projects, in which a test looks for files.
@@ -141,6 +143,48 @@ func TestKept(t *testing.T) {
 }
 
 // TestChanging checks that a file that has just been changed is not read yet.
+// TestRulesOfKept checks that what an entry says of its services holds at once, also for a
+// file that is just being changed, or has a mistake.
+func TestRulesOfKept(t *testing.T) {
+	p := newPlace(t)
+	rules := func(grace time.Duration) {
+		p.entries[0].Declare = func(name string) (*service.Declaration, error) {
+			d := service.New(name)
+			d.Grace = grace
+			return d, nil
+		}
+	}
+	p.write("shop/web", "DAEMON=true\nCOMMAND=run\nA=1\n")
+	for i, passed := range []time.Duration{long, 0, long} {
+		rules(time.Duration(i) * time.Second)
+		p.scan(passed)
+		if d := p.last.Found[0]; d.Grace != time.Duration(i)*time.Second || d.FileEnv["A"] != "1" {
+			t.Errorf("scan %d: the grace is %v, the file's variable %q", i, d.Grace, d.FileEnv["A"])
+		}
+		p.write("shop/web", "DAEMON=true\nCOMMAND='run\n")
+	}
+	if len(p.last.Rejected) != 1 || p.last.Rejected[0].Changing {
+		t.Errorf("rejected are %+v, want the mistake", p.last.Rejected)
+	}
+}
+
+// TestUnchanged checks that a file is read only when it has changed, but that the way to it
+// is checked now and then.
+func TestUnchanged(t *testing.T) {
+	p := newPlace(t)
+	p.write("shop/web", "DAEMON=true\nCOMMAND=one\n")
+	p.write("shop/db", "DAEMON=true\nCOMMAND=one\n")
+	p.want(long, "shop/db x1 /bin/sh -c one\nshop/web x1 /bin/sh -c one")
+	for _, c := range p.last.read { // a scan that reads the file sees nothing of it
+		c.vars[1].Value = "two"
+	}
+	p.write("shop/web", "DAEMON=true\nCOMMAND=one\nA=\n")
+	p.must(os.Chmod(p.dir+"/shop", 0o777))
+	both, refused := "shop/db x1 /bin/sh -c two\nshop/web x1 /bin/sh -c two\n", "/shop can be changed by everybody: chmod o-w /shop (kept)"
+	p.want(long+recheck/2, both+refused)
+	p.want(long+recheck, both+refused+"\n"+refused)
+}
+
 func TestChanging(t *testing.T) {
 	p := newPlace(t)
 	p.write("shop/web", "DAEMON=true\nCOMMAND=one\n")

@@ -47,8 +47,11 @@ func NewWatcher(log *slog.Logger, report func(Result)) *Watcher {
 func (w *Watcher) Scan(entries []Entry) Result {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	same := slices.EqualFunc(entries, w.entries, func(a, b Entry) bool { return a.Pattern == b.Pattern })
 	w.entries = slices.Clone(entries)
-	w.last = Scan(w.entries, time.Now(), w.last)
+	if w.last = Scan(w.entries, time.Now(), w.last); same && w.last.Again.IsZero() {
+		return w.last // Run has nothing to change
+	}
 	select {
 	case w.poke <- struct{}{}:
 	default: // it is poked already
