@@ -158,9 +158,7 @@ func (p *parser) name(head string) (name string, ok bool) {
 	if rest, ok := strings.CutPrefix(name, "export"); ok && strings.TrimLeft(rest, blanks) != rest {
 		name = strings.TrimLeft(rest, blanks)
 		p.warn("systemd ignores a line that begins with export")
-		if rest[0] == '\t' {
-			p.warn("envparse refuses a tab after export")
-		}
+		p.warnIf(rest != " "+name, "envparse refuses more than one blank, or a tab, after export")
 	} else if name == "export" && head != name {
 		p.refuse("there is no name after export")
 		return "", false

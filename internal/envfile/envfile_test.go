@@ -44,6 +44,7 @@ var table = []struct {
 		{"A=1\nA=2", `A=2`, same},
 		{`export A=1`, `A=1`, [4]string{`ignored`}},
 		{"export\tA=1", `A=1`, [4]string{`ignored`, "", "", `refused`}},
+		{`export  A=1`, `A=1`, [4]string{`ignored`, "", "", `refused`}},
 		{`export=1`, `export=1`, same},
 		{`export =1`, `refused`, [4]string{`export=1`, `=1`, `=1`, `export=1`}},
 		{`A.B=1`, `A.B=1`, [4]string{`ignored`}},
