@@ -7,6 +7,7 @@ SHELL := /bin/bash
 
 PREFIX   ?= /usr/local
 BIN      := bin
+IDLE_AFTER ?=
 DESTDIR  ?=
 KILLS    ?= 200
 FUZZTIME ?= 10s
@@ -42,13 +43,17 @@ ROOT     := $(filter 0,$(shell id -u))
 TIMES    :=
 GOTEST    = go run ./scripts/gotest $(NO_SKIPS) $(if $(TIMES),-times '$(TIMES)') $(HANGS)
 
-.PHONY: help build manual demo test test-all test-loaded test-short test-lab test-vm test-upgrade test-at unit whole bench torture mutants lint vet shellcheck fuzz clean install install-at install-deps
+.PHONY: help build atwrap manual demo test test-all test-loaded test-short test-lab test-vm test-upgrade test-at unit whole bench torture mutants lint vet shellcheck fuzz clean install install-at install-deps
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-12s %s\n' "$$t" "$$d"; done
 
-build: ## the programs, static, into bin/
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.buildVersion=$(VERSION)' -o '$(BIN)/' $(PROGRAMS:%=./cmd/%)
+build: atwrap ## the programs, static, into bin/
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.buildVersion=$(VERSION)' -o '$(BIN)/' $(patsubst %,./cmd/%,$(filter-out atwrap,$(PROGRAMS)))
+
+# The wrapper begins at an entry of its own, see supervisor/wrapper/idle.go.
+atwrap: ## the wrapper's program only; IDLE_AFTER=N: it becomes idle after N ns without an event
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags idle -ldflags '-s -w -E activationd/supervisor/wrapper.entry -checklinkname=0 $(IDLE_AFTER:%=-X activationd/supervisor/wrapper.idleAfter=%)' -o '$(BIN)/' ./cmd/atwrap
 
 demo: build ## two overlapping reservations on real switches, checked; about a minute
 	@scripts/install-deps demo
@@ -125,6 +130,8 @@ lint: vet shellcheck bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## gofmt, go vet
 vet:
 	gofmt -l . | { ! grep .; }
 	go vet ./...
+	go vet -tags idle ./supervisor/wrapper
+	GOARCH=arm64 go vet -tags idle ./supervisor/wrapper
 
 bin/golangci-lint-$(GOLANGCI_LINT_VERSION):
 	@rm -f bin/golangci-lint-*

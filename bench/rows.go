@@ -12,9 +12,11 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"activationd/control"
+	"activationd/supervisor/wrapper"
 )
 
 // submissions measures how fast jobs are acknowledged, each of them durable.
@@ -230,7 +232,8 @@ func restart(b *bench, t *table) error {
 	return nil
 }
 
-// attached measures the memory of the wrappers of idle runs, each of which has written a line.
+// attached measures the wrappers of runs in which nothing happens, each of which has written a
+// line: their memory before and after they become idle, and what it costs to wake one.
 func attached(b *bench, t *table) error {
 	d, err := b.start("runs: {max_parallel: 1000}\n")
 	if err != nil {
@@ -238,26 +241,92 @@ func attached(b *bench, t *table) error {
 	}
 	defer d.end()
 	const running = 50
-	ids, _, err := d.pipeline(running, "add\narg:/bin/sh\narg:-c\narg:echo up; exec sleep 600\n\n")
+	ids, _, err := d.pipeline(running, "add\narg:/bin/sh\narg:-c\narg:trap 'echo more' USR1; echo up; while :; do sleep 600 & wait; done\n\n")
 	if err != nil {
 		return err
 	}
 	for _, id := range ids {
-		if err := until("the output of run "+id, func() bool {
-			log, err := os.Stat(filepath.Join(d.dir, "state", "runs", id+".activate.1", "log"))
-			return err == nil && log.Size() > 0
-		}); err != nil {
+		if err := until("the output of run "+id, func() bool { return d.logSize(id) > 0 }); err != nil {
 			return err
 		}
 	}
-	all, err := wrapperMemory(b.bin)
-	if err != nil {
-		return err
+	for _, stage := range []string{"awake", "idle"} {
+		if stage == "idle" {
+			if err := until("idle wrappers", func() bool { return idleWrappers(b.bin) == running }); err != nil {
+				return err
+			}
+		}
+		all, err := wrapperMemory(b.bin)
+		if err != nil {
+			return err
+		}
+		for _, kib := range all {
+			row := t.add("memory of a wrapper, its own, "+stage, "KiB", kib)
+			if stage == "idle" {
+				row.atMost(256)
+			}
+		}
 	}
-	for _, kib := range all {
-		t.add("memory of a wrapper, its own", "KiB", kib).atMost(256)
+	for _, stage := range []string{"idle", "awake"} {
+		for _, id := range ids {
+			took, err := d.echo(id)
+			if err != nil {
+				return err
+			}
+			t.add("from a signal to the script until its line is in the log, wrapper "+stage, "ms", took.Seconds()*1000)
+		}
 	}
 	return nil
+}
+
+// logSize returns the size of the log of a job's first run.
+func (d *daemon) logSize(id string) int64 {
+	log, err := os.Stat(filepath.Join(d.runDir(id), "log"))
+	if err != nil {
+		return 0
+	}
+	return log.Size()
+}
+
+func (d *daemon) runDir(id string) string {
+	return filepath.Join(d.dir, "state", "runs", id+".activate.1")
+}
+
+// echo has the script of attached write a line, and returns how long it took to come to the
+// log.
+func (d *daemon) echo(id string) (time.Duration, error) {
+	data, err := os.ReadFile(filepath.Join(d.runDir(id), wrapper.StartedFile))
+	if err != nil {
+		return 0, err
+	}
+	started, err := wrapper.ParseStarted(string(data))
+	if err != nil {
+		return 0, err
+	}
+	size, begin := d.logSize(id), time.Now()
+	if err := syscall.Kill(started.PID, syscall.SIGUSR1); err != nil {
+		return 0, err
+	}
+	for d.logSize(id) == size {
+		if time.Since(begin) > patience {
+			return 0, fmt.Errorf("run %s wrote nothing", id)
+		}
+		time.Sleep(20 * time.Microsecond)
+	}
+	return time.Since(begin), nil
+}
+
+// idleWrappers returns how many wrappers are idle.
+func idleWrappers(bin string) (n int) {
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline") // a bad pattern is its only error
+	for _, file := range files {
+		line, err := os.ReadFile(file)
+		exe, other := os.Readlink(filepath.Join(filepath.Dir(file), "exe"))
+		if err == nil && other == nil && exe == filepath.Join(bin, "atwrap") && strings.HasPrefix(string(line), "atwrap\x00idle\x00") {
+			n++
+		}
+	}
+	return n
 }
 
 // wrapperMemory returns the memory that each running wrapper shares with no other

@@ -58,6 +58,9 @@ func buildPrograms(t *testing.T) string {
 	if err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
+	if err := harness.Atwrap(dir); err != nil {
+		t.Fatal(err)
+	}
 	return dir
 }
 

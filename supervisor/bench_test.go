@@ -90,25 +90,6 @@ func cpu(b *testing.B) (d time.Duration) {
 	return d
 }
 
-// An idle wrapper holds less than 1 MiB of memory of its own, also if its script has
-// reported something.
-func TestWrapperIsSmall(t *testing.T) {
-	for _, spec := range []wrapper.Spec{shell("echo up; exec sleep 600"), notifying(`"$GUEST" barrier READY=1; echo up; exec sleep 600`)} {
-		b := newBench(t, "")
-		b.start(spec)
-		b.awaitLog("up")
-		private := b.privateMemory()
-		t.Logf("private memory: %d KiB; with notifications: %v", private, spec.Notify)
-		if private >= 1024 {
-			t.Errorf("an idle wrapper has %d KiB of its own, want less than 1024", private)
-		}
-		if err := b.Stop(key); err != nil {
-			t.Fatal(err)
-		}
-		b.exit()
-	}
-}
-
 // privateMemory returns how much memory the run's wrapper has of its own, in KiB.
 func (b *bench) privateMemory() int {
 	b.t.Helper()

@@ -20,6 +20,9 @@ import (
 // hang is how long a test waits for what must come. Nothing is asserted of it.
 const hang = 10 * time.Minute
 
+// Wrappers in tests become idle at once, unless the flag says otherwise.
+var idleAfter = flag.String("idle-after", "0", "wrappers become idle after so many `nanoseconds` without an event")
+
 // Programs that are built once: the real wrapper, and those of testdata.
 var atwrap, firstends, deafdisk, guest string
 
@@ -47,7 +50,7 @@ func testMain(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	atwrap = filepath.Join(dir, "atwrap")
-	if out, err := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", atwrap, "activationd/cmd/atwrap").CombinedOutput(); err != nil {
+	if out, err := exec.Command("make", "-s", "-C", "..", "atwrap", "BIN="+dir, "IDLE_AFTER="+*idleAfter).CombinedOutput(); err != nil {
 		panic(string(out))
 	}
 	firstends, deafdisk, guest = filepath.Join(dir, "firstends"), filepath.Join(dir, "deafdisk"), filepath.Join(dir, "guest")

@@ -115,6 +115,10 @@
 //   - no inode freed: ext4 skips the inodes freed in the last minutes
 //     whenever it makes a new one.
 //
-// An idle wrapper has about 0.55 MiB of memory of its own, and wakes every 30
+// # An idle wrapper
+//
+// A wrapper in which Go's runtime runs has about 0.55 MiB of memory of its own. After some
+// seconds without an event it becomes idle: it leaves the runtime, and waits with
+// 12 KiB and one thread until there is one. See idle.go. Until then it wakes every 30
 // seconds to reap processes whose parents in the script have ended.
 package wrapper

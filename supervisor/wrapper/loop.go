@@ -9,13 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// strayPause is how often an idle wrapper reaps the processes whose parents in the script
-// have ended. There is no event for that: Go's runtime takes SIGCHLD.
+// strayPause is how often a wrapper that is not idle reaps the processes whose parents in
+// the script have ended. There is no event for that: Go's runtime takes SIGCHLD.
 const strayPause = 30 * time.Second
 
 // wait sleeps until there is a stop, output, a notification, or the script's end, or until
-// d has passed. It handles all but the end.
-func (w *run) wait(d time.Duration) {
+// d has passed. It handles all but the end, and reports whether there was anything.
+func (w *run) wait(d time.Duration) (some bool) {
 	defer w.notifier.update() // also if nothing comes
 	d = min(d, w.notifier.due())
 	fds := [4]unix.PollFd{
@@ -29,8 +29,9 @@ func (w *run) wait(d time.Duration) {
 	}
 	ts := unix.NsecToTimespec(int64(d))
 	if n, err := unix.Ppoll(fds[:], &ts, nil); err != nil || n == 0 {
-		return
+		return false
 	}
+	w.quiet.since = monotonic()
 	if fds[3].Revents != 0 {
 		w.takeNotices()
 	}
@@ -40,6 +41,7 @@ func (w *run) wait(d time.Duration) {
 	if fds[0].Revents != 0 {
 		w.takeStop()
 	}
+	return true
 }
 
 func (w *run) takeStop() {
@@ -159,26 +161,22 @@ func (w *run) sleepUntil(timer int, at time.Time) bool {
 // follow waits until the script ends, by itself or because of a timeout or a stop. When
 // it returns, processes that are still there may be killed.
 func (w *run) follow() {
-	limit := time.Duration(-1)
-	if w.spec.Timeout > 0 {
-		limit = monotonic() + w.spec.Timeout - w.held
-	}
 	asked := false // the group was asked to end
-	latest := limit
+	latest := w.limit
 	var before time.Time // what the script had asked for by then does not count
-	for {
+	for quiet := false; ; {
 		w.reapStrays()
 		if w.ended && (!asked || !w.groupLives()) {
 			break
 		}
-		if !asked && (w.stopped || limit >= 0 && monotonic() >= limit) {
+		if !asked && (w.stopped || w.limit >= 0 && monotonic() >= w.limit) {
 			w.result.Reason = TimedOut
 			if w.stopped {
 				w.result.Reason = Stopped
 			}
 			asked = true
-			limit = monotonic() + w.spec.Grace
-			latest = limit + MaxExtend
+			w.limit = monotonic() + w.spec.Grace
+			latest = w.limit + MaxExtend
 			before = w.notifier.state.Extended
 			signal := syscall.SIGTERM
 			if w.spec.TermSignal != 0 {
@@ -188,11 +186,17 @@ func (w *run) follow() {
 			_ = syscall.Kill(-w.pid, syscall.SIGCONT)
 		}
 		if until := w.notifier.state.Extended; asked && !until.Equal(before) {
-			limit = extend(limit, latest, monotonic()+time.Until(until))
+			w.limit = extend(w.limit, latest, monotonic()+time.Until(until))
+		}
+		if quiet && !asked && !w.notifier.stale && w.quiet.due() == 0 {
+			w.idle()
 		}
 		left := strayPause
-		if limit >= 0 {
-			left = min(left, max(limit-monotonic(), 0))
+		if !asked && !w.notifier.stale {
+			left = min(left, w.quiet.due())
+		}
+		if w.limit >= 0 {
+			left = min(left, max(w.limit-monotonic(), 0))
 		}
 		if asked && left == 0 {
 			return
@@ -200,7 +204,7 @@ func (w *run) follow() {
 		if w.ended { // there is no event for the end of the group's other members
 			left = min(left, groupPause)
 		}
-		w.wait(left)
+		quiet = !w.wait(left)
 	}
 	if !asked {
 		w.result.Reason = Exited
@@ -229,6 +233,7 @@ func (w *run) reapStrays() {
 			w.result.Ended = time.Now()
 		default:
 			_, _ = syscall.Wait4(pid, nil, syscall.WNOHANG, nil)
+			w.quiet.since = monotonic()
 		}
 	}
 }

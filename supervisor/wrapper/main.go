@@ -54,6 +54,10 @@ type run struct {
 	resultFD  int    // the result's file, which still has another name
 
 	held    time.Duration // how long a frozen cgroup held back the start; its timeout includes that
+	limit   time.Duration // monotonic: when the script is asked to end, or killed after that; -1: never
+	quiet   quiet
+	strays  int // signalfd of CHLD, while the process is idle; -1 otherwise
+	timer   int // timerfd of limit, likewise
 	log     *log
 	pid     int  // the script's, which is its group's too
 	stopped bool // StopSignal came
@@ -72,7 +76,15 @@ func Main() int {
 		return StatusMisused // another wrapper has this run, or there is no such descriptor
 	}
 	ignoreSignals()
-	w := &run{pipe: -1, cgroup: -1, script: -1, notifier: notifier{socket: -1}}
+	w := &run{pipe: -1, cgroup: -1, script: -1, limit: -1, strays: -1, timer: -1, notifier: notifier{socket: -1}}
+	if state, ok := idleState(); ok {
+		if w.resume(state) != nil {
+			return StatusUnreported
+		}
+		w.attend()
+		w.cleanup()
+		return w.writeResult()
+	}
 	w.result = Result{Exit: -1, WrapperPID: syscall.Getpid(), Contained: GuardSubreaper}
 	lock := Lock{w.result.WrapperPID, boottime()}.encode()
 	if n, err := syscall.Pwrite(lockFD, lock, 0); n < len(lock) || err != nil {
@@ -103,12 +115,18 @@ func (w *run) execute() {
 	}
 	defer w.cleanup()
 	if c := w.prepare(); c != nil && w.arm() && w.thaw() && w.launch(c) {
-		w.follow()
-		w.finish()
-		if w.result.Reason == Exited && (w.result.Exit == 126 || w.result.Exit == 127) {
-			if text := w.spec.Command().hint(); text != "" {
-				w.note(text)
-			}
+		w.quiet = newQuiet()
+		w.attend()
+	}
+}
+
+// attend stays with the script until nothing is left of it.
+func (w *run) attend() {
+	w.follow()
+	w.finish()
+	if w.result.Reason == Exited && (w.result.Exit == 126 || w.result.Exit == 127) {
+		if text := w.spec.Command().hint(); text != "" {
+			w.note(text)
 		}
 	}
 }
@@ -288,6 +306,9 @@ func (w *run) launch(c *child) bool {
 	s := Started{PID: pid, Born: boottime(), At: now, Cgroup: w.cgroupDir}
 	if _, err := writeAll(note, s.encode()); err != nil {
 		w.note(errnoText(StartedFile, err)) // it exists, and the processes are found by the run's mark
+	}
+	if w.spec.Timeout > 0 {
+		w.limit = monotonic() + w.spec.Timeout - w.held
 	}
 	return true
 }

@@ -136,6 +136,14 @@ func (r *Result) encode() []byte {
 
 // ParseResult reads the content of a result file.
 func ParseResult(data string) (r Result, err error) {
+	r, err = parseResult(data)
+	if err == nil && r.Reason == "" {
+		err = errors.New("a result without a reason")
+	}
+	return r, err
+}
+
+func parseResult(data string) (r Result, err error) {
 	head := resultHead
 	if strings.HasPrefix(data, hungHead) {
 		head = hungHead
@@ -175,9 +183,6 @@ func ParseResult(data string) (r Result, err error) {
 		}
 		return true
 	})
-	if err == nil && r.Reason == "" {
-		err = errors.New("a result without a reason")
-	}
 	return r, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -49,9 +50,25 @@ func run(m *testing.M, atOnce int, race bool) (int, error) {
 
 // Build puts the programs into dir; flags are for go build.
 func Build(dir string, flags ...string) error {
-	return goBuild(append(os.Environ(), "CGO_ENABLED=0"), slices.Concat([]string{"-o", dir + "/"}, flags, []string{
-		"activationd/cmd/activationd", "activationd/cmd/atctl", "activationd/cmd/atctl-lab", "activationd/cmd/atwrap",
+	err := goBuild(append(os.Environ(), "CGO_ENABLED=0"), slices.Concat([]string{"-o", dir + "/"}, flags, []string{
+		"activationd/cmd/activationd", "activationd/cmd/atctl", "activationd/cmd/atctl-lab",
 	})...)
+	if err != nil {
+		return err
+	}
+	return Atwrap(dir)
+}
+
+// Atwrap puts the wrapper's program into dir, linked as make build links it.
+func Atwrap(dir string) error {
+	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return fmt.Errorf("go list: %w", err)
+	}
+	if out, err := exec.Command("make", "-s", "-C", strings.TrimSpace(string(root)), "atwrap", "BIN="+dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("make atwrap: %w\n%s", err, out)
+	}
+	return nil
 }
 
 func goBuild(env []string, args ...string) error {

@@ -24,6 +24,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"activationd/test/harness"
 )
 
 var (
@@ -93,7 +95,7 @@ func needMachine(t *testing.T) {
 func prepare(dir string) error {
 	bin := filepath.Join(dir, "bin")
 	for _, args := range [][]string{
-		{"build", "-o", bin + "/", "activationd/cmd/activationd", "activationd/cmd/atctl", "activationd/cmd/atctl-lab", "activationd/cmd/atwrap"},
+		{"build", "-o", bin + "/", "activationd/cmd/activationd", "activationd/cmd/atctl", "activationd/cmd/atctl-lab"},
 		{"build", "-o", bin + "/vouch", "./testdata/vouch"},
 		{"build", "-o", bin + "/firstends", "../../supervisor/testdata/firstends"},
 		{"build", "-o", bin + "/guest", "../../supervisor/testdata/guest"},
@@ -104,6 +106,9 @@ func prepare(dir string) error {
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
 		}
+	}
+	if err := harness.Atwrap(bin); err != nil {
+		return err
 	}
 	kernel, ramdisk = filepath.Join(parts, "vmlinuz"), filepath.Join(dir, "initrd")
 	f, err := os.Create(ramdisk)

@@ -4,6 +4,7 @@
 //	guest stay MESSAGE...     does the same, and does not end
 //	guest barrier MESSAGE     then waits until the message was handled, see sd_notify_barrier(3)
 //	guest flood N             sends N different statuses
+//	guest become FILE ARG...  becomes another program, whose child has ended already
 //	guest accept              tells each client of a passed socket the socket's name and this process's id
 package main
 
@@ -25,8 +26,11 @@ func main() {
 }
 
 func run(verb string, args []string) error {
-	if verb == "accept" {
+	switch verb {
+	case "accept":
 		return accept()
+	case "become":
+		return become(args[0], args[1:])
 	}
 	c, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -105,4 +109,15 @@ func accept() error {
 		}()
 	}
 	return <-failed
+}
+
+func become(file string, argv []string) error {
+	child, err := os.StartProcess("/bin/true", []string{"true"}, new(os.ProcAttr))
+	if err == nil {
+		err = unix.Waitid(unix.P_PID, child.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+	}
+	if err != nil {
+		return err
+	}
+	return unix.Exec(file, argv, os.Environ())
 }

@@ -1,0 +1,6 @@
+//go:build idle
+
+package wrapper
+
+// entry is where the program begins.
+func entry()
