@@ -27,7 +27,8 @@ import (
 //   - Go's runtime exits if it cannot start a thread or get memory. So a script that forks without end
 //     would end other wrappers, too. Therefore the idle stage first starts as many threads as the wrapper
 //     had, and maps the memory that the runtime will map. While it cannot, it tries
-//     again every 100 ms. The exec frees both for the runtime.
+//     again every 100 ms. The exec frees both for the runtime, which tries for 200 ms to start
+//     a thread if other processes were quicker.
 //   - The runtime unblocks TERM and QUIT and dies of them until ignoreSignals is called. Therefore the
 //     program begins before the runtime, at entry, and changes the runtime's table of signals there so that
 //     the runtime leaves the two blocked. If they are not blocked in Main, for example
