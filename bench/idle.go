@@ -90,7 +90,7 @@ func idle(b *bench, t *table) error {
 			continue
 		}
 		r.atMost(least + servicesAtOnce/2) // one wake-up for each service is too many; the runtime's own vary by some tens
-		t.add(fmt.Sprintf("    of its %d wrappers", servicesAtOnce), "", after[i].wrappers-before[i].wrappers)
+		t.add(fmt.Sprintf("    of its %d wrappers", servicesAtOnce), "", after[i].wrappers-before[i].wrappers).atMost(0)
 	}
 	t.add("  a Go program that waits for input", "", peerAfter-peerBefore).noted("the runtime's own")
 	return nil

@@ -126,7 +126,11 @@ func (w *run) idle() {
 	if err != nil {
 		return
 	}
-	state, err := syscall.BytePtrFromString(idleVar + "=" + string(w.encode()))
+	data := string(w.encode())
+	if new(run).decode(data) != nil { // it would be too late to find that out afterwards
+		return
+	}
+	state, err := syscall.BytePtrFromString(idleVar + "=" + data)
 	if err != nil {
 		return
 	}
