@@ -128,7 +128,7 @@ func TestServicesDryRun(t *testing.T) {
 	d.declare(now)
 	d.begin()
 	pids := b.started(9)
-	for round := range 30 {
+	for round := range 20 {
 		did := d.want(random, b, now, pids)
 		old := values(now)
 		for range 1 + random.IntN(3) {
@@ -233,4 +233,44 @@ func alter(random *rand.Rand, now map[string]*declared) string {
 		s.down, s.scaled = false, 0
 	}
 	return what + " of " + name
+}
+
+// TestServicesDryRunBound checks that the dry run names the services that restart only because
+// they are bound to another one, directly or not.
+func TestServicesDryRunBound(t *testing.T) {
+	t.Parallel()
+	const config = `
+services:
+  db: {command: [DIR/serve, ARG], instances: 2}
+  api: {command: [DIR/serve], after: ["db:started"], bind: true}
+  web: {command: [DIR/serve], after: ["api:started"], bind: true}
+  free: {command: [DIR/serve], after: ["db:started"]}
+  down: {command: [DIR/serve], after: ["db:started"], bind: true, autostart: false}
+`
+	d, b := services(t, config, stay)
+	d.begin()
+	pids := b.started(5)
+	d.configure(strings.ReplaceAll(config, "ARG", "more"))
+	for _, args := range [][]string{{"reload", "--dry-run"}, {"reload"}} {
+		var notices []string
+		out := d.must(args...)
+		for line := range strings.Lines(out) {
+			if strings.HasPrefix(line, "notice") {
+				notices = append(notices, strings.TrimSpace(line))
+			}
+		}
+		want := []string{"notice configuration api restarts, too, because it is bound to db", "notice configuration web restarts, too, because it is bound to api"}
+		if !slices.Equal(notices, want) {
+			t.Errorf("%v says %s, want %q", args, out, want)
+		}
+	}
+	for id, pid := range pids {
+		if id != "free@1" {
+			awaitGone(t, pid)
+			delete(pids, id)
+		}
+	}
+	maps.Copy(pids, b.started(4))
+	d.runs(pids)
+	b.quiet()
 }

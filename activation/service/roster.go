@@ -82,7 +82,8 @@ func (o *Roster) Declare(ctx context.Context, declared []*Declaration, rejected 
 		return nil, err
 	}
 	p.fit(all)
-	steps := o.steps(p, all, refused, existing)
+	p.ended = make(map[string]bool)
+	steps := append(o.steps(p, all, refused, existing), func(t *activation.Txn) (activation.Report, error) { return p.bound(t, all), nil })
 	for _, f := range rejected {
 		if f.Text != "" {
 			steps = append(steps, says("rejected", f.Service.Shown, f.Error()))
@@ -205,11 +206,33 @@ func (o *Roster) steps(p *plan, all map[string]*Declaration, refused map[string]
 			case d != nil:
 				why = "its service is declared with fewer instances"
 			}
+			p.ended[name] = p.ended[name] || r.Running()
 			rep.Count("removed", id, activation.Declared)
 			return rep, t.RemoveInstance(id, why)
 		})
 	}
 	return steps
+}
+
+// bound tells which services restart only because they are bound to one whose runs the steps end.
+func (p *plan) bound(t *activation.Txn, all map[string]*Declaration) (rep activation.Report) {
+	told := make(map[string]bool)
+	for again := true; again; {
+		again = false
+		for _, name := range slices.Sorted(maps.Keys(all)) {
+			d := all[name]
+			to := slices.IndexFunc(d.After, func(need Dependency) bool { return p.ended[need.Name] || told[need.Name] })
+			runs := slices.ContainsFunc(t.Instances(name), func(id string) bool {
+				r, err := t.Record(id)
+				return err == nil && r.Running()
+			})
+			if d.Bind && to >= 0 && runs && !p.ended[name] && !told[name] {
+				told[name], again = true, true
+				rep.Add(activation.ReportLine{What: "notice", ID: d.Shown, Source: activation.Declared, Text: "restarts, too, because it is bound to " + d.After[to].Name})
+			}
+		}
+	}
+	return rep
 }
 
 // compareIDs orders ids of instances by service and number.
@@ -227,6 +250,10 @@ func (o *Roster) apply(t *activation.Txn, p *plan, d *Declaration, n int) (rep a
 	id := ID(d.Name, n)
 	what, err := p.set(t, d, n, "the configuration declares it")
 	if err == nil {
+		if what == "changed" || what == "rolling" {
+			r, err := t.Record(id)
+			p.ended[d.Name] = p.ended[d.Name] || err == nil && r.Running()
+		}
 		if rep.Count(what, id, activation.Declared); what == "" {
 			rep.Unchanged++
 		}

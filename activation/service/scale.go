@@ -58,6 +58,7 @@ type plan struct {
 	versions map[string]*versions
 	rollouts map[string]*Rollout // the newest ones of services that have one
 	stored   map[string]bool     // the keys of all versions and rollouts
+	ended    map[string]bool     // services of which the steps so far end a run
 }
 
 // read reads what a plan for some services needs to know.
