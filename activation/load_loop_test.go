@@ -17,6 +17,7 @@ import (
 	"activationd/activation/recurring"
 
 	"activationd/event"
+	"activationd/internal/fault"
 	"activationd/reservation"
 )
 
@@ -78,6 +79,39 @@ func TestWatchAgain(t *testing.T) {
 		time.Sleep(time.Minute)
 		if s.watches != before {
 			t.Errorf("watched %d times more while it was watched", s.watches-before)
+		}
+	})
+}
+
+// TestSourcesAreNotReadForDeclarations checks that a load for a change of what the configuration
+// declares reads no source again, except one that failed, and that its reservations stay.
+func TestSourcesAreNotReadForDeclarations(t *testing.T) {
+	bubble(t, nil, func(rig *testRig) {
+		good, bad := rig.source("good"), rig.source("bad")
+		good.says(slot("1@x", time.Hour, 2*time.Hour, "r1"))
+		bad.says(slot("2@x", time.Hour, 2*time.Hour, "r2"))
+		rig.load(announce.LoadOptions{})
+		bad.mu.Lock()
+		bad.err = fault.Unavailable
+		bad.mu.Unlock()
+		rig.load(announce.LoadOptions{})
+		was := []int{good.read, bad.read}
+		rig.loader.AskDeclared()
+		synctest.Wait()
+		if good.read != was[0] || bad.read != was[1]+1 {
+			t.Errorf("the good source was read %d times more, the bad one %d times, want 0 and 1", good.read-was[0], bad.read-was[1])
+		}
+		for _, id := range []string{"1@x", "2@x"} {
+			if v, err := rig.e.Get(t.Context(), id); err != nil || v.State != Scheduled {
+				t.Errorf("%s is %+v, %v", id, v, err)
+			}
+		}
+		was = []int{good.read, bad.read}
+		rig.loader.AskDeclared()
+		rig.loader.Ask() // who joins wants all
+		synctest.Wait()
+		if good.read != was[0]+1 || bad.read != was[1]+1 {
+			t.Errorf("the sources were read %d and %d times more, want once", good.read-was[0], bad.read-was[1])
 		}
 	})
 }

@@ -41,7 +41,7 @@ func (l *Loader) reload(ctx context.Context, read func(context.Context) (Configu
 // load reads the sources of conf, and applies what they and the configuration declare.
 // The report includes the notices, and broken if the configuration could not be read.
 func (l *Loader) load(ctx context.Context, conf Configuration, o LoadOptions, notices []string, broken error) (activation.Report, error) {
-	readings, err := l.read(ctx, conf.Sources)
+	readings, err := l.read(ctx, conf.Sources, o.declared)
 	if err != nil {
 		return activation.Report{}, err
 	}

@@ -17,6 +17,8 @@ type LoadOptions struct {
 	Force  bool // load even if that removes more than Settings.MaxRemoval of the live reservations
 	DryRun bool // change nothing
 	By     activation.Actor
+
+	declared bool // only what the configuration declares has changed: sources that were read stay as they are
 }
 
 // A Loader makes loads: each reads the configuration and the sources of reservations, and
@@ -50,6 +52,7 @@ type failure struct {
 // A round is a load that has not begun, and that requests share.
 type round struct {
 	force  bool
+	all    bool             // also the sources are to be read
 	by     activation.Actor // the first client that forced it, or else requested it; zero: none
 	done   chan struct{}
 	report activation.Report
@@ -88,6 +91,10 @@ func (l *Loader) inForce() Configuration {
 // Ask requests a load and does not wait for it.
 func (l *Loader) Ask() { l.join(LoadOptions{}) }
 
+// AskDeclared is Ask when only what the configuration declares has changed. The load does not
+// read again the sources that an earlier load of this loader could read.
+func (l *Loader) AskDeclared() { l.join(LoadOptions{declared: true}) }
+
 func (l *Loader) join(o LoadOptions) *round {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -98,6 +105,7 @@ func (l *Loader) join(o LoadOptions) *round {
 		l.next.by = o.By
 	}
 	l.next.force = l.next.force || o.Force
+	l.next.all = l.next.all || !o.declared
 	token(l.asked)
 	return l.next
 }
@@ -147,7 +155,7 @@ func (l *Loader) Run(ctx context.Context, read func(context.Context) (Configurat
 			default:
 			}
 			l.mu.Unlock()
-			r.report, r.err = l.reload(ctx, read, LoadOptions{Force: r.force, By: r.by})
+			r.report, r.err = l.reload(ctx, read, LoadOptions{Force: r.force, By: r.by, declared: !r.all})
 			l.mu.Lock()
 			l.loaded = true
 			l.mu.Unlock()

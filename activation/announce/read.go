@@ -63,8 +63,9 @@ type reading struct {
 func (r *reading) name() string { return activation.SourceKey(r.Name()) }
 
 // read reads all sources, one after the other. A source that is no longer configured has
-// no reservations.
-func (l *Loader) read(ctx context.Context, sources []Source) ([]*reading, error) {
+// no reservations. If only what the configuration declares has changed, a source that the last
+// load could read is taken as unchanged.
+func (l *Loader) read(ctx context.Context, sources []Source, declared bool) ([]*reading, error) {
 	var last map[string]lastLoad
 	whole := false
 	err := l.engine.View(ctx, func(t *activation.Txn) error {
@@ -93,6 +94,9 @@ func (l *Loader) read(ctx context.Context, sources []Source) ([]*reading, error)
 	if err != nil {
 		return nil, err
 	}
+	l.mu.Lock()
+	failed, declared := l.failed, declared && l.loaded
+	l.mu.Unlock()
 	var readings []*reading
 	for _, s := range sources {
 		r := &reading{Source: s}
@@ -101,6 +105,11 @@ func (l *Loader) read(ctx context.Context, sources []Source) ([]*reading, error)
 		read, suffix, _ := strings.Cut(r.last.Fingerprint, " ")
 		if whole || s.fingerprint(read) != read+" "+suffix { // the defaults may have changed
 			read = ""
+		}
+		if _, wrong := failed[s.Name()]; declared && read != "" && !wrong {
+			r.unchanged = true
+			readings = append(readings, r)
+			continue
 		}
 		r.set, r.unchanged, r.err = s.LoadIfChanged(ctx, read)
 		if ctx.Err() != nil {

@@ -98,7 +98,7 @@ func (d *daemon) assemble(db store.Backend, socket string) (err error) {
 	d.book = recurring.New(d.engine)
 	d.roster = service.NewRoster(d.engine)
 	d.loader = announce.NewLoader(d.engine, d.inForce, topology.Devices, d.log)
-	d.discovered = discover.NewWatcher(d.log, func(discover.Result) { d.loader.Ask() })
+	d.discovered = discover.NewWatcher(d.log, func(discover.Result) { d.loader.AskDeclared() })
 	if err := d.tokens.Load(conf.Tokens); err != nil {
 		return err
 	}
