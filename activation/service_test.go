@@ -2,6 +2,7 @@ package activation_test
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -442,5 +443,40 @@ func TestInstancesIdle(t *testing.T) {
 			t.Errorf("%d transactions in twelve idle hours", n)
 		}
 		rig.serves("web@1 ready, web@2 ready, web@99 ready, web@100 ready")
+	})
+}
+
+// A run keeps its sockets until it has ended, also when its declaration has other addresses by
+// then and others close theirs. What is down needs none.
+func TestSocketsOfAnEarlierDeclaration(t *testing.T) {
+	bubble(t, nil, func(rig *testRig) {
+		open := func(want string) {
+			rig.t.Helper()
+			synctest.Wait()
+			rig.w.mu.Lock()
+			defer rig.w.mu.Unlock()
+			if got := strings.Join(slices.Sorted(maps.Keys(rig.w.sockets)), " "); got != want {
+				rig.t.Errorf("open are %s, want %s", got, want)
+			}
+		}
+		rig.script("web@1", Serve, stays(minute), stays(0))
+		rig.script("other@1", Serve, stays(0))
+		web, other := serving("web", 1), serving("other", 1)
+		web.Listen, other.Listen = []string{"a", "b"}, []string{"c"}
+		rig.setInstances(web, other)
+		open("a b c")
+		web.Hash, web.Listen = []byte("2"), []string{"b", "d"}
+		rig.setInstances(web)
+		web.Hash, web.Listen = []byte("3"), []string{"b", "e"}
+		rig.setInstances(web)
+		rig.ask((*Engine).Down, "other@1")
+		open("a b")
+		rig.restart()
+		open("a b")
+		rig.sleep(2 * minute)
+		rig.serves("web@1 ready, other@1 down")
+		open("b e")
+		rig.ask((*Engine).Down, "web@1")
+		open("")
 	})
 }

@@ -97,6 +97,32 @@ func TestDaemonDies(t *testing.T) {
 			rig.is("300", "succeeded")
 		})
 	})
+	// An instance that is due meanwhile gets the socket of another one, which is adopted first.
+	t.Run("many are adopted, and one has a socket", func(t *testing.T) {
+		bubble(t, func(s *Settings) { s.MaxParallel = 1000 }, func(rig *testRig) {
+			rig.w.scripts = func(k supervisor.Key) script {
+				if k.ID == "web@2" && k.N == 1 {
+					return script{lasts: time.Second, exit: 1}
+				}
+				return long
+			}
+			for range 300 {
+				rig.add(NewJob{})
+			}
+			one, two := serving("web", 1), serving("web", 2)
+			one.Listen, two.Listen, two.BackoffFirst = []string{"/run/web"}, []string{"/run/web"}, minute
+			rig.setInstances(one, two)
+			rig.sleep(2 * time.Second)
+			rig.shutDown()
+			rig.sleep(2 * minute)
+			rig.start()
+			rig.sleep(time.Millisecond)
+			if v, err := rig.e.Get(context.Background(), "web@2"); err != nil || v.LastN[0] != 2 || !v.Ready() {
+				rig.t.Errorf("%+v, %v, want that its second run is ready", v.Record, err)
+			}
+			rig.sound()
+		})
+	})
 	// Whatever call it dies in, before or after it, the job runs exactly once.
 	for calls := range 16 {
 		t.Run("after "+itoa(calls)+" calls", func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"activationd/internal/fault"
 	"activationd/schedule"
 	"activationd/supervisor"
 	"activationd/supervisor/wrapper"
@@ -99,9 +100,6 @@ func (w *world) after(r *worldRun, d time.Duration, fn func()) {
 func (w *world) start(k supervisor.Key, spec wrapper.Spec) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, a := range spec.Addresses {
-		w.sockets[a] = true
-	}
 	if w.starts != nil {
 		if err := w.starts(k); err != nil {
 			return err
@@ -241,10 +239,11 @@ type fakeRuns struct {
 
 	mu       sync.Mutex
 	followed map[supervisor.Key]bool
+	sockets  map[string]bool // the addresses of the open ones
 }
 
 func newFakeRuns(w *world, m *mortal) *fakeRuns {
-	return &fakeRuns{w: w, mortal: m, exits: make(chan supervisor.Exit), closing: make(chan struct{}), followed: make(map[supervisor.Key]bool)}
+	return &fakeRuns{w: w, mortal: m, exits: make(chan supervisor.Exit), closing: make(chan struct{}), followed: make(map[supervisor.Key]bool), sockets: make(map[string]bool)}
 }
 
 func (f *fakeRuns) follow(r *worldRun) {
@@ -281,6 +280,9 @@ func (f *fakeRuns) Start(k supervisor.Key, spec wrapper.Spec) error {
 	if !f.mortal.lives() {
 		return errDead
 	}
+	if err := f.listen(spec.Addresses); err != nil {
+		return err
+	}
 	if err := f.w.start(k, spec); err != nil {
 		return err
 	}
@@ -288,6 +290,25 @@ func (f *fakeRuns) Start(k supervisor.Key, spec wrapper.Spec) error {
 		return errDead
 	}
 	f.follow(f.w.run(k))
+	return nil
+}
+
+// listen opens sockets. An address is in use while a run has its socket and this daemon has not.
+func (f *fakeRuns) listen(addresses []string) error {
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, a := range addresses {
+		for _, r := range f.w.runs {
+			if !r.ended() && !f.sockets[a] && slices.Contains(r.spec.Addresses, a) {
+				return fmt.Errorf("%s is in use: %w", a, fault.Conflict)
+			}
+		}
+	}
+	for _, a := range addresses {
+		f.sockets[a], f.w.sockets[a] = true, true
+	}
 	return nil
 }
 
@@ -302,8 +323,11 @@ func (f *fakeRuns) CloseSockets(look func() (needed, noted []string, err error))
 	}
 	f.w.mu.Lock()
 	defer f.w.mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, a := range noted {
 		if !slices.Contains(needed, a) {
+			delete(f.sockets, a)
 			delete(f.w.sockets, a)
 			closed = append(closed, a)
 		}
@@ -333,6 +357,11 @@ func (f *fakeRuns) Adopt(k supervisor.Key) (supervisor.Found, error) {
 			Reason: wrapper.Unborn, Text: "the daemon ended before it could start it", Exit: -1, Ended: time.Now(),
 		}}, nil
 	case !r.over():
+		f.mu.Lock()
+		for _, a := range r.spec.Addresses {
+			f.sockets[a] = true
+		}
+		f.mu.Unlock()
 		f.follow(r)
 		return supervisor.Found{State: supervisor.Running}, nil
 	case r.result.Reason == wrapper.Lost:

@@ -8,10 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"activationd/internal/fault"
+	"activationd/internal/trust"
 	"activationd/supervisor/wrapper"
 )
 
@@ -38,7 +40,7 @@ func (p *direct) Listen(address string, uid, gid int, replace bool) (fd int, err
 	var to unix.Sockaddr
 	if isPath(address) {
 		family, to = unix.AF_UNIX, &unix.SockaddrUnix{Name: address}
-		if err := freePath(address, replace); err != nil {
+		if err := freePath(address, uid, gid, replace); err != nil {
 			return -1, err
 		}
 	} else if family, to, err = sockaddr(address); err != nil {
@@ -56,7 +58,7 @@ func (p *direct) Listen(address string, uid, gid int, replace bool) (fd int, err
 	}
 	switch family {
 	case unix.AF_UNIX:
-		err = bindAs(fd, to, uid, gid)
+		err = asOwner(address, uid, gid, func() error { return unix.Bind(fd, to) })
 	case unix.AF_INET6:
 		only := 1
 		if a, _ := parseAddress(address); a.Addr().IsUnspecified() || !a.Addr().IsValid() {
@@ -123,7 +125,7 @@ func whyNot(address string, err error) error {
 	case errors.Is(err, unix.EACCES) && !isPath(address):
 		k, hint = fault.Denied, "; a daemon that is not root needs the capability CAP_NET_BIND_SERVICE for this port"
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		k, hint = fault.Denied, "; the daemon may not make files in "+dir
+		k, hint = fault.Denied, "; the file is made with the rights of the service's user, unless only root can change the directory: give "+dir+" to one of them"
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
 		k, hint = fault.NotFound, "; make the directory "+dir+" first"
 	}
@@ -132,7 +134,7 @@ func whyNot(address string, err error) error {
 
 // freePath makes sure that a Unix socket can be made at a path: it removes one at which nobody
 // listens any more, or, to replace it, at which we listen, and no other file.
-func freePath(path string, replace bool) error {
+func freePath(path string, uid, gid int, replace bool) error {
 	state, err := lookAt(path)
 	switch {
 	case err != nil:
@@ -144,20 +146,36 @@ func freePath(path string, replace bool) error {
 	case state == absent:
 		return nil
 	}
-	return unlink(path)
+	return unlink(path, uid, gid)
 }
 
 // RemoveSocket implements [Privileged].
 func (p *direct) RemoveSocket(path string) error {
-	if state, err := lookAt(path); err != nil || state != unused {
+	state, err := lookAt(path)
+	if err != nil || state != unused {
 		return err
 	}
-	return unlink(path)
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return whyNot(path, err)
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return fmt.Errorf("%s: its owner is not known: %w", path, fault.Internal)
+	}
+	if err := trust.Check(filepath.Dir(path)); err != nil && st.Uid == 0 { // it could be any socket of root's
+		return fmt.Errorf("%s: remove it yourself: %w: %w", path, err, fault.Denied)
+	}
+	return unlink(path, int(st.Uid), int(st.Gid))
 }
 
-func unlink(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove the file of a Unix socket at which nobody listens any more: %w: %w", err, kind(err))
+func unlink(path string, uid, gid int) error {
+	err := asOwner(path, uid, gid, func() error { return os.Remove(path) })
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the file of a Unix socket at which nobody listens any more: %w", whyNot(path, err))
 	}
 	return nil
 }
@@ -202,10 +220,12 @@ func lookAt(path string) (pathState, error) {
 // socketMask makes files of Unix sockets that their user and group can connect to.
 const socketMask = 0o117
 
-// bindAs binds a Unix socket. Its file belongs to a user and a group from its first moment on;
-// -1 is the daemon's own. If its owner were changed afterwards, someone who can write into the
-// directory could put another file there first.
-func bindAs(fd int, to unix.Sockaddr, uid, gid int) error {
+// asOwner calls fn, which makes or removes the file of a Unix socket, so that a user could not
+// misuse the daemon's rights by links on the way to it: fn may do what that user may. If only
+// root can change that way, it may do what root may, so a socket can be in /run. A file that fn
+// makes belongs to the user and the group from its first moment on: if its owner were changed
+// afterwards, somebody could put another file there first. -1 is the daemon's own user.
+func asOwner(path string, uid, gid int, fn func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // it is not unlocked: the thread, which is changed, ends with the goroutine
@@ -215,30 +235,34 @@ func bindAs(fd int, to unix.Sockaddr, uid, gid int) error {
 			}
 			unix.Umask(socketMask)
 			if os.Geteuid() == 0 && uid >= 0 {
-				if err := becomeOnDisk(uid, gid); err != nil {
+				trusted := trust.Check(filepath.Dir(path)) == nil
+				if err := becomeOnDisk(uid, gid, trusted); err != nil {
 					return err
 				}
 			}
-			return unix.Bind(fd, to)
+			return fn()
 		}()
 	}()
 	return <-done
 }
 
-// becomeOnDisk makes files that this thread makes belong to a user and a group. The thread may
-// still make them in directories where that user may not, such as /run.
-func becomeOnDisk(uid, gid int) error {
+// becomeOnDisk makes this thread the user and the group for whom files are made. Everywhere
+// says whether it can still make them in directories where that user cannot.
+func becomeOnDisk(uid, gid int, everywhere bool) error {
 	if err := unix.Setfsgid(gid); err != nil {
 		return err
 	}
-	if err := unix.Setfsuid(uid); err != nil {
+	if err := unix.Setfsuid(uid); err != nil { // takes the rights of root over files
 		return err
+	}
+	if !everywhere {
+		return nil
 	}
 	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var caps [2]unix.CapUserData
 	if err := unix.Capget(&head, &caps[0]); err != nil {
 		return err
 	}
-	caps[0].Effective |= caps[0].Permitted & (1 << unix.CAP_DAC_OVERRIDE)
+	caps[0].Effective |= caps[0].Permitted & (1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_FOWNER)
 	return unix.Capset(&head, &caps[0])
 }

@@ -203,7 +203,7 @@ func daemonRuns(config string) error {
 		return err
 	}
 	spec := shell(`exec "$GUEST" accept`)
-	spec.UID, spec.GID, spec.Listen, spec.Addresses = uid, uid, []string{"web", "web"}, []string{free.Addr().String(), filepath.Join(c.ConfigRoot, "web.sock")}
+	spec.UID, spec.GID, spec.Listen, spec.Addresses = uid, uid, []string{"web", "web"}, []string{free.Addr().String(), filepath.Join(os.TempDir(), fmt.Sprintf("atd-%d.sock", os.Getpid()))}
 	if err := s.Start(key("listens"), spec); err != nil {
 		return err
 	}

@@ -29,6 +29,14 @@ func freeAddress(t *testing.T) string {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
+	conn, err := l.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = conn.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) }) // a process that is just being started has it, too
+	if err != nil {
+		t.Fatal(err)
+	}
 	return l.Addr().String()
 }
 
@@ -59,6 +67,18 @@ func ask(t *testing.T, address string) string {
 		t.Fatal(err)
 	}
 	return strings.TrimSpace(string(said))
+}
+
+// deadSocket makes the file of a socket at which nobody listens.
+func deadSocket(t *testing.T, path string) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = errors.Join(unix.Bind(fd, &unix.SockaddrUnix{Name: path}), unix.Close(fd))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // refused checks that nobody listens at an address, and that a Unix socket's file is gone.
@@ -185,16 +205,19 @@ func TestSocketsOutliveTheDaemon(t *testing.T) {
 			}
 			b.exit()
 			b.closeSockets(spec.Addresses...)
-			late := make(chan string) // it connects while nobody accepts
-			go func() { late <- ask(t, spec.Addresses[0]) }()
+			late, err := net.Dial("tcp", spec.Addresses[0]) // nobody accepts now
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = late.Close() }()
 			next := key
 			next.N++
 			if err := b.Start(next, spec); err != nil {
 				t.Fatal(err)
 			}
 			pid := b.pid(next)
-			if got, want := <-late, "web "+itoa(pid); got != want {
-				t.Errorf("the connection in between got %q, want %q", got, want)
+			if got, err := io.ReadAll(late); err != nil || strings.TrimSpace(string(got)) != "web "+itoa(pid) {
+				t.Errorf("the connection in between got %q, %v, want %q", got, err, "web "+itoa(pid))
 			}
 			answered(pid)
 			if err := b.Stop(next); err != nil {
@@ -243,6 +266,26 @@ func TestSharedSocket(t *testing.T) {
 	}
 }
 
+// A socket that nobody needs any more is closed for all who have it.
+func TestClosedForAll(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "")
+	spec := shell(`exec "$GUEST" accept`)
+	spec.Listen, spec.Addresses = listening, addresses(t)
+	if err := b.Start(key, spec); err != nil {
+		t.Fatal(err)
+	}
+	b.pid(key)
+	b.closeSockets()
+	for _, a := range spec.Addresses {
+		refused(t, a)
+	}
+	if err := b.Stop(key); err != nil {
+		t.Fatal(err)
+	}
+	<-b.Exits()
+}
+
 // If a socket cannot be opened, the error says why, and nothing of the run is left.
 func TestSocketsRefuses(t *testing.T) {
 	t.Parallel()
@@ -257,19 +300,12 @@ func TestSocketsRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = used.Close() }()
-	for _, path := range []string{dead, live} {
-		l, err := net.Listen("unix", path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = l.Close() }()
-		if path == dead {
-			l.(*net.UnixListener).SetUnlinkOnClose(false)
-			if err := l.Close(); err != nil {
-				t.Fatal(err)
-			}
-		}
+	deadSocket(t, dead)
+	l, err := net.Listen("unix", live)
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer func() { _ = l.Close() }()
 	for _, tt := range []struct {
 		name, address string
 		kind          fault.Kind
@@ -292,7 +328,6 @@ func TestSocketsRefuses(t *testing.T) {
 		if _, err := os.Stat(b.RunDir(key)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: the run's directory: %v", tt.name, err)
 		}
-		b.closeSockets()
 		refused(t, spec.Addresses[0])
 	}
 	spec := shell(`exec "$GUEST" accept`)
@@ -351,6 +386,57 @@ func TestSocketOfAnotherUser(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-b.Exits()
+	}
+}
+
+// The daemon does nothing for a user in a directory into which the user has led it by a link.
+func TestSocketBehindALink(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	t.Parallel()
+	b := newBench(t, "")
+	dir := t.TempDir()
+	users, roots := filepath.Join(dir, "users"), filepath.Join(dir, "roots")
+	for _, err := range []error{os.Chmod(filepath.Dir(dir), 0o711), os.Mkdir(users, 0o700), os.Chown(users, runUID, runUID), os.Mkdir(roots, 0o755), os.Symlink(roots, filepath.Join(users, "link"))} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	deadSocket(t, filepath.Join(roots, "dead"))
+	start := func(path string) error {
+		k, spec := key, shell("exec sleep 600")
+		k.N = len(path)
+		spec.UID, spec.GID, spec.Listen, spec.Addresses = runUID, runUID, listening[:1], []string{path}
+		err := b.Start(k, spec)
+		if err == nil {
+			b.pid(k)
+			if err := b.Stop(k); err != nil {
+				t.Fatal(err)
+			}
+			<-b.Exits()
+		}
+		return err
+	}
+	for _, path := range []string{filepath.Join(users, "s"), filepath.Join(roots, "socket")} {
+		if err := start(path); err != nil {
+			t.Error(err)
+		}
+		b.closeSockets()
+		refused(t, path)
+	}
+	for _, name := range []string{"new", "dead"} {
+		if err := start(filepath.Join(users, "link", name)); !errors.Is(err, fault.Denied) {
+			t.Errorf("%s, behind a link: %v", name, err)
+		}
+	}
+	noted := filepath.Join(users, "link", "dead")
+	closed, err := b.CloseSockets(func() ([]string, []string, error) { return nil, []string{noted}, nil })
+	if !errors.Is(err, fault.Denied) || len(closed) > 0 {
+		t.Errorf("removing a socket of root's behind a link: closed %v, %v", closed, err)
+	}
+	if files, err := os.ReadDir(roots); err != nil || len(files) != 1 {
+		t.Errorf("in root's directory there are %v, %v", files, err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"os/user"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -196,16 +197,26 @@ func (v *validator) commands(s *config.Service, d *service.Declaration) {
 		if text := v.missing(i.Command, i.Dir, i.Env, s.User); text != "" {
 			v.notice(&s.Command, "%s", text)
 		}
+		for _, address := range i.Listen {
+			if dir := filepath.Dir(address); strings.HasPrefix(address, "/") && !isDir(dir) {
+				v.notice(&s.Listen, "there is no directory %s for the socket %s", dir, filepath.Base(address))
+			}
+		}
 		v.refuse(&s.Command, "command", v.trustedCommand(i.Command, v.pathOf(i.Env), s.User))
 		for _, c := range []*service.Check{i.Ready, i.Alive} {
 			if c != nil {
 				v.refuse(&s.Command, "command", v.trustedCommand(c.Command, v.pathOf(i.Env), s.User))
 			}
 		}
-		if n == 1 && slices.Equal(i.Command, d.Command) && i.Dir == d.Dir && maps.Equal(i.Env, d.Env) {
+		if n == 1 && slices.Equal(i.Command, d.Command) && slices.Equal(i.Listen, d.Listen) && i.Dir == d.Dir && maps.Equal(i.Env, d.Env) {
 			return // the others have the same commands
 		}
 	}
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // group checks that a group exists and that this process can run something with it.

@@ -53,9 +53,9 @@ var policy = map[string]string{
 	"vlanstore":          "store internal/fault",
 	"loginstore":         "store internal/fault",
 	"event":              "store internal/fault",
-	"vlanstore/vlantest": "control internal/fault", // it looks from outside
-	"supervisor":         "supervisor/wrapper internal/fault",
-	"supervisor/wrapper": "", // it must outlive every bug and upgrade of the daemon
+	"vlanstore/vlantest": "control internal/fault",                           // it looks from outside
+	"supervisor":         "supervisor/wrapper internal/fault internal/trust", // trust: where the files of sockets are
+	"supervisor/wrapper": "",                                                 // it must outlive every bug and upgrade of the daemon
 	"reservation":        "internal/fault",
 	"reservation/file":   "reservation topology internal/document internal/diag internal/fault internal/timetext",
 	"reservation/sql":    "reservation internal/fault internal/timetext",
@@ -245,6 +245,7 @@ var privileged = []string{
 	"syscall.Kill", "unix.Kill", "unix.PidfdSendSignal", "os.FindProcess",
 	"syscall.ForkExec", "os.StartProcess", "unix.Waitid", "syscall.Wait4", "unix.Wait4",
 	"os.RemoveAll", "wrapper.RemoveTree", "wrapper.SaveConfig", "wrapper.JoinLog",
+	"unix.Bind", "unix.Setfsuid", "unix.Setfsgid",
 	"wrapper.KillCgroup", "wrapper.RemoveCgroup", "wrapper.RemoveEmptyCgroup", "wrapper.Environ",
 }
 
