@@ -42,6 +42,7 @@ func (r *instantRuns) CloseSockets(func() (_, _ []string, _ error)) ([]string, e
 	return nil, nil
 }
 func (r *instantRuns) Stop(supervisor.Key) error                     { return nil }
+func (r *instantRuns) Kill(supervisor.Key) error                     { return nil }
 func (r *instantRuns) Exits() <-chan supervisor.Exit                 { return r.exits }
 func (r *instantRuns) RunDir(supervisor.Key) string                  { return "" }
 func (r *instantRuns) Open(supervisor.Key, string) (*os.File, error) { return nil, os.ErrNotExist }

@@ -25,6 +25,7 @@ type Runs interface {
 	CloseSockets(look func() (needed, noted []string, err error)) (closed []string, err error)
 	Adopt(supervisor.Key) (supervisor.Found, error)
 	Stop(supervisor.Key) error
+	Kill(supervisor.Key) error     // without waiting any longer; Stop came before
 	Exits() <-chan supervisor.Exit // one for each Start that succeeded and each Adopt that said Running
 	Started(supervisor.Key) (pid int, at time.Time, ok bool)
 	Frozen(supervisor.Key) string // the frozen cgroup that its processes are in; empty: none
@@ -259,6 +260,7 @@ type effects struct {
 	next     time.Time // the first due time that the transaction entered
 	rearm    bool      // a producer entered or removed an instant
 	stops    []supervisor.Key
+	kills    []supervisor.Key
 	sweep    bool // run directories must be removed
 	sockets  bool // an instance may need fewer sockets than before
 }
@@ -275,6 +277,9 @@ func (e *Engine) carryOut(f *effects) {
 	e.removeWorkdirs(f.finished)
 	for _, k := range f.stops {
 		e.stop(k)
+	}
+	for _, k := range f.kills {
+		e.kill(k)
 	}
 	if f.sweep {
 		token(e.sweepNow)

@@ -137,6 +137,7 @@ func newMachine(t *testing.T, rt *rapid.T) *machine {
 	})
 	m.scripts = rapid.SliceOfN(draw, 1, 6).Draw(rt, "scripts")
 	m.l = &testRig{t: t, mem: newMemStore(t), w: newWorld(), boot: "boot0", set: testSettings()}
+	m.l.set.StopLimit = rapid.SampledFrom([]time.Duration{0, minute, hour}).Draw(rt, "stop limit")
 	m.l.looks = 30 * 24 * hour // these zones do not change, and a history lasts for months
 	m.l.db = m.l.mem
 	// If not, the clock is in doubt after a boot that comes long after a death.

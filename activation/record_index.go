@@ -196,7 +196,7 @@ func (r *Record) index() []entry {
 	if r.From != "" && r.State != Finished {
 		es = append(es, entry{member(r.From, r.ID), []byte{}})
 	}
-	if s := r.Serving; s != nil && (r.State == Waiting || s.Bind && (r.State == Activating || r.State == Active)) {
+	if s := r.Serving; s != nil && (r.State == Waiting || r.openAttempt() != nil && (s.Bind || r.stopsForGood())) {
 		for _, need := range r.Serving.Needs {
 			es = append(es, entry{afterKey + ServiceFrom(need.Service) + "/" + r.ID, []byte{}})
 		}

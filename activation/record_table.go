@@ -62,6 +62,7 @@ const (
 	Prune     Trigger = "prune"   // its history has been kept long enough
 	noTrigger Trigger = ""        // nothing is due
 	stopRun   Trigger = "stop"    // the running attempt must be stopped; no change of state
+	killRun   Trigger = "kill"    // the running instance has had its time to stop; no change of state
 	drainRun  Trigger = "drain"   // the running instance takes no new work for a while before it is stopped; no change of state
 	letGo     Trigger = "let go"  // the hanging attempt was forgiven, so it has ended; another trigger follows
 )

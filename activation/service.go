@@ -71,6 +71,8 @@ type Serving struct {
 	// DrainUntil is when the signal comes that stops it; zero: it is not draining. Changes.
 	DrainUntil time.Time    `json:"drain_until,omitzero"`
 	Stop       *ServiceStop `json:"stop,omitempty"`    // why its run is being replaced; nil: it is not. Changes.
+	StopBy     time.Time    `json:"stop_by,omitzero"`  // when its run is killed, if it is to be stopped for good; zero: not known yet. Changes.
+	Killed     int          `json:"killed,omitempty"`  // its last run that was killed then. Changes.
 	Unready    string       `json:"unready,omitempty"` // why it is not ready any more, while it is active. Changes.
 	Failure    string       `json:"failure,omitempty"` // how its last run ended, if that counts as a failure. Changes.
 	Failed     []time.Time  `json:"failed,omitempty"`  // when its runs failed within LimitWindow. Changes.
@@ -212,6 +214,8 @@ func nextServing(s State, on Trigger, f facts) (State, bool) {
 func (r *Record) decideInstance(l inputs) Trigger {
 	if r.openAttempt() != nil {
 		switch until := r.Serving.DrainUntil; {
+		case r.overdue(l.Moment):
+			return killRun
 		case !r.toBeStopped():
 			return noTrigger
 		case until.IsZero() && r.Serving.Drain > 0 && r.State == Active:
@@ -244,9 +248,14 @@ func (r *Record) decideInstance(l inputs) Trigger {
 func (r *Record) dueInstance() time.Time {
 	switch r.State {
 	case Activating, Active:
+		var at time.Time
 		if !r.Stopped {
-			return r.Serving.DrainUntil
+			at = r.Serving.DrainUntil
 		}
+		if r.bounded() {
+			at = earliest(at, r.Serving.StopBy)
+		}
+		return at
 	case Scheduled:
 		return atOnce
 	case Waiting:
@@ -297,7 +306,7 @@ func (t *turn) instanceVerdict(r *Record, a *Attempt) Trigger {
 	s, res := r.Serving, a.Result
 	stop := cmp.Or(s.Stop, &ServiceStop{})
 	replaced := s.Stop != nil && !s.Stop.Fault
-	s.Stop, s.Unready, s.Failure, s.DrainUntil, s.Before = nil, "", "", time.Time{}, nil
+	s.Stop, s.Unready, s.Failure, s.DrainUntil, s.StopBy, s.Before = nil, "", "", time.Time{}, time.Time{}, nil
 	r.RetryAt, r.RetryIn = time.Time{}, 0
 	switch {
 	case r.PendingOutcome != "" || r.HoldNext:
@@ -425,7 +434,60 @@ func (r *Record) Ready() bool {
 }
 
 // leaving reports whether r's run is about to be ended.
-func (r *Record) leaving() bool { return r.PendingOutcome != "" || r.HoldNext || r.Serving.Stop != nil }
+func (r *Record) leaving() bool { return r.stopsForGood() || r.Serving.Stop != nil }
+
+// stopsForGood reports whether no other run is to follow r's.
+func (r *Record) stopsForGood() bool { return r.PendingOutcome != "" || r.HoldNext }
+
+// bounded reports whether r's run is killed at a time.
+func (r *Record) bounded() bool {
+	a := r.openAttempt()
+	return a != nil && r.stopsForGood() && !r.Serving.StopBy.IsZero() && r.Serving.Killed != a.N
+}
+
+// overdue reports whether r's run must be killed now.
+func (r *Record) overdue(m Moment) bool { return r.bounded() && m.Come(r.Serving.StopBy) }
+
+// boundStop sets the time by which an instance must have stopped.
+func (t *Txn) boundStop(r *Record) {
+	if limit := t.Settings.StopLimit; limit > 0 && r.openAttempt() != nil && r.stopsForGood() && r.Serving.StopBy.IsZero() {
+		r.Serving.StopBy = t.Now.Add(limit)
+	}
+}
+
+// stopsLater reports whether an instance that is to be stopped has to wait: others that need its
+// service are being stopped, too, and come first.
+func (t *turn) stopsLater(r *Record) bool {
+	if r.Serving == nil || !r.stopsForGood() || !r.Serving.DrainUntil.IsZero() { // then it has begun
+		return false
+	}
+	for _, id := range t.dependents(ServiceFrom(r.Serving.Service)) {
+		if o, err := t.Record(id); err == nil && o.Serving != nil && o.openAttempt() != nil && o.stopsForGood() {
+			return true
+		}
+	}
+	return false
+}
+
+// stopWith looks again at the instances that r needs: they may wait until it has stopped.
+func (t *Txn) stopWith(r *Record) {
+	for _, need := range r.Serving.Needs {
+		t.Later(t.Members(ServiceFrom(need.Service), maxInstances)...)
+	}
+}
+
+// kill ends a run that has had its time to stop.
+func (t *turn) kill(r *Record, a *Attempt) {
+	why := fmt.Sprintf("; killed, because it had not ended %v after that", t.Settings.StopLimit)
+	r.Reason += why
+	if r.PendingOutcome != "" {
+		r.PendingReason += why
+	}
+	r.Stopped, r.Serving.Killed = true, a.N
+	k := supervisor.Key{ID: r.ID, Phase: a.Phase, N: a.N}
+	t.stops, t.kills = append(t.stops, k), append(t.kills, k)
+	t.happened(r, event.State, event.Event{Reason: r.Reason, Failed: true})
+}
 
 // InstanceState is the state of an instance, for people.
 func (r *Record) InstanceState() string {
@@ -471,6 +533,7 @@ func (t *Txn) SetInstance(i Instance, why string) (what string, err error) {
 	r.Order, r.Serving = i.Order, new(i.Serving)
 	r.Serving.Stop, r.Serving.Unready, r.Serving.Failure = was.Stop, was.Unready, was.Failure
 	r.Serving.Failed, r.Serving.Fatal, r.Serving.DrainUntil = was.Failed, was.Fatal, was.DrainUntil
+	r.Serving.StopBy, r.Serving.Killed = was.StopBy, was.Killed
 	if r.Serving.Before = was.Before; r.openAttempt() != nil && !slices.Equal(was.Listen, i.Listen) {
 		r.Serving.Before = slices.Concat(was.Before, was.Listen)
 	}
@@ -481,7 +544,8 @@ func (t *Txn) SetInstance(i Instance, why string) (what string, err error) {
 			err = t.Apply(r, Hold, why)
 		}
 	case r.PendingOutcome != "": // it is being removed
-		what, r.ending, r.Serving.Stop = "added", ending{}, &ServiceStop{Why: why}
+		what, r.ending, r.Serving.Stop, r.Serving.StopBy = "added", ending{}, &ServiceStop{Why: why}, time.Time{}
+		t.stopWith(r)
 	case !slices.Equal(was.Hash, i.Hash):
 		what = "changed"
 		if r.openAttempt() != nil && !r.leaving() {
@@ -630,7 +694,8 @@ func (e *Engine) Up(ctx context.Context, by Actor, ids ...string) ([]*Record, er
 		}
 		on := RunNow
 		if r.HoldNext { // it is being stopped
-			on, r.Serving.Stop = Release, &ServiceStop{Why: why}
+			on, r.Serving.Stop, r.Serving.StopBy = Release, &ServiceStop{Why: why}, time.Time{}
+			t.stopWith(r)
 		}
 		return t.apply(r, on, why, "service start")
 	})

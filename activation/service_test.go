@@ -310,6 +310,58 @@ func (rig *testRig) lastRun(id string) int {
 	return r.LastAttempt("").N
 }
 
+// Instances that are stopped for good stop in the order of what they need, all others at once,
+// also if they drain. What has not ended within the limit is killed, and so is what still waits
+// for its turn then.
+func TestInstancesStopInOrder(t *testing.T) {
+	bubble(t, func(s *Settings) { s.StopLimit = minute }, func(rig *testRig) {
+		db, web, edge := serving("db", 1), serving("web", 1, Need{Service: "db"}), serving("edge", 1, Need{Service: "web"})
+		other := serving("other", 1)
+		web.Drain = 5 * time.Second
+		rig.script("db@1", Serve, stays(10*time.Second))
+		rig.script("web@1", Serve, stays(10*time.Second))
+		rig.script("edge@1", Serve, stays(10*time.Second))
+		rig.script("other@1", Serve, stays(10*time.Second))
+		rig.setInstances(db, web, edge, other)
+		rig.serves("db@1 ready, web@1 ready, edge@1 ready, other@1 ready")
+		rig.ask((*Engine).Down, "edge@1", "web@1", "db@1", "other@1")
+		rig.restart()
+		rig.sleep(10*time.Second + time.Millisecond)
+		rig.serves("edge@1 down, web@1 draining, db@1 stopping, other@1 down")
+		rig.sleep(15 * time.Second)
+		rig.serves("web@1 down, db@1 stopping")
+		rig.sleep(10 * time.Second)
+		rig.serves("db@1 down")
+		rig.because("db@1", "stopped by root")
+
+		rig.script("edge@1", Serve, script{hangs: true, ignores: true})
+		for _, id := range []string{"db@1", "web@1", "edge@1"} {
+			rig.ask((*Engine).Up, id)
+		}
+		rig.serves("db@1 ready, web@1 ready, edge@1 ready")
+		rig.ask((*Engine).Down, "edge@1", "web@1", "db@1")
+		rig.sleep(59 * time.Second)
+		rig.serves("edge@1 stopping, web@1 stopping, db@1 stopping")
+		rig.sleep(2 * time.Second)
+		rig.serves("edge@1 down, web@1 down, db@1 down")
+		for _, id := range []string{"edge@1", "web@1", "db@1"} {
+			rig.because(id, "stopped by root; killed, because it had not ended 1m0s after that")
+		}
+
+		// Somebody starts again what the other one waits for.
+		for _, id := range []string{"db@1", "web@1"} {
+			rig.ask((*Engine).Up, id)
+		}
+		rig.ask((*Engine).Down, "web@1", "db@1")
+		rig.ask((*Engine).Up, "web@1")
+		rig.serves("web@1 draining, db@1 stopping")
+		rig.sleep(11 * time.Second)
+		rig.serves("web@1 stopping, db@1 down")
+		rig.sleep(hour)
+		rig.serves("web@1 waiting, db@1 down")
+	})
+}
+
 // What was not started because the daemon was drained is started by the next one.
 func TestInstanceAfterDrain(t *testing.T) {
 	bubble(t, nil, func(rig *testRig) {

@@ -20,6 +20,7 @@ type Settings struct {
 	HistoryBytes int64         // how many bytes of run directories of finished activations are kept; 0: any number
 	EventsAge    time.Duration // how long events are kept; 0: forever
 	EventsCount  int           // how many events are kept; 0: any number
+	StopLimit    time.Duration // in which an instance of a service must have stopped, else it is killed; 0: there is no limit
 
 	Jobs         Defaults
 	Reservations Defaults

@@ -159,6 +159,12 @@ func (e *Engine) tryTurn(ctx context.Context, w *work, size turnSize) (last stri
 	return "", t.more || newBoot || !w.steady, nil
 }
 
+func (e *Engine) kill(k supervisor.Key) {
+	if err := e.parts.Runs.Kill(k); err != nil {
+		e.parts.Log.Error("cannot kill a run", "run", k, "err", err)
+	}
+}
+
 func (e *Engine) stop(k supervisor.Key) {
 	if err := e.parts.Runs.Stop(k); err != nil {
 		e.parts.Log.Error("cannot stop a run", "run", k, "err", err)
@@ -401,14 +407,23 @@ func (t *turn) advance(r *Record) (changed bool, err error) {
 			if err != nil || !claimed {
 				return changed || moved, err
 			}
+		case killRun:
+			a := r.openAttempt()
+			if !t.here(a) {
+				return changed, nil
+			}
+			t.kill(r, a)
 		case stopRun:
 			a := r.openAttempt()
-			if !t.here(a) { // its own host does that: see runMark
+			if t.stopsLater(r) || !t.here(a) { // its own host does that: see runMark
 				return changed, nil
 			}
 			r.Stopped = true
 			t.stops = append(t.stops, supervisor.Key{ID: r.ID, Phase: a.Phase, N: a.N})
 		case drainRun:
+			if t.stopsLater(r) {
+				return changed, nil
+			}
 			r.Serving.DrainUntil = t.Now.Add(r.Serving.Drain)
 			t.happened(r, "draining", event.Event{Reason: r.Reason})
 		case letGo:

@@ -96,6 +96,9 @@ func (t *turn) close(r *Record, a *Attempt, res wrapper.Result) error {
 		if err := t.rebind(r); err != nil {
 			return err
 		}
+		if r.State == Held || r.State == Finished {
+			t.stopWith(r)
+		}
 	}
 	a.Final = r.State == Finished && !hung && !res.Ended.IsZero()
 	var err error

@@ -101,6 +101,9 @@ func (e *Engine) stopIfAsked(ctx context.Context, k supervisor.Key) {
 		e.parts.Log.Error("cannot read whether a run must be stopped", "run", k, "err", err)
 	} else if r.Stopped {
 		e.stop(k)
+		if r.Serving != nil && r.Serving.Killed == k.N {
+			e.kill(k)
+		}
 	}
 }
 

@@ -206,6 +206,9 @@ func (t *Txn) apply(r *Record, on Trigger, why, action string) error {
 	case Release:
 		r.HoldNext = false
 	}
+	if r.Serving != nil {
+		t.boundStop(r)
+	}
 	if to != from {
 		r.State, r.Since = to, t.Now
 		t.enter(r, from, on)

@@ -190,6 +190,15 @@ func (w *world) stop(k supervisor.Key) {
 	}
 }
 
+// killed ends what a run's wrapper was asked to stop.
+func (w *world) killed(k supervisor.Key) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if r := w.runs[k]; r != nil && !r.ended() && r.stopped {
+		w.end(r, wrapper.Stopped, 137)
+	}
+}
+
 // kill ends a run's wrapper without a result.
 func (w *world) kill(k supervisor.Key) {
 	w.mu.Lock()
@@ -377,6 +386,17 @@ func (f *fakeRuns) Stop(k supervisor.Key) error {
 	f.mu.Unlock()
 	if f.mortal.lives() && followed { // a run that is not followed cannot be stopped
 		f.w.stop(k)
+	}
+	return nil
+}
+
+func (f *fakeRuns) Kill(k supervisor.Key) error {
+	outsideOnly("a run is killed")
+	f.mu.Lock()
+	followed := f.followed[k]
+	f.mu.Unlock()
+	if f.mortal.lives() && followed {
+		f.w.killed(k)
 	}
 	return nil
 }

@@ -65,6 +65,7 @@ type ServiceInstance struct {
 	Scaled  *ServiceScale   `json:"scaled,omitempty"`  // its service has not the declared number of instances
 	Rollout *ServiceRollout `json:"rollout,omitempty"` // the rolling restart of its service, if that is not over, or took a declaration back
 	Extra   bool            `json:"extra,omitempty"`   // it runs only until that is over
+	Killed  bool            `json:"killed,omitempty"`  // its last run had not ended stop_limit after it was to stop
 	Output  []string        `json:"output,omitempty"`  // the last lines of the run that failed; in replies to service restart only
 }
 

@@ -255,6 +255,29 @@ func (s *Supervisor) Stop(k Key) error {
 	return fmt.Errorf("stop run %v: %w", k, err)
 }
 
+// Kill ends a run at once that was asked to stop before: all its processes get KILL. With
+// another guard than a cgroup, that takes the wrapper along: the run is Lost, and what it has
+// left is cleared. It does not wait for the end. A run that has ended, or is not followed, is
+// no error.
+func (s *Supervisor) Kill(k Key) error {
+	s.mu.Lock()
+	f := s.runs[k]
+	s.mu.Unlock()
+	if f == nil || f.pidfd == nil {
+		return nil
+	}
+	var err error
+	if s.contained.Guard == wrapper.GuardCgroup {
+		err = s.privileged.KillCgroup(k.String())
+	} else {
+		err = s.signal(f, unix.SIGKILL)
+	}
+	if err == nil || errors.Is(err, unix.ESRCH) || errors.Is(err, os.ErrClosed) {
+		return nil
+	}
+	return fmt.Errorf("kill run %v: %w", k, err)
+}
+
 // Started returns the script's process id and when it was started; ok is false if the
 // script has not started, or the run's directory is gone.
 func (s *Supervisor) Started(k Key) (pid int, at time.Time, ok bool) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -303,4 +304,59 @@ echo serving
 	b.runIn("web@2 good, web@3 good, web@4 good")
 	d.serves("web@1 ready, web@2 ready, web@3 ready, web@4 ready, web@5 ready")
 	b.quiet()
+}
+
+// What is stopped for good has ended within stop_limit: what has not is killed, and the client
+// learns which. What it needs is not stopped before, also if the client and the daemon have gone.
+func TestServicesStopLimit(t *testing.T) {
+	t.Parallel()
+	for _, guard := range []string{"cgroup", "subreaper"} {
+		t.Run(guard, func(t *testing.T) {
+			t.Parallel()
+			if guard == "cgroup" {
+				needRoot(t)
+			}
+			d, b := services(t, `
+stop_limit: 3s
+runs: {guard: `+guard+`}
+services:
+  db: {command: [DIR/serve], grace: 1h}
+  web: {command: [DIR/serve], grace: 1h, after: ["db:started"]}
+  other: {command: [DIR/serve], grace: 1h}
+`, `
+trap 'echo "asked $ACTIVATION_ID" >TELL; [ $ACTIVATION_ID = web@1 ] || exit 0' TERM
+echo "waits $ACTIVATION_ID" >TELL
+setsid sh -c 'trap "" TERM; while :; do sleep 1000; done' &
+while :; do wait; done
+`)
+			d.begin()
+			var starts []string
+			for range 6 {
+				starts = append(starts, b.next())
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			gone := make(chan struct{})
+			go func() {
+				defer close(gone)
+				_, _, _ = control.Call[control.ServiceInstance](ctx, &d.Client, "service stop", control.ServiceStopIn{ServiceIn: control.ServiceIn{Name: []string{"*"}}})
+			}()
+			asked := []string{b.next(), b.next()}
+			slices.Sort(asked)
+			if fmt.Sprint(asked) != "[asked other@1 asked web@1]" {
+				t.Errorf("%v after %v, want that db@1 is not asked yet", asked, starts)
+			}
+			cancel()
+			<-gone
+			d.Kill()
+			d.begin()
+			o := d.atctl("service", "stop", "*")
+			if o.status != 0 || !strings.Contains(o.err, "web@1 was killed, because it had not ended within stop_limit") || strings.Contains(o.err, "other@1") {
+				t.Errorf("%+v, want that web@1 was killed", o)
+			}
+			d.serves("db@1 down, web@1 down, other@1 down")
+			d.nothingLeft()
+			d.must("service", "start", "other")
+			b.started(1)
+		})
+	}
 }

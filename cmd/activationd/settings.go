@@ -59,6 +59,7 @@ func (d *daemon) settings(conf *configuration, sources []announce.Source) (activ
 		HistoryBytes: int64(conf.History.Size),
 		EventsAge:    conf.Events.Keep,
 		EventsCount:  conf.Events.Count,
+		StopLimit:    conf.StopLimit,
 		Jobs: activation.Defaults{
 			Timeout: conf.Jobs.Timeout, Grace: conf.Jobs.Grace, Retries: conf.Jobs.Retries,
 			BackoffFirst: conf.Jobs.Backoff.First, BackoffMax: conf.Jobs.Backoff.Max,

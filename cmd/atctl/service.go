@@ -86,6 +86,9 @@ func (a *app) serviceTable(ctx context.Context, op string, in any) error {
 	now := time.Now()
 	var output []string
 	err = stream(ctx, a, op, in, func(i control.ServiceInstance) error {
+		if op == "service stop" && i.Killed {
+			output = append(output, fmt.Sprintf("%s@%d was killed, because it had not ended within stop_limit", i.Service, i.Instance))
+		}
 		for _, line := range i.Output {
 			output = append(output, i.ID+": "+line)
 		}
@@ -228,8 +231,10 @@ func newServiceStopCommand(a *app) *cobra.Command {
 		Use:   "stop NAME...",
 		Short: "Stop services",
 		Long: `Stop stops the named services and returns when none of their processes is left. Services
-that need others are stopped before these. What is stopped stays stopped, also after a
-restart of the daemon or of the machine, until somebody starts it.`,
+that need others are stopped before these, all others at once. What has not ended within
+the setting stop_limit is killed, and stop prints its name. If stop is interrupted, the
+daemon goes on. What is stopped stays stopped, also after a restart of the daemon or of
+the machine, until somebody starts it.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in.Name = args
 			return a.serviceTable(cmd.Context(), "service stop", in)

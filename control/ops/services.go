@@ -86,6 +86,7 @@ func (d Daemon) instance(s *service.Status) control.ServiceInstance {
 		}
 		i.Extra = slices.Contains(o.Extra, i.Instance)
 	}
+	i.Killed = r.Serving.Killed > 0 && r.Serving.Killed == r.LastN[0]
 	if r.User != nil {
 		i.User = r.User.Name
 	}
@@ -213,19 +214,17 @@ func (d Daemon) serviceStop(ctx context.Context, c control.Caller, in control.Se
 	if err != nil {
 		return reply, err
 	}
-	slices.Reverse(ranks)
-	for _, rank := range ranks {
-		newest, err := d.Engine.Newest(ctx)
-		if err != nil {
-			return reply, err
-		}
-		if _, err := d.Engine.Down(ctx, actor(c), ids(rank)...); err != nil {
-			return reply, err
-		}
-		err = d.Services.Await(ctx, newest, ids(rank), func(s *service.Status) (bool, error) { return !s.Running(), nil })
-		if err != nil {
-			return reply, err
-		}
+	slices.Reverse(ranks) // the engine stops first those that need others: they must be the first that it knows of
+	newest, err := d.Engine.Newest(ctx)
+	if err != nil {
+		return reply, err
+	}
+	if _, err := d.Engine.Down(ctx, actor(c), ids(slices.Concat(ranks...))...); err != nil {
+		return reply, err
+	}
+	err = d.Services.Await(ctx, newest, ids(all), func(s *service.Status) (bool, error) { return !s.Running(), nil })
+	if err != nil {
+		return reply, err
 	}
 	return d.instances(ctx, c, control.ServiceIn{Name: ids(all)})
 }

@@ -44,7 +44,7 @@ func (p *checker) check() {
 	p.checkListen()
 	p.checkAccess()
 	within(p, &p.Control.Line, 1<<10, 64<<20)
-	positive(p, &p.Control.Idle, &p.History.Keep, &p.Events.Keep)
+	positive(p, &p.StopLimit, &p.Control.Idle, &p.History.Keep, &p.Events.Keep)
 
 	p.checkReservations(&p.Reservations)
 	p.checkSources()

@@ -34,6 +34,8 @@ type Config struct {
 	Services map[string]*Service `yaml:"services"` // by name
 	Discover []Discover          `yaml:"discover"`
 
+	StopLimit time.Duration `yaml:"stop_limit"` // in which services must have stopped
+
 	At      At      `yaml:"at"`
 	Runs    Runs    `yaml:"runs"`
 	History History `yaml:"history"`

@@ -31,6 +31,7 @@ func Default() *Config {
 			MissedGrace: 24 * time.Hour,
 			Environment: map[string]string{},
 		},
+		StopLimit: 5 * time.Minute,
 		At: At{
 			Allow: "/etc/at.allow", Deny: "/etc/at.deny", Sendmail: "/usr/sbin/sendmail",
 			LoadAverage: 1.5, Interval: time.Minute,
