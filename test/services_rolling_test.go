@@ -359,8 +359,8 @@ while :; do wait; done
 			} else if pids := d.marked(); len(pids) > 0 || len(d.wrappers()) > 0 { // a killed wrapper may leave the result that it was writing
 				t.Errorf("the processes %v are left", pids)
 			}
-			d.must("service", "start", "other")
-			b.started(1)
+			d.must("service", "start", "--wait", "other")
+			d.serves("db@1 down, web@1 down, other@1 ready")
 		})
 	}
 }
