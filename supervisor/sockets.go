@@ -146,8 +146,9 @@ func (s *Supervisor) takeBack(k Key, pidfd int, spec *wrapper.Spec) error {
 
 // CloseSockets closes the sockets that nobody needs, and removes the files of Unix sockets. Look
 // returns the addresses that are needed, and others at which sockets may have been opened, also
-// by earlier daemons. Closed are those at which there is no socket any more, even if a run still
-// has it. A Start that comes meanwhile waits; it opens what has just been closed.
+// by earlier daemons. Closed are those at which nobody listens any more, even if a run still has
+// the socket; the error says which files are left. A Start that comes meanwhile waits; it opens
+// what has just been closed.
 func (s *Supervisor) CloseSockets(look func() (needed, noted []string, err error)) (closed []string, err error) {
 	s.sockets.mu.Lock()
 	defer s.sockets.mu.Unlock()
@@ -174,8 +175,8 @@ func (s *Supervisor) closeLocked(addresses, needed []string, allKnown bool) (clo
 			delete(s.sockets.open, address)
 		}
 		if isPath(address) {
-			if e := s.privileged.RemoveSocket(address); e != nil {
-				err = errors.Join(err, e)
+			e := s.privileged.RemoveSocket(address)
+			if err = errors.Join(err, e); e != nil && !errors.Is(e, fault.Denied) { // that stays so
 				continue
 			}
 		}

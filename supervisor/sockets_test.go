@@ -432,7 +432,7 @@ func TestSocketBehindALink(t *testing.T) {
 	}
 	noted := filepath.Join(users, "link", "dead")
 	closed, err := b.CloseSockets(func() ([]string, []string, error) { return nil, []string{noted}, nil })
-	if !errors.Is(err, fault.Denied) || len(closed) > 0 {
+	if !errors.Is(err, fault.Denied) || len(closed) != 1 { // it is not tried again and again
 		t.Errorf("removing a socket of root's behind a link: closed %v, %v", closed, err)
 	}
 	if files, err := os.ReadDir(roots); err != nil || len(files) != 1 {
