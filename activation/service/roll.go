@@ -245,8 +245,12 @@ func step(t *activation.Txn, name string) (changed bool, err error) {
 	if len(begin) == 0 && r.State == Rolling && len(r.Now) == len(before.Now) {
 		return false, nil
 	}
-	for _, n := range begin {
+	for i, n := range begin {
 		run, up, err := r.restart(t, target, n)
+		if k := fault.Of(err); k == fault.Invalid || k == fault.Conflict { // an extra instance's id may be that of something else
+			r.Todo = slices.Concat(begin[i:], r.Todo)
+			return true, stop(fault.Text(err))
+		}
 		if err != nil {
 			return false, err
 		}
@@ -335,7 +339,7 @@ func (k *keeper) followRollouts(ctx context.Context) error {
 				return nil
 			})
 		}
-		if ctx.Err() != nil || !errors.Is(err, fault.Unavailable) {
+		if ctx.Err() != nil {
 			return err
 		}
 		k.place.Report.Error("rolling restarts cannot go on; trying again", "err", err)
