@@ -53,6 +53,8 @@ func (r *instantRuns) Workdirs() ([]string, error)                   { return ni
 func (r *instantRuns) Remove(context.Context, supervisor.Key) error  { return nil }
 func (r *instantRuns) Frozen(supervisor.Key) string                  { return "" }
 func (r *instantRuns) Guard() (string, string)                       { return "", "" }
+func (r *instantRuns) AwaitStart(supervisor.Key) error               { return nil }
+func (r *instantRuns) Begins() <-chan supervisor.Key                 { return nil }
 func (r *instantRuns) Started(supervisor.Key) (pid int, at time.Time, ok bool) {
 	return 0, time.Time{}, false
 }

@@ -27,6 +27,9 @@ type Runs interface {
 	Stop(supervisor.Key) error
 	Kill(supervisor.Key) error     // without waiting any longer; Stop came before
 	Exits() <-chan supervisor.Exit // one for each Start that succeeded and each Adopt that said Running
+	// AwaitStart has Begins yield a run when its script has been started, or at once if it has.
+	AwaitStart(supervisor.Key) error
+	Begins() <-chan supervisor.Key
 	Started(supervisor.Key) (pid int, at time.Time, ok bool)
 	Frozen(supervisor.Key) string // the frozen cgroup that its processes are in; empty: none
 	RunDir(supervisor.Key) string
@@ -335,6 +338,8 @@ func (e *Engine) Run(ctx context.Context) error {
 			continue
 		case x := <-e.parts.Runs.Exits():
 			w.exits = append(w.exits, x)
+		case k := <-e.parts.Runs.Begins():
+			w.begins = append(w.begins, k)
 		}
 		if ctx.Err() != nil { // select picks either when both are ready
 			if err := e.keepTime(ctx); err != nil {
@@ -345,8 +350,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		if e.takeWake() {
 			w.steady = false
 		}
-		w.exits = e.moreExits(w.exits)
-		w.ids = append(w.ids, e.takeTouched()...)
+		e.more(&w)
 		err := e.recover(ctx, &w)
 		if err == nil {
 			err = e.turns(ctx, &w)
@@ -371,17 +375,19 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 }
 
-// moreExits adds the exits that are already there, so that they share a write.
-func (e *Engine) moreExits(exits []supervisor.Exit) []supervisor.Exit {
-	for len(exits) < maxTurn {
+// more adds to w what else is already there to be done, so that it shares a write.
+func (e *Engine) more(w *work) {
+	w.ids = append(w.ids, e.takeTouched()...)
+	for len(w.exits)+len(w.begins) < maxTurn {
 		select {
 		case x := <-e.parts.Runs.Exits():
-			exits = append(exits, x)
+			w.exits = append(w.exits, x)
+		case k := <-e.parts.Runs.Begins():
+			w.begins = append(w.begins, k)
 		default:
-			return exits
+			return
 		}
 	}
-	return exits
 }
 
 // Alive returns nil when Run answers, which it does between two turns, and an error if

@@ -122,6 +122,7 @@ func newMachine(t *testing.T, rt *rapid.T) *machine {
 			late:    rapid.Bool().Draw(t, "late"),
 			remains: rapid.SampledFrom([]time.Duration{0, 0, 0, time.Second, 2 * hour}).Draw(t, "remains"),
 			onStop:  rapid.SampledFrom([]time.Duration{0, time.Second}).Draw(t, "onStop"),
+			birth:   rapid.SampledFrom([]time.Duration{0, 0, time.Second, 5 * minute}).Draw(t, "birth"),
 		}
 		switch rapid.IntRange(0, 12).Draw(t, "fate") {
 		case 0:
@@ -156,6 +157,9 @@ func newMachine(t *testing.T, rt *rapid.T) *machine {
 		h := fnv.New32()
 		_, _ = h.Write([]byte(k.String()))
 		s := m.scripts[int(h.Sum32()%uint32(len(m.scripts)))]
+		if k.Phase != Serve {
+			s.birth = 0
+		}
 		if m.calm {
 			s.hangs, s.remains, s.noStart = false, 0, nil
 		}

@@ -214,6 +214,8 @@ type Attempt struct {
 	NotBefore time.Time      `json:"not_before,omitzero"` // the time at which an armed attempt starts its script
 	Result    wrapper.Result `json:"result,omitzero"`     // once it has ended
 	Open      bool           `json:"open,omitempty"`      // its end is not known yet
+	Begun     bool           `json:"begun,omitempty"`     // a service's: its process exists, or existed
+	Passed    bool           `json:"passed,omitempty"`    // its check said that it is ready, before that was known
 	Forgiven  string         `json:"forgiven,omitempty"`  // who forgave it although it hangs
 	First     bool           `json:"first,omitempty"`     // there was nothing to undo before it
 	Final     bool           `json:"final,omitempty"`     // its end finished the activation

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,7 +25,7 @@ const Serve = "serve"
 
 // Triggers of a service's instance.
 const (
-	Ready   Trigger = "ready"   // the instance is ready; at once if the service has no rule for that
+	Ready   Trigger = "ready"   // the instance is ready; if the service has no rule for that, when its process exists
 	Unready Trigger = "unready" // a check of readiness failed
 	Restart Trigger = "restart" // the run is to be replaced: on request, or because it failed a check
 )
@@ -54,7 +55,7 @@ type Serving struct {
 	Nice         *int            `json:"nice,omitempty"`        // nil: as all runs
 	Limits       []wrapper.Limit `json:"limits,omitempty"`      // those that differ from the limits of all runs
 	StopSignal   int             `json:"stop_signal,omitempty"` // that asks it to stop; 0: TERM. From the next run on
-	Checked      bool            `json:"checked,omitempty"`     // it is ready when its check says so, not when it was started
+	Checked      bool            `json:"checked,omitempty"`     // it is ready when its check says so, not when its process exists
 	Notify       bool            `json:"notify,omitempty"`      // it may report by sd_notify(3)
 	Watchdog     time.Duration   `json:"watchdog,omitempty"`    // within which it must report that it is alive; 0: it need not
 	Needs        []Need          `json:"needs,omitempty"`       // services for which it waits before it starts
@@ -80,7 +81,7 @@ type Serving struct {
 }
 
 // A Need is another service for which an instance waits: all instances of it that are not
-// down must be ready, or have been started.
+// down must be ready, or have a process.
 type Need struct {
 	Service string `json:"service"`
 	Started bool   `json:"started,omitempty"` // started is enough
@@ -212,10 +213,12 @@ func nextServing(s State, on Trigger, f facts) (State, bool) {
 
 // decideInstance is [Record.decide] for a service's instance without a hanging run.
 func (r *Record) decideInstance(l inputs) Trigger {
-	if r.openAttempt() != nil {
+	if a := r.openAttempt(); a != nil {
 		switch until := r.Serving.DrainUntil; {
 		case r.overdue(l.Moment):
 			return killRun
+		case r.State == Activating && r.hasProcess() && (a.Passed || !r.Serving.Checked):
+			return Ready
 		case !r.toBeStopped():
 			return noTrigger
 		case until.IsZero() && r.Serving.Drain > 0 && r.State == Active:
@@ -386,10 +389,7 @@ func (t *turn) grantInstance(r *Record) (claimed, changed bool, err error) {
 		lacks, on = nextStart, waitsOnStart
 	}
 	if lacks == "" {
-		if err := t.claim(r, Serve); err != nil || r.Serving.Checked {
-			return true, true, err
-		}
-		return true, true, t.Apply(r, Ready, "")
+		return true, true, t.claim(r, Serve)
 	}
 	if r.WaitsOn == on && r.Reason == waitsFor+lacks {
 		return false, false, nil
@@ -413,7 +413,7 @@ func (t *Txn) needs(r *Record) string {
 				}
 				continue
 			}
-			if met = i.Ready() || need.Started && i.openAttempt() != nil; !met {
+			if met = i.Ready() || need.Started && i.hasProcess(); !met {
 				why = "is " + i.InstanceState()
 				break
 			}
@@ -431,6 +431,13 @@ const maxInstances = 1000
 // Ready reports whether r is an instance that is ready.
 func (r *Record) Ready() bool {
 	return r.Serving != nil && r.State == Active && r.Serving.Unready == "" && !r.leaving()
+}
+
+// hasProcess reports whether r is an instance with a process that is not about to be ended. A
+// record of an earlier version says so by its state.
+func (r *Record) hasProcess() bool {
+	a := r.openAttempt()
+	return r.Serving != nil && a != nil && (a.Begun || r.State == Active) && !r.leaving()
 }
 
 // leaving reports whether r's run is about to be ended.
@@ -611,6 +618,38 @@ func (t *Txn) RemoveInstance(id, why string) error {
 	return t.Save(old, r)
 }
 
+// awaitStart has the engine learn when the process of an instance's run exists. If that is not
+// possible, the run counts as begun: it should not wait for that forever.
+func (e *Engine) awaitStart(k supervisor.Key, w *work) {
+	if k.Phase != Serve {
+		return
+	}
+	if err := e.parts.Runs.AwaitStart(k); err != nil {
+		e.parts.Log.Warn("cannot learn when the process of a run begins", "run", k, "err", err)
+		w.begins = append(w.begins, k)
+	}
+}
+
+// begun records that the process of an instance's run exists.
+func (t *turn) begun(k supervisor.Key) error {
+	r, err := t.Record(k.ID)
+	if err != nil {
+		t.Log(slog.LevelWarn, "the beginning of an unknown run", "run", k, "err", err)
+		return nil
+	}
+	old := r.clone()
+	a := r.openAttempt()
+	if a == nil || a.Phase != k.Phase || a.N != k.N || a.Begun {
+		return nil
+	}
+	a.Begun = true
+	t.Later(t.dependents(ServiceFrom(r.Serving.Service))...)
+	if _, err := t.advance(r); err != nil {
+		return err
+	}
+	return t.put(old, r)
+}
+
 // Check tells what a check found out about an instance's run: it is ready, it is not ready,
 // or it has to be replaced, which counts as a failure. What a check says of an earlier run
 // changes nothing.
@@ -625,6 +664,11 @@ func (e *Engine) Check(ctx context.Context, id string, run int, on Trigger, why 
 			return nil
 		}
 		old := r.clone()
+		if r.State == Activating && !a.Begun {
+			if a.Passed = on == Ready; on != Restart {
+				return t.Save(old, r)
+			}
+		}
 		switch {
 		case on == Unready && r.State == Active:
 			r.Serving.Unready = why

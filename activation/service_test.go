@@ -532,3 +532,41 @@ func TestSocketsOfAnEarlierDeclaration(t *testing.T) {
 		open("")
 	})
 }
+
+// An instance is ready, or started for those that wait for that, when its process exists, and
+// not when its run was claimed: also if its check succeeds before, which only another program at
+// its address can cause, and over a restart of the daemon.
+func TestInstanceProcess(t *testing.T) {
+	bubble(t, nil, func(rig *testRig) {
+		db, asked := serving("db", 1), serving("asked", 1)
+		asked.Checked = true
+		after := serving("after", 1, Need{Service: "db", Started: true}, Need{Service: "asked", Started: true})
+		for _, id := range []string{"db@1", "asked@1", "after@1"} {
+			s := stays(time.Second)
+			s.birth = 5 * time.Second
+			rig.script(id, Serve, s)
+		}
+		rig.setInstances(db, asked, after)
+		rig.serves("db@1 starting, asked@1 starting, after@1 waiting")
+		rig.because("after@1", "waits for the service db, which is starting")
+		rig.check("asked@1", 1, Ready, "")
+		rig.serves("asked@1 starting")
+		rig.restart()
+		rig.sleep(5*time.Second - 1)
+		rig.serves("db@1 starting, asked@1 starting, after@1 waiting")
+		rig.sleep(1)
+		rig.serves("db@1 ready, asked@1 ready, after@1 starting")
+
+		rig.ask((*Engine).Restart, "asked@1")
+		rig.sleep(6 * time.Second)
+		rig.serves("asked@1 starting") // what the check said of the earlier run does not count
+		rig.check("asked@1", 2, Ready, "")
+		rig.serves("asked@1 ready")
+
+		rig.ask((*Engine).Restart, "asked@1")
+		rig.sleep(6 * time.Second)
+		asked.Checked = false // while it is starting
+		rig.setInstances(asked)
+		rig.serves("asked@1 ready")
+	})
+}

@@ -102,7 +102,7 @@ func (m *machine) mayServe(k supervisor.Key) {
 }
 
 // served checks that each instance that is wanted has a run, an instant at which it gets one, or
-// something named for which it waits.
+// something named for which it waits, and that the process of one that is ready exists.
 func (m *machine) served() (faults []string) {
 	rig := m.l
 	if rig.stop == nil || rig.m.isDead() || rig.mem.Full() {
@@ -115,6 +115,9 @@ func (m *machine) served() (faults []string) {
 			r, err := t.Record(id)
 			if err != nil || r.State == Finished || r.State == Held {
 				continue
+			}
+			if run := rig.w.run(supervisor.Key{ID: id, Phase: Serve, N: r.LastN[0]}); r.Ready() && (run == nil || run.started.IsZero()) {
+				faults = append(faults, fmt.Sprintf("%s is ready without a process", id))
 			}
 			fatal := r.State == Stuck && r.Serving.FatalRetry == 0
 			waits := r.State == Waiting && r.Reason != ""

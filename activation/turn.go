@@ -26,6 +26,7 @@ type work struct {
 	steady    bool      // producers were woken since the clock was set, Engine.Wake was called, or the daemon started
 	adopt     []openRun // attempts of this host whose state is not known yet
 	exits     []supervisor.Exit
+	begins    []supervisor.Key // runs of services whose processes exist since
 	ids       []string
 }
 
@@ -41,9 +42,10 @@ type turn struct {
 	size     turnSize
 	looked   int               // the number of records that it looked at
 	last     string            // the record that it looked at last
-	exits    []supervisor.Exit // left to the next turn
-	ids      []string          // left to the next turn
-	more     bool              // the next turn is due at once
+	exits    []supervisor.Exit // left to the next turn, as the next two
+	begins   []supervisor.Key
+	ids      []string
+	more     bool // the next turn is due at once
 }
 
 // A budget counts the attempts that run, and limits how many more may start.
@@ -95,11 +97,10 @@ func (e *Engine) turns(ctx context.Context, w *work) error {
 		if err != nil {
 			return err
 		}
-		if !more && len(w.exits) == 0 && len(w.ids) == 0 {
+		if !more && len(w.exits) == 0 && len(w.begins) == 0 && len(w.ids) == 0 {
 			return nil
 		}
-		w.exits = e.moreExits(w.exits)
-		w.ids = append(w.ids, e.takeTouched()...)
+		e.more(w)
 	}
 }
 
@@ -136,13 +137,13 @@ func (e *Engine) tryTurn(ctx context.Context, w *work, size turnSize) (last stri
 				return err
 			}
 		}
-		if err := t.all(w.exits, w.ids); err != nil {
+		if err := t.all(w); err != nil {
 			return err
 		}
 		next = earliest(t.nextInstant(), t.nextLoadAvg())
 		return nil
 	}, func(*Txn) {
-		w.exits, w.ids = t.exits, t.ids
+		w.exits, w.begins, w.ids = t.exits, t.begins, t.ids
 		e.watch.wrote(known)
 		e.tellDoubt(t.Moment)
 		e.newBoot, w.steady = newBoot, !t.unfinished
@@ -156,6 +157,9 @@ func (e *Engine) tryTurn(ctx context.Context, w *work, size turnSize) (last stri
 		return last, false, err
 	}
 	w.exits = append(w.exits, e.start(t.starts)...)
+	for _, s := range t.starts {
+		e.awaitStart(s.key, w)
+	}
 	return "", t.more || newBoot || !w.steady, nil
 }
 
@@ -180,14 +184,19 @@ func (e *Engine) sleepUntil(next time.Time, arm time.Duration) {
 }
 
 // all does the work of one turn in its transaction, as much as fits into one.
-func (t *turn) all(exits []supervisor.Exit, ids []string) error {
-	for ; len(exits) > 0 && !t.full(); exits = exits[1:] {
+func (t *turn) all(w *work) error {
+	for t.exits = w.exits; len(t.exits) > 0 && !t.full(); t.exits = t.exits[1:] {
 		t.looked, t.last = t.looked+1, ""
-		if err := t.ended(exits[0]); err != nil {
+		if err := t.ended(t.exits[0]); err != nil {
 			return err
 		}
 	}
-	t.exits = exits
+	for t.begins = w.begins; len(t.begins) > 0 && !t.full(); t.begins = t.begins[1:] {
+		t.looked, t.last = t.looked+1, ""
+		if err := t.begun(t.begins[0]); err != nil {
+			return err
+		}
+	}
 	due, err := t.dueNow()
 	if err != nil {
 		return err
@@ -197,11 +206,11 @@ func (t *turn) all(exits []supervisor.Exit, ids []string) error {
 		return err
 	}
 	t.more = t.more || len(due) > 0 // they are still due then
-	some := ids[:min(len(ids), maxTurn)]
+	some := w.ids[:min(len(w.ids), maxTurn)]
 	if t.ids, err = t.reconcileAll(some); err != nil {
 		return err
 	}
-	t.ids = append(t.ids[:len(t.ids):len(t.ids)], ids[len(some):]...)
+	t.ids = append(t.ids[:len(t.ids):len(t.ids)], w.ids[len(some):]...)
 	if err := t.settle(); err != nil {
 		return err
 	}

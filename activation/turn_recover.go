@@ -59,6 +59,9 @@ func (e *Engine) recover(ctx context.Context, w *work) error {
 		if founds[i].State != supervisor.Running {
 			w.exits = append(w.exits, supervisor.Exit{Key: k, Result: founds[i].Result})
 		} else {
+			if !run.begun {
+				e.awaitStart(k, w)
+			}
 			e.stopIfAsked(ctx, k)
 		}
 	}
@@ -73,6 +76,7 @@ type openRun struct {
 	key      supervisor.Key
 	rebooted bool // the machine was started again since it was claimed
 	sockets  bool // it has a socket that no run before it in the list has
+	begun    bool // its process is known to exist
 }
 
 // adopt finds out whether a run still runs, or how it ended.
@@ -125,7 +129,7 @@ func (e *Engine) survey(ctx context.Context, w *work) error {
 				continue
 			}
 			a := r.openAttempt()
-			o := openRun{key: supervisor.Key{ID: r.ID, Phase: a.Phase, N: a.N}, rebooted: t.rebooted(a)}
+			o := openRun{key: supervisor.Key{ID: r.ID, Phase: a.Phase, N: a.N}, rebooted: t.rebooted(a), begun: a.Begun}
 			if r.Serving != nil {
 				for _, address := range slices.Concat(r.Serving.Listen, r.Serving.Before) {
 					o.sockets, known[address] = o.sockets || !known[address], true

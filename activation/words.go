@@ -37,7 +37,7 @@ func because(r *Record, on Trigger, m Moment) string {
 		return "another try, after: " + r.Reason
 	case OK: // no command to deactivate with
 		return cmp.Or(r.PendingReason, "there is no command to deactivate it with")
-	case Due:
+	case Due, Ready:
 		return ""
 	}
 	return r.Reason

@@ -28,6 +28,7 @@ type script struct {
 	ignores bool          // it ignores the stop and ends by itself
 	remains time.Duration // how long one of its processes hangs after its end
 	late    bool          // the stop comes too late to disarm it
+	birth   time.Duration // from the start of its wrapper to that of its process
 	noStart error         // Start fails
 }
 
@@ -57,6 +58,7 @@ type worldRun struct {
 	result  wrapper.Result
 	done    chan struct{} // closed at its end
 	gone    chan struct{} // closed when none of its processes hangs any more
+	born    chan struct{} // closed when its script begins
 	timers  []*time.Timer
 }
 
@@ -113,9 +115,13 @@ func (w *world) start(k supervisor.Key, spec wrapper.Spec) error {
 	if s.noStart != nil {
 		return s.noStart
 	}
-	r := &worldRun{key: k, spec: spec, script: s, done: make(chan struct{}), gone: make(chan struct{})}
+	r := &worldRun{key: k, spec: spec, script: s, done: make(chan struct{}), gone: make(chan struct{}), born: make(chan struct{})}
 	w.runs[k] = r
-	if wait := time.Until(spec.NotBefore); !spec.NotBefore.IsZero() && wait > 0 {
+	wait := s.birth
+	if !spec.NotBefore.IsZero() {
+		wait = max(wait, time.Until(spec.NotBefore))
+	}
+	if wait > 0 {
 		w.after(r, wait, func() { w.begin(r) })
 	} else {
 		w.begin(r)
@@ -125,6 +131,7 @@ func (w *world) start(k supervisor.Key, spec wrapper.Spec) error {
 
 func (w *world) begin(r *worldRun) {
 	r.started = time.Now()
+	close(r.born)
 	w.order = append(w.order, r.key)
 	if w.began != nil {
 		w.began(r)
@@ -243,6 +250,7 @@ type fakeRuns struct {
 	w       *world
 	mortal  *mortal
 	exits   chan supervisor.Exit
+	begins  chan supervisor.Key
 	closing chan struct{}
 	wg      sync.WaitGroup
 
@@ -252,7 +260,7 @@ type fakeRuns struct {
 }
 
 func newFakeRuns(w *world, m *mortal) *fakeRuns {
-	return &fakeRuns{w: w, mortal: m, exits: make(chan supervisor.Exit), closing: make(chan struct{}), followed: make(map[supervisor.Key]bool), sockets: make(map[string]bool)}
+	return &fakeRuns{w: w, mortal: m, exits: make(chan supervisor.Exit), begins: make(chan supervisor.Key), closing: make(chan struct{}), followed: make(map[supervisor.Key]bool), sockets: make(map[string]bool)}
 }
 
 func (f *fakeRuns) follow(r *worldRun) {
@@ -402,6 +410,31 @@ func (f *fakeRuns) Kill(k supervisor.Key) error {
 }
 
 func (f *fakeRuns) Exits() <-chan supervisor.Exit { return f.exits }
+
+func (f *fakeRuns) AwaitStart(k supervisor.Key) error {
+	outsideOnly("the start of a run is awaited")
+	r := f.w.run(k)
+	if !f.mortal.lives() || r == nil {
+		return nil
+	}
+	f.wg.Go(func() {
+		select {
+		case <-f.closing:
+			return
+		case <-r.done:
+		case <-r.born:
+		}
+		if isClosed(r.born) {
+			select {
+			case <-f.closing:
+			case f.begins <- k:
+			}
+		}
+	})
+	return nil
+}
+
+func (f *fakeRuns) Begins() <-chan supervisor.Key { return f.begins }
 
 func (f *fakeRuns) Started(k supervisor.Key) (int, time.Time, bool) {
 	outsideOnly("whether a run has started is read")

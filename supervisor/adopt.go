@@ -119,7 +119,7 @@ func (s *Supervisor) Adopt(k Key) (Found, error) {
 				return Found{State: Running}, err
 			}
 			if spec.Notify {
-				if err := s.watch(k, true); err != nil {
+				if err := s.watch(k, s.notice); err != nil {
 					s.config.Log.Error("cannot learn what a run reports from now on", "run", k, "err", err)
 				}
 			}

@@ -18,6 +18,8 @@ type followed struct {
 	pid   int
 	spec  *wrapper.Spec // by which the run's leftovers are found
 	due   time.Time     // by when the wrapper should have ended; zero: there is no limit; guarded by mu
+	// awaited is whether somebody waits for the start of the script; guarded by mu.
+	awaited bool
 
 	// The goroutine's own.
 	looks int // how often it has looked after the wrapper since

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -36,17 +37,62 @@ func (s *Supervisor) Notified(k Key) (n wrapper.Notified, ok bool) {
 	return n, err == nil
 }
 
-// A watcher learns from the kernel when a file in the directory of a run was replaced. It
-// does not exist before there is a run to watch. The Supervisor's mu guards it.
+// Begins yields the key of a run once its script has been started, if [Supervisor.AwaitStart]
+// asked for that. One may still come after the run's Exit. The channel is never closed.
+func (s *Supervisor) Begins() <-chan Key { return s.begins }
+
+// AwaitStart has [Supervisor.Begins] yield the key of a run that is followed, at once if its
+// script has been started. If the run ends before its script is started, nothing comes.
+func (s *Supervisor) AwaitStart(k Key) error {
+	s.mu.Lock()
+	if f := s.runs[k]; f != nil {
+		f.awaited = true
+	}
+	s.mu.Unlock()
+	return s.watch(k, func(k Key) { s.begun(k, false) })
+}
+
+// begun yields a run if its script has been started, and somebody awaits that. Closed says
+// that the wrapper has closed the file that tells so: if it is empty then, the disk is full or
+// the script could not be started.
+func (s *Supervisor) begun(k Key, closed bool) {
+	_, _, started := s.Started(k)
+	s.mu.Lock()
+	f := s.runs[k]
+	due := f != nil && f.awaited && (started || closed && hasChild(f.pid))
+	if due {
+		f.awaited = false
+	}
+	s.mu.Unlock()
+	if !due {
+		return
+	}
+	select {
+	case s.begins <- k:
+	case <-s.closing:
+	}
+}
+
+// hasChild reports whether a process has a child that lives.
+func hasChild(pid int) bool {
+	return slices.ContainsFunc(wrapper.Processes(), func(n int) bool {
+		p, ok := wrapper.Stat(n)
+		return ok && p.Parent == pid && !p.Dead()
+	})
+}
+
+// A watcher learns from the kernel when a file in the directory of a run was replaced, or
+// closed after it was written. It does not exist before there is a run to watch. The
+// Supervisor's mu guards it.
 type watcher struct {
 	inotify *os.File
 	runs    map[int32]Key // by the number of their watches
 	watches map[Key]int32
 }
 
-// watch begins to watch the directory of a run. If the run is adopted, it has reported
-// something already, perhaps.
-func (s *Supervisor) watch(k Key, adopted bool) error {
+// watch begins to watch the directory of a run, and then has a goroutine of its own look at
+// what is there already.
+func (s *Supervisor) watch(k Key, look func(Key)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	select {
@@ -67,16 +113,14 @@ func (s *Supervisor) watch(k Key, adopted bool) error {
 		s.followers.Go(func() { s.readNotices(w.inotify) })
 	}
 	err := control(w.inotify, func(fd int) error {
-		wd, err := unix.InotifyAddWatch(fd, s.RunDir(k), unix.IN_MOVED_TO|unix.IN_ONLYDIR)
+		wd, err := unix.InotifyAddWatch(fd, s.RunDir(k), unix.IN_MOVED_TO|unix.IN_CLOSE_WRITE|unix.IN_ONLYDIR)
 		if err != nil {
 			return os.NewSyscallError("inotify_add_watch", err)
 		}
 		w.runs[int32(wd)], w.watches[k] = k, int32(wd)
 		return nil
 	})
-	if adopted {
-		s.followers.Go(func() { s.notice(k) })
-	}
+	s.followers.Go(func() { look(k) })
 	return err
 }
 
@@ -95,8 +139,8 @@ func (s *Supervisor) unwatchLocked(k Key) {
 	})
 }
 
-// readNotices sends a Notice for each run whose file was replaced, until the Supervisor is
-// closed.
+// readNotices sends a Notice for each run that has reported something, and yields those that
+// have begun, until the Supervisor is closed.
 func (s *Supervisor) readNotices(inotify *os.File) {
 	buf := make([]byte, 4096)
 	for {
@@ -104,15 +148,20 @@ func (s *Supervisor) readNotices(inotify *os.File) {
 		if err != nil {
 			return
 		}
-		for k := range s.changed(buf[:n]) {
+		reported, began := s.changed(buf[:n])
+		for k := range began {
+			s.followers.Go(func() { s.begun(k, true) })
+		}
+		for k := range reported {
 			s.notice(k)
 		}
 	}
 }
 
-// changed returns the runs that inotify's events speak of.
-func (s *Supervisor) changed(events []byte) map[Key]bool {
-	changed := map[Key]bool{}
+// changed returns the runs of which inotify's events say that they have reported something, or
+// that their wrappers have started their scripts, or could not.
+func (s *Supervisor) changed(events []byte) (reported, began map[Key]bool) {
+	reported, began = map[Key]bool{}, map[Key]bool{}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(events) >= unix.SizeofInotifyEvent {
@@ -121,14 +170,18 @@ func (s *Supervisor) changed(events []byte) map[Key]bool {
 		name := strings.TrimRight(string(events[unix.SizeofInotifyEvent:end]), "\x00")
 		if e.Mask&unix.IN_Q_OVERFLOW != 0 { // events were lost
 			for k := range s.watcher.watches {
-				changed[k] = true
+				reported[k], began[k] = true, true
 			}
-		} else if k, ok := s.watcher.runs[e.Wd]; ok && name == wrapper.NotifyFile {
-			changed[k] = true
+		}
+		switch k, ok := s.watcher.runs[e.Wd]; {
+		case ok && name == wrapper.NotifyFile:
+			reported[k] = true
+		case ok && name == wrapper.StartedFile:
+			began[k] = true
 		}
 		events = events[end:]
 	}
-	return changed
+	return reported, began
 }
 
 // notice reads what a run has reported and sends it. It does one after the other, so that

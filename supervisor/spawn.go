@@ -42,7 +42,7 @@ func (s *Supervisor) spawn(k Key, spec *wrapper.Spec, sockets []int) (w Child, e
 		err = s.nameLock(k, d.fd)
 	}
 	if err == nil && spec.Notify {
-		err = s.watch(k, false)
+		err = s.watch(k, s.notice)
 	}
 	if err == nil {
 		files := d.files()

@@ -84,6 +84,7 @@ type Supervisor struct {
 	exits      chan Exit
 	notices    chan Notice
 	sockets    sockets
+	begins     chan Key
 	noticing   sync.Mutex // held while a Notice is read and sent
 	closing    chan struct{}
 	followers  sync.WaitGroup // and the goroutines that sweep
@@ -123,7 +124,7 @@ func New(c Config) (*Supervisor, error) {
 	}
 	s := &Supervisor{
 		config: c, boot: strings.TrimSpace(string(boot)),
-		exits: make(chan Exit), notices: make(chan Notice), closing: make(chan struct{}), runs: make(map[Key]*followed),
+		exits: make(chan Exit), notices: make(chan Notice), begins: make(chan Key), closing: make(chan struct{}), runs: make(map[Key]*followed),
 		sockets: sockets{open: make(map[string]socket)},
 	}
 	if s.null, err = os.Open(os.DevNull); err != nil {

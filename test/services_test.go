@@ -40,9 +40,15 @@ func (d *daemon) serving(id string, states ...string) control.ServiceInstance {
 	return d.until(id, strings.Join(states, " or "), func(i control.ServiceInstance) bool { return slices.Contains(states, i.State) })
 }
 
-// serves checks the states of instances: "web@1 ready, db@1 down".
+// serves checks the states of instances: "web@1 ready, db@1 down". It waits for those that are
+// to be ready, because their processes may have said that they run before the daemon knows it.
 func (d *daemon) serves(want string) {
 	d.t.Helper()
+	for one := range strings.SplitSeq(want, ", ") {
+		if id, ok := strings.CutSuffix(one, " ready"); ok {
+			d.serving(id, "ready")
+		}
+	}
 	all := d.instances()
 	var got []string
 	for one := range strings.SplitSeq(want, ", ") {
@@ -81,20 +87,17 @@ func (b *beacon) started(n int) map[string]int {
 	return pids
 }
 
-// runs waits until it is known which instances have a process, and checks that these are the processes, and that they live.
+// runs waits until instances are ready, and checks that these and no others have processes,
+// that these are the given ones, and that they live.
 func (d *daemon) runs(want map[string]int) {
 	d.t.Helper()
-	var got map[string]int
-	unsure := true
-	deadline := time.Now().Add(patience)
-	for ; unsure && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) { // no event reports when a process id is known
-		got, unsure = make(map[string]int), false
-		for id, i := range d.instances() {
-			running := i.State == "ready" || i.State == "unready" || i.State == "starting"
-			if running {
-				got[id] = i.PID
-			}
-			unsure = unsure || running == (i.PID == 0)
+	for id := range want {
+		d.serving(id, "ready")
+	}
+	got := make(map[string]int)
+	for id, i := range d.instances() {
+		if i.State == "ready" || i.State == "unready" || i.State == "starting" {
+			got[id] = i.PID
 		}
 	}
 	if !maps.Equal(got, want) {
