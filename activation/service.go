@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -37,13 +39,27 @@ const (
 	RestartNever     = "no"
 )
 
-// A Serving is the part of a record that only an instance of a service has. What is not said
-// to change comes from the declaration.
+// A Serving is the part of a record that only an instance of a service has.
 type Serving struct {
+	AsDeclared
+
+	Before     []string     `json:"before,omitempty"`     // addresses that Listen no longer has, and the open run may have
+	DrainUntil time.Time    `json:"drain_until,omitzero"` // when the signal comes that stops it; zero: it is not draining
+	Stop       *ServiceStop `json:"stop,omitempty"`       // why its run is being replaced; nil: it is not
+	StopBy     time.Time    `json:"stop_by,omitzero"`     // when its run is killed, if it is to be stopped for good; zero: not known yet
+	Killed     int          `json:"killed,omitempty"`     // its last run that was killed then
+	Unready    string       `json:"unready,omitempty"`    // why it is not ready any more, while it is active
+	Failure    string       `json:"failure,omitempty"`    // how its last run ended, if that counts as a failure
+	Failed     []time.Time  `json:"failed,omitempty"`     // when its runs failed within LimitWindow
+	Fatal      bool         `json:"fatal,omitempty"`      // it reached the limit: the next failure makes it stuck again
+}
+
+// AsDeclared is what a declaration says of an instance, apart from its [Order].
+type AsDeclared struct {
 	Service string `json:"service"` // the declaration's name
 	N       int    `json:"n"`       // the instance's number, from 1
 	Hash    []byte `json:"hash"`    // of what cannot be changed without another run
-	Live    []byte `json:"live"`    // of what can, also if it is not in the record
+	Live    []byte `json:"live"`    // of all that can, also if it is not in the record
 
 	Restart      string          `json:"restart"`
 	BackoffFirst time.Duration   `json:"backoff_first"`
@@ -63,21 +79,8 @@ type Serving struct {
 	LogKeep      int             `json:"log_keep,omitempty"`    // how many older files are kept
 	LogAge       time.Duration   `json:"log_age,omitempty"`     // of a file; 0: any
 	Listen       []string        `json:"listen,omitempty"`      // where the sockets listen that it is given: see [supervisor.CheckAddress]
-
-	Bind  bool          `json:"bind,omitempty"`  // its run is replaced when one of a service that it needs ends
-	Drain time.Duration `json:"drain,omitempty"` // between its end as a ready instance and the signal that stops it
-
-	Before []string `json:"before,omitempty"` // addresses that Listen no longer has, and the open run may have. Changes.
-
-	// DrainUntil is when the signal comes that stops it; zero: it is not draining. Changes.
-	DrainUntil time.Time    `json:"drain_until,omitzero"`
-	Stop       *ServiceStop `json:"stop,omitempty"`    // why its run is being replaced; nil: it is not. Changes.
-	StopBy     time.Time    `json:"stop_by,omitzero"`  // when its run is killed, if it is to be stopped for good; zero: not known yet. Changes.
-	Killed     int          `json:"killed,omitempty"`  // its last run that was killed then. Changes.
-	Unready    string       `json:"unready,omitempty"` // why it is not ready any more, while it is active. Changes.
-	Failure    string       `json:"failure,omitempty"` // how its last run ended, if that counts as a failure. Changes.
-	Failed     []time.Time  `json:"failed,omitempty"`  // when its runs failed within LimitWindow. Changes.
-	Fatal      bool         `json:"fatal,omitempty"`   // it reached the limit: the next failure makes it stuck again. Changes.
+	Bind         bool            `json:"bind,omitempty"`        // its run is replaced when one of a service that it needs ends
+	Drain        time.Duration   `json:"drain,omitempty"`       // between its end as a ready instance and the signal that stops it
 }
 
 // A Need is another service for which an instance waits: all instances of it that are not
@@ -153,7 +156,7 @@ func nextInstance(s State, on Trigger, f facts) (State, bool) {
 		switch on {
 		case Grant:
 			return Activating, true
-		case RunNow, Move, Restart:
+		case RunNow, Move:
 			return Waiting, true
 		case Hold:
 			return Held, true
@@ -164,7 +167,7 @@ func nextInstance(s State, on Trigger, f facts) (State, bool) {
 		return nextServing(s, on, f)
 	case Stuck:
 		switch on {
-		case Retry, Release, RunNow, Restart, Move:
+		case Retry, Release, RunNow, Move:
 			return Waiting, true
 		case Hold:
 			return Held, true
@@ -276,27 +279,18 @@ func (r *Record) dueInstance() time.Time {
 // enterInstance sets the fields that depend on the new state.
 func (t *Txn) enterInstance(r *Record, on Trigger) {
 	r.queue, r.Until, r.HoldNext, r.Outcome = queue{}, time.Time{}, false, ""
-	if on != Again && on != Void && on != Spent && r.State != Active {
-		r.RetryAt, r.RetryIn = time.Time{}, 0
-	}
-	switch on {
-	case Hold, Release, RunNow, Move, Restart: // a person's start begins again
-		r.retry, r.Serving.Failed, r.Serving.Fatal = retry{}, nil, false
-	}
 	t.sockets = t.sockets || r.State != Active
 	switch r.State {
 	case Scheduled: // declared again; that it comes back is true now
 		r.serveNoMore()
 	case Activating:
+		r.RetryAt, r.RetryIn = time.Time{}, 0
 		t.Later(t.dependents(ServiceFrom(r.Serving.Service))...)
 	case Active:
 		r.Reason, r.Serving.Unready = "", ""
 		t.Later(t.dependents(ServiceFrom(r.Serving.Service))...)
 	case Stuck:
-		r.Until = time.Time{}
-		if d := r.Serving.FatalRetry; d > 0 {
-			r.Until = t.Now.Add(d)
-		}
+		r.Until = r.fatalUntil()
 	case Finished:
 		r.Outcome = cmp.Or(r.PendingOutcome, Cancelled)
 		r.ending, r.Comeback = ending{}, ifAnnounced
@@ -319,7 +313,7 @@ func (t *turn) instanceVerdict(r *Record, a *Attempt) Trigger {
 		return Void
 	case res.Reason == wrapper.NotStarted, res.Reason == wrapper.Unborn, res.Reason == wrapper.Void:
 		if r.FailedStarts++; res.Reason == wrapper.NotStarted || r.FailedStarts > 1 {
-			r.retryAfter(t.Now, startPause(r.FailedStarts))
+			r.retryAfter(t.Now, r.spread(startPause(r.FailedStarts)))
 		}
 		return Void
 	case t.rebooted(a): // that is no fault of the service
@@ -335,14 +329,36 @@ func (t *turn) instanceVerdict(r *Record, a *Attempt) Trigger {
 	}
 	s.Failure = cmp.Or(stop.Why, r.Describe(a))
 	r.Tries++
-	s.Failed = slices.DeleteFunc(append(slices.Clone(s.Failed), t.Now), func(at time.Time) bool { return t.Now.Sub(at) > s.LimitWindow })
+	s.Failed = slices.DeleteFunc(append(slices.Clone(s.Failed), t.Now), func(at time.Time) bool {
+		return t.Now.Sub(at) > s.LimitWindow || at.After(t.Now) // the clock was set back since, so nobody knows how long ago it was
+	})
 	if s.Fatal || s.StartLimit > 0 && len(s.Failed) >= s.StartLimit {
 		s.Fatal, s.Failed = true, nil
 		return Spent
 	}
-	r.retryAfter(t.Now, Defaults{BackoffFirst: s.BackoffFirst, BackoffMax: s.BackoffMax}.backoff(r.Tries))
+	r.retryAfter(t.Now, r.spread(Defaults{BackoffFirst: s.BackoffFirst, BackoffMax: s.BackoffMax}.backoff(r.Tries)))
 	return Again
 }
+
+// spread shortens a pause by up to a quarter, so that instances whose runs ended at one instant
+// do not start again at one instant. By how much follows from the instance and its newest run.
+func (r *Record) spread(pause time.Duration) time.Duration {
+	sum := sha256.Sum256([]byte(supervisor.Key{ID: r.ID, Phase: Serve, N: r.LastN[0]}.String()))
+	share := float64(binary.BigEndian.Uint32(sum[:])) / (1 << 32)
+	return pause - time.Duration(share*float64(pause/4))
+}
+
+// fatalUntil is when an instance that is stuck is tried again; zero: only on request.
+func (r *Record) fatalUntil() time.Time {
+	if d := r.Serving.FatalRetry; d > 0 {
+		return r.Since.Add(r.spread(d))
+	}
+	return time.Time{}
+}
+
+// afresh has an instance begin again, because somebody has asked for that or has declared it in
+// another way: its failures are forgotten, and it does not pause.
+func (r *Record) afresh() { r.retry, r.Serving.Failed, r.Serving.Fatal = retry{}, nil, false }
 
 // endsBecause is why the run of an instance ends, if that is known before it has ended.
 func (r *Record) endsBecause() string {
@@ -517,7 +533,7 @@ func (r *Record) InstanceState() string {
 // An Instance is what an instance's record says, as it follows from a declaration.
 type Instance struct {
 	Order
-	Serving
+	AsDeclared
 	Down bool // it is not started, unless it runs already
 }
 
@@ -537,37 +553,33 @@ func (t *Txn) SetInstance(i Instance, why string) (what string, err error) {
 	}
 	old := r.clone()
 	was := old.Serving
-	r.Order, r.Serving = i.Order, new(i.Serving)
-	r.Serving.Stop, r.Serving.Unready, r.Serving.Failure = was.Stop, was.Unready, was.Failure
-	r.Serving.Failed, r.Serving.Fatal, r.Serving.DrainUntil = was.Failed, was.Fatal, was.DrainUntil
-	r.Serving.StopBy, r.Serving.Killed = was.StopBy, was.Killed
-	if r.Serving.Before = was.Before; r.openAttempt() != nil && !slices.Equal(was.Listen, i.Listen) {
+	if r.openAttempt() != nil && !slices.Equal(was.Listen, i.Listen) {
 		r.Serving.Before = slices.Concat(was.Before, was.Listen)
 	}
+	r.Order, r.Serving.AsDeclared = i.Order, i.AsDeclared
 	switch {
 	case r.State == Finished:
 		what, r.Comeback = "added", serveAgain
+		r.afresh()
 		if err = t.Apply(r, Retry, why); err == nil && i.Down {
 			err = t.Apply(r, Hold, why)
 		}
 	case r.PendingOutcome != "": // it is being removed
 		what, r.ending, r.Serving.Stop, r.Serving.StopBy = "added", ending{}, &ServiceStop{Why: why}, time.Time{}
 		t.stopWith(r)
-	case !slices.Equal(was.Hash, i.Hash):
+		r.afresh()
+	case !bytes.Equal(was.Hash, i.Hash):
 		what = "changed"
+		r.afresh()
 		if r.openAttempt() != nil && !r.leaving() {
 			r.Serving.Stop = &ServiceStop{Why: why}
 		}
 		if _, ok := next(r.State, Move, r.facts(t.Moment)); ok {
 			err = t.Apply(r, Move, why)
 		}
-	default:
-		same, err := old.sameBytes(r)
-		if err != nil {
-			return "", err
-		}
-		if !same {
-			what = "live"
+	case !bytes.Equal(was.Live, i.Live):
+		if what = "live"; r.State == Stuck {
+			r.Until = r.fatalUntil()
 		}
 	}
 	if err != nil || what == "" {
@@ -577,20 +589,9 @@ func (t *Txn) SetInstance(i Instance, why string) (what string, err error) {
 	return what, t.Save(old, r)
 }
 
-// sameBytes reports whether two records are stored as the same bytes. A field may be empty in one
-// and nil in the other.
-func (r *Record) sameBytes(o *Record) (bool, error) {
-	a, err := r.encode()
-	if err != nil {
-		return false, err
-	}
-	b, err := o.encode()
-	return bytes.Equal(a, b), err
-}
-
 func (t *Txn) newInstance(id string, i Instance, why string) error {
 	r := &Record{
-		ID: id, Kind: Service, Start: t.Now, From: ServiceFrom(i.Service), Order: i.Order, Serving: &i.Serving,
+		ID: id, Kind: Service, Start: t.Now, From: ServiceFrom(i.Service), Order: i.Order, Serving: &Serving{AsDeclared: i.AsDeclared},
 		Life: Life{State: Scheduled, Created: t.Now, Since: t.Now, Reason: why},
 	}
 	if i.Down {
@@ -693,23 +694,12 @@ func (e *Engine) Check(ctx context.Context, id string, run int, on Trigger, why 
 	})
 }
 
-// Restart replaces the runs of instances, or starts them, on behalf of an actor.
+// Restart replaces the runs of instances, also of those that are being stopped, or starts them,
+// on behalf of an actor.
 func (e *Engine) Restart(ctx context.Context, by Actor, ids ...string) ([]*Record, error) {
 	return e.instanceVerb(ctx, by, ids, "restarted by "+by.Name, func(t *Txn, r *Record, why string) error {
-		return t.restart(r, why, "service restart")
+		return t.runAgain(r, why, "service restart")
 	})
-}
-
-// restart is what [Engine.Restart] does with a record.
-func (t *Txn) restart(r *Record, why, action string) error {
-	on := Restart
-	switch {
-	case r.openAttempt() != nil:
-		r.Serving.Stop = &ServiceStop{Why: why}
-	case r.State == Held, r.State == Scheduled, r.State == Waiting:
-		on = RunNow // the pause after its failures is over
-	}
-	return t.apply(r, on, why, action)
 }
 
 // RestartInstance makes an instance as it is declared, as [Txn.SetInstance] does, and replaces
@@ -723,25 +713,20 @@ func (t *Txn) RestartInstance(i Instance, why string) error {
 		return err
 	}
 	old := r.clone()
-	if err := t.restart(r, why, ""); err != nil {
+	if err := t.runAgain(r, why, ""); err != nil {
 		return err
 	}
 	t.Later(r.ID)
 	return t.Save(old, r)
 }
 
-// Up starts instances that are down, wait for their next try, or are fatal.
+// Up starts instances that are down or are being stopped, wait for their next try, or are fatal.
 func (e *Engine) Up(ctx context.Context, by Actor, ids ...string) ([]*Record, error) {
 	return e.instanceVerb(ctx, by, ids, "started by "+by.Name, func(t *Txn, r *Record, why string) error {
 		if r.openAttempt() != nil && !r.HoldNext {
 			return nil
 		}
-		on := RunNow
-		if r.HoldNext { // it is being stopped
-			on, r.Serving.Stop, r.Serving.StopBy = Release, &ServiceStop{Why: why}, time.Time{}
-			t.stopWith(r)
-		}
-		return t.apply(r, on, why, "service start")
+		return t.runAgain(r, why, "service start")
 	})
 }
 
@@ -751,8 +736,23 @@ func (e *Engine) Down(ctx context.Context, by Actor, ids ...string) ([]*Record, 
 		if r.State == Held || r.HoldNext {
 			return nil
 		}
+		r.afresh()
 		return t.apply(r, Hold, why, "service stop")
 	})
+}
+
+// runAgain gives an instance another run, once its open one has ended.
+func (t *Txn) runAgain(r *Record, why, action string) error {
+	on := RunNow
+	if r.openAttempt() != nil {
+		on, r.Serving.Stop = Restart, &ServiceStop{Why: why}
+	}
+	if r.HoldNext { // it is being stopped
+		on, r.Serving.StopBy = Release, time.Time{}
+		t.stopWith(r)
+	}
+	r.afresh()
+	return t.apply(r, on, why, action)
 }
 
 // instanceVerb changes instances on behalf of an actor, and returns their records. If the store

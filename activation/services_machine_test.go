@@ -75,12 +75,13 @@ func (m *machine) instance(rt *rapid.T, id string) Instance {
 	i.Argv = []string{"serve", string(i.Hash)}
 	i.BackoffFirst, i.BackoffMax = 10*minute, 3*hour // a day of shorter ones would be thousands of runs
 	i.Checked = rapid.Bool().Draw(rt, "checked")
-	i.Serving.Restart = rapid.SampledFrom([]string{RestartAlways, RestartAlways, RestartOnFailure, RestartNever}).Draw(rt, "policy")
+	i.AsDeclared.Restart = rapid.SampledFrom([]string{RestartAlways, RestartAlways, RestartOnFailure, RestartNever}).Draw(rt, "policy")
 	i.StartLimit = rapid.SampledFrom([]int{0, 1, 3}).Draw(rt, "limit")
 	i.FatalRetry = rapid.SampledFrom([]time.Duration{0, 3 * hour}).Draw(rt, "fatal")
-	i.Serving.Stable = rapid.SampledFrom([]time.Duration{minute, hour}).Draw(rt, "stable")
+	i.Stable = rapid.SampledFrom([]time.Duration{minute, hour}).Draw(rt, "stable")
 	i.Listen = rapid.SampledFrom([][]string{nil, {"/run/" + name}, {"/run/" + name, "/run/" + id}}).Draw(rt, "listens")
 	i.Hash = append(i.Hash, strconv.Itoa(len(i.Listen))...)
+	i.Live = fmt.Append(nil, i)
 	i.Down = rapid.IntRange(0, 4).Draw(rt, "down") == 0
 	return i
 }

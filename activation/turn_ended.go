@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"activationd/supervisor"
 	"activationd/supervisor/wrapper"
@@ -118,9 +119,8 @@ func (t *turn) close(r *Record, a *Attempt, res wrapper.Result) error {
 	return nil
 }
 
-// shorten limits each pause before another try to its original length, counted from now.
-// If the clock was ahead when the pause began and was then set back, the pause would be
-// longer.
+// shorten limits each pause to its original length, counted from now. If the clock was ahead
+// when the pause began and was then set back, the pause would be longer.
 func (t *Txn) shorten() error {
 	var ids []string
 	for k := range t.Scan(instantKey, instantKey+Instant(t.Now)) {
@@ -134,14 +134,29 @@ func (t *Txn) shorten() error {
 			return nil
 		}
 		r, err := t.Record(id)
-		if err != nil || r.RetryIn == 0 || r.openAttempt() != nil || r.RetryAt.Sub(t.Now) <= r.RetryIn {
+		if err != nil {
 			continue
 		}
 		old := r.clone()
-		r.retryAfter(t.Now, r.RetryIn)
-		if err := t.Save(old, r); err != nil {
-			return err
+		if until, length := r.pause(); until != nil && until.Sub(t.Now) > length {
+			*until = t.Now.Add(length)
+			if err := t.Save(old, r); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// pause is the end of the pause that r makes, and how long that is at most; nil: it makes none.
+func (r *Record) pause() (until *time.Time, length time.Duration) {
+	switch {
+	case r.openAttempt() == nil && r.RetryIn > 0:
+		return &r.RetryAt, r.RetryIn
+	case r.policy().serves && r.State == Stuck && !r.Until.IsZero():
+		return &r.Until, r.Serving.FatalRetry
+	case r.policy().serves && r.openAttempt() != nil:
+		return &r.Serving.DrainUntil, r.Serving.Drain
+	}
+	return nil, 0
 }

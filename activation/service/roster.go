@@ -280,12 +280,12 @@ func (d *Declaration) activation(n int) (activation.Instance, error) {
 		return activation.Instance{}, fmt.Errorf("%s: %w", i.ID, err)
 	}
 	grace := d.Grace
-	s := activation.Serving{
-		Service: d.Name, N: n, Hash: []byte(d.RestartHash()), Live: []byte(d.LiveHash()), Restart: d.Restart,
-		BackoffFirst: d.Backoff.First, BackoffMax: d.Backoff.Max, Stable: d.Stable,
-		StartLimit: d.StartLimit.Count, LimitWindow: d.StartLimit.Window, FatalRetry: d.FatalRetry, Checked: d.Ready != nil, Notify: d.UsesNotify(), Watchdog: d.Watchdog(), Drain: d.Drain, Bind: d.Bind,
-		Nice: d.Nice, Limits: d.Limits, StopSignal: int(signals[d.StopSignal]),
-		LogSize: d.Log.Size, LogKeep: d.Log.Keep, LogAge: d.Log.Age, Listen: i.Listen,
+	s := activation.AsDeclared{
+		Service: d.Name, N: n, Hash: []byte(d.RestartHash()),
+		Restart: d.Restart, BackoffFirst: d.Backoff.First, BackoffMax: d.Backoff.Max, Stable: d.Stable,
+		StartLimit: d.StartLimit.Count, LimitWindow: d.StartLimit.Window, FatalRetry: d.FatalRetry,
+		Checked: d.Ready != nil, Notify: d.UsesNotify(), Watchdog: d.Watchdog(), Bind: d.Bind, Drain: d.Drain, StopSignal: int(signals[d.StopSignal]),
+		Nice: d.Nice, Limits: d.Limits, LogSize: d.Log.Size, LogKeep: d.Log.Keep, LogAge: d.Log.Age, Listen: i.Listen,
 	}
 	for _, a := range d.After {
 		s.Needs = append(s.Needs, activation.Need{Service: a.Name, Started: a.Condition == Started})
@@ -294,12 +294,11 @@ func (d *Declaration) activation(n int) (activation.Instance, error) {
 	if d.User != nil {
 		owner = d.User.Name
 	}
-	return activation.Instance{
-		Order: activation.Order{
-			Owner: owner, User: d.User, Argv: i.Command, Dir: i.Dir, Env: i.Env, Umask: d.Umask, Grace: &grace, Label: d.Shown, Tags: d.Groups,
-		},
-		Serving: s, Down: !d.Autostart,
-	}, nil
+	o := activation.Order{
+		Owner: owner, User: d.User, Argv: i.Command, Dir: i.Dir, Env: i.Env, Umask: d.Umask, Grace: &grace, Label: d.Shown, Tags: d.Groups,
+	}
+	s.Live = []byte(hash([]any{o, s, d.LiveHash()}))
+	return activation.Instance{Order: o, AsDeclared: s, Down: !d.Autostart}, nil
 }
 
 // A Status is what is known of an instance.
