@@ -54,14 +54,14 @@ func TestUnusedAreKept(t *testing.T) {
 		check("unchanged", rig.load(announce.LoadOptions{}))
 		rig.shutDown()
 		rig.start()
-		if !rig.loader.Loading() {
+		if isClosed(rig.loader.Loaded()) {
 			t.Error("no load has ended yet, but the loader does not say so")
 		}
 		if got := rig.unused("6"); len(got) != 1 {
 			t.Errorf("before the first load of the next daemon, 6 is explained by %q", got)
 		}
 		check("after a restart", rig.load(announce.LoadOptions{}))
-		if rig.loader.Loading() {
+		if !isClosed(rig.loader.Loaded()) {
 			t.Error("a load has ended, but the loader does not say so")
 		}
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"testing"
 	"time"
 
 	"pgregory.net/rapid"
@@ -13,6 +14,12 @@ import (
 	"activationd/internal/fault"
 	"activationd/store"
 	"activationd/supervisor"
+)
+
+// Bounds of what histories declare.
+const (
+	mostDrain = minute
+	mostFatal = 3 * hour
 )
 
 var testInstances = []string{"db@1", "web@1", "web@2", "edge@1"}
@@ -41,7 +48,11 @@ func (m *machine) serve(rt *rapid.T) {
 		m.wantsDown(id, true, err)
 	case "restart":
 		m.wantsDown(id, false, nil)
-		_, err = m.l.e.Restart(ctx, admin, id)
+		if _, err = m.l.e.Restart(ctx, admin, id); fault.Of(err) == fault.Conflict {
+			if v, fail := m.l.e.Get(ctx, id); fail == nil && v.PendingOutcome == "" {
+				rt.Fatalf("restart of %s is refused: %v", id, err)
+			}
+		}
 	case "turn": // of a rolling restart, which comes to no instance that is down
 		i := m.instance(rt, id)
 		err = m.l.e.Update(ctx, func(t *Txn) error {
@@ -77,10 +88,11 @@ func (m *machine) instance(rt *rapid.T, id string) Instance {
 	i.Checked = rapid.Bool().Draw(rt, "checked")
 	i.AsDeclared.Restart = rapid.SampledFrom([]string{RestartAlways, RestartAlways, RestartOnFailure, RestartNever}).Draw(rt, "policy")
 	i.StartLimit = rapid.SampledFrom([]int{0, 1, 3}).Draw(rt, "limit")
-	i.FatalRetry = rapid.SampledFrom([]time.Duration{0, 3 * hour}).Draw(rt, "fatal")
+	i.FatalRetry = rapid.SampledFrom([]time.Duration{0, mostFatal}).Draw(rt, "fatal")
 	i.Stable = rapid.SampledFrom([]time.Duration{minute, hour}).Draw(rt, "stable")
 	i.Listen = rapid.SampledFrom([][]string{nil, {"/run/" + name}, {"/run/" + name, "/run/" + id}}).Draw(rt, "listens")
 	i.Hash = append(i.Hash, strconv.Itoa(len(i.Listen))...)
+	i.Drain = rapid.SampledFrom([]time.Duration{0, 0, mostDrain}).Draw(rt, "drain")
 	i.Live = fmt.Append(nil, i)
 	i.Down = rapid.IntRange(0, 4).Draw(rt, "down") == 0
 	return i
@@ -103,7 +115,8 @@ func (m *machine) mayServe(k supervisor.Key) {
 }
 
 // served checks that each instance that is wanted has a run, an instant at which it gets one, or
-// something named for which it waits, and that the process of one that is ready exists.
+// something named for which it waits, that the process of one that is ready exists, and that no
+// pause ends later than it may, by the clock as it is set now.
 func (m *machine) served() (faults []string) {
 	rig := m.l
 	if rig.stop == nil || rig.m.isDead() || rig.mem.Full() {
@@ -119,6 +132,16 @@ func (m *machine) served() (faults []string) {
 			}
 			if run := rig.w.run(supervisor.Key{ID: id, Phase: Serve, N: r.LastN[0]}); r.Ready() && (run == nil || run.started.IsZero()) {
 				faults = append(faults, fmt.Sprintf("%s is ready without a process", id))
+			}
+			now := rig.now()
+			if late := r.Serving.DrainUntil.Sub(now); late > mostDrain {
+				faults = append(faults, fmt.Sprintf("%s drains for another %v", id, late))
+			}
+			if late := r.RetryAt.Sub(now); late > r.RetryIn {
+				faults = append(faults, fmt.Sprintf("%s pauses for another %v, want %v at most", id, late, r.RetryIn))
+			}
+			if late := r.Until.Sub(now); r.State == Stuck && late > mostFatal {
+				faults = append(faults, fmt.Sprintf("%s stays fatal for another %v", id, late))
 			}
 			fatal := r.State == Stuck && r.Serving.FatalRetry == 0
 			waits := r.State == Waiting && r.Reason != ""
@@ -182,4 +205,42 @@ func (m *machine) endServices(rt *rapid.T) {
 			rt.Fatal(err)
 		}
 	}
+}
+
+// setClock sets the clock back or forth.
+func (m *machine) setClock(rt *rapid.T) {
+	if m.l.m.isDead() {
+		rt.Skip("no daemon runs")
+	}
+	if rapid.Bool().Draw(rt, "back") {
+		m.l.setClock(-rapid.SampledFrom([]time.Duration{time.Second, 40 * minute, 5 * hour}).Draw(rt, "by"))
+	} else {
+		m.l.setClock(rapid.SampledFrom([]time.Duration{time.Second, 40 * minute, 5 * hour}).Draw(rt, "by"))
+	}
+}
+
+// TestRandomServices is TestRandomHistories for services alone, with a clock that is set back and
+// forth.
+func TestRandomServices(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		inBubble(t, func(t *testing.T) {
+			m := newMachine(t, rt)
+			defer m.l.shutDown()
+			rt.Repeat(map[string]func(*rapid.T){
+				"":        m.check,
+				"serve":   m.serve,
+				"serve2":  m.serve,
+				"serve3":  m.serve,
+				"sleep":   m.sleep,
+				"clock":   m.setClock,
+				"die":     m.die,
+				"restart": m.restart,
+				"kill":    m.kill,
+				"power":   m.power,
+				"full":    m.full,
+				"drain":   m.drain,
+			})
+			m.finish(rt)
+		})
+	})
 }

@@ -289,6 +289,49 @@ wait
 	d.nothingLeft()
 }
 
+// Requests that come before the daemon has read what is declared wait for that, except a stop of
+// what runs.
+func TestServicesBeforeTheFirstLoad(t *testing.T) {
+	t.Parallel()
+	d, b := services(t, "services: {web: {command: [DIR/serve]}}\n", stay)
+	d.begin()
+	b.started(1)
+	d.stop()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.configure("services: {web: {command: [DIR/serve], instances: 2}, other: {command: [DIR/serve], autostart: false}}\n" +
+		"sources: [{sql: {driver: postgres, dsn: 'postgres://lab@" + silent.Addr().String() + "/lab?sslmode=disable'}}]\n")
+	d.Start()
+	source, err := silent.Accept() // the load has begun, and goes on until the source ends
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.must("service", "stop", "web")
+	requests := [][]string{
+		{"list", "other"}, {"status", "other"}, {"restart", "other"}, {"start", "other"}, {"log", "web@1"}, {"env", "web@2"}, {"scale", "web", "3"},
+	}
+	replies := make(chan output, len(requests))
+	for _, r := range requests {
+		go func() { replies <- d.run("", append([]string{d.Bin + "/atctl", "service"}, r...)...) }()
+	}
+	select {
+	case o := <-replies:
+		t.Errorf("a reply before the load has ended: %+v", o)
+	case <-time.After(2 * time.Second): // in which a daemon that does not wait would reply
+	}
+	if err := errors.Join(silent.Close(), source.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for range requests {
+		if o := <-replies; o.status != 0 {
+			t.Errorf("%+v", o)
+		}
+	}
+	d.serves("web@1 down, web@2 down, web@3 down, other@1 ready")
+}
+
 // startsOf returns instances in the order in which their first runs were started.
 func (d *daemon) startsOf(ids ...string) (order []string) {
 	d.t.Helper()

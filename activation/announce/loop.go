@@ -30,10 +30,11 @@ type Loader struct {
 	nodes  func(topology string) ([]string, error)
 	log    *slog.Logger
 
+	loaded chan struct{} // closed when the first load has ended
+
 	mu     sync.Mutex
 	conf   Configuration // in force
 	next   *round
-	loaded bool               // a load has ended
 	failed map[string]failure // the sources that the last load could not read
 	// declared are the declarations of the configuration that the last load rejected.
 	declared []Unused
@@ -64,7 +65,7 @@ type round struct {
 func NewLoader(e *activation.Engine, conf Configuration, nodes func(topology string) ([]string, error), log *slog.Logger) *Loader {
 	l := &Loader{
 		engine: e, nodes: nodes, log: log, conf: conf, failed: make(map[string]failure),
-		asked: make(chan struct{}, 1), sources: make(chan struct{}, 1),
+		loaded: make(chan struct{}), asked: make(chan struct{}, 1), sources: make(chan struct{}, 1),
 	}
 	token(l.sources)
 	return l
@@ -140,6 +141,7 @@ func (l *Loader) Load(ctx context.Context, o LoadOptions) (activation.Report, er
 func (l *Loader) Run(ctx context.Context, read func(context.Context) (Configuration, error)) error {
 	stop := func() {}
 	defer func() { stop() }()
+	var first sync.Once
 	for {
 		select {
 		case <-ctx.Done():
@@ -156,9 +158,7 @@ func (l *Loader) Run(ctx context.Context, read func(context.Context) (Configurat
 			}
 			l.mu.Unlock()
 			r.report, r.err = l.reload(ctx, read, LoadOptions{Force: r.force, By: r.by, declared: !r.all})
-			l.mu.Lock()
-			l.loaded = true
-			l.mu.Unlock()
+			first.Do(func() { close(l.loaded) })
 			close(r.done)
 		}
 		if ctx.Err() != nil {

@@ -95,7 +95,7 @@ func (l *Loader) read(ctx context.Context, sources []Source, declared bool) ([]*
 		return nil, err
 	}
 	l.mu.Lock()
-	failed, declared := l.failed, declared && l.loaded
+	failed, declared := l.failed, declared && l.hasLoaded()
 	l.mu.Unlock()
 	var readings []*reading
 	for _, s := range sources {

@@ -56,9 +56,14 @@ func (l *Loader) Sources(ctx context.Context) ([]SourceStatus, error) {
 	return all, err
 }
 
-// Loading reports whether no load has ended since the daemon was started.
-func (l *Loader) Loading() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return !l.loaded
+// Loaded is closed when the first load since the daemon was started has ended.
+func (l *Loader) Loaded() <-chan struct{} { return l.loaded }
+
+func (l *Loader) hasLoaded() bool {
+	select {
+	case <-l.loaded:
+		return true
+	default:
+		return false
+	}
 }

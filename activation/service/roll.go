@@ -42,11 +42,6 @@ const (
 // declaration has not changed, those that are not among the given ones. Roll does not wait; see
 // [Roster.Rolled]. The error is of kind fault.Conflict if there is nothing to begin.
 func (o *Roster) Roll(ctx context.Context, by activation.Actor, ranks [][]Status, how Manner) (names []string, err error) {
-	select {
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	case <-o.begun: // the daemon was just started, and is about to read what is declared
-	}
 	o.mu.Lock() // so that Declare comes before or after
 	defer o.mu.Unlock()
 	type one struct {

@@ -23,8 +23,6 @@ import (
 // [NewRoster].
 type Roster struct {
 	engine *activation.Engine
-	begun  chan struct{} // closed by the first Declare
-	begin  sync.Once
 
 	mu       sync.Mutex
 	declared map[string]*Declaration // by key, as they were last applied
@@ -35,7 +33,7 @@ type Roster struct {
 // NewRoster returns the roster of an engine's services. It must be called before the engine
 // runs.
 func NewRoster(e *activation.Engine) *Roster {
-	o := &Roster{engine: e, begun: make(chan struct{}), declared: make(map[string]*Declaration), changed: make(chan struct{})}
+	o := &Roster{engine: e, declared: make(map[string]*Declaration), changed: make(chan struct{})}
 	e.Register(activation.ServiceKind, o)
 	return o
 }
@@ -113,7 +111,6 @@ func (o *Roster) Declare(ctx context.Context, declared []*Declaration, rejected 
 		o.declared = kept
 		close(o.changed)
 		o.changed = make(chan struct{})
-		o.begin.Do(func() { close(o.begun) })
 	}
 	return steps, nil
 }
@@ -319,7 +316,16 @@ func (o *Roster) Select(ctx context.Context, by activation.Actor, patterns []str
 	o.mu.Unlock()
 	var all []Status
 	var known []string
-	used := make([]bool, len(patterns))
+	used := make(map[string]bool)
+	wanted := make(map[string]bool) // those patterns that are ids, of which there may be a thousand
+	var names []string
+	for _, p := range patterns {
+		if p = Key(p); isID(p) {
+			wanted[p] = true
+		} else {
+			names = append(names, p)
+		}
+	}
 	err := o.engine.View(ctx, func(t *activation.Txn) error {
 		all = nil
 		known = t.Instances("")
@@ -329,10 +335,11 @@ func (o *Roster) Select(ctx context.Context, by activation.Actor, patterns []str
 			if !ok {
 				continue
 			}
-			chosen := len(patterns) == 0
-			for i, p := range patterns {
-				if p = Key(p); p == id || matches(p, name) {
-					chosen, used[i] = true, true
+			chosen := len(patterns) == 0 || wanted[id]
+			used[id] = true
+			for _, p := range names {
+				if matches(p, name) {
+					chosen, used[p] = true, true
 				}
 			}
 			if !chosen {
@@ -354,8 +361,8 @@ func (o *Roster) Select(ctx context.Context, by activation.Actor, patterns []str
 		}
 		return nil
 	})
-	for i, p := range patterns {
-		if err == nil && !used[i] {
+	for _, p := range patterns {
+		if err == nil && !used[Key(p)] {
 			err = fmt.Errorf("there is no service %s; %s: %w", p, instead(p, known), fault.NotFound)
 		}
 	}
@@ -403,6 +410,8 @@ func instead(pattern string, known []string) string {
 	}
 	return "atctl service list shows all"
 }
+
+func isID(text string) bool { _, _, ok := ParseID(text); return ok }
 
 func matches(pattern, name string) bool {
 	ok, err := path.Match(pattern, name)
@@ -527,20 +536,25 @@ func (o *Roster) Await(ctx context.Context, newest uint64, ids []string, done fu
 	if len(ids) == 0 {
 		return nil
 	}
-	left := slices.Clone(ids)
-	look := func() error {
-		all, err := o.Select(ctx, activation.Actor{}, left, "")
+	left := make(map[string]bool)
+	for _, id := range ids {
+		left[id] = true
+	}
+	look := func(ids []string) error {
+		all, err := o.Select(ctx, activation.Actor{}, ids, "")
 		if err != nil && !errors.Is(err, fault.NotFound) {
 			return err
 		}
-		left = left[:0]
+		for _, id := range ids {
+			delete(left, id)
+		}
 		for i := range all {
 			ok, err := done(&all[i])
 			if err != nil {
 				return err
 			}
 			if !ok {
-				left = append(left, all[i].ID)
+				left[all[i].ID] = true
 			}
 		}
 		if len(left) == 0 {
@@ -548,13 +562,16 @@ func (o *Roster) Await(ctx context.Context, newest uint64, ids []string, done fu
 		}
 		return nil
 	}
-	err := look()
+	err := look(ids)
 	if err == nil {
 		err = o.engine.Follow(ctx, newest, func(e *event.Event) error {
-			if !slices.Contains(left, e.ID) && e.What != event.Gap {
-				return nil
+			switch {
+			case e.What == event.Gap:
+				return look(slices.Collect(maps.Keys(left)))
+			case left[e.ID]:
+				return look([]string{e.ID})
 			}
-			return look()
+			return nil
 		})
 	}
 	if errors.Is(err, errAwaited) {

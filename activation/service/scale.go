@@ -158,11 +158,6 @@ func (o *Roster) Scale(ctx context.Context, by activation.Actor, pattern string,
 	if instances < 0 || instances > MaxInstances {
 		return nil, fmt.Errorf("instances: want a number from 1 to %d, have %d; to have none run, stop the service: %w", MaxInstances, instances, fault.Invalid)
 	}
-	select {
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	case <-o.begun: // the daemon was just started, and is about to read what is declared
-	}
 	o.mu.Lock() // so that Declare comes before or after
 	defer o.mu.Unlock()
 	pattern = Key(pattern)

@@ -105,7 +105,7 @@ func (d *daemon) assemble(db store.Backend, socket string) (err error) {
 	d.server = &line.Server{
 		Registry: ops.Registry(ops.Daemon{
 			Engine: d.engine, Recurrences: d.book, Services: d.roster, Declared: d.declared, Places: d.places, Identity: d.users.of, Topology: d.topology, Backup: db.Backup,
-			MayAt: d.mayAt, User: userName, Stop: d.askStop, Status: d.status, Reload: d.reload, Sources: d.loader.Sources, Unused: d.loader.Unused, Loading: d.loader.Loading, Sections: new(vlanstore.Sections),
+			MayAt: d.mayAt, User: userName, Stop: d.askStop, Status: d.status, Reload: d.reload, Sources: d.loader.Sources, Unused: d.loader.Unused, Loaded: d.loader.Loaded(), Sections: new(vlanstore.Sections),
 		}),
 		Log: d.log,
 		Limits: line.Limits{

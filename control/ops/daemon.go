@@ -84,7 +84,7 @@ func (d Daemon) status(ctx context.Context, c control.Caller, _ control.Nothing)
 		Started: s.Began, Guard: s.Guard, GuardWhy: s.Why, Generation: s.Generation, Next: s.Next,
 		Running: s.Running, Unverified: s.Hanging, States: make(map[string]int), Draining: s.Draining, Logins: s.Logins,
 		ClockTrusted: s.Doubt == "", ClockWhy: s.Doubt,
-		Sources: []control.SourceStatus{}, Loading: d.Loading(), Attention: []control.Attention{},
+		Sources: []control.SourceStatus{}, Loading: d.loading(), Attention: []control.Attention{},
 	}
 	for st, n := range s.States {
 		out.States[string(st)] = n

@@ -51,8 +51,8 @@ type Daemon struct {
 	Status func(*control.StatusOut)
 	// Sources returns how the last load of each source went.
 	Sources func(context.Context) ([]announce.SourceStatus, error)
-	// Loading reports whether the first load has not ended yet.
-	Loading func() bool
+	// Loaded is closed when the first load has ended.
+	Loaded <-chan struct{}
 	// Unused returns the reservations with an id that sources have and that are not in
 	// force; if the id is empty, all of them.
 	Unused func(ctx context.Context, id string) ([]announce.Unused, error)

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"activationd/activation"
 	"activationd/activation/service"
@@ -27,16 +28,25 @@ func (d Daemon) serviceOps() []control.Op {
 	}
 }
 
-func (d Daemon) serviceList(ctx context.Context, c control.Caller, in control.ServiceIn) (control.Reply[control.ServiceInstance], error) {
-	return d.instances(ctx, c, in)
-}
-
-// instances returns the chosen instances as they are now.
-func (d Daemon) instances(ctx context.Context, c control.Caller, in control.ServiceIn) (reply control.Reply[control.ServiceInstance], err error) {
+func (d Daemon) serviceList(ctx context.Context, c control.Caller, in control.ServiceIn) (reply control.Reply[control.ServiceInstance], err error) {
 	all, err := d.selected(ctx, c, in)
 	if err != nil {
 		return reply, err
 	}
+	return d.instances(all), nil
+}
+
+// now returns instances, or those of services, as they are after a change. Some may be gone
+// already.
+func (d Daemon) now(ctx context.Context, c control.Caller, names []string) (reply control.Reply[control.ServiceInstance], err error) {
+	all, err := d.Services.Select(ctx, actor(c), names, "")
+	if err != nil && fault.Of(err) != fault.NotFound {
+		return reply, err
+	}
+	return d.instances(all), nil
+}
+
+func (d Daemon) instances(all []service.Status) (reply control.Reply[control.ServiceInstance]) {
 	counts := make(map[string]int)
 	for i := range all {
 		one := d.instance(&all[i])
@@ -49,7 +59,7 @@ func (d Daemon) instances(ctx context.Context, c control.Caller, in control.Serv
 			reply.Summary += fmt.Sprintf(" %s=%d", state, n)
 		}
 	}
-	return reply, nil
+	return reply
 }
 
 // serviceStates are the states of instances, in the order of a life.
@@ -129,19 +139,65 @@ func (d Daemon) lacks(r *activation.Record) string {
 
 // chosen returns the instances that a request names. A request must say which.
 func (d Daemon) chosen(ctx context.Context, c control.Caller, in control.ServiceIn) ([]service.Status, error) {
-	if len(in.Name) == 0 && in.Group == "" {
-		return nil, fmt.Errorf("which services? want a NAME, a pattern such as 'web*', or --group; '*' means all: %w", fault.Invalid)
+	if err := isChoice(in); err != nil {
+		return nil, err
 	}
 	return d.selected(ctx, c, in)
 }
 
-func (d Daemon) selected(ctx context.Context, c control.Caller, in control.ServiceIn) ([]service.Status, error) {
-	all, err := d.Services.Select(ctx, actor(c), in.Name, in.Group)
-	if fault.Of(err) == fault.NotFound && d.Loading != nil && d.Loading() {
-		err = fmt.Errorf("the daemon has just started, and is still reading what is declared; try again: %w", fault.Unavailable)
+func isChoice(in control.ServiceIn) error {
+	if len(in.Name) == 0 && in.Group == "" {
+		return fmt.Errorf("which services? want a NAME, a pattern such as 'web*', or --group; '*' means all: %w", fault.Invalid)
 	}
-	return all, err
+	return nil
 }
+
+func (d Daemon) selected(ctx context.Context, c control.Caller, in control.ServiceIn) ([]service.Status, error) {
+	if err := d.awaitLoad(ctx); err != nil {
+		return nil, err
+	}
+	all, err := d.Services.Select(ctx, actor(c), in.Name, in.Group)
+	return all, d.early(err)
+}
+
+// loadPatience is how long a request about services waits for the first load. A source that
+// does not answer makes that last longer.
+const loadPatience = 10 * time.Second
+
+// awaitLoad waits until the daemon has read what is declared. If that takes too long, what is
+// known from before counts.
+func (d Daemon) awaitLoad(ctx context.Context) error {
+	if !d.loading() {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(loadPatience):
+	case <-d.Loaded:
+	}
+	return nil
+}
+
+// loading reports whether the first load has not ended yet.
+func (d Daemon) loading() bool {
+	select {
+	case <-d.Loaded:
+		return false
+	default:
+		return d.Loaded != nil
+	}
+}
+
+// early returns a better error if a service is not known because it has not been read.
+func (d Daemon) early(err error) error {
+	if fault.Of(err) == fault.NotFound && d.loading() {
+		return errLoading
+	}
+	return err
+}
+
+var errLoading = fmt.Errorf("the daemon has just started, and is still reading what is declared; try again, or look at atctl status: %w", fault.Unavailable)
 
 func (d Daemon) serviceStart(ctx context.Context, c control.Caller, in control.ServiceStartIn) (reply control.Reply[control.ServiceInstance], err error) {
 	all, err := d.chosen(ctx, c, in.ServiceIn)
@@ -176,7 +232,7 @@ func (d Daemon) serviceStart(ctx context.Context, c control.Caller, in control.S
 			return reply, err
 		}
 	}
-	return d.instances(ctx, c, control.ServiceIn{Name: ids(all)})
+	return d.now(ctx, c, ids(all))
 }
 
 func ids(all []service.Status) (names []string) {
@@ -198,7 +254,13 @@ func readyAfter(s *service.Status, run int) (bool, error) {
 }
 
 func (d Daemon) serviceStop(ctx context.Context, c control.Caller, in control.ServiceStopIn) (reply control.Reply[control.ServiceInstance], err error) {
-	all, err := d.chosen(ctx, c, in.ServiceIn)
+	if err := isChoice(in.ServiceIn); err != nil {
+		return reply, err
+	}
+	all, err := d.Services.Select(ctx, actor(c), in.Name, in.Group) // what runs is stopped at once, without waiting for a load
+	if fault.Of(err) == fault.NotFound || err == nil && len(all) == 0 {
+		all, err = d.selected(ctx, c, in.ServiceIn)
+	}
 	if err != nil {
 		return reply, err
 	}
@@ -226,7 +288,7 @@ func (d Daemon) serviceStop(ctx context.Context, c control.Caller, in control.Se
 	if err != nil {
 		return reply, err
 	}
-	return d.instances(ctx, c, control.ServiceIn{Name: ids(all)})
+	return d.now(ctx, c, ids(all))
 }
 
 func (d Daemon) serviceRestart(ctx context.Context, c control.Caller, in control.ServiceRestartIn) (reply control.Reply[control.ServiceInstance], err error) {
@@ -247,7 +309,10 @@ func (d Daemon) serviceRestart(ctx context.Context, c control.Caller, in control
 	case in.Back:
 		how = service.Back
 	}
-	if rolling {
+	switch {
+	case rolling && d.loading():
+		return reply, errLoading
+	case rolling:
 		return d.roll(ctx, c, ranks, how)
 	}
 	for _, rank := range ranks {
@@ -257,7 +322,7 @@ func (d Daemon) serviceRestart(ctx context.Context, c control.Caller, in control
 			}
 		}
 	}
-	return d.instances(ctx, c, control.ServiceIn{Name: ids(all)})
+	return d.now(ctx, c, ids(all))
 }
 
 // roll begins rolling restarts, and waits for their end. They go on if the client does not
@@ -272,7 +337,7 @@ func (d Daemon) roll(ctx context.Context, c control.Caller, ranks [][]service.St
 		return reply, err
 	}
 	stopped := d.Services.Rolled(ctx, newest, names)
-	reply, err = d.instances(ctx, c, control.ServiceIn{Name: names})
+	reply, err = d.now(ctx, c, names)
 	for i := range reply.Lines {
 		one := &reply.Lines[i]
 		if r := one.Rollout; r != nil && r.State == service.Stopped && r.Failed == one.ID {
@@ -316,11 +381,14 @@ func (d Daemon) serviceScale(ctx context.Context, c control.Caller, in control.S
 	case !in.Declared && in.Instances == 0:
 		return reply, fmt.Errorf("instances: want 1 or more; to have none run, stop the service: %w", fault.Invalid)
 	}
-	names, err := d.Services.Scale(ctx, actor(c), in.Name, in.Instances)
-	if err != nil {
+	if err := d.awaitLoad(ctx); err != nil {
 		return reply, err
 	}
-	return d.instances(ctx, c, control.ServiceIn{Name: names})
+	names, err := d.Services.Scale(ctx, actor(c), in.Name, in.Instances)
+	if err != nil {
+		return reply, d.early(err)
+	}
+	return d.now(ctx, c, names)
 }
 
 func (d Daemon) serviceEnv(ctx context.Context, c control.Caller, in control.ServiceIn) (reply control.Reply[control.ServiceVariable], err error) {
