@@ -349,8 +349,8 @@ exit 3
 			fatal++
 			for _, next := range all[n:] {
 				if next.What == "attempt.started" {
-					if pause := next.Time.Sub(e.Time); pause < 500*time.Millisecond {
-						t.Errorf("run %d began %v after it was fatal, want half a second", next.Attempt, pause)
+					if pause := next.Time.Sub(e.Time); pause < 375*time.Millisecond {
+						t.Errorf("run %d began %v after it was fatal, want half a second, or up to a quarter less", next.Attempt, pause)
 					}
 					break
 				}

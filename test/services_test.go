@@ -87,17 +87,20 @@ func (b *beacon) started(n int) map[string]int {
 	return pids
 }
 
-// runs waits until instances are ready, and checks that these and no others have processes,
-// that these are the given ones, and that they live.
+// runs waits until it is known which instances have a process, and checks that these are the processes, and that they live.
 func (d *daemon) runs(want map[string]int) {
 	d.t.Helper()
-	for id := range want {
-		d.serving(id, "ready")
-	}
-	got := make(map[string]int)
-	for id, i := range d.instances() {
-		if i.State == "ready" || i.State == "unready" || i.State == "starting" {
-			got[id] = i.PID
+	var got map[string]int
+	unsure := true
+	deadline := time.Now().Add(patience)
+	for ; unsure && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) { // no event reports when a process id is known
+		got, unsure = make(map[string]int), false
+		for id, i := range d.instances() {
+			running := i.State == "ready" || i.State == "unready" || i.State == "starting"
+			if running {
+				got[id] = i.PID
+			}
+			unsure = unsure || running == (i.PID == 0)
 		}
 	}
 	if !maps.Equal(got, want) {
