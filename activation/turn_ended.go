@@ -86,6 +86,9 @@ func (t *turn) close(r *Record, a *Attempt, res wrapper.Result) error {
 		a.Result.Text = "its deadline has come"
 	}
 	because := r.endsBecause()
+	if a.Result.Reason == wrapper.Stopped {
+		a.Result.Text = cmp.Or(a.Result.Text, because)
+	}
 	on := t.verdict(r, a)
 	said := r.Describe(a)
 	t.happened(r, "attempt.ended", a.ended(said))

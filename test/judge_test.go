@@ -272,12 +272,14 @@ func (tt *torture) connect() {
 func (tt *torture) endServices() {
 	tt.t.Helper()
 	tt.await("the rolling restart is over", func() bool {
-		over := true
-		for _, i := range tt.instances() {
+		all := tt.instances()
+		_, extra := all["shared@5"]
+		over := !extra
+		for _, i := range all {
 			if r := i.Rollout; r != nil && r.State == "stopped" {
 				tt.must("service", "restart", "--continue", i.Service)
 				return false
-			} else if i.Extra || r != nil && r.State == "rolling" {
+			} else if r != nil && r.State == "rolling" {
 				over = false
 			}
 		}
@@ -286,7 +288,7 @@ func (tt *torture) endServices() {
 	runs, ran, pids := make(map[string]int), make(map[string]int), make(map[string]int)
 	for id, i := range tt.instances() {
 		if i.Service != "flapping" && i.State != "down" {
-			tt.serving(id, "ready")
+			tt.serving(id, "ready", "down") // down: its stop was the last thing that happened
 		}
 	}
 	tt.await("all processes are known", func() bool {

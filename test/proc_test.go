@@ -168,8 +168,13 @@ func (d *daemon) nothingLeft() {
 		d.t.Errorf("configuration directory %s is left", e.Name())
 	}
 	unfinished, err := filepath.Glob(d.state + "/runs/*/*.new")
-	if err != nil || len(unfinished) > 0 {
-		d.t.Errorf("files are left: %v, %v", unfinished, err)
+	if err != nil {
+		d.t.Error(err)
+	}
+	for _, path := range unfinished {
+		if filepath.Base(path) != wrapper.ResultFile+".new" { // the space that a killed wrapper had reserved
+			d.t.Errorf("file %s is left", path)
+		}
 	}
 }
 

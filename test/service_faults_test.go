@@ -166,6 +166,9 @@ services:
 	if !strings.HasPrefix(i.Reason, "not ready after ") || i.Failures != 1 || i.Run != 1 || time.Until(i.Next.Time) < 20*time.Minute {
 		t.Errorf("%+v, want one failure and a pause of an hour, because it was not ready in time", i)
 	}
+	if i.LastExit == nil || !strings.HasPrefix(i.LastExit.Reason, "run 1 was stopped: not ready after ") {
+		t.Errorf("%+v, want its last end with the reason", i.LastExit)
+	}
 	if alive(pids["never@1"]) || alive(child) {
 		t.Errorf("of never, process %d lives: %v; its child %d: %v", pids["never@1"], alive(pids["never@1"]), child, alive(child))
 	}
@@ -545,4 +548,50 @@ esac
 	d.must("service", "stop", "*")
 	b.quiet()
 	d.nothingLeft()
+}
+
+// A service whose wrapper is killed is started again when nothing of the lost run is left, also
+// if the daemon is killed with it.
+func TestServiceWrapperIsKilled(t *testing.T) {
+	t.Parallel()
+	d, b := services(t, `
+services:
+  web: {command: [DIR/serve], ready: notify, listen: [DIR/web.sock], backoff: {first: 10ms, max: 10ms}}
+  other: {command: [DIR/serve]}
+`, `case $ACTIVATION_ID in web*)
+	exec 8>>DIR/shared/one
+	flock -n 8 || echo overlap >TELL
+	setsid sh -c 'trap "" TERM; echo "child $$" >TELL; while :; do sleep 1000; done' &
+	systemd-notify --ready ;;
+esac
+`+stay)
+	needProgram(t, "flock", "setsid", "systemd-notify")
+	d.begin()
+	for run := 1; run <= 4; run++ {
+		for told := 0; told < 2 || run == 1 && told < 3; told++ {
+			if line := b.next(); line == "overlap" {
+				t.Errorf("run %d begins while something of run %d lives", run, run-1)
+				told--
+			}
+		}
+		i := d.until("web@1", "ready", func(i control.ServiceInstance) bool { return i.State == "ready" && i.Run == run })
+		if i.Failures != run-1 || run > 1 && !strings.Contains(i.LastExit.Reason, "was lost: its wrapper is gone") {
+			t.Errorf("%+v, want %d failures, and the last run lost", i, run-1)
+		}
+		wrapper := d.wrapperOf(fmt.Sprintf("web@1.serve.%d", run))
+		if run < 4 {
+			if run%2 == 0 {
+				d.Kill()
+			}
+			killPID(t, wrapper)
+			if run%2 == 0 {
+				d.begin()
+			}
+		}
+	}
+	d.must("service", "stop", "*")
+	d.serves("web@1 down, other@1 down")
+	d.await("the socket is gone", func() bool { _, err := os.Lstat(d.dir + "/web.sock"); return errors.Is(err, os.ErrNotExist) })
+	d.nothingLeft()
+	b.quiet()
 }
