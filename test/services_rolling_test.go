@@ -361,6 +361,7 @@ while :; do wait; done
 			}
 			d.must("service", "start", "--wait", "other")
 			d.serves("db@1 down, web@1 down, other@1 ready")
+			d.must("service", "stop", "other") // it would wait for a reader of the beacon, and has an hour for that
 		})
 	}
 }
