@@ -83,7 +83,6 @@ func (a *app) serviceTable(ctx context.Context, op string, in any) error {
 		column{"NEXT", 0}, column{"USER", 16}, column{"REASON OR COMMAND", 0})
 	t.spare = []string{"USER", "PID", "FAILED"}
 	t.times = clock
-	now := time.Now()
 	var output []string
 	err = stream(ctx, a, op, in, func(i control.ServiceInstance) error {
 		if op == "service stop" && i.Killed {
@@ -94,7 +93,7 @@ func (a *app) serviceTable(ctx context.Context, op string, in any) error {
 		}
 		up, pid, text := "", "", i.Command
 		if i.PID > 0 {
-			up, pid = span(now.Sub(i.Started.Time)), fmt.Sprint(i.PID)
+			up, pid = span(max(time.Since(i.Started.Time), 0)), fmt.Sprint(i.PID)
 		}
 		if i.Reason != "" {
 			text = i.Reason
@@ -319,8 +318,8 @@ func newServiceLogCommand(a *app) *cobra.Command {
 		Short: "Print the output of services",
 		Long: `Log prints the output of the instances of services: of one instance as "atctl log" does, of
 several one after the other, with the instance before each line. Without other flags it
-prints the output of each instance's newest run. With -f it goes on until it is interrupted,
-and the lines are in the order in which they arrive.
+prints the output of each instance's newest run that has written something. With -f it goes
+on until it is interrupted, and the lines are in the order in which they arrive.
 
 --exit -1 prints the output of the last run that has ended, and --exit -2 that of the run
 before it.`,
