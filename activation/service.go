@@ -149,8 +149,6 @@ func nextInstance(s State, on Trigger, f facts) (State, bool) {
 			return Waiting, true
 		case Remove:
 			return Finished, true
-		case Move:
-			return Held, true
 		}
 	case Waiting:
 		switch on {

@@ -210,6 +210,7 @@ func TestInstanceDown(t *testing.T) {
 		rig.setInstances(changed)
 		rig.sleep(hour)
 		rig.serves("web@1 down")
+		rig.because("web@1", "stopped by root") // who wanted that is not forgotten
 		rig.ran("web@1.serve.1")
 		rig.ask((*Engine).Up, "web@1")
 		rig.serves("web@1 ready")
