@@ -219,11 +219,13 @@ func (p *plan) bound(t *activation.Txn, all map[string]*Declaration) (rep activa
 		for _, name := range slices.Sorted(maps.Keys(all)) {
 			d := all[name]
 			to := slices.IndexFunc(d.After, func(need Dependency) bool { return p.ended[need.Name] || told[need.Name] })
-			runs := slices.ContainsFunc(t.Instances(name), func(id string) bool {
+			if !d.Bind || to < 0 || p.ended[name] || told[name] {
+				continue
+			}
+			if slices.ContainsFunc(t.Instances(name), func(id string) bool {
 				r, err := t.Record(id)
 				return err == nil && r.Running()
-			})
-			if d.Bind && to >= 0 && runs && !p.ended[name] && !told[name] {
+			}) {
 				told[name], again = true, true
 				rep.Add(activation.ReportLine{What: "notice", ID: d.Shown, Source: activation.Declared, Text: "restarts, too, because it is bound to " + d.After[to].Name})
 			}
