@@ -2,6 +2,7 @@ package service
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -184,6 +185,11 @@ func CheckName(name string) error {
 		return fmt.Errorf("%.80q: a name has letters, digits and ._-, begins with a letter or a digit, has a letter in it, no .., and at most one /, as in project/service", name)
 	}
 	return nil
+}
+
+// Needs reports whether the service waits for the one of that name.
+func (d *Declaration) Needs(name string) bool {
+	return slices.ContainsFunc(d.After, func(need Dependency) bool { return need.Name == Key(name) })
 }
 
 // UsesNotify reports whether instances need a socket for sd_notify(3).

@@ -64,6 +64,11 @@ func (h *host) discovered(c *configuration, r discover.Result, declared []*servi
 	sound, faults := service.Validate(append(declared, found...))
 	faults = slices.DeleteFunc(faults, func(f *service.Fault) bool { return slices.Contains(declared, f.Service) })
 	found = slices.DeleteFunc(found, func(d *service.Declaration) bool { return sound[d.Name] != d })
+	for _, f := range faults {
+		if f.Key == "after" && slices.ContainsFunc(r.Rejected, func(o discover.Rejected) bool { return o.Changing && f.Service.Needs(o.Name) }) {
+			f.Text = "" // what it needs is just being written, and so read by the next load
+		}
+	}
 	rejected = append(rejected, faults...)
 	for _, f := range r.Rejected {
 		d := service.New(f.Name)

@@ -273,6 +273,12 @@ func TestDiscovered(t *testing.T) {
 		t.Errorf("rejected are %v, want shop/web, with the line of the entry", rejected)
 	}
 
+	db := discover.Rejected{Name: "shop/db", Err: errors.New("is being changed"), Changing: true}
+	_, rejected = h.discovered(ruled, discover.Result{Found: r.Found[1:], Rejected: []discover.Rejected{db}}, nil, nil, lookup)
+	if len(rejected) != 2 || rejected[0].Service.Name != "shop_web" || rejected[0].Text != "" {
+		t.Errorf("rejected are %v, want shop/web without a text, as what it needs is being written", rejected)
+	}
+
 	// A file that was changed just now is no fault, but its instances must not be removed.
 	r = discover.Result{Rejected: []discover.Rejected{{File: dir + "/shop/new/.env", Name: "shop/new", Err: errors.New("is being changed"), Changing: true}}}
 	if _, rejected := h.discovered(c, r, nil, nil, lookup); len(rejected) != 1 || rejected[0].Service.Name != "shop_new" || rejected[0].Text != "" {
