@@ -43,7 +43,12 @@ func discoveredDeclaration(c *config.Config, e *config.Discover, name string) (*
 	at, _ := c.Place(e)
 	d.Positions = map[string]service.Position{"": {File: c.File, Line: at.Line}}
 	positions(c, reflect.ValueOf(e).Elem(), d.Positions)
-	return d, declareRules(&e.ServiceRules, d)
+	faults := declareRules(&e.ServiceRules, d)
+	if d.Needs(name) { // what the others need is found by the same entry, and does not need itself
+		d.After = slices.DeleteFunc(d.After, func(need service.Dependency) bool { return need.Name == d.Name })
+		d.Bind = d.Bind && len(d.After) > 0
+	}
+	return d, faults
 }
 
 // declareRules lays rules of the configuration over a declaration, and fills in its name in

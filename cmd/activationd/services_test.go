@@ -273,6 +273,12 @@ func TestDiscovered(t *testing.T) {
 		t.Errorf("rejected are %v, want shop/web, with the line of the entry", rejected)
 	}
 
+	for name, want := range map[string]int{"shop/db": 0, "shop/web": 1} { // a service does not need itself
+		d, faults := discoveredDeclaration(ruled.Config, &ruled.Discover[0], name)
+		if len(d.After) != want || len(faults) > 0 {
+			t.Errorf("%s needs %v, %v, want %d", name, d.After, faults, want)
+		}
+	}
 	db := discover.Rejected{Name: "shop/db", Err: errors.New("is being changed"), Changing: true}
 	_, rejected = h.discovered(ruled, discover.Result{Found: r.Found[1:], Rejected: []discover.Rejected{db}}, nil, nil, lookup)
 	if len(rejected) != 2 || rejected[0].Service.Name != "shop_web" || rejected[0].Text != "" {
