@@ -116,6 +116,44 @@ func TestSourcesAreNotReadForDeclarations(t *testing.T) {
 	})
 }
 
+// TestConfigurationIsNotReadForDeclarations checks that such a load does not put in force what
+// somebody has written into the configuration and not loaded yet, unless the one before could
+// not be read.
+func TestConfigurationIsNotReadForDeclarations(t *testing.T) {
+	bubble(t, nil, func(rig *testRig) {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		var broken error
+		reads := 0
+		loader := announce.NewLoader(rig.e, announce.Configuration{Settings: rig.set}, fakeNodes, slog.New(slog.DiscardHandler))
+		go func() {
+			_ = loader.Run(ctx, func(context.Context) (announce.Configuration, error) {
+				reads++
+				return announce.Configuration{Settings: rig.set}, broken
+			})
+		}()
+		for _, step := range []struct {
+			what string
+			ask  func()
+			err  error
+			want int // reads so far
+		}{
+			{"the first load", loader.AskDeclared, nil, 1},
+			{"a declaration", loader.AskDeclared, nil, 1},
+			{"a reload", loader.Ask, nil, 2},
+			{"a reload of a bad configuration", loader.Ask, fault.Invalid, 3},
+			{"a declaration, after a bad configuration", loader.AskDeclared, nil, 4},
+			{"a declaration, after a good one", loader.AskDeclared, nil, 4},
+		} {
+			broken = step.err
+			step.ask()
+			if synctest.Wait(); reads != step.want {
+				t.Errorf("after %s, the configuration was read %d times, want %d", step.what, reads, step.want)
+			}
+		}
+	})
+}
+
 // TestRejectsAreTold checks that a follower of events learns of each rejected
 // reservation, and why, once, although no client waits for the loads.
 func TestRejectsAreTold(t *testing.T) {

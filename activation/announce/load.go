@@ -31,11 +31,23 @@ type Configuration struct {
 // reload reads the configuration, puts it in force, and loads. If the configuration
 // cannot be read, the one in force stays, and the report says why.
 func (l *Loader) reload(ctx context.Context, read func(context.Context) (Configuration, error), o LoadOptions) (activation.Report, error) {
+	if o.declared && l.inOrder() {
+		conf := l.inForce()
+		return l.load(ctx, conf, o, conf.Notices, nil)
+	}
 	conf, err := read(ctx)
 	if err == nil {
 		l.putInForce(conf)
 	}
 	return l.load(ctx, l.inForce(), o, conf.Notices, err)
+}
+
+// inOrder reports whether the last load could read the configuration.
+func (l *Loader) inOrder() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, failed := l.failed[activation.Declared]
+	return l.hasLoaded() && !failed
 }
 
 // load reads the sources of conf, and applies what they and the configuration declare.

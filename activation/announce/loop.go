@@ -92,8 +92,9 @@ func (l *Loader) inForce() Configuration {
 // Ask requests a load and does not wait for it.
 func (l *Loader) Ask() { l.join(LoadOptions{}) }
 
-// AskDeclared is Ask when only what the configuration declares has changed. The load does not
-// read again the sources that an earlier load of this loader could read.
+// AskDeclared is Ask when only what the configuration in force declares has changed, in files of
+// others. The load does not read again the configuration and the sources that the last load
+// could read.
 func (l *Loader) AskDeclared() { l.join(LoadOptions{declared: true}) }
 
 func (l *Loader) join(o LoadOptions) *round {
