@@ -618,9 +618,11 @@ func TestInstanceClockIsSet(t *testing.T) {
 	for _, by := range []time.Duration{-3 * hour, -time.Minute, time.Minute, 3 * hour} {
 		for _, synced := range []bool{true, false} {
 			t.Run(fmt.Sprint(by, " synchronised ", synced), func(t *testing.T) {
-				bubble(t, nil, func(rig *testRig) {
+				bubble(t, func(s *Settings) { s.StopLimit = 20 * time.Second }, func(rig *testRig) {
 					rig.clock.synced = synced
 					drains, pauses, fatal, lasts := serving("drains", 1), serving("pauses", 1), serving("fatal", 1), serving("lasts", 1)
+					stops := serving("stops", 1)
+					rig.script("stops@1", Serve, stays(1000*hour))
 					drains.Drain = 20 * time.Second
 					pauses.BackoffFirst, pauses.StartLimit = 20*time.Second, 0
 					fatal.StartLimit, fatal.FatalRetry = 1, 20*time.Second
@@ -629,13 +631,14 @@ func TestInstanceClockIsSet(t *testing.T) {
 					rig.script("pauses@1", Serve, script{exit: 1}, stays(0))
 					rig.script("fatal@1", Serve, script{exit: 1}, stays(0))
 					rig.script("lasts@1", Serve, script{exit: 1}, script{lasts: hour, exit: 1}, stays(0))
-					rig.setInstances(drains, pauses, fatal, lasts)
+					rig.setInstances(drains, pauses, fatal, lasts, stops)
 					rig.ask((*Engine).Restart, "drains@1")
+					rig.ask((*Engine).Down, "stops@1")
 					rig.serves("drains@1 draining, pauses@1 backoff, fatal@1 fatal, lasts@1 backoff")
 					rig.sleep(2 * time.Second)
 					rig.setClock(by)
 					rig.sleep(20*time.Second + time.Millisecond)
-					rig.serves("drains@1 ready, pauses@1 ready, fatal@1 ready, lasts@1 ready")
+					rig.serves("drains@1 ready, pauses@1 ready, fatal@1 ready, lasts@1 ready, stops@1 down")
 					rig.sleep(hour + minute)
 					rig.serves("lasts@1 ready")
 				})

@@ -141,14 +141,29 @@ func (t *Txn) shorten() error {
 			continue
 		}
 		old := r.clone()
-		if until, length := r.pause(); until != nil && until.Sub(t.Now) > length {
-			*until = t.Now.Add(length)
-			if err := t.Save(old, r); err != nil {
-				return err
-			}
+		until, length := r.pause()
+		changed := cut(until, t.Now, length)
+		if r.Serving != nil && t.Settings.StopLimit > 0 {
+			changed = cut(&r.Serving.StopBy, t.Now, t.Settings.StopLimit) || changed
+		}
+		if !changed {
+			continue
+		}
+		if err := t.Save(old, r); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// cut has a time be at most so long after now, and reports whether that changes it. It may be
+// nil.
+func cut(until *time.Time, now time.Time, length time.Duration) bool {
+	if until == nil || until.Sub(now) <= length {
+		return false
+	}
+	*until = now.Add(length)
+	return true
 }
 
 // pause is the end of the pause that r makes, and how long that is at most; nil: it makes none.
