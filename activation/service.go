@@ -356,7 +356,10 @@ func (r *Record) fatalUntil() time.Time {
 
 // afresh has an instance begin again, because somebody has asked for that or has declared it in
 // another way: its failures are forgotten, and it does not pause.
-func (r *Record) afresh() { r.retry, r.Serving.Failed, r.Serving.Fatal = retry{}, nil, false }
+func (r *Record) afresh() {
+	r.retry, r.Serving.Failed, r.Serving.Fatal = retry{}, nil, false
+	r.WaitsOn = waitsOnRetry // the engine looks at it, also if this daemon dies before
+}
 
 // endsBecause is why the run of an instance ends, if that is known before it has ended.
 func (r *Record) endsBecause() string {
