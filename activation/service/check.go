@@ -271,7 +271,7 @@ func (c *checker) passed(d *Declaration) {
 		case look.check.Kind == probe.TCP:
 			c.wrong(d, look.key, "%s, of listen, accepts connections even if no instance works: want notify, http or exec", i.Listen[at])
 		case d.Instances+d.Surge > 1 && d.Listen[at] == i.Listen[at]:
-			c.wrong(d, look.key, "the instances share %s, of listen, so that another one could answer: want notify or exec", i.Listen[at])
+			c.wrong(d, look.key, "the instances share %s, of listen, so another one could answer: want notify or exec", i.Listen[at])
 		}
 	}
 }

@@ -278,8 +278,8 @@ func TestValidate(t *testing.T) {
 		},
 		{
 			"another instance could answer", []*Declaration{declare("a", instances(2), listen("127.0.0.1:80"), readyAt(probe.HTTP, "http://localhost/")), declare("b", instances(2), notify, listen("127.0.0.1:81"), aliveAt(probe.HTTP, "81/up"))},
-			"d.yaml:1: a.ready: the instances share 127.0.0.1:80, of listen, so that another one could answer: want notify or exec\n" +
-				"d.yaml:1: b.alive: the instances share 127.0.0.1:81, of listen, so that another one could answer: want notify or exec", "",
+			"d.yaml:1: a.ready: the instances share 127.0.0.1:80, of listen, so another one could answer: want notify or exec\n" +
+				"d.yaml:1: b.alive: the instances share 127.0.0.1:81, of listen, so another one could answer: want notify or exec", "",
 		},
 		{"a check of another port", []*Declaration{declare("a", listen("127.0.0.1:80"), readyAt(probe.TCP, "127.0.0.1:81")), declare("b", listen("/run/b"), readyAt(probe.TCP, "unix:/run/c"))}, "", "a b"},
 		{

@@ -5,6 +5,9 @@
 // [Declaration.RestartHash] and [Declaration.LiveHash] tell what changes if one declaration
 // replaces another.
 //
+// A [Roster] makes an activation for each instance, changes the number of instances, and carries
+// out rolling restarts. It also hands running instances to the checks of package probe.
+//
 // # Names
 //
 // A service is shown by the name that its declaration has, such as shop/web. Everywhere else
@@ -12,7 +15,6 @@
 //
 // # What it leaves to others
 //
-// Where declarations come from (the configuration, and discovered files) is their readers'
-// affair: package config reads the configuration, and cmd/activationd looks up users and
-// translates.
+// Package config reads declarations from the configuration, package discover reads them from
+// .env files, and cmd/activationd looks up users and makes a [Declaration] of what was read.
 package service

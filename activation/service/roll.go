@@ -38,8 +38,8 @@ const (
 )
 
 // Roll begins rolling restarts of the services of some instances; ranks has these in the order
-// of [Roster.Order]. Instances that are down are left alone, and so are, of a service whose
-// declaration has not changed, those that are not among the given ones. Roll does not wait; see
+// of [Roster.Order]. Instances that are down are left alone. If the declaration of a service has
+// changed, all others with the former one are restarted, too. Roll does not wait; see
 // [Roster.Rolled]. The error is of kind fault.Conflict if there is nothing to begin.
 func (o *Roster) Roll(ctx context.Context, by activation.Actor, ranks [][]Status, how Manner) (names []string, err error) {
 	o.mu.Lock() // so that Declare comes before or after
@@ -167,8 +167,8 @@ func lastInstance(t *activation.Txn, name string) (last int) {
 	return last
 }
 
-// newRollout is a rollout of the instances that are up, and are chosen or have another
-// declaration than that with a hash. Those that are not ready come first, after the extra ones
+// newRollout is a rollout of the instances that are up, and are chosen or have a declaration
+// with another hash. Those that are not ready come first, after the extra ones
 // of an earlier rollout that did not end.
 func newRollout(members []*activation.Record, hash string, old *Rollout, chosen func(n int) bool) *Rollout {
 	r := &Rollout{State: Rolling}
@@ -225,7 +225,7 @@ func step(t *activation.Txn, name string) (changed bool, err error) {
 		switch o := rolloutOf(t, other); {
 		case o == nil || o.State == Rolled:
 		case o.State == Stopped:
-			return true, stop("the rolling restart of " + other + " has stopped, which comes before")
+			return true, stop("the rolling restart of " + other + ", which comes first, was stopped")
 		default:
 			return false, nil
 		}
@@ -378,9 +378,9 @@ func (k *keeper) roll(ctx context.Context, name string) error {
 	return nil
 }
 
-// Rolled waits until no rolling restart of some services goes on. The error says of the first
-// one that was stopped why; it is of kind fault.Conflict. Newest is an event from before they
-// began.
+// Rolled waits until no rolling restart of some services goes on. If one was stopped, the error
+// says why, and is of kind fault.Conflict; of several, it is about the first. Newest is the
+// number of an event from before they began.
 func (o *Roster) Rolled(ctx context.Context, newest uint64, names []string) error {
 	look := func() error {
 		var found error
@@ -394,7 +394,7 @@ func (o *Roster) Rolled(ctx context.Context, newest uint64, names []string) erro
 					found = nil
 					return nil
 				case errors.Is(found, errAwaited):
-					found = fmt.Errorf("the rolling restart of %s was %s; --continue goes on with them, and --back undoes a change of the declaration: %w", name, r, fault.Conflict)
+					found = fmt.Errorf("the rolling restart of %s was %s; --continue goes on, and --back undoes a change of the declaration: %w", name, r, fault.Conflict)
 				}
 			}
 			return nil

@@ -39,7 +39,7 @@ func TestRollingIDIsTaken(t *testing.T) {
 	if err == nil {
 		err = w.roster.Rolled(ctx, 0, names)
 	}
-	if !errors.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "web@3 is the id of a") || !strings.Contains(err.Error(), "2 more were left") {
+	if !errors.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "web@3 is the id of a") || !strings.Contains(err.Error(), "2 more were not restarted") {
 		t.Errorf("%v, want that the id is taken", err)
 	}
 	cancel()

@@ -20,9 +20,9 @@ type Rollout struct {
 	Back   bool      `json:"back,omitempty"`   // the instances get the declaration back that they had before
 	After  []string  `json:"after,omitempty"`  // services whose rollouts come first, by key
 	Todo   []int     `json:"todo,omitempty"`   // the numbers of the instances that have not been restarted yet, in their order
-	Now    []Turn    `json:"now,omitempty"`    // of those that have, and were not ready yet
-	Done   []int     `json:"done,omitempty"`   // of those that were ready after that
-	Extra  []int     `json:"extra,omitempty"`  // of instances that run only until the rollout is over
+	Now    []Turn    `json:"now,omitempty"`    // the restarts of those that have been, and are not ready yet
+	Done   []int     `json:"done,omitempty"`   // the numbers of those that were ready after that
+	Extra  []int     `json:"extra,omitempty"`  // the numbers of instances that run only until the rollout is over
 	Failed *Failure  `json:"failed,omitempty"` // why it is stopped
 }
 
@@ -187,7 +187,7 @@ func (r *Rollout) addExtra(want, last int) {
 func (r *Rollout) String() string {
 	back := ""
 	if r.Back {
-		back = " to the declaration before"
+		back = " to the former declaration"
 	}
 	switch r.State {
 	case Rolling:
@@ -197,7 +197,7 @@ func (r *Rollout) String() string {
 		if r.Failed.ID != "" {
 			what = fmt.Sprintf("%s did not get ready: %s", r.Failed.ID, r.Failed.Why)
 		}
-		return fmt.Sprintf("stopped%s: %s; %d more were left as they are", back, what, r.Left())
+		return fmt.Sprintf("stopped%s: %s; %d more were not restarted", back, what, r.Left())
 	}
 	return fmt.Sprintf("%d were restarted%s", r.done(), back)
 }

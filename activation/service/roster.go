@@ -122,7 +122,7 @@ func (p *plan) renew(d *Declaration) (steps []func(*activation.Txn) (activation.
 	changed := hash != v.Target
 	switch {
 	case hash == v.Refused:
-		return append(steps, says("notice", d.Shown, "runs with its former declaration, as somebody wanted; atctl service restart --rolling "+d.Shown+" applies the new one"))
+		return append(steps, says("notice", d.Shown, "runs with its former declaration, because somebody chose --back; atctl service restart --rolling "+d.Shown+" applies the new one"))
 	case changed:
 		v.change(d, !old.Unfinished() && proven(p.members[d.Name], v.Target))
 	default:

@@ -171,7 +171,7 @@ func (o *Roster) Scale(ctx context.Context, by activation.Actor, pattern string,
 		if name, _, ok := ParseID(pattern); ok && o.declared[name] != nil {
 			return nil, fmt.Errorf("%s is an instance; name the service %s: %w", pattern, name, fault.Invalid)
 		}
-		return nil, fmt.Errorf("no service %s is in force; atctl service list shows all: %w", pattern, fault.NotFound)
+		return nil, fmt.Errorf("there is no service %s; atctl service list shows all: %w", pattern, fault.NotFound)
 	}
 	var p plan
 	err = o.engine.View(ctx, func(t *activation.Txn) error { return p.read(t, o.declared) })

@@ -12,14 +12,15 @@ import (
 	"activationd/activation"
 )
 
-// Versions are the declarations with which the instances of a service run. There are several
+// versions are the declarations with which the instances of a service run. There are several
 // while a rolling restart replaces one by another.
 type versions struct {
 	All     []*stored `json:"all"`              // those of the hashes below, and of all instances
 	Target  string    `json:"target"`           // the hash of the one that all instances are to have
-	Before  string    `json:"before,omitempty"` // of the one that they had before the last change; empty: it is not known
+	Before  string    `json:"before,omitempty"` // the hash of the one that they had before the last change; empty: it is not known
 	Refused string    `json:"refused,omitempty"`
-	// Refused is the hash of a declaration that somebody took back, though it is still declared.
+	// Refused is the hash of a declaration that somebody took back with --back, though the
+	// configuration still has it.
 	// Instances do not get it until another one is declared, or somebody restarts them.
 }
 
@@ -73,8 +74,8 @@ func (v *versions) set(d *Declaration) {
 	v.All = append(v.All, (*stored)(d))
 }
 
-// change makes d what all instances are to have. Proven says that instances were ready with
-// the one before, and that all of them had it.
+// change makes d what all instances are to have. Proven says that all instances had the one
+// before, and that one of them was ready with it.
 func (v *versions) change(d *Declaration, proven bool) {
 	if hash := d.RestartHash(); hash != v.Target {
 		if proven {

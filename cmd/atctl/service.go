@@ -53,7 +53,7 @@ func newServiceListCommand(a *app) *cobra.Command {
   down      it was stopped, or is not started by itself
   waiting   for a service that it needs
   starting  its process runs, and is not ready yet
-  ready     its process runs
+  ready     its process runs, and its check of readiness, if it has one, succeeds
   unready   its process runs, and its check of readiness fails
   draining  it is about to be stopped, and ends the work that it has
   stopping  its process was asked to end
@@ -250,7 +250,7 @@ func newServiceRestartCommand(a *app) *cobra.Command {
 		Use:   "restart NAME...",
 		Short: "Restart services",
 		Long: `Restart stops the process of each instance and starts another one; what is down is
-started.
+started. It does not wait until the new processes are ready.
 
 With --rolling it restarts one instance of a service after the other, and waits until each
 is ready. What is down is left alone. If the service has the key surge, as many extra
@@ -259,7 +259,7 @@ stops: the others run on. Restart then prints why, and the last lines of that in
 
 --continue goes on: first with the instances that are not ready, then with those that have
 not been restarted yet. --back undoes a change of the declaration: each instance that has
-been restarted gets the declaration, with its environment, with which it ran before.
+been restarted gets the declaration and the environment with which it ran before.
 
 The daemon carries out a rolling restart. It goes on if this command is interrupted, and
 when the daemon is started again. "service status NAME" shows how far it is.`,
@@ -277,7 +277,7 @@ when the daemon is started again. "service status NAME" shows how far it is.`,
 	cmd.Flags().StringVar(&in.Group, "group", "", groupHelp)
 	cmd.Flags().BoolVar(&in.Rolling, "rolling", false, "one instance after the other")
 	cmd.Flags().BoolVar(&in.Continue, "continue", false, "go on with a rolling restart that was stopped")
-	cmd.Flags().BoolVar(&in.Back, "back", false, "return to the declaration before, one instance after the other")
+	cmd.Flags().BoolVar(&in.Back, "back", false, "return to the former declaration, one instance after the other")
 	return cmd
 }
 
@@ -359,10 +359,12 @@ in force. It prints what this changes of the named services: each instance that 
 
   added     new, and started
   changed   started again, as its command, environment or user has changed
+  rolling   started again when its turn comes in the rolling restart of its service
   live      left running: what has changed takes effect at once
   removed   stopped, because it is no longer declared
 
-An instance of which nothing has changed is not named. What was stopped stays stopped.`,
+Lines with rejected and notice tell about a service. Instances of which nothing has changed
+have no line. What was stopped stays stopped.`,
 		Example: `  atctl service reload --dry-run web
   atctl service reload 'shop/*'`,
 		Args: takes(1, 0, "a NAME; '*' means all"),

@@ -411,7 +411,7 @@ func (d Daemon) serviceEnv(ctx context.Context, c control.Caller, in control.Ser
 					return reply, f
 				}
 			}
-			return reply, fmt.Errorf("%s is not declared any more, or its file is just being changed: %w", s.ID, fault.NotFound)
+			return reply, fmt.Errorf("%s is not declared any more, or its file is just being changed; try again: %w", s.ID, fault.NotFound)
 		}
 		order, err := declared[at].Order(n)
 		if err != nil {

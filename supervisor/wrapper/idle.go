@@ -29,7 +29,7 @@ import (
 //     had, and maps the memory that the runtime will map. While it cannot, it tries
 //     again every 100 ms. The exec frees both for the runtime, which tries for 200 ms to start
 //     a thread if other processes were quicker.
-//   - The runtime unblocks TERM and QUIT and dies of them until ignoreSignals is called. Therefore the
+//   - The runtime unblocks TERM and QUIT, and they end the process until ignoreSignals is called. Therefore the
 //     program begins before the runtime, at entry, and changes the runtime's table of signals there so that
 //     the runtime leaves the two blocked. If they are not blocked in Main, for example
 //     because another version of the runtime has another table, the wrapper is never idle.
@@ -53,7 +53,7 @@ const mostPatience = 10 * time.Minute
 
 const (
 	// idleName is the argument that makes the program the idle stage. The next one has a byte
-	// for each of these, which is more by '0': the number of threads to take, the memory to
+	// for each of these, to which '0' is added: the number of threads to take, the memory to
 	// take in units of 4 MiB, and each descriptor to wait for.
 	idleName = "idle"
 	idleVar  = "ATWRAP_STATE"
