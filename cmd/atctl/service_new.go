@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -73,6 +74,7 @@ func runServiceNew(ctx context.Context, a *app, name string) error {
 		return err
 	}
 	begun := time.Now()
+	var made []string
 	for _, f := range []struct {
 		path, text string
 		mode       os.FileMode
@@ -88,9 +90,12 @@ func runServiceNew(ctx context.Context, a *app, name string) error {
 		if err != nil {
 			return err
 		}
-		fmt.Println(f.path)
+		if !a.json {
+			fmt.Println(f.path)
+		}
+		made = append(made, f.path)
 	}
-	return awaitNew(ctx, a, name, begun)
+	return awaitNew(ctx, a, name, made, begun)
 }
 
 // chooseNew returns the first file that fits one of the places where the daemon looks, and that
@@ -127,9 +132,9 @@ func chooseNew(places []control.ServicePlace, name string, uid int) (string, err
 // it takes up to a minute.
 const noticed = 10 * time.Second
 
-// awaitNew waits until the daemon has noticed a new service, and returns why it does not accept
-// it.
-func awaitNew(ctx context.Context, a *app, name string, since time.Time) error {
+// awaitNew waits until the daemon has noticed a new service, and says so. It returns why the daemon
+// does not accept it.
+func awaitNew(ctx context.Context, a *app, name string, made []string, since time.Time) error {
 	wait, cancel := context.WithTimeout(ctx, noticed)
 	defer cancel()
 	instance := strings.ReplaceAll(name, "/", "_") + "@"
@@ -143,11 +148,18 @@ func awaitNew(ctx context.Context, a *app, name string, since time.Time) error {
 		}
 		return nil
 	})
+	late := wait.Err() != nil && ctx.Err() == nil
 	switch {
+	case a.json && (errors.Is(err, found) || late):
+		return json.NewEncoder(os.Stdout).Encode(struct {
+			Service  string   `json:"service"`
+			Files    []string `json:"files"`
+			Declared bool     `json:"declared"`
+		}{name, made, !late})
 	case errors.Is(err, found):
 		fmt.Printf("%s is declared; atctl service status %s shows how it is, and atctl service log %s its output\n", name, name, name)
 		return nil
-	case wait.Err() != nil && ctx.Err() == nil:
+	case late:
 		fmt.Fprintf(os.Stderr, "the daemon has not noticed it yet; within a minute, atctl service status %s shows how it is\n", name)
 		return nil
 	}
