@@ -554,8 +554,11 @@ func (t *Txn) SetInstance(i Instance, why string) (what string, err error) {
 	}
 	old := r.clone()
 	was := old.Serving
-	if r.openAttempt() != nil && !slices.Equal(was.Listen, i.Listen) {
-		r.Serving.Before = slices.Concat(was.Before, was.Listen)
+	if !slices.Equal(was.Listen, i.Listen) {
+		t.sockets = true
+		if r.openAttempt() != nil {
+			r.Serving.Before = slices.Concat(was.Before, was.Listen)
+		}
 	}
 	r.Order, r.Serving.AsDeclared = i.Order, i.AsDeclared
 	switch {

@@ -519,7 +519,7 @@ func TestSocketsOfAnEarlierDeclaration(t *testing.T) {
 				rig.t.Errorf("open are %s, want %s", got, want)
 			}
 		}
-		rig.script("web@1", Serve, stays(minute), stays(0))
+		rig.script("web@1", Serve, stays(minute), stays(0), script{exit: 1})
 		rig.script("other@1", Serve, stays(0))
 		web, other := serving("web", 1), serving("other", 1)
 		web.Listen, other.Listen = []string{"a", "b"}, []string{"c"}
@@ -537,6 +537,12 @@ func TestSocketsOfAnEarlierDeclaration(t *testing.T) {
 		rig.serves("web@1 ready, other@1 down")
 		open("b e")
 		rig.ask((*Engine).Down, "web@1")
+		open("")
+		rig.ask((*Engine).Up, "web@1") // it fails at once, and its clients wait with it
+		rig.e.Drain()
+		open("b e")
+		web.Hash, web.Listen = []byte("4"), nil
+		rig.setInstances(web)
 		open("")
 	})
 }
