@@ -249,6 +249,7 @@ func TestFaults(t *testing.T) {
 		{"no pauses", "services:\n  web:\n    backoff: {first: 0}\n    start_limit: {window: 0s}\n    stable: 0\n",
 			"d:3: services.web.backoff.first: must be more than 0\nd:4: services.web.start_limit.window: must be more than 0\nd:5: services.web.stable: must be more than 0"},
 		{"discover nothing", "discover: [{user: x}]\n", "d:1: discover[0]: env: missing; want a path or a pattern such as /var/www/*/*/.env"},
+		{"what the file says", "discover: [{env: '/x/*/*/.env', command: [x]}]\n", `d:1: discover[0]: unknown key "command": it follows from the .env file`},
 		{"a bad pattern", "discover: [{env: '[x'}]\n", `d:1: discover[0].env: "[x" is no pattern of paths`},
 		{"both names of a key", "at:\n  load: 1\n  load_average: 2\n", "d:2: at.load: is the former name of load_average, which is set on line 3; remove one of them"},
 		{"a fault behind a former name", "at: {load: much}\n", `d:1: at.load_average: want a number of more than 0, such as 1.5, have "much"`},

@@ -2,6 +2,7 @@ package config
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 
 	"activationd/internal/document"
@@ -59,6 +60,9 @@ func (d *decoder) suggest(name, key string, t reflect.Type) string {
 	}
 	if best != "" && at <= 1 {
 		return "; did you mean " + best + "?"
+	}
+	if strings.HasPrefix(key, "discover[") && strings.HasSuffix(key, "]") && slices.Contains(d.schema, "services.*."+word) {
+		return ": it follows from the .env file"
 	}
 	for _, full := range d.schema {
 		parent, last := "", full
