@@ -93,6 +93,7 @@ type machine struct {
 	promises []promise
 	occurred map[string]string // the activation of each occurrence
 	down     map[string]bool   // instances of services that somebody has stopped
+	turns    int               // of rolling restarts
 }
 
 var (

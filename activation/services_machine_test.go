@@ -55,11 +55,12 @@ func (m *machine) serve(rt *rapid.T) {
 		}
 	case "turn": // of a rolling restart, which comes to no instance that is down
 		i := m.instance(rt, id)
+		m.turns++ // two reports with one reason would look like one that came twice
 		err = m.l.e.Update(ctx, func(t *Txn) error {
 			if r, err := t.Record(id); err == nil && (r.State == Held || r.HoldNext) {
 				return nil
 			}
-			return t.RestartInstance(i, "in its turn")
+			return t.RestartInstance(i, fmt.Sprintf("in turn %d", m.turns))
 		})
 	case "check":
 		on := rapid.SampledFrom([]Trigger{Ready, Ready, Unready, Restart}).Draw(rt, "says")
