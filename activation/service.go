@@ -411,6 +411,7 @@ func (t *turn) grantInstance(r *Record) (claimed, changed bool, err error) {
 	if r.WaitsOn == on && r.Reason == waitsFor+lacks {
 		return false, false, nil
 	}
+	r.RetryAt, r.RetryIn = time.Time{}, 0 // its pause is over, also if the clock is set back
 	t.wait(r, on, lacks)
 	return false, true, nil
 }
