@@ -135,7 +135,7 @@ func (m *machine) served() (faults []string) {
 				faults = append(faults, fmt.Sprintf("%s is ready without a process", id))
 			}
 			now := rig.now()
-			if late := r.Serving.DrainUntil.Sub(now); late > mostDrain {
+			if late := r.Serving.DrainUntil.Sub(now); late > mostDrain && !r.Stopped {
 				faults = append(faults, fmt.Sprintf("%s drains for another %v", id, late))
 			}
 			if late := r.RetryAt.Sub(now); late > r.RetryIn {
