@@ -366,9 +366,9 @@ services:
 `, stay)
 	d.begin()
 	for range 2 {
-		if i := d.serving("web@1", "waiting"); !strings.Contains(i.Reason, "db") {
-			t.Errorf("%+v, want that it waits for db", i)
-		}
+		d.until("web@1", "waiting for db", func(i control.ServiceInstance) bool {
+			return i.State == "waiting" && strings.Contains(i.Reason, "db")
+		})
 		d.must("service", "restart", "web")
 		d.Kill()
 		d.begin()
