@@ -269,7 +269,7 @@ func (d Daemon) serviceStop(ctx context.Context, c control.Caller, in control.Se
 		return reply, err
 	}
 	if len(more) > 0 && !in.Dependants {
-		return reply, fmt.Errorf("%s would lose what they need; stop them first, or use --with-dependants: %w", strings.Join(ids(more), ", "), fault.Conflict)
+		return reply, fmt.Errorf("the running %s would lose what they need; --with-dependants stops them, too, and first: %w", strings.Join(ids(more), ", "), fault.Conflict)
 	}
 	all = append(all, more...)
 	ranks, err := d.Services.Order(ctx, actor(c), all)
