@@ -688,10 +688,7 @@ func (e *Engine) Check(ctx context.Context, id string, run int, on Trigger, why 
 			return err
 		}
 		if on == Ready {
-			if r.Serving.Unready != "" {
-				r.Serving.Unready = ""
-				t.happened(r, event.State, event.Event{Reason: "ready again"})
-			}
+			r.Serving.Unready = ""
 			t.Later(t.dependents(ServiceFrom(r.Serving.Service))...)
 		}
 		t.Later(id)

@@ -3,6 +3,7 @@ package activation
 import (
 	"cmp"
 	"fmt"
+	"syscall"
 	"time"
 
 	"activationd/supervisor/wrapper"
@@ -81,6 +82,9 @@ func (r *Record) Describe(a *Attempt) string {
 		what += "ran into its timeout"
 	case wrapper.Stopped:
 		what += "was stopped"
+		if r.Serving != nil && res.Signal == int(syscall.SIGKILL) {
+			what += " by KILL"
+		}
 	case wrapper.Lost:
 		what += "was lost: its wrapper is gone"
 	case wrapper.NotStarted, wrapper.Unborn:

@@ -242,7 +242,7 @@ echo serving
 			t.Errorf("%+v, want %q", o, want)
 		}
 	}
-	if r := d.instances()["web@1"].Rollout; r == nil || r.State != "stopped" || !strings.Contains(r.Reason, "db has stopped") {
+	if r := d.instances()["web@1"].Rollout; r == nil || r.State != "stopped" || !strings.Contains(r.Reason, "the rolling restart of db") {
 		t.Errorf("%+v, want that it was not begun", r)
 	}
 	b.started(1)

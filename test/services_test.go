@@ -387,12 +387,12 @@ services:
 // Stop returns when nothing of the tree is left, whatever the service does with the signal.
 func TestServiceTrees(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct{ name, script string }{
-		{"the leader exits on TERM, a child stays", `(trap '' TERM; echo "child" >TELL; while :; do sleep 1000; done) & trap 'exit 0' TERM; while :; do wait; done`},
-		{"TERM is ignored", `trap '' TERM; echo child >TELL; while :; do sleep 1000; done`},
-		{"a child in a session of its own ignores TERM", `setsid sh -c 'trap "" TERM; echo child >TELL; while :; do sleep 1000; done' & trap 'exit 0' TERM; while :; do wait; done`},
-		{"a child without environment in a session of its own", `setsid env -i sh -c 'trap "" TERM; echo child >TELL; while :; do sleep 1000; done' & trap 'exit 0' TERM; while :; do wait; done`},
-		{"it is stopped by SIGSTOP", `echo child >TELL; kill -STOP $$`},
+	for _, tt := range []struct{ name, script, killed string }{
+		{"the leader exits on TERM, a child stays", `(trap '' TERM; echo "child" >TELL; while :; do sleep 1000; done) & trap 'exit 0' TERM; while :; do wait; done`, "left behind were killed: "},
+		{"TERM is ignored", `trap '' TERM; echo child >TELL; while :; do sleep 1000; done`, "by KILL"},
+		{"a child in a session of its own ignores TERM", `setsid sh -c 'trap "" TERM; echo child >TELL; while :; do sleep 1000; done' & trap 'exit 0' TERM; while :; do wait; done`, "left behind were killed: "},
+		{"a child without environment in a session of its own", `setsid env -i sh -c 'trap "" TERM; echo child >TELL; while :; do sleep 1000; done' & trap 'exit 0' TERM; while :; do wait; done`, "left behind were killed: "},
+		{"it is stopped by SIGSTOP", `echo child >TELL; kill -STOP $$`, "was stopped"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -407,9 +407,12 @@ func TestServiceTrees(t *testing.T) {
 			b.next()
 			d.must("service", "stop", "tree")
 			d.nothingLeft()
-			killed := tt.name != "it is stopped by SIGSTOP"
-			if i := d.instances()["tree@1"]; i.State != "down" || i.Run != 2 || killed != strings.Contains(i.LastExit.Reason, "left behind were killed: ") {
+			i := d.instances()["tree@1"]
+			if i.State != "down" || i.Run != 2 {
 				t.Errorf("%+v, want down after run 2", i)
+			}
+			if !strings.Contains(i.LastExit.Reason, tt.killed) {
+				t.Errorf("the reason is %q, want %q", i.LastExit.Reason, tt.killed)
 			}
 			b.quiet()
 		})
