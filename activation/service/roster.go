@@ -311,7 +311,8 @@ type Status struct {
 // Select returns the instances of the services that a pattern names, or of all services
 // without one, sorted by name and number. A pattern is the name of a service, with * and ? for
 // any characters, or the id of an instance. If a group is given, only services in it are
-// chosen. The error is of kind fault.NotFound if a pattern names nothing.
+// chosen. The error is of kind fault.NotFound if a pattern names nothing, or if none of them
+// is in the group.
 func (o *Roster) Select(ctx context.Context, by activation.Actor, patterns []string, group string) ([]Status, error) {
 	o.mu.Lock()
 	declared := o.declared
@@ -367,6 +368,9 @@ func (o *Roster) Select(ctx context.Context, by activation.Actor, patterns []str
 		if err == nil && !used[Key(p)] {
 			err = fmt.Errorf("there is no service %s; %s: %w", p, instead(p, known), fault.NotFound)
 		}
+	}
+	if err == nil && group != "" && len(all) == 0 {
+		err = fmt.Errorf("no service of these is in the group %s; atctl service list --json shows the groups: %w", group, fault.NotFound)
 	}
 	slices.SortFunc(all, func(a, b Status) int { return compareIDs(a.ID, b.ID) })
 	return all, err

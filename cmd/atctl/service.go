@@ -358,7 +358,8 @@ func newServiceReloadCommand(a *app) *cobra.Command {
 in force. It prints what this changes of the named services: each instance that is
 
   added     new, and started
-  changed   started again, as its command, environment or user has changed
+  changed   started again, as its command, environment or user has changed;
+            one that is down stays down
   rolling   started again when its turn comes in the rolling restart of its service
   live      left running: what has changed takes effect at once
   removed   stopped, because it is no longer declared
