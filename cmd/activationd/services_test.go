@@ -56,7 +56,7 @@ func TestFaultsOfServices(t *testing.T) {
 				"d:7: discover[0].restart: want always, on-failure or no, have \"sometimes\"\n" +
 				"d:8: discover[0].stop_signal: want TERM, INT, QUIT, HUP, USR1, USR2 or WINCH, have \"KILL\"\n" +
 				"d:10: discover[0].environment.ACTIVATION_ID: names that begin with ACTIVATION are the daemon's own\n" +
-				"d:11: discover[0]: unknown key \"instances\"; did you mean services.NAME.instances?\n" +
+				"d:11: discover[0]: unknown key \"instances\": it follows from the .env file\n" +
 				"d:13: discover[1].bind: has a meaning only with after\n" +
 				"d:14: discover[1].ready: want one of notify, tcp, http, exec, log and delay, have none"},
 	} {

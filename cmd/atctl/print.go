@@ -7,6 +7,7 @@ import (
 	"io"
 	"path"
 	"strconv"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -17,6 +18,10 @@ import (
 	"activationd/internal/terminal"
 	"activationd/internal/timetext"
 )
+
+// sentences are the names of values that terminals show in lines that fit. Commands, which
+// people copy, are not broken.
+var sentences = []string{"reason", "last end", "rolling"}
 
 // fields prints name and value pairs, aligned, leaving out empty values. A
 // value of several lines is indented as a whole.
@@ -31,6 +36,9 @@ func fields(out io.Writer, pairs ...[2]string) error {
 		name := p[0]
 		for l := range strings.Lines(p[1]) {
 			text := printable(strings.TrimSuffix(l, "\n"))
+			if slices.Contains(sentences, p[0]) {
+				text = hanging(text, widest+2, terminal.Width(out))
+			}
 			if name == "state" && hasColours(out) {
 				text = colour(text)
 			}

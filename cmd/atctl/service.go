@@ -53,7 +53,7 @@ func newServiceListCommand(a *app) *cobra.Command {
   down      it was stopped, or is not started by itself
   waiting   for a service that it needs
   starting  its process runs, and is not ready yet
-  ready     its process runs, and its check of readiness, if it has one, succeeds
+  ready     its process runs, and its check of readiness, if any, succeeds
   unready   its process runs, and its check of readiness fails
   draining  it is about to be stopped, and ends the work that it has
   stopping  its process was asked to end
@@ -360,7 +360,7 @@ in force. It prints what this changes of the named services: each instance that 
   added     new, and started
   changed   started again, as its command, environment or user has changed;
             one that is down stays down
-  rolling   started again when its turn comes in the rolling restart of its service
+  rolling   started again when its turn in the rolling restart comes
   live      left running: what has changed takes effect at once
   removed   stopped, because it is no longer declared
 
