@@ -13,6 +13,7 @@ import (
 	"activationd/supervisor/wrapper"
 )
 
+// Serve is the only phase of a service's instance.
 const Serve = "serve"
 
 // Triggers of a service's instance.
