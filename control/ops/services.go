@@ -258,7 +258,7 @@ func (d Daemon) serviceStop(ctx context.Context, c control.Caller, in control.Se
 		return reply, err
 	}
 	all, err := d.Services.Select(ctx, actor(c), in.Name, in.Group) // what runs is stopped at once, without waiting for a load
-	if fault.Of(err) == fault.NotFound || err == nil && len(all) == 0 {
+	if fault.Of(err) == fault.NotFound {
 		all, err = d.selected(ctx, c, in.ServiceIn)
 	}
 	if err != nil {

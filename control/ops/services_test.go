@@ -39,7 +39,7 @@ func TestServicesBeforeTheFirstLoad(t *testing.T) {
 		{"service env", &control.ServiceIn{Name: []string{"new"}}, false, waits, fault.Unavailable},
 		{"service stop", &control.ServiceStopIn{ServiceIn: control.ServiceIn{Name: []string{"old"}}}, false, 0, ""},
 		{"service stop", &control.ServiceStopIn{ServiceIn: control.ServiceIn{Name: []string{"new"}}}, true, 3 * time.Second, fault.NotFound},
-		{"service stop", &control.ServiceStopIn{ServiceIn: control.ServiceIn{Group: "new"}}, false, waits, ""},
+		{"service stop", &control.ServiceStopIn{ServiceIn: control.ServiceIn{Group: "new"}}, false, waits, fault.Unavailable},
 		{"service stop", new(control.ServiceStopIn), false, 0, fault.Invalid},
 	} {
 		synctest.Test(t, func(t *testing.T) {
