@@ -384,6 +384,41 @@ services:
 	b.quiet()
 }
 
+// A backup has what a person wanted of services. What was changed after it is as it was before,
+// and what runs all the time goes on.
+func TestServicesOfABackup(t *testing.T) {
+	t.Parallel()
+	d, b := services(t, `
+services:
+  web: {command: [DIR/serve], instances: 2}
+  queue: {command: [DIR/serve]}
+  spare: {command: [DIR/serve]}
+`, stay)
+	d.begin()
+	pids := b.started(4)
+	d.must("service", "stop", "spare")
+	delete(pids, "spare@1")
+	d.must("service", "scale", "web", "3")
+	maps.Copy(pids, b.started(1))
+	d.runs(pids)
+	file := d.dir + "/backup.db"
+	d.must("backup", file)
+	d.must("service", "stop", "queue")
+	d.must("service", "scale", "web", "declared")
+	d.serves("queue@1 down")
+	d.stop()
+	if err := os.Rename(file, d.state+"/state.db"); err != nil {
+		t.Fatal(err)
+	}
+	delete(pids, "queue@1")
+	delete(pids, "web@3")
+	d.begin()
+	maps.Copy(pids, b.started(2)) // their runs had ended: they have others
+	d.runs(pids)
+	d.serves("spare@1 down, queue@1 ready, web@3 ready")
+	b.quiet()
+}
+
 // Stop returns when nothing of the tree is left, whatever the service does with the signal.
 func TestServiceTrees(t *testing.T) {
 	t.Parallel()
