@@ -535,6 +535,20 @@ type EventsIn struct {
 	Failed  bool     `arg:"failed"`  // only failures, and gaps
 }
 
+// PublishIn publishes a text.
+type PublishIn struct {
+	Topic string `arg:"topic,required"` // words joined by dots
+	Text  string `arg:"text"`
+}
+
+// PublishOut says what was published.
+type PublishOut struct {
+	Topic string `json:"topic"`
+	// Since is a number to follow events from: the event that was published, and all that follow
+	// it, have greater ones.
+	Since uint64 `json:"since"`
+}
+
 // EventGap is the What of an event that stands for removed events.
 const EventGap = "gap"
 
@@ -554,6 +568,7 @@ type Event struct {
 	Actor  *Actor    `json:"actor,omitempty"` // the caller whose request caused it, or the source whose content did
 	State  string    `json:"state,omitempty"`
 	Reason string    `json:"reason,omitempty"` // in words
+	Text   string    `json:"text,omitempty"`   // that a client published
 
 	WaitsFor string `json:"waits_for,omitempty"` // lock | job | slot | load | clock | start
 	Outcome  string `json:"outcome,omitempty"`   // of a finished activation

@@ -15,6 +15,8 @@
 // This holds for a client that reconnects and for a consumer that keeps its number in the
 // store. A slow reader delays no writer, and never costs more memory than one page.
 //
+// Clients publish events, too: see [Publish].
+//
 // The package that appends an event defines its fields. They are for programs, except
 // Reason, which is for people: no program may decide anything by it.
 //

@@ -52,6 +52,7 @@ type Event struct {
 	Signal   string `json:"sg,omitempty"` // the signal that ended the attempt: "KILL"
 	Failed   bool   `json:"x,omitempty"`  // the event reports a failure
 	Reason   string `json:"y,omitempty"`  // in words
+	Text     string `json:"tx,omitempty"` // what a client published, see [Publish]
 
 	// From and Reset are set in a [Gap] only.
 	From  uint64 `json:"-"`

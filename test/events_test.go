@@ -114,3 +114,55 @@ func TestEventsThatAreGone(t *testing.T) {
 		t.Errorf("after a number that never was: %+v", got)
 	}
 }
+
+// TestPublish publishes texts as users with different roles. A follower of the topic reads
+// them, also one that comes after the daemon was killed, and nobody can publish what looks
+// like an event of the daemon's own.
+func TestPublish(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to be several users")
+	}
+	d := newDaemon(t, "access: {viewers: [games], others: submitter}\n")
+	d.Start()
+	const games, other = 5, 4321
+	before := parse[control.PublishOut](t, d.must("publish", "--json", "chat.1", "first"))
+	if o := d.atctlAs(other, other, "publish", "chat.2", "two\nlines"); o.status != 0 {
+		t.Errorf("as submitter: %+v", o)
+	}
+	for _, tt := range []struct {
+		uid, status int
+		topic, says string
+	}{
+		{games, 5, "chat.3", "submitter"},
+		{0, 2, "activation.1.failed", "of activationd itself"},
+		{0, 2, "gap", "of activationd itself"},
+	} {
+		if o := d.atctlAs(tt.uid, tt.uid, "publish", tt.topic, "x"); o.status != tt.status || !strings.Contains(o.err, tt.says) {
+			t.Errorf("publish %s as %d: %+v", tt.topic, tt.uid, o)
+		}
+	}
+	d.Kill()
+	d.Start()
+	d.must("publish", "chat.4", "last")
+	o := d.atctlAs(games, games, "events", "--json", "--since", strconv.FormatUint(before.Since, 10), "-n", "3", "chat.#", "load.chat")
+	var texts []string
+	var from []string
+	for line := range strings.Lines(o.out) {
+		ev := parse[control.Event](t, line)
+		texts = append(texts, ev.What+" "+ev.Topic+" "+ev.Text)
+		if ev.Actor == nil || ev.Seq <= before.Since {
+			t.Fatalf("the event is %+v", ev)
+		}
+		from = append(from, ev.Actor.Kind+" "+ev.Actor.Role)
+	}
+	if want := []string{"published chat.1 first", "published chat.2 two\nlines", "published chat.4 last"}; !slices.Equal(texts, want) {
+		t.Errorf("a viewer reads %q, want %q: %+v", texts, want, o)
+	}
+	if want := []string{"uid admin", "uid submitter", "uid admin"}; !slices.Equal(from, want) {
+		t.Errorf("published by %q, want %q", from, want)
+	}
+	if o := d.atctlAs(games, games, "audit"); strings.Contains(o.out, "chat") {
+		t.Errorf("audit has what changed nothing: %s", o.out)
+	}
+}

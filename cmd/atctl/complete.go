@@ -125,7 +125,8 @@ func (a *app) arguments() completion.Arguments {
 		"audit": a.completeIDs(0, all),
 		"events": completion.Words("activation.#\tall about jobs and reservations", "activation.*.finished", "activation.*.stuck",
 			"activation.*.attempt.#", "load.#\tall about loads of reservations"),
-		"backup": completion.Files,
+		"publish": completion.Nothing,
+		"backup":  completion.Files,
 
 		"lab":             completeLab,
 		"vlan alloc":      a.completeDomains,

@@ -124,7 +124,10 @@ func eventText(ev control.Event, times *clock) string {
 		words = append(words, "("+ev.Outcome+")")
 	}
 	text := strings.Join(words, " ")
-	for _, more := range []string{ev.Reason, control.ChangesText(ev.Changes, times.time)} {
+	if ev.What == "published" {
+		text = strings.Join(append(words[:len(words)-1], ev.Topic), " ")
+	}
+	for _, more := range []string{ev.Text, ev.Reason, control.ChangesText(ev.Changes, times.time)} {
 		if more != "" {
 			text += ": " + more
 		}

@@ -24,6 +24,7 @@ import (
 	"activationd/control/access"
 	"activationd/control/line"
 	"activationd/control/ops"
+	"activationd/event"
 	"activationd/internal/fault"
 	"activationd/store/bolt"
 	"activationd/vlanstore"
@@ -283,6 +284,14 @@ func (f *fake) registry() *control.Registry {
 			}),
 		control.Declare("status", control.Viewer, "", f.status),
 		control.Declare("reload", control.Operator, "", f.reload),
+		control.Declare("publish", control.Submitter, "",
+			func(_ context.Context, _ caller, in control.PublishIn) (r control.Reply[control.PublishOut], err error) {
+				if _, err := event.Publish(in.Topic, in.Text); err != nil {
+					return r, err
+				}
+				r.Lines = append(r.Lines, control.PublishOut{Topic: in.Topic, Since: 90})
+				return r, noteRequest("publish", in.Topic, in.Text)
+			}),
 		control.Declare("linkconf", control.Operator, "",
 			func(_ context.Context, _ caller, in control.LinkconfIn) (r control.Reply[nothing], err error) {
 				return r, noteRequest("linkconf", in.Resid, in.Topology)
@@ -512,7 +521,11 @@ func (f *fake) events(ctx context.Context, _ caller, in control.EventsIn, send f
 		{What: "edited", ID: "6", Kind: "job", Owner: "bob", Label: "evil \x1b[31mlabel", State: "scheduled", Reason: "by olga", Action: "edit",
 			Actor: &control.Actor{Kind: "token", Name: "olga"}, Changes: []control.Change{{Field: "start", From: "2026-03-02T09:00:00Z", To: "2099-01-01T09:00:00Z"}}},
 		{What: "state", ID: "7", Kind: "job", Owner: "bob", Label: "nightly", State: "finished", Outcome: "failed", Reason: "exited with status 1", Failed: true},
+		{What: event.Published, Topic: "build.42.done", Text: "3 \x1b[31mwarnings\nin all", Actor: &control.Actor{Kind: "token", Name: "ada"}},
 	} {
+		if ev.What == event.Published && in.Topic == nil {
+			continue
+		}
 		ev.Seq, ev.Time = uint64(i+1), day.Add(time.Duration(i)*time.Second)
 		if in.Since == "70" { // they are gone
 			ev = control.Event{What: "gap", Seq: 90, Time: ev.Time, From: 71}

@@ -35,8 +35,8 @@ func TestEveryChangeIsAudited(t *testing.T) {
 	changesNothing := strings.Fields("list show input why log wait locks clock status events audit next atq atcat backup")
 	changesNothing = append(changesNothing, "every list", "every show", "vlan pools", "vlan list", "vlan sections", "login list", "plan show", "service list", "service env", "service places")
 	// What a script does for its own activation follows from that; a section changes no state;
-	// forgive needs a stuck reservation, and shares its code with the other verbs.
-	others := []string{"progress", "plan keep", "login try", "vlan section", "forgive"}
+	// forgive needs a stuck reservation, and shares its code with the other verbs. What is published changes nothing, and its event has its actor.
+	others := []string{"progress", "publish", "plan keep", "login try", "vlan section", "forgive"}
 
 	d := auditDaemon(t)
 	digest := strings.Repeat("ab", 32)

@@ -57,6 +57,28 @@ func (d Daemon) events(ctx context.Context, c control.Caller, in control.EventsI
 	})
 }
 
+// publish stores an event with a text for whoever follows its topic.
+func (d Daemon) publish(ctx context.Context, c control.Caller, in control.PublishIn) (reply control.Reply[control.PublishOut], err error) {
+	ev, err := event.Publish(in.Topic, in.Text)
+	if err != nil {
+		return reply, err
+	}
+	since, err := d.Engine.Newest(ctx)
+	if err == nil {
+		err = d.Engine.UpdateBy(ctx, actor(c), func(t *activation.Txn) error {
+			t.Emit(ev)
+			return nil
+		})
+	}
+	if err != nil {
+		return reply, err
+	}
+	return control.Reply[control.PublishOut]{
+		Summary: "topic=" + in.Topic,
+		Lines:   []control.PublishOut{{Topic: in.Topic, Since: since}},
+	}, nil
+}
+
 // reportsFailure reports whether an event reports a failure.
 func reportsFailure(ev *event.Event) bool {
 	switch activation.Outcome(ev.Outcome) {
@@ -88,7 +110,7 @@ func wireEvent(ev *event.Event) control.Event {
 		Seq: ev.Seq, Time: ev.Time, What: ev.What, Topic: ev.Topic, ID: ev.ID, Kind: ev.Kind, Owner: ev.Owner, Host: ev.Host,
 		State: ev.State, Reason: ev.Reason, WaitsFor: ev.WaitsFor, Outcome: ev.Outcome, Phase: ev.Phase, Attempt: ev.Attempt,
 		Result: ev.Result, Exit: ev.Exit, Signal: ev.Signal, Failed: reportsFailure(ev), From: ev.From, Reset: ev.Reset,
-		Label: ev.Label, Action: ev.Action, Source: ev.Source, Generation: ev.Load, Changes: wireChanges(ev.Changes),
+		Text: ev.Text, Label: ev.Label, Action: ev.Action, Source: ev.Source, Generation: ev.Load, Changes: wireChanges(ev.Changes),
 	}
 	if ev.Actor != nil {
 		out.Actor = wireActor(ev.Actor)

@@ -92,6 +92,7 @@ func Registry(d Daemon) *control.Registry {
 		control.Declare("clock", control.NoRole, "show the time and the zone of the daemon", d.clock),
 		control.Declare("status", control.Viewer, "show the state of the daemon", d.status),
 		control.DeclareStream("events", control.Viewer, "follow events", d.events),
+		control.Declare("publish", control.Submitter, "publish a text: an event for whoever follows its topic", d.publish),
 		control.DeclareStream("audit", control.Viewer, "list who requested what; as submitter, about your own jobs and everything but jobs", d.audit),
 		control.DeclareStream("backup", control.Admin, "copy the daemon's state, in pieces of base64", d.backup),
 		control.Declare("stop", control.Admin, "stop the daemon; running scripts go on", d.stop),
