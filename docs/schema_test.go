@@ -170,6 +170,8 @@ func settings(t *testing.T, typ reflect.Type, key string, texts map[string]strin
 		s = object{"anyOf": []any{object{"enum": []string{"debug", "info", "warn", "error"}}, object{"type": []string{"string", "null"}}}}
 	case *config.Listen:
 		s = object{"anyOf": []any{object{"type": "string"}, mapping(t, typ, key, texts)}}
+	case *config.Backoff:
+		s = object{"anyOf": append(duration()["anyOf"].([]any), mapping(t, typ, key, texts))}
 	case *config.Check:
 		s = object{"anyOf": []any{object{"const": "notify"}, mapping(t, typ, key, texts)}}
 	case encoding.TextUnmarshaler, *string:
@@ -269,7 +271,7 @@ var (
 )
 
 // lists are the keys with lists of keys and values.
-var lists = []string{"listen", "sources", "recurrences", "discover"}
+var lists = []string{"listen", "sources", "recurrences", "discover", "listeners"}
 
 // exampleTexts returns what activationd.example.yaml says of each key, by its full name.
 func exampleTexts(t *testing.T) map[string]string {

@@ -111,6 +111,9 @@ func understood(c *configuration, dirs *directories, read []string, found []*ser
 	for _, d := range found {
 		out += row("service", "%s, from %s", d, d.EnvFile)
 	}
+	for i := range c.Listeners {
+		out += row("listener", "%s", listenerInWords(&c.Listeners[i]))
+	}
 	if c.Lab.Inventory != "" {
 		out += row("lab", "%s, VLAN pools: %s", c.Lab.Inventory, cmp.Or(strings.Join(c.pools.Domains(), ", "), "none"))
 	}

@@ -118,7 +118,7 @@ func (d *daemon) reconfigure(context.Context) (announce.Configuration, error) {
 
 // restartNeeded reports whether a setting is only read when the daemon starts.
 func restartNeeded(key string) bool {
-	for _, k := range []string{"listen", "socket", "control", "runs.guard", "logging.format"} {
+	for _, k := range []string{"listen", "socket", "control", "runs.guard", "logging.format", "queues.store"} {
 		if key == k || strings.HasPrefix(key, k+".") {
 			return true
 		}

@@ -74,6 +74,7 @@ func (v *validator) validate() {
 		v.recurrence(&c.Recurrences[i])
 	}
 	v.services()
+	v.queues()
 	v.trust()
 }
 

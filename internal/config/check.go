@@ -71,6 +71,7 @@ func (p *checker) check() {
 		}
 		p.checkService(&d.ServiceRules)
 	}
+	p.checkQueues()
 }
 
 func (p *checker) checkLimits(limits map[string]Rlimit) {

@@ -36,6 +36,9 @@ type Config struct {
 
 	StopLimit time.Duration `yaml:"stop_limit"` // in which services must have stopped
 
+	Queues    Queues     `yaml:"queues"`
+	Listeners []Listener `yaml:"listeners"` // of queues
+
 	At      At      `yaml:"at"`
 	Runs    Runs    `yaml:"runs"`
 	History History `yaml:"history"`

@@ -251,6 +251,41 @@ func TestFaults(t *testing.T) {
 		{"discover nothing", "discover: [{user: x}]\n", "d:1: discover[0]: env: missing; want a path or a pattern such as /var/www/*/*/.env"},
 		{"what the file says", "discover: [{env: '/x/*/*/.env', command: [x]}]\n", `d:1: discover[0]: unknown key "command": it follows from the .env file`},
 		{"a bad pattern", "discover: [{env: '[x'}]\n", `d:1: discover[0].env: "[x" is no pattern of paths`},
+		{"a listener's key", "listeners:\n- {queues: [a], command: [x], atempts: 2}\n", `d:2: listeners[0]: unknown key "atempts"; did you mean attempts?`},
+		{"a listener's key at the top", "max_wait: 1s\n", `d:1: unknown key "max_wait"; did you mean listeners[].max_wait?`},
+		{"a listener of nothing", "listeners:\n- {}\n", `d:2: listeners[0]: queues: missing; want patterns of names, such as ["_model_*"]` + "\n" +
+			"d:2: listeners[0]: command: missing; want a command and its arguments, such as [/usr/local/bin/work]"},
+		{"empty lists", "listeners:\n- queues: []\n  command: []\n", `d:2: listeners[0].queues: want patterns of names, such as ["_model_*"]` + "\n" +
+			"d:3: listeners[0].command: want a command and its arguments, such as [/usr/local/bin/work]"},
+		{"no list of queues", "listeners: [{queues: a, command: [x]}]\n", `d:1: listeners[0].queues: want a list, such as [a, b], have "a"`},
+		{"no pattern", "listeners:\n- queues: ['[a', ä, a/b*, '']\n  command: [x]\n", "d:2: listeners[0].queues[0]: \"[a\" is not a pattern\n" +
+			"d:2: listeners[0].queues[1]: \"ä\" is not the name of a queue: want letters, digits and ._-, and a letter, a digit or _ first\n" +
+			"d:2: listeners[0].queues[2]: \"a/b*\": no name of a queue has a /\nd:2: listeners[0].queues[3]: \"\" is not a pattern"},
+		{"patterns for all queues", "queues:\n  allow: ['a/b']\n  deny: ['[']\n", "d:2: queues.allow[0]: \"a/b\" is not the name of a queue: want letters, digits and ._-, and a letter, a digit or _ first\n" +
+			"d:3: queues.deny[0]: \"[\" is not a pattern"},
+		{"a body too large", "queues: {max_body: 1GiB}\n", "d:1: queues.max_body: must be from 1 to 64MiB, is 1GiB"},
+		{"a window without a stream", "listeners:\n- queues: [a]\n  command: [x]\n  window: 2\n  replace:\n    age: 1h\n",
+			"d:4: listeners[0].window: has a meaning only with per: stream; with per: message each message has a process of its own\n" +
+				"d:6: listeners[0].replace: has a meaning only with per: stream; with per: message each message has a process of its own"},
+		{"a listener that is hidden", "listeners:\n- {queues: ['_*', b], command: [x]}\n- {queues: [c, '_model_*', b], command: [x]}\n",
+			"d:3: listeners[1].queues: _model_*: never used, as _* on line 2 matches all these queues and is first; put this listener before that one\n" +
+				"d:3: listeners[1].queues: b: never used, as b on line 2 matches all these queues and is first; put this listener before that one"},
+		{"a needless pattern", "listeners: [{queues: ['a*', ab], command: [x]}]\n", "d:1: listeners[0].queues: a* matches all that ab does, so one of them is needless"},
+		{"alike names of listeners", "listeners:\n- {queues: ['_a*'], command: [x]}\n- {queues: [a], command: [x]}\n- {name: a b, queues: [c], command: [x]}\n",
+			"d:3: listeners[1]: name: a is already there on line 2; give each its own name\n" +
+				"d:4: listeners[2].name: \"a b\": want letters, digits and ._-, and a letter, a digit or _ first, at most 64"},
+		{"exit statuses", "listeners:\n- queues: [a]\n  command: [x]\n  exits:\n    done: [1]\n    dead: [2, 256]\n    again: [2, 1]\n",
+			"d:5: listeners[0].exits.done: 0 is missing; add it here or under another key\nd:6: listeners[0].exits.dead[0]: 2 is under again already\n" +
+				"d:6: listeners[0].exits.dead[1]: must be from 0 to 255, is 256\nd:7: listeners[0].exits.again[1]: 1 is under done already"},
+		{"nothing to drop", "listeners: [{queues: [a], command: [x], overflow: drop_oldest}]\n", "d:1: listeners[0].overflow: has a meaning only with max_messages or max_bytes"},
+		{"weights", "listeners:\n- queues: [a, b]\n  command: [x]\n  weights: {a: 1}\n- queues: [c]\n  command: [x]\n  together: weighted\n  weights:\n    c: 0\n    d: 1\n",
+			"d:4: listeners[0].weights: has a meaning only with together: weighted\nd:9: listeners[1].weights.c: must be from 1 to 1000, is 0\n" +
+				"d:10: listeners[1].weights.d: is not among the patterns of queues"},
+		{"how messages come", "listeners: [{queues: [a], command: [x], per: process}]\n", `d:1: listeners[0].per: want message or stream, have "process"`},
+		{"variables of listeners", "listeners:\n- queues: [a]\n  command: [x]\n  environment: {MESSAGE_ID: 1, OTHER: 1, QUEUE: x}\n",
+			"d:4: listeners[0].environment.MESSAGE_ID: QUEUE and names that begin with MESSAGE_ or HEADER_ are the daemon's own\n" +
+				"d:4: listeners[0].environment.QUEUE: QUEUE and names that begin with MESSAGE_ or HEADER_ are the daemon's own"},
+		{"a pause of no time", "listeners: [{queues: [a], command: [x], backoff: 0}]\n", "d:1: listeners[0].backoff: must be more than 0"},
 		{"both names of a key", "at:\n  load: 1\n  load_average: 2\n", "d:2: at.load: is the former name of load_average, which is set on line 3; remove one of them"},
 		{"a fault behind a former name", "at: {load: much}\n", `d:1: at.load_average: want a number of more than 0, such as 1.5, have "much"`},
 		{"one source twice", "sources:\n- files: x\n- files: x\n", "d:3: sources[1]: x is already there on line 2"},
@@ -313,7 +348,7 @@ func TestExampleHasEveryKey(t *testing.T) {
 	for _, at := range c.where {
 		key := regexp.MustCompile(`\[\d+\]`).ReplaceAllString(at.Key, "[]")
 		key = regexp.MustCompile(`^services\.\w+`).ReplaceAllString(key, "services.*")
-		key = regexp.MustCompile(`^((?:.*\.)?(?:limits|environment))\.\w+$`).ReplaceAllString(key, "$1.*")
+		key = regexp.MustCompile(`^((?:.*\.)?(?:limits|environment|weights))\.[\w*]+$`).ReplaceAllString(key, "$1.*")
 		have = append(have, key)
 	}
 	schema := schemaOf(reflect.TypeFor[Config](), "")
@@ -338,7 +373,8 @@ func TestExampleHasEveryKey(t *testing.T) {
 		if !slices.Contains([]string{ // these are called examples
 			"listen", "sources", "tokens", "socket.path", "socket.mode", "access.admins", "access.operators",
 			"access.viewers", "access.others", "topology_directory", "reservations.user", "reservations.environment",
-			"jobs.environment", "runs.limits", "lab.inventory", "recurrences", "services", "discover",
+			"jobs.environment", "runs.limits", "lab.inventory", "recurrences", "services", "discover", "listeners",
+			"queues.store", "queues.pools", "queues.allow", "queues.deny",
 		}, key) {
 			t.Errorf("the example shows a value for %s that is not the default", key)
 		}
@@ -403,6 +439,59 @@ func TestChangedKeys(t *testing.T) {
 	}
 }
 
+// TestListeners reads what a listener can say in short, and what it has by default.
+func TestListeners(t *testing.T) {
+	c, err := Parse("d", []byte(`
+listeners:
+- {queues: ["_model_*", pool], per: message, instances: 4, attempts: 3, timeout: 5m, command: [./work]}
+- {queues: ["io_*"], per: stream, instances: 2, window: 8, command: [./io], backoff: 2s, exits: {dead: [75, 1]}}
+- {queues: ["*"], command: [/bin/true]}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.ResolvePaths("/etc/a")
+	least := Listener{
+		Name: "all", Queues: []string{"*"}, Per: "message", Command: []string{"/bin/true"}, Instances: 1, Window: 1, Attempts: 3,
+		Backoff: Backoff{First: time.Second, Max: time.Hour}, Grace: 10 * time.Second, Overflow: "refuse", Together: "no",
+		Exits: Exits{Done: []int{0}, Again: []int{75}, Dead: []int{65}, Fault: []int{126, 127}},
+	}
+	for _, tt := range []struct {
+		what      string
+		got, want any
+	}{
+		{"a command alone", c.Listeners[2], least},
+		{"a name", c.Listeners[0].Name, "model"},
+		{"another", c.Listeners[1].Name, "io"},
+		{"a relative command", c.Listeners[0].Command, []string{"/etc/a/work"}},
+		{"a timeout", c.Listeners[0].Timeout, 5 * time.Minute},
+		{"a window", c.Listeners[1].Window, 8},
+		{"a pause in short", c.Listeners[1].Backoff, Backoff{First: 2 * time.Second, Max: time.Hour}},
+		{"a status for which the file has another key", c.Listeners[1].Exits.Verdicts(),
+			map[int]string{0: "done", 75: "dead", 1: "dead", 126: "fault", 127: "fault"}},
+		{"the largest message", c.Queues, Queues{MaxBody: 16 << 20}},
+	} {
+		if !reflect.DeepEqual(tt.got, tt.want) {
+			t.Errorf("%s: %+v, want %+v", tt.what, tt.got, tt.want)
+		}
+	}
+}
+
+func TestCovers(t *testing.T) {
+	for _, tt := range []struct {
+		a, b string
+		want bool
+	}{
+		{"*", "", true}, {"*", "a?[x]*", true}, {"a*", "a", true}, {"a*", "ab*c", true}, {"a*", "?b", false}, {"a?", "a*", false}, {"?*", "*", false},
+		{"?*", "a*", true}, {"a?", "a[bc]", true}, {"[a-c]", "b", true}, {"[a-c]", "d", false}, {"[ab]", "[ab]", true}, {"[ab]", "?", false}, {"a", "a?", false},
+		{`\*`, "a", false}, {`\a`, "a", true}, {"*a*b", "xaxb", true}, {"*a*b", "xbxa", false}, {"**", "*", true}, {`\*`, "*", false}, {"*", `\*`, true},
+	} {
+		if got := covers(tt.a, tt.b); got != tt.want {
+			t.Errorf("covers(%q, %q) = %t, want %t", tt.a, tt.b, got, tt.want)
+		}
+	}
+}
+
 // FuzzParse checks that no file at all breaks the parse, that every fault has
 // a line of the file, and that the same file gives the same again.
 func FuzzParse(f *testing.F) {
@@ -415,6 +504,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add(uncommented(f))
 	f.Add([]byte("services: {a: ~, b: &b {ready: notify, log: {keep: 0}}, c: *b, d: {<<: *b, ready: {delay: 1s}}}\n"))
+	f.Add([]byte("listeners: [{queues: ['*', '[a]'], command: [x], exits: {done: [1]}, weights: {a: 1, b: ~}}, ~]\nqueues: {allow: [x]}\n"))
 	f.Add([]byte("a: &a [*a]\nlisten: *a\n"))
 	f.Add([]byte("listen: &l [{address: localhost:1, tls: ~}]\nsources: [{files: x, sql: {}}]\naccess: {admins: *l}"))
 	f.Add([]byte("runs: {limits: {nofile: 1:2}, output: {head: 9999999TiB}}\njobs: {environment: {A: !!binary YQ==}}\n"))

@@ -56,6 +56,13 @@ func (d *decoder) value(n *yaml.Node, key string, v reflect.Value) {
 			return
 		}
 		d.mapping(n, key, v)
+	case *Backoff:
+		if n.Kind == yaml.ScalarNode { // 5s is short for {first: 5s}
+			scalar(d, n, key, &p.First, timetext.Duration)
+			d.places[&p.First] = Place{key, n.Line}
+			return
+		}
+		d.mapping(n, key, v)
 	case *Check:
 		if n.Kind == yaml.ScalarNode && n.Value == "notify" { // it is short for {notify: true}
 			p.Notify = true
@@ -96,8 +103,11 @@ func (d *decoder) container(n *yaml.Node, key string, v reflect.Value) {
 		// Made at full length first: places knows elements by their address.
 		v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
 		for i, item := range n.Content {
-			if s, ok := v.Index(i).Addr().Interface().(*Source); ok {
-				s.Reservations = d.config.Reservations.clone()
+			switch item := v.Index(i).Addr().Interface().(type) {
+			case *Source:
+				item.Reservations = d.config.Reservations.clone()
+			case *Listener:
+				*item = defaultListener()
 			}
 			if item.Tag == "!!null" {
 				if v.Type().Elem().Kind() == reflect.Struct { // the check reports the missing keys

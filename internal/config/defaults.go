@@ -32,6 +32,7 @@ func Default() *Config {
 			Environment: map[string]string{},
 		},
 		StopLimit: 5 * time.Minute,
+		Queues:    Queues{MaxBody: 16 << 20},
 		At: At{
 			Allow: "/etc/at.allow", Deny: "/etc/at.deny", Sendmail: "/usr/sbin/sendmail",
 			LoadAverage: 1.5, Interval: time.Minute,
