@@ -53,6 +53,7 @@ var policy = map[string]string{
 	"vlanstore":          "store internal/fault",
 	"loginstore":         "store internal/fault",
 	"event":              "store internal/fault",
+	"queue":              "store internal/document internal/fault",           // document has the nearest of some names
 	"vlanstore/vlantest": "control internal/fault",                           // it looks from outside
 	"supervisor":         "supervisor/wrapper internal/fault internal/trust", // trust: where the files of sockets are
 	"supervisor/wrapper": "",                                                 // it must outlive every bug and upgrade of the daemon
