@@ -97,7 +97,7 @@ func (m *message) finish(tx store.Tx, now time.Time, result []byte, keep time.Du
 		}
 		err := m.remove(tx, c)
 		if err == nil && keep > 0 {
-			err = keepResult(tx, m.n, now.Add(keep), Result{ID: m.seq, Body: result, Ending: e})
+			err = keepResult(tx, m.n, now.Add(keep), Result{ID: m.seq, By: m.By, UID: m.UID, Body: result, Ending: e})
 		}
 		return err
 	})

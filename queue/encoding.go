@@ -104,8 +104,8 @@ func (s *stored) encode() []byte {
 	return b
 }
 
-// decodeStored reads the value of a message's key. Without all, it leaves out who pushed it
-// and the headers, which are only counted. Body refers to data.
+// decodeStored reads the value of a message's key. Without all, it leaves out the
+// headers, which are only counted. Body refers to data.
 func decodeStored(data []byte, all bool) (s stored, ok bool) {
 	if len(data) == 0 || data[0] != format {
 		return s, false
@@ -159,9 +159,7 @@ func decodeStored(data []byte, all bool) (s stored, ok bool) {
 		case fieldKeep:
 			s.Keep = time.Duration(number())
 		case fieldBy:
-			if by := text(); all {
-				s.By = string(by)
-			}
+			s.By = string(text())
 		case fieldUID:
 			uid := int(number())
 			s.UID = &uid

@@ -36,6 +36,7 @@ type Message struct {
 	ID    uint64 // unique in the store
 	Queue uint64 // the queue's number
 	New
+	Size     int // of the body, also if that was not read
 	PushedAt time.Time
 	Where    Where
 	State
@@ -334,8 +335,8 @@ func (m *message) move(tx store.Tx, c *Counts, to Where) error {
 
 // full returns the message with its body, unless that is larger than most.
 func (m *message) full(tx store.Tx, most int64) (*Message, error) {
-	got := &Message{ID: m.seq, Queue: m.n, New: m.New, PushedAt: m.pushed, Where: m.where, State: m.state}
 	size := int64(len(m.Body)) + m.parted
+	got := &Message{ID: m.seq, Queue: m.n, New: m.New, Size: int(size), PushedAt: m.pushed, Where: m.where, State: m.state}
 	switch {
 	case size > most:
 		got.Body = nil

@@ -3,6 +3,7 @@ package queue_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -178,7 +179,7 @@ func TestOrder(t *testing.T) {
 // TestLateAnswers: an answer of an attempt that is over changes nothing.
 func TestLateAnswers(t *testing.T) {
 	r := newRig(t)
-	a := r.push(queue.New{})
+	a := r.push(queue.New{By: "ada", UID: new(1000)})
 	r.ok(false, "attempt 2 before attempt 1", r.done(a, 2))
 	r.ok(true, "attempt 1 fails", r.giveBack(a, 1, true, 0))
 	was := r.counts()
@@ -196,11 +197,31 @@ func TestLateAnswers(t *testing.T) {
 	r.is("counts", r.counts(), queue.Counts{Pushed: 1, Done: 1, Again: 2})
 	r.update(func(tx store.Tx) error {
 		res, found := queue.ResultOf(tx, r.q.N, a)
-		if !found || string(res.Body) != "result" || res.Outcome != queue.OutcomeDone || res.Attempt != 3 {
+		if !found || string(res.Body) != "result" || res.Outcome != queue.OutcomeDone || res.Attempt != 3 || res.By != "ada" || *res.UID != 1000 {
 			t.Errorf("ResultOf = %+v, %v", res, found)
 		}
 		return nil
 	})
+}
+
+// TestSize: a message says how large its body is, also if that is not read.
+func TestSize(t *testing.T) {
+	r := newRig(t)
+	for _, size := range []int{0, 9, 10, 11, 100_000} {
+		r.push(queue.New{Body: make([]byte, size)})
+	}
+	var got string
+	r.update(func(tx store.Tx) error {
+		got = ""
+		for m, err := range queue.Peek(tx, r.q.N, queue.Look{Body: 10}) {
+			if err != nil {
+				return err
+			}
+			got += fmt.Sprintf("%d:%d ", m.Size, len(m.Body))
+		}
+		return nil
+	})
+	r.is("sizes, and what was read", got, "0:0 9:9 10:10 11:0 100000:0 ")
 }
 
 // TestErrors are the ways in which a push is refused.

@@ -15,6 +15,8 @@ const MaxResult = 64 << 10
 // A Result is what is kept of a message that is finished. Its Ending has the outcome.
 type Result struct {
 	ID   uint64 `json:"id"`
+	By   string `json:"by,omitempty"` // who pushed the message
+	UID  *int   `json:"uid,omitempty"`
 	Body []byte `json:"-"`
 	Ending
 	Until time.Time `json:"until,omitzero"` // when it is removed
@@ -64,7 +66,7 @@ func ResultOf(tx store.Tx, n, seq uint64) (r *Result, found bool) {
 	if err != nil || m == nil || m.where != Dead {
 		return nil, false
 	}
-	r = &Result{ID: seq}
+	r = &Result{ID: seq, By: m.By, UID: m.UID}
 	if m.state.Last != nil {
 		r.Ending = *m.state.Last
 	}

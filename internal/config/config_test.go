@@ -263,7 +263,7 @@ func TestFaults(t *testing.T) {
 			"d:2: listeners[0].queues[2]: \"a/b*\": no name of a queue has a /\nd:2: listeners[0].queues[3]: \"\" is not a pattern"},
 		{"patterns for all queues", "queues:\n  allow: ['a/b']\n  deny: ['[']\n", "d:2: queues.allow[0]: \"a/b\" is not the name of a queue: want letters, digits and ._-, and a letter, a digit or _ first\n" +
 			"d:3: queues.deny[0]: \"[\" is not a pattern"},
-		{"a body too large", "queues: {max_body: 1GiB}\n", "d:1: queues.max_body: must be from 1 to 64MiB, is 1GiB"},
+		{"a body too large", "queues: {max_body: 1GiB}\n", "d:1: queues.max_body: must be from 1 to 16MiB, is 1GiB"},
 		{"a window without a stream", "listeners:\n- queues: [a]\n  command: [x]\n  window: 2\n  replace:\n    age: 1h\n",
 			"d:4: listeners[0].window: has a meaning only with per: stream; with per: message each message has a process of its own\n" +
 				"d:6: listeners[0].replace: has a meaning only with per: stream; with per: message each message has a process of its own"},

@@ -117,7 +117,7 @@ func defaultListener() Listener {
 
 func (p *checker) checkQueues() {
 	q := &p.Queues
-	within(p, &q.MaxBody, 1, 64<<20)
+	within(p, &q.MaxBody, 1, 16<<20)
 	p.checkPatterns(q.Allow)
 	p.checkPatterns(q.Deny)
 	names := map[string]int{}
