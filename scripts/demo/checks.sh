@@ -1,54 +1,5 @@
 # shellcheck shell=bash
-# The demo's checks. Sourced by bash. Each function succeeds silently, or prints what is
-# wrong and fails. They run in a condition, where the shell does not stop at a failure
-# by itself.
-
-# shellcheck disable=SC2034 # used where this is sourced
-BOLD='' DIM='' GREEN='' RED='' PLAIN=''
-if [[ -t 1 && -z ${NO_COLOR-} && ${TERM-dumb} != dumb ]]; then
-	# shellcheck disable=SC2034
-	BOLD=$'\e[1m' DIM=$'\e[36m' GREEN=$'\e[32m' RED=$'\e[1;31m' PLAIN=$'\e[0m'
-fi
-
-checked=0
-failed=0
-
-# check TEXT COMMAND... passes if the command succeeds.
-check() {
-	local text=$1 said
-	shift
-	checked=$((checked + 1))
-	if said=$("$@" 2>&1); then
-		printf '              %sok%s    %s%s\n' "$GREEN" "$PLAIN" "$text" "${said:+ ($said)}"
-	else
-		failed=$((failed + 1))
-		printf '              %sFAIL%s  %s: %s\n' "$RED" "$PLAIN" "$text" "$said"
-	fi
-}
-
-# soon COMMAND... repeats the command until it succeeds or our patience ends. It is for
-# changes that no event reports.
-soon() {
-	local until=$((SECONDS + PATIENCE)) said
-	until said=$("$@" 2>&1); do
-		((SECONDS < until)) || {
-			echo "$said"
-			return 1
-		}
-		sleep 0.1
-	done
-}
-
-# summary N ends the demo, which should have made N checks.
-summary() {
-	echo
-	if [[ $failed -eq 0 && $checked -eq $1 ]]; then
-		printf '%s%d of %d checks passed, in %d s.%s\n' "$GREEN" "$checked" "$1" "$SECONDS" "$PLAIN"
-		return 0
-	fi
-	printf '%s%d checks of %d were made, and %d failed.%s\n' "$RED" "$checked" "$1" "$failed" "$PLAIN"
-	return 1
-}
+# What the demo checks, sourced by bash after lab.sh. See check in ../story.sh.
 
 # reaches FROM TO SECONDS succeeds if an echo request is answered in about that time.
 # Each try lasts two seconds, because after three ping counts an unreachable host as an
@@ -78,12 +29,6 @@ look() {
 		done
 		wait
 	)
-}
-
-# none_match prints the lines that grep finds, and succeeds if there are none.
-none_match() {
-	grep "$@"
-	[[ $? -eq 1 ]]
 }
 
 # together HOST HOST succeeds if each reached the other; apart, if neither did.
@@ -193,36 +138,6 @@ leftover_counted() {
 	[[ $(show "$1" '[.attempts[] | select(.phase == "activate").leftovers] | add') -ge 1 ]]
 }
 
-# run_processes DIR prints the ids of the wrappers of the daemon in DIR and of the
-# processes that they started, whatever their parents are now. A process that ends
-# meanwhile is left out.
-run_processes() {
-	local proc
-	for proc in /proc/[0-9]*; do
-		if is_marked "$proc" "$1" || is_wrapper "$proc" "$1"; then
-			echo "${proc#/proc/}"
-		fi
-	done 2>/dev/null
-}
-
-# The environment has the mark of a run, and paths of this daemon.
-is_marked() {
-	grep -qza '^ACTIVATION_RUN=' "$1/environ" && grep -qzaF "$2/" "$1/environ"
-}
-
-is_wrapper() {
-	[[ $(readlink "$1/exe") == "$BIN/atwrap"* && $(readlink "$1"/fd/*) == *"$2/"* ]]
-}
-
-no_processes() {
-	local pids
-	pids=$(run_processes "$1" | tr '\n' ' ')
-	[[ -z $pids ]] || {
-		ps -o pid,ppid,stat,args -p "$pids"
-		return 1
-	}
-}
-
 # switches prints the configuration of the switches that decides where frames go.
 switches() {
 	local switch
@@ -238,8 +153,4 @@ no_leases() {
 	local leases
 	leases=$(atctl --json vlan list) || return
 	none_match . <<<"$leases"
-}
-
-empty_dir() {
-	[[ -d $1 ]] && find "$1" -mindepth 1 | none_match .
 }

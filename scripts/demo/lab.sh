@@ -8,6 +8,9 @@
 # $LAB-mgmt, where the daemon runs, too (in_mgmt). So two laboratories on one machine
 # share nothing, and the machine's own network is not touched.
 
+# shellcheck source=../story.sh
+. "${BASH_SOURCE[0]%/*}/../story.sh"
+
 SWITCHES=(sw1 sw2)
 # Odd hosts are on sw1, even ones on sw2.
 read -ra HOSTS <<<"${LAB_HOSTS-h1 h2 h3 h4}"
@@ -194,24 +197,4 @@ empty_space() {
 		sleep 0.05
 	done
 	echo "namespace $1 is not empty, $try times killed: $pids" >&2
-}
-
-# end_process PID [SIGNAL] asks a process to end, and kills it after a minute. The
-# process may be no child of ours, so there is no event to wait for.
-end_process() {
-	local pid=$1 signal try
-	for signal in "${2:-TERM}" KILL; do
-		kill -"$signal" "$pid" 2>/dev/null || return 0
-		for try in {1..1200}; do
-			lives "$pid" || return 0
-			sleep 0.05
-		done
-	done
-	echo "process $pid does not end, $try times asked" >&2
-}
-
-# lives PID succeeds if the process exists and is no zombie.
-lives() {
-	local stat
-	{ read -r stat <"/proc/$1/stat"; } 2>/dev/null && [[ $stat != *') Z '* ]]
 }
