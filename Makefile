@@ -1,5 +1,5 @@
 # `make help` lists what there is. Nothing here needs more than Go and, for demo,
-# test, torture and bench, root on Debian or Ubuntu: they install the rest.
+# stacks, test, torture and bench, root on Debian or Ubuntu: they install the rest.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -43,7 +43,7 @@ ROOT     := $(filter 0,$(shell id -u))
 TIMES    :=
 GOTEST    = go run ./scripts/gotest $(NO_SKIPS) $(if $(TIMES),-times '$(TIMES)') $(HANGS)
 
-.PHONY: help build atwrap manual demo test test-all test-loaded test-short test-lab test-vm test-upgrade test-at unit whole bench torture mutants lint vet shellcheck fuzz clean install install-at install-deps
+.PHONY: help build atwrap manual demo test test-all test-loaded test-short test-lab test-vm test-upgrade test-at stacks stack-broker unit whole bench torture mutants lint vet shellcheck fuzz clean install install-at install-deps
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-12s %s\n' "$$t" "$$d"; done
@@ -95,6 +95,14 @@ ifneq ($(ROOT),)
 endif
 	go run ./scripts/gotest $(if $(ROOT),-no-skips) $(HANGS) -count=1 ./schedule/timespec -args -at-runs=$(RUNS) -at-seed=$(or $(SEED),0)
 
+STACKS := broker
+
+stacks: $(STACKS:%=stack-%) ## the example stacks, each with its whole story
+
+stack-broker: build ## a broker of virtual desktops: apache2, PostgreSQL, Redis and its own services, checked
+	@scripts/install-deps stacks
+	@examples/stacks/run broker
+
 install-deps:
 ifneq ($(ROOT),)
 	@scripts/install-deps test
@@ -140,7 +148,7 @@ bin/golangci-lint-$(GOLANGCI_LINT_VERSION):
 
 shellcheck:
 	@if command -v shellcheck >/dev/null; then \
-		scripts/shell-files | xargs -0 shellcheck -x -P SCRIPTDIR && echo 'shellcheck: ok'; \
+		scripts/shell-files | xargs -0 shellcheck && echo 'shellcheck: ok'; \
 	else echo 'shellcheck: not installed, skipped'; test -z '$(NO_SKIPS)'; fi
 
 fuzz: ## each fuzz target for FUZZTIME (10s)
