@@ -4,21 +4,24 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"activationd/test/harness"
 )
 
 // Each example stack starts whole, on real servers, answers a request, and leaves nothing.
-// `make stacks` checks what these do beyond that.
+// `make stacks` checks what these do beyond that; of one of them, this test does, too.
 func TestStacks(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		stack string
+		how   []string
 		needs []string // programs
 		files []string // what is not in PATH
 	}{
-		{"broker", []string{"apache2", "redis-server", "redis-cli", "psql", "curl", "jq", "ss", "setpriv"}, []string{"/usr/lib/postgresql/*/bin/postgres"}},
+		{"micro", nil, []string{"redis-server", "nginx", "curl", "jq", "ss"}, nil},
+		{"broker", []string{"--once"}, []string{"apache2", "redis-server", "redis-cli", "psql", "curl", "jq", "ss", "setpriv"}, []string{"/usr/lib/postgresql/*/bin/postgres"}},
 	} {
 		t.Run(tt.stack, func(t *testing.T) {
 			t.Parallel()
@@ -36,7 +39,7 @@ func TestStacks(t *testing.T) {
 			if err := os.Chmod(dir, 0o755); err != nil {
 				t.Fatal(err)
 			}
-			cmd := exec.CommandContext(t.Context(), "../examples/stacks/run", tt.stack, "--once", harness.Bin)
+			cmd := exec.CommandContext(t.Context(), "../examples/stacks/run", slices.Concat([]string{tt.stack}, tt.how, []string{harness.Bin})...)
 			cmd.Env = append(os.Environ(), "TMPDIR="+dir)
 			cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 			out, err := cmd.CombinedOutput()

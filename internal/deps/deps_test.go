@@ -111,6 +111,7 @@ var policy = map[string]string{
 	"test/vm":                       "",
 	"examples/embed":                "activation schedule store/bolt supervisor", // as a program of another module would
 	"examples/stacks/broker/broker": "",                                          // it knows the daemon by atctl, as a program in another language would
+	"examples/stacks/micro/shop":    "",                                          // likewise
 	"scripts":                       "",
 	"scripts/gotest":                "",
 	"scripts/mutants":               "",

@@ -1,0 +1,41 @@
+// Shop is the program of the microservices. Each of them has a model, such as user or order,
+// which is served over HTTP.
+//
+//	shop serve     serves the model MODEL at the Unix socket http.sock, in its directory
+//
+// The data is in Redis, at the socket REDIS.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "shop:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) != 1 {
+		return errUsage
+	}
+	db := redis(os.Getenv("REDIS"))
+	switch args[0] {
+	case "serve":
+		return serve(ctx, db, os.Getenv("MODEL"))
+	default:
+		return errUsage
+	}
+}
+
+var errUsage = errors.New("usage: shop serve")
