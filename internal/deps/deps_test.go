@@ -82,6 +82,10 @@ var policy = map[string]string{
 	// It looks at files of other users, and so at who could change them.
 	"activation/service/discover": "activation/service internal/envfile internal/trust",
 
+	// It tells others of events, in the wire form that clients get, which it is given: it asks
+	// the core only what its states are called.
+	"hook": "activation control event internal/document internal/fault",
+
 	// Wire forms outlive the core's types, and atctl stays small: control knows
 	// neither the core nor a server. Only control/ops knows both sides: it reads
 	// times as schedule does and tells a run's reasons as the wrapper gave them. The
