@@ -115,6 +115,11 @@ func (s *Supervisor) Adopt(k Key) (Found, error) {
 				s.forget(k)
 				return Found{}, fmt.Errorf("sockets of run %v: %w", k, err)
 			}
+			if err := s.takeStream(k, w.PidFD, spec); err != nil {
+				_ = unix.Close(w.PidFD)
+				s.forget(k)
+				return Found{}, fmt.Errorf("stream of run %v: %w", k, err)
+			}
 			if err := s.follow(k, w, spec); err != nil {
 				return Found{State: Running}, err
 			}
@@ -327,6 +332,7 @@ func isGone(err error) bool { return errors.Is(err, os.ErrNotExist) || errors.Is
 const (
 	maxRunFile = 64 << 10
 	maxSpec    = 64 << 20
+	maxUnread  = 64 << 20 // a script can enlarge its pipe, root's without bounds
 )
 
 // readRunFile reads a file of a run's directory, unless it is too large.
@@ -336,8 +342,11 @@ func (s *Supervisor) readRunFile(k Key, name string) (string, error) {
 		return "", err
 	}
 	limit := int64(maxRunFile)
-	if name == wrapper.SpecFile {
+	switch name {
+	case wrapper.SpecFile:
 		limit = maxSpec
+	case wrapper.UnreadFile:
+		limit = maxUnread
 	}
 	return readAll(f, limit)
 }

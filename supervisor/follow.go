@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"syscall"
 	"time"
@@ -284,7 +285,7 @@ func control(f *os.File, fn func(fd int) error) error {
 	}
 	var inner error
 	if err := c.Control(func(fd uintptr) { inner = fn(int(fd)) }); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", os.ErrClosed, err) // package os does not say so
 	}
 	return inner
 }

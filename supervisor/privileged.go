@@ -30,9 +30,9 @@ type Privileged interface {
 	// Reap returns the exit status of a wrapper that has ended. It returns -1 if a signal
 	// ended the wrapper, or an earlier process started it.
 	Reap(pidfd int) (status int)
-	// Sockets returns duplicates of the first n sockets that a wrapper keeps for its run. The
-	// caller closes them.
-	Sockets(pidfd, n int) ([]int, error)
+	// Kept returns duplicates of n descriptors that a wrapper keeps for its run, after the first
+	// skip ones: the run's sockets, and the daemon's two ends of its stream. The caller closes them.
+	Kept(pidfd, skip, n int) ([]int, error)
 	// Listen returns a new socket that listens at an address, see [CheckAddress]. The caller
 	// closes it. The file of a Unix socket belongs to a user and a group, who can connect; -1
 	// are the daemon's own. It takes the place of one at which nobody listens any more, or,
@@ -82,8 +82,9 @@ type WrapperFiles struct {
 	Log   int // standard output and error
 	Dir   int // the run's directory
 	Lock  int // its lock, taken
-	// Sockets are the run's, as many as Spec.Listen names.
-	Sockets []int
+	// Passed are the run's sockets, as many as Spec.Listen names, and then, with Spec.Stream, the
+	// four ends of its pipes, see [wrapper.Spec.StreamFD].
+	Passed []int
 }
 
 // A Child is a wrapper that runs.

@@ -51,8 +51,8 @@ func (p *direct) Start(mark string, files WrapperFiles) (c Child, err error) {
 	}
 	in, log := uintptr(files.Stdin), uintptr(files.Log)
 	passed := []uintptr{in, log, log, uintptr(files.Dir), uintptr(files.Lock)} // in the order in which it knows them
-	for _, socket := range files.Sockets {
-		passed = append(passed, uintptr(socket))
+	for _, fd := range files.Passed {
+		passed = append(passed, uintptr(fd))
 	}
 	c.PID, err = syscall.ForkExec(p.config.Atwrap, []string{"atwrap"}, &syscall.ProcAttr{
 		Dir: "/", Env: append(slices.Clone(wrapperEnv), wrapper.MarkVar+"="+mark),

@@ -17,10 +17,10 @@ import (
 	"activationd/supervisor/wrapper"
 )
 
-// Sockets implements [Privileged].
-func (p *direct) Sockets(pidfd, n int) (fds []int, err error) {
+// Kept implements [Privileged].
+func (p *direct) Kept(pidfd, skip, n int) (fds []int, err error) {
 	for i := range n {
-		fd, err := unix.PidfdGetfd(pidfd, wrapper.FirstSocket+i, 0)
+		fd, err := unix.PidfdGetfd(pidfd, wrapper.FirstSocket+skip+i, 0)
 		if err != nil {
 			closeAll(fds)
 			return nil, os.NewSyscallError("pidfd_getfd", err)

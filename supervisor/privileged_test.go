@@ -218,9 +218,8 @@ func daemonRuns(config string) error {
 	if err := unix.Stat(spec.Addresses[1], &file); err != nil || root && file.Uid != runUID {
 		return fmt.Errorf("listens: the Unix socket is of user %d: %w", file.Uid, err)
 	}
-	s.Close()
-	if s, err = open(); err != nil {
-		return err
+	if s, err = daemonAnswers(s, open, key("answers"), uid); err != nil {
+		return fmt.Errorf("answers: %w", err)
 	}
 	if f, err := s.Adopt(key("listens")); err != nil || f.State != supervisor.Running {
 		return fmt.Errorf("listens: %+v, %w", f, err)
@@ -322,7 +321,7 @@ func daemonRuns(config string) error {
 	if err := errors.Join(s.RemoveWorkdir(context.Background(), "1@x"), other.KillCgroup(key("none").String())); err != nil {
 		return err
 	}
-	for _, id := range []string{"exits", "stopped", "broken", "listens", "followed", "adopted"} {
+	for _, id := range []string{"exits", "stopped", "broken", "listens", "answers", "followed", "adopted"} {
 		if err := s.Remove(context.Background(), key(id)); err != nil {
 			return err
 		}
@@ -336,6 +335,52 @@ func daemonRuns(config string) error {
 		return fmt.Errorf("Open of a path: %w", err)
 	}
 	return nil
+}
+
+// daemonAnswers runs a script with a stream, and restarts the supervisor meanwhile.
+func daemonAnswers(s *supervisor.Supervisor, open func() (*supervisor.Supervisor, error), k supervisor.Key, uid int) (*supervisor.Supervisor, error) {
+	spec := shell(`while read -r line; do echo "re $line"; done`)
+	spec.UID, spec.GID, spec.Stream = uid, uid, true
+	if err := s.Start(k, spec); err != nil {
+		return s, err
+	}
+	for n := range 3 {
+		st, err := s.Stream(k)
+		if err != nil {
+			return s, err
+		}
+		said := make([]byte, len("re 1\n"))
+		if sent, err := st.Send([]byte("1\n")); !sent {
+			return s, fmt.Errorf("not sent: %w", err)
+		}
+		for have := 0; have < len(said); {
+			n, err := st.Peek(context.Background(), said[have:])
+			if err != nil {
+				return s, err
+			}
+			have += n
+		}
+		if err := st.Consume(len(said)); err != nil || string(said) != "re 1\n" {
+			return s, fmt.Errorf("said %q: %w", said, err)
+		}
+		if n == 2 {
+			if err := st.CloseInput(); err != nil {
+				return s, err
+			}
+			break
+		}
+		s.Close()
+		if s, err = open(); err != nil {
+			return s, err
+		}
+		if f, err := s.Adopt(k); err != nil || f.State != supervisor.Running {
+			return s, fmt.Errorf("%+v, %w", f, err)
+		}
+	}
+	if x := <-s.Exits(); x.Key != k || x.Result.Reason != wrapper.Exited || x.Result.Exit != 0 {
+		return s, fmt.Errorf("%+v", x)
+	}
+	return s, nil
 }
 
 // A call is one message: a method, and what it takes. With it come the descriptors, and
@@ -422,7 +467,7 @@ func (e *elsewhere) call(ctx context.Context, method string, args []any, value a
 }
 
 func receive(socket int) (data []byte, fds []int, err error) {
-	buf, oob := make([]byte, maxMessage), make([]byte, unix.CmsgSpace(4*8))
+	buf, oob := make([]byte, maxMessage), make([]byte, unix.CmsgSpace(4*16))
 	for {
 		n, oobn, _, _, err := unix.Recvmsg(socket, buf, oob, unix.MSG_CMSG_CLOEXEC)
 		if errors.Is(err, unix.EINTR) {
@@ -449,7 +494,7 @@ func (e *elsewhere) Contain(guard string) (c supervisor.Containment, err error) 
 }
 
 func (e *elsewhere) Start(mark string, f supervisor.WrapperFiles) (c supervisor.Child, err error) {
-	fds, err := e.call(context.Background(), "Start", []any{mark}, &c, append([]int{f.Stdin, f.Log, f.Dir, f.Lock}, f.Sockets...)...)
+	fds, err := e.call(context.Background(), "Start", []any{mark}, &c, append([]int{f.Stdin, f.Log, f.Dir, f.Lock}, f.Passed...)...)
 	if len(fds) == 1 {
 		c.PidFD = fds[0]
 	}
@@ -464,8 +509,8 @@ func (e *elsewhere) Reap(pidfd int) (status int) {
 	return status
 }
 
-func (e *elsewhere) Sockets(pidfd, n int) ([]int, error) {
-	return e.call(context.Background(), "Sockets", []any{n}, nil, pidfd)
+func (e *elsewhere) Kept(pidfd, skip, n int) ([]int, error) {
+	return e.call(context.Background(), "Kept", []any{skip, n}, nil, pidfd)
 }
 
 func (e *elsewhere) Listen(address string, uid, gid int, replace bool) (int, error) {
@@ -594,15 +639,16 @@ func serveCall(p supervisor.Privileged, c call, reply int, fds []int) error {
 	case "Start":
 		arg(0, &s)
 		var child supervisor.Child
-		child, done = p.Start(s, supervisor.WrapperFiles{Stdin: fds[0], Log: fds[1], Dir: fds[2], Lock: fds[3], Sockets: fds[4:]})
+		child, done = p.Start(s, supervisor.WrapperFiles{Stdin: fds[0], Log: fds[1], Dir: fds[2], Lock: fds[3], Passed: fds[4:]})
 		if value = child; done == nil {
 			out = os.NewFile(uintptr(child.PidFD), "pidfd")
 		}
 	case "Reap":
 		value = p.Reap(fds[0])
-	case "Sockets":
+	case "Kept":
 		arg(0, &n)
-		got, done = p.Sockets(fds[0], n)
+		arg(1, &n2)
+		got, done = p.Kept(fds[0], n, n2)
 	case "Listen":
 		arg(0, &s)
 		arg(1, &n)

@@ -125,14 +125,12 @@ func (s *Supervisor) takeBack(k Key, pidfd int, spec *wrapper.Spec) error {
 	if !slices.ContainsFunc(spec.Addresses, missing) {
 		return nil
 	}
-	fds, err := s.privileged.Sockets(pidfd, len(spec.Addresses))
+	fds, err := s.privileged.Kept(pidfd, 0, len(spec.Addresses))
 	switch {
 	case lacking(err):
 		return err
-	case errors.Is(err, unix.EPERM):
-		s.config.Log.Error("cannot take back the sockets of a run: the daemon needs the capability CAP_SYS_PTRACE, or kernel.yama.ptrace_scope must be 0", "run", k, "err", err)
 	case err != nil && !errors.Is(err, unix.ESRCH):
-		s.config.Log.Error("cannot take back the sockets of a run", "run", k, "err", err)
+		s.config.Log.Error("cannot take back the sockets of a run"+hintKept(err), "run", k, "err", err)
 	}
 	for i, fd := range fds {
 		if address := spec.Addresses[i]; missing(address) {
@@ -142,6 +140,14 @@ func (s *Supervisor) takeBack(k Key, pidfd int, spec *wrapper.Spec) error {
 		}
 	}
 	return nil
+}
+
+// hintKept says what to do if what a wrapper keeps cannot be taken back.
+func hintKept(err error) string {
+	if errors.Is(err, unix.EPERM) {
+		return ": the daemon needs the capability CAP_SYS_PTRACE, or kernel.yama.ptrace_scope must be 0"
+	}
+	return ""
 }
 
 // CloseSockets closes the sockets that nobody needs, and removes the files of Unix sockets. Look

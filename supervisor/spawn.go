@@ -32,7 +32,7 @@ func placeOf(dir *os.File) (string, error) {
 }
 
 // spawn makes the run's directory and starts its wrapper.
-func (s *Supervisor) spawn(k Key, spec *wrapper.Spec, sockets []int) (w Child, err error) {
+func (s *Supervisor) spawn(k Key, spec *wrapper.Spec, passed []int) (w Child, err error) {
 	dir := s.RunDir(k)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return w, fmt.Errorf("directory of run %v: %w: %w", k, err, kind(err))
@@ -46,7 +46,7 @@ func (s *Supervisor) spawn(k Key, spec *wrapper.Spec, sockets []int) (w Child, e
 	}
 	if err == nil {
 		files := d.files()
-		files.Sockets = sockets
+		files.Passed = passed
 		w, err = s.privileged.Start(spec.Mark, files)
 	}
 	d.close()

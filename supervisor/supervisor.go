@@ -84,6 +84,7 @@ type Supervisor struct {
 	exits      chan Exit
 	notices    chan Notice
 	sockets    sockets
+	tee        tee
 	begins     chan Key
 	noticing   sync.Mutex // held while a Notice is read and sent
 	closing    chan struct{}
@@ -91,6 +92,7 @@ type Supervisor struct {
 
 	mu      sync.Mutex
 	runs    map[Key]*followed // nil while one is being started
+	streams map[Key]kept      // until their runs are removed
 	watcher watcher
 }
 
@@ -124,7 +126,7 @@ func New(c Config) (*Supervisor, error) {
 	}
 	s := &Supervisor{
 		config: c, boot: strings.TrimSpace(string(boot)),
-		exits: make(chan Exit), notices: make(chan Notice), begins: make(chan Key), closing: make(chan struct{}), runs: make(map[Key]*followed),
+		exits: make(chan Exit), notices: make(chan Notice), begins: make(chan Key), closing: make(chan struct{}), runs: make(map[Key]*followed), streams: make(map[Key]kept),
 		sockets: sockets{open: make(map[string]socket)},
 	}
 	if s.null, err = os.Open(os.DevNull); err != nil {
@@ -212,10 +214,24 @@ func (s *Supervisor) Start(k Key, spec wrapper.Spec) error {
 		return fmt.Errorf("run %v exists already: %w", k, fault.Conflict)
 	}
 	sockets, err := s.forRun(&spec)
+	var stream []int
+	if err == nil && spec.Stream {
+		if stream, err = pipes(); err != nil {
+			err = fmt.Errorf("start of run %v: %w", k, err)
+		}
+	}
 	var w Child
 	if err == nil {
-		w, err = s.spawn(k, &spec, sockets)
-		closeAll(sockets)
+		w, err = s.spawn(k, &spec, slices.Concat(sockets, stream))
+	}
+	closeAll(sockets)
+	if spec.Stream && err == nil {
+		closeAll(stream[2:])
+		s.dropStream(k) // of a run of this name whose directory somebody else has removed
+		// It fails if the Supervisor is being closed, see follow.
+		_, _ = s.keepStream(k, s.newStream(k, stream[0], stream[1]), nil)
+	} else {
+		closeAll(stream)
 	}
 	if err != nil {
 		s.forget(k)
@@ -314,6 +330,7 @@ func (s *Supervisor) Remove(ctx context.Context, k Key) error {
 	if live {
 		return fmt.Errorf("run %v has not ended: %w", k, fault.Conflict)
 	}
+	s.dropStream(k)
 	if err := s.privileged.Remove(ctx, RunDirs, k.String()); err != nil {
 		return err
 	}
@@ -342,6 +359,7 @@ func (s *Supervisor) Close() {
 	}
 	_ = s.watcher.inotify.Close() // likewise
 	s.mu.Unlock()
+	s.dropStreams()
 	s.followers.Wait()
 	s.letGo()
 	s.privileged.Close()

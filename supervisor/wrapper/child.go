@@ -21,6 +21,7 @@ type child struct {
 	dir        *byte
 	out        int      // becomes standard output and error; -1: they stay as they are
 	sockets    int      // that it is given
+	in, stdout int      // become standard input and output; -1: standard input stays, out becomes standard output, too
 	pidVar     [32]byte // LISTEN_PID, which it fills itself
 	cgroup     int      // the cgroup's open directory; -1: the wrapper's cgroup
 	uid, gid   int
@@ -84,7 +85,10 @@ type cloneArgs struct {
 
 // newChild prepares a script's process. The caller still has to set envv.
 func newChild(s *Spec) (*child, error) {
-	c := &child{out: -1, cgroup: -1, sockets: len(s.Listen), uid: s.UID, gid: s.GID, umask: s.Umask, noNewPrivs: s.NoNewPrivs}
+	c := &child{out: -1, in: -1, stdout: -1, cgroup: -1, sockets: len(s.Listen), uid: s.UID, gid: s.GID, umask: s.Umask, noNewPrivs: s.NoNewPrivs}
+	if s.Stream {
+		c.in, c.stdout = s.scriptInput(), s.scriptOutput()
+	}
 	// Becoming another user empties the effective and the permitted set, unless a
 	// securebit says otherwise, but never the inheritable one.
 	c.noCaps = s.NoCaps || s.UID > 0
@@ -260,6 +264,14 @@ func (c *child) prepare() (step int, err syscall.Errno) {
 			if _, _, err = syscall.RawSyscall(syscall.SYS_DUP3, uintptr(c.out), fd, 0); err != 0 {
 				return stepOutput, err
 			}
+		}
+	}
+	if c.in >= 0 {
+		if _, _, err = syscall.RawSyscall(syscall.SYS_DUP3, uintptr(c.in), 0, 0); err != 0 {
+			return stepOutput, err
+		}
+		if _, _, err = syscall.RawSyscall(syscall.SYS_DUP3, uintptr(c.stdout), 1, 0); err != 0 {
+			return stepOutput, err
 		}
 	}
 	if c.sockets > 0 {

@@ -22,6 +22,7 @@
 //   - log.0, log.1 and so on, and log.new, see below;
 //   - notify, if the script has reported something, see below;
 //   - config, the last state of the configuration directory;
+//   - unread, if there is something to be put into it, see below;
 //   - result.
 //
 // All forms carry a version, and a reader refuses a form or a key that
@@ -94,6 +95,29 @@
 // sd_listen_fds(3). The wrapper keeps its own descriptors open and never uses them. So a
 // daemon that was restarted can take a socket back from the wrapper, and give it to the next
 // run before this one ends.
+//
+// # Streams
+//
+// If [Spec.Stream] is set, the script's standard input and output are pipes whose other ends the
+// daemon has. The wrapper gets four descriptors from the supervisor, after the listening sockets: see
+// [Spec.StreamFD]. It gives the script's two ends to the script and closes its own copies. So when the
+// script's processes are gone, the daemon sees that. The wrapper keeps the daemon's two ends open and never
+// uses them while the script runs. So a script whose daemon has ended finds no end of its input, and its
+// output waits in the pipe. The next daemon takes both ends from the wrapper. If nobody reads, the pipe gets
+// full, and then the script waits in write. All this goes past the wrapper, which is idle meanwhile.
+//
+// They are pipes and no sockets, because scripts do not expect sockets. Nobody can open
+// /dev/stdout if it is a socket, bash takes a socket as standard input for a remote shell and reads
+// .bashrc, and a socket that takes 200 KiB in large writes is full after 300 writes of a byte. What MSG_PEEK
+// does for a socket, reading without consuming, tee(2) does for a pipe.
+//
+// InputSignal makes the wrapper close its copy of the pipe to the script's standard input. When the daemon
+// has closed its own, the script finds the end of its input. In its place the
+// wrapper has /dev/null then, by which a new daemon knows.
+//
+// At the end of the run the wrapper copies what is still in the pipe from the script's standard output
+// to the file unread, and consumes nothing of it. A daemon that was not there finds it in this file; one
+// that was there may have read it since.
 //
 // # What a start costs
 //

@@ -46,7 +46,12 @@ func (w *run) wait(d time.Duration) (some bool) {
 
 func (w *run) takeStop() {
 	var info unix.SignalfdSiginfo
-	if n, err := read(w.stops, unsafe.Slice((*byte)(unsafe.Pointer(&info)), unsafe.Sizeof(info))); err == nil && n > 0 {
+	n, err := read(w.stops, unsafe.Slice((*byte)(unsafe.Pointer(&info)), unsafe.Sizeof(info)))
+	switch {
+	case err != nil || n == 0:
+	case info.Signo == uint32(InputSignal):
+		w.endInput()
+	default:
 		w.stopped = true
 	}
 }

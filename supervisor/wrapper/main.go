@@ -43,7 +43,7 @@ type run struct {
 	spec   *Spec
 	result Result
 
-	stops     int    // signalfd of StopSignal
+	stops     int    // signalfd of StopSignal and InputSignal
 	script    int    // pidfd of the script
 	pipe      int    // the script's output; -1 if there is none, or all of it is read
 	cgroup    int    // the run's own, open; -1: none
@@ -238,6 +238,7 @@ func (w *run) prepare() *child {
 	w.makeCgroup()
 	c.cgroup = w.cgroup
 	set := stopSet()
+	set.Val[0] |= 1 << (InputSignal - 1)
 	if w.stops, err = unix.Signalfd(-1, &set, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK); err != nil {
 		w.fails(NotStarted, "signalfd", err)
 		return nil
@@ -257,6 +258,10 @@ func (w *run) prepare() *child {
 	w.pipe, c.out = p[0], p[1]
 	if w.spec.UID > 0 { // so that the script can open /dev/stderr
 		_ = syscall.Fchown(c.out, w.spec.UID, -1)
+		if w.spec.Stream {
+			_ = syscall.Fchown(w.spec.scriptInput(), w.spec.UID, -1)
+			_ = syscall.Fchown(w.spec.scriptOutput(), w.spec.UID, -1)
+		}
 	}
 	return c
 }
@@ -282,6 +287,10 @@ func (w *run) launch(c *child) bool {
 	}
 	if c.out >= 0 {
 		closeFD(c.out)
+	}
+	if w.spec.Stream { // or the daemon would not see the script's end
+		closeFD(w.spec.scriptInput())
+		closeFD(w.spec.scriptOutput())
 	}
 	if pid == 0 {
 		return w.fails(NotStarted, "fork", errno)
@@ -420,6 +429,9 @@ func (w *run) cleanup() {
 			w.note(text)
 		}
 	}
+	if err := w.saveUnread(); err != nil {
+		w.note(errnoText("unread output not kept", err))
+	}
 	if w.keepsLeftovers() && w.pipe >= 0 {
 		w.leaveReader()
 	} else if w.keepsLeftovers() && w.cgroup >= 0 {
@@ -436,7 +448,7 @@ const maxLeftoverOutput = 1 << 20
 func (w *run) leaveReader() {
 	reader := *w.spec
 	reader.Argv = []string{"/bin/sh", "-c", "exec 2>/dev/null; cat; exec cat >/dev/null"} // 2: the shell reports there how the first cat ends
-	reader.Dir, reader.NoCaps, reader.Listen = "/", true, nil
+	reader.Dir, reader.NoCaps, reader.Listen, reader.Stream = "/", true, nil, false
 	var st syscall.Stat_t
 	if err := syscall.Fstat(logFD, &st); err != nil {
 		st.Size = 0

@@ -20,6 +20,7 @@ const (
 	LogFile      = "log"     // by the daemon; written by the wrapper, also for messages of its own
 	StartedFile  = "started" // by the wrapper: once it exists, the script may have run
 	NotifyFile   = "notify"  // by the wrapper, which replaces it, if the script reports something to NOTIFY_SOCKET
+	UnreadFile   = "unread"  // by the wrapper, if the script has a stream and there is output that nobody has read
 	ResultFile   = "result"  // by the wrapper
 	ConfigDir    = "config"  // by the wrapper: the configuration directory's last state
 )

@@ -74,6 +74,7 @@ func (s *Spec) Encode() []byte {
 		t.key("address")
 		t.b = append(strconv.AppendQuote(t.b, a), '\n')
 	}
+	t.bool("stream", s.Stream)
 	t.str("cgroup", s.Cgroup)
 	t.str("config-root", s.ConfigRoot)
 	t.time("not-before", s.NotBefore)
@@ -155,6 +156,8 @@ func (s *Spec) set(l line) bool {
 		s.Addresses = append(s.Addresses, l.str())
 	case "notify":
 		s.Notify = l.bool()
+	case "stream":
+		s.Stream = l.bool()
 	case "cgroup":
 		s.Cgroup = l.str()
 	case "config-root":
@@ -219,6 +222,8 @@ func (s *Spec) Check() error {
 		return errors.New("timeout and grace must not be less than 0")
 	case s.Watchdog < 0 || s.Watchdog > 0 && !s.Notify:
 		return errors.New("watchdog must not be less than 0, and needs notify")
+	case s.Stream && len(s.Stdin) > 0:
+		return errors.New("a script with a stream has no other standard input")
 	case s.LogHead < 0 || s.LogTail < 0:
 		return errors.New("log limits must not be less than 0")
 	case s.LogAge < 0:

@@ -136,6 +136,7 @@ func FuzzSpec(f *testing.F) {
 	f.Add(string(full().Encode()))
 	f.Add(string((&Spec{Argv: []string{"true"}, UID: -1, GID: -1}).Encode()))
 	f.Add(specHead + "\narg \"x\"\nend\n")
+	f.Add(specHead + "\narg \"x\"\nstream 1\nend\n")
 	f.Add(specHead + "\narg \"\\x00\"\nlimit nofile 1\nend\n")
 	f.Add(specHead + "\nuid 9223372036854775808\n\nend\nend\n")
 	f.Fuzz(func(t *testing.T, data string) {
@@ -169,16 +170,27 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
+func TestStreamHasNoStdin(t *testing.T) {
+	s := Spec{Argv: []string{"true"}, UID: -1, GID: -1, Stream: true}
+	if err := s.Check(); err != nil {
+		t.Error(err)
+	}
+	s.Stdin = []byte("x")
+	if err := s.Check(); err == nil || !strings.Contains(err.Error(), "no other standard input") {
+		t.Errorf("Check = %v", err)
+	}
+}
+
 // What is rarely asked for is only written when it is.
 func TestRareKeys(t *testing.T) {
 	plain := Spec{Argv: []string{"true"}, UID: -1, GID: -1}
-	for _, key := range []string{"no-caps", "oom-reset", "notify", "listen", "address", "watchdog"} {
+	for _, key := range []string{"no-caps", "oom-reset", "notify", "stream", "listen", "address", "watchdog"} {
 		if strings.Contains(string(plain.Encode()), key) {
 			t.Errorf("%s is written though nobody asks for it: an older wrapper would refuse it", key)
 		}
 	}
 	rare := plain
-	rare.NoCaps, rare.OOMReset, rare.Notify = true, true, true
+	rare.NoCaps, rare.OOMReset, rare.Notify, rare.Stream = true, true, true, true
 	rare.Listen, rare.Addresses, rare.Watchdog = []string{"web", "a b"}, []string{"127.0.0.1:80", "/run/a b"}, 90*time.Second
 	got, err := ParseSpec(string(rare.Encode()))
 	if err != nil || !reflect.DeepEqual(*got, rare) {

@@ -54,6 +54,10 @@ type Spec struct {
 	// Addresses are where these sockets listen, in the same order: see [CheckAddress] of the
 	// supervisor, which opens them. The wrapper does not use them.
 	Addresses []string
+	// Stream gives the script pipes as standard input and output, which the daemon writes and
+	// reads while it runs. The wrapper keeps the daemon's ends of them open, so they
+	// outlive the daemon. There is no Stdin then, and the log has only the script's standard error.
+	Stream bool
 	// Watchdog is the longest time between two reports WATCHDOG=1, for the script's
 	// WATCHDOG_USEC. The wrapper writes down when they came, and does nothing else. Zero: they
 	// are not wanted.

@@ -4,6 +4,7 @@
 //	guest stay MESSAGE...     does the same, and does not end
 //	guest barrier MESSAGE     then waits until the message was handled, see sd_notify_barrier(3)
 //	guest flood N             sends N different statuses
+//	guest enlarge N           enlarges the pipe that is its standard output
 //	guest become FILE ARG...  becomes another program, whose child has ended already
 //	guest accept              tells each client of a passed socket the socket's name and this process's id
 package main
@@ -29,6 +30,12 @@ func run(verb string, args []string) error {
 	switch verb {
 	case "accept":
 		return accept()
+	case "enlarge":
+		n, err := strconv.Atoi(args[0])
+		if err == nil {
+			_, err = unix.FcntlInt(1, unix.F_SETPIPE_SZ, n)
+		}
+		return err
 	case "become":
 		return become(args[0], args[1:])
 	}
