@@ -53,6 +53,7 @@ var policy = map[string]string{
 	"vlanstore":          "store internal/fault",
 	"loginstore":         "store internal/fault",
 	"event":              "store internal/fault",
+	"queue/pools":        "internal/fault",
 	"queue":              "store internal/document internal/fault",           // document has the nearest of some names
 	"vlanstore/vlantest": "control internal/fault",                           // it looks from outside
 	"supervisor":         "supervisor/wrapper internal/fault internal/trust", // trust: where the files of sockets are
@@ -127,7 +128,7 @@ var foreign = map[string]string{
 	"go.etcd.io/bbolt":             "store/bolt",
 	"golang.org/x/sys/unix":        "supervisor/wrapper supervisor schedule control/line control/ops cmd/activationd device activation/service/discover",
 	"golang.org/x/crypto/ssh":      "device",
-	"github.com/fsnotify/fsnotify": "reservation/file activation/service/discover",
+	"github.com/fsnotify/fsnotify": "reservation/file activation/service/discover queue/pools",
 	"go.yaml.in/yaml/v3":           "internal/document internal/config topology reservation/file device lab",
 	"github.com/jackc/pgx/v5":      "reservation/sql bench examples/stacks/broker/broker",
 	// Both ends of WebSockets: the standard library has none, and this one has no dependencies.
