@@ -21,7 +21,7 @@ prepare() {
 
 begin() {
 	local id
-	check "the web workers wait for the database" waits web@1 db
+	check "the web workers wait for the database" soon waits web@1 db
 	say "a job makes the database's files, once"
 	id=$(as postgres "$DIR/bin/atctl" --socket "$DIR/run/control.sock" add --label setup --env PASSWORD -- "$DIR/setup" "$DIR/db")
 	check "the job has succeeded" atctl wait "$id"
@@ -68,12 +68,14 @@ story() {
 	check "it is cancelled" soon task_is long cancelled
 	check "the pool takes the next task" push_and_wait
 
-	local worker
+	local worker refused
+	refused=$(refused_by_workers)
 	worker=$(worker_of 1)
 	say "atctl service stop $worker, which has the WebSocket of student1, while requests come"
-	load & load &
+	for _ in {1..4}; do load & done
 	check "$worker stops" quietly atctl service stop "$worker"
 	check "its state is down" state_is "$worker" down
+	check "the proxy does not use it" balancer_says "$worker" Dis
 	check "student1's WebSocket goes on at another worker" soon worker_is_not 1 "$worker"
 	speak 1 "and on"
 	check "frames go both ways there, too" hears 1 "and on"
@@ -85,6 +87,7 @@ story() {
 	check "one after the other has restarted" quietly atctl service restart --rolling web
 	touch "$DIR/enough"
 	check "no request has failed meanwhile" no_failures
+	check "the proxy has never tried a worker that was not there" equal "$refused" "$(refused_by_workers)"
 	check "both students are still connected" both_connected
 
 	say "the cache restarts, and the database is killed with SIGKILL"
@@ -143,7 +146,7 @@ quietly() {
 	}
 }
 
-# waits ID SERVICE succeeds if an instance waits for a service.
+# waits ID SERVICE succeeds if an instance waits for a service. The daemon may just be starting.
 waits() {
 	atctl service list "$1" | grep -q waiting && atctl why "$1" | grep -w "$2"
 }
@@ -263,7 +266,7 @@ push_and_wait() { push next '{"snapshot": 1}' && soon task_is next "done"; }
 load() {
 	while [[ ! -e $DIR/enough ]]; do
 		echo >>"$DIR/requests"
-		web / >>"$DIR/answers" 2>>"$DIR/failures" || echo "after $(tail -n 1 "$DIR/answers")" >>"$DIR/failures"
+		web '/?seconds=0.1' >>"$DIR/answers" 2>>"$DIR/failures" || echo "after $(tail -n 1 "$DIR/answers")" >>"$DIR/failures"
 	done
 }
 no_failures() {
@@ -273,6 +276,18 @@ no_failures() {
 	}
 	wc -l <"$DIR/requests"
 }
+
+# balancer_says ID STATUS looks at what the proxy shows of a web worker. refused_by_workers prints
+# how often a worker has refused a connection of the proxy.
+balancer_says() {
+	local member
+	member=$(web /balancer-manager | grep -F "http://127.0.0.1:$((PORT + ${1#web@}))</a>") || return
+	grep -q "Init $2 " <<<"$member" || {
+		echo "$member"
+		return 1
+	}
+}
+refused_by_workers() { atctl log proxy@1 | grep -c AH00957 || true; }
 
 # gone PID... succeeds if no process has one of these ids.
 gone() {

@@ -53,7 +53,7 @@ func readReply(r *bufio.Reader) (any, error) {
 		return text, nil
 	}
 	n, err := strconv.Atoi(text)
-	if kind == '-' || err != nil {
+	if kind == '-' || err != nil || n > 1<<20 && kind != ':' { // no reply here is longer
 		return nil, fmt.Errorf("%w %q", errReply, text)
 	}
 	switch {
@@ -63,8 +63,10 @@ func readReply(r *bufio.Reader) (any, error) {
 		return nil, nil
 	case kind == '$':
 		value := make([]byte, n+2)
-		_, err := io.ReadFull(r, value)
-		return string(value[:n]), err
+		if _, err := io.ReadFull(r, value); err != nil {
+			return nil, err
+		}
+		return string(value[:n]), nil
 	case kind == '*':
 		list := make([]any, 0, n)
 		for range n {

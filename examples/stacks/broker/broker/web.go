@@ -60,7 +60,7 @@ func web(ctx context.Context, s settings, args []string) error {
 
 func (w *webWorker) routes() http.Handler {
 	m := http.NewServeMux()
-	m.HandleFunc("GET /{$}", func(out http.ResponseWriter, _ *http.Request) { fmt.Fprintln(out, w.id, os.Getpid()) })
+	m.HandleFunc("GET /{$}", w.home)
 	m.HandleFunc("GET /alive", func(http.ResponseWriter, *http.Request) {})
 	m.HandleFunc("GET /health", w.health)
 	m.HandleFunc("POST /login", w.login)
@@ -71,6 +71,14 @@ func (w *webWorker) routes() http.Handler {
 	m.HandleFunc("GET /tasks/{id}", w.withSession(w.showTask))
 	m.HandleFunc("DELETE /tasks/{id}", w.withSession(w.cancelTask))
 	return m
+}
+
+// home says which worker answers. With ?seconds=N it is a page that takes so long.
+func (w *webWorker) home(out http.ResponseWriter, r *http.Request) {
+	if n, err := strconv.ParseFloat(r.FormValue("seconds"), 64); err == nil && n > 0 && n <= 60 {
+		time.Sleep(time.Duration(n * float64(time.Second)))
+	}
+	fmt.Fprintln(out, w.id, os.Getpid())
 }
 
 // health says whether the worker can answer requests now: it needs the database and the
