@@ -1,0 +1,309 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"activationd/internal/fault"
+	"activationd/queue"
+	"activationd/schedule"
+	"activationd/store"
+	"activationd/supervisor"
+	"activationd/supervisor/wrapper"
+)
+
+// Runs starts and follows processes; *supervisor.Supervisor is the real one. It must be
+// the broker's own: the broker takes all exits, and owns all run directories.
+type Runs interface {
+	Start(supervisor.Key, wrapper.Spec) error
+	Adopt(supervisor.Key) (supervisor.Found, error)
+	Stop(supervisor.Key) error
+	Exits() <-chan supervisor.Exit
+	Started(supervisor.Key) (pid int, at time.Time, ok bool)
+	Open(k supervisor.Key, name string) (*os.File, error)
+	Remove(ctx context.Context, k supervisor.Key) error
+	List() ([]supervisor.Key, error)
+	// Stream returns the input and output of a run that was started with them.
+	Stream(supervisor.Key) (Stream, error)
+	// AwaitStart has Begins yield a run when its program has been started.
+	AwaitStart(supervisor.Key) error
+	Begins() <-chan supervisor.Key
+	// Workdir makes a directory that only a user can read, and RemoveWorkdir removes it.
+	Workdir(id string, uid, gid int) (dir string, err error)
+	RemoveWorkdir(ctx context.Context, id string) error
+}
+
+// An Alarm wakes the broker at a time of the wall clock; *schedule.Timer is the real one.
+type Alarm interface {
+	Set(time.Time) // zero: never
+	C() <-chan schedule.Wake
+}
+
+// Parts are the parts of the program that a broker uses.
+type Parts struct {
+	DB    store.Store
+	Runs  Runs
+	Alarm Alarm
+	Now   func() time.Time // nil: the wall clock
+	Log   *slog.Logger
+	// Journal is the path of the file that says what stream listeners have in work.
+	Journal string
+}
+
+// Settings say which listeners there are.
+type Settings struct {
+	Listeners []Listener // the first that matches serves a queue
+	// Allowed says whether a queue may be served; if not, it says why.
+	Allowed func(queue string) (ok bool, why string)
+	Limits  queue.Limits // the bounds over all queues, and of a body
+}
+
+// A Broker hands the messages of a store's queues to listeners.
+type Broker struct {
+	parts    Parts
+	settings atomic.Pointer[Settings]
+	asks     chan ask
+	poked    chan struct{} // capacity one
+	ends     chan *end     // of deliveries that are no runs of their own
+	outputs  chan *output
+	writable chan *process // whose input has room
+	removals chan supervisor.Key
+	started  chan struct{} // closed by Run when it knows what an earlier daemon left
+
+	mu    sync.Mutex
+	hints []hint // of what was committed by others than Run
+
+	// What follows is used by Run only.
+	set     *Settings
+	lines   map[uint64]*line // by the queue's number
+	pools   map[string]*pool
+	work    map[uint64]*work // by the message's id
+	runs    map[supervisor.Key]*work
+	pending []*outcome // not recorded yet
+	nextDue time.Time  // when a delayed message, a kept result or a hold is due; zero: none
+	waiters map[uint64][]chan struct{}
+	ready   bool
+	ctx     context.Context // of Run, for its goroutines
+	helpers sync.WaitGroup
+
+	processes   map[supervisor.Key]*process
+	journal     journal
+	acknowledge []chan struct{} // of outputs whose answers are pending
+	ignored     uint64          // answers about messages that a listener did not have
+}
+
+// New makes a broker. It starts nothing.
+func New(p Parts, set Settings) *Broker {
+	if p.Now == nil {
+		p.Now = time.Now
+	}
+	b := &Broker{
+		parts: p, asks: make(chan ask), poked: make(chan struct{}, 1), ends: make(chan *end), outputs: make(chan *output), writable: make(chan *process), removals: make(chan supervisor.Key, 1024), started: make(chan struct{}),
+		lines: make(map[uint64]*line), pools: make(map[string]*pool), work: make(map[uint64]*work), runs: make(map[supervisor.Key]*work), waiters: make(map[uint64][]chan struct{}),
+		processes: make(map[supervisor.Key]*process), journal: journal{path: p.Journal},
+	}
+	b.settings.Store(&set)
+	return b
+}
+
+// Configure puts new settings in force. What is in work is finished by the listeners that
+// it was given to.
+func (b *Broker) Configure(set Settings) {
+	b.settings.Store(&set)
+	b.poke()
+}
+
+func (b *Broker) poke() {
+	select {
+	case b.poked <- struct{}{}:
+	default: // one is there already
+	}
+}
+
+// A hint says what a committed transaction changed: a queue, or a message of it.
+type hint struct {
+	queue uint64
+	head  queue.Head // zero: the queue itself
+	due   time.Time  // the message is delayed until then; zero: it is ready
+}
+
+func (b *Broker) hint(hints ...hint) {
+	b.mu.Lock()
+	b.hints = append(b.hints, hints...)
+	b.mu.Unlock()
+	b.poke()
+}
+
+func (b *Broker) takeHints() []hint {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	hints := b.hints
+	b.hints = nil
+	return hints
+}
+
+// An ask is something that Run does for another goroutine, between two turns.
+type ask struct {
+	do   func(ctx context.Context) error
+	done chan error
+}
+
+// ask has Run call do, and returns its error.
+func (b *Broker) ask(ctx context.Context, do func(context.Context) error) error {
+	a := ask{do, make(chan error, 1)}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case b.asks <- a:
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case err := <-a.done:
+		return err
+	}
+}
+
+// retryPause is how long Run waits before it tries again to write.
+const retryPause = time.Second
+
+// Run hands out messages until ctx is done or the store fails for good. It leaves all
+// processes running: the next daemon adopts them.
+func (b *Broker) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	b.ctx = ctx
+	defer b.helpers.Wait()
+	defer cancel(nil)
+	b.helpers.Go(func() { b.sweep(ctx) })
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	for {
+		var asked *ask
+		select {
+		case <-ctx.Done():
+		case <-retry.C:
+		case <-b.poked:
+		case <-b.parts.Alarm.C():
+			for _, p := range b.pools {
+				p.dirty = true
+			}
+		case x := <-b.parts.Runs.Exits():
+			b.exited(x)
+		case k := <-b.parts.Runs.Begins():
+			b.began(k)
+		case o := <-b.outputs:
+			b.answered(o)
+		case s := <-b.writable:
+			s.waiting, s.pool.dirty = false, true
+			b.send(s)
+		case e := <-b.ends:
+			b.ended(e)
+		case a := <-b.asks:
+			asked = &a
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		b.more()
+		err := b.turn(ctx, asked)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, fault.Unavailable): // no space left: what is pending stays
+			b.parts.Log.Error("queues: cannot write; trying again", "err", err, "in", retryPause)
+			retry.Reset(retryPause)
+		case err != nil:
+			return fmt.Errorf("queues: %w", err)
+		}
+	}
+}
+
+// maxTurn bounds the ends that are recorded in one transaction, and the messages that are
+// handed out in one turn: then what others want has its turn.
+const maxTurn = 256
+
+// more takes what else has already ended, so that it shares a write.
+func (b *Broker) more() {
+	for range maxTurn {
+		select {
+		case x := <-b.parts.Runs.Exits():
+			b.exited(x)
+		case k := <-b.parts.Runs.Begins():
+			b.began(k)
+		case o := <-b.outputs:
+			b.answered(o)
+		case e := <-b.ends:
+			b.ended(e)
+		default:
+			return
+		}
+	}
+}
+
+// turn takes everything that is due.
+func (b *Broker) turn(ctx context.Context, asked *ask) error {
+	if !b.ready {
+		if err := b.recover(ctx); err != nil {
+			return b.refuse(asked, err)
+		}
+		b.ready = true
+		close(b.started)
+	}
+	if set := b.settings.Load(); set != b.set {
+		b.set = set
+		b.reconfigure()
+	}
+	b.expire()
+	if err := b.record(ctx); err != nil {
+		return b.refuse(asked, err)
+	}
+	if asked != nil {
+		asked.done <- asked.do(ctx)
+	}
+	if err := b.follow(ctx); err != nil {
+		return err
+	}
+	if err := b.promote(ctx); err != nil {
+		return err
+	}
+	if err := b.clear(ctx); err != nil {
+		return err
+	}
+	if err := b.deliver(ctx); err != nil {
+		return err
+	}
+	b.parts.Alarm.Set(b.alarm())
+	return nil
+}
+
+func (b *Broker) refuse(asked *ask, err error) error {
+	if asked != nil {
+		asked.done <- err
+	}
+	return err
+}
+
+// sweep removes the directories of runs whose ends are recorded, until ctx is done.
+func (b *Broker) sweep(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case k := <-b.removals:
+			if k.Phase == listenerPhase {
+				if err := b.parts.Runs.RemoveWorkdir(ctx, k.ID); err != nil && ctx.Err() == nil {
+					b.parts.Log.Error("cannot remove the bodies that a listener was given", "run", k, "err", err)
+				}
+			}
+			if err := b.parts.Runs.Remove(ctx, k); err != nil && ctx.Err() == nil {
+				b.parts.Log.Error("cannot remove the directory of a delivery; the next start of the daemon tries again", "run", k, "err", err)
+			}
+		}
+	}
+}

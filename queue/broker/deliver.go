@@ -1,0 +1,332 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"activationd/internal/fault"
+	"activationd/queue"
+	"activationd/store"
+	"activationd/supervisor"
+	"activationd/supervisor/wrapper"
+)
+
+// A work is a message in work: one attempt.
+type work struct {
+	id      uint64
+	line    *line
+	pool    *pool
+	m       *queue.Message
+	attempt int
+	keep    time.Duration
+	policy  queue.Policy
+	since   time.Time
+	by      string // what has it: "run", "daemon" or a listener
+
+	run     supervisor.Key // of a message with a process of its own
+	process *process       // a stream listener's
+	stop    context.CancelFunc
+
+	timeout   time.Duration
+	deadline  time.Time // of a stream listener's answer; zero: none
+	progress  string
+	bodyFile  string
+	cancelled string // who cancelled it
+	over      bool   // its outcome is pending
+	ran       bool   // it counts as one of the pool's running
+	sent      bool   // the process may have it
+}
+
+// messagePhase is the phase of the run of a message.
+const messagePhase = "message"
+
+// messageKey names the run of an attempt.
+func messageKey(n, id uint64, attempt int) supervisor.Key {
+	return supervisor.Key{ID: strconv.FormatUint(n, 10) + "-" + strconv.FormatUint(id, 10), Phase: messagePhase, N: attempt}
+}
+
+// parseMessageKey reads what messageKey made.
+func parseMessageKey(k supervisor.Key) (n, id uint64, ok bool) {
+	queue, message, _ := strings.Cut(k.ID, "-")
+	n, err1 := strconv.ParseUint(queue, 10, 64)
+	id, err2 := strconv.ParseUint(message, 10, 64)
+	return n, id, err1 == nil && err2 == nil && k.Phase == messagePhase
+}
+
+// free is how many messages the pool has room for.
+func (p *pool) free(now time.Time) (n int) {
+	if !p.l.Stream && now.Before(p.notBefore) {
+		return 0
+	}
+	if !p.l.Stream {
+		return p.l.Instances - p.running
+	}
+	for _, s := range p.processes {
+		n += max(0, s.free())
+	}
+	return n
+}
+
+// deliver starts and ends processes, and hands out messages, as many as there is room for.
+func (b *Broker) deliver(ctx context.Context) error {
+	now := b.parts.Now()
+	var dirty []*pool
+	for _, p := range b.pools {
+		if !p.dirty {
+			continue
+		}
+		if p.l.Stream || len(p.processes) > 0 {
+			b.manage(p)
+		}
+		if p.free(now) > 0 {
+			dirty = append(dirty, p)
+		} else {
+			p.dirty = false
+		}
+		b.forget(p)
+	}
+	if len(dirty) == 0 {
+		return nil
+	}
+	picks, err := b.pick(ctx, dirty, now)
+	if err != nil {
+		return err
+	}
+	if len(picks) == maxTurn {
+		b.poke()
+	}
+	processes := make(map[*process]bool)
+	for _, g := range picks {
+		w := &work{id: g.m.ID, line: g.line, pool: g.pool, m: g.m, attempt: g.m.State.Attempts + 1, since: now}
+		w.adopt(g.pool.l)
+		var err error
+		if c := g.m.State.Cancel; c != nil { // a daemon died while it was being cancelled
+			b.begin(w)
+			w.cancelled = c.By
+			b.settle(w, &outcome{w: w, verdict: queue.VerdictAgain})
+			continue
+		}
+		if g.pool.l.Stream {
+			s := g.pool.freest()
+			if err = b.give(s, w); err == nil {
+				processes[s] = true
+			}
+			b.begin(w)
+		} else {
+			b.begin(w)
+			err = b.start(w)
+		}
+		if err != nil {
+			b.notStarted(w, err)
+		}
+	}
+	if err := b.journal.flush(b.given); err != nil {
+		for s := range processes {
+			b.takeBack(s)
+		}
+		return fmt.Errorf("%w: %w", err, fault.Unavailable)
+	}
+	for s := range processes {
+		b.send(s)
+	}
+	return nil
+}
+
+// freest returns the process with the most room.
+func (p *pool) freest() *process {
+	return slices.MaxFunc(p.processes, func(a, b *process) int { return cmp.Compare(a.free(), b.free()) })
+}
+
+// given yields what stream listeners have in work.
+func (b *Broker) given(yield func(given) bool) {
+	for _, w := range b.work {
+		if w.process != nil && !yield(given{w.process.key, w.line.N, w.id, w.attempt}) {
+			return
+		}
+	}
+}
+
+// takeBack takes back what was not sent to a process, because the journal cannot be written.
+func (b *Broker) takeBack(s *process) {
+	for _, w := range s.works {
+		if !w.sent {
+			b.finish(w)
+			w.line.windows[w.m.Priority].add(headOf(w.m))
+		}
+	}
+	s.unsent = nil
+}
+
+// pick chooses messages for pools that have room.
+func (b *Broker) pick(ctx context.Context, pools []*pool, now time.Time) (all []pick, err error) {
+	err = b.parts.DB.View(ctx, func(tx store.Tx) error {
+		for _, g := range all { // this runs again
+			g.line.windows[g.priority].add(g.head)
+		}
+		all = all[:0]
+		for _, p := range pools {
+			ordered := make(map[*line]bool)
+			p.dirty = true
+			for n := p.free(now); n > 0 && len(all) < maxTurn; n-- {
+				g, err := b.choose(tx, p, now, ordered)
+				if err != nil {
+					return err
+				}
+				if g == nil {
+					p.dirty = false
+					break
+				}
+				ordered[g.line] = g.line.Ordered
+				all = append(all, *g)
+			}
+		}
+		return nil
+	})
+	return all, err
+}
+
+// adopt sets what a message has of its listener.
+func (w *work) adopt(l *Listener) {
+	w.policy, w.keep, w.timeout = l.Policy, l.Keep, l.Timeout
+	if w.m.Timeout > 0 {
+		w.timeout = w.m.Timeout
+	}
+	if w.m.New.Attempts > 0 {
+		w.policy.Attempts = w.m.New.Attempts
+	}
+	if w.m.Keep > 0 {
+		w.keep = w.m.Keep
+	}
+}
+
+// begin notes that a message is in work.
+func (b *Broker) begin(w *work) {
+	b.work[w.id] = w
+	w.line.inWork++
+	if w.pool != nil && w.process == nil && !w.pool.l.Stream {
+		w.ran = true
+		w.pool.running++
+	}
+}
+
+// finish notes that a message is no longer in work.
+func (b *Broker) finish(w *work) {
+	delete(b.work, w.id)
+	if w.run != (supervisor.Key{}) {
+		delete(b.runs, w.run)
+	}
+	if s := w.process; s != nil {
+		delete(s.works, w.id)
+		if w.bodyFile != "" {
+			_ = os.Remove(w.bodyFile) // the end of the listener removes it otherwise
+		}
+	}
+	w.line.inWork--
+	if w.line.pool != nil {
+		w.line.pool.dirty = true
+	}
+	if p := w.pool; p != nil {
+		if w.ran {
+			p.running--
+		}
+		p.dirty = true
+		b.forget(p)
+	}
+}
+
+// start gives a message to a process of its own, or has it done in this process.
+func (b *Broker) start(w *work) error {
+	l := w.pool.l
+	if l.Do != nil {
+		w.by = "daemon"
+		var ctx context.Context
+		ctx, w.stop = context.WithCancel(b.ctx)
+		m, attempt := w.m, w.attempt
+		b.helpers.Go(func() {
+			result, e := l.Do(ctx, m, attempt)
+			select {
+			case b.ends <- &end{id: m.ID, attempt: attempt, result: result, e: e}:
+			case <-b.ctx.Done():
+			}
+		})
+		return nil
+	}
+	spec, err := l.Prepare()
+	if err != nil {
+		return err
+	}
+	k := messageKey(w.line.N, w.id, w.attempt)
+	spec.Stdin, spec.Timeout, spec.Grace = w.m.Body, w.timeout, l.Grace
+	spec.Env = append(spec.Env[:len(spec.Env):len(spec.Env)], environment(w)...)
+	if err := b.parts.Runs.Start(k, spec); err != nil {
+		return err
+	}
+	w.by, w.run = "run", k
+	b.runs[k] = w
+	return nil
+}
+
+// environment are the variables that tell a process about its message.
+func environment(w *work) []string {
+	env := []string{
+		"QUEUE=" + w.line.Name,
+		"MESSAGE_ID=" + strconv.FormatUint(w.id, 10),
+		"MESSAGE_ATTEMPT=" + strconv.Itoa(w.attempt),
+		"MESSAGE_FENCE=" + strconv.FormatUint(w.id*fenceStep+uint64(w.attempt), 10),
+	}
+	for name, v := range w.m.Headers {
+		env = append(env, headerVar(name)+"="+v)
+	}
+	return env
+}
+
+// fenceStep is more than a message has attempts.
+const fenceStep = 1 << 10
+
+// headerVar is the variable for a header: HEADER_CONTENT_TYPE for content-type.
+func headerVar(name string) string {
+	return "HEADER_" + strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z':
+			return r - 'a' + 'A'
+		case r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
+			return r
+		}
+		return '_'
+	}, name)
+}
+
+// How long a pool waits after a process could not be started.
+const (
+	firstPause = time.Second
+	lastPause  = time.Minute
+)
+
+// notStarted gives back a message that could not be given to a listener. That costs no
+// attempt. If time cannot help, the queue is paused: nothing would be worked off.
+func (b *Broker) notStarted(w *work, err error) {
+	if errors.Is(err, fault.Unavailable) {
+		p := w.pool
+		pause := min(lastPause, firstPause<<min(p.failures, 10))
+		p.failures++
+		p.notBefore = b.parts.Now().Add(pause)
+		b.parts.Log.Warn("queues: cannot start a listener now; trying again", "queue", w.line.Name, "err", err, "in", pause)
+		b.finish(w)
+		w.line.windows[w.m.Priority].add(headOf(w.m))
+		return
+	}
+	b.parts.Log.Log(context.Background(), slog.LevelError, "queues: a listener cannot run", "queue", w.line.Name, "err", err)
+	b.settle(w, &outcome{w: w, verdict: queue.VerdictFault, e: queue.Ending{Attempt: w.attempt, Ended: b.parts.Now(), Exit: -1, How: queue.HowFailed, Reason: fmt.Sprintf("its listener cannot run: %v", err)}})
+}
+
+func headOf(m *queue.Message) queue.Head {
+	return queue.Head{Seq: m.ID, Priority: m.Priority, Pushed: m.PushedAt, Attempts: m.State.Attempts}
+}

@@ -1,0 +1,188 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"activationd/internal/fault"
+	"activationd/queue"
+	"activationd/store"
+)
+
+// follow takes what others have committed.
+func (b *Broker) follow(ctx context.Context) error {
+	hints := b.takeHints()
+	changed := make(map[uint64]bool)
+	for _, h := range hints {
+		ln := b.lines[h.queue]
+		switch {
+		case ln == nil || h.head == (queue.Head{}):
+			changed[h.queue] = true
+		case !h.due.IsZero():
+			b.dueAt(h.due)
+		default:
+			b.arrived(ln, h.head)
+		}
+	}
+	if len(changed) == 0 {
+		return nil
+	}
+	read := make(map[uint64]*queue.Queue)
+	err := b.parts.DB.View(ctx, func(tx store.Tx) error {
+		clear(read)
+		for n := range changed {
+			q, err := queue.ByNumber(tx, n)
+			if err != nil && !errors.Is(err, fault.NotFound) {
+				return err
+			}
+			read[n] = q
+		}
+		return nil
+	})
+	if err != nil {
+		b.hint(hints...)
+		return err
+	}
+	for n, q := range read {
+		b.put(n, q)
+	}
+	return nil
+}
+
+// arrived notes that a message is ready.
+func (b *Broker) arrived(ln *line, h queue.Head) {
+	if b.inWork(h.Seq) {
+		return
+	}
+	ln.windows[h.Priority].add(h)
+	if ln.pool != nil {
+		ln.pool.dirty = true
+	}
+}
+
+// put takes a queue as it is in the store now; nil: it is gone.
+func (b *Broker) put(n uint64, q *queue.Queue) {
+	ln := b.lines[n]
+	switch {
+	case q == nil && ln != nil:
+		b.leave(ln)
+		delete(b.lines, n)
+	case q != nil && ln == nil:
+		ln = &line{Queue: *q}
+		ln.reset()
+		b.lines[n] = ln
+		b.enter(ln)
+	case q != nil:
+		ln.Queue = *q
+		if ln.pool != nil {
+			ln.pool.dirty = true
+		}
+		if d := ln.Deleting; d != nil && d.Now {
+			b.stopAll(ln, d.By)
+		}
+	}
+}
+
+// promoteMost is how many delayed messages become ready in one transaction.
+const promoteMost = 256
+
+// promote makes what is due ready, and removes what has expired.
+func (b *Broker) promote(ctx context.Context) error {
+	for {
+		now := b.parts.Now()
+		if b.nextDue.IsZero() || now.Before(b.nextDue) {
+			return nil
+		}
+		var ready []queue.Ref
+		var next time.Time
+		err := b.parts.DB.Update(ctx, func(tx store.Tx) error {
+			ready, next = nil, time.Time{}
+			var err error
+			if ready, next, err = queue.Promote(tx, now, promoteMost); err != nil {
+				return err
+			}
+			_, expire, err := queue.ExpireResults(tx, now, promoteMost)
+			if next.IsZero() || !expire.IsZero() && expire.Before(next) {
+				next = expire
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		b.nextDue = next
+		for _, r := range ready {
+			if ln := b.lines[r.Queue]; ln != nil {
+				b.arrived(ln, r.Head)
+			}
+		}
+	}
+}
+
+// clearMost is how many messages of a deleted queue are removed in one transaction.
+const clearMost = 100
+
+// clear goes on with deletions. It removes one part of each queue in a turn, so others are
+// not kept waiting.
+func (b *Broker) clear(ctx context.Context) error {
+	now := b.parts.Now()
+	for n, ln := range b.lines {
+		if ln.Deleting == nil {
+			continue
+		}
+		gone := false
+		err := b.parts.DB.Update(ctx, func(tx store.Tx) (err error) {
+			gone, err = queue.Clear(tx, now, n, b.inWork, clearMost)
+			return err
+		})
+		switch {
+		case err != nil:
+			return err
+		case gone:
+			b.put(n, nil)
+		case ln.inWork == 0: // otherwise the last end is the next occasion
+			b.poke()
+		}
+		if to := ln.Deleting.MoveTo; to != "" {
+			for _, other := range b.lines {
+				if other.Name == to {
+					other.reset()
+					if other.pool != nil {
+						other.pool.dirty = true
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// alarm is when the next turn is due.
+func (b *Broker) alarm() (at time.Time) {
+	now := b.parts.Now()
+	at = b.nextDue
+	earliest := func(t time.Time) {
+		if t.After(now) && (at.IsZero() || t.Before(at)) {
+			at = t
+		}
+	}
+	for _, w := range b.work {
+		earliest(w.deadline)
+	}
+	for _, p := range b.pools {
+		earliest(p.notBefore)
+		for _, s := range p.processes {
+			earliest(s.endBy)
+			if age := p.l.Replace.Age; age > 0 {
+				earliest(s.since.Add(age))
+			}
+		}
+		for _, ln := range p.lines {
+			if heads := ln.windows[0].heads; ln.Ordered && len(heads) > 0 {
+				earliest(heads[0].NotBefore)
+			}
+		}
+	}
+	return at
+}

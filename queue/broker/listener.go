@@ -1,0 +1,95 @@
+package broker
+
+import (
+	"context"
+	"path"
+	"time"
+
+	"activationd/queue"
+	"activationd/supervisor/wrapper"
+)
+
+// A Listener says how the messages of some queues are worked off.
+type Listener struct {
+	Name   string
+	Queues []string // names or patterns, as of path.Match
+	// Together says how one set of processes serves all queues that match; [Apart]: each
+	// queue has a set of its own.
+	Together  Together
+	Weights   map[string]int // for [Weighted], by name or pattern; 1 without one
+	Stream    bool           // processes that work off many messages; otherwise each message has a process
+	Instances int            // how many processes a set has, at least 1
+	Window    int            // how many messages a stream listener has at once, at least 1
+	Policy    queue.Policy
+	Timeout   time.Duration // of a message, from its delivery; 0: none
+	Grace     time.Duration // from TERM to KILL
+	MaxWait   time.Duration // a message that has waited so long goes before all others; 0: none does
+	Keep      time.Duration // how long results are kept
+	Limits    queue.Limits  // of each queue
+	Replace   Replace
+	// Version differs if the process must be another one: then it is replaced when it has
+	// finished what it has in work.
+	Version string
+	// Prepare returns what the process runs as, and within which limits. It is called
+	// before each start. An error of kind fault.Unavailable may be gone later; any other
+	// one pauses the queues.
+	Prepare func() (wrapper.Spec, error)
+	// Do works off a message inside of this process, instead of a process of its own.
+	Do func(ctx context.Context, m *queue.Message, attempt int) (result []byte, e queue.Ending)
+}
+
+// Replace says when a stream listener is replaced, between two messages. Zero: never.
+type Replace struct {
+	Messages int
+	Age      time.Duration
+	Memory   int64 // bytes
+}
+
+// Together says how a set of processes chooses among the queues that it serves.
+type Together string
+
+// The ways to choose.
+const (
+	Apart    Together = ""         // there is nothing to choose: each queue has a set of its own
+	Strict   Together = "strict"   // by the order of the listener's patterns, then by name
+	Weighted Together = "weighted" // in turns, by weight
+)
+
+// serves reports whether the listener serves a queue, and the place of the pattern that
+// matched.
+func (l *Listener) serves(name string) (place int, ok bool) {
+	for i, pattern := range l.Queues {
+		if hit, err := path.Match(pattern, name); err == nil && hit || pattern == name {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+func (l *Listener) weight(name string) int {
+	if w := l.Weights[name]; w > 0 {
+		return w
+	}
+	for pattern, w := range l.Weights {
+		if hit, err := path.Match(pattern, name); err == nil && hit && w > 0 {
+			return w
+		}
+	}
+	return 1
+}
+
+// listenerOf returns the listener of a queue and the place of its pattern; if there is
+// none, it says why.
+func (s *Settings) listenerOf(name string) (l *Listener, place int, why string) {
+	if s.Allowed != nil {
+		if ok, why := s.Allowed(name); !ok {
+			return nil, 0, why
+		}
+	}
+	for i := range s.Listeners {
+		if place, ok := s.Listeners[i].serves(name); ok {
+			return &s.Listeners[i], place, ""
+		}
+	}
+	return nil, 0, "no entry of listeners matches"
+}

@@ -1,0 +1,151 @@
+package broker
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"activationd/queue"
+	"activationd/store"
+)
+
+// A pool is the processes of a listener that serve the same queues.
+type pool struct {
+	key   string
+	l     *Listener
+	lines []*line // in the order of the listener's patterns, then by name
+	// running are the messages that have a process each.
+	running   int
+	processes []*process // of a stream listener
+	// No process is started before notBefore: the last ones could not be.
+	notBefore time.Time
+	failures  int
+	dirty     bool // a message may be handed out
+}
+
+// poolKey names the pool of a queue.
+func poolKey(l *Listener, name string) string {
+	if l.Together != Apart {
+		return l.Name
+	}
+	return l.Name + " " + name
+}
+
+// enter puts a line into the pool that serves it, or into none.
+func (b *Broker) enter(ln *line) {
+	l, place, why := b.set.listenerOf(ln.Name)
+	b.leave(ln)
+	ln.why = why
+	if l == nil {
+		return
+	}
+	key := poolKey(l, ln.Name)
+	p := b.pools[key]
+	if p == nil {
+		p = &pool{key: key}
+		b.pools[key] = p
+	}
+	p.l, ln.pool, ln.credit = l, p, 0
+	order := func(a, b *line) int {
+		pa, _ := l.serves(a.Name)
+		pb, _ := l.serves(b.Name)
+		return cmp.Or(cmp.Compare(pa, pb), cmp.Compare(a.Name, b.Name))
+	}
+	_ = place
+	i, _ := slices.BinarySearchFunc(p.lines, ln, order)
+	p.lines = slices.Insert(p.lines, i, ln)
+	p.dirty = true
+}
+
+// leave takes a line out of its pool. A pool without lines and processes is forgotten.
+func (b *Broker) leave(ln *line) {
+	p := ln.pool
+	if p == nil {
+		return
+	}
+	p.lines = slices.DeleteFunc(p.lines, func(other *line) bool { return other == ln })
+	ln.pool, p.dirty = nil, true
+	b.forget(p)
+}
+
+func (b *Broker) forget(p *pool) {
+	if len(p.lines) == 0 && p.running == 0 && len(p.processes) == 0 {
+		delete(b.pools, p.key)
+	}
+}
+
+// reconfigure assigns all queues to the listeners that the settings have now.
+func (b *Broker) reconfigure() {
+	for _, ln := range b.lines {
+		b.enter(ln)
+	}
+}
+
+// A pick is a message that is about to be handed out.
+type pick struct {
+	pool     *pool
+	line     *line
+	priority int
+	head     queue.Head
+	m        *queue.Message
+}
+
+// choose takes the next message of the pool; nil: there is none. It leaves out some queues.
+func (b *Broker) choose(tx store.Tx, p *pool, now time.Time, without map[*line]bool) (*pick, error) {
+	for {
+		ln, priority := b.turnOf(tx, p, now, without)
+		if ln == nil {
+			return nil, nil
+		}
+		w := &ln.windows[priority]
+		head := w.heads[0]
+		w.heads = w.heads[1:]
+		if !queue.IsReady(tx, ln.N, head.Seq) { // cancelled meanwhile, or handed out and finished
+			continue
+		}
+		m, err := queue.Load(tx, ln.N, head.Seq)
+		if err != nil {
+			return nil, err
+		}
+		if p.l.Together == Weighted {
+			b.weigh(p, ln)
+		}
+		return &pick{p, ln, priority, head, m}, nil
+	}
+}
+
+// turnOf returns the queue from which the next message is taken, and its priority; nil: no
+// queue has one.
+func (b *Broker) turnOf(tx store.Tx, p *pool, now time.Time, without map[*line]bool) (best *line, priority int) {
+	for _, ln := range p.lines {
+		if without[ln] || !ln.open(now) {
+			continue
+		}
+		for i := range ln.windows {
+			ln.windows[i].fill(tx, ln.N, i, b.inWork)
+		}
+		pr, ok := ln.next(now, p.l.MaxWait)
+		switch {
+		case !ok:
+		case p.l.Together != Weighted:
+			return ln, pr
+		case best == nil || ln.credit+p.l.weight(ln.Name) > best.credit+p.l.weight(best.Name):
+			best, priority = ln, pr
+		}
+	}
+	return best, priority
+}
+
+// weigh notes that a message of a line was taken, so that each has its share: every line
+// gets its weight, and the one that was taken pays the sum of all.
+func (b *Broker) weigh(p *pool, taken *line) {
+	total := 0
+	for _, ln := range p.lines {
+		w := p.l.weight(ln.Name)
+		ln.credit += w
+		total += w
+	}
+	taken.credit -= total
+}
+
+func (b *Broker) inWork(id uint64) bool { return b.work[id] != nil }
