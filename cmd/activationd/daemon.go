@@ -48,6 +48,7 @@ type daemon struct {
 	discovered *discover.Watcher
 	warned     map[string]bool // the warnings about .env files that are in the log
 	server     *line.Server
+	queues     *messaging
 	tokens     access.Tokens
 	roles      atomic.Uint64 // counts configurations: each may give users other roles
 	socket     string        // the Unix socket's path; systemd may have chosen it
@@ -100,6 +101,9 @@ func (d *daemon) assemble(db store.Backend, socket string) (err error) {
 	d.loader = announce.NewLoader(d.engine, d.inForce, topology.Devices, d.log)
 	d.discovered = discover.NewWatcher(d.log, func(discover.Result) { d.loader.AskDeclared() })
 	if err := d.tokens.Load(conf.Tokens); err != nil {
+		return err
+	}
+	if err := d.assembleQueues(); err != nil {
 		return err
 	}
 	d.server = &line.Server{

@@ -19,6 +19,8 @@ type directories struct {
 	Runs       string // in State: a directory for each attempt
 	Workdirs   string // in State: a work directory for each reservation that has begun
 	Topologies string // in State: where linkconf looks, unless the configuration says where
+	Deliveries string // in State: a directory for each process that works off messages
+	Bodies     string // in State: bodies of messages, for processes that get them as files
 	Runtime    string // the control socket; gone after a boot
 	ConfigRoot string // in Runtime: configuration directories of what runs
 
@@ -55,6 +57,8 @@ func chooseDirs(o *options, h *host) (*directories, error) {
 	}
 	d.Runs = filepath.Join(d.State, "runs")
 	d.Workdirs = filepath.Join(d.State, "kept")
+	d.Deliveries = filepath.Join(d.State, "queues", "runs")
+	d.Bodies = filepath.Join(d.State, "queues", "bodies")
 	d.Topologies = filepath.Join(d.State, "topologies")
 	d.ConfigRoot = filepath.Join(d.Runtime, "config")
 	return &d, nil
@@ -88,6 +92,9 @@ func (d *directories) make(uid int) error {
 		{d.Runs, "--state-dir", 0o700},
 		{d.Workdirs, "--state-dir", own},
 		{d.Topologies, "--state-dir", 0o700},
+		{filepath.Dir(d.Deliveries), "--state-dir", own},
+		{d.Deliveries, "--state-dir", 0o700},
+		{d.Bodies, "--state-dir", own},
 		{d.Runtime, "--runtime-dir", runtime},
 		{d.ConfigRoot, "--runtime-dir", own},
 	} {

@@ -112,6 +112,7 @@ func (d *daemon) reconfigure(context.Context) (announce.Configuration, error) {
 	defer d.mu.Unlock()
 	d.level.Set(r.conf.Logging.Level)
 	d.current, d.inForce = r.conf, r.Configuration
+	d.queues.Configure(d.listeners(r.conf, &r.Settings))
 	d.roles.Add(1)
 	return r.Configuration, nil
 }

@@ -33,6 +33,11 @@ func (d *daemon) serve(ctx context.Context) error {
 		return err
 	}
 	defer d.runs.Close()
+	defer func() {
+		if err := d.queues.close(); err != nil {
+			d.log.Error("closing the store of queues", "err", err)
+		}
+	}()
 	newest, err := d.engine.Newest(ctx)
 	if err != nil {
 		return err
@@ -44,6 +49,9 @@ func (d *daemon) serve(ctx context.Context) error {
 		d.book.Run,
 		d.discovered.Run,
 		func(ctx context.Context) error { return d.roster.Run(ctx, d.checkPlace()) },
+		d.queues.timer.Run,
+		d.queues.Run,
+		d.tellEvents,
 		d.watchStore,
 		d.watchRequests,
 		d.watchReloads,

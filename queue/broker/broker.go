@@ -74,6 +74,7 @@ type Broker struct {
 	outputs  chan *output
 	writable chan *process // whose input has room
 	removals chan supervisor.Key
+	noticed  chan struct{} // capacity one
 	started  chan struct{} // closed by Run when it knows what an earlier daemon left
 
 	mu    sync.Mutex
@@ -104,7 +105,7 @@ func New(p Parts, set Settings) *Broker {
 		p.Now = time.Now
 	}
 	b := &Broker{
-		parts: p, asks: make(chan ask), poked: make(chan struct{}, 1), ends: make(chan *end), outputs: make(chan *output), writable: make(chan *process), removals: make(chan supervisor.Key, 1024), started: make(chan struct{}),
+		parts: p, asks: make(chan ask), poked: make(chan struct{}, 1), ends: make(chan *end), outputs: make(chan *output), writable: make(chan *process), removals: make(chan supervisor.Key, 1024), noticed: make(chan struct{}, 1), started: make(chan struct{}),
 		lines: make(map[uint64]*line), pools: make(map[string]*pool), work: make(map[uint64]*work), runs: make(map[supervisor.Key]*work), waiters: make(map[uint64][]chan struct{}),
 		processes: make(map[supervisor.Key]*process), journal: journal{path: p.Journal},
 	}
@@ -122,6 +123,26 @@ func (b *Broker) Configure(set Settings) {
 func (b *Broker) poke() {
 	select {
 	case b.poked <- struct{}{}:
+	default: // one is there already
+	}
+}
+
+// Noticed yields a value after notices have been written, one for any number of them; see
+// [queue.Notices].
+func (b *Broker) Noticed() <-chan struct{} { return b.noticed }
+
+// update runs fn in a transaction that writes notices.
+func (b *Broker) update(ctx context.Context, fn func(store.Tx) error) error {
+	err := b.parts.DB.Update(ctx, fn)
+	if err == nil {
+		b.tell()
+	}
+	return err
+}
+
+func (b *Broker) tell() {
+	select {
+	case b.noticed <- struct{}{}:
 	default: // one is there already
 	}
 }

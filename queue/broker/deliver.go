@@ -16,7 +16,6 @@ import (
 	"activationd/queue"
 	"activationd/store"
 	"activationd/supervisor"
-	"activationd/supervisor/wrapper"
 )
 
 // A work is a message in work: one attempt.
@@ -315,10 +314,8 @@ const (
 func (b *Broker) notStarted(w *work, err error) {
 	if errors.Is(err, fault.Unavailable) {
 		p := w.pool
-		pause := min(lastPause, firstPause<<min(p.failures, 10))
-		p.failures++
-		p.notBefore = b.parts.Now().Add(pause)
-		b.parts.Log.Warn("queues: cannot start a listener now; trying again", "queue", w.line.Name, "err", err, "in", pause)
+		b.backOff(p, err.Error())
+		b.parts.Log.Warn("queues: cannot start a listener now; trying again", "queue", w.line.Name, "err", err, "at", p.notBefore)
 		b.finish(w)
 		w.line.windows[w.m.Priority].add(headOf(w.m))
 		return

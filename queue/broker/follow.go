@@ -68,13 +68,18 @@ func (b *Broker) put(n uint64, q *queue.Queue) {
 	case q == nil && ln != nil:
 		b.leave(ln)
 		delete(b.lines, n)
+		for _, c := range ln.goneTo {
+			close(c)
+		}
 	case q != nil && ln == nil:
 		ln = &line{Queue: *q}
 		ln.reset()
 		b.lines[n] = ln
 		b.enter(ln)
 	case q != nil:
-		ln.Queue = *q
+		if ln.Queue = *q; b.set == nil {
+			return
+		}
 		if ln.pool != nil {
 			ln.pool.dirty = true
 		}

@@ -16,6 +16,7 @@ type line struct {
 	pool      *pool                    // that serves it; nil: none
 	why       string                   // why none does
 	inWork    int
+	goneTo    []chan struct{} // closed when it is gone
 	credit    int       // in a pool of weighted queues
 }
 

@@ -234,6 +234,9 @@ func whyFaulty(e queue.Ending) string {
 // recorded carries out what follows from an outcome that is in the store.
 func (b *Broker) recorded(o *outcome, now time.Time) {
 	w := o.w
+	if o.verdict == queue.VerdictDead || o.verdict == queue.VerdictFault {
+		b.tell()
+	}
 	if w != nil {
 		b.finish(w)
 	}

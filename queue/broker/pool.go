@@ -20,6 +20,7 @@ type pool struct {
 	// No process is started before notBefore: the last ones could not be.
 	notBefore time.Time
 	failures  int
+	fault     string // why not
 	dirty     bool // a message may be handed out
 }
 

@@ -19,7 +19,13 @@ func (b *Broker) recover(ctx context.Context) error {
 	b.set = b.settings.Load()
 	var queues []*queue.Queue
 	err := b.parts.DB.View(ctx, func(tx store.Tx) error {
-		queues = slices.Collect(queue.All(tx))
+		queues = nil
+		for q, err := range queue.All(tx) {
+			if err != nil {
+				return err
+			}
+			queues = append(queues, q)
+		}
 		return nil
 	})
 	if err != nil {

@@ -222,14 +222,15 @@ func (b *Broker) enlist(s *process) error {
 // cannotStart waits, or pauses the queues of a pool whose processes cannot be started.
 func (b *Broker) cannotStart(p *pool, err error) {
 	if errors.Is(err, fault.Unavailable) {
-		b.backOff(p)
+		b.backOff(p, err.Error())
 		b.parts.Log.Warn("queues: cannot start a listener now; trying again", "listener", p.l.Name, "err", err, "at", p.notBefore)
 		return
 	}
 	b.faulty(p, fmt.Sprintf("its listener cannot run: %v", err))
 }
 
-func (b *Broker) backOff(p *pool) {
+func (b *Broker) backOff(p *pool, why string) {
+	p.fault = why
 	p.notBefore = b.parts.Now().Add(min(lastPause, firstPause<<min(p.failures, 10)))
 	p.failures++
 }
@@ -428,7 +429,7 @@ func (b *Broker) gone(s *process) {
 	case s.retired != "" || b.parts.Now().Sub(s.since) >= stableAfter:
 		p.failures = 0
 	default:
-		b.backOff(p)
+		b.backOff(p, "its process has ended soon after its start: "+inWords(r))
 	}
 	p.dirty = true
 	b.poke()
@@ -525,4 +526,17 @@ func (b *Broker) expire() {
 		}
 		b.stopProcess(s)
 	}
+}
+
+// inWords says how a process has ended.
+func inWords(r *wrapper.Result) string {
+	switch status, ok := r.ExitStatus(); {
+	case r.Text != "":
+		return r.Text
+	case r.Signal != 0:
+		return "signal " + r.SignalName()
+	case ok:
+		return "status " + strconv.Itoa(status)
+	}
+	return r.Reason
 }

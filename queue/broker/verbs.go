@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 // returned.
 func (b *Broker) Create(ctx context.Context, q queue.Queue) (got *queue.Queue, created bool, err error) {
 	now := b.parts.Now()
-	err = b.parts.DB.Update(ctx, func(tx store.Tx) error {
+	err = b.update(ctx, func(tx store.Tx) error {
 		if got, created, err = queue.Create(tx, now, q); err != nil || !created {
 			return err
 		}
@@ -27,53 +28,108 @@ func (b *Broker) Create(ctx context.Context, q queue.Queue) (got *queue.Queue, c
 	return got, created, err
 }
 
-// Push adds messages to a queue. When it returns, they are on disk.
-func (b *Broker) Push(ctx context.Context, name string, messages ...queue.New) (pushed []queue.Pushed, err error) {
-	now := b.parts.Now()
-	set := b.settings.Load()
-	var limits queue.Limits
-	if l, _, _ := set.listenerOf(name); l != nil {
-		limits = l.Limits
+// A NewMessage is a message to push, and its queue.
+type NewMessage struct {
+	Queue string
+	queue.New
+}
+
+// Pushed says what became of a push.
+type Pushed struct {
+	queue.Pushed
+	Err error
+}
+
+// Push adds messages to queues, in one transaction. When it returns, they are on disk. One
+// that is refused does not keep the others from being pushed: then each has a transaction of
+// its own.
+func (b *Broker) Push(ctx context.Context, messages []NewMessage) []Pushed {
+	pushed := make([]Pushed, len(messages))
+	err := b.pushAll(ctx, messages, pushed)
+	if err == nil || len(messages) == 1 {
+		for i := range pushed {
+			pushed[i].Err = err
+		}
+		return pushed
 	}
-	limits.Body, limits.AllMessages, limits.AllBytes = set.Limits.Body, set.Limits.AllMessages, set.Limits.AllBytes
+	for i := range messages {
+		pushed[i] = Pushed{}
+		pushed[i].Err = b.pushAll(ctx, messages[i:i+1], pushed[i:i+1])
+	}
+	return pushed
+}
+
+// pushAll pushes all messages or none.
+func (b *Broker) pushAll(ctx context.Context, messages []NewMessage, pushed []Pushed) error {
+	now, set := b.parts.Now(), b.settings.Load()
+	numbers := make([]uint64, len(messages))
 	push := func(ctx context.Context, inWork func(uint64) bool) error {
 		return b.parts.DB.Update(ctx, func(tx store.Tx) error {
-			pushed = pushed[:0]
-			for _, m := range messages {
-				p, err := queue.Push(tx, now, name, limits, m, inWork)
-				if err != nil {
+			for from := 0; from < len(messages); {
+				to := from + 1
+				for to < len(messages) && messages[to].Queue == messages[from].Queue {
+					to++
+				}
+				if err := pushSome(tx, now, set, messages[from:to], pushed[from:to], numbers[from:to], inWork); err != nil {
 					return err
 				}
-				pushed = append(pushed, p)
+				from = to
 			}
 			return nil
 		})
 	}
-	if removes(limits, messages) { // Run knows what is in work, and keeps it so
+	var err error
+	if removes(set, messages) { // Run knows what is in work, and keeps it so
 		err = b.ask(ctx, func(ctx context.Context) error { return push(ctx, b.inWork) })
 	} else {
 		err = push(ctx, nil)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	hints := make([]hint, 0, len(pushed))
 	for i, p := range pushed {
-		if m := messages[i]; !p.Duplicate {
-			hints = append(hints, hint{p.Queue, queue.Head{Seq: p.ID, Priority: m.Priority, Pushed: now}, m.NotBefore})
+		if m := &messages[i]; !p.Duplicate {
+			hints = append(hints, hint{numbers[i], queue.Head{Seq: p.ID, Priority: m.Priority, Pushed: now}, m.NotBefore})
 		}
 	}
 	b.hint(hints...)
-	return pushed, nil
+	return nil
+}
+
+// pushSome pushes messages into one queue, and sets its number.
+func pushSome(tx store.Tx, now time.Time, set *Settings, messages []NewMessage, pushed []Pushed, numbers []uint64, inWork func(uint64) bool) error {
+	q, err := queue.Get(tx, messages[0].Queue)
+	if err != nil {
+		return err
+	}
+	ms := make([]queue.New, len(messages))
+	for i := range messages {
+		ms[i] = messages[i].New
+	}
+	did, err := queue.PushAll(tx, now, q.Name, set.limitsOf(q.Name), ms, inWork)
+	if err != nil {
+		return err
+	}
+	for i := range did {
+		pushed[i].Pushed, numbers[i] = did[i], q.N
+	}
+	return nil
+}
+
+// limitsOf are the limits of a queue.
+func (s *Settings) limitsOf(name string) (limits queue.Limits) {
+	if l, _, _ := s.listenerOf(name); l != nil {
+		limits = l.Limits
+	}
+	limits.Body, limits.AllMessages, limits.AllBytes = s.Limits.Body, s.Limits.AllMessages, s.Limits.AllBytes
+	return limits
 }
 
 // removes reports whether a push may remove other messages.
-func removes(limits queue.Limits, messages []queue.New) bool {
-	if limits.DropOldest {
-		return true
-	}
-	for _, m := range messages {
-		if m.OnDuplicate == queue.DuplicateReplace {
+func removes(set *Settings, messages []NewMessage) bool {
+	for i := range messages {
+		if messages[i].OnDuplicate == queue.DuplicateReplace || set.limitsOf(messages[i].Queue).DropOldest {
 			return true
 		}
 	}
@@ -86,8 +142,8 @@ func (b *Broker) Delete(ctx context.Context, name string, d queue.Deleting, disc
 	now := b.parts.Now()
 	return b.ask(ctx, func(ctx context.Context) error {
 		var q *queue.Queue
-		err := b.parts.DB.Update(ctx, func(tx store.Tx) (err error) {
-			if q, err = queue.Delete(tx, now, name, d, discard); err != nil {
+		err := b.update(ctx, func(tx store.Tx) (err error) {
+			if q, err = queue.Delete(tx, now, name, d, discard, b.inWork); err != nil {
 				return err
 			}
 			return queue.Notify(tx, queue.Notice{What: "deleted", Queue: name, By: d.By, Time: now})
@@ -166,7 +222,7 @@ func (b *Broker) stopAll(ln *line, by string) {
 func (b *Broker) Pause(ctx context.Context, name string, p *queue.Paused) error {
 	var q *queue.Queue
 	now := b.parts.Now()
-	err := b.parts.DB.Update(ctx, func(tx store.Tx) (err error) {
+	err := b.update(ctx, func(tx store.Tx) (err error) {
 		if q, err = queue.SetPaused(tx, name, p); err != nil {
 			return err
 		}
@@ -184,26 +240,207 @@ func (b *Broker) Pause(ctx context.Context, name string, p *queue.Paused) error 
 
 // Await returns when a message is over: worked off, dead, cancelled or removed; at once if
 // it is not there.
-func (b *Broker) Await(ctx context.Context, n, id uint64) error {
+func (b *Broker) Await(ctx context.Context, name string, id uint64) error {
 	over := make(chan struct{})
 	err := b.ask(ctx, func(ctx context.Context) error {
-		return b.parts.DB.View(ctx, func(tx store.Tx) error {
-			m, err := queue.Load(tx, n, id)
-			if err != nil || m.State.DeadSince != (time.Time{}) {
-				close(over)
-				return nil
+		there := false
+		err := b.parts.DB.View(ctx, func(tx store.Tx) error {
+			q, err := queue.Get(tx, name)
+			if err != nil {
+				return err
 			}
-			b.waiters[id] = append(b.waiters[id], over)
-			return nil
+			m, err := queue.Load(tx, q.N, id)
+			there = err == nil && m.Where != queue.Dead
+			if errors.Is(err, fault.NotFound) {
+				err = nil
+			}
+			return err
 		})
+		if there {
+			b.waiters[id] = append(b.waiters[id], over)
+		} else {
+			close(over)
+		}
+		return err
 	})
 	if err != nil {
 		return err
 	}
+	return await(ctx, over)
+}
+
+func await(ctx context.Context, over <-chan struct{}) error {
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-over:
 		return nil
 	}
+}
+
+// Gone returns when the queue with a number is gone; at once if there is none.
+func (b *Broker) Gone(ctx context.Context, n uint64) error {
+	over := make(chan struct{})
+	err := b.ask(ctx, func(context.Context) error {
+		if ln := b.lines[n]; ln != nil {
+			ln.goneTo = append(ln.goneTo, over)
+		} else {
+			close(over)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return await(ctx, over)
+}
+
+// Result returns the result of a message. Over is false if the message is still there; if it
+// is over and r is nil, no result is kept.
+func (b *Broker) Result(ctx context.Context, name string, id uint64) (r *queue.Result, over bool, err error) {
+	err = b.parts.DB.View(ctx, func(tx store.Tx) error {
+		r, over = nil, false
+		q, err := queue.Get(tx, name)
+		if err != nil {
+			return err
+		}
+		if r, over = queue.ResultOf(tx, q.N, id); over {
+			return nil
+		}
+		if _, err = queue.Load(tx, q.N, id); errors.Is(err, fault.NotFound) {
+			over, err = true, nil
+		}
+		return err
+	})
+	return r, over, err
+}
+
+// changeAtOnce is how many messages a verb changes in one transaction.
+const changeAtOnce = 100
+
+// Purge removes all messages of a queue that are not in work.
+func (b *Broker) Purge(ctx context.Context, name, by string) (removed int, err error) {
+	for more := true; more && err == nil; {
+		err = b.ask(ctx, func(ctx context.Context) error {
+			n, now := 0, b.parts.Now()
+			var q *queue.Queue
+			err := b.update(ctx, func(tx store.Tx) (err error) {
+				if q, err = queue.Get(tx, name); err != nil {
+					return err
+				}
+				if n, more, err = queue.Purge(tx, q.N, b.inWork, changeAtOnce); err != nil || more {
+					return err
+				}
+				return queue.Notify(tx, queue.Notice{What: "purged", Queue: name, N: q.N, By: by, Time: now})
+			})
+			if err == nil {
+				removed += n
+				b.tellWaiters(ctx, q.N)
+			}
+			return err
+		})
+	}
+	return removed, err
+}
+
+// tellWaiters wakes those who wait for messages of a queue that are not there any more.
+func (b *Broker) tellWaiters(ctx context.Context, n uint64) {
+	for id, waiting := range b.waiters {
+		if b.inWork(id) {
+			continue
+		}
+		if m, err := b.load(ctx, n, id); err == nil && m == nil {
+			for _, c := range waiting {
+				close(c)
+			}
+			delete(b.waiters, id)
+		}
+	}
+}
+
+// RetryDead makes dead letters of a queue ready again, all if none is named. Their attempts
+// begin anew.
+func (b *Broker) RetryDead(ctx context.Context, name, by string, ids ...uint64) (n int, err error) {
+	after := uint64(0)
+	for {
+		var retried []queue.Ref
+		var next uint64
+		now := b.parts.Now()
+		err := b.update(ctx, func(tx store.Tx) (err error) {
+			q, err := queue.Get(tx, name)
+			if err != nil {
+				return err
+			}
+			if retried, next, err = queue.RetryDead(tx, now, q.N, ids, after, changeAtOnce); err != nil || len(retried) == 0 {
+				return err
+			}
+			return queue.Notify(tx, queue.Notice{What: "retried", Queue: name, N: q.N, By: by, Time: now, Reason: fmt.Sprintf("%d dead letters", len(retried))})
+		})
+		if err != nil {
+			return n, err
+		}
+		n += len(retried)
+		for _, r := range retried {
+			b.hint(hint{queue: r.Queue, head: r.Head})
+		}
+		if next == 0 {
+			return n, nil
+		}
+		after = next
+	}
+}
+
+// PurgeDead removes dead letters of a queue, all if none is named.
+func (b *Broker) PurgeDead(ctx context.Context, name, by string, ids ...uint64) (n int, err error) {
+	for more := true; more; {
+		purged, now := 0, b.parts.Now()
+		err := b.update(ctx, func(tx store.Tx) (err error) {
+			q, err := queue.Get(tx, name)
+			if err != nil {
+				return err
+			}
+			if purged, more, err = queue.PurgeDead(tx, q.N, ids, changeAtOnce); err != nil || purged == 0 {
+				return err
+			}
+			return queue.Notify(tx, queue.Notice{What: "dead purged", Queue: name, N: q.N, By: by, Time: now, Reason: fmt.Sprintf("%d dead letters", purged)})
+		})
+		if err != nil {
+			return n, err
+		}
+		n += purged
+	}
+	return n, nil
+}
+
+// Restart replaces the processes of a queue's listener, each when it has finished what it
+// has in work. Messages with a process of their own need that for the next ones only.
+func (b *Broker) Restart(ctx context.Context, name, by string) error {
+	return b.ask(ctx, func(ctx context.Context) error {
+		now := b.parts.Now()
+		var q *queue.Queue
+		err := b.update(ctx, func(tx store.Tx) (err error) {
+			if q, err = queue.Get(tx, name); err != nil {
+				return err
+			}
+			if q.Paused != nil && q.Paused.Fault {
+				if q, err = queue.SetPaused(tx, name, nil); err != nil {
+					return err
+				}
+			}
+			return queue.Notify(tx, queue.Notice{What: "restarted", Queue: name, N: q.N, By: by, Time: now})
+		})
+		if err != nil {
+			return err
+		}
+		b.put(q.N, q)
+		if ln := b.lines[q.N]; ln != nil && ln.pool != nil {
+			for _, s := range ln.pool.processes {
+				if s.outdated == "" {
+					s.outdated = "a restart was requested"
+				}
+			}
+			ln.pool.dirty, ln.pool.notBefore = true, time.Time{}
+		}
+		return nil
+	})
 }

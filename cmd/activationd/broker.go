@@ -1,0 +1,273 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"activationd/activation"
+	"activationd/event"
+	"activationd/internal/config"
+	"activationd/queue"
+	"activationd/queue/broker"
+	"activationd/schedule"
+	"activationd/store"
+	"activationd/store/bolt"
+	"activationd/supervisor"
+	"activationd/supervisor/wrapper"
+)
+
+// A messaging is what serves the queues.
+type messaging struct {
+	*broker.Broker
+	db    store.Backend // the daemon's own store, or that of queues alone
+	own   *bolt.DB      // the latter; nil: there is none
+	runs  *supervisor.Supervisor
+	timer *schedule.Timer
+}
+
+// queueRuns is a supervisor as the broker uses it.
+type queueRuns struct{ *supervisor.Supervisor }
+
+func (r queueRuns) Stream(k supervisor.Key) (broker.Stream, error) {
+	s, err := r.Supervisor.Stream(k)
+	if err != nil { // not a nil *Stream in an interface
+		return nil, err
+	}
+	return s, nil
+}
+
+// assembleQueues makes the parts that serve the queues. The processes of listeners have a supervisor
+// of their own: the engine knows nothing of them.
+func (d *daemon) assembleQueues() (err error) {
+	q := &messaging{db: d.db}
+	d.queues = q
+	if path := d.started.Queues.Store; path != "" {
+		if q.own, err = bolt.Open(path); err != nil {
+			return err
+		}
+		q.db = q.own
+	}
+	guard, _ := d.runs.Guard()
+	q.runs, err = supervisor.New(supervisor.Config{
+		Atwrap: d.atwrap, RunsDir: d.dirs.Deliveries, ConfigRoot: d.dirs.ConfigRoot, WorkdirsDir: d.dirs.Bodies, Guard: guard, Log: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	if q.timer, err = schedule.NewTimer(); err != nil {
+		return err
+	}
+	q.Broker = broker.New(broker.Parts{
+		DB: q.db, Runs: queueRuns{q.runs}, Alarm: q.timer, Log: d.log, Journal: filepath.Join(filepath.Dir(d.dirs.Deliveries), "deliveries"),
+	}, d.listeners(d.started, &d.inForce.Settings))
+	return nil
+}
+
+// close closes what assembleQueues opened. Listeners go on.
+func (q *messaging) close() error {
+	if q == nil {
+		return nil
+	}
+	if q.runs != nil {
+		q.runs.Close()
+	}
+	if q.own != nil {
+		return q.own.Close()
+	}
+	return nil
+}
+
+// listeners translates the listeners of a configuration.
+func (d *daemon) listeners(c *configuration, set *activation.Settings) broker.Settings {
+	s := broker.Settings{Limits: queue.Limits{
+		Body: int64(c.Queues.MaxBody), AllMessages: int64(c.Queues.MaxMessages), AllBytes: int64(c.Queues.MaxBytes),
+	}}
+	for i := range c.Listeners {
+		s.Listeners = append(s.Listeners, d.listener(&c.Listeners[i], set))
+	}
+	return s
+}
+
+func (d *daemon) listener(l *config.Listener, set *activation.Settings) broker.Listener {
+	policy := queue.Policy{Attempts: l.Attempts, Backoff: l.Backoff.First, BackoffMax: l.Backoff.Max, Exits: make(map[int]queue.Verdict)}
+	for status, verdict := range l.Exits.Verdicts() {
+		policy.Exits[status] = queue.Verdict(verdict)
+	}
+	together := map[string]broker.Together{config.Strict: broker.Strict, config.Weighted: broker.Weighted}[l.Together]
+	return broker.Listener{
+		Name: l.Name, Queues: l.Queues, Together: together, Weights: l.Weights, Stream: l.Per == config.PerStream, Instances: l.Instances, Window: l.Window,
+		Policy: policy, Timeout: l.Timeout, Grace: l.Grace, MaxWait: l.MaxWait, Keep: l.Keep,
+		Limits:  queue.Limits{Messages: int64(l.MaxMessages), Bytes: int64(l.MaxBytes), DropOldest: l.Overflow == config.DropOldest},
+		Replace: broker.Replace{Messages: l.Replace.Messages, Age: l.Replace.Age, Memory: int64(l.Replace.Memory)},
+		Version: versionOf(l), Prepare: func() (wrapper.Spec, error) { return d.specOf(l, set) },
+	}
+}
+
+// specOf returns what a process of a listener runs as, and within which limits.
+func (d *daemon) specOf(l *config.Listener, set *activation.Settings) (wrapper.Spec, error) {
+	spec := wrapper.Spec{
+		Argv: l.Command, Dir: l.Directory, UID: -1, GID: -1, Umask: set.Umask, Nice: set.Nice, NoNewPrivs: set.NoNewPrivs,
+		LogHead: set.LogHead, LogTail: set.LogTail, Grace: l.Grace,
+	}
+	if l.Umask != nil {
+		spec.Umask = int(*l.Umask)
+	}
+	if l.Nice != nil {
+		spec.Nice = *l.Nice
+	}
+	for _, limit := range set.Limits {
+		if _, own := l.Limits[limit.Name]; !own {
+			spec.Limits = append(spec.Limits, limit)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.Limits)) {
+		spec.Limits = append(spec.Limits, wrapper.Limit{Name: name, Soft: l.Limits[name].Soft, Hard: l.Limits[name].Hard})
+	}
+	user := d.users.own()
+	if l.User != "" {
+		id, err := lookupIdentity(l.User)
+		if err != nil {
+			return spec, err
+		}
+		user = id
+	}
+	if l.Group != "" {
+		id := *user
+		var err error
+		if id.GID, err = lookupGroup(l.Group); err != nil {
+			return spec, err
+		}
+		user = &id
+	}
+	if set.SwitchUsers && (l.User != "" || l.Group != "") {
+		spec.UID, spec.GID, spec.Groups = user.UID, user.GID, user.Groups
+	}
+	env := slices.Concat(set.BaseEnv, []string{
+		"USER=" + user.Name, "LOGNAME=" + user.Name, "HOME=" + user.Home, "SHELL=" + user.Shell, "ACTIVATIOND_SOCKET=" + set.Socket,
+	})
+	for _, name := range slices.Sorted(maps.Keys(l.Environment)) {
+		env = append(env, name+"="+l.Environment[name])
+	}
+	slices.Reverse(env) // of two assignments the later one counts
+	seen := make(map[string]bool)
+	spec.Env = slices.DeleteFunc(env, func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		twice := seen[name]
+		seen[name] = true
+		return twice
+	})
+	return spec, d.host.runsTrusted(spec.Argv, spec.Env, spec.UID)
+}
+
+// versionOf differs if a listener's process has to be another one.
+func versionOf(l *config.Listener) string {
+	h := sha256.New()
+	_, _ = fmt.Fprintf(h, "%q %q %q %q %q", l.Per, l.Command, l.User, l.Group, l.Directory)
+	for _, name := range slices.Sorted(maps.Keys(l.Environment)) {
+		_, _ = fmt.Fprintf(h, " %q=%q", name, l.Environment[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.Limits)) {
+		_, _ = fmt.Fprintf(h, " %q=%v", name, l.Limits[name])
+	}
+	for _, n := range []*int{intOf(l.Umask), l.Nice} {
+		if n != nil {
+			_, _ = fmt.Fprintf(h, " %d", *n)
+		} else {
+			_, _ = fmt.Fprint(h, " -")
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+// noticed is the key, in the daemon's store, of the number of the last notice of queues that
+// has become an event.
+const noticed = "queues/noticed"
+
+// noticesAtOnce is how many notices become events in one transaction.
+const noticesAtOnce = 100
+
+// tellEvents makes events of what the queues note, each once: the queues may have another
+// store, so the number of the last one is written together with its event.
+func (d *daemon) tellEvents(ctx context.Context) error {
+	for {
+		more, err := d.tellSome(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			d.log.Error("queues: events cannot be written; trying again", "err", err)
+		case more:
+			continue
+		}
+		retry := time.NewTimer(time.Minute)
+		if err != nil {
+			retry.Reset(time.Second)
+		}
+		select {
+		case <-ctx.Done():
+			retry.Stop()
+			return context.Cause(ctx)
+		case <-retry.C:
+		case <-d.queues.Noticed():
+			retry.Stop()
+		}
+	}
+}
+
+func (d *daemon) tellSome(ctx context.Context) (more bool, err error) {
+	var last uint64
+	err = d.engine.View(ctx, func(t *activation.Txn) error {
+		last, _ = strconv.ParseUint(string(t.Get(noticed)), 10, 64)
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	var notices []queue.Notice
+	upTo := last
+	err = d.queues.db.View(ctx, func(tx store.Tx) error {
+		notices, upTo = queue.Notices(tx, last, noticesAtOnce)
+		return nil
+	})
+	if err != nil || len(notices) == 0 {
+		return false, err
+	}
+	err = d.engine.Update(ctx, func(t *activation.Txn) error {
+		for _, n := range notices {
+			t.Emit(eventOf(n))
+		}
+		return t.Put(noticed, strconv.AppendUint(nil, upTo, 10))
+	})
+	if err != nil {
+		return false, err
+	}
+	return true, d.queues.db.Update(ctx, func(tx store.Tx) error {
+		_, err := queue.DropNotices(tx, upTo, noticesAtOnce)
+		return err
+	})
+}
+
+// eventOf is the event that tells a notice.
+func eventOf(n queue.Notice) event.Event {
+	ev := event.Event{Kind: "queue", ID: n.Queue, What: n.What, Reason: n.Reason, Failed: n.What == "dead" || n.What == "faulty"}
+	if n.By != "" {
+		ev.Actor, ev.Action = &event.Actor{Kind: event.ByUser, Name: n.By}, "queue "+n.What
+	}
+	return ev
+}
+
+func intOf(m *config.Mode) *int {
+	if m == nil {
+		return nil
+	}
+	n := int(*m)
+	return &n
+}
