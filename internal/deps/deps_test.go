@@ -44,17 +44,28 @@ var policy = map[string]string{
 	"internal/timetext":           "",
 	"internal/timetext/timeforms": "",
 
-	"schedule":           "internal/timetext",
-	"schedule/timespec":  "internal/timetext",
-	"store":              "internal/fault",
-	"store/bolt":         "store internal/fault",
-	"store/storetest":    "store internal/fault",
-	"store/memstore":     "store internal/fault", // for tests only
-	"vlanstore":          "store internal/fault",
-	"loginstore":         "store internal/fault",
-	"event":              "store internal/fault",
-	"queue/pools":        "internal/fault",
-	"queue":              "store internal/document internal/fault",           // document has the nearest of some names
+	"schedule":          "internal/timetext",
+	"schedule/timespec": "internal/timetext",
+	"store":             "internal/fault",
+	"store/bolt":        "store internal/fault",
+	"store/storetest":   "store internal/fault",
+	"store/memstore":    "store internal/fault", // for tests only
+	"vlanstore":         "store internal/fault",
+	"loginstore":        "store internal/fault",
+	"event":             "store internal/fault",
+	"queue/pools":       "internal/fault",
+	"queue":             "store internal/document internal/fault", // document has the nearest of some names
+	"schedule":          "internal/timetext",
+	"schedule/timespec": "internal/timetext",
+	"store":             "internal/fault",
+	"store/bolt":        "store internal/fault",
+	"store/storetest":   "store internal/fault",
+	"store/memstore":    "store internal/fault", // for tests only
+	"vlanstore":         "store internal/fault",
+	"loginstore":        "store internal/fault",
+	"event":             "store internal/fault",
+	// It hands messages to processes. They are no activations: a delivery writes nothing, see its comment.
+	"queue/broker":       "queue schedule store supervisor supervisor/wrapper internal/fault",
 	"vlanstore/vlantest": "control internal/fault",                           // it looks from outside
 	"supervisor":         "supervisor/wrapper internal/fault internal/trust", // trust: where the files of sockets are
 	"supervisor/wrapper": "",                                                 // it must outlive every bug and upgrade of the daemon

@@ -12,12 +12,12 @@ import (
 // A line is a queue as the broker knows it.
 type line struct {
 	queue.Queue
-	windows   [queue.MaxPriority + 1]window // by priority
-	pool      *pool                    // that serves it; nil: none
-	why       string                   // why none does
-	inWork    int
-	goneTo    []chan struct{} // closed when it is gone
-	credit    int       // in a pool of weighted queues
+	windows [queue.MaxPriority + 1]window // by priority
+	pool    *pool                         // that serves it; nil: none
+	why     string                        // why none does
+	inWork  int
+	goneTo  []chan struct{} // closed when it is gone
+	credit  int             // in a pool of weighted queues
 }
 
 // A window is the beginning of what is ready in a queue with one priority.

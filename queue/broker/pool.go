@@ -21,7 +21,7 @@ type pool struct {
 	notBefore time.Time
 	failures  int
 	fault     string // why not
-	dirty     bool // a message may be handed out
+	dirty     bool   // a message may be handed out
 }
 
 // poolKey names the pool of a queue.
