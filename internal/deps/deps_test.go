@@ -65,7 +65,7 @@ var policy = map[string]string{
 	"loginstore":        "store internal/fault",
 	"event":             "store internal/fault",
 	// It hands messages to processes. They are no activations: a delivery writes nothing, see its comment.
-	"queue/broker":       "queue schedule store supervisor supervisor/wrapper internal/fault",
+	"queue/broker":       "queue schedule store supervisor supervisor/wrapper internal/fault internal/timetext",
 	"vlanstore/vlantest": "control internal/fault",                           // it looks from outside
 	"supervisor":         "supervisor/wrapper internal/fault internal/trust", // trust: where the files of sockets are
 	"supervisor/wrapper": "",                                                 // it must outlive every bug and upgrade of the daemon

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"activationd/internal/timetext"
 	"activationd/supervisor"
 )
 
@@ -118,13 +119,13 @@ func parseAnswer(line []byte) (a answer, err error) {
 		case "dead", "false":
 			a.what = answerDead
 		default:
-			if a.after, err = time.ParseDuration(again); err != nil || a.after < 0 {
+			if a.after, err = timetext.Duration(again); err != nil || a.after < 0 {
 				return a, fmt.Errorf("again: want a duration such as 30s, or dead, have %q", again)
 			}
 		}
 	case in.Extend != "":
 		a.what = answerExtend
-		if a.extend, err = time.ParseDuration(in.Extend); err != nil || a.extend <= 0 {
+		if a.extend, err = timetext.Duration(in.Extend); err != nil || a.extend <= 0 {
 			return a, fmt.Errorf("extend: want a duration such as 60s, have %q", in.Extend)
 		}
 	case in.Progress != nil:
