@@ -281,14 +281,16 @@ func (b *Broker) turn(ctx context.Context, asked *ask) error {
 		b.reconfigure()
 	}
 	b.expire()
+	if len(b.pending) > 0 { // the next messages are worked on while the outcomes are written
+		if err := b.hand(ctx); err != nil {
+			return b.refuse(asked, err)
+		}
+	}
 	if err := b.record(ctx); err != nil {
 		return b.refuse(asked, err)
 	}
 	if asked != nil {
 		asked.done <- asked.do(ctx)
-	}
-	if err := b.follow(ctx); err != nil {
-		return err
 	}
 	if err := b.promote(ctx); err != nil {
 		return err
@@ -296,11 +298,19 @@ func (b *Broker) turn(ctx context.Context, asked *ask) error {
 	if err := b.clear(ctx); err != nil {
 		return err
 	}
-	if err := b.deliver(ctx); err != nil {
+	if err := b.hand(ctx); err != nil {
 		return err
 	}
 	b.parts.Alarm.Set(b.alarm())
 	return nil
+}
+
+// hand takes what others have committed, and hands out messages.
+func (b *Broker) hand(ctx context.Context) error {
+	if err := b.follow(ctx); err != nil {
+		return err
+	}
+	return b.deliver(ctx)
 }
 
 func (b *Broker) refuse(asked *ask, err error) error {

@@ -41,6 +41,7 @@ type work struct {
 	cancelled string // who cancelled it
 	over      bool   // its outcome is pending
 	ran       bool   // it counts as one of the pool's running
+	released  bool   // it does not count as one of its listener's any more
 	sent      bool   // the process may have it
 }
 
@@ -216,8 +217,26 @@ func (b *Broker) begin(w *work) {
 	}
 }
 
+// release makes room for the next message. What became of this one is not recorded yet: the
+// listener need not wait for that.
+func (w *work) release() {
+	if w.released {
+		return
+	}
+	w.released = true
+	if w.process != nil {
+		w.process.busy--
+	} else if w.ran {
+		w.pool.running--
+	}
+	if w.pool != nil {
+		w.pool.dirty = true
+	}
+}
+
 // finish notes that a message is no longer in work.
 func (b *Broker) finish(w *work) {
+	w.release()
 	delete(b.work, w.id)
 	if w.run != (supervisor.Key{}) {
 		delete(b.runs, w.run)
@@ -233,9 +252,6 @@ func (b *Broker) finish(w *work) {
 		w.line.pool.dirty = true
 	}
 	if p := w.pool; p != nil {
-		if w.ran {
-			p.running--
-		}
 		p.dirty = true
 		b.forget(p)
 	}

@@ -22,6 +22,10 @@ import (
 var atwrap string
 
 func TestMain(m *testing.M) {
+	if os.Getenv("BROKER_LISTEN") != "" {
+		listen()
+		return
+	}
 	dir, err := os.MkdirTemp("", "broker")
 	if err != nil {
 		panic(err)
@@ -38,12 +42,12 @@ func TestMain(m *testing.M) {
 
 // A place is where the brokers of a test, one after the other, keep what they have.
 type place struct {
-	t   *testing.T
+	t   testing.TB
 	dir string
 	set Settings
 }
 
-func newPlace(t *testing.T, listeners ...Listener) *place {
+func newPlace(t testing.TB, listeners ...Listener) *place {
 	p := &place{t: t, dir: t.TempDir(), set: Settings{Listeners: listeners}}
 	for _, dir := range []string{"runs", "config", "bodies"} {
 		if err := os.Mkdir(filepath.Join(p.dir, dir), 0o700); err != nil {
@@ -56,7 +60,7 @@ func newPlace(t *testing.T, listeners ...Listener) *place {
 // A running is a broker that runs.
 type running struct {
 	*Broker
-	t    *testing.T
+	t    testing.TB
 	db   store.Store
 	stop func()
 }

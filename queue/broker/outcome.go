@@ -112,6 +112,7 @@ func (b *Broker) ended(e *end) {
 // settle has an outcome recorded in the next transaction.
 func (b *Broker) settle(w *work, o *outcome) {
 	w.over = true
+	w.release()
 	b.pending = append(b.pending, o)
 	b.poke()
 }

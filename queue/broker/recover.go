@@ -102,6 +102,7 @@ func (b *Broker) adoptProcess(ctx context.Context, k supervisor.Key, all []given
 			w.cancelled, w.deadline = c.By, b.parts.Now().Add(s.pool.l.Grace)
 		}
 		s.works[w.id] = w
+		s.busy++
 		b.begin(w)
 	}
 	if found.State != supervisor.Running {

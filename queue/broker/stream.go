@@ -32,6 +32,7 @@ type process struct {
 	// outdated says why it is to be replaced, and fault what was wrong with its answers.
 	outdated, fault string
 	works           map[uint64]*work
+	busy            int      // of works, those whose outcome is not pending
 	given           int      // messages that it was ever given
 	unsent          [][]byte // lines for which the pipe had no room, in order
 	waiting         bool     // for room
@@ -81,7 +82,7 @@ func (s *process) free() int {
 	if !s.begun || s.retired != "" || s.result != nil || len(s.unsent) > 0 {
 		return 0
 	}
-	return s.pool.l.Window - len(s.works)
+	return s.pool.l.Window - s.busy
 }
 
 // wanted is how many processes the pool wants.
@@ -456,6 +457,7 @@ func (b *Broker) give(s *process, w *work) error {
 		w.deadline = w.since.Add(w.timeout)
 	}
 	s.works[w.id] = w
+	s.busy++
 	s.given++
 	s.unsent = append(s.unsent, line)
 	b.journal.give(given{s.key, w.line.N, w.id, w.attempt})
