@@ -55,15 +55,6 @@ var policy = map[string]string{
 	"event":             "store internal/fault",
 	"queue/pools":       "internal/fault",
 	"queue":             "store internal/document internal/fault", // document has the nearest of some names
-	"schedule":          "internal/timetext",
-	"schedule/timespec": "internal/timetext",
-	"store":             "internal/fault",
-	"store/bolt":        "store internal/fault",
-	"store/storetest":   "store internal/fault",
-	"store/memstore":    "store internal/fault", // for tests only
-	"vlanstore":         "store internal/fault",
-	"loginstore":        "store internal/fault",
-	"event":             "store internal/fault",
 	// It hands messages to processes. They are no activations: a delivery writes nothing, see its comment.
 	"queue/broker":       "queue schedule store supervisor supervisor/wrapper internal/fault internal/timetext",
 	"vlanstore/vlantest": "control internal/fault",                           // it looks from outside
