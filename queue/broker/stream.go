@@ -21,14 +21,15 @@ import (
 
 // A process is one that works off many messages: a run with a stream.
 type process struct {
-	key    supervisor.Key
-	pool   *pool
-	stream Stream
-	since  time.Time
-	begun  bool // its program has been started
-	uid    int  // as whom it runs; -1: as the daemon
-	gid    int
-	memory int64 // that it takes, when it was last measured
+	key      supervisor.Key
+	pool     *pool
+	stream   Stream
+	since    time.Time
+	begun    bool // its program has been started
+	uid      int  // as whom it runs; -1: as the daemon
+	gid      int
+	memory   int64 // that it took when it was last measured
+	measured time.Time
 	// outdated says why it is to be replaced, and fault what was wrong with its answers.
 	outdated, fault string
 	works           map[uint64]*work
@@ -345,10 +346,34 @@ func (b *Broker) answered(o *output) {
 		s.fault = "its listener sent an answer that is not valid: " + o.invalid.Error()
 		b.stopProcess(s)
 	}
+	if len(o.answers) > 0 {
+		b.measure(s)
+	}
 	s.eof = s.eof || o.eof
 	b.acknowledge = append(b.acknowledge, o.recorded)
 	s.pool.dirty = true
 	b.gone(s)
+}
+
+// measureEvery is how often the memory of a process is measured at most.
+const measureEvery = time.Second
+
+// measure reads how much memory a process takes, if that matters.
+func (b *Broker) measure(s *process) {
+	now := b.parts.Now()
+	if s.pool.l.Replace.Memory == 0 || now.Sub(s.measured).Abs() < measureEvery {
+		return
+	}
+	s.measured = now
+	pid, _, ok := b.parts.Runs.Started(s.key)
+	if !ok {
+		return
+	}
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm") // size and resident pages
+	if words := strings.Fields(string(data)); err == nil && len(words) > 1 {
+		pages, _ := strconv.ParseInt(words[1], 10, 64)
+		s.memory = pages * int64(os.Getpagesize())
+	}
 }
 
 // take takes one answer.
