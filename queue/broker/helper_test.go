@@ -54,7 +54,41 @@ func newPlace(t testing.TB, listeners ...Listener) *place {
 			t.Fatal(err)
 		}
 	}
+	t.Cleanup(p.end)
 	return p
+}
+
+// end ends the processes that outlive the brokers of a test.
+func (p *place) end() {
+	runs := p.supervisor()
+	defer runs.Close()
+	keys, err := runs.List()
+	if err != nil {
+		p.t.Error(err)
+	}
+	left := 0
+	for _, k := range keys {
+		if found, err := runs.Adopt(k); err == nil && found.State == supervisor.Running {
+			if err := runs.Stop(k); err != nil {
+				p.t.Error(err)
+			}
+			left++
+		}
+	}
+	for range left {
+		<-runs.Exits()
+	}
+}
+
+func (p *place) supervisor() *supervisor.Supervisor {
+	runs, err := supervisor.New(supervisor.Config{
+		Atwrap: atwrap, RunsDir: filepath.Join(p.dir, "runs"), ConfigRoot: filepath.Join(p.dir, "config"), WorkdirsDir: filepath.Join(p.dir, "bodies"),
+		Log: slog.New(slog.NewTextHandler(p.t.Output(), nil)),
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return runs
 }
 
 // A running is a broker that runs.
@@ -84,12 +118,7 @@ func (p *place) start() *running {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	runs, err := supervisor.New(supervisor.Config{
-		Atwrap: atwrap, RunsDir: filepath.Join(p.dir, "runs"), ConfigRoot: filepath.Join(p.dir, "config"), WorkdirsDir: filepath.Join(p.dir, "bodies"), Log: log,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	runs := p.supervisor()
 	timer, err := schedule.NewTimer()
 	if err != nil {
 		t.Fatal(err)
