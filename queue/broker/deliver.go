@@ -325,7 +325,7 @@ const (
 	lastPause  = time.Minute
 )
 
-// notStarted gives back a message that could not be given to a listener. That costs no
+// notStarted returns a message that could not be given to a listener. That costs no
 // attempt. If time cannot help, the queue is paused: nothing would be worked off.
 func (b *Broker) notStarted(w *work, err error) {
 	if errors.Is(err, fault.Unavailable) {

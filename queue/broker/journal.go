@@ -23,7 +23,7 @@ type journal struct {
 	path  string
 	file  *os.File
 	size  int64
-	bound int64 // the size from which on it is written anew
+	bound int64 // the size from which on it is rewritten
 	buf   []byte
 }
 
@@ -35,7 +35,7 @@ type given struct {
 	attempt int
 }
 
-// journalBound is the least size from which on a journal is written anew.
+// journalBound is the least size from which on a journal is rewritten.
 const journalBound = 1 << 20
 
 // readJournal returns what the last lines of a journal say about each message. A last line
@@ -95,7 +95,7 @@ func (j *journal) give(g given) {
 // end notes that the store has what became of all that a listener had.
 func (j *journal) end(run supervisor.Key) { j.buf = fmt.Appendf(j.buf, "- %s\n", run) }
 
-// flush writes what was noted. When the file is large, it is written anew, with what is in
+// flush writes what was noted. When the file is large, it is rewritten, with what is in
 // work now.
 func (j *journal) flush(inWork func(yield func(given) bool)) error {
 	if len(j.buf) == 0 {
@@ -114,7 +114,7 @@ func (j *journal) flush(inWork func(yield func(given) bool)) error {
 	return nil
 }
 
-// rewrite writes a new journal and puts it in the place of the old one.
+// rewrite writes a new journal and replaces the old one by it.
 func (j *journal) rewrite(inWork func(yield func(given) bool)) error {
 	f, err := os.OpenFile(j.path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {

@@ -302,7 +302,7 @@ func (b *Broker) read(s *process) {
 		if !b.recordOutput(o) || o.eof {
 			return
 		}
-		if o.invalid != nil { // what follows cannot be told apart
+		if o.invalid != nil { // where the next answer begins is not known
 			o.size = len(buf)
 		}
 		if err := s.stream.Consume(o.size); err != nil {
@@ -405,7 +405,7 @@ func (b *Broker) take(w *work, a answer) {
 }
 
 // gone takes the end of a process, when all that it has written is taken: what it has not
-// answered is given back.
+// answered returns to its queue.
 func (b *Broker) gone(s *process) {
 	if s.result == nil || !s.eof || b.processes[s.key] == nil {
 		return

@@ -359,7 +359,7 @@ func (b *Broker) tellWaiters(ctx context.Context, n uint64) {
 }
 
 // RetryDead makes dead letters of a queue ready again, all if none is named. Their attempts
-// begin anew.
+// begin again at the first.
 func (b *Broker) RetryDead(ctx context.Context, name, by string, ids ...uint64) (n int, err error) {
 	after := uint64(0)
 	for {
