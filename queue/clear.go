@@ -230,27 +230,35 @@ func (c *clearing) keys() (left bool, err error) {
 // may be others.
 func Purge(tx store.Tx, n uint64, inWork func(seq uint64) bool, most int) (removed int, more bool, err error) {
 	err = change(tx, n, func(c *Counts) error {
-		prefix := string(ofQueue(bodyKeys, n))
-		for key := range tx.Scan(prefix, "") {
-			seq, ok := seqOf(prefix, key)
-			if !ok || busy(inWork, seq) {
-				continue
-			}
-			m, err := find(tx, n, seq, false)
-			if err != nil {
-				return err
-			}
-			if m == nil || m.where == Dead || m.state.Held != nil || m.state.Cancel != nil {
-				continue
-			}
-			if removed >= most {
-				more = true
-				break
-			}
-			removed++
-			c.Dropped++
-			if err := m.remove(tx, c); err != nil {
-				return err
+		prefixes := make([]string, 0, Priorities+1)
+		for p := range Priorities {
+			prefixes = append(prefixes, readyPrefix(n, p))
+		}
+		if c.Delayed > 0 {
+			prefixes = append(prefixes, string(ofQueue(bodyKeys, n)))
+		}
+		for _, prefix := range prefixes {
+			for key := range tx.Scan(prefix, "") {
+				seq, ok := seqOf(prefix, key)
+				if !ok || busy(inWork, seq) {
+					continue
+				}
+				m, err := find(tx, n, seq, false)
+				if err != nil {
+					return err
+				}
+				if m == nil || m.where == Dead || m.state.Held != nil || m.state.Cancel != nil {
+					continue
+				}
+				if removed >= most {
+					more = true
+					return nil
+				}
+				removed++
+				c.Dropped++
+				if err := m.remove(tx, c); err != nil {
+					return err
+				}
 			}
 		}
 		return nil

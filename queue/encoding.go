@@ -120,6 +120,11 @@ func decodeStored(data []byte, all bool) (s stored, ok bool) {
 		data = data[size:]
 		return n
 	}
+	moment := func() time.Time {
+		n := number()
+		ok = ok && isInstant(n)
+		return instant(n)
+	}
 	text := func() []byte {
 		n, size := binary.Uvarint(data)
 		if size <= 0 || n > uint64(len(data)-size) {
@@ -145,9 +150,9 @@ func decodeStored(data []byte, all bool) (s stored, ok bool) {
 		case fieldPriority:
 			s.Priority = int(number())
 		case fieldPushed:
-			s.pushed = instant(number())
+			s.pushed = moment()
 		case fieldNotBefore:
-			s.NotBefore = instant(number())
+			s.NotBefore = moment()
 		case fieldKey:
 			s.Key = string(text())
 		case fieldUnique:
@@ -218,23 +223,23 @@ func (p place) append(b []byte) []byte {
 func decodePlace(val []byte) (p place, ok bool) {
 	text, rest, _ := strings.Cut(string(val), " ")
 	pushed, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
+	if err != nil || !isInstant(pushed) {
 		return p, false
 	}
 	p.pushed = instant(pushed)
 	text, rest, more := strings.Cut(rest, " ")
-	if p.attempts, err = strconv.Atoi(text); err != nil {
+	if p.attempts, err = strconv.Atoi(text); err != nil || p.attempts < 0 {
 		return p, false
 	}
 	if !more {
 		return p, true
 	}
-	if p.flags, rest, more = strings.Cut(rest, " "); !more {
+	if p.flags, rest, more = strings.Cut(rest, " "); p.flags == "" || !more {
 		return p, p.flags != ""
 	}
 	until, err := strconv.ParseInt(rest, 10, 64)
 	p.until = instant(until)
-	return p, err == nil
+	return p, err == nil && isInstant(until)
 }
 
 func (p place) has(flag string) bool { return strings.Contains(p.flags, flag) }

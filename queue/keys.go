@@ -93,8 +93,11 @@ func windowKey(at time.Time, n, seq uint64) string {
 func uniquePrefix(n uint64) string          { return string(ofQueue(uniqueKeys, n)) }
 func uniqueKey(n uint64, key string) string { return string(append(ofQueue(uniqueKeys, n), key...)) }
 
-// lastYear is the last one whose instants have keys.
-const lastYear = 2200
+// lastYear is the last one whose instants have keys, and lastNanos the last of those.
+const (
+	lastYear  = 2200
+	lastNanos = 7_289_654_399_999_999_999
+)
 
 // nanos is an instant as it is stored: nanoseconds since 1970, at least 1, as 0 stands for
 // the zero time.
@@ -103,7 +106,7 @@ func nanos(t time.Time) int64 {
 	case t.IsZero():
 		return 0
 	case t.Year() > lastYear:
-		return time.Date(lastYear, 12, 31, 0, 0, 0, 0, time.UTC).UnixNano()
+		return lastNanos
 	case t.Year() < 1970:
 		return 1
 	}
@@ -117,6 +120,8 @@ func instant(n int64) time.Time {
 	}
 	return time.Unix(0, n).UTC()
 }
+
+func isInstant(n int64) bool { return 0 <= n && n <= lastNanos }
 
 // seqOf returns the id in a key of a message whose prefix ends with the queue's number. It
 // is false for the part of a body.
@@ -136,8 +141,8 @@ func parseTimed(prefix, key string) (at time.Time, n, seq uint64, rest string, o
 	if !ok || len(text) < length || text[instantWidth] != '/' || text[instantWidth+1+numberWidth] != '/' {
 		return at, 0, 0, "", false
 	}
-	ns, err1 := strconv.ParseInt(text[:instantWidth], 10, 64)
+	ns, err1 := strconv.ParseUint(text[:instantWidth], 10, 63)
 	n, err2 := strconv.ParseUint(text[instantWidth+1:instantWidth+1+numberWidth], 10, 64)
 	seq, err3 := strconv.ParseUint(text[instantWidth+2+numberWidth:length], 10, 64)
-	return instant(ns), n, seq, text[length:], err1 == nil && err2 == nil && err3 == nil
+	return instant(int64(ns)), n, seq, text[length:], err1 == nil && err2 == nil && err3 == nil && isInstant(int64(ns))
 }

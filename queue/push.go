@@ -180,15 +180,12 @@ func Push(tx store.Tx, now time.Time, name string, limits Limits, m New, inWork 
 
 // PushAll is Push for several messages: all are pushed, or none.
 func PushAll(tx store.Tx, now time.Time, name string, limits Limits, ms []New, inWork func(seq uint64) bool) ([]Pushed, error) {
-	q, err := Get(tx, name)
+	n, err := open(tx, name)
 	if err != nil {
 		return nil, err
 	}
-	if q.Deleting != nil {
-		return nil, q.isDeleting()
-	}
-	p := pusher{tx: tx, now: now, q: q, limits: limits, inWork: inWork}
-	if p.counts, err = readCounts(tx, q.N); err != nil {
+	p := pusher{tx: tx, now: now, name: name, n: n, limits: limits, inWork: inWork}
+	if p.counts, err = readCounts(tx, n); err != nil {
 		return nil, err
 	}
 	if limits.AllMessages > 0 || limits.AllBytes > 0 {
@@ -205,14 +202,15 @@ func PushAll(tx store.Tx, now time.Time, name string, limits Limits, ms []New, i
 			return nil, err
 		}
 	}
-	return all, p.counts.write(tx, q.N)
+	return all, p.counts.write(tx, n)
 }
 
 // A pusher pushes into one queue.
 type pusher struct {
 	tx     store.Tx
 	now    time.Time
-	q      *Queue
+	name   string
+	n      uint64 // of the queue
 	limits Limits
 	inWork func(uint64) bool
 	counts Counts
@@ -254,11 +252,11 @@ func (p *pusher) push(m *New) (did Pushed, err error) {
 	if len(m.Body) > inlineBody {
 		s.parted = int64(len(m.Body))
 	}
-	errs := []error{p.tx.Put(bodyKey(p.q.N, did.ID), s.encode())}
+	errs := []error{p.tx.Put(bodyKey(p.n, did.ID), s.encode())}
 	for i := range s.parts() {
-		errs = append(errs, p.tx.Put(partKey(p.q.N, did.ID, i), m.Body[i*partSize:min(len(m.Body), (i+1)*partSize)]))
+		errs = append(errs, p.tx.Put(partKey(p.n, did.ID, i), m.Body[i*partSize:min(len(m.Body), (i+1)*partSize)]))
 	}
-	msg := message{stored: s, n: p.q.N, seq: did.ID, where: Ready}
+	msg := message{stored: s, n: p.n, seq: did.ID, where: Ready}
 	if m.NotBefore.After(p.now) {
 		msg.where = Delayed
 	}
@@ -273,7 +271,7 @@ func (p *pusher) push(m *New) (did Pushed, err error) {
 
 // unique decides what becomes of a push whose key may be taken.
 func (p *pusher) unique(m *New) (did Pushed, err error) {
-	h, err := readHolder(p.tx, p.q.N, m.Key)
+	h, err := readHolder(p.tx, p.n, m.Key)
 	if err != nil || h == nil {
 		return did, err
 	}
@@ -281,14 +279,14 @@ func (p *pusher) unique(m *New) (did Pushed, err error) {
 	inWindow := h.until.After(p.now)
 	switch {
 	case !live && !inWindow:
-		return did, h.forget(p.tx, p.q.N)
+		return did, h.forget(p.tx, p.n)
 	case m.OnDuplicate == DuplicateIgnore:
 		return Pushed{ID: h.seq, Duplicate: true}, nil
 	case !live:
 		return did, &DuplicateError{Key: m.Key, ID: h.seq, Until: h.until}
 	case m.OnDuplicate == DuplicateReplace && !busy(p.inWork, h.seq) && h.live.state.Held == nil && h.live.state.Cancel == nil:
 		p.counts.Dropped++
-		return Pushed{Replaced: h.seq}, errors.Join(h.live.remove(p.tx, &p.counts), h.forget(p.tx, p.q.N))
+		return Pushed{Replaced: h.seq}, errors.Join(h.live.remove(p.tx, &p.counts), h.forget(p.tx, p.n))
 	}
 	return did, &DuplicateError{Key: m.Key, ID: h.seq}
 }
@@ -331,8 +329,8 @@ func (p *pusher) full(size int64) error {
 		queue, what      string
 		has, more, limit int64
 	}{
-		{p.q.Name, "messages", p.counts.Messages, 1, p.limits.Messages},
-		{p.q.Name, "bytes", p.counts.Bytes, size, p.limits.Bytes},
+		{p.name, "messages", p.counts.Messages, 1, p.limits.Messages},
+		{p.name, "bytes", p.counts.Bytes, size, p.limits.Bytes},
 		{"", "messages", p.others.messages + p.counts.Messages + p.counts.Dead, 1, p.limits.AllMessages},
 		{"", "bytes", p.others.bytes + p.counts.Bytes + p.counts.DeadBytes, size, p.limits.AllBytes},
 	} {
@@ -347,7 +345,7 @@ func (p *pusher) full(size int64) error {
 func (p *pusher) oldest() (*message, error) {
 	var first uint64
 	for priority := range Priorities {
-		prefix := readyPrefix(p.q.N, priority)
+		prefix := readyPrefix(p.n, priority)
 		for key, val := range p.tx.Scan(prefix, "") {
 			seq, _ := seqOf(prefix, key)
 			if first != 0 && seq > first {
@@ -363,7 +361,7 @@ func (p *pusher) oldest() (*message, error) {
 	if first == 0 {
 		return nil, nil //nolint:nilnil // there may be none
 	}
-	return find(p.tx, p.q.N, first, false)
+	return find(p.tx, p.n, first, false)
 }
 
 // A holder is the entry of a key.
@@ -381,7 +379,7 @@ func decodeHolder(val []byte) (seq uint64, until time.Time, ok bool) {
 		return seq, until, err == nil
 	}
 	n, err := strconv.ParseInt(rest, 10, 64)
-	return seq, instant(n), err == nil && n > 0
+	return seq, instant(n), err == nil && n > 0 && isInstant(n)
 }
 
 // readHolder returns who has a key, or nil.

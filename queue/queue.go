@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -82,16 +83,50 @@ func (q *Queue) kind() string {
 	return words
 }
 
+// isDeleting is the error for a change of a queue that is being deleted.
 func (q *Queue) isDeleting() error {
+	if q.Deleting == nil {
+		return damaged(queueKeys + q.Name)
+	}
 	return fmt.Errorf("queue %s is being deleted since %s: %w", q.Name, q.Deleting.At.Format(time.DateTime), fault.Conflict)
 }
 
+// A stored queue has a head of a fixed length and then JSON. The head is what a push must
+// know, which so does not decode the JSON each time: the queue's number, and a letter.
+const (
+	headLength = numberWidth + 1
+	letterOpen = 'o' // it takes messages
+	letterGone = 'd' // it is being deleted
+)
+
 func (q *Queue) write(tx store.Tx) error {
-	val, err := json.Marshal(q)
+	text, err := json.Marshal(q)
 	if err != nil {
 		return err
 	}
-	return tx.Put(queueKeys+q.Name, val)
+	return tx.Put(queueKeys+q.Name, append(q.head(), text...))
+}
+
+func (q *Queue) head() []byte {
+	letter := byte(letterOpen)
+	if q.Deleting != nil {
+		letter = letterGone
+	}
+	return append(newKey("").number(q.N), letter)
+}
+
+func decodeQueue(key string, val []byte) (*Queue, error) {
+	if len(val) < headLength {
+		return nil, damaged(key)
+	}
+	q := new(Queue)
+	if err := decodeJSON(key, val[headLength:], q); err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(q.head(), val[:headLength]) || queueKeys+q.Name != key {
+		return nil, damaged(key)
+	}
+	return q, nil
 }
 
 // lookUp returns the queue of a name, or nil.
@@ -100,8 +135,21 @@ func lookUp(tx store.Tx, name string) (*Queue, error) {
 	if val == nil {
 		return nil, nil //nolint:nilnil // no queue is no error here
 	}
-	q := new(Queue)
-	return q, decodeJSON(queueKeys+name, val, q)
+	return decodeQueue(queueKeys+name, val)
+}
+
+// open returns the number of a queue that takes messages, or the error for one that does not.
+func open(tx store.Tx, name string) (n uint64, err error) {
+	if val := tx.Get(queueKeys + name); len(val) >= headLength && val[headLength-1] == letterOpen {
+		if n, ok := seqOf("", string(val[:numberWidth])); ok {
+			return n, nil
+		}
+	}
+	q, err := Get(tx, name)
+	if err == nil {
+		err = q.isDeleting()
+	}
+	return 0, err
 }
 
 // Get returns a queue. If there is none of that name, the error is of kind fault.NotFound and
@@ -143,8 +191,7 @@ func ByNumber(tx store.Tx, n uint64) (*Queue, error) {
 func All(tx store.Tx) iter.Seq2[*Queue, error] {
 	return func(yield func(*Queue, error) bool) {
 		for key, val := range tx.Scan(queueKeys, "") {
-			q := new(Queue)
-			err := decodeJSON(key, val, q)
+			q, err := decodeQueue(key, val)
 			if err != nil {
 				q = &Queue{Name: strings.TrimPrefix(key, queueKeys)}
 			}

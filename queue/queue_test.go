@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -261,5 +262,458 @@ func TestErrors(t *testing.T) {
 		if err := r.try(tt.do); !errors.Is(err, tt.kind) || !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("%s: %v, want %v, %q", tt.name, err, tt.kind, tt.says)
 		}
+	}
+}
+
+// A step does something with a rig in a transaction.
+type step struct {
+	name string
+	do   func(store.Tx) error
+	kind error
+}
+
+func (r *rig) steps(steps []step) {
+	r.t.Helper()
+	for _, s := range steps {
+		if err := r.try(s.do); !errors.Is(err, s.kind) || s.kind == nil && err != nil {
+			r.t.Errorf("%s: %v, want %v", s.name, err, s.kind)
+		}
+	}
+}
+
+// pushing is a push of a message with a key. It stores the message's id in id.
+func (r *rig) pushing(id *uint64, at time.Time, m queue.New) func(store.Tx) error {
+	return func(tx store.Tx) error {
+		did, err := queue.Push(tx, at, r.q.Name, queue.Limits{}, m, nil)
+		if err == nil {
+			*id = did.ID
+		}
+		return err
+	}
+}
+
+// must makes an error of a false ok.
+func must(fn func(store.Tx) (bool, error)) func(store.Tx) error {
+	return func(tx store.Tx) error {
+		ok, err := fn(tx)
+		if err == nil && !ok {
+			err = errors.New("it changed nothing")
+		}
+		return err
+	}
+}
+
+// TestKeys: a key is free again in the moment in which its message is not live any more,
+// however that ends.
+func TestKeys(t *testing.T) {
+	ends := map[string]func(r *rig, id uint64) func(store.Tx) error{
+		"done":   func(r *rig, id uint64) func(store.Tx) error { return must(r.done(id, 1)) },
+		"buried": func(r *rig, id uint64) func(store.Tx) error { return must(r.bury(id, 1)) },
+		"cancelled": func(r *rig, id uint64) func(store.Tx) error {
+			return func(tx store.Tx) error { _, err := queue.Cancel(tx, now, r.q.N, id, "bob", false, 0); return err }
+		},
+		"purged": func(r *rig, _ uint64) func(store.Tx) error {
+			return func(tx store.Tx) error { _, _, err := queue.Purge(tx, r.q.N, nil, 10); return err }
+		},
+		"replaced": func(r *rig, id uint64) func(store.Tx) error {
+			return func(tx store.Tx) error {
+				did, err := queue.Push(tx, now, "q", queue.Limits{}, queue.New{Key: "k", OnDuplicate: queue.DuplicateReplace}, nil)
+				if err != nil || did.Replaced != id {
+					return errors.Join(err, errors.New("it was not replaced"))
+				}
+				_, err = queue.Cancel(tx, now, r.q.N, did.ID, "bob", false, 0)
+				return err
+			}
+		},
+		"dropped": func(r *rig, _ uint64) func(store.Tx) error {
+			return func(tx store.Tx) error {
+				_, err := queue.Push(tx, now, "q", queue.Limits{Messages: 1, DropOldest: true}, queue.New{}, nil)
+				return err
+			}
+		},
+		"deleted": func(r *rig, _ uint64) func(store.Tx) error {
+			return func(tx store.Tx) error {
+				_, err := queue.Delete(tx, now, "q", queue.Deleting{}, true, nil)
+				if _, err2 := queue.Clear(tx, now, r.q.N, nil, 100); err != nil || err2 != nil {
+					return errors.Join(err, err2)
+				}
+				_, _, err = queue.Create(tx, now, queue.Queue{Name: "q"})
+				return err
+			}
+		},
+	}
+	for name, end := range ends {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			var id, other uint64
+			r.steps([]step{
+				{"push", r.pushing(&id, now, queue.New{Key: "k"}), nil},
+				{"push again", r.pushing(&other, now, queue.New{Key: "k"}), fault.Conflict},
+			})
+			var duplicate *queue.DuplicateError
+			if err := r.try(r.pushing(&other, now, queue.New{Key: "k"})); !errors.As(err, &duplicate) || duplicate.ID != id {
+				t.Errorf("the error %v does not name message %d", err, id)
+			}
+			r.steps([]step{{name, end(r, id), nil}, {"push after that", r.pushing(&other, now, queue.New{Key: "k"}), nil}})
+		})
+	}
+}
+
+// TestWindow: a window keeps a key after its message, but not longer, and a message keeps its
+// key after its window.
+func TestWindow(t *testing.T) {
+	r := newRig(t)
+	var a, b uint64
+	m := queue.New{Key: "k", Unique: time.Minute}
+	end := now.Add(time.Minute)
+	expire := func(at time.Time) func(store.Tx) error {
+		return func(tx store.Tx) error { _, _, err := queue.ExpireResults(tx, at, 10); return err }
+	}
+	replace := m
+	replace.OnDuplicate = queue.DuplicateReplace
+	r.steps([]step{
+		{"push", r.pushing(&a, now, m), nil},
+		{"push while it lives", r.pushing(&b, now, m), fault.Conflict},
+		{"done", func(tx store.Tx) error { return must(r.done(a, 1))(tx) }, nil},
+		{"push in the window", r.pushing(&b, end.Add(-1), m), fault.Conflict},
+		{"replace in the window", r.pushing(&b, end.Add(-1), replace), fault.Conflict},
+		{"push after the window", r.pushing(&b, end, queue.New{Key: "k", Unique: time.Minute}), nil},
+		{"the second window ends", expire(end.Add(time.Minute)), nil},
+		{"push while it lives", r.pushing(&a, end.Add(time.Hour), m), fault.Conflict},
+		{"done", func(tx store.Tx) error { return must(r.done(b, 1))(tx) }, nil},
+		{"push after that", r.pushing(&a, now, m), nil},
+		{"done", func(tx store.Tx) error { return must(r.done(a, 1))(tx) }, nil},
+		{"the third window ends", expire(end), nil},
+	})
+	r.is("holders", len(r.db.(*memstore.Store).Keys("mq/u/")), 0)
+}
+
+// TestDropOldest: a push into a full queue drops what was pushed first and nobody works on,
+// and as much as it needs.
+func TestDropOldest(t *testing.T) {
+	r := newRig(t)
+	body := make([]byte, 100)
+	working := r.push(queue.New{Body: body})
+	a := r.push(queue.New{Body: body, Priority: 9})
+	b := r.push(queue.New{Body: body})
+	c := r.push(queue.New{Body: body, Priority: 5})
+	drop := func(l queue.Limits, size int) (did queue.Pushed, err error) {
+		err = r.try(func(tx store.Tx) (err error) {
+			l.DropOldest = true
+			did, err = queue.Push(tx, now, "q", l, queue.New{Body: make([]byte, size)}, func(seq uint64) bool { return seq == working })
+			return err
+		})
+		return did, err
+	}
+	for _, tt := range []struct {
+		limits queue.Limits
+		size   int
+		want   []uint64
+	}{
+		{queue.Limits{Messages: 4}, 100, []uint64{a}},
+		{queue.Limits{Bytes: 400}, 150, []uint64{b, c}},
+	} {
+		if did, err := drop(tt.limits, tt.size); err != nil || !slices.Equal(did.Dropped, tt.want) {
+			t.Errorf("pushed with %+v: %+v, %v, want %v to be dropped", tt.limits, did, err, tt.want)
+		}
+	}
+	_, err := drop(queue.Limits{Bytes: 400}, 301)
+	var full *queue.FullError
+	if !errors.As(err, &full) || full.Queue != "q" || full.Limit != 400 {
+		t.Errorf("a message that does not fit beside the one in work: %v", err)
+	}
+	// A lowered limit is reached in steps.
+	for range 40 {
+		r.push(queue.New{})
+	}
+	sizes := []int64{}
+	for range 4 {
+		if _, err := drop(queue.Limits{Messages: 3}, 0); err != nil {
+			t.Fatal(err)
+		}
+		sizes = append(sizes, r.counts().Messages)
+	}
+	if want := []int64{28, 13, 3, 3}; !slices.Equal(sizes, want) {
+		t.Errorf("the queue has %v messages after each push, want %v", sizes, want)
+	}
+}
+
+// TestMove: messages of a queue that is deleted go to another one, with what has become of
+// them; a key that is taken there is lost, and not the message.
+func TestMove(t *testing.T) {
+	r := newRig(t)
+	to := r.create(queue.Queue{Name: "to"})
+	large := []byte(strings.Repeat("x", 100_000))
+	a := r.push(queue.New{Body: large, Key: "free", Headers: map[string]string{"a": "b"}})
+	b := r.push(queue.New{Key: "taken"})
+	dead := r.push(queue.New{Key: "taken later"})
+	late := r.push(queue.New{NotBefore: now.Add(time.Hour)})
+	working := r.push(queue.New{})
+	busy := func(seq uint64) bool { return seq == working }
+	r.ok(true, "a fails", r.giveBack(a, 1, true, 0))
+	r.ok(true, "dead fails", r.bury(dead, 1))
+	r.ok(true, "done, with a result", r.done(r.push(queue.New{Key: "w", Unique: time.Hour}), 1))
+	part := func() (gone bool) {
+		r.update(func(tx store.Tx) (err error) { gone, err = queue.Clear(tx, now, r.q.N, busy, 20); return err })
+		return gone
+	}
+	r.steps([]step{
+		{"push into the other", func(tx store.Tx) error {
+			_, err := queue.Push(tx, now, "to", queue.Limits{}, queue.New{Key: "taken"}, nil)
+			return err
+		}, nil},
+		{"delete a queue that is not empty", func(tx store.Tx) error {
+			_, err := queue.Delete(tx, now, "q", queue.Deleting{}, false, busy)
+			return err
+		}, fault.Conflict},
+		{"delete", func(tx store.Tx) error {
+			_, err := queue.Delete(tx, now, "q", queue.Deleting{MoveTo: "to"}, false, busy)
+			return err
+		}, nil},
+		{"push", r.pushing(new(uint64), now, queue.New{}), fault.Conflict},
+		{"create again", func(tx store.Tx) error { _, _, err := queue.Create(tx, now, queue.Queue{Name: "q"}); return err }, fault.Conflict},
+		{"delete the other", func(tx store.Tx) error {
+			_, err := queue.Delete(tx, now, "to", queue.Deleting{}, true, nil)
+			return err
+		}, fault.Conflict},
+	})
+	for range 10 {
+		if part() {
+			t.Fatal("the queue is gone, with a message in work")
+		}
+	}
+	r.ok(true, "the one in work is done", r.done(working, 1))
+	for range 10 {
+		if part() {
+			break
+		}
+	}
+	if !part() {
+		t.Error("the queue is not gone")
+	}
+	r.is("counts", r.counts(), queue.Counts{})
+	old := r.q.N
+	r.q = to
+	for id, want := range map[uint64]queue.Where{a: queue.Ready, b: queue.Ready, dead: queue.Dead, late: queue.Delayed} {
+		m, err := r.load(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.is("place", m.Where, want)
+		r.is("key", m.Key, map[uint64]string{a: "free", dead: "taken later"}[id])
+		if id == a && (string(m.Body) != string(large) || m.State.Attempts != 1 || m.Headers["a"] != "b") {
+			t.Errorf("message a is %+v", m.State)
+		}
+	}
+	for _, key := range r.db.(*memstore.Store).Keys("") {
+		if strings.Contains(key, "00"+strconv.FormatUint(old, 10)+"/") {
+			t.Errorf("the entry %s is left", key)
+		}
+	}
+	if q := r.create(queue.Queue{Name: "q"}); q.N == old {
+		t.Error("the number is used again")
+	}
+}
+
+// TestRetryDead: a dead letter whose key is taken stays one.
+func TestRetryDead(t *testing.T) {
+	r := newRig(t)
+	var ids []uint64
+	for _, key := range []string{"k", "", "k", "k", ""} {
+		id := r.push(queue.New{Key: key})
+		r.ok(true, "bury", r.bury(id, 1))
+		ids = append(ids, id)
+	}
+	var dead []*queue.Message
+	r.update(func(tx store.Tx) (err error) { dead, err = queue.DeadLetters(tx, r.q.N, ids[0], 2, 0); return err })
+	if len(dead) != 2 || dead[0].ID != ids[1] || dead[1].Last.Output != "boom" || dead[1].DeadSince.IsZero() {
+		t.Errorf("the dead letters are %+v", dead)
+	}
+	retry := func(after uint64, seqs ...uint64) (got []uint64, next uint64, err error) {
+		err = r.try(func(tx store.Tx) error {
+			got = nil
+			refs, n, err := queue.RetryDead(tx, now, r.q.N, seqs, after, 3)
+			for _, ref := range refs {
+				got = append(got, ref.Seq)
+			}
+			next = n
+			return err
+		})
+		return got, next, err
+	}
+	got, next, err := retry(0)
+	if err != nil || next != ids[2] || !slices.Equal(got, ids[:2]) {
+		t.Errorf("retried %v, next %d, %v", got, next, err)
+	}
+	if _, _, err := retry(0, ids[2]); !errors.Is(err, fault.Conflict) {
+		t.Errorf("retried one whose key is taken: %v", err)
+	}
+	if got, next, err = retry(next); err != nil || next != 0 || !slices.Equal(got, ids[4:]) {
+		t.Errorf("retried %v, next %d, %v", got, next, err)
+	}
+	m, err := r.load(ids[0])
+	if err != nil || m.State.Attempts != 0 || m.Last == nil || !m.DeadSince.IsZero() {
+		t.Errorf("a message that was dead: %+v, %v", m.State, err)
+	}
+}
+
+// TestHolds: a hold ends at its time, which its holder can prolong, and others can't.
+func TestHolds(t *testing.T) {
+	r := newRig(t)
+	a, b := r.push(queue.New{}), r.push(queue.New{Priority: 4})
+	hold := func(id uint64, attempt int, who string, after time.Duration) func(store.Tx) (bool, error) {
+		return func(tx store.Tx) (bool, error) { return queue.Hold(tx, r.q.N, id, attempt, who, now.Add(after)) }
+	}
+	expired := func(at time.Time) (ids []uint64, next time.Time) {
+		r.update(func(tx store.Tx) error {
+			ids = nil
+			refs, due := queue.ExpiredHolds(tx, at, 10)
+			for _, ref := range refs {
+				ids = append(ids, ref.Seq)
+			}
+			next = due
+			return nil
+		})
+		return ids, next
+	}
+	r.ok(true, "a", hold(a, 1, "x", time.Minute))
+	r.ok(true, "b", hold(b, 1, "y", 2*time.Minute))
+	r.ok(false, "b for another", hold(b, 1, "x", time.Hour))
+	r.ok(true, "a longer", hold(a, 1, "x", 3*time.Minute))
+	if ids, next := expired(now.Add(2 * time.Minute)); !slices.Equal(ids, []uint64{b}) || !next.Equal(now.Add(3*time.Minute)) {
+		t.Errorf("expired are %v, next %v", ids, next)
+	}
+	r.ok(true, "b is returned", r.giveBack(b, 1, true, 0))
+	r.ok(false, "b is done late", r.done(b, 1))
+	r.ok(true, "a is done", r.done(a, 1))
+	if ids, next := expired(now.Add(time.Hour)); len(ids) != 0 || !next.IsZero() {
+		t.Errorf("expired are %v, next %v", ids, next)
+	}
+}
+
+// TestNotices: notices are read in order, and removed in parts.
+func TestNotices(t *testing.T) {
+	r := newRig(t)
+	for i := range 5 {
+		r.update(func(tx store.Tx) error {
+			return queue.Notify(tx, queue.Notice{Queue: "q", What: queue.NoticeDead, Attempts: i, Time: now})
+		})
+	}
+	var list []queue.Notice
+	var last uint64
+	r.update(func(tx store.Tx) error { list, last = queue.Notices(tx, 0, 3); return nil })
+	if len(list) != 3 || list[2].Attempts != 2 || list[2].Number != last || !list[0].Time.Equal(now) {
+		t.Fatalf("the notices are %+v, the last is %d", list, last)
+	}
+	for _, want := range []bool{true, false} {
+		r.ok(want, "more to remove", func(tx store.Tx) (bool, error) { return queue.DropNotices(tx, last, 2) })
+	}
+	r.update(func(tx store.Tx) error { list, _ = queue.Notices(tx, last, 10); return nil })
+	if len(list) != 2 || list[0].Attempts != 3 {
+		t.Errorf("after that: %+v", list)
+	}
+}
+
+// TestLargestBody: the largest body that a store with limits takes can be pushed, and moved.
+func TestLargestBody(t *testing.T) {
+	r := newRig(t)
+	r.create(queue.Queue{Name: "to"})
+	size := queue.LargestBody(r.db)
+	headers := map[string]string{"h": strings.Repeat("x", 8000)}
+	id := r.push(queue.New{Body: make([]byte, size), Headers: headers})
+	r.push(queue.New{Body: make([]byte, size)})
+	r.update(func(tx store.Tx) error {
+		_, err := queue.Delete(tx, now, "q", queue.Deleting{MoveTo: "to"}, false, nil)
+		return err
+	})
+	for gone := false; !gone; {
+		r.update(func(tx store.Tx) (err error) { gone, err = queue.Clear(tx, now, r.q.N, nil, 100); return err })
+	}
+	r.update(func(tx store.Tx) (err error) { r.q, err = queue.Get(tx, "to"); return err })
+	m, err := r.load(id)
+	if err != nil || int64(len(m.Body)) != size || m.Headers["h"] != headers["h"] {
+		t.Errorf("Load: %v", err)
+	}
+	if queue.LargestBody(memstore.New()) != queue.MaxBody {
+		t.Error("a store without limits does not take the largest body")
+	}
+}
+
+// TestManyInParts: what a queue has goes away in parts that fit into a store with limits.
+func TestManyInParts(t *testing.T) {
+	const many = 200
+	r := newRig(t)
+	var ids []uint64
+	// quick runs fn without the check of all entries.
+	quick := func(fn func(store.Tx) error) {
+		t.Helper()
+		if err := r.db.Update(t.Context(), fn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fill := func() {
+		ids = nil
+		for i := range many {
+			id := uint64(0)
+			quick(r.pushing(&id, now, queue.New{Key: strconv.Itoa(i), Unique: time.Hour, NotBefore: now.Add(time.Duration(i%2) * time.Minute)}))
+			ids = append(ids, id)
+		}
+	}
+	bury := func() {
+		for _, id := range ids[:many/2] {
+			quick(must(r.bury(id, 1)))
+		}
+	}
+	const most = memstore.StrictOps / 16
+	parts := func(what string, fn func(tx store.Tx) (more bool, err error)) {
+		t.Helper()
+		count := 0
+		for more := true; more; count++ {
+			r.update(func(tx store.Tx) (err error) { more, err = fn(tx); return err })
+		}
+		if count < 3 {
+			t.Errorf("%s: %d parts", what, count)
+		}
+	}
+	fill()
+	parts("promote", func(tx store.Tx) (bool, error) {
+		_, next, err := queue.Promote(tx, now.Add(time.Hour), most)
+		return !next.IsZero(), err
+	})
+	r.is("delayed", r.counts().Delayed, int64(0))
+	bury()
+	parts("retry", func(tx store.Tx) (bool, error) {
+		_, next, err := queue.RetryDead(tx, now, r.q.N, nil, 0, most)
+		return next != 0, err
+	})
+	r.is("dead", r.counts().Dead, int64(0))
+	bury()
+	parts("purge the dead", func(tx store.Tx) (more bool, err error) {
+		_, more, err = queue.PurgeDead(tx, r.q.N, nil, most)
+		return more, err
+	})
+	parts("purge", func(tx store.Tx) (more bool, err error) {
+		_, more, err = queue.Purge(tx, r.q.N, nil, most)
+		return more, err
+	})
+	r.is("counts", r.counts(), queue.Counts{Pushed: many, Failed: many, Dropped: many})
+	parts("the ends of windows", func(tx store.Tx) (bool, error) {
+		_, next, err := queue.ExpireResults(tx, now.Add(time.Hour), most)
+		return !next.IsZero(), err
+	})
+	fill()
+	for i := 0; i < many; i += 2 {
+		quick(must(r.done(ids[i], 1)))
+	}
+	r.update(func(tx store.Tx) error {
+		_, err := queue.Delete(tx, now, "q", queue.Deleting{}, true, nil)
+		return err
+	})
+	parts("clear", func(tx store.Tx) (bool, error) {
+		gone, err := queue.Clear(tx, now, r.q.N, nil, 100)
+		return !gone, err
+	})
+	if keys := r.db.(*memstore.Store).Keys(""); len(keys) > 0 {
+		t.Errorf("the entries %v are left", keys)
 	}
 }
