@@ -75,6 +75,7 @@ type Broker struct {
 	writable chan *process // whose input has room
 	removals chan supervisor.Key
 	noticed  chan struct{} // capacity one
+	over     chan struct{} // closed when Run has ended
 	started  chan struct{} // closed by Run when it knows what an earlier daemon left
 
 	mu    sync.Mutex
@@ -94,6 +95,7 @@ type Broker struct {
 	helpers sync.WaitGroup
 
 	processes   map[supervisor.Key]*process
+	hands       map[string]*hand // by session
 	journal     journal
 	acknowledge []chan struct{} // of outputs whose answers are pending
 	ignored     uint64          // answers about messages that a listener did not have
@@ -107,7 +109,7 @@ func New(p Parts, set Settings) *Broker {
 	b := &Broker{
 		parts: p, asks: make(chan ask), poked: make(chan struct{}, 1), ends: make(chan *end), outputs: make(chan *output), writable: make(chan *process), removals: make(chan supervisor.Key, 1024), noticed: make(chan struct{}, 1), started: make(chan struct{}),
 		lines: make(map[uint64]*line), pools: make(map[string]*pool), work: make(map[uint64]*work), runs: make(map[supervisor.Key]*work), waiters: make(map[uint64][]chan struct{}),
-		processes: make(map[supervisor.Key]*process), journal: journal{path: p.Journal},
+		processes: make(map[supervisor.Key]*process), hands: make(map[string]*hand), over: make(chan struct{}), journal: journal{path: p.Journal},
 	}
 	b.settings.Store(&set)
 	return b
@@ -175,17 +177,23 @@ type ask struct {
 	done chan error
 }
 
+var errOver = fmt.Errorf("the daemon is stopping; try again in a moment: %w", fault.Unavailable)
+
 // ask has Run call do, and returns its error.
 func (b *Broker) ask(ctx context.Context, do func(context.Context) error) error {
 	a := ask{do, make(chan error, 1)}
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	case <-b.over:
+		return errOver
 	case b.asks <- a:
 	}
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	case <-b.over:
+		return errOver
 	case err := <-a.done:
 		return err
 	}
@@ -199,6 +207,7 @@ const retryPause = time.Second
 func (b *Broker) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	b.ctx = ctx
+	defer close(b.over)
 	defer b.helpers.Wait()
 	defer cancel(nil)
 	b.helpers.Go(func() { b.sweep(ctx) })

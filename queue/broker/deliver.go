@@ -33,6 +33,7 @@ type work struct {
 	run     supervisor.Key // of a message with a process of its own
 	process *process       // a stream listener's
 	stop    context.CancelFunc
+	session string // of a listener started by hand
 
 	timeout   time.Duration
 	deadline  time.Time // of a stream listener's answer; zero: none
@@ -63,6 +64,9 @@ func parseMessageKey(k supervisor.Key) (n, id uint64, ok bool) {
 
 // free is how many messages the pool has room for.
 func (p *pool) free(now time.Time) (n int) {
+	if p.hand != nil {
+		return p.l.Window - p.running
+	}
 	if !p.l.Stream && now.Before(p.notBefore) {
 		return 0
 	}
@@ -104,6 +108,7 @@ func (b *Broker) deliver(ctx context.Context) error {
 		b.poke()
 	}
 	processes := make(map[*process]bool)
+	var hands []*hand
 	for _, g := range picks {
 		w := &work{id: g.m.ID, line: g.line, pool: g.pool, m: g.m, attempt: g.m.State.Attempts + 1, since: now}
 		w.adopt(g.pool.l)
@@ -112,6 +117,12 @@ func (b *Broker) deliver(ctx context.Context) error {
 			b.begin(w)
 			w.cancelled = c.By
 			b.settle(w, &outcome{w: w, verdict: queue.VerdictAgain})
+			continue
+		}
+		if h := g.pool.hand; h != nil {
+			b.begin(w)
+			h.picked = append(h.picked, w)
+			hands = append(hands, h)
 			continue
 		}
 		if g.pool.l.Stream {
@@ -137,7 +148,7 @@ func (b *Broker) deliver(ctx context.Context) error {
 	for s := range processes {
 		b.send(s)
 	}
-	return nil
+	return b.handOver(ctx, hands)
 }
 
 // freest returns the process with the most room.
@@ -248,9 +259,7 @@ func (b *Broker) finish(w *work) {
 		}
 	}
 	w.line.inWork--
-	if w.line.pool != nil {
-		w.line.pool.dirty = true
-	}
+	w.line.touch()
 	if p := w.pool; p != nil {
 		p.dirty = true
 		b.forget(p)

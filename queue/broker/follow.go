@@ -56,9 +56,7 @@ func (b *Broker) arrived(ln *line, h queue.Head) {
 		return
 	}
 	ln.windows[h.Priority].add(h)
-	if ln.pool != nil {
-		ln.pool.dirty = true
-	}
+	ln.touch()
 }
 
 // put takes a queue as it is in the store now; nil: it is gone.
@@ -67,6 +65,7 @@ func (b *Broker) put(n uint64, q *queue.Queue) {
 	switch {
 	case q == nil && ln != nil:
 		b.leave(ln)
+		b.leaveHands(ln)
 		delete(b.lines, n)
 		for _, c := range ln.goneTo {
 			close(c)
@@ -80,9 +79,7 @@ func (b *Broker) put(n uint64, q *queue.Queue) {
 		if ln.Queue = *q; b.set == nil {
 			return
 		}
-		if ln.pool != nil {
-			ln.pool.dirty = true
-		}
+		ln.touch()
 		if d := ln.Deleting; d != nil && d.Now {
 			b.stopAll(ln, d.By)
 		}
@@ -153,9 +150,7 @@ func (b *Broker) clear(ctx context.Context) error {
 			for _, other := range b.lines {
 				if other.Name == to {
 					other.reset()
-					if other.pool != nil {
-						other.pool.dirty = true
-					}
+					other.touch()
 				}
 			}
 		}

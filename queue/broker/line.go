@@ -15,6 +15,7 @@ type line struct {
 	windows [queue.MaxPriority + 1]window // by priority
 	pool    *pool                         // that serves it; nil: none
 	why     string                        // why none does
+	hands   []*pool                       // of listeners that were started by hand
 	inWork  int
 	goneTo  []chan struct{} // closed when it is gone
 	credit  int             // in a pool of weighted queues
@@ -82,7 +83,17 @@ func (l *line) next(now time.Time, maxWait time.Duration) (priority int, ok bool
 
 // open reports whether messages of the line may be handed out.
 func (l *line) open(now time.Time) bool {
-	return l.pool != nil && l.Paused == nil && l.Deleting == nil && (!l.Ordered || l.inWork == 0)
+	return l.Paused == nil && l.Deleting == nil && (!l.Ordered || l.inWork == 0)
+}
+
+// touch has those that serve the line look whether it has a message for them.
+func (l *line) touch() {
+	if l.pool != nil {
+		l.pool.dirty = true
+	}
+	for _, p := range l.hands {
+		p.dirty = true
+	}
 }
 
 // reset makes the broker read the line from its beginning.

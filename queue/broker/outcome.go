@@ -249,9 +249,7 @@ func (b *Broker) recorded(o *outcome, now time.Time) {
 	}
 	if w == nil {
 		o.line.Paused = &queue.Paused{By: "activationd", Reason: whyFaulty(o.e), At: now, Fault: true}
-		if o.line.pool != nil {
-			o.line.pool.dirty = true
-		}
+		o.line.touch()
 		return
 	}
 	switch {

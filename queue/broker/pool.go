@@ -17,6 +17,7 @@ type pool struct {
 	// running are the messages that have a process each.
 	running   int
 	processes []*process // of a stream listener
+	hand      *hand      // it was started by hand; nil: it was not
 	// No process is started before notBefore: the last ones could not be.
 	notBefore time.Time
 	failures  int
@@ -70,7 +71,7 @@ func (b *Broker) leave(ln *line) {
 }
 
 func (b *Broker) forget(p *pool) {
-	if len(p.lines) == 0 && p.running == 0 && len(p.processes) == 0 {
+	if p.hand == nil && len(p.lines) == 0 && p.running == 0 && len(p.processes) == 0 {
 		delete(b.pools, p.key)
 	}
 }

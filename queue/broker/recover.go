@@ -41,6 +41,9 @@ func (b *Broker) recover(ctx context.Context) error {
 		return fmt.Errorf("runs of an earlier daemon: %w", err)
 	}
 	slices.SortFunc(keys, func(a, b supervisor.Key) int { return a.N - b.N })
+	if err := b.recoverHeld(ctx); err != nil {
+		return err
+	}
 	given, err := readJournal(b.parts.Journal)
 	if err != nil {
 		return err

@@ -83,6 +83,16 @@ func (b *Broker) Queues(ctx context.Context, patterns ...string) (list []Status,
 // statusOf is the part of a queue's status that is in memory.
 func (b *Broker) statusOf(ln *line) Status {
 	s := Status{Queue: ln.Queue, InWork: int64(ln.inWork), Why: ln.why}
+	for _, p := range ln.hands {
+		h := p.hand.who
+		h.InWork = 0
+		for _, w := range b.work {
+			if w.line == ln && w.session == p.hand.session {
+				h.InWork++
+			}
+		}
+		s.ByHand = append(s.ByHand, h)
+	}
 	p := ln.pool
 	if p == nil {
 		return s

@@ -545,6 +545,10 @@ func (b *Broker) expire() {
 	now := b.parts.Now()
 	for _, w := range b.work {
 		s := w.process
+		if w.session != "" && !w.over && !w.deadline.IsZero() && !now.Before(w.deadline) {
+			b.lost(w, queue.HowTimedOut, "its listener, which was started by hand, did not answer in time")
+			continue
+		}
 		if s == nil || w.over || w.deadline.IsZero() || now.Before(w.deadline) || s.killed {
 			continue
 		}

@@ -199,6 +199,8 @@ func (b *Broker) stopWork(w *work, by string) error {
 		return b.parts.Runs.Stop(w.run)
 	case w.stop != nil:
 		w.stop()
+	case w.session != "": // it may be far away, and cannot be stopped; its answer will be late
+		b.lost(w, queue.HowStopped, "cancelled")
 	case w.process != nil: // it may give the message up; otherwise it is replaced
 		w.deadline = b.parts.Now().Add(w.pool.l.Grace)
 		w.process.unsent = append(w.process.unsent, encodeCancel(w.id))
