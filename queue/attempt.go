@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -71,7 +70,8 @@ func change(tx store.Tx, n uint64, fn func(c *Counts) error) error {
 }
 
 // Done removes a message for good, after its last attempt. The outcome in e says why; empty
-// is [OutcomeDone]. The result is kept until now and keep; 0: it is not.
+// is [OutcomeDone]. The result, or its first [MaxResult] bytes, is kept for the time that
+// keep says; 0: it is not.
 //
 // If the attempt is not the message's current one, or the message is gone, Done changes
 // nothing, and ok is false. The same holds for the other functions that have an ok.
@@ -80,8 +80,7 @@ func Done(tx store.Tx, now time.Time, n, seq uint64, attempt int, result []byte,
 	if err != nil || m == nil {
 		return false, err
 	}
-	e.Attempt, e.Outcome = attempt, cmp.Or(e.Outcome, OutcomeDone)
-	return true, m.finish(tx, now, result, keep, e)
+	return true, m.finish(tx, now, result, keep, e.of(attempt, OutcomeDone))
 }
 
 // finish removes a message, and keeps its result.
@@ -119,8 +118,7 @@ func Return(tx store.Tx, now time.Time, n, seq uint64, attempt int, count bool, 
 		m.state.Attempts = attempt
 	}
 	if e != nil {
-		last := *e
-		last.Attempt, last.Outcome = attempt, cmp.Or(last.Outcome, OutcomeAgain)
+		last := e.of(attempt, OutcomeAgain)
 		m.state.Last = &last
 	}
 	to := Ready
@@ -150,7 +148,8 @@ func Bury(tx store.Tx, now time.Time, n, seq uint64, attempt int, e Ending) (ok 
 	if err != nil || m == nil {
 		return false, err
 	}
-	e.Attempt, e.Outcome = attempt, OutcomeDead
+	e.Outcome = OutcomeDead
+	e = e.of(attempt, OutcomeDead)
 	m.state = State{Attempts: attempt, Last: &e, DeadSince: now.UTC()}
 	return true, change(tx, n, func(c *Counts) error {
 		c.Failed++

@@ -158,3 +158,36 @@ func BenchmarkTransaction(b *testing.B) {
 		b.Fatal(err)
 	}
 }
+
+// BenchmarkManyQueues measures a push when other queues count, too.
+func BenchmarkManyQueues(b *testing.B) {
+	for _, count := range []int{1, 100, 1000} {
+		b.Run(fmt.Sprint("queues=", count), func(b *testing.B) {
+			db := openBolt(b)
+			if err := db.Update(context.Background(), func(tx store.Tx) error {
+				for i := range count {
+					name := fmt.Sprint("q", i)
+					if _, _, err := queue.Create(tx, now, queue.Queue{Name: name}); err != nil {
+						return err
+					}
+					if _, err := queue.Push(tx, now, name, queue.Limits{}, queue.New{}, nil); err != nil {
+						return err
+					}
+				}
+				return nil
+			}); err != nil {
+				b.Fatal(err)
+			}
+			if err := db.Update(context.Background(), func(tx store.Tx) error {
+				for b.Loop() {
+					if _, err := queue.Push(tx, now, "q0", queue.Limits{AllMessages: 1 << 40}, queue.New{}, nil); err != nil {
+						return err
+					}
+				}
+				return nil
+			}); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"strconv"
-	"strings"
 
 	"activationd/store"
 )
@@ -38,44 +37,42 @@ func CountsOf(tx store.Tx, n uint64) Counts {
 	return c
 }
 
+// fields are the numbers in the order in which they are stored.
+func (c *Counts) fields() [12]uint64 {
+	return [...]uint64{
+		uint64(c.Messages), uint64(c.Bytes), uint64(c.Delayed), uint64(c.Dead), uint64(c.DeadBytes),
+		c.Pushed, c.Done, c.Failed, c.Cancelled, c.Expired, c.Again, c.Dropped,
+	}
+}
+
 func (c *Counts) encode() []byte {
 	b := make([]byte, 0, 64)
-	for _, n := range c.signed() {
-		b = append(strconv.AppendInt(b, *n, 10), ' ')
-	}
-	for _, n := range c.unsigned() {
-		b = append(strconv.AppendUint(b, *n, 10), ' ')
+	for _, n := range c.fields() {
+		b = append(strconv.AppendUint(b, n, 10), ' ')
 	}
 	return b[:len(b)-1]
 }
 
-func (c *Counts) signed() [5]*int64 {
-	return [...]*int64{&c.Messages, &c.Bytes, &c.Delayed, &c.Dead, &c.DeadBytes}
-}
-
-func (c *Counts) unsigned() [7]*uint64 {
-	return [...]*uint64{&c.Pushed, &c.Done, &c.Failed, &c.Cancelled, &c.Expired, &c.Again, &c.Dropped}
-}
-
+// decodeCounts reads stored numbers. Each transaction of a queue does.
 func decodeCounts(val []byte) (c Counts, ok bool) {
-	text, more := string(val), true
-	next := func() (word string) {
-		word, text, more = strings.Cut(text, " ")
-		return word
-	}
-	for _, n := range c.signed() {
-		var err error
-		if *n, err = strconv.ParseInt(next(), 10, 64); err != nil || *n < 0 {
+	var f [12]uint64
+	field, digits := 0, 0
+	for _, char := range val {
+		switch {
+		case '0' <= char && char <= '9' && digits < 18:
+			f[field] = f[field]*10 + uint64(char-'0')
+			digits++
+		case char == ' ' && digits > 0 && field < len(f)-1:
+			field, digits = field+1, 0
+		default:
 			return c, false
 		}
 	}
-	for _, n := range c.unsigned() {
-		var err error
-		if *n, err = strconv.ParseUint(next(), 10, 64); err != nil {
-			return c, false
-		}
+	c = Counts{
+		int64(f[0]), int64(f[1]), int64(f[2]), int64(f[3]), int64(f[4]), //nolint:gosec // they have at most 18 digits
+		f[5], f[6], f[7], f[8], f[9], f[10], f[11],
 	}
-	return c, !more
+	return c, field == len(f)-1 && digits > 0
 }
 
 func readCounts(tx store.Tx, n uint64) (c Counts, err error) {

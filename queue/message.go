@@ -2,9 +2,11 @@ package queue
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"activationd/internal/fault"
@@ -85,7 +87,7 @@ type Ending struct {
 	Signal   string    `json:"signal,omitempty"`
 	Outcome  string    `json:"outcome,omitempty"` // what became of the message: done, again, dead, cancelled or expired
 	Reason   string    `json:"reason,omitempty"`
-	Output   string    `json:"output,omitempty"` // its last part
+	Output   string    `json:"output,omitempty"` // at most the last MaxOutput bytes
 	File     string    `json:"file,omitempty"`   // the name of the file with a result that is too large to be stored
 	Listener string    `json:"listener,omitempty"`
 }
@@ -98,6 +100,20 @@ const (
 	OutcomeCancelled = "cancelled"
 	OutcomeExpired   = "expired"
 )
+
+// MaxOutput is how much is kept of what an attempt has written, and maxReason of why it ended.
+const (
+	MaxOutput = 16 << 10
+	maxReason = 1 << 10
+)
+
+// of returns e as it is stored: it is of an attempt, and not too large.
+func (e Ending) of(attempt int, outcome string) Ending {
+	e.Attempt, e.Outcome = attempt, cmp.Or(e.Outcome, outcome)
+	e.Output = strings.ToValidUTF8(e.Output[max(0, len(e.Output)-MaxOutput):], "\uFFFD")
+	e.Reason = strings.ToValidUTF8(e.Reason[:min(len(e.Reason), maxReason)], "")
+	return e
+}
 
 func (s *State) zero() bool { return *s == State{} }
 

@@ -46,6 +46,7 @@ type Limits struct {
 
 // Pushed says what became of a push.
 type Pushed struct {
+	Queue     uint64   // the queue's number
 	ID        uint64   // of the message, or of the one that has its key already
 	Duplicate bool     // nothing was pushed: the key is taken
 	Replaced  uint64   // the message that was removed because it had the key
@@ -238,8 +239,9 @@ func (p *pusher) push(m *New) (did Pushed, err error) {
 	if p.limits.Body > 0 && int64(len(m.Body)) > p.limits.Body {
 		return did, fmt.Errorf("the body has %d bytes, at most %d are allowed: %w", len(m.Body), p.limits.Body, fault.Invalid)
 	}
+	did.Queue = p.n
 	if m.Key != "" {
-		if did, err = p.unique(m); err != nil || did.Duplicate {
+		if did, err = p.unique(m, did); err != nil || did.Duplicate {
 			return did, err
 		}
 	}
@@ -270,7 +272,7 @@ func (p *pusher) push(m *New) (did Pushed, err error) {
 }
 
 // unique decides what becomes of a push whose key may be taken.
-func (p *pusher) unique(m *New) (did Pushed, err error) {
+func (p *pusher) unique(m *New, did Pushed) (Pushed, error) {
 	h, err := readHolder(p.tx, p.n, m.Key)
 	if err != nil || h == nil {
 		return did, err
@@ -281,12 +283,14 @@ func (p *pusher) unique(m *New) (did Pushed, err error) {
 	case !live && !inWindow:
 		return did, h.forget(p.tx, p.n)
 	case m.OnDuplicate == DuplicateIgnore:
-		return Pushed{ID: h.seq, Duplicate: true}, nil
+		did.ID, did.Duplicate = h.seq, true
+		return did, nil
 	case !live:
 		return did, &DuplicateError{Key: m.Key, ID: h.seq, Until: h.until}
 	case m.OnDuplicate == DuplicateReplace && !busy(p.inWork, h.seq) && h.live.state.Held == nil && h.live.state.Cancel == nil:
 		p.counts.Dropped++
-		return Pushed{Replaced: h.seq}, errors.Join(h.live.remove(p.tx, &p.counts), h.forget(p.tx, p.n))
+		did.Replaced = h.seq
+		return did, errors.Join(h.live.remove(p.tx, &p.counts), h.forget(p.tx, p.n))
 	}
 	return did, &DuplicateError{Key: m.Key, ID: h.seq}
 }
@@ -429,11 +433,7 @@ func (m *message) freeKey(tx store.Tx) error {
 		return nil
 	}
 	key := uniqueKey(m.n, m.Key)
-	val := tx.Get(key)
-	if val == nil {
-		return nil // it was retried when it was dead, or moved, without it
-	}
-	seq, until, ok := decodeHolder(val)
+	seq, until, ok := decodeHolder(tx.Get(key))
 	switch {
 	case !ok:
 		return damaged(key)

@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -174,6 +175,36 @@ func TestOrder(t *testing.T) {
 	m, err := r.load(a)
 	if err != nil || m.State.Attempts != 1 || m.Last == nil || m.Last.Output != "boom" || string(m.Body) != "a" || !m.State.NotBefore.IsZero() {
 		t.Errorf("Load = %+v, %v", m, err)
+	}
+}
+
+// TestOrdered: in an ordered queue, a message that is to be tried again later keeps its place, and its
+// head says until when it blocks those behind it.
+func TestOrdered(t *testing.T) {
+	r := newRig(t)
+	r.q = r.create(queue.Queue{Name: "ordered", Ordered: true})
+	a, b := r.push(queue.New{}), r.push(queue.New{})
+	later := r.push(queue.New{NotBefore: now.Add(time.Second)})
+	r.ok(true, "return", r.giveBack(a, 1, true, time.Minute))
+	head := func() (h queue.Head) {
+		r.update(func(tx store.Tx) error { h = queue.Heads(tx, r.q.N, 0, 0, 1)[0]; return nil })
+		return h
+	}
+	want := queue.Head{Seq: a, Pushed: now, Attempts: 1, NotBefore: now.Add(time.Minute)}
+	r.is("head", head(), want)
+	r.update(func(tx store.Tx) error {
+		refs, _, err := queue.Promote(tx, now.Add(time.Hour), 10)
+		if len(refs) != 1 || refs[0].Seq != later {
+			t.Errorf("promoted %+v", refs)
+		}
+		return err
+	})
+	r.is("head", head(), want)
+	r.ok(true, "return at once", r.giveBack(a, 2, false, 0))
+	want.NotBefore = time.Time{}
+	r.is("head", head(), want)
+	if got := r.heads(); !slices.Equal(got, []uint64{a, b, later}) {
+		t.Errorf("ready are %v", got)
 	}
 }
 
@@ -715,5 +746,80 @@ func TestManyInParts(t *testing.T) {
 	})
 	if keys := r.db.(*memstore.Store).Keys(""); len(keys) > 0 {
 		t.Errorf("the entries %v are left", keys)
+	}
+}
+
+// TestBounds: what is kept of an attempt is bounded, however much there is.
+func TestBounds(t *testing.T) {
+	r := newRig(t)
+	a, b := r.push(queue.New{}), r.push(queue.New{})
+	e := queue.Ending{Output: strings.Repeat("\xff", 1<<20) + "the end", Reason: strings.Repeat("because ", 1000)}
+	r.ok(true, "return", func(tx store.Tx) (bool, error) {
+		return queue.Return(tx, now, r.q.N, a, 1, true, time.Time{}, &e)
+	})
+	m, err := r.load(a)
+	if err != nil || len(m.Last.Reason) > 1024 || len(m.Last.Output) > 4*queue.MaxOutput || !strings.HasSuffix(m.Last.Output, "the end") {
+		t.Errorf("Load: %d bytes of output, %d of the reason, %v", len(m.Last.Output), len(m.Last.Reason), err)
+	}
+	r.ok(true, "done", func(tx store.Tx) (bool, error) {
+		return queue.Done(tx, now, r.q.N, b, 1, bytes.Repeat([]byte("r"), 2*queue.MaxResult), time.Hour, e)
+	})
+	r.update(func(tx store.Tx) error {
+		if res, ok := queue.ResultOf(tx, r.q.N, b); !ok || !res.Truncated || len(res.Body) != queue.MaxResult {
+			t.Errorf("ResultOf = %+v, %v", res, ok)
+		}
+		return nil
+	})
+}
+
+// TestVerify: each kind of damage is found.
+func TestVerify(t *testing.T) {
+	db := memstore.New()
+	r := &rig{t: t, db: db}
+	r.q = r.create(queue.Queue{Name: "q"})
+	r.push(queue.New{Key: "k", Unique: time.Hour})
+	r.push(queue.New{Key: "l"})
+	r.push(queue.New{NotBefore: now.Add(time.Hour)})
+	r.push(queue.New{Body: make([]byte, 100_000)})
+	dead, held, done := r.push(queue.New{}), r.push(queue.New{}), r.push(queue.New{})
+	r.ok(true, "bury", r.bury(dead, 1))
+	r.ok(true, "hold", func(tx store.Tx) (bool, error) {
+		return queue.Hold(tx, r.q.N, held, 1, "x", now.Add(time.Hour))
+	})
+	r.ok(true, "done", r.done(done, 1))
+	verify := func() error { return db.View(t.Context(), queue.Verify) }
+	if err := verify(); err != nil {
+		t.Fatal(err)
+	}
+	keys := db.Keys("mq/")
+	kinds := map[string]bool{}
+	for _, key := range keys {
+		kinds[key[:5]] = true
+		val := db.Value(key)
+		was := slices.Clone(val)
+		db.Set(key, nil)
+		if verify() == nil {
+			t.Errorf("nothing is found without %s", key)
+		}
+		// Bodies, and what a result says, can be anything.
+		if !strings.HasPrefix(key, "mq/b/") && !strings.HasPrefix(key, "mq/k/") {
+			db.Set(key, append(val, 'x'))
+			if verify() == nil {
+				t.Errorf("nothing is found with %s of %q", key, db.Value(key))
+			}
+		}
+		db.Set(key, was)
+		other := key[:len(key)-1] + "!"
+		db.Set(other, was)
+		if verify() == nil {
+			t.Errorf("nothing is found with %s", other)
+		}
+		db.Set(other, nil)
+	}
+	if want := 12; len(kinds) != want {
+		t.Errorf("there are %d kinds of entries, want %d: %v", len(kinds), want, kinds)
+	}
+	if err := verify(); err != nil {
+		t.Fatal(err)
 	}
 }

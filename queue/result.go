@@ -9,7 +9,7 @@ import (
 	"activationd/store"
 )
 
-// MaxResult is how large a result may be that is stored. A larger one is a file.
+// MaxResult is how many bytes of a result are stored. A larger one can be a file.
 const MaxResult = 64 << 10
 
 // A Result is what is kept of a message that is finished. Its Ending has the outcome.
@@ -19,6 +19,8 @@ type Result struct {
 	UID  *int   `json:"uid,omitempty"`
 	Body []byte `json:"-"`
 	Ending
+	Truncated bool `json:"truncated,omitempty"` // Body is only the beginning of the result
+
 	Until time.Time `json:"until,omitzero"` // when it is removed
 }
 
@@ -47,6 +49,9 @@ func decodeResult(key string, val []byte) (*Result, error) {
 // keepResult stores a result until a time.
 func keepResult(tx store.Tx, n uint64, until time.Time, r Result) error {
 	r.Until = until.UTC()
+	if r.Truncated = len(r.Body) > MaxResult; r.Truncated {
+		r.Body = r.Body[:MaxResult]
+	}
 	val, err := r.encode()
 	if err != nil {
 		return err

@@ -101,6 +101,11 @@ func (v *verifier) readMessages() error {
 			val = append(val, flagState...)
 		}
 		v.expected[k] = string(val)
+		if m.Key != "" && m.where != Dead {
+			if has, _, _ := decodeHolder(v.tx.Get(uniqueKey(n, m.Key))); has != seq {
+				return wrong("message %d lives, and its key %q belongs to message %d", seq, m.Key, has)
+			}
+		}
 		if m.wasState != nil {
 			v.expected[stateKey(n, seq)] = string(m.wasState)
 		}
