@@ -32,6 +32,9 @@ func testMain(m *testing.M) int {
 	if config := os.Getenv(daemonVar); config != "" {
 		return daemonMain(config)
 	}
+	if config := os.Getenv(talkVar); config != "" {
+		return talkMain(config)
+	}
 	flag.Parse()
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
@@ -83,8 +86,31 @@ func newBench(t testing.TB, guard string) *bench {
 		}
 	}
 	b.open()
-	t.Cleanup(func() { b.Close() })
+	t.Cleanup(func() {
+		b.Close()
+		if t.Failed() {
+			b.killRuns()
+		}
+	})
 	return b
+}
+
+// killRuns kills what a test that has failed has left.
+func (b *bench) killRuns() {
+	specs, _ := filepath.Glob(filepath.Join(b.config.RunsDir, "*", wrapper.SpecFile)) // a bad pattern is its only error
+	for _, path := range specs {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		spec, err := wrapper.ParseSpec(string(data))
+		if err != nil {
+			continue
+		}
+		for _, pid := range marked(spec.Mark) {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it is this test's
+		}
+	}
 }
 
 // open makes the supervisor, as a daemon's start does.

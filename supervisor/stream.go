@@ -125,7 +125,7 @@ func (s *Supervisor) dropStreams() {
 }
 
 // pipes makes the pipes of a run. The descriptors are in the order in which the wrapper gets them; the
-// first two are the daemon's, and do not block.
+// first two are the daemon's.
 func pipes() (fds []int, err error) {
 	var in, out [2]int
 	if err := unix.Pipe2(in[:], unix.O_CLOEXEC); err != nil {
@@ -136,17 +136,9 @@ func pipes() (fds []int, err error) {
 		return nil, fmt.Errorf("%w: %w", os.NewSyscallError("pipe2", err), kind(err))
 	}
 	fds = []int{in[1], out[0], in[0], out[1]}
-	if _, err = unix.FcntlInt(uintptr(out[0]), unix.F_SETPIPE_SZ, pipeSize); err != nil {
-		err = fmt.Errorf("a pipe of %d bytes: %w: users other than root have a limit for all their pipes: raise fs.pipe-user-pages-soft (see pipe(7)): %w", pipeSize, err, fault.Unavailable)
-	}
-	for _, fd := range fds[:2] {
-		if err == nil {
-			err = unix.SetNonblock(fd, true)
-		}
-	}
-	if err != nil {
+	if _, err := unix.FcntlInt(uintptr(out[0]), unix.F_SETPIPE_SZ, pipeSize); err != nil {
 		closeAll(fds)
-		return nil, err
+		return nil, fmt.Errorf("a pipe of %d bytes: %w: users other than root have a limit for all their pipes: raise fs.pipe-user-pages-soft (see pipe(7)): %w", pipeSize, err, fault.Unavailable)
 	}
 	return fds, nil
 }
@@ -154,7 +146,7 @@ func pipes() (fds []int, err error) {
 // newStream returns the stream of a run. It takes both descriptors.
 func (s *Supervisor) newStream(k Key, in, out int) *Stream {
 	name := "stream of run " + k.String()
-	_ = unix.SetNonblock(out, true) // they do not block already, unless somebody has changed that
+	_ = unix.SetNonblock(out, true) // fails only for a descriptor that is not open
 	st := &Stream{key: k, tee: &s.tee, close: func() error { return s.endInput(k) }, out: os.NewFile(uintptr(out), name)}
 	var is unix.Stat_t
 	if err := unix.Fstat(in, &is); err != nil || is.Mode&unix.S_IFMT != unix.S_IFIFO { // an earlier daemon has closed it

@@ -222,7 +222,7 @@ func TestStreamInputStaysClosed(t *testing.T) {
 			t.Fatalf("%+v, %v", f, err)
 		}
 		if !b.stream().InputClosed() {
-			t.Error("the input is not closed")
+			t.Fatal("the input is not closed")
 		}
 	}
 	if _, err := b.stream().Send([]byte("x\n")); !errors.Is(err, fault.Conflict) {
@@ -326,6 +326,22 @@ func TestStreamScriptIsKilled(t *testing.T) {
 			}
 			b.nothingLeft()
 		})
+	}
+}
+
+// A script that closes its standard input or output goes on, and the daemon sees it.
+func TestStreamScriptCloses(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "")
+	b.start(streaming("echo last; exec <&- >&-; echo closed >&2; exec sleep 600"))
+	b.awaitLog("closed")
+	if sent, err := b.stream().Send([]byte("x\n")); sent || !errors.Is(err, syscall.EPIPE) {
+		t.Fatalf("Send: %v, %v", sent, err)
+	}
+	b.says("last\n")
+	b.ended()
+	if r := b.finish(); r.Reason != wrapper.Stopped {
+		t.Errorf("%+v", r)
 	}
 }
 

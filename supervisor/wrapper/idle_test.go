@@ -60,7 +60,7 @@ func TestIdleStateIsReadBack(t *testing.T) {
 		spec: &Spec{
 			ID: "a\nb", Phase: "serve", Attempt: 3, Argv: []string{"/bin/sh"}, Env: []string{"PATH=/x:\xff", "HOME=/h"}, Dir: "/d", UID: 7, GID: 8,
 			Groups: []int{9, 10}, Umask: 0o27, Nice: 2, NoNewPrivs: true, NoCaps: true, OOMReset: true, Timeout: 5, Grace: 6, TermSignal: 2, LogHead: 11,
-			LogTail: 12, LogRotate: 13, LogKeep: 14, LogAge: 16, KeepLeftovers: true, Notify: true, Stream: true, Watchdog: 15, Listen: []string{"web"}, Addresses: []string{"/s"}, Cgroup: "/c", ConfigRoot: "/r",
+			LogTail: 12, LogRotate: 13, LogKeep: 14, LogAge: 16, KeepLeftovers: true, Notify: true, Watchdog: 15, Listen: []string{"web"}, Addresses: []string{"/s"}, Cgroup: "/c", ConfigRoot: "/r",
 			Boot: "boot", Mark: "mark",
 		},
 		result:   Result{Text: "no cgroup", PID: 20, WrapperPID: 21, Exit: -1, Started: at, Contained: GuardSubreaper},

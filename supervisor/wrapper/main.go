@@ -448,7 +448,7 @@ const maxLeftoverOutput = 1 << 20
 func (w *run) leaveReader() {
 	reader := *w.spec
 	reader.Argv = []string{"/bin/sh", "-c", "exec 2>/dev/null; cat; exec cat >/dev/null"} // 2: the shell reports there how the first cat ends
-	reader.Dir, reader.NoCaps, reader.Listen, reader.Stream = "/", true, nil, false
+	reader.Dir, reader.NoCaps, reader.Listen = "/", true, nil
 	var st syscall.Stat_t
 	if err := syscall.Fstat(logFD, &st); err != nil {
 		st.Size = 0

@@ -224,6 +224,8 @@ func (s *Spec) Check() error {
 		return errors.New("watchdog must not be less than 0, and needs notify")
 	case s.Stream && len(s.Stdin) > 0:
 		return errors.New("a script with a stream has no other standard input")
+	case s.Stream && s.KeepLeftovers:
+		return errors.New("a script with a stream cannot leave processes behind: they would keep its output open")
 	case s.LogHead < 0 || s.LogTail < 0:
 		return errors.New("log limits must not be less than 0")
 	case s.LogAge < 0:

@@ -170,13 +170,17 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
-func TestStreamHasNoStdin(t *testing.T) {
+func TestStreamExcludes(t *testing.T) {
 	s := Spec{Argv: []string{"true"}, UID: -1, GID: -1, Stream: true}
 	if err := s.Check(); err != nil {
 		t.Error(err)
 	}
-	s.Stdin = []byte("x")
-	if err := s.Check(); err == nil || !strings.Contains(err.Error(), "no other standard input") {
+	keeps, reads := s, s
+	keeps.KeepLeftovers, reads.Stdin = true, []byte("x")
+	if err := reads.Check(); err == nil || !strings.Contains(err.Error(), "no other standard input") {
+		t.Errorf("Check = %v", err)
+	}
+	if err := keeps.Check(); err == nil || !strings.Contains(err.Error(), "cannot leave processes") {
 		t.Errorf("Check = %v", err)
 	}
 }

@@ -56,7 +56,8 @@ type Spec struct {
 	Addresses []string
 	// Stream gives the script pipes as standard input and output, which the daemon writes and
 	// reads while it runs. The wrapper keeps the daemon's ends of them open, so they
-	// outlive the daemon. There is no Stdin then, and the log has only the script's standard error.
+	// outlive the daemon. There is no Stdin then, the log has only the script's standard error, and
+	// nothing is left behind.
 	Stream bool
 	// Watchdog is the longest time between two reports WATCHDOG=1, for the script's
 	// WATCHDOG_USEC. The wrapper writes down when they came, and does nothing else. Zero: they
