@@ -66,6 +66,9 @@ func Create(tx store.Tx, now time.Time, q Queue) (got *Queue, created bool, err 
 		return got, false, nil
 	}
 	got = &Queue{Name: q.Name, N: tx.Stamp(), Created: now, By: q.By, Builtin: q.Builtin, Ordered: q.Ordered}
+	for tx.Get(numberKey(got.N)) != nil { // daemons that share a store may create two at the same moment
+		got.N = tx.Stamp()
+	}
 	if err := errors.Join(got.write(tx), tx.Put(numberKey(got.N), []byte(got.Name))); err != nil {
 		return nil, false, err
 	}

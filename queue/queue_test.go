@@ -823,3 +823,133 @@ func TestVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A failing transaction fails at one of its writes.
+type failing struct {
+	store.Tx
+	left *int // writes until then
+}
+
+var errWrite = errors.New("the write failed")
+
+func (f failing) fails() bool { *f.left--; return *f.left == 0 }
+
+func (f failing) Put(key string, val []byte) error {
+	if f.fails() {
+		return errWrite
+	}
+	return f.Tx.Put(key, val)
+}
+
+func (f failing) Delete(key string) error {
+	if f.fails() {
+		return errWrite
+	}
+	return f.Tx.Delete(key)
+}
+
+func (f failing) Append(log string, val []byte, n int) error {
+	if f.fails() {
+		return errWrite
+	}
+	return f.Tx.Append(log, val, n)
+}
+
+// TestFailedWrites has each write of each change fail in turn: the change returns the error.
+// The store then writes nothing.
+func TestFailedWrites(t *testing.T) {
+	r := newRig(t)
+	r.create(queue.Queue{Name: "to"})
+	keyed := queue.New{Key: "k", Unique: time.Minute, Body: make([]byte, 100_000)}
+	delayed := queue.New{NotBefore: now.Add(time.Second), Key: "d", Unique: time.Minute}
+	var id, late uint64
+	boolean := func(fn func(store.Tx) (bool, error)) func(store.Tx) error {
+		return func(tx store.Tx) error { _, err := fn(tx); return err }
+	}
+	push := func(l queue.Limits, m queue.New) func(store.Tx) error {
+		return func(tx store.Tx) error {
+			did, err := queue.Push(tx, now, "q", l, m, nil)
+			if m.NotBefore.IsZero() {
+				id = did.ID
+			} else {
+				late = did.ID
+			}
+			return err
+		}
+	}
+	replace := keyed
+	replace.OnDuplicate = queue.DuplicateReplace
+	for _, c := range []struct {
+		name  string
+		least int // how many writes there are at least
+		do    func(store.Tx) error
+	}{
+		{"Create", 2, func(tx store.Tx) error { _, _, err := queue.Create(tx, now, queue.Queue{Name: "new"}); return err }},
+		{"Push", 7, push(queue.Limits{}, keyed)},
+		{"Push to replace", 13, push(queue.Limits{}, replace)},
+		{"Push to drop", 7, push(queue.Limits{Messages: 1, DropOldest: true}, queue.New{Key: "l"})},
+		{"Push after a window", 6, func(tx store.Tx) error {
+			did, err := queue.Push(tx, now.Add(time.Hour), "q", queue.Limits{}, keyed, nil)
+			id = did.ID
+			return err
+		}},
+		{"Hold", 3, boolean(func(tx store.Tx) (bool, error) { return queue.Hold(tx, r.q.N, id, 1, "x", now.Add(time.Hour)) })},
+		{"Hold again", 3, boolean(func(tx store.Tx) (bool, error) { return queue.Hold(tx, r.q.N, id, 1, "x", now.Add(2*time.Hour)) })},
+		{"Return", 5, func(tx store.Tx) error { return boolean(r.giveBack(id, 1, true, time.Minute))(tx) }},
+		{"Promote", 3, func(tx store.Tx) error { _, _, err := queue.Promote(tx, now.Add(time.Hour), 10); return err }},
+		{"Bury", 4, func(tx store.Tx) error { return boolean(r.bury(id, 2))(tx) }},
+		{"RetryDead", 4, func(tx store.Tx) error { _, _, err := queue.RetryDead(tx, now, r.q.N, nil, 0, 10); return err }},
+		{"Done", 6, func(tx store.Tx) error { return boolean(r.done(id, 1))(tx) }},
+		{"Push with a delay", 5, push(queue.Limits{}, delayed)},
+		{"Cancel", 5, func(tx store.Tx) error {
+			_, err := queue.Cancel(tx, now, r.q.N, late, "bob", false, time.Hour)
+			return err
+		}},
+		{"ExpireResults", 4, func(tx store.Tx) error { _, _, err := queue.ExpireResults(tx, now.Add(24*time.Hour), 10); return err }},
+		{"Push another", 5, push(queue.Limits{}, delayed)},
+		{"Purge", 3, func(tx store.Tx) error { _, _, err := queue.Purge(tx, r.q.N, nil, 10); return err }},
+		{"Push and bury", 7, func(tx store.Tx) error {
+			did, err := queue.Push(tx, now, "q", queue.Limits{}, queue.New{}, nil)
+			if err != nil {
+				return err
+			}
+			return boolean(r.bury(did.ID, 1))(tx)
+		}},
+		{"PurgeDead", 4, func(tx store.Tx) error { _, _, err := queue.PurgeDead(tx, r.q.N, nil, 10); return err }},
+		{"SetPaused", 1, func(tx store.Tx) error { _, err := queue.SetPaused(tx, "q", &queue.Paused{At: now}); return err }},
+		{"Push and finish", 9, func(tx store.Tx) error {
+			if err := push(queue.Limits{}, queue.New{Key: "m", Unique: time.Hour})(tx); err != nil {
+				return err
+			}
+			return boolean(r.done(id, 1))(tx)
+		}},
+		{"Push what is moved", 7, push(queue.Limits{}, keyed)},
+		{"Delete", 1, func(tx store.Tx) error {
+			_, err := queue.Delete(tx, now, "q", queue.Deleting{MoveTo: "to"}, false, nil)
+			return err
+		}},
+		{"Clear", 15, func(tx store.Tx) error { _, err := queue.Clear(tx, now, r.q.N, nil, 100); return err }},
+		{"Notify", 1, func(tx store.Tx) error { return queue.Notify(tx, queue.Notice{Queue: "q", Time: now}) }},
+		{"DropNotices", 1, func(tx store.Tx) error { _, err := queue.DropNotices(tx, 1<<50, 10); return err }},
+	} {
+		for n := 1; ; n++ {
+			left := n
+			err := r.try(func(tx store.Tx) error {
+				left = n // it may run again
+				return c.do(failing{tx, &left})
+			})
+			if err == nil && left > 0 { // there are fewer writes
+				if n-1 < c.least {
+					t.Errorf("%s writes only %d times, want %d", c.name, n-1, c.least)
+				}
+				break
+			}
+			if !errors.Is(err, errWrite) {
+				t.Fatalf("%s, write %d: %v", c.name, n, err)
+			}
+		}
+	}
+	if gone, err := r.load(id); !errors.Is(err, fault.NotFound) {
+		t.Errorf("the queue is not gone: %+v, %v", gone, err)
+	}
+}

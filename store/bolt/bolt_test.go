@@ -19,6 +19,7 @@ var roles = map[string]func(path string) error{
 	"refused": refused,
 	"scan":    scan,
 	"vlans":   vlans,
+	"queues":  queues,
 	"writer":  writer,
 }
 
