@@ -1,8 +1,10 @@
 package queue
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"activationd/internal/fault"
@@ -218,4 +220,23 @@ func Cancel(tx store.Tx, now time.Time, n, seq uint64, by string, inWork bool, k
 		e.Reason = "cancelled by " + by
 	}
 	return true, m.finish(tx, now, nil, keep, e)
+}
+
+// Cancelling returns the messages that were in work when they were cancelled, and are not removed
+// yet. It reads all entries of what is ready.
+func Cancelling(tx store.Tx) (refs []Ref) {
+	for key, val := range tx.Scan(readyKeys, "") {
+		if !bytes.Contains(val, []byte(flagCancelled)) { // the rest of it are other letters, and numbers
+			continue
+		}
+		number, rest, _ := strings.Cut(key[len(readyKeys):], "/")
+		n, ok1 := seqOf("", number)
+		rank, id, _ := strings.Cut(rest, "/")
+		seq, ok2 := seqOf("", id)
+		p, ok3 := decodePlace(val)
+		if ok1 && ok2 && ok3 && len(rank) == 1 { // Verify reports the others
+			refs = append(refs, Ref{n, p.head(seq, MaxPriority-int(rank[0]-'0'))})
+		}
+	}
+	return refs
 }

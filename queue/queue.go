@@ -33,6 +33,8 @@ type Paused struct {
 	Reason string    `json:"reason,omitempty"`
 	At     time.Time `json:"at"`
 	Fault  bool      `json:"fault,omitempty"` // its listener cannot run
+	// Version is that of the listener that cannot run: another one ends the pause.
+	Version string `json:"version,omitempty"`
 }
 
 // Deleting says how a queue is being deleted.

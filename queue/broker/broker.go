@@ -50,7 +50,7 @@ type Parts struct {
 	DB    store.Store
 	Runs  Runs
 	Alarm Alarm
-	Now   func() time.Time // nil: the wall clock
+	Now   func() time.Time // the wall clock; nil: that of package time
 	Log   *slog.Logger
 	// Journal is the path of the file that says what stream listeners have in work.
 	Journal string
@@ -73,13 +73,15 @@ type Broker struct {
 	ends     chan *end     // of deliveries that are no runs of their own
 	outputs  chan *output
 	writable chan *process // whose input has room
-	removals chan supervisor.Key
 	noticed  chan struct{} // capacity one
 	over     chan struct{} // closed when Run has ended
 	started  chan struct{} // closed by Run when it knows what an earlier daemon left
 
-	mu    sync.Mutex
-	hints []hint // of what was committed by others than Run
+	leftovers leftovers
+
+	mu      sync.Mutex
+	hints   []hint               // of what was committed by others than Run
+	waiters map[uint64][]*waiter // by the message's id
 
 	// What follows is used by Run only.
 	set     *Settings
@@ -87,18 +89,25 @@ type Broker struct {
 	pools   map[string]*pool
 	work    map[uint64]*work // by the message's id
 	runs    map[supervisor.Key]*work
-	pending []*outcome // not recorded yet
-	nextDue time.Time  // when a delayed message, a kept result or a hold is due; zero: none
-	waiters map[uint64][]chan struct{}
+	pending []*outcome              // not recorded yet
+	nextDue time.Time               // when a delayed message, a kept result or a hold is due; zero: none
+	orphans map[supervisor.Key]bool // runs that are being ended because their messages are gone
 	ready   bool
 	ctx     context.Context // of Run, for its goroutines
 	helpers sync.WaitGroup
 
+	failing     bool                    // the last turn could not be finished
+	logs        limiter                 // of lines that could be many
+	unadopted   map[supervisor.Key]bool // runs of an earlier daemon of which nothing can be found out now
+	adoptAt     time.Time               // when that is tried again, by tick
+	adopted     map[supervisor.Key]bool // by recover
 	processes   map[supervisor.Key]*process
 	hands       map[string]*hand // by session
+	lastStart   int64            // the number of the process that was started last
 	journal     journal
-	acknowledge []chan struct{} // of outputs whose answers are pending
-	ignored     uint64          // answers about messages that a listener did not have
+	acknowledge []*output // whose answers are pending
+	ignoredLogs limiter
+	ignored     uint64 // answers about messages that a listener did not have
 }
 
 // New makes a broker. It starts nothing.
@@ -107,13 +116,20 @@ func New(p Parts, set Settings) *Broker {
 		p.Now = time.Now
 	}
 	b := &Broker{
-		parts: p, asks: make(chan ask), poked: make(chan struct{}, 1), ends: make(chan *end), outputs: make(chan *output), writable: make(chan *process), removals: make(chan supervisor.Key, 1024), noticed: make(chan struct{}, 1), started: make(chan struct{}),
-		lines: make(map[uint64]*line), pools: make(map[string]*pool), work: make(map[uint64]*work), runs: make(map[supervisor.Key]*work), waiters: make(map[uint64][]chan struct{}),
+		parts: p, asks: make(chan ask), poked: make(chan struct{}, 1), ends: make(chan *end), outputs: make(chan *output), writable: make(chan *process), noticed: make(chan struct{}, 1), started: make(chan struct{}),
+		lines: make(map[uint64]*line), pools: make(map[string]*pool), work: make(map[uint64]*work), runs: make(map[supervisor.Key]*work), waiters: make(map[uint64][]*waiter), orphans: make(map[supervisor.Key]bool),
+		leftovers: leftovers{keys: make(map[supervisor.Key]bool), wake: make(chan struct{}, 1)},
+		unadopted: make(map[supervisor.Key]bool), adopted: make(map[supervisor.Key]bool),
 		processes: make(map[supervisor.Key]*process), hands: make(map[string]*hand), over: make(chan struct{}), journal: journal{path: p.Journal},
 	}
 	b.settings.Store(&set)
 	return b
 }
+
+// tick is a clock that nobody can set. What lasts for a time, and is not stored, is measured
+// by it: attempts, pauses and ages of listeners. Parts.Now is for what is stored, because that
+// has to outlive this process.
+func (b *Broker) tick() time.Time { return time.Now() }
 
 // Configure puts new settings in force. What is in work is finished by the listeners that
 // it was given to.
@@ -192,10 +208,15 @@ func (b *Broker) ask(ctx context.Context, do func(context.Context) error) error 
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case <-b.over:
-		return errOver
 	case err := <-a.done:
 		return err
+	case <-b.over:
+	}
+	select {
+	case err := <-a.done: // it was done before that
+		return err
+	default:
+		return errOver
 	}
 }
 
@@ -232,6 +253,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		case s := <-b.writable:
 			s.waiting, s.pool.dirty = false, true
 			b.send(s)
+			b.flushMarks()
 		case e := <-b.ends:
 			b.ended(e)
 		case a := <-b.asks:
@@ -242,11 +264,15 @@ func (b *Broker) Run(ctx context.Context) error {
 		}
 		b.more()
 		err := b.turn(ctx, asked)
+		failed := b.failing
+		b.failing = err != nil
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case errors.Is(err, fault.Unavailable): // no space left: what is pending stays
-			b.parts.Log.Error("queues: cannot write; trying again", "err", err, "in", retryPause)
+			if !failed || b.logs.may(b.tick()) {
+				b.parts.Log.Error("queues: cannot read or write; trying again", "err", err, "in", retryPause)
+			}
 			retry.Reset(retryPause)
 		case err != nil:
 			return fmt.Errorf("queues: %w", err)
@@ -278,6 +304,7 @@ func (b *Broker) more() {
 
 // turn takes everything that is due.
 func (b *Broker) turn(ctx context.Context, asked *ask) error {
+	now, tick := b.parts.Now(), b.tick()
 	if !b.ready {
 		if err := b.recover(ctx); err != nil {
 			return b.refuse(asked, err)
@@ -290,7 +317,10 @@ func (b *Broker) turn(ctx context.Context, asked *ask) error {
 		b.reconfigure()
 	}
 	b.expire()
-	if len(b.pending) > 0 { // the next messages are worked on while the outcomes are written
+	if err := b.adoptAgain(); err != nil {
+		return b.refuse(asked, err)
+	}
+	if len(b.pending) > 0 && !b.failing { // the next messages are worked on while the outcomes are written
 		if err := b.hand(ctx); err != nil {
 			return b.refuse(asked, err)
 		}
@@ -310,7 +340,7 @@ func (b *Broker) turn(ctx context.Context, asked *ask) error {
 	if err := b.hand(ctx); err != nil {
 		return err
 	}
-	b.parts.Alarm.Set(b.alarm())
+	b.parts.Alarm.Set(b.alarm(now, tick))
 	return nil
 }
 
@@ -327,23 +357,4 @@ func (b *Broker) refuse(asked *ask, err error) error {
 		asked.done <- err
 	}
 	return err
-}
-
-// sweep removes the directories of runs whose ends are recorded, until ctx is done.
-func (b *Broker) sweep(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case k := <-b.removals:
-			if k.Phase == listenerPhase {
-				if err := b.parts.Runs.RemoveWorkdir(ctx, k.ID); err != nil && ctx.Err() == nil {
-					b.parts.Log.Error("cannot remove the bodies that a listener was given", "run", k, "err", err)
-				}
-			}
-			if err := b.parts.Runs.Remove(ctx, k); err != nil && ctx.Err() == nil {
-				b.parts.Log.Error("cannot remove the directory of a delivery; the next start of the daemon tries again", "run", k, "err", err)
-			}
-		}
-	}
 }

@@ -44,6 +44,8 @@ type work struct {
 	ran       bool   // it counts as one of the pool's running
 	released  bool   // it does not count as one of its listener's any more
 	sent      bool   // the process may have it
+	doubtful  bool   // a daemon has died that may have sent it, or not
+	returning bool   // it is to be moved to another queue: its end does not count
 }
 
 // messagePhase is the phase of the run of a message.
@@ -63,11 +65,11 @@ func parseMessageKey(k supervisor.Key) (n, id uint64, ok bool) {
 }
 
 // free is how many messages the pool has room for.
-func (p *pool) free(now time.Time) (n int) {
+func (p *pool) free(tick time.Time) (n int) {
 	if p.hand != nil {
 		return p.l.Window - p.running
 	}
-	if !p.l.Stream && now.Before(p.notBefore) {
+	if !p.l.Stream && tick.Before(p.notBefore) {
 		return 0
 	}
 	if !p.l.Stream {
@@ -81,7 +83,7 @@ func (p *pool) free(now time.Time) (n int) {
 
 // deliver starts and ends processes, and hands out messages, as many as there is room for.
 func (b *Broker) deliver(ctx context.Context) error {
-	now := b.parts.Now()
+	now, tick := b.parts.Now(), b.tick()
 	var dirty []*pool
 	for _, p := range b.pools {
 		if !p.dirty {
@@ -90,7 +92,7 @@ func (b *Broker) deliver(ctx context.Context) error {
 		if p.l.Stream || len(p.processes) > 0 {
 			b.manage(p)
 		}
-		if p.free(now) > 0 {
+		if p.free(tick) > 0 {
 			dirty = append(dirty, p)
 		} else {
 			p.dirty = false
@@ -115,7 +117,7 @@ func (b *Broker) deliver(ctx context.Context) error {
 		var err error
 		if c := g.m.State.Cancel; c != nil { // a daemon died while it was being cancelled
 			b.begin(w)
-			w.cancelled = c.By
+			w.cancelled = cmp.Or(c.By, somebody)
 			b.settle(w, &outcome{w: w, verdict: queue.VerdictAgain})
 			continue
 		}
@@ -139,7 +141,7 @@ func (b *Broker) deliver(ctx context.Context) error {
 			b.notStarted(w, err)
 		}
 	}
-	if err := b.journal.flush(b.given); err != nil {
+	if err := b.journal.flush(b.journalNow); err != nil {
 		for s := range processes {
 			b.takeBack(s)
 		}
@@ -148,7 +150,16 @@ func (b *Broker) deliver(ctx context.Context) error {
 	for s := range processes {
 		b.send(s)
 	}
+	b.flushMarks()
 	return b.handOver(ctx, hands)
+}
+
+// flushMarks writes those notes of the journal that need not be there before something else is
+// done.
+func (b *Broker) flushMarks() {
+	if err := b.journal.flush(b.journalNow); err != nil && b.logs.may(b.tick()) {
+		b.parts.Log.Error("queues: cannot write", "err", err)
+	}
 }
 
 // freest returns the process with the most room.
@@ -156,37 +167,60 @@ func (p *pool) freest() *process {
 	return slices.MaxFunc(p.processes, func(a, b *process) int { return cmp.Compare(a.free(), b.free()) })
 }
 
-// given yields what stream listeners have in work.
-func (b *Broker) given(yield func(given) bool) {
-	for _, w := range b.work {
-		if w.process != nil && !yield(given{w.process.key, w.line.N, w.id, w.attempt}) {
-			return
+// journalNow notes all that a journal has to say now.
+func (b *Broker) journalNow(j *journal) {
+	for _, s := range b.processes {
+		for _, sent := range []bool{true, false} {
+			for _, w := range s.works {
+				if was := w.sent && !w.doubtful; was == sent {
+					j.give(given{run: s.key, queue: w.line.N, id: w.id, attempt: w.attempt})
+				}
+			}
+			if sent {
+				j.sent(s.key)
+			}
+		}
+		if s.stopped {
+			var guilty uint64
+			if s.guilty != nil {
+				guilty = s.guilty.id
+			}
+			j.stopped(s.key, guilty)
 		}
 	}
 }
 
-// takeBack takes back what was not sent to a process, because the journal cannot be written.
+// takeBack takes back what was not sent to a process.
 func (b *Broker) takeBack(s *process) {
-	for _, w := range s.works {
-		if !w.sent {
-			b.finish(w)
-			w.line.windows[w.m.Priority].add(headOf(w.m))
+	var left []unsent
+	for _, u := range s.unsent {
+		if u.w == nil {
+			left = append(left, u)
+			continue
 		}
+		if u.w.over {
+			continue
+		}
+		b.finish(u.w)
+		u.w.line.windows[u.w.m.Priority].add(headOf(u.w.m))
 	}
-	s.unsent = nil
+	s.unsent = left
 }
 
 // pick chooses messages for pools that have room.
 func (b *Broker) pick(ctx context.Context, pools []*pool, now time.Time) (all []pick, err error) {
-	err = b.parts.DB.View(ctx, func(tx store.Tx) error {
-		for _, g := range all { // this runs again
+	giveBack := func() {
+		for _, g := range all {
 			g.line.windows[g.priority].add(g.head)
 		}
 		all = all[:0]
+	}
+	err = b.parts.DB.View(ctx, func(tx store.Tx) error {
+		giveBack() // if this runs again
 		for _, p := range pools {
 			ordered := make(map[*line]bool)
 			p.dirty = true
-			for n := p.free(now); n > 0 && len(all) < maxTurn; n-- {
+			for n := p.free(b.tick()); n > 0 && len(all) < maxTurn; n-- {
 				g, err := b.choose(tx, p, now, ordered)
 				if err != nil {
 					return err
@@ -201,6 +235,9 @@ func (b *Broker) pick(ctx context.Context, pools []*pool, now time.Time) (all []
 		}
 		return nil
 	})
+	if err != nil {
+		giveBack()
+	}
 	return all, err
 }
 
@@ -288,6 +325,9 @@ func (b *Broker) start(w *work) error {
 		return err
 	}
 	k := messageKey(w.line.N, w.id, w.attempt)
+	if err := b.remove(b.ctx, k); err != nil { // of an attempt that did not count
+		return fmt.Errorf("the directory of the last attempt cannot be removed: %w: %w", err, fault.Unavailable)
+	}
 	spec.Stdin, spec.Timeout, spec.Grace = w.m.Body, w.timeout, l.Grace
 	spec.Env = append(spec.Env[:len(spec.Env):len(spec.Env)], environment(w)...)
 	if err := b.parts.Runs.Start(k, spec); err != nil {
@@ -337,6 +377,13 @@ const (
 // notStarted returns a message that could not be given to a listener. That costs no
 // attempt. If time cannot help, the queue is paused: nothing would be worked off.
 func (b *Broker) notStarted(w *work, err error) {
+	if errors.Is(err, errTooLong) { // that is the message's fault
+		b.settle(w, &outcome{w: w, verdict: queue.VerdictDead, count: true, e: queue.Ending{
+			Attempt: w.attempt, Ended: b.parts.Now(), Exit: -1, How: queue.HowError,
+			Reason: fmt.Sprintf("its headers do not fit into a line of %d bytes, which a stream listener is given", maxRequest),
+		}})
+		return
+	}
 	if errors.Is(err, fault.Unavailable) {
 		p := w.pool
 		b.backOff(p, err.Error())

@@ -41,7 +41,9 @@ func (b *Broker) follow(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		b.hint(hints...)
+		b.mu.Lock() // the next turn takes them again
+		b.hints = append(hints, b.hints...)
+		b.mu.Unlock()
 		return err
 	}
 	for n, q := range read {
@@ -81,7 +83,7 @@ func (b *Broker) put(n uint64, q *queue.Queue) {
 		}
 		ln.touch()
 		if d := ln.Deleting; d != nil && d.Now {
-			b.stopAll(ln, d.By)
+			b.stopAll(ln)
 		}
 	}
 }
@@ -130,7 +132,7 @@ const clearMost = 100
 func (b *Broker) clear(ctx context.Context) error {
 	now := b.parts.Now()
 	for n, ln := range b.lines {
-		if ln.Deleting == nil {
+		if ln.Deleting == nil || ln.pool != nil && ln.pool.l.Together == Apart && len(ln.pool.processes) > 0 { // no process outlives its queue
 			continue
 		}
 		gone := false
@@ -138,9 +140,11 @@ func (b *Broker) clear(ctx context.Context) error {
 			gone, err = queue.Clear(tx, now, n, b.inWork, clearMost)
 			return err
 		})
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
+		}
+		b.tellWaiters(ctx, n)
+		switch {
 		case gone:
 			b.put(n, nil)
 		case ln.inWork == 0: // otherwise the last end is the next occasion
@@ -158,29 +162,37 @@ func (b *Broker) clear(ctx context.Context) error {
 	return nil
 }
 
-// alarm is when the next turn is due.
-func (b *Broker) alarm() (at time.Time) {
-	now := b.parts.Now()
+// alarm is when the next turn is due. Both times are those of the beginning of this one: what
+// became due since was not seen by all of it.
+func (b *Broker) alarm(now, tick time.Time) (at time.Time) {
 	at = b.nextDue
 	earliest := func(t time.Time) {
 		if t.After(now) && (at.IsZero() || t.Before(at)) {
 			at = t
 		}
 	}
+	within := func(t time.Time) { // of b.tick, in which setting the clock changes nothing
+		if !t.IsZero() {
+			earliest(now.Add(t.Sub(tick)))
+		}
+	}
+	within(b.adoptAt)
 	for _, w := range b.work {
-		earliest(w.deadline)
+		within(w.deadline)
 	}
 	for _, p := range b.pools {
-		earliest(p.notBefore)
+		within(p.notBefore)
 		for _, s := range p.processes {
-			earliest(s.endBy)
+			within(s.endBy)
 			if age := p.l.Replace.Age; age > 0 {
-				earliest(s.since.Add(age))
+				within(s.since.Add(age))
 			}
 		}
 		for _, ln := range p.lines {
-			if heads := ln.windows[0].heads; ln.Ordered && len(heads) > 0 {
-				earliest(heads[0].NotBefore)
+			for i := range ln.windows {
+				if heads := ln.windows[i].heads; ln.Ordered && len(heads) > 0 {
+					earliest(heads[0].NotBefore)
+				}
 			}
 		}
 	}

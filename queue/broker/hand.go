@@ -225,7 +225,7 @@ func (b *Broker) handOver(ctx context.Context, hands []*hand) error {
 			w.session, w.by = h.session, "by hand"
 			w.adopt(b.listenerOfHand(w))
 			if w.timeout > 0 {
-				w.deadline = w.since.Add(w.timeout)
+				w.deadline = b.tick().Add(w.timeout)
 			}
 			h.out <- w // there is room for the window
 		}
@@ -261,7 +261,7 @@ func (b *Broker) recoverHeld(ctx context.Context) error {
 		}
 		w := &work{id: m.ID, line: ln, m: m, attempt: m.State.Attempts + 1, session: m.State.Held.Who, by: "by hand", since: b.parts.Now()}
 		w.adopt(b.listenerOfHand(w))
-		w.deadline = w.since.Add(patienceWithHands)
+		w.deadline = b.tick().Add(patienceWithHands)
 		b.begin(w)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"activationd/supervisor"
@@ -15,6 +16,8 @@ import (
 // lives. Its lines are
 //
 //   - RUN QUEUE ID ATTEMPT   the message is given to the listener
+//     = RUN                    all that was given to it so far was sent
+//     ! RUN ID                 it is stopped because of that message; 0: because of none
 //   - RUN                    what became of all that it had is in the store
 //
 // Of two lines about a message the later one counts. A message that has gone on since is
@@ -33,57 +36,84 @@ type given struct {
 	queue   uint64
 	id      uint64
 	attempt int
+	sent    bool // it is known that it was
+	line    int
+}
+
+// A noted is what a journal says.
+type noted struct {
+	given   []given
+	lines   int
+	sent    map[supervisor.Key]int    // the last line that says so
+	ended   map[supervisor.Key]int    // likewise
+	stopped map[supervisor.Key]uint64 // because of which message; 0: because of none
+	invalid int                       // lines that are none of a journal's
 }
 
 // journalBound is the least size from which on a journal is rewritten.
 const journalBound = 1 << 20
 
 // readJournal returns what the last lines of a journal say about each message. A last line
-// that is not complete was never acted upon.
-func readJournal(path string) (all []given, err error) {
+// that is not complete was never acted upon. When a machine has gone down, the file may have
+// anything in it; but then no listener lives.
+func readJournal(path string) (all noted, err error) {
+	all.sent, all.ended, all.stopped = make(map[supervisor.Key]int), make(map[supervisor.Key]int), make(map[supervisor.Key]uint64)
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
+		return all, nil
 	}
 	if err != nil {
-		return nil, err
+		return all, err
 	}
 	defer func() { _ = f.Close() }()
 	byMessage := make(map[uint64]given)
-	r := bufio.NewReader(f)
-	for n := 1; ; n++ {
+	for r := bufio.NewReader(f); ; {
 		text, err := r.ReadString('\n')
 		if err != nil {
 			break // the end, perhaps in the middle of a line
 		}
-		words := strings.Fields(text)
-		var g given
-		var ok bool
-		switch {
-		case len(words) == 5 && words[0] == "+":
-			_, scanErr := fmt.Sscan(strings.Join(words[2:], " "), &g.queue, &g.id, &g.attempt)
-			g.run, ok = supervisor.ParseKey(words[1])
-			if ok = ok && scanErr == nil; ok {
-				byMessage[g.id] = g
-			}
-		case len(words) == 2 && words[0] == "-":
-			var run supervisor.Key
-			if run, ok = supervisor.ParseKey(words[1]); ok {
-				for id, g := range byMessage {
-					if g.run == run {
-						delete(byMessage, id)
-					}
-				}
-			}
-		}
-		if !ok {
-			return nil, fmt.Errorf("%s:%d: not a line of the journal of deliveries: %q", path, n, strings.TrimSpace(text))
+		if !all.line(strings.Fields(text), byMessage) {
+			all.invalid++
 		}
 	}
 	for _, g := range byMessage {
-		all = append(all, g)
+		if g.sent = g.line < all.sent[g.run]; g.line > all.ended[g.run] {
+			all.given = append(all.given, g)
+		}
 	}
 	return all, nil
+}
+
+// line takes a line. It is false if that is not valid.
+func (a *noted) line(words []string, byMessage map[uint64]given) bool {
+	a.lines++
+	if len(words) < 2 {
+		return false
+	}
+	run, ok := supervisor.ParseKey(words[1])
+	if !ok {
+		return false
+	}
+	switch mark := words[0]; {
+	case mark == "+" && len(words) == 5:
+		g := given{run: run, line: a.lines}
+		if _, err := fmt.Sscan(strings.Join(words[2:], " "), &g.queue, &g.id, &g.attempt); err != nil {
+			return false
+		}
+		byMessage[g.id] = g
+	case mark == "=" && len(words) == 2:
+		a.sent[run] = a.lines
+	case mark == "!" && len(words) == 3:
+		id, err := strconv.ParseUint(words[2], 10, 64)
+		a.stopped[run] = id
+		return err == nil
+	case mark == "-" && len(words) == 2:
+		a.ended[run] = a.lines
+		delete(a.stopped, run)
+	default:
+		return false
+	}
+	return true
 }
 
 // give notes that a message is about to be given to a listener; flush must be called
@@ -95,18 +125,26 @@ func (j *journal) give(g given) {
 // end notes that the store has what became of all that a listener had.
 func (j *journal) end(run supervisor.Key) { j.buf = fmt.Appendf(j.buf, "- %s\n", run) }
 
-// flush writes what was noted. When the file is large, it is rewritten, with what is in
-// work now.
-func (j *journal) flush(inWork func(yield func(given) bool)) error {
+// sent notes that all that was given to a listener so far was sent.
+func (j *journal) sent(run supervisor.Key) { j.buf = fmt.Appendf(j.buf, "= %s\n", run) }
+
+// stopped notes that a listener is stopped, and because of which message.
+func (j *journal) stopped(run supervisor.Key, id uint64) {
+	j.buf = fmt.Appendf(j.buf, "! %s %d\n", run, id)
+}
+
+// flush writes what was noted. When the file is large, it is rewritten, with what now notes.
+func (j *journal) flush(now func(*journal)) error {
 	if len(j.buf) == 0 {
 		return nil
 	}
 	if j.file == nil || j.size+int64(len(j.buf)) > max(j.bound, journalBound) {
-		return j.rewrite(inWork)
+		return j.rewrite(now)
 	}
 	n, err := j.file.Write(j.buf)
 	j.size += int64(n)
 	if err != nil {
+		_ = j.file.Close()
 		j.file = nil // a line may be there in part
 		return fmt.Errorf("the journal of deliveries: %w", err)
 	}
@@ -115,16 +153,14 @@ func (j *journal) flush(inWork func(yield func(given) bool)) error {
 }
 
 // rewrite writes a new journal and replaces the old one by it.
-func (j *journal) rewrite(inWork func(yield func(given) bool)) error {
+func (j *journal) rewrite(now func(*journal)) error {
 	f, err := os.OpenFile(j.path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fmt.Errorf("the journal of deliveries: %w", err)
 	}
-	var data []byte
-	for g := range inWork {
-		data = fmt.Appendf(data, "+ %s %d %d %d\n", g.run, g.queue, g.id, g.attempt)
-	}
-	if _, err = f.Write(data); err == nil {
+	next := journal{}
+	now(&next)
+	if _, err = f.Write(next.buf); err == nil {
 		err = os.Rename(j.path+".new", j.path)
 	}
 	if err != nil {
@@ -134,6 +170,7 @@ func (j *journal) rewrite(inWork func(yield func(given) bool)) error {
 	if j.file != nil {
 		_ = j.file.Close()
 	}
-	j.file, j.size, j.bound, j.buf = f, int64(len(data)), 4*int64(len(data)), j.buf[:0]
+	size := int64(len(next.buf))
+	j.file, j.size, j.bound, j.buf = f, size, 4*size, j.buf[:0]
 	return nil
 }

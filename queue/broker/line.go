@@ -56,29 +56,26 @@ func (w *window) fill(tx store.Tx, n uint64, priority int, inWork func(uint64) b
 	}
 }
 
-// next returns the priority whose first message is the next of the line. A message that has
-// waited for maxWait goes before all others, the oldest first; 0: none does.
+// next returns the priority whose first message is the next of the line, and whether that
+// can be handed out now: in an ordered queue it may wait, and then all others wait for it. A
+// message that has waited for maxWait goes before all others, the oldest first; 0: none does.
 func (l *line) next(now time.Time, maxWait time.Duration) (priority int, ok bool) {
-	aged := -1
+	var first *queue.Head
+	aged := false
 	for p := range l.windows {
-		heads := l.windows[p].heads
-		if len(heads) == 0 {
+		if len(l.windows[p].heads) == 0 {
 			continue
 		}
-		if now.Before(heads[0].NotBefore) { // only in an ordered queue
-			continue
-		}
-		if priority, ok = p, true; maxWait == 0 || now.Sub(heads[0].Pushed) < maxWait {
-			continue
-		}
-		if aged < 0 || heads[0].Pushed.Before(l.windows[aged].heads[0].Pushed) {
-			aged = p
+		h := &l.windows[p].heads[0]
+		old := maxWait > 0 && now.Sub(h.Pushed) >= maxWait
+		if first == nil || old && (!aged || h.Pushed.Before(first.Pushed)) || !old && !aged {
+			first, aged = h, old
 		}
 	}
-	if aged >= 0 {
-		return aged, true
+	if first == nil {
+		return 0, false
 	}
-	return priority, ok
+	return first.Priority, !now.Before(first.NotBefore)
 }
 
 // open reports whether messages of the line may be handed out.

@@ -93,3 +93,6 @@ func (s *Settings) listenerOf(name string) (l *Listener, place int, why string) 
 	}
 	return nil, 0, "no entry of listeners matches"
 }
+
+// version is what a pause of a queue remembers of the listener that could not run.
+func (l *Listener) version() string { return l.Name + " " + l.Version }

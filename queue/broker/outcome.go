@@ -27,7 +27,9 @@ type end struct {
 // An outcome is what becomes of a message after an attempt.
 type outcome struct {
 	w       *work
-	line    *line // without a message: it is paused; nil: nothing is recorded
+	line    *line // without a message: it is paused, or resumed; nil: nothing is recorded
+	resume  bool
+	paused  *queue.Queue // as it is stored then; nil: that has not changed
 	verdict queue.Verdict
 	count   bool          // the attempt counts
 	after   time.Duration // [queue.VerdictAgain]: the pause before the next attempt
@@ -55,11 +57,28 @@ func (b *Broker) exited(x supervisor.Exit) {
 		return
 	}
 	w := b.runs[x.Key]
+	if b.orphans[x.Key] {
+		delete(b.orphans, x.Key)
+		b.discard(x.Key)
+		return
+	}
 	if w == nil {
 		b.parts.Log.Error("queues: the end of an unknown run", "run", x.Key)
 		return
 	}
 	b.runEnded(w, &x.Result)
+}
+
+// A limiter says when a line may be logged that could be one of many.
+type limiter struct{ next time.Time }
+
+// may reports whether a line may be logged now: one in a minute.
+func (l *limiter) may(now time.Time) bool {
+	if now.Before(l.next) {
+		return false
+	}
+	l.next = now.Add(time.Minute)
+	return true
 }
 
 // runEnded decides what becomes of a message whose process has ended.
@@ -75,24 +94,16 @@ func (b *Broker) runEnded(w *work, r *wrapper.Result) {
 		o.result = b.output(w.run, resultHead)
 	}
 	run := w.run
-	o.done = append(o.done, func() {
-		if !o.count && o.verdict != queue.VerdictDone { // the next attempt has the same name
-			if err := b.parts.Runs.Remove(context.Background(), run); err != nil {
-				b.parts.Log.Error("cannot remove the directory of a delivery", "run", run, "err", err)
-			}
-			return
-		}
-		select {
-		case b.removals <- run:
-		default: // very many wait: the next start finds it
-		}
-	})
+	o.done = append(o.done, func() { b.discard(run) })
 	b.settle(w, o)
 }
 
 // judge decides by the listener's policy.
 func (b *Broker) judge(w *work, e queue.Ending) *outcome {
 	d := w.policy.Decide(w.attempt, e, rand.Int64N)
+	if w.returning && d.Verdict != queue.VerdictDone { // it is moved to another queue
+		d = queue.Decision{Verdict: queue.VerdictAgain}
+	}
 	return &outcome{w: w, verdict: d.Verdict, count: d.Count, after: d.After, e: e}
 }
 
@@ -101,7 +112,7 @@ func (b *Broker) judge(w *work, e queue.Ending) *outcome {
 func (b *Broker) ended(e *end) {
 	w := b.work[e.id]
 	if w == nil || w.attempt != e.attempt || w.over {
-		b.parts.Log.Warn("queues: a late answer is ignored", "message", e.id, "attempt", e.attempt)
+		b.ignore("message", e.id, "attempt", e.attempt)
 		return
 	}
 	o := b.judge(w, e.e)
@@ -166,8 +177,8 @@ func (b *Broker) record(ctx context.Context) error {
 		}
 	}
 	b.pending = nil
-	for _, c := range b.acknowledge {
-		close(c)
+	for _, o := range b.acknowledge {
+		b.consume(o)
 	}
 	b.acknowledge = nil
 	return nil
@@ -177,17 +188,25 @@ func (b *Broker) record(ctx context.Context) error {
 const opsOfOutcome = 24
 
 // write records an outcome.
-func (o *outcome) write(tx store.Tx, now time.Time) error {
+func (o *outcome) write(tx store.Tx, now time.Time) (err error) {
+	o.paused = nil // this may run again
 	w := o.w
-	if w == nil && o.line == nil {
+	switch {
+	case w == nil && o.line == nil:
 		return nil
-	}
-	if w == nil {
-		return pause(tx, now, o.line.Name, 0, o.e)
+	case w == nil && o.resume:
+		o.paused, err = resume(tx, now, o.line.Name)
+		return err
+	case w == nil:
+		o.paused, err = pause(tx, now, o.line, 0, o.e)
+		return err
 	}
 	n, id := w.line.N, w.id
 	if w.cancelled != "" && o.verdict != queue.VerdictDone {
 		_, err := queue.Cancel(tx, now, n, id, w.cancelled, false, w.keep)
+		if errors.Is(err, fault.NotFound) || errors.Is(err, fault.Conflict) { // it is over
+			return nil
+		}
 		return err
 	}
 	switch o.verdict {
@@ -195,7 +214,7 @@ func (o *outcome) write(tx store.Tx, now time.Time) error {
 		_, err := queue.Done(tx, now, n, id, w.attempt, o.result, w.keep, o.e)
 		return err
 	case queue.VerdictDead:
-		if _, err := queue.Bury(tx, now, n, id, w.attempt, o.e); err != nil {
+		if ok, err := queue.Bury(tx, now, n, id, w.attempt, o.e); err != nil || !ok {
 			return err
 		}
 		return queue.Notify(tx, queue.Notice{What: "dead", Queue: w.line.Name, Message: id, Time: now, Reason: o.e.Reason})
@@ -203,26 +222,55 @@ func (o *outcome) write(tx store.Tx, now time.Time) error {
 		if _, err := queue.Return(tx, now, n, id, w.attempt, false, time.Time{}, &o.e); err != nil {
 			return err
 		}
-		return pause(tx, now, w.line.Name, id, o.e)
+		o.paused, err = pause(tx, now, w.line, id, o.e)
+		return err
 	default:
 		at := time.Time{}
 		if o.after > 0 {
 			at = now.Add(o.after)
 		}
-		_, err := queue.Return(tx, now, n, id, w.attempt, o.count, at, &o.e)
+		e := &o.e
+		if e.How == "" { // nothing has happened
+			e = nil
+		}
+		_, err := queue.Return(tx, now, n, id, w.attempt, o.count, at, e)
 		return err
 	}
 }
 
-// pause pauses a queue whose listener cannot run.
-func pause(tx store.Tx, now time.Time, name string, id uint64, e queue.Ending) error {
-	if _, err := queue.SetPaused(tx, name, &queue.Paused{By: "activationd", Reason: whyFaulty(e), At: now, Fault: true}); err != nil {
-		if errors.Is(err, fault.NotFound) || errors.Is(err, fault.Conflict) { // it has been deleted meanwhile
-			return nil
-		}
-		return err
+// pause pauses a queue whose listener cannot run, unless it is paused already. It returns the queue
+// if it has changed.
+func pause(tx store.Tx, now time.Time, ln *line, id uint64, e queue.Ending) (*queue.Queue, error) {
+	q, err := queue.ByNumber(tx, ln.N)
+	if errors.Is(err, fault.NotFound) || err == nil && (q.Deleting != nil || q.Paused != nil) {
+		return nil, nil //nolint:nilnil // nothing has changed
 	}
-	return queue.Notify(tx, queue.Notice{What: "paused", Queue: name, Message: id, Time: now, Reason: whyFaulty(e)})
+	p := &queue.Paused{By: "activationd", Reason: whyFaulty(e), At: now, Fault: true}
+	if ln.pool != nil {
+		p.Version = ln.pool.l.version()
+	}
+	if err == nil {
+		q, err = queue.SetPaused(tx, ln.Name, p)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return q, queue.Notify(tx, queue.Notice{What: "paused", Queue: ln.Name, Message: id, Time: now, Reason: whyFaulty(e)})
+}
+
+// resume ends the pause of a queue whose listener could not run, and has changed since.
+func resume(tx store.Tx, now time.Time, name string) (*queue.Queue, error) {
+	q, err := queue.Get(tx, name)
+	if errors.Is(err, fault.NotFound) || err == nil && (q.Paused == nil || !q.Paused.Fault) {
+		return nil, nil //nolint:nilnil // nothing has changed
+	}
+	if err == nil {
+		q, err = queue.SetPaused(tx, name, nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return q, queue.Notify(tx, queue.Notice{What: "resumed", Queue: name, Time: now, Reason: "its listener has changed"})
 }
 
 func whyFaulty(e queue.Ending) string {
@@ -235,7 +283,7 @@ func whyFaulty(e queue.Ending) string {
 // recorded carries out what follows from an outcome that is in the store.
 func (b *Broker) recorded(o *outcome, now time.Time) {
 	w := o.w
-	if o.verdict == queue.VerdictDead || o.verdict == queue.VerdictFault {
+	if o.verdict == queue.VerdictDead || o.paused != nil {
 		b.tell()
 	}
 	if w != nil {
@@ -244,26 +292,23 @@ func (b *Broker) recorded(o *outcome, now time.Time) {
 	for _, then := range o.done {
 		then()
 	}
-	if w == nil && o.line == nil {
-		return
+	ln := o.line
+	if w != nil {
+		ln = w.line
+	}
+	if ln != nil && o.paused != nil {
+		ln.Paused = o.paused.Paused
+		ln.touch()
 	}
 	if w == nil {
-		o.line.Paused = &queue.Paused{By: "activationd", Reason: whyFaulty(o.e), At: now, Fault: true}
-		o.line.touch()
 		return
 	}
 	switch {
 	case w.cancelled != "" || o.verdict == queue.VerdictDone || o.verdict == queue.VerdictDead:
-		for _, c := range b.waiters[w.id] {
-			close(c)
-		}
-		delete(b.waiters, w.id)
+		b.tellOver(w.id, w.cancelled != "" && o.verdict != queue.VerdictDone)
 	case o.verdict == queue.VerdictAgain && o.after > 0 && !w.line.Ordered:
 		b.dueAt(now.Add(o.after))
 	default:
-		if o.verdict == queue.VerdictFault {
-			w.line.Paused = &queue.Paused{By: "activationd", Reason: whyFaulty(o.e), At: now, Fault: true}
-		}
 		if o.count {
 			w.m.State.Attempts = w.attempt
 		}
@@ -273,9 +318,19 @@ func (b *Broker) recorded(o *outcome, now time.Time) {
 		}
 		w.line.windows[w.m.Priority].add(h)
 	}
-	if w.pool != nil && o.e.How != queue.HowNotStarted {
+	if o.answered() && w.pool != nil {
 		w.pool.failures = 0
 	}
+}
+
+// answered reports whether a listener has worked on the message: so it can run. A process that
+// ends without an answer may end at once each time.
+func (o *outcome) answered() bool {
+	switch o.e.How {
+	case queue.HowExited, queue.HowTimedOut, queue.HowError:
+		return true
+	}
+	return false
 }
 
 // dueAt notes when something in the store is due.

@@ -57,6 +57,10 @@ func (b *Broker) enter(ln *line) {
 	i, _ := slices.BinarySearchFunc(p.lines, ln, order)
 	p.lines = slices.Insert(p.lines, i, ln)
 	p.dirty = true
+	if q := ln.Paused; q != nil && q.Fault && q.Version != "" && q.Version != l.version() {
+		b.pending = append(b.pending, &outcome{line: ln, resume: true})
+		p.notBefore, p.failures = time.Time{}, 0
+	}
 }
 
 // leave takes a line out of its pool. A pool without lines and processes is forgotten.
@@ -95,30 +99,29 @@ type pick struct {
 // choose takes the next message of the pool; nil: there is none. It leaves out some queues.
 func (b *Broker) choose(tx store.Tx, p *pool, now time.Time, without map[*line]bool) (*pick, error) {
 	for {
-		ln, priority := b.turnOf(tx, p, now, without)
+		ln, priority, others := b.turnOf(tx, p, now, without)
 		if ln == nil {
 			return nil, nil
 		}
 		w := &ln.windows[priority]
 		head := w.heads[0]
-		w.heads = w.heads[1:]
 		if !queue.IsReady(tx, ln.N, head.Seq) { // cancelled meanwhile, or handed out and finished
+			w.heads = w.heads[1:]
 			continue
 		}
 		m, err := queue.Load(tx, ln.N, head.Seq)
 		if err != nil {
 			return nil, err
 		}
-		if p.l.Together == Weighted {
-			b.weigh(p, ln)
-		}
+		w.heads = w.heads[1:] // only when nothing can fail any more
+		weigh(p.l, ln, others)
 		return &pick{p, ln, priority, head, m}, nil
 	}
 }
 
 // turnOf returns the queue from which the next message is taken, and its priority; nil: no
-// queue has one.
-func (b *Broker) turnOf(tx store.Tx, p *pool, now time.Time, without map[*line]bool) (best *line, priority int) {
+// queue has one. With weights, it also returns all queues that have one.
+func (b *Broker) turnOf(tx store.Tx, p *pool, now time.Time, without map[*line]bool) (best *line, priority int, having []*line) {
 	for _, ln := range p.lines {
 		if without[ln] || !ln.open(now) {
 			continue
@@ -127,23 +130,27 @@ func (b *Broker) turnOf(tx store.Tx, p *pool, now time.Time, without map[*line]b
 			ln.windows[i].fill(tx, ln.N, i, b.inWork)
 		}
 		pr, ok := ln.next(now, p.l.MaxWait)
-		switch {
-		case !ok:
-		case p.l.Together != Weighted:
-			return ln, pr
-		case best == nil || ln.credit+p.l.weight(ln.Name) > best.credit+p.l.weight(best.Name):
+		if !ok {
+			ln.credit = 0 // who has nothing saves nothing up
+			continue
+		}
+		if p.l.Together != Weighted {
+			return ln, pr, nil
+		}
+		having = append(having, ln)
+		if best == nil || ln.credit+p.l.weight(ln.Name) > best.credit+p.l.weight(best.Name) {
 			best, priority = ln, pr
 		}
 	}
-	return best, priority
+	return best, priority, having
 }
 
-// weigh notes that a message of a line was taken, so that each has its share: every line
-// gets its weight, and the one that was taken pays the sum of all.
-func (b *Broker) weigh(p *pool, taken *line) {
+// weigh notes that a message of a line was taken, so that each has its share: every line that
+// has a message gets its weight, and the one that was taken pays the sum of all.
+func weigh(l *Listener, taken *line, having []*line) {
 	total := 0
-	for _, ln := range p.lines {
-		w := p.l.weight(ln.Name)
+	for _, ln := range having {
+		w := l.weight(ln.Name)
 		ln.credit += w
 		total += w
 	}

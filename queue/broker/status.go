@@ -102,7 +102,7 @@ func (b *Broker) statusOf(ln *line) Status {
 	if p.l.Stream {
 		s.Processes = len(p.processes)
 	}
-	if now := b.parts.Now(); now.Before(p.notBefore) {
+	if b.tick().Before(p.notBefore) {
 		s.Fault = p.fault
 	}
 	return s

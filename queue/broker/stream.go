@@ -35,7 +35,7 @@ type process struct {
 	works           map[uint64]*work
 	busy            int      // of works, those whose outcome is not pending
 	given           int      // messages that it was ever given
-	unsent          [][]byte // lines for which the pipe had no room, in order
+	unsent          []unsent // lines for which the pipe had no room, in order
 	waiting         bool     // for room
 	closed          bool     // its input
 	// retired says why it gets no more messages; empty: it gets some.
@@ -43,8 +43,15 @@ type process struct {
 	killed  bool
 	endBy   time.Time // it is stopped if it has not ended by then
 	guilty  *work     // it is stopped because of this message
+	stopped bool      // it is stopped, and the other messages that it has are not to blame
 	eof     bool      // all its output is read
 	result  *wrapper.Result
+}
+
+// An unsent is a line that is to be sent to a process.
+type unsent struct {
+	line []byte
+	w    *work // nil: it is not a message
 }
 
 // A Stream is the standard input and output of a process; *supervisor.Stream is the real one.
@@ -52,6 +59,7 @@ type Stream interface {
 	Send(line []byte) (sent bool, err error)
 	Sendable(ctx context.Context) error
 	CloseInput() error
+	InputClosed() bool
 	Peek(ctx context.Context, buf []byte) (n int, err error)
 	Consume(n int) error
 }
@@ -69,8 +77,8 @@ func digest(text string) string {
 }
 
 // id is the id of a new process: its pool, its version, and a number.
-func (p *pool) id(now time.Time) string {
-	return p.stem() + digest(p.l.Version) + "-" + strconv.FormatInt(now.UnixNano(), 36)
+func (p *pool) id(number int64) string {
+	return p.stem() + digest(p.l.Version) + "-" + strconv.FormatInt(number, 36)
 }
 
 // current reports whether a process is as its listener is now.
@@ -80,7 +88,7 @@ func (s *process) current() bool {
 
 // free is how many messages the process can be given.
 func (s *process) free() int {
-	if !s.begun || s.retired != "" || s.result != nil || len(s.unsent) > 0 {
+	if !s.begun || s.stream == nil || s.retired != "" || s.result != nil || len(s.unsent) > 0 {
 		return 0
 	}
 	return s.pool.l.Window - s.busy
@@ -102,7 +110,7 @@ func (p *pool) wanted() int {
 // manage starts the processes that are missing, and retires those that are too many, too old
 // or of another version; a process is replaced when its replacement has begun.
 func (b *Broker) manage(p *pool) {
-	now := b.parts.Now()
+	now := b.tick()
 	want, fresh, begun := p.wanted(), 0, 0
 	for _, s := range p.processes {
 		s.judgeAge(now)
@@ -156,17 +164,25 @@ func (s *process) judgeAge(now time.Time) {
 // end closes the input of a process that has retired and has nothing in work any more, and
 // stops it if it does not end then.
 func (b *Broker) end(s *process) {
-	if s.retired == "" || s.result != nil || len(s.works) > 0 {
+	if s.retired == "" || s.result != nil || s.stream == nil {
 		return
 	}
-	now := b.parts.Now()
-	switch {
-	case !s.closed:
-		s.closed, s.endBy = true, now.Add(max(s.pool.l.Grace, leastGrace))
+	for _, w := range s.works {
+		if !w.doubtful { // of those its end shows whether it had them
+			return
+		}
+	}
+	now := b.tick()
+	if !s.closed {
+		s.closed = true
 		if err := s.stream.CloseInput(); err != nil {
 			b.parts.Log.Error("queues: cannot close the input of a listener", "run", s.key, "err", err)
-			s.endBy = now
 		}
+	}
+	switch {
+	case len(s.works) > 0: // it may be working on them
+	case s.endBy.IsZero():
+		s.endBy = now.Add(max(s.pool.l.Grace, leastGrace))
 	case !s.killed && !now.Before(s.endBy):
 		b.stopProcess(s)
 	}
@@ -183,6 +199,14 @@ func (b *Broker) stopProcess(s *process) {
 	if s.retired == "" {
 		s.retire("it is stopped")
 	}
+	if s.stopped {
+		var guilty uint64
+		if s.guilty != nil {
+			guilty = s.guilty.id
+		}
+		b.journal.stopped(s.key, guilty)
+		b.flushMarks()
+	}
 	if err := b.parts.Runs.Stop(s.key); err != nil {
 		b.parts.Log.Error("queues: cannot stop a listener", "run", s.key, "err", err)
 	}
@@ -194,8 +218,8 @@ func (b *Broker) startProcess(p *pool) error {
 	if err != nil {
 		return err
 	}
-	now := b.parts.Now()
-	k := supervisor.Key{ID: p.id(now), Phase: listenerPhase, N: 1}
+	b.lastStart = max(b.lastStart+1, b.parts.Now().UnixNano())
+	k := supervisor.Key{ID: p.id(b.lastStart), Phase: listenerPhase, N: 1}
 	spec.Stream, spec.Grace = true, p.l.Grace
 	name := p.l.Name
 	if p.l.Together == Apart {
@@ -205,20 +229,37 @@ func (b *Broker) startProcess(p *pool) error {
 	if err := b.parts.Runs.Start(k, spec); err != nil {
 		return err
 	}
-	return b.enlist(&process{key: k, pool: p, since: now, uid: spec.UID, gid: spec.GID})
+	s := &process{key: k, pool: p, since: b.tick(), uid: spec.UID, gid: spec.GID}
+	b.enlist(s)
+	b.attach(s)
+	return nil
 }
 
-// enlist follows a process that has been started or adopted.
-func (b *Broker) enlist(s *process) error {
-	stream, err := b.parts.Runs.Stream(s.key)
-	if err != nil {
-		return err
-	}
-	s.stream, s.works = stream, make(map[uint64]*work)
+// enlist notes a process that has been started, or was found.
+func (b *Broker) enlist(s *process) {
+	s.works = make(map[uint64]*work)
 	s.pool.processes = append(s.pool.processes, s)
 	b.processes[s.key] = s
+}
+
+// attach takes the stream of a process. One without a stream is of no use.
+func (b *Broker) attach(s *process) {
+	stream, err := b.parts.Runs.Stream(s.key)
+	if err != nil {
+		b.parts.Log.Error("queues: a listener is stopped, because it cannot be written to", "run", s.key, "err", err)
+		s.eof, s.stopped = true, true
+		b.stopProcess(s)
+		return
+	}
+	s.stream = stream
+	if s.closed = stream.InputClosed(); s.closed {
+		s.retire("its input was closed")
+	}
 	b.helpers.Go(func() { b.read(s) })
-	return b.parts.Runs.AwaitStart(s.key)
+	if err := b.parts.Runs.AwaitStart(s.key); err != nil {
+		b.parts.Log.Error("queues: it cannot be found out when a listener has begun", "run", s.key, "err", err)
+		s.begun = true // what it is sent waits for it
+	}
 }
 
 // cannotStart waits, or pauses the queues of a pool whose processes cannot be started.
@@ -228,16 +269,19 @@ func (b *Broker) cannotStart(p *pool, err error) {
 		b.parts.Log.Warn("queues: cannot start a listener now; trying again", "listener", p.l.Name, "err", err, "at", p.notBefore)
 		return
 	}
-	b.faulty(p, fmt.Sprintf("its listener cannot run: %v", err))
+	why := fmt.Sprintf("its listener cannot run: %v", err)
+	b.backOff(p, why)
+	b.faulty(p, why)
 }
 
 func (b *Broker) backOff(p *pool, why string) {
 	p.fault = why
-	p.notBefore = b.parts.Now().Add(min(lastPause, firstPause<<min(p.failures, 10)))
+	p.notBefore = b.tick().Add(min(lastPause, firstPause<<min(p.failures, 10)))
 	p.failures++
 }
 
-// faulty pauses the queues of a pool, because nothing would be worked off.
+// faulty pauses the queues of a pool, because nothing would be worked off. Those that somebody
+// has paused stay so.
 func (b *Broker) faulty(p *pool, why string) {
 	for _, ln := range p.lines {
 		if ln.Paused == nil && ln.Deleting == nil {
@@ -253,11 +297,12 @@ type output struct {
 	answers  []answer
 	invalid  error // the line after the answers
 	size     int   // bytes of the answers
+	consume  int   // bytes that are read when they are recorded
 	eof      bool
 	recorded chan struct{} // closed when what follows from the answers is in the store
 }
 
-// read reads the answers of a process, and consumes them when they are recorded. It has a
+// read reads the answers of a process. It has a
 // goroutine of its own, which ends with the process's output, or with Run.
 func (b *Broker) read(s *process) {
 	buf := make([]byte, 0, 4096)
@@ -299,17 +344,13 @@ func (b *Broker) read(s *process) {
 		if o.size == 0 && o.invalid == nil && !o.eof {
 			continue
 		}
+		if o.consume = o.size; o.invalid != nil { // where the next answer begins is not known
+			o.consume = len(buf)
+		}
 		if !b.recordOutput(o) || o.eof {
 			return
 		}
-		if o.invalid != nil { // where the next answer begins is not known
-			o.size = len(buf)
-		}
-		if err := s.stream.Consume(o.size); err != nil {
-			b.parts.Log.Error("queues: answers cannot be consumed", "run", s.key, "err", err)
-			return
-		}
-		buf = buf[:copy(buf, buf[o.size:])]
+		buf = buf[:copy(buf, buf[o.consume:])]
 	}
 }
 
@@ -329,19 +370,40 @@ func (b *Broker) recordOutput(o *output) bool {
 	}
 }
 
+// consume removes answers that are recorded from their pipe. That is done before anything else is
+// handed out: a daemon that reads an answer again must not take it for one about a later attempt.
+func (b *Broker) consume(o *output) {
+	defer close(o.recorded)
+	if o.consume == 0 || o.eof {
+		return
+	}
+	if err := o.process.stream.Consume(o.consume); err != nil {
+		b.parts.Log.Error("queues: the answers of a listener cannot be read; it is stopped", "run", o.process.key, "err", err)
+		o.process.stopped = true
+		b.stopProcess(o.process)
+	}
+}
+
+// ignore logs that an answer changes nothing, unless that was logged a short time ago.
+func (b *Broker) ignore(about ...any) {
+	b.ignored++
+	if b.ignoredLogs.may(b.tick()) {
+		b.parts.Log.Warn("queues: an answer is ignored: its listener does not have that message, or that attempt is over", append(about, "ignored in all", b.ignored)...)
+	}
+}
+
 // answered takes the answers of a process.
 func (b *Broker) answered(o *output) {
 	s := o.process
 	for _, a := range o.answers {
 		w := s.works[a.id]
 		if w == nil || w.over || a.attempt != 0 && a.attempt != w.attempt {
-			b.ignored++
-			b.parts.Log.Warn("queues: an answer about a message that this listener does not have is ignored", "run", s.key, "message", a.id)
+			b.ignore("run", s.key, "message", a.id)
 			continue
 		}
 		b.take(w, a)
 	}
-	if o.invalid != nil && s.result == nil {
+	if o.invalid != nil && s.result == nil && s.fault == "" {
 		b.parts.Log.Error("queues: a listener sent an answer that is not valid; it is replaced", "run", s.key, "err", o.invalid)
 		s.fault = "its listener sent an answer that is not valid: " + o.invalid.Error()
 		b.stopProcess(s)
@@ -350,7 +412,7 @@ func (b *Broker) answered(o *output) {
 		b.measure(s)
 	}
 	s.eof = s.eof || o.eof
-	b.acknowledge = append(b.acknowledge, o.recorded)
+	b.acknowledge = append(b.acknowledge, o)
 	s.pool.dirty = true
 	b.gone(s)
 }
@@ -360,7 +422,7 @@ const measureEvery = time.Second
 
 // measure reads how much memory a process takes, if that matters.
 func (b *Broker) measure(s *process) {
-	now := b.parts.Now()
+	now := b.tick()
 	if s.pool.l.Replace.Memory == 0 || now.Sub(s.measured).Abs() < measureEvery {
 		return
 	}
@@ -385,7 +447,9 @@ func (b *Broker) take(w *work, a answer) {
 		w.progress = a.progress
 		return
 	case answerExtend:
-		w.deadline = now.Add(a.extend)
+		if by := b.tick().Add(a.extend); w.cancelled == "" && !w.returning && !w.deadline.IsZero() && by.After(w.deadline) {
+			w.deadline = by
+		}
 		return
 	case answerDone:
 		e.Exit, e.How = 0, queue.HowExited
@@ -393,12 +457,14 @@ func (b *Broker) take(w *work, a answer) {
 		return
 	case answerDead:
 		e.How = queue.HowError
-		b.settle(w, &outcome{w: w, verdict: queue.VerdictDead, count: true, e: e})
-		return
+		if !w.returning {
+			b.settle(w, &outcome{w: w, verdict: queue.VerdictDead, count: true, e: e})
+			return
+		}
 	}
 	e.How = queue.HowError
 	o := b.judge(w, e)
-	if o.verdict == queue.VerdictAgain && a.after >= 0 {
+	if o.verdict == queue.VerdictAgain && o.count && a.after >= 0 {
 		o.after = a.after
 	}
 	b.settle(w, o)
@@ -434,25 +500,27 @@ func (b *Broker) gone(s *process) {
 		}
 		e := e
 		e.Attempt, e.Started = w.attempt, w.since
-		o := &outcome{w: w, verdict: queue.VerdictAgain, e: e}
 		switch {
+		case !w.sent || w.doubtful:
+			b.settle(w, &outcome{w: w, verdict: queue.VerdictAgain}) // it did not have it
+			continue
 		case w == s.guilty:
 			e.How, e.Reason = queue.HowTimedOut, "its listener did not answer in time"
-			o = b.judge(w, e)
-		case s.guilty == nil && !cannot:
-			o = b.judge(w, e)
+		case s.stopped:
+			e.How, e.Reason = queue.HowStopped, "its listener was stopped because of another message"
 		}
-		b.settle(w, o)
+		b.settle(w, b.judge(w, e))
 	}
 	key := s.key
 	b.pending = append(b.pending, &outcome{done: []func(){func() {
 		b.journal.end(key)
-		b.removals <- key
+		b.discard(key)
 	}}})
 	switch {
 	case cannot:
+		b.backOff(p, e.Reason)
 		b.faulty(p, e.Reason)
-	case s.retired != "" || b.parts.Now().Sub(s.since) >= stableAfter:
+	case s.retired != "" || b.tick().Sub(s.since) >= stableAfter:
 		p.failures = 0
 	default:
 		b.backOff(p, "its process has ended soon after its start: "+inWords(r))
@@ -478,14 +546,11 @@ func (b *Broker) give(s *process, w *work) error {
 		return err
 	}
 	w.process, w.by = s, s.key.String()
-	if w.timeout > 0 {
-		w.deadline = w.since.Add(w.timeout)
-	}
 	s.works[w.id] = w
 	s.busy++
 	s.given++
-	s.unsent = append(s.unsent, line)
-	b.journal.give(given{s.key, w.line.N, w.id, w.attempt})
+	s.unsent = append(s.unsent, unsent{line, w})
+	b.journal.give(given{run: s.key, queue: w.line.N, id: w.id, attempt: w.attempt})
 	return nil
 }
 
@@ -497,29 +562,56 @@ func (b *Broker) bodyFile(s *process, w *work) (path string, err error) {
 	}
 	path = filepath.Join(dir, strconv.FormatUint(w.id, 10))
 	w.bodyFile = path
-	return path, os.WriteFile(path, w.m.Body, 0o644) // the directory is the listener's user's only
+	if err := writeNew(path, w.m.Body); err != nil {
+		return "", fmt.Errorf("the body of message %d: %w: %w", w.id, err, fault.Unavailable)
+	}
+	return path, nil
+}
+
+// writeNew writes a file into a directory that belongs to another user, who alone can look into
+// it, and so can put a link there: no link is followed.
+func writeNew(path string, data []byte) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Chmod(0o644), f.Close())
 }
 
 // send writes the lines for a process, as far as its input has room. The rest is written
 // when it has read some.
 func (b *Broker) send(s *process) {
+	if len(s.unsent) == 0 || s.stream == nil {
+		return
+	}
 	for len(s.unsent) > 0 {
-		sent, err := s.stream.Send(s.unsent[0])
+		u := s.unsent[0]
+		if u.w != nil && u.w.over { // it was cancelled meanwhile
+			s.unsent = s.unsent[1:]
+			continue
+		}
+		sent, err := s.stream.Send(u.line)
 		switch {
-		case err != nil: // it is ending, or has closed its input; its end says what becomes of its messages
+		case err != nil: // it is ending, or has closed its input; it does not have the rest
+			b.takeBack(s)
 			s.unsent = nil
 			if s.retired == "" {
 				s.retire("it does not read its input: " + err.Error())
 			}
+			s.pool.dirty = true
+			b.poke()
 			return
 		case !sent && !s.waiting:
 			s.waiting = true
 			b.helpers.Go(func() {
-				if s.stream.Sendable(b.ctx) == nil || b.ctx.Err() == nil {
-					select {
-					case b.writable <- s:
-					case <-b.ctx.Done():
-					}
+				_ = s.stream.Sendable(b.ctx) // after an error, Send returns it
+				select {
+				case b.writable <- s:
+				case <-b.ctx.Done():
 				}
 			})
 			return
@@ -527,10 +619,14 @@ func (b *Broker) send(s *process) {
 			return
 		}
 		s.unsent = s.unsent[1:]
+		if w := u.w; w != nil {
+			w.sent = true
+			if w.timeout > 0 && w.deadline.IsZero() {
+				w.deadline = b.tick().Add(w.timeout)
+			}
+		}
 	}
-	for _, w := range s.works {
-		w.sent = true
-	}
+	b.journal.sent(s.key)
 }
 
 // began takes that the program of a run has been started.
@@ -542,17 +638,17 @@ func (b *Broker) began(k supervisor.Key) {
 
 // expire ends the attempts of processes whose time is over.
 func (b *Broker) expire() {
-	now := b.parts.Now()
+	now := b.tick()
 	for _, w := range b.work {
 		s := w.process
 		if w.session != "" && !w.over && !w.deadline.IsZero() && !now.Before(w.deadline) {
 			b.lost(w, queue.HowTimedOut, "its listener, which was started by hand, did not answer in time")
 			continue
 		}
-		if s == nil || w.over || w.deadline.IsZero() || now.Before(w.deadline) || s.killed {
+		if s == nil || w.over || w.deadline.IsZero() || now.Before(w.deadline) || s.killed || b.unadopted[s.key] {
 			continue
 		}
-		if w.cancelled == "" {
+		if s.stopped = true; w.cancelled == "" && !w.returning && !w.doubtful {
 			s.guilty = w
 		}
 		b.stopProcess(s)

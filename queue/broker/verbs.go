@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,7 +81,20 @@ func (b *Broker) pushAll(ctx context.Context, messages []NewMessage, pushed []Pu
 	}
 	var err error
 	if removes(set, messages) { // Run knows what is in work, and keeps it so
-		err = b.ask(ctx, func(ctx context.Context) error { return push(ctx, b.inWork) })
+		err = b.ask(ctx, func(ctx context.Context) error {
+			err := push(ctx, b.inWork)
+			for i := range pushed {
+				if err == nil && pushed[i].Replaced != 0 {
+					b.tellOver(pushed[i].Replaced, false)
+				}
+				for _, id := range pushed[i].Dropped {
+					if err == nil {
+						b.tellOver(id, false)
+					}
+				}
+			}
+			return err
+		})
 	} else {
 		err = push(ctx, nil)
 	}
@@ -89,9 +103,15 @@ func (b *Broker) pushAll(ctx context.Context, messages []NewMessage, pushed []Pu
 	}
 	hints := make([]hint, 0, len(pushed))
 	for i, p := range pushed {
-		if m := &messages[i]; !p.Duplicate {
-			hints = append(hints, hint{numbers[i], queue.Head{Seq: p.ID, Priority: m.Priority, Pushed: now}, m.NotBefore})
+		m := &messages[i]
+		if p.Duplicate {
+			continue
 		}
+		h := hint{queue: numbers[i], head: queue.Head{Seq: p.ID, Priority: m.Priority, Pushed: now}}
+		if m.NotBefore.After(now) {
+			h.due = m.NotBefore
+		}
+		hints = append(hints, h)
 	}
 	b.hint(hints...)
 	return nil
@@ -156,66 +176,101 @@ func (b *Broker) Delete(ctx context.Context, name string, d queue.Deleting, disc
 }
 
 // Cancel cancels a message. One in work is stopped; Cancel returns when its end is
-// recorded, or when ctx is done.
+// recorded, or when ctx is done. If it is worked off before it could be stopped, the error is
+// of kind fault.Conflict.
 func (b *Broker) Cancel(ctx context.Context, name string, id uint64, by string) error {
-	var over chan struct{}
+	var end *waiter
 	err := b.ask(ctx, func(ctx context.Context) error {
 		now, w := b.parts.Now(), b.work[id]
-		var keep time.Duration
+		var n uint64
 		err := b.parts.DB.Update(ctx, func(tx store.Tx) error {
 			q, err := queue.Get(tx, name)
 			if err != nil {
 				return err
 			}
-			if w != nil && w.line.N != q.N {
+			n = q.N
+			if w != nil && w.line.N != n {
 				return fmt.Errorf("message %d is not in queue %s: %w", id, name, fault.NotFound)
 			}
-			_, err = queue.Cancel(tx, now, q.N, id, by, w != nil, keep)
+			m, err := queue.Load(tx, n, id)
+			if err != nil {
+				return err
+			}
+			_, err = queue.Cancel(tx, now, n, id, by, w != nil, b.keepOf(m))
 			return err
 		})
-		if err != nil || w == nil {
+		if err != nil {
 			return err
 		}
-		over = make(chan struct{})
-		b.waiters[id] = append(b.waiters[id], over)
+		if w == nil {
+			b.tellOver(id, true)
+			return nil
+		}
+		end = b.wait(n, id)
 		return b.stopWork(w, by)
 	})
-	if err != nil || over == nil {
+	if err != nil || end == nil {
 		return err
 	}
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-over:
-		return nil
+	if err := b.await(ctx, id, end); err != nil {
+		return err
 	}
+	if !end.cancelled {
+		return fmt.Errorf("message %d was finished before it could be stopped: %w", id, fault.Conflict)
+	}
+	return nil
 }
+
+// keepOf is how long the result of a message is kept that is not in work.
+func (b *Broker) keepOf(m *queue.Message) time.Duration {
+	if ln := b.lines[m.Queue]; m.Keep == 0 && ln != nil && ln.pool != nil {
+		return ln.pool.l.Keep
+	}
+	return m.Keep
+}
+
+// somebody cancelled a message of which it is not known who did.
+const somebody = "somebody"
 
 // stopWork ends an attempt because its message was cancelled.
 func (b *Broker) stopWork(w *work, by string) error {
-	w.cancelled = by
+	w.cancelled = cmp.Or(by, somebody)
+	return b.endWork(w)
+}
+
+// endWork ends an attempt.
+func (b *Broker) endWork(w *work) error {
 	switch {
+	case w.over:
 	case w.run != (supervisor.Key{}):
 		return b.parts.Runs.Stop(w.run)
 	case w.stop != nil:
 		w.stop()
 	case w.session != "": // it may be far away, and cannot be stopped; its answer will be late
 		b.lost(w, queue.HowStopped, "cancelled")
+	case w.process != nil && !w.sent:
+		b.settle(w, &outcome{w: w, verdict: queue.VerdictAgain})
 	case w.process != nil: // it may give the message up; otherwise it is replaced
-		w.deadline = b.parts.Now().Add(w.pool.l.Grace)
-		w.process.unsent = append(w.process.unsent, encodeCancel(w.id))
+		w.deadline = b.tick().Add(w.pool.l.Grace)
+		w.process.unsent = append(w.process.unsent, unsent{line: encodeCancel(w.id)})
 		b.send(w.process)
 	}
 	return nil
 }
 
-// stopAll ends everything of a queue that is in work.
-func (b *Broker) stopAll(ln *line, by string) {
+// stopAll ends everything of a queue that is in work. It is cancelled, unless the queue's
+// messages are moved.
+func (b *Broker) stopAll(ln *line) {
+	d := ln.Deleting
 	for _, w := range b.work {
-		if w.line == ln && w.cancelled == "" {
-			if err := b.stopWork(w, by); err != nil {
-				b.parts.Log.Error("queues: cannot stop a delivery", "queue", ln.Name, "message", w.id, "err", err)
-			}
+		if w.line != ln || w.cancelled != "" || w.returning {
+			continue
+		}
+		if w.returning = d.MoveTo != ""; !w.returning {
+			w.cancelled = cmp.Or(d.By, somebody)
+		}
+		if err := b.endWork(w); err != nil {
+			b.parts.Log.Error("queues: cannot stop a delivery", "queue", ln.Name, "message", w.id, "err", err)
 		}
 	}
 }
@@ -243,12 +298,12 @@ func (b *Broker) Pause(ctx context.Context, name string, p *queue.Paused) error 
 // Await returns when a message is over: worked off, dead, cancelled or removed; at once if
 // it is not there.
 func (b *Broker) Await(ctx context.Context, name string, id uint64) error {
-	over := make(chan struct{})
+	var end *waiter
 	err := b.ask(ctx, func(ctx context.Context) error {
+		var q *queue.Queue
 		there := false
-		err := b.parts.DB.View(ctx, func(tx store.Tx) error {
-			q, err := queue.Get(tx, name)
-			if err != nil {
+		err := b.parts.DB.View(ctx, func(tx store.Tx) (err error) {
+			if q, err = queue.Get(tx, name); err != nil {
 				return err
 			}
 			m, err := queue.Load(tx, q.N, id)
@@ -259,25 +314,14 @@ func (b *Broker) Await(ctx context.Context, name string, id uint64) error {
 			return err
 		})
 		if there {
-			b.waiters[id] = append(b.waiters[id], over)
-		} else {
-			close(over)
+			end = b.wait(q.N, id)
 		}
 		return err
 	})
-	if err != nil {
+	if err != nil || end == nil {
 		return err
 	}
-	return await(ctx, over)
-}
-
-func await(ctx context.Context, over <-chan struct{}) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-over:
-		return nil
-	}
+	return b.await(ctx, id, end)
 }
 
 // Gone returns when the queue with a number is gone; at once if there is none.
@@ -294,7 +338,14 @@ func (b *Broker) Gone(ctx context.Context, n uint64) error {
 	if err != nil {
 		return err
 	}
-	return await(ctx, over)
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-b.over:
+		return errOver
+	case <-over:
+		return nil
+	}
 }
 
 // Result returns the result of a message. Over is false if the message is still there; if it
@@ -345,21 +396,6 @@ func (b *Broker) Purge(ctx context.Context, name, by string) (removed int, err e
 	return removed, err
 }
 
-// tellWaiters wakes those who wait for messages of a queue that are not there any more.
-func (b *Broker) tellWaiters(ctx context.Context, n uint64) {
-	for id, waiting := range b.waiters {
-		if b.inWork(id) {
-			continue
-		}
-		if m, err := b.load(ctx, n, id); err == nil && m == nil {
-			for _, c := range waiting {
-				close(c)
-			}
-			delete(b.waiters, id)
-		}
-	}
-}
-
 // RetryDead makes dead letters of a queue ready again, all if none is named. Their attempts
 // begin again at the first.
 func (b *Broker) RetryDead(ctx context.Context, name, by string, ids ...uint64) (n int, err error) {
@@ -367,16 +403,21 @@ func (b *Broker) RetryDead(ctx context.Context, name, by string, ids ...uint64) 
 	for {
 		var retried []queue.Ref
 		var next uint64
-		now := b.parts.Now()
-		err := b.update(ctx, func(tx store.Tx) (err error) {
-			q, err := queue.Get(tx, name)
-			if err != nil {
+		err := b.ask(ctx, func(ctx context.Context) error {
+			if err := b.removeOfName(ctx, name); err != nil { // their attempts begin at 1 again, and have the same names
 				return err
 			}
-			if retried, next, err = queue.RetryDead(tx, now, q.N, ids, after, changeAtOnce); err != nil || len(retried) == 0 {
-				return err
-			}
-			return queue.Notify(tx, queue.Notice{What: "retried", Queue: name, N: q.N, By: by, Time: now, Reason: fmt.Sprintf("%d dead letters", len(retried))})
+			now := b.parts.Now()
+			return b.update(ctx, func(tx store.Tx) (err error) {
+				q, err := queue.Get(tx, name)
+				if err != nil {
+					return err
+				}
+				if retried, next, err = queue.RetryDead(tx, now, q.N, ids, after, changeAtOnce); err != nil || len(retried) == 0 {
+					return err
+				}
+				return queue.Notify(tx, queue.Notice{What: "retried", Queue: name, N: q.N, By: by, Time: now, Reason: fmt.Sprintf("%d dead letters", len(retried))})
+			})
 		})
 		if err != nil {
 			return n, err
