@@ -121,3 +121,37 @@ func TestWrapperImports(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkStream sends lines to cat and takes them back, with so many on their way at most. Compare rows of
+// one execution only.
+func BenchmarkStream(b *testing.B) {
+	for _, window := range []int{1, 64} {
+		b.Run(strconv.Itoa(window), func(b *testing.B) {
+			s := newBench(b, "")
+			s.start(streaming("exec cat"))
+			st := s.stream()
+			line := []byte(strings.Repeat("x", 511) + "\n")
+			buf := make([]byte, 64<<10)
+			sent, back, rest := 0, 0, 0
+			for b.ResetTimer(); back < b.N; {
+				for ; sent < b.N && sent-back < window; sent++ {
+					if ok, err := st.Send(line); err != nil || !ok {
+						b.Fatal(ok, err)
+					}
+				}
+				n, err := st.Peek(b.Context(), buf)
+				if err != nil {
+					b.Fatal(err)
+				}
+				rest += n
+				whole := rest / len(line)
+				if err := st.Consume(whole * len(line)); err != nil {
+					b.Fatal(err)
+				}
+				back, rest = back+whole, rest%len(line)
+			}
+			b.StopTimer()
+			s.finish()
+		})
+	}
+}

@@ -308,16 +308,22 @@ func TestStreamScriptIsKilled(t *testing.T) {
 				_, err := b.stream().Peek(soon(t), make([]byte, 10))
 				ended <- err
 			}()
-			b.awaitIdle()
+			pid := b.awaitIdle()
+			for n, only := range []os.FileMode{0o300, 0o500} { // of the script's input it has the end to write to, of its output that to read from
+				if got := ends(t, pid, fmt.Sprintf("/proc/%d/fd/%d", b.pid(key), n)); len(got) != 1 || got[0] != only {
+					t.Fatalf("of the script's descriptor %d the wrapper has ends with the modes %v, want %v", n, got, only)
+				}
+			}
 			if err := syscall.Kill(b.pid(key), syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
 			if err := <-ended; !errors.Is(err, io.EOF) {
 				t.Errorf("Peek: %v", err)
 			}
-			if sent, err := b.stream().Send([]byte("x\n")); sent || !errors.Is(err, syscall.EPIPE) {
-				t.Errorf("Send: %v, %v", sent, err)
-			}
+			b.await("a pipe without a reader", func() bool { // as in TestStreamScriptCloses
+				_, err := b.stream().Send([]byte("x\n"))
+				return errors.Is(err, syscall.EPIPE)
+			})
 			if err := b.stream().Sendable(soon(t)); err != nil {
 				t.Errorf("Sendable: %v", err)
 			}
@@ -329,15 +335,37 @@ func TestStreamScriptIsKilled(t *testing.T) {
 	}
 }
 
+// ends returns the modes of the descriptors of a process for a pipe.
+func ends(t *testing.T, pid int, pipe string) (modes []os.FileMode) {
+	t.Helper()
+	want, err := os.Readlink(pipe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		is, _ := os.Readlink(fd)
+		info, err := os.Lstat(fd)
+		if err == nil && is == want {
+			modes = append(modes, info.Mode().Perm())
+		}
+	}
+	return modes
+}
+
 // A script that closes its standard input or output goes on, and the daemon sees it.
 func TestStreamScriptCloses(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "")
 	b.start(streaming("echo last; exec <&- >&-; echo closed >&2; exec sleep 600"))
 	b.awaitLog("closed")
-	if sent, err := b.stream().Send([]byte("x\n")); sent || !errors.Is(err, syscall.EPIPE) {
-		t.Fatalf("Send: %v, %v", sent, err)
-	}
+	b.await("a pipe without a reader", func() bool { // a process that is just being started has all descriptors of this one
+		_, err := b.stream().Send([]byte("x\n"))
+		return errors.Is(err, syscall.EPIPE)
+	})
 	b.says("last\n")
 	b.ended()
 	if r := b.finish(); r.Reason != wrapper.Stopped {
@@ -506,7 +534,9 @@ func TestStreamPipeIsEnlarged(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "")
 	const size = 1 << 20
-	b.start(streaming(fmt.Sprintf(`"$GUEST" enlarge %d; head -c %d /dev/zero; echo done >&2; read -r _`, size, size)))
+	b.start(streaming(fmt.Sprintf(`echo first; read -r _; "$GUEST" enlarge %d; head -c %d /dev/zero; echo done >&2; read -r _`, size, size)))
+	b.says("first\n")
+	b.send("go")
 	b.awaitLog("done")
 	if got := b.peek(size); got != strings.Repeat("\x00", size) {
 		t.Error("wrong output")
