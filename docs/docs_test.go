@@ -266,6 +266,7 @@ func TestConfig(t *testing.T) {
 		"runs: {umask: 027, limits: {nofile: 1024:4096, core: 0}, no_new_privileges: yes}\nmax_removal: 12.5%\n",
 		"sources: [{files: bookings, lead: 0}, {sql: {driver: mysql, dsn: x}, timeout: 1d}]\nhistory: {size: 10GiB}\n", "at: {load: 1.5}\n",
 		"services: {shop/web: {command: [x], ready: notify, alive: {tcp: 127.0.0.1:80}, limits: {nofile: 7}, log: {keep: 0}}}\n",
+		"hooks: [{name: a, on: [failed, 'x.#'], post: 'https://x/', secret_file: f, allow_private: yes, attempts: 2}, {name: b, on: [stuck], mail: root}]\n",
 		"queues: {pools: pools.json, max_bytes: 1GiB}\nlisteners: [{queues: ['_model_*', pool], per: stream, command: [x], backoff: 5s, together: no, exits: {dead: [2]}}]\n",
 	} {
 		c, err := config.Parse("d", []byte(good))
@@ -282,7 +283,7 @@ func TestConfig(t *testing.T) {
 		"services: []\n", "services: {web: {comand: [x]}}\n", "services: {web: {ready: yes}}\n", "services: {web: {ready: {htpp: x}}}\n",
 		"services: {web: {restart: never}}\n", "services: {web: {instances: 0}}\n", "discover: {env: x}\n",
 		"listeners: {queues: [x]}\n", "listeners: [{queues: x}]\n", "listeners: [{per: process}]\n", "listeners: [{together: yes}]\n", "listeners: [{window: 0}]\n",
-		"queues: {allowed: [x]}\n", "listeners: [{backoff: soon}]\n",
+		"queues: {allowed: [x]}\n", "hooks: {name: a}\n", "hooks: [{on: failed}]\n", "hooks: [{url: x}]\n", "listeners: [{backoff: soon}]\n",
 	} {
 		if _, err := config.Parse("d", []byte(bad)); err == nil {
 			t.Errorf("the reader accepts\n%s", bad)

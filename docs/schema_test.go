@@ -271,7 +271,7 @@ var (
 )
 
 // lists are the keys with lists of keys and values.
-var lists = []string{"listen", "sources", "recurrences", "discover", "listeners"}
+var lists = []string{"listen", "sources", "recurrences", "discover", "listeners", "hooks"}
 
 // exampleTexts returns what activationd.example.yaml says of each key, by its full name.
 func exampleTexts(t *testing.T) map[string]string {

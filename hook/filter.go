@@ -66,7 +66,10 @@ type Filter struct {
 // is a pattern. The error is of kind fault.Invalid.
 func ParseFilter(text string) (f Filter, err error) {
 	f.text = text
-	if text != "" && !strings.ContainsAny(text, ".*#") {
+	if text == "" || strings.ContainsAny(text, " \t\r\n") {
+		return f, fmt.Errorf("%q is no condition and no pattern of topics; write failed or activation.*.finished, for example: %w", text, fault.Invalid)
+	}
+	if !strings.ContainsAny(text, ".*#") {
 		for _, c := range conditions {
 			if c.Word == text {
 				f.holds = c.holds
@@ -74,9 +77,6 @@ func ParseFilter(text string) (f Filter, err error) {
 			}
 		}
 		return f, unknown(text)
-	}
-	if text == "" || strings.ContainsAny(text, " \t\r\n") {
-		return f, fmt.Errorf("%q is no pattern of topics; write one such as activation.*.finished: %w", text, fault.Invalid)
 	}
 	f.pattern, err = event.ParsePattern(text)
 	return f, err

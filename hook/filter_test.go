@@ -76,7 +76,7 @@ func TestParseFilter(t *testing.T) {
 		{"reject", "did you mean rejected?"},
 		{"load", "load.#"},
 		{"everything", "there are stuck, rejected"},
-		{"", "no pattern"},
+		{"", "no pattern of topics"},
 		{"a. b", "no pattern"},
 		{strings.Repeat("a.", 1000), "at most"},
 	} {

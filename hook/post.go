@@ -61,6 +61,15 @@ func (p *Post) Check() error {
 	return nil
 }
 
+// HostOf returns the scheme and the host of a URL, without the rest, which may be secret.
+func HostOf(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "?"
+	}
+	return u.Scheme + "://" + u.Host
+}
+
 // A Verdict is what became of an attempt to deliver an event.
 type Verdict struct {
 	Outcome Outcome
@@ -194,7 +203,7 @@ func judge(resp *http.Response, body []byte, now time.Time) Verdict {
 	case 300 <= code && code < 400:
 		said = resp.Status + ": redirects are not followed"
 		if to, err := resp.Location(); err == nil {
-			said += "; if it is right that it is now at " + oneLine(to.Scheme+"://"+to.Host) + ", correct post" // the path may be secret
+			said += "; if it is right that it is now at " + oneLine(HostOf(to.String())) + ", correct post" // the path may be secret
 		}
 	}
 	return Verdict{Outcome: Again, Reason: said, After: retryAfter(resp.Header.Get("Retry-After"), now)}

@@ -114,6 +114,9 @@ func understood(c *configuration, dirs *directories, read []string, found []*ser
 	for i := range c.Listeners {
 		out += row("listener", "%s", listenerInWords(&c.Listeners[i]))
 	}
+	for i := range c.Hooks {
+		out += row("hook", "%s", hookInWords(&c.Hooks[i]))
+	}
 	if c.Lab.Inventory != "" {
 		out += row("lab", "%s, VLAN pools: %s", c.Lab.Inventory, cmp.Or(strings.Join(c.pools.Domains(), ", "), "none"))
 	}

@@ -75,6 +75,7 @@ func (v *validator) validate() {
 	}
 	v.services()
 	v.queues()
+	v.hooks()
 	v.trust()
 }
 

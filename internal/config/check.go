@@ -72,6 +72,7 @@ func (p *checker) check() {
 		p.checkService(&d.ServiceRules)
 	}
 	p.checkQueues()
+	p.checkHooks()
 }
 
 func (p *checker) checkLimits(limits map[string]Rlimit) {

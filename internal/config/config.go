@@ -39,6 +39,8 @@ type Config struct {
 	Queues    Queues     `yaml:"queues"`
 	Listeners []Listener `yaml:"listeners"` // of queues
 
+	Hooks []Hook `yaml:"hooks"`
+
 	At      At      `yaml:"at"`
 	Runs    Runs    `yaml:"runs"`
 	History History `yaml:"history"`

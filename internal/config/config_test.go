@@ -252,6 +252,18 @@ func TestFaults(t *testing.T) {
 		{"what the file says", "discover: [{env: '/x/*/*/.env', command: [x]}]\n", `d:1: discover[0]: unknown key "command": it follows from the .env file`},
 		{"a bad pattern", "discover: [{env: '[x'}]\n", `d:1: discover[0].env: "[x" is no pattern of paths`},
 		{"a listener's key", "listeners:\n- {queues: [a], command: [x], atempts: 2}\n", `d:2: listeners[0]: unknown key "atempts"; did you mean attempts?`},
+		{"a hook of nothing", "hooks:\n- {}\n", "d:2: hooks[0]: name: missing; want a name such as oncall\nd:2: hooks[0]: on: missing; want conditions or patterns of topics, such as [failed, stuck]\n" +
+			"d:2: hooks[0]: want one of post, command and mail, have none"},
+		{"a hook in two ways", "hooks:\n- {name: a b, on: [failed], post: 'https://x/', mail: root}\n", "d:2: hooks[0].name: \"a b\": want letters, digits and ._-, and a letter, a digit or _ first, at most 64\n" +
+			"d:2: hooks[0]: want one of post, command and mail, have post and mail"},
+		{"empty values of hooks", "hooks:\n- name: a\n  on: []\n  command: []\n", "d:3: hooks[0].on: want conditions or patterns of topics, such as [failed, stuck]\nd:4: hooks[0].command: is empty"},
+		{"a hook with keys of others", "hooks:\n- name: a\n  on: [failed]\n  mail: root\n  secret_file: x\n  user: x\n- name: b\n  on: [x]\n  command: [x]\n  allow_private: yes\n",
+			"d:5: hooks[0].secret_file: has a meaning only with post\nd:6: hooks[0].user: has a meaning only with command\nd:10: hooks[1].allow_private: has a meaning only with post"},
+		{"alike names of hooks", "hooks:\n- {name: a, on: [failed], mail: root}\n- {name: a, on: [stuck], mail: root}\n", "d:3: hooks[1]: name: a is already there on line 2; give each its own name"},
+		{"numbers of hooks", "hooks:\n- name: a\n  on: [x]\n  mail: root\n  attempts: 0\n  timeout: 0\n  backoff: {first: 1h}\n",
+			"d:5: hooks[0].attempts: must be from 1 to 1000, is 0\nd:6: hooks[0].timeout: must be more than 0\nd:7: hooks[0].backoff: first (1h0m0s) is more than max (30m0s)"},
+		{"variables of hooks", "hooks:\n- name: a\n  on: [x]\n  command: [x]\n  environment: {EVENT_ID: 1, EVENTS: 2}\n",
+			"d:5: hooks[0].environment.EVENT_ID: QUEUE and names that begin with EVENT_ or MESSAGE_ are the daemon's own"},
 		{"a listener's key at the top", "max_wait: 1s\n", `d:1: unknown key "max_wait"; did you mean listeners[].max_wait?`},
 		{"a listener of nothing", "listeners:\n- {}\n", `d:2: listeners[0]: queues: missing; want patterns of names, such as ["_model_*"]` + "\n" +
 			"d:2: listeners[0]: command: missing; want a command and its arguments, such as [/usr/local/bin/work]"},
@@ -373,7 +385,7 @@ func TestExampleHasEveryKey(t *testing.T) {
 		if !slices.Contains([]string{ // these are called examples
 			"listen", "sources", "tokens", "socket.path", "socket.mode", "access.admins", "access.operators",
 			"access.viewers", "access.others", "topology_directory", "reservations.user", "reservations.environment",
-			"jobs.environment", "runs.limits", "lab.inventory", "recurrences", "services", "discover", "listeners",
+			"jobs.environment", "runs.limits", "lab.inventory", "recurrences", "services", "discover", "listeners", "hooks",
 			"queues.store", "queues.pools", "queues.allow", "queues.deny",
 		}, key) {
 			t.Errorf("the example shows a value for %s that is not the default", key)

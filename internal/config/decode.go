@@ -108,6 +108,8 @@ func (d *decoder) container(n *yaml.Node, key string, v reflect.Value) {
 				item.Reservations = d.config.Reservations.clone()
 			case *Listener:
 				*item = defaultListener()
+			case *Hook:
+				*item = defaultHook()
 			}
 			if item.Tag == "!!null" {
 				if v.Type().Elem().Kind() == reflect.Struct { // the check reports the missing keys

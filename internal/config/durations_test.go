@@ -63,7 +63,7 @@ func trySetting(path []string, text string) (said, value string) {
 	yaml := strconv.Quote(text)
 	for i := len(path) - 1; i >= 0; i-- {
 		yaml = fmt.Sprintf("{%s: %s}", path[i], yaml)
-		if i == 1 && slices.Contains([]string{"recurrences", "sources", "discover", "listeners"}, path[0]) {
+		if i == 1 && slices.Contains([]string{"recurrences", "sources", "discover", "listeners", "hooks"}, path[0]) {
 			yaml = "[" + yaml + "]"
 		}
 	}
