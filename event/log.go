@@ -219,17 +219,30 @@ func (l *Log) Follow(ctx context.Context, after uint64, fn func(*Event) error) e
 // FollowSlowly is as [Log.Follow], but lets events gather for a while before it reads them,
 // so that a follower that is in no hurry costs the writers little.
 func (l *Log) FollowSlowly(ctx context.Context, after uint64, gather time.Duration, fn func(*Event) error) error {
+	return l.FollowPages(ctx, after, gather, func(page []*Event) error {
+		for _, e := range page {
+			if err := fn(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// FollowPages is as [Log.FollowSlowly], but hands as many events to fn at once as there are,
+// at least one and at most a page, for a follower that writes something about them.
+func (l *Log) FollowPages(ctx context.Context, after uint64, gather time.Duration, fn func([]*Event) error) error {
 	for {
 		more := l.wake() // before reading, so that no event in between is missed
 		page, all, err := l.read(ctx, after)
 		if err != nil {
 			return err
 		}
-		for _, e := range page {
-			if err := fn(e); err != nil {
+		if n := len(page); n > 0 {
+			if err := fn(page); err != nil {
 				return err
 			}
-			after = e.Seq
+			after = page[n-1].Seq
 		}
 		if !all {
 			continue

@@ -118,16 +118,11 @@ func Wants(filters []Filter, e *event.Event) bool {
 	if e.What == event.Gap {
 		return true
 	}
-	for _, own := range ownTopics {
-		if strings.HasPrefix(e.Topic, own) {
-			return false
-		}
+	if e.Kind == "queue" && strings.HasPrefix(e.ID, QueuePrefix) {
+		return false
 	}
 	return slices.ContainsFunc(filters, func(f Filter) bool { return f.Match(e) })
 }
-
-// ownTopics are what the topics of events about hooks begin with.
-var ownTopics = []string{"hook.", "queue." + QueuePrefix}
 
 // QueuePrefix is what the names of the queues of hooks begin with.
 const QueuePrefix = "hook/"

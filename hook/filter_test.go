@@ -96,9 +96,8 @@ func TestWants(t *testing.T) {
 		{event.Event{Topic: "activation.1.finished", What: event.State, State: "finished", Outcome: "lost"}, true, true},
 		{event.Event{Topic: "build.1", What: event.Published}, true, true},
 		{event.Event{Topic: "gap", What: event.Gap}, true, true},
-		{event.Event{Topic: "queue.hook/oncall.dead", What: "dead"}, false, false},
-		{event.Event{Topic: "hook.oncall.x"}, false, false},
-		{event.Event{Topic: "queue.pool.dead", What: "dead"}, true, false},
+		{event.Event{Topic: "queue.hook/oncall.dead", What: "dead", Kind: "queue", ID: "hook/oncall"}, false, false},
+		{event.Event{Topic: "queue.pool.dead", What: "dead", Kind: "queue", ID: "pool"}, true, false},
 		{event.Event{Topic: "hooks.x", What: event.Published}, true, false},
 	} {
 		if got := []bool{Wants(all, &tt.ev), Wants(some, &tt.ev), Wants(nil, &tt.ev)}; !slices.Equal(got, []bool{tt.all, tt.some, tt.ev.What == event.Gap}) {

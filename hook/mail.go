@@ -3,7 +3,6 @@ package hook
 import (
 	"bytes"
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"mime"
 	"mime/quotedprintable"
@@ -37,9 +36,9 @@ func CheckAddress(address string) error {
 // event always makes the same mail, so that whoever gets it twice can recognise that by its
 // Message-ID.
 func Letter(hook, to string, body []byte) ([]byte, error) {
-	var e control.Event
-	if err := json.Unmarshal(body, &e); err != nil {
-		return nil, fmt.Errorf("the event for hook %s: %w", hook, err)
+	e, err := eventOf(body)
+	if err != nil {
+		return nil, err
 	}
 	var out bytes.Buffer
 	subject := summary(&e)

@@ -90,6 +90,8 @@ type Ending struct {
 	Output   string    `json:"output,omitempty"` // at most the last MaxOutput bytes
 	File     string    `json:"file,omitempty"`   // the name of the file with a result that is too large to be stored
 	Listener string    `json:"listener,omitempty"`
+
+	Pause time.Duration `json:"-"` // the least pause before another attempt
 }
 
 // The outcomes.

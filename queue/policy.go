@@ -61,6 +61,8 @@ type Decision struct {
 //	exit status 75        again, after a pause
 //	exit status 126, 127  the listener is at fault: its queue is paused
 //	another one           again, after a pause
+//	an answer that says   a dead letter at once
+//	that it is one
 //	a signal, a timeout,  again, after a pause
 //	a killed wrapper,
 //	an answer that says so
@@ -82,7 +84,7 @@ func (p Policy) Decide(attempt int, e Ending, random func(int64) int64) Decision
 	case verdict == VerdictAgain && p.Attempts > 0 && attempt >= p.Attempts:
 		return Decision{Verdict: VerdictDead, Count: true}
 	case verdict == VerdictAgain:
-		return Decision{Verdict: VerdictAgain, Count: true, After: p.pause(attempt, random)}
+		return Decision{Verdict: VerdictAgain, Count: true, After: max(p.pause(attempt, random), e.Pause)}
 	}
 	return Decision{Verdict: verdict, Count: true}
 }
@@ -100,6 +102,8 @@ func (p Policy) verdict(e Ending) Verdict {
 	switch {
 	case e.How == HowFailed:
 		return VerdictFault
+	case e.How == HowError && e.Outcome == OutcomeDead:
+		return VerdictDead
 	case e.How != HowExited || e.Signal != "":
 		return VerdictAgain
 	}

@@ -330,6 +330,11 @@ func (b *Broker) start(w *work) error {
 	}
 	spec.Stdin, spec.Timeout, spec.Grace = w.m.Body, w.timeout, l.Grace
 	spec.Env = append(spec.Env[:len(spec.Env):len(spec.Env)], environment(w)...)
+	if l.Fill != nil {
+		if err := l.Fill(&spec, w.m); err != nil {
+			return err
+		}
+	}
 	if err := b.parts.Runs.Start(k, spec); err != nil {
 		return err
 	}

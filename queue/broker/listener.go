@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"path"
+	"strings"
 	"time"
 
 	"activationd/queue"
@@ -34,6 +35,8 @@ type Listener struct {
 	// before each start. An error of kind fault.Unavailable may be gone later; any other
 	// one pauses the queues.
 	Prepare func() (wrapper.Spec, error)
+	// Fill adds to it what depends on the message, which has a process of its own. It may be nil.
+	Fill func(spec *wrapper.Spec, m *queue.Message) error
 	// Do works off a message inside of this process, instead of a process of its own.
 	Do func(ctx context.Context, m *queue.Message, attempt int) (result []byte, e queue.Ending)
 }
@@ -81,7 +84,7 @@ func (l *Listener) weight(name string) int {
 // listenerOf returns the listener of a queue and the place of its pattern; if there is
 // none, it says why.
 func (s *Settings) listenerOf(name string) (l *Listener, place int, why string) {
-	if s.Allowed != nil {
+	if s.Allowed != nil && !strings.Contains(name, "/") { // a queue of the daemon's own is always served
 		if ok, why := s.Allowed(name); !ok {
 			return nil, 0, why
 		}

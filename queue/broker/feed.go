@@ -1,0 +1,38 @@
+package broker
+
+import (
+	"context"
+
+	"activationd/queue"
+	"activationd/store"
+)
+
+// Feed pushes messages into a queue of the daemon's own, in the transaction in which fn has
+// written where it has them from: so each is pushed once, whenever the daemon dies. Only the
+// bounds of that queue hold: what clients push must not keep the daemon from it. Fn may run
+// again.
+func (b *Broker) Feed(ctx context.Context, name string, fn func(store.Tx) ([]queue.New, error)) error {
+	now, limits := b.parts.Now(), b.settings.Load().limitsOf(name)
+	limits.AllMessages, limits.AllBytes, limits.Body = 0, 0, 0
+	var hints []hint
+	err := b.parts.DB.Update(ctx, func(tx store.Tx) error {
+		hints = nil
+		messages, err := fn(tx)
+		if err != nil || len(messages) == 0 {
+			return err
+		}
+		q, err := queue.Get(tx, name)
+		if err != nil {
+			return err
+		}
+		pushed, err := queue.PushAll(tx, now, name, limits, messages, nil)
+		for i, p := range pushed {
+			hints = append(hints, hint{q.N, queue.Head{Seq: p.ID, Priority: messages[i].Priority, Pushed: now}, messages[i].NotBefore})
+		}
+		return err
+	})
+	if err == nil && len(hints) > 0 {
+		b.hint(hints...)
+	}
+	return err
+}
