@@ -493,13 +493,14 @@ const (
 	NeedsReject = "rejected"   // a reservation of a source, or a recurrence of the configuration, was rejected
 	NeedsLogin  = "login"      // a device has refused a login
 	NeedsVLAN   = "quarantined"
+	NeedsHook   = "hook"   // events of a hook are not delivered
 	NeedsFailed = "failed" // a job or reservation failed in the last 24 hours
 )
 
 // An Attention is something that needs a person.
 type Attention struct {
 	Kind   string    `json:"kind"`
-	ID     string    `json:"id,omitempty"`     // the job or reservation; of a VLAN, its last holder
+	ID     string    `json:"id,omitempty"`     // the job, reservation or hook; of a VLAN, its last holder
 	Label  string    `json:"label,omitempty"`  // of the job or reservation
 	Source string    `json:"source,omitempty"` // the source of reservations
 	Device string    `json:"device,omitempty"`

@@ -3,18 +3,22 @@ package docs
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
 
 	"activationd/activation/service"
 	"activationd/control"
+	"activationd/hook"
 	"activationd/internal/config"
 	"activationd/internal/document"
 	"activationd/internal/timetext"
@@ -290,6 +294,60 @@ func TestConfig(t *testing.T) {
 		}
 		if validate(t, schema, bad) == nil {
 			t.Errorf("the schema accepts\n%s", bad)
+		}
+	}
+}
+
+// TestHooks tries what hooks.md says: its example has no fault, its conditions are all there
+// are, and its receiver accepts what a hook posts.
+func TestHooks(t *testing.T) {
+	data, err := os.ReadFile("hooks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(data)
+	_, example, _ := strings.Cut(text, "\n\n    hooks:")
+	example, _, _ = strings.Cut("    hooks:"+example, "\n\n[activationd")
+	example = strings.ReplaceAll(example, "\n    ", "\n")[4:] + "\n"
+	c, err := config.Parse("hooks.md", []byte(example))
+	if err != nil || len(c.Hooks) != 3 {
+		t.Fatalf("%v\n%s", err, example)
+	}
+	if err := validate(t, compile(t, "config"), example); err != nil {
+		t.Errorf("the schema refuses the example: %v", err)
+	}
+	for _, h := range c.Hooks {
+		for _, on := range h.On {
+			if _, err := hook.ParseFilter(on); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	table := ""
+	for _, c := range hook.Conditions() {
+		table += "| `" + c.Word + "` | " + c.Meaning + " |\n"
+	}
+	if !strings.Contains(text, "|---|---|\n"+table+"\n") {
+		t.Errorf("hooks.md does not have the table of conditions:\n%s", table)
+	}
+
+	_, python, _ := strings.Cut(text, "    def verify")
+	python, _, _ = strings.Cut("    def verify"+python, "\n\n")
+	python = "import hmac, hashlib, time, sys\n" + strings.ReplaceAll(python[4:], "\n    ", "\n") +
+		"\nprint(verify(b'0123456789abcdef', {'X-Timestamp': sys.argv[1], 'X-Signature': sys.argv[2]}, b'{}'))\n"
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Skip("python3 is not installed")
+	}
+	now := time.Now().Unix()
+	for _, tt := range []struct {
+		at         int64
+		body, want string
+	}{{now, "{}", "True"}, {now - 3600, "{}", "False"}, {now, "{} ", "False"}} {
+		stamp := strconv.FormatInt(tt.at, 10)
+		signature := "sha256=" + hook.Sign([]byte("0123456789abcdef"), stamp, []byte(tt.body))
+		out, err := exec.CommandContext(t.Context(), "python3", "-c", python, stamp, signature).CombinedOutput()
+		if err != nil || strings.TrimSpace(string(out)) != tt.want {
+			t.Errorf("what was signed %d s ago, of %q: %s, %v", now-tt.at, tt.body, out, err)
 		}
 	}
 }

@@ -43,6 +43,7 @@ var conditions = []Condition{
 	{"draining", "a service's instance is about to be stopped", what("draining")},
 	{"quarantined", "a VLAN id was put into quarantine", what("vlan.quarantined")},
 	{"refused", "a device has refused a login", what("login.refused")},
+	{"dead", "a message of a queue has become a dead letter, except in the queues of hooks", what("queue.dead")},
 	{"published", "a client published a text", what(event.Published)},
 }
 

@@ -49,6 +49,7 @@ func TestConditions(t *testing.T) {
 		{event.Event{What: "rejected", Topic: "load.rejected"}, "rejected"},
 		{event.Event{What: "vlan.quarantined"}, "quarantined"},
 		{event.Event{What: "login.refused"}, "refused"},
+		{event.Event{What: "queue.dead", Kind: "queue", ID: "pool"}, "dead"},
 		{event.Event{What: event.Published, Topic: "failed"}, "published"},
 	} {
 		var got []string

@@ -90,6 +90,9 @@ func (d *daemon) listeners(c *configuration, set *activation.Settings) broker.Se
 	s := broker.Settings{Limits: queue.Limits{
 		Body: int64(c.Queues.MaxBody), AllMessages: int64(c.Queues.MaxMessages), AllBytes: int64(c.Queues.MaxBytes),
 	}}
+	for i := range c.Hooks {
+		s.Listeners = append(s.Listeners, d.hookListener(&c.Hooks[i], set))
+	}
 	for i := range c.Listeners {
 		s.Listeners = append(s.Listeners, d.listener(&c.Listeners[i], set))
 	}

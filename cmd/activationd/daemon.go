@@ -17,6 +17,7 @@ import (
 	"activationd/control/access"
 	"activationd/control/line"
 	"activationd/control/ops"
+	"activationd/hook"
 	"activationd/schedule"
 	"activationd/store"
 	"activationd/supervisor"
@@ -49,6 +50,7 @@ type daemon struct {
 	warned     map[string]bool // the warnings about .env files that are in the log
 	server     *line.Server
 	queues     *messaging
+	hooks      *hook.Feeder
 	tokens     access.Tokens
 	roles      atomic.Uint64 // counts configurations: each may give users other roles
 	socket     string        // the Unix socket's path; systemd may have chosen it
@@ -106,10 +108,11 @@ func (d *daemon) assemble(db store.Backend, socket string) (err error) {
 	if err := d.assembleQueues(); err != nil {
 		return err
 	}
+	d.assembleHooks()
 	d.server = &line.Server{
 		Registry: ops.Registry(ops.Daemon{
 			Engine: d.engine, Recurrences: d.book, Services: d.roster, Declared: d.declared, Places: d.places, Identity: d.users.of, Topology: d.topology, Backup: db.Backup,
-			MayAt: d.mayAt, User: userName, Stop: d.askStop, Status: d.status, Reload: d.reload, Sources: d.loader.Sources, Unused: d.loader.Unused, Loaded: d.loader.Loaded(), Sections: new(vlanstore.Sections),
+			MayAt: d.mayAt, User: userName, Stop: d.askStop, Status: d.status, Hooks: d.hookNeeds, Reload: d.reload, Sources: d.loader.Sources, Unused: d.loader.Unused, Loaded: d.loader.Loaded(), Sections: new(vlanstore.Sections),
 		}),
 		Log: d.log,
 		Limits: line.Limits{

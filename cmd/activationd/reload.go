@@ -113,6 +113,7 @@ func (d *daemon) reconfigure(context.Context) (announce.Configuration, error) {
 	d.level.Set(r.conf.Logging.Level)
 	d.current, d.inForce = r.conf, r.Configuration
 	d.queues.Configure(d.listeners(r.conf, &r.Settings))
+	d.hooks.Configure(hooksOf(r.conf))
 	d.roles.Add(1)
 	return r.Configuration, nil
 }

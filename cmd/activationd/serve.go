@@ -52,6 +52,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		d.queues.timer.Run,
 		d.queues.Run,
 		d.tellEvents,
+		d.hooks.Run,
 		d.watchStore,
 		d.watchRequests,
 		d.watchReloads,

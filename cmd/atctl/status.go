@@ -41,6 +41,7 @@ func newStatusCommand(a *app) *cobra.Command {
   rejected     a reservation or a recurrence is wrong, and is not in force
   login        a device has refused a password or a key
   quarantined  a VLAN id may still be on a switch, and is not used
+  hook         events of a hook could not be delivered
   failed       a job or reservation failed in the last 24 hours
 
 The state of the daemon follows. The guard says how processes of scripts are found and
@@ -50,7 +51,8 @@ OVER new ones whose slots had ended when they were read first: "atctl why ID" sa
 
 With --check, status shows only what needs attention. Its exit status is 0 if nothing
 does, 4 if something does, and 6 if the daemon cannot be reached. So cron and monitoring
-systems can use it. Users who are not operators see no jobs of others, and no logins.`,
+systems can use it. Users who are not operators see no jobs of others, no logins and no
+hooks.`,
 		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runStatus(cmd.Context(), a, opts)

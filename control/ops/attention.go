@@ -57,6 +57,14 @@ func (d Daemon) attention(ctx context.Context, c control.Caller, s *control.Stat
 	if err := d.vlansNeed(ctx, &l); err != nil {
 		return nil, err
 	}
+	if c.Role >= control.Operator && d.Hooks != nil { // others may not see all events
+		hooks, err := d.Hooks(ctx)
+		if err != nil {
+			return nil, err
+		}
+		l = append(l, hooks[:min(len(hooks), examples)]...)
+		l.more(control.NeedsHook, len(hooks), examples, "atctl queue list 'hook/*'")
+	}
 	l.of(control.NeedsFailed, found.Failed, failed, "atctl list --failed --since 24h")
 	return l, nil
 }

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -102,6 +103,13 @@ func (d Daemon) after(ctx context.Context, since string) (n uint64, from time.Ti
 		err = fmt.Errorf("since: not the number of an event, and not a time: %w: %w", err, fault.Invalid)
 	}
 	return 0, from, err
+}
+
+// EncodeEvent returns the JSON of an event, as an operator gets it from the operation events.
+func EncodeEvent(ev *event.Event) ([]byte, error) {
+	out := wireEvent(ev)
+	out.Time = out.Time.UTC()
+	return json.Marshal(out)
 }
 
 // wireEvent translates an event.

@@ -56,6 +56,8 @@ type Daemon struct {
 	// Unused returns the reservations with an id that sources have and that are not in
 	// force; if the id is empty, all of them.
 	Unused func(ctx context.Context, id string) ([]announce.Unused, error)
+	// Hooks returns the hooks that need attention.
+	Hooks func(context.Context) ([]control.Attention, error)
 	// Reload reads the configuration and all sources again.
 	Reload func(context.Context, announce.LoadOptions) (activation.Report, error)
 }

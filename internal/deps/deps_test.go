@@ -87,7 +87,7 @@ var policy = map[string]string{
 
 	// It tells others of events, in the wire form that clients get, which it is given: it asks
 	// the core only what its states are called.
-	"hook": "activation control event internal/document internal/fault",
+	"hook": "activation control event queue store internal/document internal/fault",
 
 	// Wire forms outlive the core's types, and atctl stays small: control knows
 	// neither the core nor a server. Only control/ops knows both sides: it reads
