@@ -115,7 +115,7 @@ func (s *Supervisor) Adopt(k Key) (Found, error) {
 				s.forget(k)
 				return Found{}, fmt.Errorf("sockets of run %v: %w", k, err)
 			}
-			if err := s.takeStream(k, w.PidFD, spec); err != nil {
+			if err := s.takeStream(k, w, spec); err != nil {
 				_ = unix.Close(w.PidFD)
 				s.forget(k)
 				return Found{}, fmt.Errorf("stream of run %v: %w", k, err)

@@ -36,14 +36,14 @@ const (
 type Stream struct {
 	key   Key
 	in    *os.File // nil if it was closed already when the run was adopted, or the run had ended
-	out   *os.File // nil if the run had ended: rest is what there is
+	out   *os.File // nil if the run had ended: rest is its output then
 	tee   *tee
 	close func() error // asks the wrapper to close its copy of in
 
 	mu     sync.Mutex
-	closed bool // the input
-	peeked int  // bytes that were peeked and not consumed
-	rest   []byte
+	closed bool   // the input
+	peeked int    // bytes that were peeked and not consumed
+	rest   []byte // what is not consumed
 }
 
 // Stream returns the stream of a run that was started with Spec.Stream. It is there when Start has
@@ -161,11 +161,12 @@ func (s *Supervisor) newStream(k Key, in, out int) *Stream {
 
 // takeStream takes the stream of a run of an earlier daemon from its wrapper. An error means that there are
 // no descriptors now.
-func (s *Supervisor) takeStream(k Key, pidfd int, spec *wrapper.Spec) error {
+func (s *Supervisor) takeStream(k Key, w Child, spec *wrapper.Spec) error {
 	if !spec.Stream {
 		return nil
 	}
-	fds, err := s.privileged.Kept(pidfd, len(spec.Addresses), 2)
+	ending := wrapper.InputEnding(w.PID) // before the wrapper's copy is taken
+	fds, err := s.privileged.Kept(w.PidFD, len(spec.Addresses), 2)
 	switch {
 	case lacking(err):
 		return err
@@ -179,7 +180,12 @@ func (s *Supervisor) takeStream(k Key, pidfd int, spec *wrapper.Spec) error {
 		_, _ = s.keepStream(k, nil, fmt.Errorf("cannot take back the stream of run %v: %w%s: %w", k, err, hintKept(err), why))
 		return nil
 	}
-	_, err = s.keepStream(k, s.newStream(k, fds[0], fds[1]), nil)
+	st := s.newStream(k, fds[0], fds[1])
+	if ending {
+		st.closed = true
+		_ = st.in.Close() // it may be nil
+	}
+	_, err = s.keepStream(k, st, nil)
 	if errors.Is(err, os.ErrClosed) { // the Supervisor is being closed: the next one takes it
 		return nil
 	}
@@ -258,8 +264,8 @@ func (st *Stream) Sendable(ctx context.Context) error {
 	})
 }
 
-// CloseInput ends the script's standard input: the script reads what was sent, and then finds the end. It is called
-// once by each daemon that wants the end: whether an earlier one did, says [Stream.InputClosed]. A second call does nothing.
+// CloseInput ends the script's standard input: the script reads what was sent, and then finds the end, whether or
+// not this daemon lives until then. A second call does nothing.
 func (st *Stream) CloseInput() error {
 	if st.InputClosed() {
 		return nil

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -165,12 +166,18 @@ func (t *talking) run() error {
 		return err
 	}
 	next, last := 0, -1
-	for lines := bufio.NewScanner(answered); lines.Scan(); {
-		n, err := talkNumber(append(lines.Bytes(), '\n'))
-		if err != nil {
+	noted, err := io.ReadAll(answered)
+	if err != nil {
+		return err
+	}
+	whole := bytes.LastIndexByte(noted, '\n') + 1 // a kill can cut what is being written to a file
+	if err := answered.Truncate(int64(whole)); err != nil {
+		return err
+	}
+	for line := range bytes.Lines(noted[:whole]) {
+		if last, err = talkNumber(line); err != nil {
 			return err
 		}
-		last = n
 	}
 	_, _ = fmt.Fscan(sent, &next) // it is empty at first
 	const window = 20

@@ -238,6 +238,38 @@ func TestStreamInputStaysClosed(t *testing.T) {
 	}
 }
 
+// The daemon closes the input and ends before the wrapper has noticed that: the next daemon knows it all the same.
+func TestStreamInputIsBeingClosed(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "")
+	b.start(streaming(answering))
+	b.send("1")
+	b.says("re 1\n")
+	pid := b.awaitIdle()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.stream().CloseInput(); err != nil {
+		t.Fatal(err)
+	}
+	b.reopen()
+	if f, err := b.Adopt(key); err != nil || f.State != supervisor.Running {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	closed := b.stream().InputClosed()
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if !closed {
+		t.Fatal("the input is not closed")
+	}
+	b.awaitLog("no more input")
+	b.ended()
+	if r := b.exit(); r.Reason != wrapper.Exited || r.Exit != 0 || r.Text != "" {
+		t.Errorf("%+v", r)
+	}
+}
+
 // While nobody reads, a script that writes without end waits. Nothing of what it has written is lost or doubled, though
 // daemons come and go.
 func TestStreamBackPressure(t *testing.T) {

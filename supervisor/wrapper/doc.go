@@ -113,7 +113,7 @@
 //
 // InputSignal makes the wrapper close its copy of the pipe to the script's standard input. When the daemon
 // has closed its own, the script finds the end of its input. In its place the
-// wrapper has /dev/null then, by which a new daemon knows.
+// wrapper has /dev/null then, by which a new daemon knows. Until then, the signal is pending.
 //
 // At the end of the run the wrapper copies what is still in the pipe from the script's standard output
 // to the file unread, and consumes nothing of it. A daemon that was not there finds it in this file; one

@@ -45,13 +45,10 @@ func (w *run) wait(d time.Duration) (some bool) {
 }
 
 func (w *run) takeStop() {
+	w.endInput()
 	var info unix.SignalfdSiginfo
 	n, err := read(w.stops, unsafe.Slice((*byte)(unsafe.Pointer(&info)), unsafe.Sizeof(info)))
-	switch {
-	case err != nil || n == 0:
-	case info.Signo == uint32(InputSignal):
-		w.endInput()
-	default:
+	if err == nil && n > 0 && info.Signo == uint32(StopSignal) {
 		w.stopped = true
 	}
 }

@@ -1,7 +1,10 @@
 package wrapper
 
 import (
+	"strconv"
+	"strings"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,13 +22,28 @@ func (s *Spec) daemonOutput() int { return s.StreamFD() + 1 }
 func (s *Spec) scriptInput() int  { return s.StreamFD() + 2 }
 func (s *Spec) scriptOutput() int { return s.StreamFD() + 3 }
 
-// endInput closes the wrapper's copy of the daemon's end of standard input. Standard input of
-// the wrapper itself, which is /dev/null, takes its place: another file must not get its number, which the daemon
-// asks for.
+// endInput closes the wrapper's copy of the daemon's end of standard input if InputSignal is pending. Standard
+// input of the wrapper itself, which is /dev/null, takes its place: another file must not get its number, which
+// the daemon asks for. The signal is received after that, so that there is no moment at which a new daemon sees
+// neither, see [InputEnding].
 func (w *run) endInput() {
-	if w.spec.Stream {
+	var pending unix.Sigset_t
+	_, _, errno := syscall.RawSyscall(syscall.SYS_RT_SIGPENDING, uintptr(unsafe.Pointer(&pending)), 8, 0)
+	if w.spec.Stream && errno == 0 && pending.Val[0]&(1<<(InputSignal-1)) != 0 {
 		_ = syscall.Dup3(stdinFD, w.spec.daemonInput(), 0)
 	}
+}
+
+// InputEnding reports whether InputSignal was sent to a wrapper, which has not received it yet.
+func InputEnding(pid int) bool {
+	status, err := readFile(unix.AT_FDCWD, "/proc/"+strconv.Itoa(pid)+"/status", 4096)
+	if err != nil {
+		return false
+	}
+	_, set, _ := strings.Cut(status, "\nShdPnd:\t")
+	set, _, _ = strings.Cut(set, "\n")
+	pending, err := strconv.ParseUint(set, 16, 64)
+	return err == nil && pending&(1<<(InputSignal-1)) != 0
 }
 
 // saveUnread copies the output that nobody has consumed to a file, and leaves it in the pipe: a
