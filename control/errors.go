@@ -72,7 +72,7 @@ func (e *ReplyError) Unwrap() error {
 		return fault.NotFound
 	case 409:
 		return fault.Conflict
-	case 408, 429, 502, 503, 504:
+	case 408, 429, 502, 503, 504, 507:
 		return fault.Unavailable
 	}
 	if e.Code >= 400 && e.Code < 500 {

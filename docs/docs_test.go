@@ -22,6 +22,7 @@ import (
 	"activationd/internal/config"
 	"activationd/internal/document"
 	"activationd/internal/timetext"
+	"activationd/queue"
 	"activationd/reservation"
 	"activationd/reservation/file"
 )
@@ -413,6 +414,73 @@ func TestServices(t *testing.T) {
 	}
 	if len(templates) < 10 {
 		t.Errorf("only %d templates were tried", len(templates))
+	}
+}
+
+// TestQueues tries what queues.md says: its example has no fault, its table of keys is
+// complete, and an exit status means what its table says.
+func TestQueues(t *testing.T) {
+	data, err := os.ReadFile("queues.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(data)
+	_, example, _ := strings.Cut(text, "## An example of a queue\n\n")
+	example, _, _ = strings.Cut(example, "\n\nThen:")
+	example = strings.ReplaceAll(example, "\n    ", "\n")[4:] + "\n"
+	c, err := config.Parse("queues.md", []byte(example))
+	if err != nil || len(c.Listeners) != 2 {
+		t.Fatalf("%v\n%s", err, example)
+	}
+	if err := validate(t, compile(t, "config"), example); err != nil {
+		t.Errorf("the schema refuses the example: %v", err)
+	}
+
+	var keys, documented []string
+	for f := range reflect.TypeFor[config.Listener]().Fields() {
+		key, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		keys = append(keys, key)
+	}
+	for _, cells := range rows(text, "## Keys of a listener\n") {
+		for _, m := range span.FindAllStringSubmatch(cells[0], -1) {
+			documented = append(documented, m[1])
+		}
+	}
+	slices.Sort(keys)
+	slices.Sort(documented)
+	if !slices.Equal(keys, documented) {
+		t.Errorf("the table has the keys %v, want %v", documented, keys)
+	}
+
+	policy := queue.Policy{Attempts: 3, Exits: map[int]queue.Verdict{}}
+	for status, verdict := range c.Listeners[0].Exits.Verdicts() {
+		policy.Exits[status] = queue.Verdict(verdict)
+	}
+	says := map[string]queue.Verdict{"is done": queue.VerdictDone, "dead letter at once": queue.VerdictDead, "tried again": queue.VerdictAgain, "The queue is paused": queue.VerdictFault}
+	told := map[int]queue.Verdict{}
+	for _, cells := range rows(text, "decides what becomes of the message:\n") {
+		for _, word := range regexp.MustCompile(`\d+`).FindAllString(cells[0], -1) {
+			status, _ := strconv.Atoi(word)
+			for text, verdict := range says {
+				if strings.Contains(cells[1], text) {
+					told[status] = verdict
+				}
+			}
+		}
+	}
+	for status := range 256 {
+		want := queue.VerdictAgain
+		if v, ok := told[status]; ok {
+			want = v
+		}
+		for _, p := range []queue.Policy{policy, {Attempts: 3}} {
+			if got := p.Decide(1, queue.Ending{How: queue.HowExited, Exit: status}, func(int64) int64 { return 0 }); got.Verdict != want {
+				t.Errorf("status %d means %s, the table says %s", status, got.Verdict, want)
+			}
+		}
+	}
+	if len(told) != 5 {
+		t.Errorf("the table has the statuses %v", told)
 	}
 }
 

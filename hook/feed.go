@@ -33,10 +33,13 @@ func Queue(hook string) string { return QueuePrefix + hook }
 
 // Queues is what a feeder needs of the broker.
 type Queues interface {
-	Create(context.Context, queue.Queue) (q *queue.Queue, created bool, err error)
-	Delete(ctx context.Context, name string, d queue.Deleting, discard bool) error
+	Create(ctx context.Context, q queue.Queue, by queue.Actor) (got *queue.Queue, created bool, err error)
+	Delete(ctx context.Context, name string, d queue.Deleting, discard bool, by queue.Actor) error
 	Feed(ctx context.Context, name string, fn func(store.Tx) ([]queue.New, error)) error
 }
+
+// configuration creates and removes the queues of hooks.
+var configuration = queue.Actor{Kind: event.BySource, Name: "configuration"}
 
 // Parts are what a feeder uses.
 type Parts struct {
@@ -178,7 +181,7 @@ func (f *Feeder) forget(ctx context.Context, want map[string]Hook) error {
 		return nil
 	})
 	for name, c := range lost {
-		gone := f.parts.Queues.Delete(ctx, Queue(name), queue.Deleting{By: "configuration"}, true)
+		gone := f.parts.Queues.Delete(ctx, Queue(name), queue.Deleting{}, true, configuration)
 		if gone != nil && !errors.Is(gone, fault.NotFound) {
 			err = errors.Join(err, gone)
 			continue
@@ -271,7 +274,7 @@ func (fd *feed) follow(ctx context.Context) error {
 // open creates the hook's queue, and reads the cursor. Without one, the hook is new.
 func (fd *feed) open(ctx context.Context) error {
 	p := &fd.f.parts
-	_, _, err := p.Queues.Create(ctx, queue.Queue{Name: Queue(fd.hook.Name), By: "configuration", Builtin: true, Ordered: true})
+	_, _, err := p.Queues.Create(ctx, queue.Queue{Name: Queue(fd.hook.Name), Builtin: true, Ordered: true}, configuration)
 	if err != nil {
 		return err
 	}

@@ -428,7 +428,7 @@ type unreliable struct {
 	rnd *rand.Rand
 }
 
-func (u *unreliable) Create(ctx context.Context, q queue.Queue) (got *queue.Queue, created bool, err error) {
+func (u *unreliable) Create(ctx context.Context, q queue.Queue, _ queue.Actor) (got *queue.Queue, created bool, err error) {
 	err = u.db.Update(ctx, func(tx store.Tx) (err error) {
 		got, created, err = queue.Create(tx, time.Now(), q)
 		return err
@@ -436,7 +436,9 @@ func (u *unreliable) Create(ctx context.Context, q queue.Queue) (got *queue.Queu
 	return got, created, err
 }
 
-func (u *unreliable) Delete(context.Context, string, queue.Deleting, bool) error { return errNoRuns }
+func (u *unreliable) Delete(context.Context, string, queue.Deleting, bool, queue.Actor) error {
+	return errNoRuns
+}
 
 func (u *unreliable) Feed(ctx context.Context, name string, fn func(store.Tx) ([]queue.New, error)) error {
 	switch u.rnd.IntN(6) {

@@ -94,6 +94,23 @@ type Ending struct {
 	Pause time.Duration `json:"-"` // the least pause before another attempt
 }
 
+// Text says in words how the attempt ended.
+func (e *Ending) Text() string {
+	switch {
+	case e.Reason != "":
+		return e.Reason
+	case e.Signal != "":
+		return "was ended by the signal " + e.Signal
+	case e.How == HowExited:
+		return fmt.Sprintf("exited with status %d", e.Exit)
+	case e.How == HowTimedOut:
+		return "ran longer than its timeout"
+	case e.How == HowLost:
+		return "its wrapper was killed"
+	}
+	return e.Outcome
+}
+
 // The outcomes.
 const (
 	OutcomeDone      = "done"

@@ -14,24 +14,33 @@ type Notice struct {
 	Queue    string    `json:"queue"`
 	N        uint64    `json:"n,omitempty"` // the queue's number
 	Message  uint64    `json:"message,omitempty"`
-	What     string    `json:"what"` // created, deleted, paused, resumed, dead, cancelled or faulty
+	What     string    `json:"what"` // see below
 	Reason   string    `json:"reason,omitempty"`
-	By       string    `json:"by,omitempty"`
+	Actor    *Actor    `json:"actor,omitempty"` // who requested it; nil: nobody
 	Attempts int       `json:"attempts,omitempty"`
 	Exit     int       `json:"exit,omitempty"`
 	Time     time.Time `json:"time"`
 	Number   uint64    `json:"-"` // that the store gave it; it rises
 }
 
+// An Actor is who requests a change: how it was identified, its name and its role.
+type Actor struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+	Role string `json:"role,omitempty"`
+}
+
 // What a notice says of a queue, or of a message.
 const (
 	NoticeCreated   = "created"
 	NoticeDeleted   = "deleted"
-	NoticePaused    = "paused"
+	NoticePaused    = "paused" // without an actor: its listener cannot run
 	NoticeResumed   = "resumed"
+	NoticeRestarted = "restarted" // its listener
+	NoticePurged    = "purged"    // of messages, or of dead letters
+	NoticeRetried   = "retried"   // of dead letters
 	NoticeDead      = "dead"
 	NoticeCancelled = "cancelled"
-	NoticeFaulty    = "faulty"
 )
 
 // Notify adds a notice.

@@ -13,10 +13,13 @@ import (
 	"time"
 
 	"activationd/activation"
+	"activationd/control/ops"
 	"activationd/event"
 	"activationd/internal/config"
+	"activationd/internal/fault"
 	"activationd/queue"
 	"activationd/queue/broker"
+	"activationd/queue/pools"
 	"activationd/schedule"
 	"activationd/store"
 	"activationd/store/bolt"
@@ -31,6 +34,8 @@ type messaging struct {
 	own   *bolt.DB      // the latter; nil: there is none
 	runs  *supervisor.Supervisor
 	timer *schedule.Timer
+	pools *pools.File   // which queues are served
+	other chan struct{} // others are served than before; capacity one
 }
 
 // queueRuns is a supervisor as the broker uses it.
@@ -47,8 +52,15 @@ func (r queueRuns) Stream(k supervisor.Key) (broker.Stream, error) {
 // assembleQueues makes the parts that serve the queues. The processes of listeners have a supervisor
 // of their own: the engine knows nothing of them.
 func (d *daemon) assembleQueues() (err error) {
-	q := &messaging{db: d.db}
+	q := &messaging{db: d.db, other: make(chan struct{}, 1)}
+	q.pools = pools.NewFile(func(pools.Rules, error) {
+		select {
+		case q.other <- struct{}{}:
+		default: // it is known already
+		}
+	})
 	d.queues = q
+	d.readPools(d.started)
 	if path := d.started.Queues.Store; path != "" {
 		if q.own, err = bolt.Open(path); err != nil {
 			return err
@@ -71,6 +83,54 @@ func (d *daemon) assembleQueues() (err error) {
 	return nil
 }
 
+// allowed reports whether a queue may be served, and if not, why. The daemon's own are.
+func (q *messaging) allowed(name string) (bool, string) {
+	if strings.Contains(name, "/") {
+		return true, ""
+	}
+	return q.pools.Rules().Allows(name)
+}
+
+// readPools reads which queues may be served.
+func (d *daemon) readPools(c *configuration) {
+	d.queues.pools.Configure(c.Queues.Pools, c.Queues.Allow, c.Queues.Deny)
+}
+
+// watchPools has queues served, or not any more, when the file that lists them has changed. It
+// tells if the file cannot be read.
+func (d *daemon) watchPools(ctx context.Context) error {
+	told := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-d.queues.other:
+		}
+		d.mu.Lock()
+		set := d.inForce.Settings
+		d.queues.Configure(d.listeners(d.current, &set))
+		d.mu.Unlock()
+		wrong := ""
+		if err := d.queues.pools.Err(); err != nil {
+			wrong = fault.Text(err)
+		}
+		if wrong == told {
+			continue
+		}
+		ev := event.Event{Topic: "daemon.pools.read", What: "pools.read"}
+		if wrong != "" {
+			d.log.Error("queues: the list of those that are served cannot be read; the last good one is in force", "err", wrong)
+			ev = event.Event{Topic: "daemon.pools.failed", What: "pools.failed", Failed: true, Reason: wrong}
+		}
+		err := d.engine.Update(ctx, func(t *activation.Txn) error { t.Emit(ev); return nil })
+		if err != nil && ctx.Err() == nil {
+			d.log.Error("queues: an event cannot be written", "err", err)
+			continue
+		}
+		told = wrong
+	}
+}
+
 // close closes what assembleQueues opened. Listeners go on.
 func (q *messaging) close() error {
 	if q == nil {
@@ -87,7 +147,7 @@ func (q *messaging) close() error {
 
 // listeners translates the listeners of a configuration.
 func (d *daemon) listeners(c *configuration, set *activation.Settings) broker.Settings {
-	s := broker.Settings{Limits: queue.Limits{
+	s := broker.Settings{Allowed: d.queues.allowed, Limits: queue.Limits{
 		Body: int64(c.Queues.MaxBody), AllMessages: int64(c.Queues.MaxMessages), AllBytes: int64(c.Queues.MaxBytes),
 	}}
 	for i := range c.Hooks {
@@ -245,7 +305,7 @@ func (d *daemon) tellSome(ctx context.Context) (more bool, err error) {
 	}
 	err = d.engine.Update(ctx, func(t *activation.Txn) error {
 		for _, n := range notices {
-			t.Emit(eventOf(n))
+			t.Emit(ops.QueueEvent(n))
 		}
 		return t.Put(noticed, strconv.AppendUint(nil, upTo, 10))
 	})
@@ -256,15 +316,6 @@ func (d *daemon) tellSome(ctx context.Context) (more bool, err error) {
 		_, err := queue.DropNotices(tx, upTo, noticesAtOnce)
 		return err
 	})
-}
-
-// eventOf is the event that tells a notice.
-func eventOf(n queue.Notice) event.Event {
-	ev := event.Event{Kind: "queue", ID: n.Queue, What: n.What, Reason: n.Reason, Failed: n.What == "dead" || n.What == "faulty"}
-	if n.By != "" {
-		ev.Actor, ev.Action = &event.Actor{Kind: event.ByUser, Name: n.By}, "queue "+n.What
-	}
-	return ev
 }
 
 func intOf(m *config.Mode) *int {

@@ -99,6 +99,7 @@ func (d *daemon) reconfigure(context.Context) (announce.Configuration, error) {
 	if err := d.tokens.Load(r.conf.Tokens); err != nil {
 		return announce.Configuration{}, err
 	}
+	d.readPools(r.conf)
 	if len(r.changed) == 0 {
 		return r.Configuration, nil
 	}

@@ -53,6 +53,8 @@ func (d *daemon) serve(ctx context.Context) error {
 		d.queues.Run,
 		d.tellEvents,
 		d.hooks.Run,
+		d.queues.pools.Run,
+		d.watchPools,
 		d.watchStore,
 		d.watchRequests,
 		d.watchReloads,

@@ -52,25 +52,30 @@ func (a *app) values() completion.Values {
 		"--cron EXPR":     completion.Words("@hourly", "@daily", "@weekly", "@monthly", "@yearly", "@reboot"),
 		"--calendar EXPR": completion.Words("minutely", "hourly", "daily", "weekly", "monthly", "quarterly", "semiannually", "yearly"),
 
-		"ID":              a.completeIDs(0, control.ListIn{State: []string{"all"}}),
-		"--after ID":      a.completeAfter,
-		"OWNER":           fromReplies(a, "list", everything, func(act control.Activation) []string { return []string{act.Owner} }),
-		"TAG":             completion.List(fromReplies(a, "list", everything, func(act control.Activation) []string { return act.Tags })),
-		"ACTION":          completion.List(completion.Words(actions...)),
-		"--by NAME":       fromReplies(a, "audit", control.AuditIn{N: looksAt}, func(ev control.Event) []string { return []string{ev.Actor.Name} }),
-		"NUMBER|TIME":     completion.Words("0\tall stored events", "today", "yesterday"),
-		"DEVICE":          fromReplies(a, "login list", nil, func(l control.Login) []string { return []string{l.Device} }),
-		"-1|-2":           completion.Words("-1\tthe last run that has ended", "-2\tthe run before it"),
-		"--attempt N|all": a.completeAttempts,
-		"--every NAME":    a.completeRecurrences(1),
-		"--lock NAME":     fromReplies(a, "locks", control.Nothing{}, lockNames),
-		"--device NAME":   fromReplies(a, "locks", control.Nothing{}, lockNames),
-		"--name NAME":     fromReplies(a, "vlan sections", nil, func(v control.SectionVisit) []string { return []string{v.Name} }),
-		"GROUP":           fromReplies(a, "service list", nil, func(i control.ServiceInstance) []string { return i.Groups }),
-		"DOMAIN":          a.completeDomains,
-		"HOLDER":          fromReplies(a, "vlan list", nil, holders),
-		"--link LINK":     fromReplies(a, "vlan list", nil, func(l control.VLANLease) []string { return []string{l.Link} }),
-		"NAME=VALUE":      completeVariables,
+		"ID":                  a.completeIDs(0, control.ListIn{State: []string{"all"}}),
+		"--after ID":          a.completeAfter,
+		"OWNER":               fromReplies(a, "list", everything, func(act control.Activation) []string { return []string{act.Owner} }),
+		"TAG":                 completion.List(fromReplies(a, "list", everything, func(act control.Activation) []string { return act.Tags })),
+		"ACTION":              completion.List(completion.Words(actions...)),
+		"--by NAME":           fromReplies(a, "audit", control.AuditIn{N: looksAt}, func(ev control.Event) []string { return []string{ev.Actor.Name} }),
+		"NUMBER|TIME":         completion.Words("0\tall stored events", "today", "yesterday"),
+		"DEVICE":              fromReplies(a, "login list", nil, func(l control.Login) []string { return []string{l.Device} }),
+		"-1|-2":               completion.Words("-1\tthe last run that has ended", "-2\tthe run before it"),
+		"--attempt N|all":     a.completeAttempts,
+		"--every NAME":        a.completeRecurrences(1),
+		"--lock NAME":         fromReplies(a, "locks", control.Nothing{}, lockNames),
+		"--device NAME":       fromReplies(a, "locks", control.Nothing{}, lockNames),
+		"--name NAME":         fromReplies(a, "vlan sections", nil, func(v control.SectionVisit) []string { return []string{v.Name} }),
+		"QUEUE":               fromReplies(a, "queue list", control.QueueListIn{}, func(q control.Queue) []string { return []string{q.Name} }),
+		"KEY":                 completion.Nothing,
+		"MESSAGE":             completion.Nothing,
+		"N|all":               completion.Words("all"),
+		"--header NAME=VALUE": completion.Nothing,
+		"GROUP":               fromReplies(a, "service list", nil, func(i control.ServiceInstance) []string { return i.Groups }),
+		"DOMAIN":              a.completeDomains,
+		"HOLDER":              fromReplies(a, "vlan list", nil, holders),
+		"--link LINK":         fromReplies(a, "vlan list", nil, func(l control.VLANLease) []string { return []string{l.Link} }),
+		"NAME=VALUE":          completeVariables,
 	}
 }
 
@@ -79,6 +84,7 @@ var actions = []string{
 	"add", "edit", "cancel", "hold", "release", "run", "retry", "forgive", "announce", "change", "remove", "reload", "stop", "linkconf", "dellinkconf",
 	"every add", "every change", "every hold", "every release", "every run", "every remove", "vlan alloc", "vlan release", "vlan quarantine", "vlan free",
 	"login retry", "service start", "service stop", "service restart", "service scale",
+	"queue create", "queue delete", "queue pause", "queue resume", "queue restart", "queue purge", "queue retry", "queue cancel", "queue allow", "queue deny",
 }
 
 // arguments says how the arguments of commands are completed.
@@ -111,6 +117,22 @@ func (a *app) arguments() completion.Arguments {
 		"every release": a.completeRecurrences(0),
 		"every run":     a.completeRecurrences(1),
 
+		"queue create":  completion.Nothing,
+		"queue delete":  a.completeQueues(1),
+		"queue list":    a.completeQueues(0),
+		"queue push":    a.completeQueues(1),
+		"queue peek":    a.completeMessages(1, "all"),
+		"queue result":  a.completeMessages(1, "all"),
+		"queue cancel":  a.completeMessages(0, "all"),
+		"queue purge":   a.completeQueues(1),
+		"queue dead":    a.completeDead,
+		"queue allow":   a.completeQueues(0),
+		"queue deny":    a.completeQueues(0),
+		"queue allowed": a.completeQueues(0),
+		"queue restart": a.completeQueues(0),
+		"queue pause":   a.completeQueues(0),
+		"queue resume":  a.completeQueues(0),
+
 		"service list":    a.completeServices,
 		"service status":  a.completeServices,
 		"service start":   a.completeServices,
@@ -135,6 +157,55 @@ func (a *app) arguments() completion.Arguments {
 		"vlan free":       a.completeVLANs("quarantined"),
 		"vlan section":    completeCommand(0, nil),
 	}
+}
+
+// completeQueues completes up to most names of queues; 0: any number.
+func (a *app) completeQueues(most int) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+		if most > 0 && len(args) >= most {
+			return nil, completion.None
+		}
+		var names []string
+		replies(cmd, a, "queue list", control.QueueListIn{}, func(q control.Queue) bool {
+			if strings.HasPrefix(q.Name, typed) && !slices.Contains(args, q.Name) {
+				names = append(names, q.Name+"\t"+printable(q.Status))
+			}
+			return len(names) < offers
+		})
+		return names, completion.None
+	}
+}
+
+// completeMessages completes the name of a queue, and then up to most numbers of its messages;
+// 0: any number.
+func (a *app) completeMessages(most int, state string) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+		if len(args) == 0 {
+			return a.completeQueues(1)(cmd, args, typed)
+		}
+		if most > 0 && len(args) > most {
+			return nil, completion.None
+		}
+		var found []string
+		replies(cmd, a, "queue peek", control.QueuePeekIn{Name: args[0], State: state, Limit: looksAt}, func(m control.QueueMessage) bool {
+			if id := strconv.FormatUint(m.ID, 10); strings.HasPrefix(id, typed) && !slices.Contains(args[1:], id) {
+				found = append(found, id+"\t"+m.State)
+			}
+			return len(found) < offers
+		})
+		return found, completion.None
+	}
+}
+
+// completeDead completes a queue, what to do with its dead letters, and numbers of these.
+func (a *app) completeDead(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 1 {
+		return completion.Matching(deadVerbs, typed), completion.None
+	}
+	if len(args) > 1 {
+		args = slices.Delete(slices.Clone(args), 1, 2)
+	}
+	return a.completeMessages(0, "dead")(cmd, args, typed)
 }
 
 // completeServices completes names of services, and instances.

@@ -320,7 +320,7 @@ func (f *fake) registry() *control.Registry {
 				return f.turn(verb, in.ID, "", states...)
 			}))
 	}
-	return control.NewRegistry(append(all, engineOps()...)...)
+	return control.NewRegistry(slices.Concat(all, fakeQueueOps(), engineOps())...)
 }
 
 // engineOps are the real operations on VLANs and recurrences, with a store of their own.

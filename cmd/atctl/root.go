@@ -67,6 +67,9 @@ func groups() []group {
 		{"Services:", map[string]func(*app) *cobra.Command{
 			"service": newServiceCommand,
 		}},
+		{"Queues:", map[string]func(*app) *cobra.Command{
+			"queue": newQueueCommand,
+		}},
 		{"The daemon:", map[string]func(*app) *cobra.Command{
 			"status":  newStatusCommand,
 			"events":  newEventsCommand,

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -41,6 +42,7 @@ type table struct {
 	colours bool
 	columns []column
 	times   *clock   // formats cells that are times; the title of the first column of times that is shown names the zone
+	last    int      // how wide the last column is at least, if not leastLast: longer cells are below their rows
 	spare   []string // the titles of columns that are left out, one by one, if nothing else helps
 	held    [][]any
 	sized   bool
@@ -180,7 +182,7 @@ func (t *table) total() int {
 		case t.hidden[i], last && t.below:
 			continue
 		case last:
-			w = min(w, leastLast)
+			w = min(w, cmp.Or(t.last, leastLast))
 		}
 		n += w + len(columnGap)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,7 +19,13 @@ import (
 	"activationd/control"
 	"activationd/control/ops"
 	"activationd/internal/fault"
+	"activationd/queue"
+	"activationd/queue/broker"
+	"activationd/queue/pools"
+	"activationd/schedule"
+	"activationd/store"
 	"activationd/store/memstore"
+	"activationd/supervisor"
 	"activationd/vlanstore"
 )
 
@@ -27,15 +34,18 @@ type ask struct {
 	op     string
 	in     any
 	action string // of the acts that follow from it; empty: the operation's name
+	before func() // what must be done before
 }
 
 // TestEveryChangeIsAudited calls each operation that changes something, and finds that in the
 // audit. The others are listed here, so that no operation can be forgotten.
 func TestEveryChangeIsAudited(t *testing.T) {
 	changesNothing := strings.Fields("list show input why log wait locks clock status events audit next atq atcat backup")
-	changesNothing = append(changesNothing, "every list", "every show", "vlan pools", "vlan list", "vlan sections", "login list", "plan show", "service list", "service env", "service places")
+	changesNothing = append(changesNothing, "every list", "every show", "vlan pools", "vlan list", "vlan sections", "login list", "plan show", "service list", "service env", "service places",
+		"queue list", "queue peek", "queue result", "queue dead", "queue allowed")
 	// What a script does for its own activation follows from that; a section changes no state;
 	// forgive needs a stuck reservation, and shares its code with the other verbs. What is published changes nothing, and its event has its actor.
+	// A message has who pushed it, and an event for each would cost as much as the message.
 	others := []string{"progress", "publish", "plan keep", "login try", "vlan section", "forgive"}
 
 	d := auditDaemon(t)
@@ -46,6 +56,7 @@ func TestEveryChangeIsAudited(t *testing.T) {
 	far := control.AddIn{In: "20d", Arg: []string{"true"}}
 	link := control.VLANAllocIn{Holder: "by-hand", Link: []string{"a", "b"}, Domain: []string{"e"}}
 	web := control.ServiceIn{Name: []string{"web"}}
+	message := control.QueueMessageIn{Name: "mails"}
 	declared := service.New("web")
 	declared.Command = []string{"true"}
 	steps, err := d.roster.Declare(t.Context(), []*service.Declaration{declared}, nil, false)
@@ -88,6 +99,17 @@ func TestEveryChangeIsAudited(t *testing.T) {
 		{op: "service restart", in: &control.ServiceRestartIn{ServiceIn: web}},
 		{op: "service scale", in: &control.ServiceScaleIn{Name: "web", Instances: 2}},
 		{op: "service scale", in: &control.ServiceScaleIn{Name: "web", Declared: true}},
+		{op: "queue create", in: &control.QueueCreateIn{Name: []string{"mails"}}},
+		{op: "queue push", in: &control.QueuePushIn{Name: "mails", Body: []string{"x"}}, action: "-"}, // 1
+		{op: "queue pause", in: &control.QueuePauseIn{Name: []string{"mails"}, Reason: "broken"}},
+		{op: "queue restart", in: &control.QueuePauseIn{Name: []string{"mails"}}},
+		{op: "queue resume", in: &control.QueuePauseIn{Name: []string{"mails"}}},
+		{op: "queue cancel", in: &message, before: func() { message.ID = d.message().ID }},
+		{op: "queue retry", in: &control.QueueDeadIn{Name: "mails"}, before: d.deadLetter},
+		{op: "queue purge", in: &control.QueuePurgeIn{Name: "mails"}},
+		{op: "queue delete", in: &control.QueueDeleteIn{Name: "mails"}},
+		{op: "queue allow", in: &control.QueueAllowIn{Name: []string{"mails"}, Only: true}},
+		{op: "queue deny", in: &control.QueueAllowIn{Name: []string{"mails"}}},
 		{op: "reload", in: new(control.ReloadIn)},
 		{op: "kill", in: &control.KillIn{Kill: 10}, action: "reload"},
 		{op: "stop", in: &control.StopIn{Drain: true}},
@@ -105,9 +127,13 @@ func TestEveryChangeIsAudited(t *testing.T) {
 	before := d.acts(admin, control.AuditIn{})
 	for _, a := range asks {
 		delete(left, a.op)
+		if a.before != nil {
+			a.before()
+		}
 		if err := d.call(admin, a.op, a.in); err != nil {
 			t.Errorf("%s: %v", a.op, err)
 		}
+		d.tellOfQueues()
 		after := d.acts(admin, control.AuditIn{})
 		added := after[len(before):]
 		before = after
@@ -194,28 +220,39 @@ type audited struct {
 	t      *testing.T
 	engine *activation.Engine
 	roster *service.Roster
+	queues *broker.Broker
+	stored store.Store // of the queues
 }
 
 func auditDaemon(t *testing.T) *audited {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	nodes := func(string) ([]string, error) { return []string{"r1"}, nil }
-	set := activation.Settings{Pools: pools(map[string]string{"e": "10-14"})}
+	set := activation.Settings{Pools: vlanPools(map[string]string{"e": "10-14"})}
 	engine := activation.New(activation.Parts{DB: memstore.New(), Nodes: nodes, Runs: noRuns{}, Log: log}, set)
 	book := recurring.New(engine)
 	engine.Register("", book)
 	roster := service.NewRoster(engine)
 	loader := announce.NewLoader(engine, announce.Configuration{Settings: set}, nodes, log)
 	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
+	done := make(chan error, 2)
 	go func() {
 		done <- loader.Run(ctx, func(context.Context) (announce.Configuration, error) {
 			return announce.Configuration{Settings: set}, nil
 		})
 	}()
-	t.Cleanup(func() { stop(); <-done })
+	stored := memstore.New()
+	alarm, err := schedule.NewTimer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	queues := broker.New(broker.Parts{DB: stored, Runs: noDeliveries{}, Alarm: alarm, Log: log, Journal: filepath.Join(t.TempDir(), "deliveries")}, broker.Settings{})
+	go func() { done <- queues.Run(ctx) }()
+	list := pools.NewFile(func(pools.Rules, error) {})
+	list.Configure(filepath.Join(t.TempDir(), "pools.json"), nil, nil)
+	t.Cleanup(func() { stop(); <-done; <-done })
 	return &audited{ops.Registry(ops.Daemon{
-		Engine: engine, Recurrences: book, Services: roster, Sections: new(vlanstore.Sections), Reload: loader.Load, Unused: loader.Unused,
+		Engine: engine, Recurrences: book, Services: roster, Sections: new(vlanstore.Sections), Queues: queues, Pools: list, Reload: loader.Load, Unused: loader.Unused,
 		Declared: func() ([]*service.Declaration, []*service.Fault, error) { return nil, nil, nil },
 		Places:   func() []control.ServicePlace { return nil },
 		Identity: func(c control.Caller) (*activation.Identity, error) {
@@ -227,7 +264,59 @@ func auditDaemon(t *testing.T) *audited {
 		Topology: func(name string) ([]byte, error) {
 			return nil, fmt.Errorf("%s: there is no such file: %w", name, fault.Invalid)
 		},
-	}), t, engine, roster}
+	}), t, engine, roster, queues, stored}
+}
+
+// noDeliveries has none.
+type noDeliveries struct{ broker.Runs }
+
+func (noDeliveries) Exits() <-chan supervisor.Exit   { return nil }
+func (noDeliveries) Begins() <-chan supervisor.Key   { return nil }
+func (noDeliveries) List() ([]supervisor.Key, error) { return nil, nil }
+
+// tellOfQueues makes events of what the queues note, as the daemon does.
+func (d *audited) tellOfQueues() {
+	d.t.Helper()
+	var notices []queue.Notice
+	err := d.stored.Update(d.t.Context(), func(tx store.Tx) error {
+		var last uint64
+		notices, last = queue.Notices(tx, 0, 100)
+		_, err := queue.DropNotices(tx, last, 100)
+		return err
+	})
+	for _, n := range notices {
+		err = errors.Join(err, d.engine.Update(d.t.Context(), func(t *activation.Txn) error { t.Emit(ops.QueueEvent(n)); return nil }))
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// message is the first message of the queue mails.
+func (d *audited) message() broker.Message {
+	d.t.Helper()
+	list, err := d.queues.Peek(d.t.Context(), "mails", queue.Look{})
+	if err != nil || len(list) == 0 {
+		d.t.Fatal("no message: ", err)
+	}
+	return list[0]
+}
+
+// deadLetter pushes a message into the queue mails, and makes it a dead letter.
+func (d *audited) deadLetter() {
+	d.t.Helper()
+	p := d.queues.Push(d.t.Context(), []broker.NewMessage{{Queue: "mails", New: queue.New{By: "root", UID: new(0), Body: []byte("secret")}}})
+	err := d.stored.Update(d.t.Context(), func(tx store.Tx) error {
+		q, err := queue.Get(tx, "mails")
+		if err != nil {
+			return err
+		}
+		_, err = queue.Bury(tx, time.Now(), q.N, p[0].ID, 1, queue.Ending{How: queue.HowExited, Exit: 3, Output: "secret, too"})
+		return err
+	})
+	if err != nil {
+		d.t.Fatal(err)
+	}
 }
 
 // noRuns has none.

@@ -27,6 +27,8 @@ type Daemon struct {
 	Engine      *activation.Engine
 	Recurrences *recurring.Book
 	Services    *service.Roster
+	Queues      Broker
+	Pools       Pools
 	// Declared reads the services as they are declared now, and those that cannot be read. They
 	// are in force after the next load.
 	Declared func() ([]*service.Declaration, []*service.Fault, error)
@@ -98,7 +100,7 @@ func Registry(d Daemon) *control.Registry {
 		control.DeclareStream("audit", control.Viewer, "list who requested what; as submitter, about your own jobs and everything but jobs", d.audit),
 		control.DeclareStream("backup", control.Admin, "copy the daemon's state, in pieces of base64", d.backup),
 		control.Declare("stop", control.Admin, "stop the daemon; running scripts go on", d.stop),
-	}, slices.Concat(d.vlanOps(), d.loginOps(), d.planOps(), d.everyOps(), d.serviceOps(), d.atOps())...)...)
+	}, slices.Concat(d.vlanOps(), d.loginOps(), d.planOps(), d.everyOps(), d.serviceOps(), d.queueOps(), d.poolOps(), d.atOps())...)...)
 }
 
 // actor returns a caller as the engine knows it. Below operator, callers may act on their

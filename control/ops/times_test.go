@@ -12,6 +12,7 @@ import (
 	"activationd/control"
 	"activationd/internal/fault"
 	"activationd/internal/timetext/timeforms"
+	"activationd/queue/broker"
 	"activationd/schedule/timespec"
 )
 
@@ -28,6 +29,9 @@ func TestTimesOfRequests(t *testing.T) {
 		return j, err
 	}
 	rule := func(in control.RuleIn) (recurring.Rule, error) { return ParseRule("x", in, now) }
+	push := func(in control.QueuePushIn) (broker.NewMessage, error) {
+		return newMessage(&in, control.Caller{UID: -1}, now)
+	}
 	opt := func(d *time.Duration, err error) (time.Duration, error) {
 		if d == nil {
 			return 0, err
@@ -61,6 +65,7 @@ func TestTimesOfRequests(t *testing.T) {
 		"next start":         func(s string) (time.Time, error) { return next(control.NextIn{Start: s}) },
 		"next end":           func(s string) (time.Time, error) { _, err := next(control.NextIn{End: s}); return time.Time{}, err },
 		"next from":          func(s string) (time.Time, error) { return next(control.NextIn{From: s}) },
+		"queue push at":      func(s string) (time.Time, error) { m, err := push(control.QueuePushIn{At: s}); return m.NotBefore, err },
 		"list since":         nil, // TestListTimes tries them
 		"list until":         nil,
 		"every add at":       nil, // refused, whatever it is
@@ -113,12 +118,31 @@ func TestTimesOfRequests(t *testing.T) {
 			at, err := next(control.NextIn{Every: s, Start: "2026-11-21T09:59:59.999999999Z"})
 			return at.Sub(now) + 1, err
 		},
+		"queue push delay": func(s string) (time.Duration, error) {
+			m, err := push(control.QueuePushIn{Delay: s})
+			if m.NotBefore.IsZero() {
+				return 0, err
+			}
+			return m.NotBefore.Sub(now), err
+		},
+		"queue push unique-for": func(s string) (time.Duration, error) {
+			m, err := push(control.QueuePushIn{UniqueFor: s})
+			return m.Unique, err
+		},
+		"queue push timeout": func(s string) (time.Duration, error) {
+			m, err := push(control.QueuePushIn{Timeout: s})
+			return m.Timeout, err
+		},
+		"queue push keep": func(s string) (time.Duration, error) {
+			m, err := push(control.QueuePushIn{Keep: s})
+			return m.Keep, err
+		},
 		"vlan section wait": func(s string) (time.Duration, error) { return bounded("wait", s, 0, 0) },
 		"vlan section hold": func(s string) (time.Duration, error) { return bounded("hold", s, 0, 0) },
 	}
-	times := []string{"at", "in", "deadline", "timeout", "grace", "backoff", "every", "jitter", "start", "end", "from", "wait", "hold"}
+	times := []string{"at", "in", "deadline", "timeout", "grace", "backoff", "every", "jitter", "start", "end", "from", "wait", "hold", "delay", "unique-for", "keep"}
 	others := " arg script title stdin dir env lock retries label missed umask priority after tag id percent text clear state outcome owner kind match sort phase reason resid topology delresid" +
-		" domain holder link name device user what digest activation said step since until by action topic base64 attempt exit lines grep next queue mail mailto spool cron calendar tz overlap catch-up group "
+		" domain holder link name device user what digest activation said step since until by action topic base64 attempt exit lines grep next queue mail mailto spool cron calendar tz overlap catch-up group body header key on-duplicate "
 	for _, op := range Registry(Daemon{}).Ops() {
 		for _, a := range op.Args() {
 			key := op.Name + " " + a.Name
@@ -129,7 +153,7 @@ func TestTimesOfRequests(t *testing.T) {
 				known = known || n == a.Name
 			}
 			switch {
-			case a.Type != "string", isInstant, isDuration, key == "list every", key == "at mail":
+			case a.Type != "string", isInstant, isDuration, key == "list every", key == "at mail", key == "queue delete keep":
 			case known || !strings.Contains(others, " "+a.Name+" "):
 				t.Errorf("%s: is it a time or a duration? then try it here", key)
 			}

@@ -62,7 +62,7 @@ func serve(t testing.TB, pools vlanstore.Pools, as control.Caller) func() *contr
 	}
 }
 
-func pools(of map[string]string) vlanstore.Pools {
+func vlanPools(of map[string]string) vlanstore.Pools {
 	all := vlanstore.Pools{}
 	for domain, text := range of {
 		var r vlanstore.Range
@@ -80,7 +80,7 @@ var admin = control.Caller{Role: control.Admin, Name: "root", UID: 0}
 // connection of its own. The replies must be possible if the requests came one after another.
 func TestVLANsAreLinearizable(t *testing.T) {
 	few := map[string]string{"a": "10-14", "b": "20-22"}
-	client := serve(t, pools(few), admin)
+	client := serve(t, vlanPools(few), admin)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	h := vlantest.New(few)
@@ -122,7 +122,7 @@ func (f *failed) Errorf(string, ...any) { f.errors++ }
 
 // TestVLANWords checks how the operations read their arguments.
 func TestVLANWords(t *testing.T) {
-	client := serve(t, pools(map[string]string{"a": "10-14", "b": "20-22"}), admin)()
+	client := serve(t, vlanPools(map[string]string{"a": "10-14", "b": "20-22"}), admin)()
 	for _, tt := range []struct {
 		op, want string // in the error, or the ids
 		in       any
@@ -168,7 +168,7 @@ func TestVLANWords(t *testing.T) {
 
 // TestManyLinks leases all ids in one request.
 func TestManyLinks(t *testing.T) {
-	client := serve(t, pools(map[string]string{"a": "1-4094"}), admin)()
+	client := serve(t, vlanPools(map[string]string{"a": "1-4094"}), admin)()
 	in := control.VLANAllocIn{Holder: "h", Domain: []string{"a"}}
 	for i := range 4094 {
 		in.Link = append(in.Link, fmt.Sprintf("r%d:eth1 -- r%d:eth2", i, i+1))
@@ -315,7 +315,7 @@ func TestSectionLimits(t *testing.T) {
 
 // BenchmarkVLANs has 64 callers lease and release 8 ids each, on connections of their own.
 func BenchmarkVLANs(b *testing.B) {
-	client := serve(b, pools(map[string]string{"a": "1-4000"}), admin)
+	client := serve(b, vlanPools(map[string]string{"a": "1-4000"}), admin)
 	var links []string
 	for i := range 8 {
 		links = append(links, fmt.Sprint("link ", i))

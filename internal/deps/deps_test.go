@@ -96,7 +96,7 @@ var policy = map[string]string{
 	"control":        "internal/fault",
 	"control/access": "control internal/fault internal/diag",
 	"control/line":   "control control/access internal/fault",
-	"control/ops":    "control activation activation/announce activation/recurring activation/service event schedule schedule/timespec vlanstore loginstore internal/fault internal/timetext",
+	"control/ops":    "control queue queue/broker queue/pools activation activation/announce activation/recurring activation/service event schedule schedule/timespec vlanstore loginstore internal/fault internal/timetext",
 
 	// A topology is read by the daemon, which wants its devices, and by the laboratory,
 	// which wants the whole: there is one reader, and it knows of neither.

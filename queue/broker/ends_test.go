@@ -53,12 +53,12 @@ func TestAwait(t *testing.T) {
 		do   func(r *rig, id uint64)
 	}{
 		{"it is cancelled in the queue", func(r *rig, id uint64) {
-			if err := r.b.Cancel(r.ctx, "q", id, "ann"); err != nil {
+			if err := r.b.Cancel(r.ctx, "q", id, ann); err != nil {
 				r.t.Error(err)
 			}
 		}},
 		{"the queue is purged", func(r *rig, _ uint64) {
-			if n, err := r.b.Purge(r.ctx, "q", "ann"); n != 1 || err != nil {
+			if n, err := r.b.Purge(r.ctx, "q", ann); n != 1 || err != nil {
 				r.t.Error(n, err)
 			}
 		}},
@@ -67,13 +67,13 @@ func TestAwait(t *testing.T) {
 		}},
 		{"it is dropped to make room", func(r *rig, _ uint64) { r.push("q", "") }},
 		{"the queue is deleted", func(r *rig, _ uint64) {
-			if err := r.b.Delete(r.ctx, "q", queue.Deleting{Now: true}, true); err != nil {
+			if err := r.b.Delete(r.ctx, "q", queue.Deleting{Now: true}, true, ann); err != nil {
 				r.t.Error(err)
 			}
 			time.Sleep(time.Minute)
 		}},
 		{"it is moved", func(r *rig, _ uint64) {
-			if err := r.b.Delete(r.ctx, "q", queue.Deleting{Now: true, MoveTo: "other"}, false); err != nil {
+			if err := r.b.Delete(r.ctx, "q", queue.Deleting{Now: true, MoveTo: "other"}, false, ann); err != nil {
 				r.t.Error(err)
 			}
 			time.Sleep(time.Minute)
@@ -132,7 +132,7 @@ func TestAfterTheEnd(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.create("q")
 		r.die()
-		done := async(func() error { return r.b.Restart(t.Context(), "q", "") })
+		done := async(func() error { return r.b.Restart(t.Context(), "q", queue.Actor{}) })
 		if err := ended(done); !errors.Is(err, fault.Unavailable) {
 			t.Errorf("%v, want one of kind %v", err, fault.Unavailable)
 		}
@@ -152,7 +152,7 @@ func TestCancel(t *testing.T) {
 		err     error
 	}{
 		{"queued", act{}, func(r *rig) {
-			if err := r.b.Pause(r.ctx, "q", &queue.Paused{}); err != nil {
+			if err := r.b.Pause(r.ctx, "q", &queue.Paused{}, ann); err != nil {
 				r.t.Error(err)
 			}
 		}, "ann", 0, "cancelled 0", nil},
@@ -171,7 +171,7 @@ func TestCancel(t *testing.T) {
 					tt.prepare(r)
 				}
 				id := r.push("q", "")
-				done := async(func() error { return r.b.Cancel(r.ctx, "q", id, tt.by) })
+				done := async(func() error { return r.b.Cancel(r.ctx, "q", id, queue.Actor{Name: tt.by}) })
 				if tt.after != 0 {
 					if err := ended(done); !errors.Is(err, errGoesOn) {
 						t.Errorf("at first: %v", err)
@@ -205,8 +205,8 @@ func TestCancelOfPaused(t *testing.T) {
 		r.replies(func(delivery) reply { return reply{after: time.Hour} })
 		r.create("q")
 		id := r.push("q", "")
-		done := async(func() error { return r.b.Cancel(r.ctx, "q", id, "ann") })
-		if err := r.b.Pause(r.ctx, "q", &queue.Paused{}); err != nil {
+		done := async(func() error { return r.b.Cancel(r.ctx, "q", id, ann) })
+		if err := r.b.Pause(r.ctx, "q", &queue.Paused{}, ann); err != nil {
 			t.Error(err)
 		}
 		r.die()
@@ -238,7 +238,7 @@ func TestRetryDead(t *testing.T) {
 			id := r.push("q", "")
 			r.is("q", id, "dead 3")
 			r.acts(func(supervisor.Key, *wrapper.Spec) act { return act{} })
-			_, err := r.b.RetryDead(r.ctx, "q", "ann")
+			_, err := r.b.RetryDead(r.ctx, "q", ann)
 			if err == nil {
 				t.Error("it was retried while directories of its attempts are there")
 			}
@@ -249,7 +249,7 @@ func TestRetryDead(t *testing.T) {
 				r.fails(func(f *failures) { f.remove = nil })
 			}
 			r.w.forgive(id)
-			if n, err := r.b.RetryDead(r.ctx, "q", "ann"); n != 1 || err != nil {
+			if n, err := r.b.RetryDead(r.ctx, "q", ann); n != 1 || err != nil {
 				t.Errorf("%d are retried, %v", n, err)
 			}
 			r.is("q", id, "done 1")

@@ -84,7 +84,7 @@ func TestByHand(t *testing.T) {
 	if ok, err := r.Answer(t.Context(), other, first, 2, queue.Ending{How: queue.HowExited}, nil); !ok || err != nil {
 		t.Errorf("an answer: %t, %v", ok, err)
 	}
-	if err := r.Delete(t.Context(), "pool", queue.Deleting{}, false); err != nil {
+	if err := r.Delete(t.Context(), "pool", queue.Deleting{}, false, queue.Actor{Name: "ada"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-c.end; err != nil {

@@ -163,7 +163,7 @@ func per(name string, command ...string) Listener {
 
 func (r *running) create(name string) *queue.Queue {
 	r.t.Helper()
-	q, _, err := r.Create(r.t.Context(), queue.Queue{Name: name})
+	q, _, err := r.Create(r.t.Context(), queue.Queue{Name: name}, ann)
 	if err != nil {
 		r.t.Fatal(err)
 	}

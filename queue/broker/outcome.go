@@ -217,7 +217,7 @@ func (o *outcome) write(tx store.Tx, now time.Time) (err error) {
 		if ok, err := queue.Bury(tx, now, n, id, w.attempt, o.e); err != nil || !ok {
 			return err
 		}
-		return queue.Notify(tx, queue.Notice{What: "dead", Queue: w.line.Name, Message: id, Time: now, Reason: o.e.Reason})
+		return queue.Notify(tx, queue.Notice{What: queue.NoticeDead, Queue: w.line.Name, N: n, Message: id, Time: now, Attempts: w.attempt, Reason: o.e.Text()})
 	case queue.VerdictFault:
 		if _, err := queue.Return(tx, now, n, id, w.attempt, false, time.Time{}, &o.e); err != nil {
 			return err
@@ -255,7 +255,7 @@ func pause(tx store.Tx, now time.Time, ln *line, id uint64, e queue.Ending) (*qu
 	if err != nil {
 		return nil, err
 	}
-	return q, queue.Notify(tx, queue.Notice{What: "paused", Queue: ln.Name, Message: id, Time: now, Reason: whyFaulty(e)})
+	return q, queue.Notify(tx, queue.Notice{What: queue.NoticePaused, Queue: ln.Name, N: ln.N, Message: id, Time: now, Reason: whyFaulty(e)})
 }
 
 // resume ends the pause of a queue whose listener could not run, and has changed since.
@@ -270,7 +270,7 @@ func resume(tx store.Tx, now time.Time, name string) (*queue.Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	return q, queue.Notify(tx, queue.Notice{What: "resumed", Queue: name, Time: now, Reason: "its listener has changed"})
+	return q, queue.Notify(tx, queue.Notice{What: queue.NoticeResumed, Queue: name, Time: now, Reason: "its listener has changed"})
 }
 
 func whyFaulty(e queue.Ending) string {

@@ -300,7 +300,7 @@ func (r *rig) create(name string, change ...func(*queue.Queue)) *queue.Queue {
 	for _, c := range change {
 		c(&q)
 	}
-	got, _, err := r.b.Create(r.ctx, q)
+	got, _, err := r.b.Create(r.ctx, q, ann)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -2,11 +2,13 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"path"
 	"slices"
 	"strings"
 	"time"
 
+	"activationd/internal/fault"
 	"activationd/queue"
 	"activationd/store"
 )
@@ -149,6 +151,50 @@ func (b *Broker) Message(ctx context.Context, name string, id uint64) (*Message,
 		err = b.addWork(ctx, list)
 	}
 	return &list[0], err
+}
+
+// Working lists the messages of a queue that are in work, without bodies of more bytes than
+// body says.
+func (b *Broker) Working(ctx context.Context, name string, body int64) (list []Message, err error) {
+	var ids []uint64
+	err = b.ask(ctx, func(context.Context) error {
+		for id, w := range b.work {
+			if w.line.Name == name {
+				ids = append(ids, id)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(ids)
+	err = b.parts.DB.View(ctx, func(tx store.Tx) error {
+		list = nil
+		q, err := queue.Get(tx, name)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			m, err := queue.Load(tx, q.N, id)
+			if errors.Is(err, fault.NotFound) { // it is done meanwhile
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if int64(m.Size) > body {
+				m.Body = nil
+			}
+			list = append(list, Message{Message: *m})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = b.addWork(ctx, list)
+	return slices.DeleteFunc(list, func(m Message) bool { return !m.InWork }), err
 }
 
 // addWork adds who has messages in work.

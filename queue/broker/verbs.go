@@ -15,13 +15,14 @@ import (
 
 // Create makes a queue. Its listener begins at once. If there is one already, it is
 // returned.
-func (b *Broker) Create(ctx context.Context, q queue.Queue) (got *queue.Queue, created bool, err error) {
+func (b *Broker) Create(ctx context.Context, q queue.Queue, by queue.Actor) (got *queue.Queue, created bool, err error) {
 	now := b.parts.Now()
+	q.By = by.Name
 	err = b.update(ctx, func(tx store.Tx) error {
 		if got, created, err = queue.Create(tx, now, q); err != nil || !created {
 			return err
 		}
-		return queue.Notify(tx, queue.Notice{What: "created", Queue: got.Name, By: q.By, Time: now})
+		return queue.Notify(tx, queue.Notice{What: queue.NoticeCreated, Queue: got.Name, N: got.N, Actor: &by, Time: now})
 	})
 	if err == nil && created {
 		b.hint(hint{queue: got.N})
@@ -158,15 +159,16 @@ func removes(set *Settings, messages []NewMessage) bool {
 
 // Delete begins the deletion of a queue: it takes no more messages, those in work are
 // finished, or killed if d.Now is set, and then it is gone.
-func (b *Broker) Delete(ctx context.Context, name string, d queue.Deleting, discard bool) error {
+func (b *Broker) Delete(ctx context.Context, name string, d queue.Deleting, discard bool, by queue.Actor) error {
 	now := b.parts.Now()
+	d.By, d.At = by.Name, now
 	return b.ask(ctx, func(ctx context.Context) error {
 		var q *queue.Queue
 		err := b.update(ctx, func(tx store.Tx) (err error) {
 			if q, err = queue.Delete(tx, now, name, d, discard, b.inWork); err != nil {
 				return err
 			}
-			return queue.Notify(tx, queue.Notice{What: "deleted", Queue: name, By: d.By, Time: now})
+			return queue.Notify(tx, queue.Notice{What: queue.NoticeDeleted, Queue: name, N: q.N, Actor: &by, Time: now})
 		})
 		if err == nil {
 			b.put(q.N, q)
@@ -178,12 +180,12 @@ func (b *Broker) Delete(ctx context.Context, name string, d queue.Deleting, disc
 // Cancel cancels a message. One in work is stopped; Cancel returns when its end is
 // recorded, or when ctx is done. If it is worked off before it could be stopped, the error is
 // of kind fault.Conflict.
-func (b *Broker) Cancel(ctx context.Context, name string, id uint64, by string) error {
+func (b *Broker) Cancel(ctx context.Context, name string, id uint64, by queue.Actor) error {
 	var end *waiter
 	err := b.ask(ctx, func(ctx context.Context) error {
 		now, w := b.parts.Now(), b.work[id]
 		var n uint64
-		err := b.parts.DB.Update(ctx, func(tx store.Tx) error {
+		err := b.update(ctx, func(tx store.Tx) error {
 			q, err := queue.Get(tx, name)
 			if err != nil {
 				return err
@@ -196,8 +198,10 @@ func (b *Broker) Cancel(ctx context.Context, name string, id uint64, by string) 
 			if err != nil {
 				return err
 			}
-			_, err = queue.Cancel(tx, now, n, id, by, w != nil, b.keepOf(m))
-			return err
+			if _, err = queue.Cancel(tx, now, n, id, by.Name, w != nil, b.keepOf(m)); err != nil {
+				return err
+			}
+			return queue.Notify(tx, queue.Notice{What: queue.NoticeCancelled, Queue: name, N: n, Message: id, Actor: &by, Time: now})
 		})
 		if err != nil {
 			return err
@@ -207,7 +211,7 @@ func (b *Broker) Cancel(ctx context.Context, name string, id uint64, by string) 
 			return nil
 		}
 		end = b.wait(n, id)
-		return b.stopWork(w, by)
+		return b.stopWork(w, by.Name)
 	})
 	if err != nil || end == nil {
 		return err
@@ -276,18 +280,21 @@ func (b *Broker) stopAll(ln *line) {
 }
 
 // Pause keeps a queue from being worked off; nil lets it go on.
-func (b *Broker) Pause(ctx context.Context, name string, p *queue.Paused) error {
+func (b *Broker) Pause(ctx context.Context, name string, p *queue.Paused, by queue.Actor) error {
 	var q *queue.Queue
 	now := b.parts.Now()
+	if p != nil {
+		p = &queue.Paused{By: by.Name, Reason: p.Reason, At: now}
+	}
 	err := b.update(ctx, func(tx store.Tx) (err error) {
 		if q, err = queue.SetPaused(tx, name, p); err != nil {
 			return err
 		}
-		what, by := "resumed", ""
+		n := queue.Notice{What: queue.NoticeResumed, Queue: name, N: q.N, Actor: &by, Time: now}
 		if p != nil {
-			what, by = "paused", p.By
+			n.What, n.Reason = queue.NoticePaused, p.Reason
 		}
-		return queue.Notify(tx, queue.Notice{What: what, Queue: name, By: by, Time: now})
+		return queue.Notify(tx, n)
 	})
 	if err == nil {
 		b.hint(hint{queue: q.N})
@@ -372,7 +379,7 @@ func (b *Broker) Result(ctx context.Context, name string, id uint64) (r *queue.R
 const changeAtOnce = 100
 
 // Purge removes all messages of a queue that are not in work.
-func (b *Broker) Purge(ctx context.Context, name, by string) (removed int, err error) {
+func (b *Broker) Purge(ctx context.Context, name string, by queue.Actor) (removed int, err error) {
 	for more := true; more && err == nil; {
 		err = b.ask(ctx, func(ctx context.Context) error {
 			n, now := 0, b.parts.Now()
@@ -384,7 +391,7 @@ func (b *Broker) Purge(ctx context.Context, name, by string) (removed int, err e
 				if n, more, err = queue.Purge(tx, q.N, b.inWork, changeAtOnce); err != nil || more {
 					return err
 				}
-				return queue.Notify(tx, queue.Notice{What: "purged", Queue: name, N: q.N, By: by, Time: now})
+				return queue.Notify(tx, queue.Notice{What: queue.NoticePurged, Queue: name, N: q.N, Actor: &by, Time: now})
 			})
 			if err == nil {
 				removed += n
@@ -398,7 +405,7 @@ func (b *Broker) Purge(ctx context.Context, name, by string) (removed int, err e
 
 // RetryDead makes dead letters of a queue ready again, all if none is named. Their attempts
 // begin again at the first.
-func (b *Broker) RetryDead(ctx context.Context, name, by string, ids ...uint64) (n int, err error) {
+func (b *Broker) RetryDead(ctx context.Context, name string, by queue.Actor, ids ...uint64) (n int, err error) {
 	after := uint64(0)
 	for {
 		var retried []queue.Ref
@@ -416,7 +423,7 @@ func (b *Broker) RetryDead(ctx context.Context, name, by string, ids ...uint64) 
 				if retried, next, err = queue.RetryDead(tx, now, q.N, ids, after, changeAtOnce); err != nil || len(retried) == 0 {
 					return err
 				}
-				return queue.Notify(tx, queue.Notice{What: "retried", Queue: name, N: q.N, By: by, Time: now, Reason: fmt.Sprintf("%d dead letters", len(retried))})
+				return queue.Notify(tx, queue.Notice{What: queue.NoticeRetried, Queue: name, N: q.N, Actor: &by, Time: now, Reason: fmt.Sprintf("%d dead letters", len(retried))})
 			})
 		})
 		if err != nil {
@@ -434,7 +441,7 @@ func (b *Broker) RetryDead(ctx context.Context, name, by string, ids ...uint64) 
 }
 
 // PurgeDead removes dead letters of a queue, all if none is named.
-func (b *Broker) PurgeDead(ctx context.Context, name, by string, ids ...uint64) (n int, err error) {
+func (b *Broker) PurgeDead(ctx context.Context, name string, by queue.Actor, ids ...uint64) (n int, err error) {
 	for more := true; more; {
 		purged, now := 0, b.parts.Now()
 		err := b.update(ctx, func(tx store.Tx) (err error) {
@@ -445,7 +452,7 @@ func (b *Broker) PurgeDead(ctx context.Context, name, by string, ids ...uint64) 
 			if purged, more, err = queue.PurgeDead(tx, q.N, ids, changeAtOnce); err != nil || purged == 0 {
 				return err
 			}
-			return queue.Notify(tx, queue.Notice{What: "dead purged", Queue: name, N: q.N, By: by, Time: now, Reason: fmt.Sprintf("%d dead letters", purged)})
+			return queue.Notify(tx, queue.Notice{What: queue.NoticePurged, Queue: name, N: q.N, Actor: &by, Time: now, Reason: fmt.Sprintf("%d dead letters", purged)})
 		})
 		if err != nil {
 			return n, err
@@ -457,7 +464,7 @@ func (b *Broker) PurgeDead(ctx context.Context, name, by string, ids ...uint64) 
 
 // Restart replaces the processes of a queue's listener, each when it has finished what it
 // has in work. Messages with a process of their own need that for the next ones only.
-func (b *Broker) Restart(ctx context.Context, name, by string) error {
+func (b *Broker) Restart(ctx context.Context, name string, by queue.Actor) error {
 	return b.ask(ctx, func(ctx context.Context) error {
 		now := b.parts.Now()
 		var q *queue.Queue
@@ -470,7 +477,7 @@ func (b *Broker) Restart(ctx context.Context, name, by string) error {
 					return err
 				}
 			}
-			return queue.Notify(tx, queue.Notice{What: "restarted", Queue: name, N: q.N, By: by, Time: now})
+			return queue.Notify(tx, queue.Notice{What: queue.NoticeRestarted, Queue: name, N: q.N, Actor: &by, Time: now})
 		})
 		if err != nil {
 			return err

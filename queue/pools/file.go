@@ -31,6 +31,7 @@ type File struct {
 	path  string // empty: there is none
 	rules Rules
 	err   error // of the last reading; then rules has the list of the last good one
+	good  bool  // there was a good one; otherwise no queue is served
 }
 
 // NewFile returns a file without rules: all queues are served. Report is called with the
@@ -47,7 +48,7 @@ func (f *File) Configure(path string, allow, deny []string) {
 	defer f.mu.Unlock()
 	before, err := f.rules, f.err
 	if path != f.path {
-		f.rules.List = nil // the last good one was that of another file
+		f.rules.List, f.good = nil, false // the last good one was that of another file
 	}
 	f.path, f.rules.Allow, f.rules.Deny = path, allow, deny
 	f.read()
@@ -102,8 +103,12 @@ func (f *File) read() {
 		return
 	}
 	list, err := Read(f.path)
-	if f.err = err; err == nil {
-		f.rules.List = list
+	f.err = err
+	switch {
+	case err == nil:
+		f.rules.List, f.good = list, true
+	case !f.good: // nobody knows what is in it
+		f.rules.List = &List{name: filepath.Base(f.path), broken: true}
 	}
 }
 

@@ -83,6 +83,12 @@ func TestFollow(t *testing.T) {
 	write("other.json", `["z"]`)
 	f.Configure(filepath.Join(dir, "other.json"), nil, nil)
 	want("z")
+	write("broken.json", `[`)
+	f.Configure(filepath.Join(dir, "broken.json"), nil, nil)
+	want("; /broken.json:1: the list has no end: EOF")
+	if ok, why := f.Rules().Allows("z"); ok || why != "broken.json cannot be read" {
+		t.Errorf("a file that could never be read allows: %t, %s", ok, why)
+	}
 	f.Configure("", nil, nil)
 	want("no file")
 	stop()

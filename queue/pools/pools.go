@@ -33,6 +33,7 @@ const maxFile = 4 << 20
 type List struct {
 	name    string // of the file, for messages
 	entries []entry
+	broken  bool // it could not be read
 }
 
 type entry struct {
@@ -135,7 +136,10 @@ func (l *List) Allows(name string) (ok bool, why string) {
 		}
 		ok = true
 	}
-	if !ok {
+	switch {
+	case l.broken:
+		why = l.name + " cannot be read"
+	case !ok:
 		why = "not in " + l.name
 	}
 	return ok, why
@@ -189,7 +193,7 @@ func Only(patterns ...string) *List {
 }
 
 func (l *List) without(gone func(entry) bool) *List {
-	return &List{l.name, slices.DeleteFunc(slices.Clone(l.entries), gone)}
+	return &List{name: l.name, entries: slices.DeleteFunc(slices.Clone(l.entries), gone)}
 }
 
 // Write replaces the file by a list. Its mode and its owner stay.
