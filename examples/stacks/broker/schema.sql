@@ -29,5 +29,9 @@ CREATE UNIQUE INDEX ON session (machine) WHERE state <> 'over';
 CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NOTIFY session; RETURN NULL; END $$;
 CREATE TRIGGER tell AFTER INSERT OR UPDATE ON session EXECUTE FUNCTION tell();
 
+-- Whose the messages of the queue pool are.
+CREATE TABLE task (id text PRIMARY KEY, account text NOT NULL REFERENCES account);
+
 GRANT SELECT ON account TO broker;
 GRANT SELECT, INSERT, UPDATE ON session TO broker;
+GRANT SELECT, INSERT ON task TO broker;

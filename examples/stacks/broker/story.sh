@@ -3,7 +3,7 @@
 
 # shellcheck disable=SC2034 # used by ../run
 NEEDS=(apache2 redis-server redis-cli psql curl jq setpriv)
-ALL=(db cache proxy web members pool monitor machines) # machine is for the manager of machines
+ALL=(db cache proxy web members monitor machines) # machine is for the manager of machines
 
 prepare() {
 	local bin password
@@ -27,6 +27,7 @@ begin() {
 	check "the job has succeeded" atctl wait "$id"
 	say "atctl service start --wait ${ALL[*]}"
 	check "all services are ready" quietly atctl service start --wait "${ALL[@]}"
+	check "there is a queue for tasks" quietly atctl queue create pool
 	check "the proxy passes requests on" soon web /
 	atctl service list
 }
@@ -50,6 +51,8 @@ story() {
 	connect 2
 	check "student1 talks with machine@1" hears 1 "machine@1 is on"
 	check "student2 talks with machine@2" hears 2 "machine@2 is on"
+	check "a page of another site gets no console" refused 403 /console --cookie "$DIR/jar1" -H "Connection: Upgrade" -H "Upgrade: websocket" \
+		-H "Sec-WebSocket-Version: 13" -H "Sec-WebSocket-Key: YWN0aXZhdGlvbmQtYnJrcg==" -H "Origin: http://elsewhere.example"
 	speak 1 "a frame there and back"
 	check "frames go both ways" hears 1 "a frame there and back"
 	speak 1 pids
@@ -58,15 +61,25 @@ story() {
 
 	say "a task that takes an hour, and three short ones"
 	push long '{"snapshot": 1, "seconds": 3600}'
-	push a '{"snapshot": 1, "seconds": 0.5}'
-	push b '{"snapshot": 2, "seconds": 0.5}'
-	push c '{"snapshot": 2, "seconds": 0.5}'
+	for task in a b c; do push "$task" '{"snapshot": 2, "seconds": 0.5}'; done
 	for task in a b c; do check "short task $task is done" soon task_is "$task" "done"; done
 	check "the long one still runs" task_is long running
-	say "the long one is cancelled"
-	check "the request is answered" web "/tasks/$(<"$DIR/task.long")" -X DELETE --cookie "$DIR/jar1"
-	check "it is cancelled" soon task_is long cancelled
-	check "the pool takes the next task" push_and_wait
+	check "student2 cannot cancel it" refused 404 "/tasks/$(<"$DIR/task.long")" -X DELETE --cookie "$DIR/jar2"
+	say "student1 cancels it"
+	check "the request is answered" cancel long
+	check "it is cancelled" task_is long cancelled
+	check "none of its processes is left" no_task
+	push bad '{"snapshot": "machine 1"}'
+	check "a task that nobody understands is a dead letter at once" soon task_is bad dead
+	atctl queue dead pool
+	say "five tasks that take an hour: four of them run at once"
+	for task in d e f g h; do push "$task" '{"snapshot": 1, "seconds": 3600}'; done
+	check "four are in work" soon work_is 4
+	check "the fifth waits" task_is h queued
+	check "one is cancelled" cancel e
+	check "the fifth runs" soon task_is h running
+	check "the others are cancelled" cancel d f g h
+	atctl queue list
 
 	local worker refused
 	refused=$(refused_by_workers)
@@ -90,8 +103,18 @@ story() {
 	check "the proxy has never tried a worker that was not there" equal "$refused" "$(refused_by_workers)"
 	check "both students are still connected" both_connected
 
+	say "kill -9 of the daemon"
+	local before lives_on
+	lives_on=(db cache proxy web machine@1 machine@2)
+	before=$(pids_of "${lives_on[@]}")
+	kill -KILL "$(<"$DIR/daemon.pid")"
+	speak 1 "without a daemon"
+	check "frames go both ways without it" hears 1 "without a daemon"
+	start_daemon
+	check "the next daemon has the same processes" equal "$before" "$(pids_of "${lives_on[@]}")"
+	check "and follows all services" quietly atctl service start --wait "${ALL[@]}"
+
 	say "the cache restarts, and the database is killed with SIGKILL"
-	local before
 	before=$(pids_of web)
 	check "the cache is ready again" restart_and_wait cache
 	kill -KILL "$(pids_of db)"
@@ -203,12 +226,16 @@ refuses() {
 	}
 }
 
-# list NAME FILTER prints something of each instance of a service.
-list() { atctl --json service list "$1" | jq -r "$2"; }
+# list FILTER NAME... prints something of each instance of some services.
+list() {
+	local filter=$1
+	shift
+	atctl --json service list "$@" | jq -r "$filter"
+}
 
-pids_of() { list "$1" .pid; }
-state_is() { equal "$2" "$(list "$1" .state)"; }
-states_are() { equal "$2" "$(list "$1" .state | sort -u)"; }
+pids_of() { list .pid "$@"; }
+state_is() { equal "$2" "$(list .state "$1")"; }
+states_are() { equal "$2" "$(list .state "$1" | sort -u)"; }
 machines_are() {
 	while (($#)); do
 		state_is "machine@$1" "$2" || return
@@ -217,7 +244,7 @@ machines_are() {
 }
 
 # newer_run ID RUN succeeds if an instance is ready, and this is at least its run RUN.
-newer_run() { [[ $(list "$1" "select(.state == \"ready\" and .run >= $2).id") == "$1" ]]; }
+newer_run() { [[ $(list "select(.state == \"ready\" and .run >= $2).id" "$1") == "$1" ]]; }
 
 restart_and_wait() { quietly atctl service restart "$1" && quietly atctl service start --wait "$1"; }
 
@@ -260,7 +287,12 @@ both_connected() { kill -0 "$(<"$DIR/client1")" "$(<"$DIR/client2")"; }
 # push NAME BODY pushes a task, whose id is known by that name from then on.
 push() { web /tasks --cookie "$DIR/jar1" --json "$2" | jq -er .id >"$DIR/task.$1"; }
 task_is() { equal "$2" "$(web "/tasks/$(<"$DIR/task.$1")" --cookie "$DIR/jar1" | jq -r .state)"; }
-push_and_wait() { push next '{"snapshot": 1}' && soon task_is next "done"; }
+cancel() {
+	local name
+	for name; do web "/tasks/$(<"$DIR/task.$name")" -X DELETE --cookie "$DIR/jar1" || return; done
+}
+work_is() { equal "$1" "$(atctl --json queue list pool | jq .work)"; }
+no_task() { ps -o args= -p "$(run_processes "$DIR" | paste -s -d,)" | none_match '^broker task'; }
 
 # load makes requests, one after the other, until there is a file `enough`.
 load() {

@@ -12,7 +12,7 @@ import (
 
 // A cache is a Redis server at an address. The few commands that are needed here do not
 // justify a library. Each has a connection of its own: so there is none to lose when the
-// server is restarted, and commands that wait block no others.
+// server is restarted.
 type cache string
 
 // do sends a command. The reply is an int, a string, a list of replies, or nil.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/coder/websocket"
@@ -42,7 +43,9 @@ var errDial = errors.New("cannot connect")
 
 // talk is one connection. It ends without an error when there is no more input.
 func talk(ctx context.Context, url, id string, input <-chan string) error {
-	socket, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPHeader: http.Header{"Cookie": {"session=" + id}}})
+	// As a browser on a page of the same site
+	header := http.Header{"Cookie": {"session=" + id}, "Origin": {strings.TrimSuffix(url, "/console")}}
+	socket, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPHeader: header})
 	if err != nil {
 		return fmt.Errorf("%w: %w", errDial, err)
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os/exec"
 	"sync"
 	"time"
 
@@ -73,7 +72,10 @@ func compare(ctx context.Context, db database) error {
 	}
 	for id, state := range on {
 		if state != "down" {
-			wg.Go(func() { failed <- atctl(ctx, io.Discard, "service", "stop", id) }) // nobody uses it
+			wg.Go(func() { // nobody uses it
+				_, err := atctl(ctx, nil, "service", "stop", id)
+				failed <- err
+			})
 		}
 	}
 	wg.Wait()
@@ -87,14 +89,14 @@ func compare(ctx context.Context, db database) error {
 // serve brings one machine into the state that its session wants.
 func serve(ctx context.Context, db database, s session, id, state string) error {
 	if s.State == "left" {
-		if err := atctl(ctx, io.Discard, "service", "stop", id); err != nil {
+		if _, err := atctl(ctx, nil, "service", "stop", id); err != nil {
 			return err
 		}
 		slog.Info("off", "machine", id, "account", s.Account, "reason", s.Reason)
 		return db.move(ctx, s.ID, "over", "", "left")
 	}
 	if state != "ready" {
-		if err := atctl(ctx, io.Discard, "service", "start", "--wait", id); err != nil {
+		if _, err := atctl(ctx, nil, "service", "start", "--wait", id); err != nil {
 			return err
 		}
 		slog.Info("on", "machine", id, "account", s.Account)
@@ -107,12 +109,12 @@ func serve(ctx context.Context, db database, s session, id, state string) error 
 
 // machineStates returns the states of all machines by their ids.
 func machineStates(ctx context.Context) (map[string]string, error) {
-	var out bytes.Buffer
-	if err := atctl(ctx, &out, "--json", "service", "list", "machine"); err != nil {
+	said, err := atctl(ctx, nil, "--json", "service", "list", "machine")
+	if err != nil {
 		return nil, err
 	}
 	states := make(map[string]string)
-	for lines := json.NewDecoder(&out); ; {
+	for lines := json.NewDecoder(bytes.NewReader(said)); ; {
 		var one struct{ ID, State string }
 		err := lines.Decode(&one)
 		if errors.Is(err, io.EOF) {
@@ -123,14 +125,4 @@ func machineStates(ctx context.Context) (map[string]string, error) {
 		}
 		states[one.ID] = one.State
 	}
-}
-
-func atctl(ctx context.Context, out io.Writer, args ...string) error {
-	cmd := exec.CommandContext(ctx, "atctl", args...)
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = out, &said
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("atctl %v: %w: %s", args, err, bytes.TrimSpace(said.Bytes()))
-	}
-	return nil
 }

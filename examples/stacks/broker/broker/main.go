@@ -1,14 +1,15 @@
 // Broker has the parts of a broker of virtual desktops that each laboratory writes for
-// itself, as small as they can be: web workers, a pool of workers for tasks, a monitor of
-// sessions, a manager of machines, and the machine and the client to try them with. The
+// itself, as small as they can be: web workers, a program for tasks, a monitor of sessions, a
+// manager of machines, and the machine and the client to try them with. The
 // README beside it says how they work together.
 //
 // The database knows the sessions, and schema.sql says who changes one. The cache knows
-// which clients live, and the tasks.
+// which clients live.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -42,7 +43,6 @@ func readSettings() (settings, error) {
 
 var parts = map[string]func(context.Context, settings, []string) error{
 	"web":      web,
-	"pool":     pool,
 	"task":     task,
 	"monitor":  monitor,
 	"machines": machines,
@@ -53,6 +53,9 @@ var parts = map[string]func(context.Context, settings, []string) error{
 func main() {
 	if err := run(os.Args[1:]); err != nil {
 		slog.Error("ended", "err", err)
+		if errors.Is(err, errTask) {
+			os.Exit(65) // EX_DATAERR: the daemon does not try it again
+		}
 		os.Exit(1)
 	}
 }
@@ -65,7 +68,7 @@ func run(args []string) error {
 		return err
 	}
 	if len(args) == 0 || parts[args[0]] == nil {
-		return fmt.Errorf("usage: broker web|pool|task|monitor|machines|machine|client [FLAGS]")
+		return fmt.Errorf("usage: broker web|task|monitor|machines|machine|client [FLAGS]")
 	}
 	return parts[args[0]](ctx, s, args[1:])
 }

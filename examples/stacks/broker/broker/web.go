@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -225,36 +224,6 @@ func (w *webWorker) watch(ctx context.Context, socket *websocket.Conn, id string
 			return ctx.Err()
 		case <-tick.C:
 		}
-	}
-}
-
-func (w *webWorker) newTask(out http.ResponseWriter, r *http.Request, s session) {
-	body, err := io.ReadAll(http.MaxBytesReader(out, r.Body, 64<<10))
-	if err != nil || !json.Valid(body) {
-		http.Error(out, "the body is no JSON of at most 64 KiB", http.StatusBadRequest)
-		return
-	}
-	id, err := pushTask(r.Context(), w.cache, body)
-	if err != nil {
-		fail(out, err)
-		return
-	}
-	slog.Info("a task", "id", id, "account", s.Account)
-	answer(out, map[string]string{"id": id})
-}
-
-func (w *webWorker) showTask(out http.ResponseWriter, r *http.Request, _ session) {
-	t, err := taskState(r.Context(), w.cache, r.PathValue("id"))
-	if err != nil {
-		fail(out, err)
-		return
-	}
-	answer(out, t)
-}
-
-func (w *webWorker) cancelTask(out http.ResponseWriter, r *http.Request, _ session) {
-	if err := cancelTask(r.Context(), w.cache, r.PathValue("id")); err != nil {
-		fail(out, err)
 	}
 }
 
