@@ -157,6 +157,9 @@ func (b *Broker) deliver(ctx context.Context) error {
 // flushMarks writes those notes of the journal that need not be there before something else is
 // done.
 func (b *Broker) flushMarks() {
+	if !b.ready { // the file has what is not known yet
+		return
+	}
 	if err := b.journal.flush(b.journalNow); err != nil && b.logs.may(b.tick()) {
 		b.parts.Log.Error("queues: cannot write", "err", err)
 	}

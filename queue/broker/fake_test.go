@@ -42,6 +42,7 @@ type account struct {
 	began   int
 	charged int  // since it was pushed, or retried as a dead letter
 	good    bool // somebody has worked it off
+	moved   bool // attempts that failed may not count, because it is moved
 }
 
 // An act is what a process does.
@@ -113,6 +114,9 @@ func (w *world) begin(d delivery) {
 	w.holders[d.ID] = who
 	a := w.account(d.ID)
 	a.began++
+	if a.good {
+		w.fault("attempt %d of message %d begins, which was worked off", d.Attempt, d.ID)
+	}
 	if d.Attempt <= a.charged {
 		w.fault("attempt %d of message %d begins, and %d have been charged", d.Attempt, d.ID, a.charged)
 	}
@@ -120,18 +124,19 @@ func (w *world) begin(d delivery) {
 }
 
 // end notes that somebody does not work on a message any more.
-func (w *world) end(k supervisor.Key, id uint64, good, charge bool) {
+func (w *world) end(k supervisor.Key, id uint64, good, charge bool) (ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.holders[id] != k.String() {
-		return
+		return false
 	}
 	delete(w.holders, id)
 	a := w.account(id)
 	a.good = a.good || good
-	if charge {
+	if charge && !a.moved {
 		a.charged++
 	}
+	return true
 }
 
 // order returns which messages began, in order.
@@ -383,8 +388,8 @@ func (r *fakeRun) listen(ctx context.Context, end chan struct{}) {
 				return
 			}
 			for i, text := range rep.lines {
-				if i == 0 && (rep.good || rep.charge) {
-					r.w.end(r.k, d.ID, rep.good, rep.charge)
+				if i == 0 && (rep.good || rep.charge) && !r.w.end(r.k, d.ID, rep.good, rep.charge) {
+					return // it is killed at this moment
 				}
 				text = string(bytes.ReplaceAll([]byte(text), []byte("%d"), fmt.Append(nil, d.ID)))
 				text = string(bytes.ReplaceAll([]byte(text), []byte("%a"), fmt.Append(nil, d.Attempt)))

@@ -27,7 +27,9 @@ func (b *Broker) Feed(ctx context.Context, name string, fn func(store.Tx) ([]que
 		}
 		pushed, err := queue.PushAll(tx, now, name, limits, messages, nil)
 		for i, p := range pushed {
-			hints = append(hints, hint{q.N, queue.Head{Seq: p.ID, Priority: messages[i].Priority, Pushed: now}, messages[i].NotBefore})
+			if !p.Duplicate {
+				hints = append(hints, hintOf(q.N, p.ID, &messages[i], now))
+			}
 		}
 		return err
 	})

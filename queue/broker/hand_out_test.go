@@ -223,3 +223,22 @@ func TestSteppedClock(t *testing.T) {
 		}, fake("q", streams, func(l *Listener) { l.Timeout = time.Minute }))
 	}
 }
+
+// TestWindow checks that no stream listener has more messages at once than its window, and that all
+// room is used, whatever each has when several more come.
+func TestWindow(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		lasts := func(d delivery) time.Duration { return time.Duration(d.ID%7) * time.Second }
+		r.replies(func(d delivery) reply {
+			return reply{after: lasts(d), lines: []string{`{"id":%d,"ok":true}`}, good: true}
+		})
+		r.create("q")
+		for range 30 {
+			for range 4 {
+				r.pushNoWait("q", "")
+			}
+			time.Sleep(time.Second)
+			r.check()
+		}
+	}, fake("q", streams, instances(3), func(l *Listener) { l.Window = 3 }))
+}

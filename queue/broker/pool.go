@@ -75,7 +75,7 @@ func (b *Broker) leave(ln *line) {
 }
 
 func (b *Broker) forget(p *pool) {
-	if p.hand == nil && len(p.lines) == 0 && p.running == 0 && len(p.processes) == 0 {
+	if b.pools[p.key] == p && p.hand == nil && len(p.lines) == 0 && p.running == 0 && len(p.processes) == 0 {
 		delete(b.pools, p.key)
 	}
 }

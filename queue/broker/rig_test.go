@@ -244,6 +244,9 @@ func (b *Broker) check(db store.Store, now time.Time) (faults []string) {
 			if b.processes[s.key] != s || s.busy != busy[s] {
 				bad("process %v has %d in work, and should have %d", s.key, s.busy, busy[s])
 			}
+			if s.busy > p.l.Window && s.retired == "" && p.l.Window > 0 { // 0: it is to end
+				bad("process %v has %d in work at once, of %d", s.key, s.busy, p.l.Window)
+			}
 		}
 	}
 	for k, s := range b.processes {
@@ -286,7 +289,7 @@ func (b *Broker) checkReady(tx store.Tx, ln *line, now time.Time) (faults []stri
 			if known && b.inWork(h.Seq) {
 				bad("queue %s: message %d is in work, and to be handed out", ln.Name, h.Seq)
 			}
-			if !b.inWork(h.Seq) && ln.open(now) && ln.pool != nil && ln.pool.free(b.tick()) > 0 && !ln.Ordered {
+			if !b.failing && !b.inWork(h.Seq) && ln.open(now) && ln.pool != nil && ln.pool.free(b.tick()) > 0 && !ln.Ordered {
 				bad("queue %s: message %d of priority %d could be handed out", ln.Name, h.Seq, p)
 			}
 		}

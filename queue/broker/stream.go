@@ -88,7 +88,7 @@ func (s *process) current() bool {
 
 // free is how many messages the process can be given.
 func (s *process) free() int {
-	if !s.begun || s.stream == nil || s.retired != "" || s.result != nil || len(s.unsent) > 0 {
+	if !s.begun || s.stream == nil || s.retired != "" || s.result != nil || s.waiting {
 		return 0
 	}
 	return s.pool.l.Window - s.busy
@@ -295,7 +295,7 @@ func (b *Broker) faulty(p *pool, why string) {
 type output struct {
 	process  *process
 	answers  []answer
-	invalid  error // the line after the answers
+	invalid  error // the first line that is no answer
 	size     int   // bytes of the answers
 	consume  int   // bytes that are read when they are recorded
 	eof      bool
@@ -332,20 +332,19 @@ func (b *Broker) read(s *process) {
 				continue
 			}
 			a, err := parseAnswer(line)
-			if err != nil {
+			switch {
+			case err == nil:
+				o.answers = append(o.answers, a)
+			case o.invalid == nil:
 				o.invalid = fmt.Errorf("%w in the line %q", err, line[:min(len(line), 200)])
-				break
 			}
-			o.answers = append(o.answers, a)
 		}
-		if o.invalid == nil && o.size == 0 && len(buf) == maxAnswer {
+		if o.consume = o.size; o.size == 0 && len(buf) == maxAnswer {
 			o.invalid = fmt.Errorf("a line of more than %d bytes", maxAnswer)
+			o.consume = len(buf) // where the next answer begins is not known
 		}
 		if o.size == 0 && o.invalid == nil && !o.eof {
 			continue
-		}
-		if o.consume = o.size; o.invalid != nil { // where the next answer begins is not known
-			o.consume = len(buf)
 		}
 		if !b.recordOutput(o) || o.eof {
 			return

@@ -108,14 +108,19 @@ func (b *Broker) pushAll(ctx context.Context, messages []NewMessage, pushed []Pu
 		if p.Duplicate {
 			continue
 		}
-		h := hint{queue: numbers[i], head: queue.Head{Seq: p.ID, Priority: m.Priority, Pushed: now}}
-		if m.NotBefore.After(now) {
-			h.due = m.NotBefore
-		}
-		hints = append(hints, h)
+		hints = append(hints, hintOf(numbers[i], p.ID, &m.New, now))
 	}
 	b.hint(hints...)
 	return nil
+}
+
+// hintOf says that a message was pushed.
+func hintOf(n, id uint64, m *queue.New, now time.Time) hint {
+	h := hint{queue: n, head: queue.Head{Seq: id, Priority: m.Priority, Pushed: now}}
+	if m.NotBefore.After(now) {
+		h.due = m.NotBefore
+	}
+	return h
 }
 
 // pushSome pushes messages into one queue, and sets its number.
