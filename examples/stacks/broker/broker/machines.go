@@ -37,74 +37,143 @@ func machines(ctx context.Context, s settings, args []string) error {
 	if _, err := listener.Exec(ctx, "LISTEN session"); err != nil {
 		return err
 	}
-	for ctx.Err() == nil {
-		if err := compare(ctx, db); err != nil && ctx.Err() == nil {
-			slog.Warn("not all machines are as they should be", "err", err)
+
+	ctx, stop := context.WithCancel(ctx)
+	changes, listening := make(chan struct{}, 1), make(chan error, 1)
+	var listens sync.WaitGroup
+	listens.Go(func() {
+		for {
+			if _, err := listener.WaitForNotification(ctx); err != nil {
+				listening <- err
+				return
+			}
+			select {
+			case changes <- struct{}{}:
+			default: // a comparison is due already
+			}
 		}
-		wait, done := context.WithTimeout(ctx, *every)
-		_, err := listener.WaitForNotification(wait)
-		expired := wait.Err() != nil
-		done()
-		if err != nil && !expired {
+	})
+	defer listens.Wait()
+	m := manager{db: db, busy: make(map[string]bool), done: make(chan change)}
+	defer m.wait()
+	defer stop()
+	tick := time.NewTicker(*every)
+	defer tick.Stop()
+	for {
+		if err := m.compare(ctx); err != nil && ctx.Err() == nil {
+			slog.Warn("cannot look after the machines", "err", err)
+		}
+		select {
+		case err := <-listening:
+			if ctx.Err() != nil {
+				return nil // asked to stop
+			}
 			return fmt.Errorf("listening for changes of sessions: %w", err) // and be started again
+		case c := <-m.done:
+			m.ended(c)
+		case <-changes:
+		case <-tick.C:
+			m.again()
+		}
+	}
+}
+
+// A manager starts and stops machines, each for itself: no machine waits for another.
+type manager struct {
+	db      database
+	busy    map[string]bool // these are being started or stopped, or are in failed
+	failed  []string        // these wait for the next tick
+	running int             // how many are being started or stopped
+	done    chan change
+}
+
+// A change is the end of the start or of the stop of a machine.
+type change struct {
+	machine string
+	err     error
+}
+
+// compare begins to change all machines that are not as they should be.
+func (m *manager) compare(ctx context.Context) error {
+	open, err := m.db.open(ctx)
+	if err != nil {
+		return err
+	}
+	states, err := machineStates(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range open {
+		id := fmt.Sprintf("machine@%d", s.Machine)
+		on := states[id] == "ready"
+		delete(states, id)
+		switch {
+		case s.State == "left":
+			m.begin(id, func() error { return m.turnOff(ctx, id, s) })
+		case s.State == "waiting" || !on:
+			m.begin(id, func() error { return m.turnOn(ctx, id, s) })
+		}
+	}
+	for id, state := range states {
+		if state != "down" { // nobody uses it
+			m.begin(id, func() error {
+				_, err := atctl(ctx, nil, "service", "stop", id)
+				return err
+			})
 		}
 	}
 	return nil
 }
 
-// compare starts and stops what differs, all at the same time: no machine waits for another.
-func compare(ctx context.Context, db database) error {
-	open, err := db.open(ctx)
-	if err != nil {
-		return err
+// begin begins to change a machine, unless it is being changed already.
+func (m *manager) begin(id string, work func() error) {
+	if m.busy[id] {
+		return
 	}
-	on, err := machineStates(ctx)
-	if err != nil {
-		return err
-	}
-	var wg sync.WaitGroup
-	failed := make(chan error, len(open)+len(on))
-	for _, s := range open {
-		id := fmt.Sprintf("machine@%d", s.Machine)
-		state := on[id]
-		delete(on, id)
-		wg.Go(func() { failed <- serve(ctx, db, s, id, state) })
-	}
-	for id, state := range on {
-		if state != "down" {
-			wg.Go(func() { // nobody uses it
-				_, err := atctl(ctx, nil, "service", "stop", id)
-				failed <- err
-			})
-		}
-	}
-	wg.Wait()
-	close(failed)
-	for e := range failed {
-		err = errors.Join(err, e)
-	}
-	return err
+	m.busy[id] = true
+	m.running++
+	go func() { m.done <- change{id, work()} }()
 }
 
-// serve brings one machine into the state that its session wants.
-func serve(ctx context.Context, db database, s session, id, state string) error {
-	if s.State == "left" {
-		if _, err := atctl(ctx, nil, "service", "stop", id); err != nil {
-			return err
-		}
-		slog.Info("off", "machine", id, "account", s.Account, "reason", s.Reason)
-		return db.move(ctx, s.ID, "over", "", "left")
+func (m *manager) ended(c change) {
+	m.running--
+	if c.err == nil {
+		delete(m.busy, c.machine)
+		return
 	}
-	if state != "ready" {
-		if _, err := atctl(ctx, nil, "service", "start", "--wait", id); err != nil {
-			return err
-		}
-		slog.Info("on", "machine", id, "account", s.Account)
+	slog.Warn("a machine is not as it should be", "machine", c.machine, "err", c.err)
+	m.failed = append(m.failed, c.machine)
+}
+
+// again lets machines be tried again that have failed.
+func (m *manager) again() {
+	for _, id := range m.failed {
+		delete(m.busy, id)
 	}
-	if s.State == "active" {
-		return nil
+	m.failed = nil
+}
+
+// wait waits for what has begun.
+func (m *manager) wait() {
+	for m.running > 0 {
+		m.ended(<-m.done)
 	}
-	return db.move(ctx, s.ID, "active", "", "waiting")
+}
+
+func (m *manager) turnOn(ctx context.Context, id string, s session) error {
+	if _, err := atctl(ctx, nil, "service", "start", "--wait", id); err != nil {
+		return err
+	}
+	slog.Info("on", "machine", id, "account", s.Account)
+	return m.db.move(ctx, s.ID, "active", "", "waiting")
+}
+
+func (m *manager) turnOff(ctx context.Context, id string, s session) error {
+	if _, err := atctl(ctx, nil, "service", "stop", id); err != nil {
+		return err
+	}
+	slog.Info("off", "machine", id, "account", s.Account, "reason", s.Reason)
+	return m.db.move(ctx, s.ID, "over", "", "left")
 }
 
 // machineStates returns the states of all machines by their ids.

@@ -79,7 +79,7 @@ func (d database) open(ctx context.Context) ([]session, error) {
 func (d database) move(ctx context.Context, id, state, reason string, from ...string) error {
 	_, err := d.Exec(ctx, "UPDATE session SET state = $2, reason = CASE WHEN $3 = '' THEN reason ELSE $3 END WHERE id = $1 AND state = ANY ($4)", id, state, reason, from)
 	if err != nil {
-		return fmt.Errorf("session of a machine to be %s: %w", state, err)
+		return fmt.Errorf("the session cannot become %s: %w", state, err)
 	}
 	return nil
 }
