@@ -166,7 +166,7 @@ func (d *daemon) listener(l *config.Listener, set *activation.Settings) broker.L
 	}
 	together := map[string]broker.Together{config.Strict: broker.Strict, config.Weighted: broker.Weighted}[l.Together]
 	return broker.Listener{
-		Name: l.Name, Queues: l.Queues, Together: together, Weights: l.Weights, Stream: l.Per == config.PerStream, Instances: l.Instances, Window: l.Window,
+		Name: l.Name, Command: l.Command, Queues: l.Queues, Together: together, Weights: l.Weights, Stream: l.Per == config.PerStream, Instances: l.Instances, Window: l.Window,
 		Policy: policy, Timeout: l.Timeout, Grace: l.Grace, MaxWait: l.MaxWait, Keep: l.Keep,
 		Limits:  queue.Limits{Messages: int64(l.MaxMessages), Bytes: int64(l.MaxBytes), DropOldest: l.Overflow == config.DropOldest},
 		Replace: broker.Replace{Messages: l.Replace.Messages, Age: l.Replace.Age, Memory: int64(l.Replace.Memory)},

@@ -25,6 +25,14 @@ type hand struct {
 	gone    chan struct{}
 }
 
+// String says who started the listener, such as "by hand, root, pid 17".
+func (h Hand) String() string {
+	if h.PID == 0 {
+		return "by hand, " + h.User
+	}
+	return fmt.Sprintf("by hand, %s, pid %d", h.User, h.PID)
+}
+
 // patienceWithHands is how long a daemon that was restarted waits until a listener that was
 // started by hand connects again.
 const patienceWithHands = time.Minute
@@ -39,7 +47,8 @@ type Delivery struct {
 	Queue   string
 	Message *queue.Message
 	Attempt int
-	Again   bool // it had this message before it connected again
+	Env     []string // variables for a process that gets the message
+	Again   bool     // it had this message before it connected again
 }
 
 // Listen gives messages of queues to a listener that somebody has started: at most as many at once as
@@ -74,7 +83,7 @@ func (b *Broker) Listen(ctx context.Context, who Hand, session string, names []s
 		return err
 	}
 	for _, w := range again {
-		if err := send(Delivery{Queue: w.line.Name, Message: w.m, Attempt: w.attempt, Again: true}); err != nil {
+		if err := send(Delivery{Queue: w.line.Name, Message: w.m, Attempt: w.attempt, Env: environment(w), Again: true}); err != nil {
 			return err
 		}
 	}
@@ -85,7 +94,7 @@ func (b *Broker) Listen(ctx context.Context, who Hand, session string, names []s
 		case <-b.over:
 			return errOver
 		case w := <-h.out:
-			if err := send(Delivery{Queue: w.line.Name, Message: w.m, Attempt: w.attempt}); err != nil {
+			if err := send(Delivery{Queue: w.line.Name, Message: w.m, Attempt: w.attempt, Env: environment(w)}); err != nil {
 				return err
 			}
 		case <-h.gone:
@@ -222,7 +231,7 @@ func (b *Broker) handOver(ctx context.Context, hands []*hand) error {
 				w.line.windows[w.m.Priority].add(headOf(w.m))
 				continue
 			}
-			w.session, w.by = h.session, "by hand"
+			w.session, w.by = h.session, h.who.String()
 			w.adopt(b.listenerOfHand(w))
 			if w.timeout > 0 {
 				w.deadline = b.tick().Add(w.timeout)
@@ -267,10 +276,17 @@ func (b *Broker) recoverHeld(ctx context.Context) error {
 	return nil
 }
 
-// Answer takes the answer of a listener that was started by hand, or of a connection of it that has ended:
-// an end of an attempt as it says it, with its result. Ok is false if the message is not this
+// A Reply is what a listener that was started by hand answers.
+type Reply struct {
+	queue.Ending               // how its attempt has ended
+	Result       []byte        // if the message is done
+	Dead         bool          // it becomes a dead letter at once
+	After        time.Duration // the pause before the next attempt; 0: as the listener of the configuration says
+}
+
+// Answer takes the answer of a listener that was started by hand. Ok is false if the message is not this
 // listener's any more; then nothing changes. When Answer returns, the answer is on disk.
-func (b *Broker) Answer(ctx context.Context, session string, id uint64, attempt int, e queue.Ending, result []byte) (ok bool, err error) {
+func (b *Broker) Answer(ctx context.Context, session string, id uint64, attempt int, r Reply) (ok bool, err error) {
 	done := make(chan struct{})
 	err = b.ask(ctx, func(context.Context) error {
 		w := b.work[id]
@@ -278,9 +294,19 @@ func (b *Broker) Answer(ctx context.Context, session string, id uint64, attempt 
 			return nil
 		}
 		ok = true
-		e.Attempt, e.Started, e.Ended, e.Listener = attempt, w.since, b.parts.Now(), "by hand"
+		e := r.Ending
+		e.Attempt, e.Started, e.Ended, e.Listener = attempt, w.since, b.parts.Now(), w.by
 		o := b.judge(w, e)
-		o.result = result
+		switch {
+		case r.Dead:
+			o.verdict, o.count = queue.VerdictDead, true
+		case o.verdict == queue.VerdictFault: // it is this listener that cannot run, not the configured one
+			o.verdict = queue.VerdictAgain
+			o.after = firstPause
+		case o.verdict == queue.VerdictAgain && r.After > 0:
+			o.after = r.After
+		}
+		o.result = r.Result
 		o.done = append(o.done, func() { close(done) })
 		b.settle(w, o)
 		return nil

@@ -51,17 +51,17 @@ func TestByHand(t *testing.T) {
 	if d := <-b.got; d.Message.ID != second {
 		t.Errorf("got %+v, want message %d", d, second)
 	}
-	if ok, err := r.Answer(t.Context(), other, first, 1, queue.Ending{How: queue.HowExited}, nil); ok || err != nil {
+	if ok, err := r.Answer(t.Context(), other, first, 1, Reply{Ending: queue.Ending{How: queue.HowExited}}); ok || err != nil {
 		t.Errorf("an answer about the message of another one: %t, %v", ok, err)
 	}
 	a.stop()
 	if err := <-a.end; !errors.Is(err, context.Canceled) {
 		t.Errorf("end of the first: %v", err)
 	}
-	if ok, err := r.Answer(t.Context(), session, first, 1, queue.Ending{How: queue.HowExited}, nil); ok || err != nil {
+	if ok, err := r.Answer(t.Context(), session, first, 1, Reply{Ending: queue.Ending{How: queue.HowExited}}); ok || err != nil {
 		t.Errorf("a late answer: %t, %v", ok, err)
 	}
-	if ok, err := r.Answer(t.Context(), other, second, 1, queue.Ending{How: queue.HowExited}, []byte("two")); !ok || err != nil {
+	if ok, err := r.Answer(t.Context(), other, second, 1, Reply{Ending: queue.Ending{How: queue.HowExited}, Result: []byte("two")}); !ok || err != nil {
 		t.Errorf("an answer: %t, %v", ok, err)
 	}
 	if res := r.result("pool", second); string(res.Body) != "two" {
@@ -81,7 +81,7 @@ func TestByHand(t *testing.T) {
 	if d := <-c.got; d.Message.ID != first || d.Attempt != 2 || !d.Again {
 		t.Errorf("got %+v, want message %d that it had", d, first)
 	}
-	if ok, err := r.Answer(t.Context(), other, first, 2, queue.Ending{How: queue.HowExited}, nil); !ok || err != nil {
+	if ok, err := r.Answer(t.Context(), other, first, 2, Reply{Ending: queue.Ending{How: queue.HowExited}}); !ok || err != nil {
 		t.Errorf("an answer: %t, %v", ok, err)
 	}
 	if err := r.Delete(t.Context(), "pool", queue.Deleting{}, false, queue.Actor{Name: "ada"}); err != nil {

@@ -28,6 +28,8 @@ type Listener struct {
 	Keep      time.Duration // how long results are kept
 	Limits    queue.Limits  // of each queue
 	Replace   Replace
+	// Command is what the process executes, for those who start a listener of their own.
+	Command []string
 	// Version differs if the process must be another one: then it is replaced when it has
 	// finished what it has in work.
 	Version string
