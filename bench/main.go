@@ -45,6 +45,7 @@ var sections = []section{
 	{"throughput", 1, throughput},
 	{"reload", 1, reload},
 	{"services", 3, services}, // pairs
+	{"queues", 3, queues},     // pairs
 	{"idle", 0, idle},
 	{"tree", 1, tree},
 	{"generate", 1, generate},
@@ -70,6 +71,13 @@ func main() {
 	if flag.Arg(0) == doNothing {
 		runtime.GC()                         // from then on the runtime does it from time to time, as in any program that has worked
 		_, _ = io.Copy(io.Discard, os.Stdin) // until the parent closes it
+		return
+	}
+	if flag.Arg(0) == answers {
+		if err := answerMessages(); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
 		return
 	}
 	b := bench{bin: "bin", runs: *runs, pending: 1_000_000, peers: true}

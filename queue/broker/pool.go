@@ -2,9 +2,11 @@ package broker
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"time"
 
+	"activationd/internal/fault"
 	"activationd/queue"
 	"activationd/store"
 )
@@ -105,11 +107,11 @@ func (b *Broker) choose(tx store.Tx, p *pool, now time.Time, without map[*line]b
 		}
 		w := &ln.windows[priority]
 		head := w.heads[0]
-		if !queue.IsReady(tx, ln.N, head.Seq) { // cancelled meanwhile, or handed out and finished
+		m, err := queue.Load(tx, ln.N, head.Seq)
+		if errors.Is(err, fault.NotFound) || err == nil && m.Where != queue.Ready { // cancelled meanwhile, or handed out and finished
 			w.heads = w.heads[1:]
 			continue
 		}
-		m, err := queue.Load(tx, ln.N, head.Seq)
 		if err != nil {
 			return nil, err
 		}
