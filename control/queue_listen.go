@@ -35,7 +35,7 @@ type QueueAnswerIn struct {
 	Attempt int      `arg:"attempt,required"`
 	Done    bool     `arg:"done"`
 	Exit    string   `arg:"exit"`   // the exit status of its process; docs/queues.md says what it means
-	Signal  string   `arg:"signal"` // the signal that ended its process, as KILL
+	Signal  string   `arg:"signal"` // the signal that ended its process: KILL, or 9
 	Error   string   `arg:"error"`  // why the attempt has failed
 	Again   string   `arg:"again"`  // the pause before the next attempt, or dead: there is none
 	Result  []string `arg:"result" bytes:"yes"`

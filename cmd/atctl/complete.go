@@ -129,6 +129,7 @@ func (a *app) arguments() completion.Arguments {
 		"queue allow":   a.completeQueues(0),
 		"queue deny":    a.completeQueues(0),
 		"queue allowed": a.completeQueues(0),
+		"queue listen":  a.completeQueues(0),
 		"queue restart": a.completeQueues(0),
 		"queue pause":   a.completeQueues(0),
 		"queue resume":  a.completeQueues(0),

@@ -28,7 +28,7 @@ with its last output until somebody retries or purges it.`,
 	}
 	cmd.AddCommand(newQueueCreateCommand(a), newQueueDeleteCommand(a), newQueueListCommand(a), newQueuePushCommand(a), newQueuePeekCommand(a),
 		newQueueResultCommand(a), newQueueCancelCommand(a), newQueuePurgeCommand(a), newQueueDeadCommand(a), newQueueAllowCommand(a),
-		newQueueDenyCommand(a), newQueueAllowedCommand(a), newQueueRestartCommand(a), newQueuePauseCommand(a), newQueueResumeCommand(a))
+		newQueueDenyCommand(a), newQueueAllowedCommand(a), newQueueListenCommand(a), newQueueRestartCommand(a), newQueuePauseCommand(a), newQueueResumeCommand(a))
 	return cmd
 }
 

@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"activationd/control"
 	"activationd/internal/fault"
@@ -80,7 +79,7 @@ finished return to the queue at once. If the daemon is restarted, it goes on.`,
 	f.IntVar(&opts.Window, "window", 1, "handle `N` messages at the same time")
 	f.BoolVar(&opts.stream, "stream", false, "start COMMAND once for all messages")
 	f.BoolVar(&opts.pipe, "pipe", false, "print messages and read answers, as lines of JSON")
-	f.DurationVar(&opts.grace, "grace", 10*time.Second, "`TIME` from TERM to KILL when listen is interrupted")
+	durationVar(f, &opts.grace, "grace", 10*time.Second, "`TIME` from TERM to KILL when listen is interrupted")
 	return cmd
 }
 
@@ -222,7 +221,7 @@ func (w *handWork) run(ctx context.Context, d control.QueueDelivery, body []byte
 	default:
 		in.Exit = strconv.Itoa(cmd.ProcessState.ExitCode())
 		if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-			in.Exit, in.Signal = "", strings.TrimPrefix(unix.SignalName(status.Signal()), "SIG")
+			in.Exit, in.Signal = "", strconv.Itoa(int(status.Signal()))
 		}
 	}
 	if in.Exit == "0" {

@@ -70,7 +70,7 @@ func TestTimesOfFlags(t *testing.T) {
 		}
 	}
 	walk(newRootCommand(nil))
-	if durations != 3 || texts < 15 {
+	if durations != 4 || texts < 15 {
 		t.Errorf("%d flags with a duration of atctl's own, and %d that the daemon reads", durations, texts)
 	}
 }

@@ -42,10 +42,10 @@ type ask struct {
 func TestEveryChangeIsAudited(t *testing.T) {
 	changesNothing := strings.Fields("list show input why log wait locks clock status events audit next atq atcat backup")
 	changesNothing = append(changesNothing, "every list", "every show", "vlan pools", "vlan list", "vlan sections", "login list", "plan show", "service list", "service env", "service places",
-		"queue list", "queue peek", "queue result", "queue dead", "queue allowed")
+		"queue list", "queue peek", "queue result", "queue dead", "queue allowed", "queue listen", "queue answer")
 	// What a script does for its own activation follows from that; a section changes no state;
 	// forgive needs a stuck reservation, and shares its code with the other verbs. What is published changes nothing, and its event has its actor.
-	// A message has who pushed it, and an event for each would cost as much as the message.
+	// A message has who pushed it, and an event for each would cost as much as the message; the same holds for who has worked it off.
 	others := []string{"progress", "publish", "plan keep", "login try", "vlan section", "forgive"}
 
 	d := auditDaemon(t)

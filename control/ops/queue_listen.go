@@ -8,20 +8,15 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"golang.org/x/sys/unix"
+
 	"activationd/control"
 	"activationd/internal/fault"
 	"activationd/queue"
 	"activationd/queue/broker"
 )
 
-// listenOps returns the operations of listeners that somebody starts.
-func (d Daemon) listenOps() []control.Op {
-	return []control.Op{
-		control.DeclareStream("queue listen", control.Operator, "start a listener: get messages of queues", d.queueListen),
-		control.Declare("queue answer", control.Operator, "say what became of a message that queue listen sent", d.queueAnswer),
-	}
-}
-
+// queueListen sends messages to a listener that somebody has started.
 func (d Daemon) queueListen(ctx context.Context, c control.Caller, in control.QueueListenIn, send func(control.QueueDelivery) error) error {
 	return d.Queues.Listen(ctx, broker.Hand{User: c.Name, PID: c.PID}, in.Session, in.Name, max(1, in.Window), func(del broker.Delivery) error {
 		if del.Message == nil {
@@ -72,6 +67,9 @@ func answerOf(in *control.QueueAnswerIn) (r broker.Reply, err error) {
 	}
 	r.Ending = queue.Ending{How: queue.HowExited, Exit: -1, Signal: in.Signal, Reason: in.Error, Output: strings.Join(in.Output, "")}
 	r.Result = []byte(strings.Join(in.Result, ""))
+	if n, err := strconv.Atoi(in.Signal); err == nil {
+		r.Signal = strings.TrimPrefix(unix.SignalName(unix.Signal(n)), "SIG")
+	}
 	switch {
 	case in.Done:
 		r.Exit = 0

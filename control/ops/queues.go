@@ -48,6 +48,9 @@ type Broker interface {
 	Result(ctx context.Context, name string, id uint64) (r *queue.Result, over bool, err error)
 	// Await returns when a message is over.
 	Await(ctx context.Context, name string, id uint64) error
+	// Listen gives messages to a listener that somebody has started, and Answer takes its answers.
+	Listen(ctx context.Context, who broker.Hand, session string, names []string, window int, send func(broker.Delivery) error) error
+	Answer(ctx context.Context, session string, id uint64, attempt int, r broker.Reply) (ok bool, err error)
 }
 
 // queueOps returns the operations on queues.
@@ -66,6 +69,8 @@ func (d Daemon) queueOps() []control.Op {
 		control.Declare("queue pause", control.Operator, "hand out no more messages of queues", d.queuePause),
 		control.Declare("queue resume", control.Operator, "hand out the messages of queues again", d.queueResume),
 		control.Declare("queue restart", control.Operator, "replace the processes of listeners when they have finished their messages", d.queueRestart),
+		control.DeclareStream("queue listen", control.Operator, "start a listener: get messages of queues", d.queueListen),
+		control.Declare("queue answer", control.Operator, "say what became of a message that queue listen sent", d.queueAnswer),
 	}
 }
 

@@ -137,12 +137,16 @@ func TestTimesOfRequests(t *testing.T) {
 			m, err := push(control.QueuePushIn{Keep: s})
 			return m.Keep, err
 		},
+		"queue answer again": func(s string) (time.Duration, error) {
+			r, err := answerOf(&control.QueueAnswerIn{Error: "busy", Again: s})
+			return r.After, err
+		},
 		"vlan section wait": func(s string) (time.Duration, error) { return bounded("wait", s, 0, 0) },
 		"vlan section hold": func(s string) (time.Duration, error) { return bounded("hold", s, 0, 0) },
 	}
-	times := []string{"at", "in", "deadline", "timeout", "grace", "backoff", "every", "jitter", "start", "end", "from", "wait", "hold", "delay", "unique-for", "keep"}
+	times := []string{"at", "in", "deadline", "timeout", "grace", "backoff", "every", "jitter", "start", "end", "from", "wait", "hold", "delay", "unique-for", "keep", "again"}
 	others := " arg script title stdin dir env lock retries label missed umask priority after tag id percent text clear state outcome owner kind match sort phase reason resid topology delresid" +
-		" domain holder link name device user what digest activation said step since until by action topic base64 attempt exit lines grep next queue mail mailto spool cron calendar tz overlap catch-up group body header key on-duplicate "
+		" domain holder link name device user what digest activation said step since until by action topic base64 attempt exit lines grep next queue mail mailto spool cron calendar tz overlap catch-up group body header key on-duplicate session signal error result output "
 	for _, op := range Registry(Daemon{}).Ops() {
 		for _, a := range op.Args() {
 			key := op.Name + " " + a.Name
