@@ -91,9 +91,9 @@ type handWork struct {
 
 	mu      sync.Mutex
 	session string
+	closed  bool           // no more messages are begun
 	has     map[uint64]int // the attempts of the messages that it works on
 	lines   *lineWork      // with --stream and --pipe; nil otherwise
-	failed  error          // why it cannot go on
 }
 
 func runListen(ctx context.Context, a *app, opts listenOptions) error {
@@ -118,8 +118,8 @@ func runListen(ctx context.Context, a *app, opts listenOptions) error {
 			}
 			return w.take(work, d)
 		})
-		if connection.Err() != nil {
-			return nil
+		if connection.Err() != nil { // we have hung up
+			err = nil
 		}
 		return err
 	})
@@ -137,6 +137,13 @@ func runListen(ctx context.Context, a *app, opts listenOptions) error {
 		return cause
 	}
 	return err
+}
+
+// closeDoor returns when take begins nothing any more.
+func (w *handWork) closeDoor() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
 }
 
 // begin takes the first line of a connection.
@@ -176,7 +183,7 @@ func (w *handWork) begin(ctx context.Context, d control.QueueDelivery, giveUp co
 func (w *handWork) take(ctx context.Context, d control.QueueDelivery) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.has[d.ID] == d.Attempt || ctx.Err() != nil {
+	if w.has[d.ID] == d.Attempt || w.closed {
 		return nil
 	}
 	w.has[d.ID] = d.Attempt
