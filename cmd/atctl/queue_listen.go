@@ -106,8 +106,7 @@ func runListen(ctx context.Context, a *app, opts listenOptions) error {
 	defer giveUp(nil)
 	w := &handWork{a: a, opts: &opts, has: make(map[uint64]int)}
 	context.AfterFunc(work, func() {
-		w.mu.Lock()   // from now on take begins nothing
-		w.mu.Unlock() //nolint:staticcheck // it is empty on purpose
+		w.closeDoor()
 		w.tries.Wait()
 		hangUp()
 	})
