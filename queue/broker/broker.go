@@ -189,15 +189,24 @@ func (b *Broker) takeHints() []hint {
 
 // An ask is something that Run does for another goroutine, between two turns.
 type ask struct {
-	do   func(ctx context.Context) error
-	done chan error
+	do    func(ctx context.Context) error
+	done  chan error
+	looks bool // it changes nothing in the store, so it is also done while nothing can be written
 }
 
 var errOver = fmt.Errorf("the daemon is stopping; try again in a moment: %w", fault.Unavailable)
 
 // ask has Run call do, and returns its error.
 func (b *Broker) ask(ctx context.Context, do func(context.Context) error) error {
-	a := ask{do, make(chan error, 1)}
+	return b.request(ctx, ask{do: do, done: make(chan error, 1)})
+}
+
+// look is ask for what changes nothing in the store.
+func (b *Broker) look(ctx context.Context, do func(context.Context) error) error {
+	return b.request(ctx, ask{do: do, done: make(chan error, 1), looks: true})
+}
+
+func (b *Broker) request(ctx context.Context, a ask) error {
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -353,7 +362,11 @@ func (b *Broker) hand(ctx context.Context) error {
 }
 
 func (b *Broker) refuse(asked *ask, err error) error {
-	if asked != nil {
+	switch {
+	case asked == nil:
+	case asked.looks && b.ready:
+		asked.done <- asked.do(b.ctx)
+	default:
 		asked.done <- err
 	}
 	return err

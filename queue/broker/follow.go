@@ -132,12 +132,15 @@ const clearMost = 100
 func (b *Broker) clear(ctx context.Context) error {
 	now := b.parts.Now()
 	for n, ln := range b.lines {
-		if ln.Deleting == nil || ln.pool != nil && ln.pool.l.Together == Apart && len(ln.pool.processes) > 0 { // no process outlives its queue
+		own := ln.pool != nil && ln.pool.l.Together == Apart && len(ln.pool.processes) > 0
+		if ln.Deleting == nil || own && ln.inWork == 0 { // no process outlives its queue
 			continue
 		}
-		gone := false
+		gone, less := false, false
 		err := b.parts.DB.Update(ctx, func(tx store.Tx) (err error) {
+			before := queue.CountsOf(tx, n)
 			gone, err = queue.Clear(tx, now, n, b.inWork, clearMost)
+			less = queue.CountsOf(tx, n) != before
 			return err
 		})
 		if err != nil {
@@ -147,7 +150,7 @@ func (b *Broker) clear(ctx context.Context) error {
 		switch {
 		case gone:
 			b.put(n, nil)
-		case ln.inWork == 0: // otherwise the last end is the next occasion
+		case less || ln.inWork == 0: // otherwise the last end is the next occasion
 			b.poke()
 		}
 		if to := ln.Deleting.MoveTo; to != "" {

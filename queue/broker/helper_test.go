@@ -45,6 +45,7 @@ type place struct {
 	t   testing.TB
 	dir string
 	set Settings
+	db  func(store.Store) store.Store // what brokers get; nil: the store itself
 }
 
 func newPlace(t testing.TB, listeners ...Listener) *place {
@@ -123,7 +124,11 @@ func (p *place) start() *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := New(Parts{DB: db, Runs: realRuns{runs}, Alarm: timer, Log: log, Journal: filepath.Join(p.dir, "deliveries")}, p.set)
+	var given store.Store = db
+	if p.db != nil {
+		given = p.db(db)
+	}
+	b := New(Parts{DB: given, Runs: realRuns{runs}, Alarm: timer, Log: log, Journal: filepath.Join(p.dir, "deliveries")}, p.set)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 2)
 	go func() { done <- timer.Run(ctx) }()

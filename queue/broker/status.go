@@ -50,7 +50,7 @@ type Message struct {
 // Queues lists queues by name; those that match one of some patterns, of path.Match, or
 // all.
 func (b *Broker) Queues(ctx context.Context, patterns ...string) (list []Status, err error) {
-	err = b.ask(ctx, func(ctx context.Context) error {
+	err = b.look(ctx, func(ctx context.Context) error {
 		for _, ln := range b.lines {
 			if len(patterns) == 0 || slices.ContainsFunc(patterns, func(p string) bool {
 				ok, err := path.Match(p, ln.Name)
@@ -157,7 +157,7 @@ func (b *Broker) Message(ctx context.Context, name string, id uint64) (*Message,
 // body says.
 func (b *Broker) Working(ctx context.Context, name string, body int64) (list []Message, err error) {
 	var ids []uint64
-	err = b.ask(ctx, func(context.Context) error {
+	err = b.look(ctx, func(context.Context) error {
 		for id, w := range b.work {
 			if w.line.Name == name {
 				ids = append(ids, id)
@@ -199,7 +199,7 @@ func (b *Broker) Working(ctx context.Context, name string, body int64) (list []M
 
 // addWork adds who has messages in work.
 func (b *Broker) addWork(ctx context.Context, list []Message) error {
-	return b.ask(ctx, func(context.Context) error {
+	return b.look(ctx, func(context.Context) error {
 		for i := range list {
 			m := &list[i]
 			if w := b.work[m.ID]; w != nil {

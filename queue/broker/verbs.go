@@ -311,7 +311,7 @@ func (b *Broker) Pause(ctx context.Context, name string, p *queue.Paused, by que
 // it is not there.
 func (b *Broker) Await(ctx context.Context, name string, id uint64) error {
 	var end *waiter
-	err := b.ask(ctx, func(ctx context.Context) error {
+	err := b.look(ctx, func(ctx context.Context) error {
 		var q *queue.Queue
 		there := false
 		err := b.parts.DB.View(ctx, func(tx store.Tx) (err error) {
@@ -339,7 +339,7 @@ func (b *Broker) Await(ctx context.Context, name string, id uint64) error {
 // Gone returns when the queue with a number is gone; at once if there is none.
 func (b *Broker) Gone(ctx context.Context, n uint64) error {
 	over := make(chan struct{})
-	err := b.ask(ctx, func(context.Context) error {
+	err := b.look(ctx, func(context.Context) error {
 		if ln := b.lines[n]; ln != nil {
 			ln.goneTo = append(ln.goneTo, over)
 		} else {
