@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -81,6 +82,14 @@ func (d *daemon) assembleQueues() (err error) {
 		DB: q.db, Runs: queueRuns{q.runs}, Alarm: q.timer, Log: d.log, Journal: filepath.Join(filepath.Dir(d.dirs.Deliveries), "deliveries"),
 	}, d.listeners(d.started, &d.inForce.Settings))
 	return nil
+}
+
+// backup copies the store of queues; nil if they have none of their own.
+func (q *messaging) backup() func(context.Context, io.Writer) error {
+	if q.own == nil {
+		return nil
+	}
+	return q.own.Backup
 }
 
 // allowed reports whether a queue may be served, and if not, why. The daemon's own are.
@@ -260,8 +269,17 @@ const noticesAtOnce = 100
 // tellEvents makes events of what the queues note, each once: the queues may have another
 // store, so the number of the last one is written together with its event.
 func (d *daemon) tellEvents(ctx context.Context) error {
+	checked := false
 	for {
-		more, err := d.tellSome(ctx)
+		var more bool
+		var err error
+		if !checked {
+			err = d.checkNoticed(ctx)
+			checked = err == nil
+		}
+		if err == nil {
+			more, err = d.tellSome(ctx)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -283,6 +301,25 @@ func (d *daemon) tellEvents(ctx context.Context) error {
 			retry.Stop()
 		}
 	}
+}
+
+// checkNoticed begins with the first notice again if the store of queues is another one than before, or an older copy
+// of it: then its numbers are lower than that of the last notice that has become an event.
+func (d *daemon) checkNoticed(ctx context.Context) error {
+	var number uint64
+	err := d.queues.db.Update(ctx, func(tx store.Tx) error {
+		number = tx.Stamp()
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return d.engine.Update(ctx, func(t *activation.Txn) error {
+		if last, _ := strconv.ParseUint(string(t.Get(noticed)), 10, 64); last <= number {
+			return nil
+		}
+		return t.Delete(noticed)
+	})
 }
 
 func (d *daemon) tellSome(ctx context.Context) (more bool, err error) {

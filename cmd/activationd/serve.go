@@ -111,12 +111,16 @@ func (d *daemon) answering(l listener) (func(context.Context) error, error) {
 	return func(ctx context.Context) error { return d.server.Serve(ctx, l, peers.Authenticate) }, nil
 }
 
-// watchStore ends the daemon when its store has failed: a failed fsync is never tried again.
+// watchStore ends the daemon when one of its stores has failed: a failed fsync is never tried
+// again.
 func (d *daemon) watchStore(ctx context.Context) error {
+	err := d.db.Err
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-d.db.Failed():
-		return fmt.Errorf("the store has failed; runs go on; start the daemon again when the disk is repaired: %w", d.db.Err())
+	case <-d.queues.db.Failed():
+		err = d.queues.db.Err
 	}
+	return fmt.Errorf("the store has failed; runs go on; start the daemon again when the disk is repaired: %w", err())
 }
