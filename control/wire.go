@@ -604,9 +604,15 @@ type PlanOut struct {
 	Base64 string `json:"base64"`
 }
 
+// BackupIn chooses what is copied.
+type BackupIn struct {
+	Queues bool `arg:"queues"` // only the queues, if they have a file of their own
+}
+
 // BackupOut is a piece of a backup.
 type BackupOut struct {
 	Base64 string `json:"base64"`
+	Beside string `json:"beside,omitempty"` // in the first piece: the file with the queues, which the backup does not have
 }
 
 // LinkconfIn attaches a topology to a reservation. The names come from the laboratory's

@@ -111,6 +111,7 @@ func (d *daemon) assemble(db store.Backend, socket string) (err error) {
 	d.assembleHooks()
 	d.server = &line.Server{
 		Registry: ops.Registry(ops.Daemon{
+			BackupQueues: d.queues.backup(), QueueStore: conf.Queues.Store,
 			Engine: d.engine, Recurrences: d.book, Services: d.roster, Queues: d.queues, Pools: d.queues.pools, Declared: d.declared, Places: d.places, Identity: d.users.of, Topology: d.topology, Backup: db.Backup,
 			MayAt: d.mayAt, User: userName, Stop: d.askStop, Status: d.status, Hooks: d.hookNeeds, Reload: d.reload, Sources: d.loader.Sources, Unused: d.loader.Unused, Loaded: d.loader.Loaded(), Sections: new(vlanstore.Sections),
 		}),

@@ -109,11 +109,19 @@ func (d Daemon) status(ctx context.Context, c control.Caller, _ control.Nothing)
 // backupPiece is the number of bytes of a backup in one line.
 const backupPiece = 192 << 10
 
-func (d Daemon) backup(ctx context.Context, _ control.Caller, _ control.Nothing, send func(control.BackupOut) error) error {
+func (d Daemon) backup(ctx context.Context, _ control.Caller, in control.BackupIn, send func(control.BackupOut) error) error {
+	write, beside := d.Backup, d.QueueStore
+	if in.Queues {
+		if write, beside = d.BackupQueues, ""; write == nil {
+			return fmt.Errorf("queues: they have no file of their own here; a backup without this argument has them: %w", fault.Invalid)
+		}
+	}
 	w := bufio.NewWriterSize(pieces(func(p []byte) error {
-		return send(control.BackupOut{Base64: base64.StdEncoding.EncodeToString(p)})
+		err := send(control.BackupOut{Base64: base64.StdEncoding.EncodeToString(p), Beside: beside})
+		beside = ""
+		return err
 	}), backupPiece)
-	if err := d.Backup(ctx, w); err != nil {
+	if err := write(ctx, w); err != nil {
 		return err
 	}
 	return w.Flush()

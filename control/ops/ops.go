@@ -44,6 +44,10 @@ type Daemon struct {
 	// User returns the name of a user, and reports whether the user exists.
 	User   func(nameOrNumber string) (string, bool)
 	Backup func(context.Context, io.Writer) error
+	// BackupQueues copies the queues if they have a file of their own, QueueStore. Otherwise it
+	// is nil.
+	BackupQueues func(context.Context, io.Writer) error
+	QueueStore   string
 	// Sections are the critical sections of scripts.
 	Sections *vlanstore.Sections
 	// Stop has the daemon stop, at once or when nothing runs any more. It does not wait.
