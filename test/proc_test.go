@@ -38,14 +38,19 @@ type liveRun struct {
 }
 
 // liveRuns returns the runs of this daemon whose lock is held.
-func (d *daemon) liveRuns() []liveRun {
-	entries, err := os.ReadDir(d.state + "/runs")
+func (d *daemon) liveRuns() []liveRun { return liveIn(d.state + "/runs") }
+
+// deliveries returns the runs of listeners whose lock is held.
+func (d *daemon) deliveries() []liveRun { return liveIn(d.state + "/queues/runs") }
+
+func liveIn(dir string) []liveRun {
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil
 	}
 	var runs []liveRun
 	for _, e := range entries {
-		path := filepath.Join(d.state, "runs", e.Name(), wrapper.LockFile)
+		path := filepath.Join(dir, e.Name(), wrapper.LockFile)
 		data, err := os.ReadFile(path)
 		if err != nil {
 			continue
@@ -64,7 +69,7 @@ func (d *daemon) liveRuns() []liveRun {
 // wrappers returns the process ids of this daemon's wrappers that live.
 func (d *daemon) wrappers() []int {
 	var pids []int
-	for _, r := range d.liveRuns() {
+	for _, r := range append(d.liveRuns(), d.deliveries()...) {
 		pids = append(pids, r.pid)
 	}
 	return pids
@@ -92,7 +97,9 @@ func (d *daemon) wrapperOf(run string) int {
 
 // cgroup returns the directory of the cgroups of this daemon's runs, as the supervisor
 // chooses it; empty if there is no cgroup v2.
-func (d *daemon) cgroup() string {
+func (d *daemon) cgroup() string { return cgroupOf(d.state + "/runs") }
+
+func cgroupOf(runs string) string {
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return ""
@@ -108,7 +115,7 @@ func (d *daemon) cgroup() string {
 		}
 	}
 	h := fnv.New32a()
-	_, _ = h.Write([]byte(d.state + "/runs"))
+	_, _ = h.Write([]byte(runs))
 	for l := range strings.Lines(string(mounts)) {
 		head, tail, _ := strings.Cut(l, " - ")
 		f := strings.Fields(head)
@@ -122,29 +129,43 @@ func (d *daemon) cgroup() string {
 	return ""
 }
 
-func (d *daemon) cgroups() []string {
-	entries, err := os.ReadDir(d.cgroup())
-	if err != nil {
-		return nil
-	}
-	var names []string
-	for _, e := range entries {
-		if e.IsDir() {
-			names = append(names, e.Name())
+// cgroups returns the cgroups of runs, and of listeners.
+func (d *daemon) cgroups() (names []string) {
+	for _, dir := range d.cgroupParents() {
+		for _, path := range cgroupsIn(dir) {
+			names = append(names, filepath.Base(path))
 		}
 	}
 	return names
 }
 
+func (d *daemon) cgroupParents() []string {
+	return []string{d.cgroup(), cgroupOf(d.state + "/queues/runs")}
+}
+
+func cgroupsIn(parent string) (paths []string) {
+	entries, err := os.ReadDir(parent)
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			paths = append(paths, filepath.Join(parent, e.Name()))
+		}
+	}
+	return paths
+}
+
 func (d *daemon) removeCgroup() {
-	parent := d.cgroup()
-	if parent == "" {
-		return
+	for _, parent := range d.cgroupParents() {
+		if parent == "" {
+			return
+		}
+		for _, path := range cgroupsIn(parent) {
+			_ = wrapper.RemoveCgroup(path)
+		}
+		_ = os.Remove(parent)
 	}
-	for _, name := range d.cgroups() {
-		_ = wrapper.RemoveCgroup(filepath.Join(parent, name))
-	}
-	_ = os.Remove(parent)
 }
 
 // nothingLeft checks that nothing is left of any run except its directory: no process,
@@ -154,7 +175,7 @@ func (d *daemon) nothingLeft() {
 	for _, pid := range d.marked() {
 		d.t.Errorf("process %d of a run is left: %s", pid, commandLine(pid))
 	}
-	for _, r := range d.liveRuns() {
+	for _, r := range append(d.liveRuns(), d.deliveries()...) {
 		d.t.Errorf("the wrapper %d of run %s is left", r.pid, r.name)
 	}
 	for _, name := range d.cgroups() {

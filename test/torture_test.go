@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -163,9 +164,10 @@ func tortureDaemon(t *testing.T, config string, n int) {
 // A torture is a daemon under load, and what it promised to its clients.
 type torture struct {
 	*daemon
-	seed   uint64
-	random *rand.Rand    // the killer's
-	enough chan struct{} // closed when the load is to end
+	seed    uint64
+	random  *rand.Rand    // the killer's
+	enough  chan struct{} // closed when the load is to end
+	between time.Duration // the longest pause between two kills
 
 	mu       sync.Mutex
 	up       chan struct{}      // closed when the daemon is ready after its newest start
@@ -207,8 +209,13 @@ func newTorture(t *testing.T, config string) *torture {
 	d.script("deactivate", tortureDeactivate)
 	d.script("serve", strings.ReplaceAll(tortureServe, "DIR", d.dir))
 	d.write("accept", tortureAccept, 0o644)
+	return tortureOf(d, random)
+}
+
+// tortureOf is a torture of a daemon, which has not begun.
+func tortureOf(d *daemon, random *rand.Rand) *torture {
 	tt := &torture{
-		daemon: d, seed: random.Uint64(), random: random, enough: make(chan struct{}),
+		daemon: d, seed: random.Uint64(), random: random, enough: make(chan struct{}), between: 300 * time.Millisecond,
 		up: make(chan struct{}), jobs: make(map[string]promise),
 		offered: make(map[string]promise), booked: make(map[string]booking),
 	}
@@ -227,7 +234,7 @@ func (tt *torture) killLoop(n int) {
 			tt.starting++
 			tt.pause(p, time.Duration(tt.random.Int64N(int64(ready))))
 		} else {
-			tt.pause(p, time.Duration(tt.random.Int64N(int64(300*time.Millisecond))))
+			tt.pause(p, time.Duration(tt.random.Int64N(int64(tt.between))))
 			tt.mu.Lock()
 			tt.up = make(chan struct{})
 			tt.mu.Unlock()
@@ -282,24 +289,28 @@ func (tt *torture) idle(d time.Duration) {
 // request may have been carried out or not. An answer is a promise, or a refusal that
 // the caller has to allow.
 func call[Out any](tt *torture, c *control.Client, verb string, in any, allowed ...int) (out []Out, answered bool) {
+	out, code := request[Out](tt, c, verb, in, append(allowed, 503)...)
+	return out, code == 200
+}
+
+// request is call, and returns the code of the reply: 200, one of those that are allowed, or
+// 0 if there was no answer.
+func request[Out any](tt *torture, c *control.Client, verb string, in any, allowed ...int) (out []Out, code int) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	_, out, err := control.Call[Out](ctx, c, verb, in)
 	if err == nil {
-		return out, true
+		return out, 200
 	}
 	if ctx.Err() != nil {
 		tt.t.Errorf("%s %+v: no answer for %v", verb, in, patience)
-		return nil, false
+		return nil, 0
 	}
 	if reply, ok := errors.AsType[*control.ReplyError](err); ok {
-		for _, code := range append(allowed, 503) {
-			if reply.Code == code {
-				return nil, false
-			}
+		if !slices.Contains(allowed, reply.Code) {
+			tt.t.Errorf("%s %+v: %v", verb, in, err)
 		}
-		tt.t.Errorf("%s %+v: %v", verb, in, err)
-		return nil, false
+		return nil, reply.Code
 	}
 	tt.mu.Lock()
 	tt.unsure++
@@ -309,7 +320,7 @@ func call[Out any](tt *torture, c *control.Client, verb string, in any, allowed 
 	case <-up:
 	case <-tt.enough:
 	}
-	return nil, false
+	return nil, 0
 }
 
 // client adds jobs and changes them until the load ends.
