@@ -146,7 +146,7 @@ tell() {
 	[[ -z $interrupted ]] || wait $! # a signal ends the first
 	status=${interrupted:-$status}
 	trap '' INT TERM HUP PIPE # clean up once, also if nobody reads the output any more
-	if [[ $status -ne 0 && -s $DIR/daemon.log ]]; then
+	if [[ $status -ne 0 && -z $interrupted && -s $DIR/daemon.log ]]; then
 		echo "--- the daemon's last words:" >&2
 		tail -n 25 "$DIR/daemon.log" >&2
 	fi
