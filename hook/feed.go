@@ -56,19 +56,20 @@ type Feeder struct {
 	parts   Parts
 	changed chan struct{} // capacity one
 
-	mu    sync.Mutex
-	hooks []Hook
-	known bool // hooks are those of the configuration
+	mu     sync.Mutex
+	hooks  []Hook
+	newest uint64 // a number of the log when these were declared
+	known  bool   // hooks are those of the configuration
 }
 
 // NewFeeder makes a feeder. It feeds nothing before [Feeder.Configure] is called.
 func NewFeeder(p Parts) *Feeder { return &Feeder{parts: p, changed: make(chan struct{}, 1)} }
 
-// Configure says which hooks there are. A hook that there was not before gets events from now
-// on. One that there is no more is forgotten, with the events that were not delivered.
-func (f *Feeder) Configure(hooks []Hook) {
+// Configure says which hooks there are. A hook that there was not before gets the events after
+// the number newest, which the caller has from [event.Log.Newest]. One that there is no more is forgotten, with the events that were not delivered.
+func (f *Feeder) Configure(hooks []Hook, newest uint64) {
 	f.mu.Lock()
-	f.hooks, f.known = hooks, true
+	f.hooks, f.newest, f.known = hooks, newest, true
 	f.mu.Unlock()
 	select {
 	case f.changed <- struct{}{}:
@@ -108,7 +109,7 @@ func (f *Feeder) Run(ctx context.Context) error {
 // reconcile begins and ends feeds, so that there is one for each hook.
 func (f *Feeder) reconcile(ctx context.Context, feeds map[string]*feed) error {
 	f.mu.Lock()
-	hooks, known := f.hooks, f.known
+	hooks, newest, known := f.hooks, f.newest, f.known
 	f.mu.Unlock()
 	if !known {
 		return nil
@@ -126,7 +127,7 @@ func (f *Feeder) reconcile(ctx context.Context, feeds map[string]*feed) error {
 	err := f.forget(ctx, want)
 	for _, name := range slices.Sorted(maps.Keys(want)) {
 		if feeds[name] == nil {
-			feeds[name] = f.begin(ctx, want[name])
+			feeds[name] = f.begin(ctx, want[name], newest)
 		}
 	}
 	return err
@@ -198,6 +199,7 @@ func (f *Feeder) forget(ctx context.Context, want map[string]Hook) error {
 type feed struct {
 	f      *Feeder
 	hook   Hook
+	newest uint64 // the events after it are for the hook, if it is new
 	stored uint64 // the cursor in the store
 	read   uint64 // up to this number, there are no events for the hook but those it has got
 	full   bool   // which the log says already
@@ -205,8 +207,8 @@ type feed struct {
 	done   chan struct{}
 }
 
-func (f *Feeder) begin(ctx context.Context, h Hook) *feed {
-	fd := &feed{f: f, hook: h, done: make(chan struct{})}
+func (f *Feeder) begin(ctx context.Context, h Hook, newest uint64) *feed {
+	fd := &feed{f: f, hook: h, newest: newest, done: make(chan struct{})}
 	ctx, fd.cancel = context.WithCancel(ctx)
 	go fd.run(ctx)
 	return fd
@@ -278,14 +280,10 @@ func (fd *feed) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	newest, err := p.Events.Newest(ctx)
-	if err != nil {
-		return err
-	}
 	return p.DB.Update(ctx, func(tx store.Tx) error {
 		c, ok, err := readCursor(tx, fd.hook.Name)
 		if err == nil && !ok {
-			c.Seq = newest
+			c.Seq = fd.newest
 			err = c.write(tx, fd.hook.Name)
 		}
 		fd.stored, fd.read = c.Seq, c.Seq

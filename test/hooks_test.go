@@ -21,7 +21,8 @@ type receiver struct {
 	t *testing.T
 
 	mu     sync.Mutex
-	status int // of its answers
+	secret string // of the hook
+	status int    // of its answers
 	got    []control.Event
 	tries  int
 }
@@ -30,7 +31,7 @@ type receiver struct {
 const hookSecret = "0123456789abcdef-of-tests"
 
 func newReceiver(t *testing.T) *receiver {
-	r := &receiver{t: t, status: http.StatusOK}
+	r := &receiver{t: t, secret: hookSecret, status: http.StatusOK}
 	r.Server = httptest.NewServer(r)
 	t.Cleanup(r.Close)
 	return r
@@ -42,14 +43,14 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if err != nil || json.Unmarshal(body, &e) != nil {
 		r.t.Errorf("posted: %q, %v", body, err)
 	}
-	if want := "sha256=" + hook.Sign([]byte(hookSecret), req.Header.Get("X-Timestamp"), body); req.Header.Get("X-Signature") != want {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if want := "sha256=" + hook.Sign([]byte(r.secret), req.Header.Get("X-Timestamp"), body); req.Header.Get("X-Signature") != want {
 		r.t.Errorf("the signature is %q, want %q", req.Header.Get("X-Signature"), want)
 	}
 	if id := req.Header.Get("X-Event-ID"); id != strconv.FormatUint(e.Seq, 10) {
 		r.t.Errorf("X-Event-ID is %q, of event %d", id, e.Seq)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.tries++; r.status < 300 {
 		r.got = append(r.got, e)
 	}
@@ -188,13 +189,58 @@ hooks:
 	}
 	d.await("status to be quiet", func() bool { return !strings.Contains(d.atctl("status", "--check").out, "hook") })
 
+	// A reload puts another secret in force, though its file has the same name.
+	d.write("secret", "another-"+hookSecret, 0o600)
+	d.must("reload")
+	r.mu.Lock()
+	r.secret = "another-" + hookSecret
+	r.mu.Unlock()
+	d.must("publish", "build.4", "signed")
+	d.await("it to be posted", func() bool { return len(r.texts()) == 4 })
 	d.configure(config(2))
 	d.must("reload")
 	r.answer(http.StatusBadRequest)
-	d.must("publish", "build.4", "d")
+	d.must("publish", "build.5", "d")
 	check("builds, ")
 	check("an event could not be delivered: 400 Bad Request")
 	d.configure("hooks: []\n")
 	d.must("reload")
 	d.await("status to be quiet", func() bool { return !strings.Contains(d.atctl("status", "--check").out, "hook") })
+}
+
+// TestHookCommands kills the daemon while the command of a hook runs: it is run once. A command
+// that does not exist pauses its hook, and status says so.
+func TestHookCommands(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t, `
+hooks:
+  - {name: slow, on: ["build.#"], command: [./slow], environment: {GREETING: hello}}
+  - {name: none, on: ["build.#"], command: [./none]}
+`)
+	b := d.beacon()
+	gate := d.shared("gate")
+	d.script("slow", `read event
+echo "$EVENT_ID $EVENT_TOPIC $GREETING" >`+b.path+`
+until test -e `+gate+`; do sleep 0.01; done
+echo "end $EVENT_ID" >`+b.path+"\n")
+	d.Start()
+	d.must("publish", "build.1", "a")
+	first := b.next()
+	d.must("publish", "build.2", "b")
+	d.Kill()
+	d.Start()
+	d.must("publish", "build.3", "c")
+	d.write("shared/gate", "", 0o644)
+	var got []string
+	for range 5 {
+		got = append(got, b.next())
+	}
+	id, _, _ := strings.Cut(first, " ")
+	if !strings.HasSuffix(first, " build.1 hello") || got[0] != "end "+id || !strings.HasSuffix(got[1], " build.2 hello") || !strings.HasSuffix(got[3], " build.3 hello") {
+		t.Errorf("first %q, then %q", first, got)
+	}
+	d.await("status to show the hook that is paused", func() bool {
+		out := d.atctl("status", "--check").out
+		return strings.Contains(out, "none, ") && strings.Contains(out, "is paused: ") && strings.Contains(out, "; 3 events wait; try: atctl queue resume hook/none")
+	})
 }

@@ -108,7 +108,9 @@ func (d *daemon) assemble(db store.Backend, socket string) (err error) {
 	if err := d.assembleQueues(); err != nil {
 		return err
 	}
-	d.assembleHooks()
+	if err := d.assembleHooks(); err != nil {
+		return err
+	}
 	d.server = &line.Server{
 		Registry: ops.Registry(ops.Daemon{
 			BackupQueues: d.queues.backup(), QueueStore: conf.Queues.Store,

@@ -21,9 +21,11 @@ import (
 )
 
 // assembleHooks makes the part that hands events to hooks. Their queues deliver them.
-func (d *daemon) assembleHooks() {
+func (d *daemon) assembleHooks() error {
 	d.hooks = hook.NewFeeder(hook.Parts{Events: d.engine.Events(), DB: d.queues.db, Queues: d.queues.Broker, Encode: ops.EncodeEvent, Log: d.log})
-	d.hooks.Configure(hooksOf(d.started))
+	newest, err := d.engine.Newest(context.Background())
+	d.hooks.Configure(hooksOf(d.started), newest)
+	return err
 }
 
 // hooksOf returns the hooks of a configuration, whose filters have been checked.

@@ -87,7 +87,7 @@ func (d *daemon) readAgain() (r rereading, err error) {
 // configuration has a fault, all stays as it was. The settings that the engine does not
 // know (the log's level, the tokens, and the roles of users) reconfigure puts in force
 // itself. Its notices are the settings that need a restart.
-func (d *daemon) reconfigure(context.Context) (announce.Configuration, error) {
+func (d *daemon) reconfigure(ctx context.Context) (announce.Configuration, error) {
 	r, err := d.readAgain()
 	if err != nil {
 		return announce.Configuration{}, err
@@ -103,6 +103,10 @@ func (d *daemon) reconfigure(context.Context) (announce.Configuration, error) {
 	if len(r.changed) == 0 {
 		return r.Configuration, nil
 	}
+	newest, err := d.engine.Newest(ctx)
+	if err != nil {
+		return announce.Configuration{}, err
+	}
 	for _, n := range append(r.notices, r.Notices...) {
 		d.log.Warn(n)
 	}
@@ -114,7 +118,7 @@ func (d *daemon) reconfigure(context.Context) (announce.Configuration, error) {
 	d.level.Set(r.conf.Logging.Level)
 	d.current, d.inForce = r.conf, r.Configuration
 	d.queues.Configure(d.listeners(r.conf, &r.Settings))
-	d.hooks.Configure(hooksOf(r.conf))
+	d.hooks.Configure(hooksOf(r.conf), newest)
 	d.roles.Add(1)
 	return r.Configuration, nil
 }
