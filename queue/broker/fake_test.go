@@ -58,6 +58,7 @@ type act struct {
 	files   map[string]string
 	noRoom  bool // a listener does not read its input
 	deaf    bool // a listener goes on when its input has ended
+	closes  bool // a listener closes its input, and goes on
 }
 
 // A delivery is a message as its listener has it.
@@ -252,6 +253,9 @@ func (r *fakeRun) run() {
 		return
 	}
 	res.Started = time.Now()
+	if r.act.closes {
+		r.in.closeRead()
+	}
 	close(r.started)
 	d := delivery{run: r.k}
 	if r.k.Phase == messagePhase {
@@ -336,7 +340,7 @@ func (r *fakeRun) listen(ctx context.Context, end chan struct{}) {
 	var mu sync.Mutex
 	cancels := make(map[uint64]chan struct{})
 	var wg sync.WaitGroup
-	for !r.act.noRoom {
+	for !r.act.noRoom && !r.act.closes {
 		line, err := r.in.readLine(ctx)
 		if err != nil {
 			break
@@ -398,7 +402,7 @@ func (r *fakeRun) listen(ctx context.Context, end chan struct{}) {
 		})
 	}
 	wg.Wait()
-	if !r.act.deaf && !r.act.noRoom && ctx.Err() == nil {
+	if !r.act.deaf && !r.act.noRoom && !r.act.closes && ctx.Err() == nil {
 		finish()
 	}
 }

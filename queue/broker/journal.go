@@ -15,10 +15,11 @@ import (
 // synced: it has to survive the daemon and not the machine, without which no listener
 // lives. Its lines are
 //
-//   - RUN QUEUE ID ATTEMPT   the message is given to the listener
-//     = RUN                    all that was given to it so far was sent
-//     ! RUN ID                 it is stopped because of that message; 0: because of none
-//   - RUN                    what became of all that it had is in the store
+//	given      + RUN QUEUE ID ATTEMPT   the message is given to the listener
+//	sent       = RUN                    all that was given to it so far was sent
+//	read       ~ RUN                    its answers so far are recorded, and removed from its output
+//	stopped    ! RUN ID                 it is stopped because of that message; 0: because of none
+//	ended      - RUN                    what became of all that it had is in the store
 //
 // Of two lines about a message the later one counts. A message that has gone on since is
 // recognised by the store, so nothing is written when a message is finished.
@@ -37,6 +38,7 @@ type given struct {
 	id      uint64
 	attempt int
 	sent    bool // it is known that it was
+	read    bool // if it was answered by then, the answer is not in the output any more
 	line    int
 }
 
@@ -44,8 +46,9 @@ type given struct {
 type noted struct {
 	given   []given
 	lines   int
-	sent    map[supervisor.Key]int    // the last line that says so
-	ended   map[supervisor.Key]int    // likewise
+	sent    map[supervisor.Key]int // the last line that says so
+	read    map[supervisor.Key]int // likewise
+	ended   map[supervisor.Key]int
 	stopped map[supervisor.Key]uint64 // because of which message; 0: because of none
 	invalid int                       // lines that are none of a journal's
 }
@@ -57,7 +60,7 @@ const journalBound = 1 << 20
 // that is not complete was never acted upon. When a machine has gone down, the file may have
 // anything in it; but then no listener lives.
 func readJournal(path string) (all noted, err error) {
-	all.sent, all.ended, all.stopped = make(map[supervisor.Key]int), make(map[supervisor.Key]int), make(map[supervisor.Key]uint64)
+	all.sent, all.read, all.ended, all.stopped = make(map[supervisor.Key]int), make(map[supervisor.Key]int), make(map[supervisor.Key]int), make(map[supervisor.Key]uint64)
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return all, nil
@@ -77,6 +80,7 @@ func readJournal(path string) (all noted, err error) {
 		}
 	}
 	for _, g := range byMessage {
+		g.read = g.line < all.read[g.run]
 		if g.sent = g.line < all.sent[g.run]; g.line > all.ended[g.run] {
 			all.given = append(all.given, g)
 		}
@@ -103,6 +107,8 @@ func (a *noted) line(words []string, byMessage map[uint64]given) bool {
 		byMessage[g.id] = g
 	case mark == "=" && len(words) == 2:
 		a.sent[run] = a.lines
+	case mark == "~" && len(words) == 2:
+		a.read[run] = a.lines
 	case mark == "!" && len(words) == 3:
 		id, err := strconv.ParseUint(words[2], 10, 64)
 		a.stopped[run] = id
@@ -127,6 +133,9 @@ func (j *journal) end(run supervisor.Key) { j.buf = fmt.Appendf(j.buf, "- %s\n",
 
 // sent notes that all that was given to a listener so far was sent.
 func (j *journal) sent(run supervisor.Key) { j.buf = fmt.Appendf(j.buf, "= %s\n", run) }
+
+// read notes that the answers of a listener so far are recorded, and removed from its output.
+func (j *journal) read(run supervisor.Key) { j.buf = fmt.Appendf(j.buf, "~ %s\n", run) }
 
 // stopped notes that a listener is stopped, and because of which message.
 func (j *journal) stopped(run supervisor.Key, id uint64) {

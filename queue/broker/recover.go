@@ -146,6 +146,9 @@ func (b *Broker) adoptProcess(ctx context.Context, k supervisor.Key, noted *note
 		if err != nil {
 			return err
 		}
+		if m != nil && m.State.Attempts >= g.attempt && !g.read { // it may be taken for one about the next attempt
+			s.retire("a daemon ended before it removed its answer")
+		}
 		if m == nil || m.Where != queue.Ready || m.State.Attempts >= g.attempt {
 			continue
 		}

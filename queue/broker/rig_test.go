@@ -410,3 +410,26 @@ func (r *rig) fails(fn func(*failures)) {
 	defer r.runs.mu.Unlock()
 	fn(&r.runs.failures)
 }
+
+// message returns a message that is there.
+func (r *rig) message(name string, id uint64) *queue.Message {
+	r.t.Helper()
+	var m *queue.Message
+	err := r.mem.View(context.Background(), func(tx store.Tx) error {
+		q, err := queue.Get(tx, name)
+		if err == nil {
+			m, err = queue.Load(tx, q.N, id)
+		}
+		return err
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return m
+}
+
+func (r *rig) configure(listeners ...Listener) {
+	r.set = Settings{Listeners: listeners}
+	r.b.Configure(r.set)
+	synctest.Wait()
+}

@@ -43,6 +43,7 @@ type process struct {
 	killed  bool
 	endBy   time.Time // it is stopped if it has not ended by then
 	guilty  *work     // it is stopped because of this message
+	broken  bool      // it has closed its input
 	stopped bool      // it is stopped, and the other messages that it has are not to blame
 	eof     bool      // all its output is read
 	result  *wrapper.Result
@@ -114,9 +115,9 @@ func (b *Broker) manage(p *pool) {
 	want, fresh, begun := p.wanted(), 0, 0
 	for _, s := range p.processes {
 		s.judgeAge(now)
-		if s.retired == "" && s.outdated == "" && s.result == nil {
+		if s.retired == "" && s.outdated == "" { // also one that has ended, until it is known why
 			fresh++
-			if s.begun {
+			if s.begun && s.result == nil {
 				begun++
 			}
 		}
@@ -380,6 +381,10 @@ func (b *Broker) consume(o *output) {
 		b.parts.Log.Error("queues: the answers of a listener cannot be read; it is stopped", "run", o.process.key, "err", err)
 		o.process.stopped = true
 		b.stopProcess(o.process)
+		return
+	}
+	if len(o.answers) > 0 {
+		b.journal.read(o.process.key)
 	}
 }
 
@@ -519,6 +524,7 @@ func (b *Broker) gone(s *process) {
 	case cannot:
 		b.backOff(p, e.Reason)
 		b.faulty(p, e.Reason)
+	case s.broken:
 	case s.retired != "" || b.tick().Sub(s.since) >= stableAfter:
 		p.failures = 0
 	default:
@@ -600,6 +606,8 @@ func (b *Broker) send(s *process) {
 			s.unsent = nil
 			if s.retired == "" {
 				s.retire("it does not read its input: " + err.Error())
+				s.broken = true
+				b.backOff(s.pool, "its process does not read its input")
 			}
 			s.pool.dirty = true
 			b.poke()
