@@ -43,7 +43,7 @@ ROOT     := $(filter 0,$(shell id -u))
 TIMES    :=
 GOTEST    = go run ./scripts/gotest $(NO_SKIPS) $(if $(TIMES),-times '$(TIMES)') $(HANGS)
 
-.PHONY: help build atwrap manual demo test test-all test-loaded test-short test-lab test-vm test-upgrade test-at stacks stack-broker stack-micro unit whole bench torture mutants lint vet shellcheck fuzz clean install install-at install-deps
+.PHONY: help build atwrap manual demo test test-all test-loaded test-short test-lab test-vm test-upgrade test-at stacks stack-broker stack-micro stack-builds unit whole bench torture mutants lint vet shellcheck fuzz clean install install-at install-deps
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-12s %s\n' "$$t" "$$d"; done
@@ -95,7 +95,7 @@ ifneq ($(ROOT),)
 endif
 	go run ./scripts/gotest $(if $(ROOT),-no-skips) $(HANGS) -count=1 ./schedule/timespec -args -at-runs=$(RUNS) -at-seed=$(or $(SEED),0)
 
-STACKS := broker micro
+STACKS := broker micro builds
 
 stacks: $(STACKS:%=stack-%) ## the example stacks, each with its whole story
 
@@ -106,6 +106,10 @@ stack-broker: build ## a broker of virtual desktops: apache2, PostgreSQL, Redis 
 stack-micro: build ## a tree of microservices that .env files declare, behind nginx, checked
 	@scripts/install-deps stacks
 	@examples/stacks/run micro
+
+stack-builds: build ## a build farm: pools that fetch and compile, live events, a scheduler, a monitor, checked
+	@scripts/install-deps stacks
+	@examples/stacks/run builds
 
 install-deps:
 ifneq ($(ROOT),)

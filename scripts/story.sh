@@ -91,7 +91,7 @@ is_wrapper() {
 
 no_processes() {
 	local pids
-	pids=$(run_processes "$1" | tr '\n' ' ')
+	pids=$(run_processes "$1" | paste -sd ,)
 	[[ -z $pids ]] || {
 		ps -o pid,ppid,stat,args -p "$pids"
 		return 1

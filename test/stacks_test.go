@@ -20,7 +20,8 @@ func TestStacks(t *testing.T) {
 		needs []string // programs
 		files []string // what is not in PATH
 	}{
-		{"micro", nil, []string{"redis-server", "nginx", "curl", "jq", "ss"}, nil},
+		{"micro", nil, []string{"redis-server", "redis-cli", "nginx", "curl", "jq", "ss"}, nil},
+		{"builds", []string{"--once"}, []string{"git", "gcc", "curl", "jq", "ss"}, nil},
 		{"broker", []string{"--once"}, []string{"apache2", "redis-server", "redis-cli", "psql", "curl", "jq", "ss", "setpriv"}, []string{"/usr/lib/postgresql/*/bin/postgres"}},
 	} {
 		t.Run(tt.stack, func(t *testing.T) {

@@ -119,6 +119,7 @@ var policy = map[string]string{
 	"examples/embed":                "activation schedule store/bolt supervisor", // as a program of another module would
 	"examples/stacks/broker/broker": "",                                          // it knows the daemon by atctl, as a program in another language would
 	"examples/stacks/micro/shop":    "",                                          // likewise
+	"examples/stacks/builds/farm":   "",                                          // likewise
 	"scripts":                       "",
 	"scripts/gotest":                "",
 	"scripts/mutants":               "",

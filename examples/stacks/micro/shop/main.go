@@ -1,9 +1,12 @@
-// Shop is the program of the microservices. Each of them has a model, such as user or order,
-// which is served over HTTP.
+// Shop is the program of the microservices. Each of them has a model, such as user or order.
+// It is served over HTTP, and what changes its data is a message of its queue, such as
+// _model_user.
 //
 //	shop serve     serves the model MODEL at the Unix socket http.sock, in its directory
+//	shop listen    does what the messages of a queue ask for
 //
-// The data is in Redis, at the socket REDIS.
+// The data is in Redis, at the socket REDIS. The daemon is reached by atctl, as it would be
+// from a program in any language.
 package main
 
 import (
@@ -33,9 +36,11 @@ func run(ctx context.Context, args []string) error {
 	switch args[0] {
 	case "serve":
 		return serve(ctx, db, os.Getenv("MODEL"))
+	case "listen":
+		return listen(ctx, db, os.Stdin, os.Stdout)
 	default:
 		return errUsage
 	}
 }
 
-var errUsage = errors.New("usage: shop serve")
+var errUsage = errors.New("usage: shop serve|listen")
