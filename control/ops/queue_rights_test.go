@@ -210,3 +210,35 @@ func TestPages(t *testing.T) {
 		t.Errorf("a whole body: %q, %t", m.Body, m.Cut)
 	}
 }
+
+// TestQueuesOfTheDaemon: what is in the queue of a hook is taken for an event, so nobody but
+// the daemon pushes into it, not even an admin, moves messages to it, or deletes it.
+func TestQueuesOfTheDaemon(t *testing.T) {
+	d := auditDaemon(t)
+	hook, _, err := d.queues.Create(t.Context(), queue.Queue{Name: "hook/log", Builtin: true, Ordered: true}, queue.Actor{Name: "configuration"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.call(admin, "queue create", &control.QueueCreateIn{Name: []string{"mails"}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, in := range []*control.QueuePushIn{
+		{Name: "hook/log", Body: []string{"{}"}},
+		{Name: "hook/log", Body: []string{"{}"}, Key: "k", OnDuplicate: queue.DuplicateReplace},
+	} {
+		if _, err := lines[control.QueuePushOut](d, admin, "queue push", in); fault.Of(err) != fault.Denied {
+			t.Errorf("push %+v: %v, want denied", in, err)
+		}
+	}
+	for _, in := range []*control.QueueDeleteIn{{Name: "hook/log"}, {Name: "hook/log", Discard: true, Now: true}} {
+		if err := d.call(admin, "queue delete", in); fault.Of(err) != fault.Denied {
+			t.Errorf("delete %+v: %v, want denied", in, err)
+		}
+	}
+	if err := d.call(admin, "queue delete", &control.QueueDeleteIn{Name: "mails", Keep: "hook/log"}); fault.Of(err) == "" {
+		t.Error("the messages of a queue are moved to a hook")
+	}
+	if all, err := d.queues.Queues(t.Context(), "hook/*"); err != nil || len(all) != 1 || all[0].N != hook.N || all[0].Pushed != 0 {
+		t.Errorf("in the end there are %+v, %v", all, err)
+	}
+}

@@ -314,6 +314,9 @@ func (d Daemon) queueDelete(ctx context.Context, c control.Caller, in control.Qu
 	if len(all) != 1 || all[0].Name != in.Name {
 		return reply, fmt.Errorf("name: want the name of one queue, have %.80q: %w", in.Name, fault.Invalid)
 	}
+	if all[0].Builtin {
+		return reply, fmt.Errorf("queue %s is the daemon's own; remove the hook from the configuration instead: %w", in.Name, fault.Denied)
+	}
 	if err := d.Queues.Delete(ctx, in.Name, queue.Deleting{Now: in.Now, MoveTo: in.Keep}, in.Discard, by(c)); err != nil {
 		if errors.Is(err, fault.Conflict) && !in.Discard && in.Keep == "" {
 			err = fmt.Errorf("%s (--discard or --keep-messages QUEUE): %w", fault.Text(err), fault.Conflict)

@@ -131,7 +131,7 @@ func (b *Broker) connect(ctx context.Context, h *hand, names []string, window in
 		case ln == nil || ln.Deleting != nil:
 			return nil, nil, fmt.Errorf("queue %s is being deleted, or is new; try again: %w", name, fault.Conflict)
 		case ln.Builtin:
-			return nil, nil, fmt.Errorf("queue %s is activationd's own: %w", name, fault.Denied)
+			return nil, nil, fmt.Errorf("queue %s is the daemon's own; nobody else may listen to it: %w", name, fault.Denied)
 		}
 		if l == nil && ln.pool != nil {
 			l = ln.pool.l

@@ -126,8 +126,11 @@ func hintOf(n, id uint64, m *queue.New, now time.Time) hint {
 // pushSome pushes messages into one queue, and sets its number.
 func pushSome(tx store.Tx, now time.Time, set *Settings, messages []NewMessage, pushed []Pushed, numbers []uint64, inWork func(uint64) bool) error {
 	q, err := queue.Get(tx, messages[0].Queue)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case q.Builtin: // what is in such a queue is trusted to come from the daemon: see Feed
+		return fmt.Errorf("queue %s is the daemon's own: only the daemon pushes into it: %w", q.Name, fault.Denied)
 	}
 	ms := make([]queue.New, len(messages))
 	for i := range messages {
