@@ -153,6 +153,7 @@ type QueueWork struct {
 	Attempt  int       `json:"attempt"`
 	Since    time.Time `json:"since"`
 	Listener string    `json:"listener"`
+	Progress string    `json:"progress,omitempty"` // what the listener last reported
 }
 
 // A QueueEnding is how an attempt ended.

@@ -126,7 +126,7 @@ func fakePeek(_ context.Context, _ caller, in control.QueuePeekIn) (r control.Re
 	}
 	day := fakeDay()
 	r.Lines = []control.QueueMessage{
-		{ID: 1051, State: "work", Pushed: day, By: "ada", Size: 3, Body: "abc", Attempts: 1, Work: &control.QueueWork{Attempt: 2, Since: day, Listener: "model"}},
+		{ID: 1051, State: "work", Pushed: day, By: "ada", Size: 3, Body: "abc", Attempts: 1, Work: &control.QueueWork{Attempt: 2, Since: day, Listener: "model", Progress: "half"}},
 		{ID: 1052, State: "ready", Priority: 9, Pushed: day, By: "bob", Size: 40_000, Body: "a long story", Cut: true},
 		{ID: 1053, State: "delayed", Pushed: day, NotBefore: control.Instant{Time: day.Add(time.Hour)}, By: "bob", Size: 5, Hidden: true},
 		{ID: 1054, State: "ready", Pushed: day, By: "ada", Size: 2, Base64: base64.StdEncoding.EncodeToString([]byte{0xff, 0})},

@@ -73,10 +73,19 @@ func (a *app) messageTable(ctx context.Context, op string, in any) error {
 			text = m.Last.Reason
 		}
 		if m.Work != nil {
-			text = fmt.Sprintf("attempt %d, %s", m.Work.Attempt, m.Work.Listener)
+			text = workText(m.Work)
 		}
 		return t.row(fmt.Sprint(m.ID), m.State, nonzero(m.Priority), nonzero(m.Attempts), m.Pushed, m.NotBefore.Time, m.By, text)
 	}))
+}
+
+// workText says who works on a message, and how far that is.
+func workText(w *control.QueueWork) string {
+	text := fmt.Sprintf("attempt %d, %s", w.Attempt, w.Listener)
+	if w.Progress != "" {
+		text += ": " + w.Progress
+	}
+	return text
 }
 
 // bodyText returns a body for a line of a table.
@@ -110,7 +119,7 @@ func (a *app) showMessage(ctx context.Context, in control.QueuePeekIn) error {
 	}
 	work, last, output := "", "", ""
 	if m.Work != nil {
-		work = fmt.Sprintf("attempt %d since %s, %s", m.Work.Attempt, clock.both(m.Work.Since), m.Work.Listener)
+		work = fmt.Sprintf("since %s: %s", clock.both(m.Work.Since), workText(m.Work))
 	}
 	if e := m.Last; e != nil {
 		last = fmt.Sprintf("attempt %d at %s: %s", e.Attempt, clock.both(e.Ended), cmp.Or(e.Reason, e.Outcome))

@@ -580,7 +580,7 @@ func messageOut(m *broker.Message, name string, c control.Caller, shown int) con
 	}
 	if m.InWork {
 		out.State = "work"
-		out.Work = &control.QueueWork{Attempt: m.Attempt, Since: m.Since, Listener: m.Listener}
+		out.Work = &control.QueueWork{Attempt: m.Attempt, Since: m.Since, Listener: m.Listener, Progress: control.Text(m.Progress)}
 	}
 	if c.Role < control.Operator && !own(c, m.By, m.UID) {
 		out.Hidden = true

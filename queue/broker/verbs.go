@@ -146,10 +146,13 @@ func pushSome(tx store.Tx, now time.Time, set *Settings, messages []NewMessage, 
 	return nil
 }
 
-// limitsOf are the limits of a queue.
+// limitsOf are the limits of a queue: those of its listener, also if it may not be served now.
 func (s *Settings) limitsOf(name string) (limits queue.Limits) {
-	if l, _, _ := s.listenerOf(name); l != nil {
-		limits = l.Limits
+	for i := range s.Listeners {
+		if _, ok := s.Listeners[i].serves(name); ok {
+			limits = s.Listeners[i].Limits
+			break
+		}
 	}
 	limits.Body, limits.AllMessages, limits.AllBytes = s.Limits.Body, s.Limits.AllMessages, s.Limits.AllBytes
 	return limits

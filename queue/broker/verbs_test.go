@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"activationd/internal/fault"
 	"activationd/queue"
 )
 
@@ -61,6 +62,19 @@ func TestWaiters(t *testing.T) {
 		if err != nil || !isOver || got != tt.outcome {
 			t.Errorf("%s: the result is %q, over %t, %v, want %q", tt.name, got, isOver, err, tt.outcome)
 		}
+	}
+}
+
+// TestLimitsOfDenied: a queue that may not be served still has its limits.
+func TestLimitsOfDenied(t *testing.T) {
+	p := newPlace(t, per("full", "true"))
+	p.set.Listeners[0].Limits = queue.Limits{Messages: 1}
+	p.set.Allowed = func(string) (bool, string) { return false, "not today" }
+	r := p.start()
+	r.create("full")
+	r.push("full", "x")
+	if got := r.Push(t.Context(), []NewMessage{{Queue: "full"}})[0].Err; fault.Of(got) != fault.Unavailable {
+		t.Errorf("a second message: %v", got)
 	}
 }
 
