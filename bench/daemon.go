@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"activationd/control"
@@ -24,11 +25,13 @@ const (
 
 // A daemon is one that the bench started, with directories of its own.
 type daemon struct {
-	b      *bench
-	dir    string
-	cmd    *exec.Cmd
-	gone   chan struct{} // closed when the process has ended
-	client *control.Client
+	b   *bench
+	dir string
+	// runtime is the runtime directory: in memory, as on most machines.
+	runtime string
+	cmd     *exec.Cmd
+	gone    chan struct{} // closed when the process has ended
+	client  *control.Client
 }
 
 // start starts a daemon with a configuration.
@@ -38,7 +41,10 @@ func (b *bench) start(config string) (*daemon, error) {
 		return nil, err
 	}
 	d := &daemon{b: b, dir: dir}
-	d.client = &control.Client{Network: "unix", Address: filepath.Join(dir, "run", "control.sock")}
+	if d.runtime, err = os.MkdirTemp(inMemory(), "activationd-bench-"); err != nil {
+		return nil, err
+	}
+	d.client = &control.Client{Network: "unix", Address: filepath.Join(d.runtime, "control.sock")}
 	if err := d.configure(config); err != nil {
 		return nil, err
 	}
@@ -58,7 +64,7 @@ func (d *daemon) up() error {
 	}
 	defer func() { _ = log.Close() }()
 	d.cmd = exec.Command(filepath.Join(d.b.bin, "activationd"), "--config", filepath.Join(d.dir, "c.yaml"),
-		"--state-dir", filepath.Join(d.dir, "state"), "--runtime-dir", filepath.Join(d.dir, "run"))
+		"--state-dir", filepath.Join(d.dir, "state"), "--runtime-dir", d.runtime)
 	d.cmd.Stderr = log
 	if err := d.cmd.Start(); err != nil {
 		return err
@@ -86,6 +92,18 @@ func (d *daemon) up() error {
 	}
 }
 
+// inMemory returns a directory that is in memory, if there is one that can be used.
+func inMemory() string {
+	for _, dir := range []string{os.Getenv("XDG_RUNTIME_DIR"), "/run", "/dev/shm"} {
+		var fs syscall.Statfs_t
+		const tmpfs = 0x01021994
+		if dir != "" && syscall.Statfs(dir, &fs) == nil && fs.Type == tmpfs && syscall.Access(dir, 2) == nil {
+			return dir
+		}
+	}
+	return ""
+}
+
 // kill ends the daemon at once and leaves its runs alone.
 func (d *daemon) kill() {
 	_ = d.client.Close()
@@ -100,6 +118,7 @@ func (d *daemon) end() {
 		_ = d.wait(a.ID)
 	}
 	d.kill()
+	_ = os.RemoveAll(d.runtime)
 }
 
 // call asks the daemon for an operation.

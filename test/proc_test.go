@@ -41,7 +41,7 @@ type liveRun struct {
 func (d *daemon) liveRuns() []liveRun { return liveIn(d.state + "/runs") }
 
 // deliveries returns the runs of listeners whose lock is held.
-func (d *daemon) deliveries() []liveRun { return liveIn(d.state + "/queues/runs") }
+func (d *daemon) deliveries() []liveRun { return liveIn(d.runtime + "/queues/runs") }
 
 func liveIn(dir string) []liveRun {
 	entries, err := os.ReadDir(dir)
@@ -140,7 +140,7 @@ func (d *daemon) cgroups() (names []string) {
 }
 
 func (d *daemon) cgroupParents() []string {
-	return []string{d.cgroup(), cgroupOf(d.state + "/queues/runs")}
+	return []string{d.cgroup(), cgroupOf(d.runtime + "/queues/runs")}
 }
 
 func cgroupsIn(parent string) (paths []string) {

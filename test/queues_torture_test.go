@@ -597,7 +597,11 @@ func (d *daemon) noQueuesLeft() {
 // deliveryDirs returns what is left of listeners: directories of runs, their locks, and bodies.
 func (d *daemon) deliveryDirs() (all []string) {
 	for _, pattern := range []string{"runs/*", "runs/.locks/*", "bodies/*"} {
-		paths, err := filepath.Glob(d.state + "/queues/" + pattern)
+		dir := d.runtime
+		if strings.HasPrefix(pattern, "bodies") {
+			dir = d.state
+		}
+		paths, err := filepath.Glob(dir + "/queues/" + pattern)
 		if err != nil {
 			d.t.Fatal(err)
 		}

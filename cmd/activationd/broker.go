@@ -183,11 +183,18 @@ func (d *daemon) listener(l *config.Listener, set *activation.Settings) broker.L
 	}
 }
 
+// listenerLog bounds the beginning and the end of an output that are kept while it is not known what
+// becomes of the message: the runtime directory is in memory on most machines.
+const listenerLog = 128 << 10
+
 // specOf returns what a process of a listener runs as, and within which limits.
 func (d *daemon) specOf(l *config.Listener, set *activation.Settings) (wrapper.Spec, error) {
 	spec := wrapper.Spec{
 		Argv: l.Command, Dir: l.Directory, UID: -1, GID: -1, Umask: set.Umask, Nice: set.Nice, NoNewPrivs: set.NoNewPrivs,
-		LogHead: set.LogHead, LogTail: set.LogTail, Grace: l.Grace,
+		LogHead: min(set.LogHead, listenerLog), LogTail: min(set.LogTail, listenerLog), Grace: l.Grace,
+	}
+	if l.Per == config.PerStream {
+		spec.LogRotate, spec.LogKeep = 2*listenerLog, 1
 	}
 	if l.Umask != nil {
 		spec.Umask = int(*l.Umask)

@@ -19,9 +19,9 @@ type directories struct {
 	Runs       string // in State: a directory for each attempt
 	Workdirs   string // in State: a work directory for each reservation that has begun
 	Topologies string // in State: where linkconf looks, unless the configuration says where
-	Deliveries string // in State: a directory for each process that works off messages
 	Bodies     string // in State: bodies of messages, for processes that get them as files
 	Runtime    string // the control socket; gone after a boot
+	Deliveries string // in Runtime: a directory for each process that works off messages: it must outlive the daemon only
 	ConfigRoot string // in Runtime: configuration directories of what runs
 
 	trust bool // Runtime lies where only its owner or root can make it
@@ -57,9 +57,9 @@ func chooseDirs(o *options, h *host) (*directories, error) {
 	}
 	d.Runs = filepath.Join(d.State, "runs")
 	d.Workdirs = filepath.Join(d.State, "kept")
-	d.Deliveries = filepath.Join(d.State, "queues", "runs")
 	d.Bodies = filepath.Join(d.State, "queues", "bodies")
 	d.Topologies = filepath.Join(d.State, "topologies")
+	d.Deliveries = filepath.Join(d.Runtime, "queues", "runs")
 	d.ConfigRoot = filepath.Join(d.Runtime, "config")
 	return &d, nil
 }
@@ -92,11 +92,12 @@ func (d *directories) make(uid int) error {
 		{d.Runs, "--state-dir", 0o700},
 		{d.Workdirs, "--state-dir", own},
 		{d.Topologies, "--state-dir", 0o700},
-		{filepath.Dir(d.Deliveries), "--state-dir", own},
-		{d.Deliveries, "--state-dir", 0o700},
+		{filepath.Dir(d.Bodies), "--state-dir", own},
 		{d.Bodies, "--state-dir", own},
 		{d.Runtime, "--runtime-dir", runtime},
 		{d.ConfigRoot, "--runtime-dir", own},
+		{filepath.Dir(d.Deliveries), "--runtime-dir", 0o700},
+		{d.Deliveries, "--runtime-dir", 0o700},
 	} {
 		if err := makeDirectory(dir.path, dir.mode, uid); err != nil {
 			return fmt.Errorf("%w; choose another directory with %s: %w", err, dir.flag, fault.Invalid)
