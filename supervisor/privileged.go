@@ -56,7 +56,8 @@ type Privileged interface {
 	// MakeWorkdir makes the work directory of an activation, if it is not there yet,
 	// and gives it to a user; -1 is the daemon's own.
 	MakeWorkdir(id string, uid, gid int) error
-	// Open opens a file of a run's directory for reading. It must be a regular file.
+	// Open opens a file of a run's directory for reading, or of the configuration directory that is
+	// kept in it. It must be a regular file.
 	Open(run, name string) (*os.File, error)
 	// Size returns how many bytes a run's directory takes on disk. For a directory with
 	// very many files the result is too small.

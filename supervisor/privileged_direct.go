@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -130,13 +131,20 @@ func (p *direct) MakeWorkdir(id string, uid, gid int) error {
 // file by anything.
 func (p *direct) Open(run, name string) (*os.File, error) {
 	dir, err := p.path(RunDirs, run)
+	file, config := strings.CutPrefix(name, wrapper.ConfigDir+"/")
 	if err == nil {
-		err = checkName(name)
+		err = checkName(file)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return openRegular(filepath.Join(dir, name))
+	if config {
+		dir = filepath.Join(dir, wrapper.ConfigDir)
+		if info, err := os.Lstat(dir); err != nil || !info.IsDir() { // a link may lead anywhere
+			return nil, fmt.Errorf("%s is no directory: %w", dir, errors.Join(err, os.ErrNotExist))
+		}
+	}
+	return openRegular(filepath.Join(dir, file))
 }
 
 // Remove implements [Privileged]. With a run's directory it removes the run's cgroup,

@@ -306,7 +306,8 @@ func (s *Supervisor) Started(k Key) (pid int, at time.Time, ok bool) {
 	return st.PID, st.At, err == nil
 }
 
-// Open opens a file of the run's directory for reading. The caller closes it. The error
+// Open opens a file of the run's directory for reading, or, with the name config/FILE, one of the script's configuration
+// directory. The caller closes it. The error
 // is os.ErrNotExist if there is no such file, and of kind fault.Invalid if it is not a
 // regular file.
 func (s *Supervisor) Open(k Key, name string) (*os.File, error) {

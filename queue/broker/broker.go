@@ -27,6 +27,7 @@ type Runs interface {
 	Exits() <-chan supervisor.Exit
 	Started(supervisor.Key) (pid int, at time.Time, ok bool)
 	Open(k supervisor.Key, name string) (*os.File, error)
+	RunDir(k supervisor.Key) string
 	Remove(ctx context.Context, k supervisor.Key) error
 	List() ([]supervisor.Key, error)
 	// Stream returns the input and output of a run that was started with them.
@@ -89,9 +90,10 @@ type Broker struct {
 	pools   map[string]*pool
 	work    map[uint64]*work // by the message's id
 	runs    map[supervisor.Key]*work
-	pending []*outcome              // not recorded yet
-	nextDue time.Time               // when a delayed message, a kept result or a hold is due; zero: none
-	orphans map[supervisor.Key]bool // runs that are being ended because their messages are gone
+	pending []*outcome                   // not recorded yet
+	nextDue time.Time                    // when a delayed message, a kept result or a hold is due; zero: none
+	kept    map[supervisor.Key]time.Time // runs whose directories have results, and until when
+	orphans map[supervisor.Key]bool      // runs that are being ended because their messages are gone
 	ready   bool
 	ctx     context.Context // of Run, for its goroutines
 	helpers sync.WaitGroup
@@ -117,7 +119,7 @@ func New(p Parts, set Settings) *Broker {
 	}
 	b := &Broker{
 		parts: p, asks: make(chan ask), poked: make(chan struct{}, 1), ends: make(chan *end), outputs: make(chan *output), writable: make(chan *process), noticed: make(chan struct{}, 1), started: make(chan struct{}),
-		lines: make(map[uint64]*line), pools: make(map[string]*pool), work: make(map[uint64]*work), runs: make(map[supervisor.Key]*work), waiters: make(map[uint64][]*waiter), orphans: make(map[supervisor.Key]bool),
+		lines: make(map[uint64]*line), pools: make(map[string]*pool), work: make(map[uint64]*work), runs: make(map[supervisor.Key]*work), waiters: make(map[uint64][]*waiter), kept: make(map[supervisor.Key]time.Time), orphans: make(map[supervisor.Key]bool),
 		leftovers: leftovers{keys: make(map[supervisor.Key]bool), wake: make(chan struct{}, 1)},
 		unadopted: make(map[supervisor.Key]bool), adopted: make(map[supervisor.Key]bool),
 		processes: make(map[supervisor.Key]*process), hands: make(map[string]*hand), over: make(chan struct{}), journal: journal{path: p.Journal},
@@ -170,6 +172,7 @@ type hint struct {
 	queue uint64
 	head  queue.Head // zero: the queue itself
 	due   time.Time  // the message is delayed until then; zero: it is ready
+	over  time.Time  // when the window of its key is over; zero: it has none
 }
 
 func (b *Broker) hint(hints ...hint) {

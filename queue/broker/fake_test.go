@@ -719,6 +719,8 @@ func (f *fakeRuns) Open(k supervisor.Key, name string) (*os.File, error) {
 	return os.Open(path)
 }
 
+func (f *fakeRuns) RunDir(k supervisor.Key) string { return "/" + k.String() }
+
 func (f *fakeRuns) Remove(_ context.Context, k supervisor.Key) error {
 	if !f.m.lives() {
 		return errDead

@@ -16,6 +16,9 @@ func (b *Broker) follow(ctx context.Context) error {
 	changed := make(map[uint64]bool)
 	for _, h := range hints {
 		ln := b.lines[h.queue]
+		if !h.over.IsZero() {
+			b.dueAt(h.over)
+		}
 		switch {
 		case ln == nil || h.head == (queue.Head{}):
 			changed[h.queue] = true
@@ -68,6 +71,7 @@ func (b *Broker) put(n uint64, q *queue.Queue) {
 	case q == nil && ln != nil:
 		b.leave(ln)
 		b.leaveHands(ln)
+		b.dropResults(time.Time{}, n)
 		delete(b.lines, n)
 		for _, c := range ln.goneTo {
 			close(c)
@@ -116,6 +120,7 @@ func (b *Broker) promote(ctx context.Context) error {
 			return err
 		}
 		b.nextDue = next
+		b.dropResults(now, 0)
 		for _, r := range ready {
 			if ln := b.lines[r.Queue]; ln != nil {
 				b.arrived(ln, r.Head)

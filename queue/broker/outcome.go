@@ -35,7 +35,9 @@ type outcome struct {
 	after   time.Duration // [queue.VerdictAgain]: the pause before the next attempt
 	result  []byte
 	e       queue.Ending
-	done    []func() // after it is recorded
+	kept    time.Time // until when its result is kept
+	late    bool      // it changed nothing
+	done    []func()  // after it is recorded
 }
 
 // outputTail is how much of the output is kept of an attempt that failed, and resultHead how
@@ -91,10 +93,16 @@ func (b *Broker) runEnded(w *work, r *wrapper.Result) {
 	if o.verdict != queue.VerdictDone {
 		o.e.Output = string(b.output(w.run, -outputTail))
 	} else if w.keep > 0 {
-		o.result = b.output(w.run, resultHead)
+		o.result, o.e.File = b.resultOf(w.run)
 	}
 	run := w.run
-	o.done = append(o.done, func() { b.discard(run) })
+	o.done = append(o.done, func() {
+		if o.e.File != "" && !o.late {
+			b.kept[run] = o.kept
+			return
+		}
+		b.discard(run)
+	})
 	b.settle(w, o)
 }
 
@@ -211,7 +219,8 @@ func (o *outcome) write(tx store.Tx, now time.Time) (err error) {
 	}
 	switch o.verdict {
 	case queue.VerdictDone:
-		_, err := queue.Done(tx, now, n, id, w.attempt, o.result, w.keep, o.e)
+		ok, err := queue.Done(tx, now, n, id, w.attempt, o.result, w.keep, o.e)
+		o.late, o.kept = !ok, now.Add(w.keep)
 		return err
 	case queue.VerdictDead:
 		if ok, err := queue.Bury(tx, now, n, id, w.attempt, o.e); err != nil || !ok {
@@ -306,6 +315,9 @@ func (b *Broker) recorded(o *outcome, now time.Time) {
 	switch {
 	case w.cancelled != "" || o.verdict == queue.VerdictDone || o.verdict == queue.VerdictDead:
 		b.tellOver(w.id, w.cancelled != "" && o.verdict != queue.VerdictDone)
+		if w.keep > 0 {
+			b.dueAt(now.Add(w.keep))
+		}
 	case o.verdict == queue.VerdictAgain && o.after > 0 && !w.line.Ordered:
 		b.dueAt(now.Add(o.after))
 	default:

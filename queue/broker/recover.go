@@ -206,6 +206,20 @@ func (b *Broker) adopt(ctx context.Context, k supervisor.Key) error {
 		if err != nil {
 			return err
 		}
+		if m == nil {
+			var until time.Time
+			err := b.parts.DB.View(ctx, func(tx store.Tx) error {
+				until = b.keptUntil(tx, k)
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			if !until.IsZero() { // it has ended, and its directory is what remains of it
+				b.kept[k] = until
+				return nil
+			}
+		}
 		if m != nil && m.Where == queue.Ready && m.State.Attempts < k.N && b.work[id] == nil {
 			w := &work{id: id, line: ln, m: m, attempt: k.N, run: k, by: "run", since: b.parts.Now(), pool: ln.pool}
 			w.adopt(ln.listener())

@@ -120,6 +120,9 @@ func hintOf(n, id uint64, m *queue.New, now time.Time) hint {
 	if m.NotBefore.After(now) {
 		h.due = m.NotBefore
 	}
+	if m.Unique > 0 {
+		h.over = now.Add(m.Unique)
+	}
 	return h
 }
 
@@ -196,6 +199,7 @@ func (b *Broker) Cancel(ctx context.Context, name string, id uint64, by queue.Ac
 	err := b.ask(ctx, func(ctx context.Context) error {
 		now, w := b.parts.Now(), b.work[id]
 		var n uint64
+		var keep time.Duration
 		err := b.update(ctx, func(tx store.Tx) error {
 			q, err := queue.Get(tx, name)
 			if err != nil {
@@ -209,7 +213,8 @@ func (b *Broker) Cancel(ctx context.Context, name string, id uint64, by queue.Ac
 			if err != nil {
 				return err
 			}
-			if _, err = queue.Cancel(tx, now, n, id, by.Name, w != nil, b.keepOf(m)); err != nil {
+			keep = b.keepOf(m)
+			if _, err = queue.Cancel(tx, now, n, id, by.Name, w != nil, keep); err != nil {
 				return err
 			}
 			return queue.Notify(tx, queue.Notice{What: queue.NoticeCancelled, Queue: name, N: n, Message: id, Actor: &by, Time: now})
@@ -219,6 +224,9 @@ func (b *Broker) Cancel(ctx context.Context, name string, id uint64, by queue.Ac
 		}
 		if w == nil {
 			b.tellOver(id, true)
+			if keep > 0 {
+				b.dueAt(now.Add(keep))
+			}
 			return nil
 		}
 		end = b.wait(n, id)
