@@ -493,6 +493,7 @@ const (
 	NeedsReject = "rejected"   // a reservation of a source, or a recurrence of the configuration, was rejected
 	NeedsLogin  = "login"      // a device has refused a login
 	NeedsVLAN   = "quarantined"
+	NeedsQueue  = "queue"  // the listener of a queue cannot run, or there are dead letters, or the list of queues cannot be read
 	NeedsHook   = "hook"   // events of a hook are not delivered
 	NeedsFailed = "failed" // a job or reservation failed in the last 24 hours
 )

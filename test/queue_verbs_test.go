@@ -1,6 +1,7 @@
 package test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +66,9 @@ case $word in exit*) exit ${word#exit};; esac
 	if m := parse[control.QueueMessage](t, dead[1]); len(dead) != 2 || m.Body != "exit3" || m.Last.Output != "did exit3\n" || *m.Last.Exit != 3 || m.Attempts != 2 {
 		t.Errorf("the dead letters are %s", dead)
 	}
+	if got := needs(d.status()); !slices.Equal(got, []string{"queue mails"}) {
+		t.Errorf("what needs attention: %q", got)
+	}
 	if got := d.must("queue", "dead", "mails", "retry"); got != "2" {
 		t.Errorf("%s dead letters are tried again", got)
 	}
@@ -85,6 +89,9 @@ case $word in exit*) exit ${word#exit};; esac
 	d.write("pools.json", `["other"`, 0o644)
 	if ev := d.events(0, 1, "daemon.pools.failed")[0]; !strings.Contains(ev.Reason, "pools.json:1: the list has no end") {
 		t.Errorf("the event is %+v", ev)
+	}
+	if got := needs(d.status()); !slices.Equal(got, []string{"queue"}) {
+		t.Errorf("with a broken file, what needs attention: %q", got)
 	}
 	if o := d.atctl("queue", "allow", "mails"); o.status != 2 || !strings.Contains(o.err, "repair the file first") {
 		t.Errorf("allow with a broken file: %+v", o)

@@ -57,6 +57,11 @@ func (d Daemon) attention(ctx context.Context, c control.Caller, s *control.Stat
 	if err := d.vlansNeed(ctx, &l); err != nil {
 		return nil, err
 	}
+	if c.Role >= control.Operator && d.Queues != nil {
+		if err := d.queuesNeed(ctx, &l); err != nil {
+			return nil, err
+		}
+	}
 	if c.Role >= control.Operator && d.Hooks != nil { // others may not see all events
 		hooks, err := d.Hooks(ctx)
 		if err != nil {

@@ -19,6 +19,8 @@ import (
 type Pools interface {
 	// Rules returns the rules that are in force.
 	Rules() pools.Rules
+	// Err returns why the list could not be read last, or nil.
+	Err() error
 	// Change replaces the list by what change makes of it, and puts it in force.
 	Change(ctx context.Context, change func(*pools.List) *pools.List) error
 }

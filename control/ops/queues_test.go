@@ -1,9 +1,12 @@
 package ops
 
 import (
+	"strings"
 	"testing"
 
 	"activationd/control"
+	"activationd/queue"
+	"activationd/queue/broker"
 )
 
 // TestQueueStatus is what a list says serves a queue.
@@ -26,6 +29,28 @@ func TestQueueStatus(t *testing.T) {
 	} {
 		if got := queueStatus(&tt.q); got != tt.want {
 			t.Errorf("%+v: %s, want %s", tt.q, got, tt.want)
+		}
+	}
+}
+
+// TestQueueNeeds says which queues need a person.
+func TestQueueNeeds(t *testing.T) {
+	for _, tt := range []struct {
+		s    broker.Status
+		want string
+	}{
+		{broker.Status{}, ""},
+		{broker.Status{Why: "not in pools.json", Ready: 7}, ""},
+		{broker.Status{Queue: queue.Queue{Paused: &queue.Paused{By: "ada"}}}, ""},
+		{broker.Status{Queue: queue.Queue{Paused: &queue.Paused{Fault: true, Reason: "no such\nfile"}}, Counts: queue.Counts{Dead: 1}},
+			"paused, as its listener cannot run: no such; file; when it is fixed: atctl queue resume "},
+		{broker.Status{Fault: "no memory"}, "its listener cannot be started: no memory; atctl queue list"},
+		{broker.Status{Counts: queue.Counts{Dead: 1}}, "1 dead letter; atctl queue dead "},
+		{broker.Status{Counts: queue.Counts{Dead: 2}}, "2 dead letters; atctl queue dead "},
+	} {
+		a := queueNeeds(&tt.s)
+		if got := strings.TrimPrefix(a.Text+"; "+a.Try, "; "); got != tt.want {
+			t.Errorf("%+v: %s, want %s", tt.s, got, tt.want)
 		}
 	}
 }
