@@ -202,6 +202,14 @@ hooks:
 	r.answer(http.StatusBadRequest)
 	d.must("publish", "build.5", "d")
 	check("builds, ")
+	if out := d.must("queue", "dead", "hook/builds", "retry"); out == "" {
+		t.Error("no dead letter was retried")
+	}
+	for _, args := range [][]string{{"queue", "push", "hook/builds", "--body", "{}"}, {"queue", "delete", "hook/builds", "--discard"}} {
+		if o := d.atctl(args...); o.status != 5 || !strings.Contains(o.err, "the daemon's own") {
+			t.Errorf("atctl %q: %+v", args, o)
+		}
+	}
 	check("an event could not be delivered: 400 Bad Request")
 	d.configure("hooks: []\n")
 	d.must("reload")
@@ -239,8 +247,14 @@ echo "end $EVENT_ID" >`+b.path+"\n")
 	if !strings.HasSuffix(first, " build.1 hello") || got[0] != "end "+id || !strings.HasSuffix(got[1], " build.2 hello") || !strings.HasSuffix(got[3], " build.3 hello") {
 		t.Errorf("first %q, then %q", first, got)
 	}
+	if o := d.atctl("queue", "list", "hook/slow"); o.status != 0 || !strings.Contains(o.out, "hook/slow") {
+		t.Errorf("queue list: %+v", o)
+	}
 	d.await("status to show the hook that is paused", func() bool {
 		out := d.atctl("status", "--check").out
 		return strings.Contains(out, "none, ") && strings.Contains(out, "is paused: ") && strings.Contains(out, "; 3 events wait; try: atctl queue resume hook/none")
 	})
+	d.script("none", "cat >>"+d.shared("none")+"\n")
+	d.must("queue", "resume", "hook/none")
+	d.await("the events that waited", func() bool { return strings.Count(d.read(d.shared("none")), "\n") == 3 })
 }
