@@ -76,7 +76,7 @@ story() {
 	check "it is ready" soon states_are shop/invoice ready
 	check "its queue has a listener" soon listener_is _model_invoice 1
 	say "a message that takes its time is in work, one waits behind it, and the queue is deleted"
-	local pid worker long
+	local pid worker long other
 	pid=$(pids_of shop/invoice)
 	worker=$(processes_of _model_invoice)
 	long=$(push _model_invoice hold)
@@ -109,12 +109,31 @@ story() {
 	touch "$DIR/enough"
 	check "no push hangs" soon gone "$pid"
 	check "every order that was answered is done" soon all_are_done
-	check "none was handed out more often than three times" attempts_are 1 3
+	check "none was handed out more often than three times" attempts_are "$DIR/pushed" 1 3
 	check "the long message is in work as before" equal "$long" in_work _model_user
 	check "by the same process" equal "$worker" processes_of _model_user
 	release user
 	check "it is done" soon equal "" in_work _model_user
 	check "it was handed out once" equal 1 cache HGET deliveries "$long"
+
+	say "a listener in the terminal: atctl queue listen _model_user --stream -- shop listen"
+	long=$(push _model_user hold)
+	check "the daemon's listener is busy" soon equal "$long" in_work _model_user
+	REDIS=$DIR/www/shop/cache/cache.sock "$DIR/bin/atctl" --socket "$DIR/run/control.sock" queue listen _model_user --stream -- "$DIR/bin/shop" listen &
+	pid=$!
+	check "atctl queue list shows the other one" soon listed _model_user "by hand"
+	for _ in {1..5}; do push _model_user create '{}'; done >"$DIR/users"
+	check "it takes what the first has no time for" soon equal 6 count shop/user
+	check "each message went to one of them" attempts_are "$DIR/users" 1 1
+	other=$(push _model_user hold)
+	check "both have a message in work" soon equal "$long $other" all_in_work _model_user
+	kill -TERM "$pid"
+	check "the other one has ended" soon gone "$pid"
+	check "its message has returned to the queue" soon equal "1 1" left _model_user
+	release user
+	check "the first one finishes its own, and gets that, too" soon equal "1 2" handed_out "$long" "$other"
+	release user
+	check "it is done" soon equal "0 0" left _model_user
 
 	say "kill -9 of a listener with a message in work"
 	long=$(push _model_order hold)
@@ -157,21 +176,24 @@ all_are_done() {
 	sort "$DIR/pushed" | comm -23 - "$DIR/done" | none_match . && wc -l <"$DIR/pushed"
 }
 
-# attempts_are LEAST MOST looks at how often each order was handed out.
+# attempts_are FILE LEAST MOST looks at how often each of the messages in a file was handed out.
 attempts_are() {
 	local id n
 	while read -r id; do
 		n=$(cache HGET deliveries "$id")
-		((n >= $1 && n <= $2)) || {
+		((n >= $2 && n <= $3)) || {
 			echo "$id was handed out $n times"
 			return 1
 		}
-	done <"$DIR/pushed"
+	done <"$1"
 }
 
 # release MODEL lets the message in work of a model go on.
 release() { cache LPUSH "release:$1" go >/dev/null; }
 cache() { redis-cli -s "$DIR/www/shop/cache/cache.sock" "$@"; }
+
+# handed_out ID... prints how often messages were handed out.
+handed_out() { cache HMGET deliveries "$@" | paste -sd ' '; }
 
 # count SERVICE prints how many objects it has.
 count() { web "/$1/" | jq length; }
@@ -218,6 +240,9 @@ listed() {
 	[[ $status == *"$2"* ]]
 }
 waiting() { atctl --json queue list "$1" | jq .ready; }
+# left QUEUE prints how many messages wait, and how many are in work.
+left() { atctl --json queue list "$1" | jq -r '"\(.ready + .delayed) \(.work)"'; }
+all_in_work() { in_work "$1" | sort -n | paste -sd ' '; }
 in_work() { atctl --json queue peek "$1" --state work | jq -r .id; }
 dead_reason() { atctl --json queue dead "$1" | jq -r '.last.reason | split(": ")[-1]'; }
 

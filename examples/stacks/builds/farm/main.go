@@ -24,10 +24,7 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:])
-	stop()
-	if err != nil && !errors.Is(err, context.Canceled) {
+	if err := run(context.Background(), os.Args[1:]); err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "farm:", err)
 		os.Exit(1)
 	}
@@ -43,6 +40,11 @@ func run(ctx context.Context, args []string) error {
 	limit := flags.Duration("limit", time.Minute, "of monitor: how long a message may be in work")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
+	}
+	if args[0] != "fetch" { // a signal ends that at once: messages without an answer return to the queue
+		var stop context.CancelFunc
+		ctx, stop = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		defer stop()
 	}
 	switch args[0] {
 	case "web":

@@ -19,10 +19,7 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:])
-	stop()
-	if err != nil {
+	if err := run(context.Background(), os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "shop:", err)
 		os.Exit(1)
 	}
@@ -35,8 +32,10 @@ func run(ctx context.Context, args []string) error {
 	db := redis(os.Getenv("REDIS"))
 	switch args[0] {
 	case "serve":
+		ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		defer stop()
 		return serve(ctx, db, os.Getenv("MODEL"))
-	case "listen":
+	case "listen": // a signal ends it at once: a message without an answer returns to the queue
 		return listen(ctx, db, os.Stdin, os.Stdout)
 	default:
 		return errUsage
