@@ -472,6 +472,8 @@ type StatusOut struct {
 	Draining   bool           `json:"draining,omitempty"`
 	Logins     int            `json:"refused_logins,omitempty"` // logins that are not tried again
 
+	Queues *QueuesStatus `json:"queues,omitempty"` // null for users who are not operators, or if they cannot be read now
+
 	// ClockTrusted is false while activations wait because the clock jumped over their
 	// times; ClockWhy explains it.
 	ClockTrusted bool   `json:"clock_trusted"`
@@ -480,6 +482,16 @@ type StatusOut struct {
 	// Attention is what needs a person, as far as the caller may see it: of each kind the
 	// first, and then one entry that counts the others.
 	Attention []Attention `json:"attention"`
+}
+
+// A QueuesStatus says how many queues there are, and how many messages they have. It leaves out
+// the daemon's own.
+type QueuesStatus struct {
+	Queues  int   `json:"queues"`
+	Ready   int64 `json:"ready"`
+	Delayed int64 `json:"delayed"`
+	Work    int64 `json:"work"`
+	Dead    int64 `json:"dead"`
 }
 
 // The kinds of what needs attention.

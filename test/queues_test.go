@@ -723,3 +723,23 @@ func TestBackupWithQueues(t *testing.T) {
 		t.Errorf("the queue is %+v, want one message", q)
 	}
 }
+
+// TestQueuesInStatus checks what status says of queues.
+func TestQueuesInStatus(t *testing.T) {
+	t.Parallel()
+	d := newQueues(t, queuesConfig)
+	d.Start()
+	d.must("queue", "create", "m1", "idle")
+	if got := d.must("status"); !strings.Contains(got, "queues      2, with 0 messages ready, 0 delayed, 0 in work, 0 dead\n") {
+		t.Errorf("atctl status of empty queues says\n%s", got)
+	}
+	d.push("m1", "a dead -")
+	gate := d.gateFIFO("gate")
+	d.begun("m1", d.push("m1", "b gate "+gate))
+	d.push("idle", "c ok 0")
+	d.push("idle", "d ok 0", "--delay", "1h")
+	d.await("there is a dead letter", func() bool { return d.queueOf("m1").Dead == 1 })
+	if q := d.status().Queues; q == nil || *q != (control.QueuesStatus{Queues: 2, Ready: 1, Delayed: 1, Work: 1, Dead: 1}) {
+		t.Errorf("status counts %+v", q)
+	}
+}

@@ -226,6 +226,10 @@ func printStatus(s *control.StatusOut) error {
 	if s.Logins > 0 {
 		logins = fmt.Sprintf("%d refused, and not tried again; see atctl logins", s.Logins)
 	}
+	queues := ""
+	if q := s.Queues; q != nil && q.Queues > 0 {
+		queues = fmt.Sprintf("%d, with %d messages ready, %d delayed, %d in work, %d dead", q.Queues, q.Ready, q.Delayed, q.Work, q.Dead)
+	}
 	var states []string
 	for _, name := range slices.Sorted(maps.Keys(s.States)) {
 		if n := s.States[name]; n > 0 {
@@ -249,6 +253,7 @@ func printStatus(s *control.StatusOut) error {
 		[2]string{"next", next},
 		[2]string{"running", strconv.Itoa(s.Running)},
 		[2]string{"activations", strings.Join(states, ", ")},
+		[2]string{"queues", queues},
 		[2]string{"logins", logins},
 		[2]string{"sources", sources},
 	)

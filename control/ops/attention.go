@@ -58,7 +58,7 @@ func (d Daemon) attention(ctx context.Context, c control.Caller, s *control.Stat
 		return nil, err
 	}
 	if c.Role >= control.Operator && d.Queues != nil {
-		if err := d.queuesNeed(ctx, &l); err != nil {
+		if err := d.queuesNeed(ctx, &l, s); err != nil {
 			return nil, err
 		}
 	}

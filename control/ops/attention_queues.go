@@ -17,7 +17,7 @@ import (
 const queuesPatience = 2 * time.Second
 
 // queuesNeed adds the queues that need a person: those that stand still come first.
-func (d Daemon) queuesNeed(ctx context.Context, l *needList) error {
+func (d Daemon) queuesNeed(ctx context.Context, l *needList, s *control.StatusOut) error {
 	if err := d.Pools.Err(); err != nil {
 		*l = append(*l, control.Attention{
 			Kind: control.NeedsQueue, Text: "the list of the queues that are served cannot be read: " + control.OneLine(fault.Text(err)), Try: "atctl queue allowed",
@@ -33,8 +33,18 @@ func (d Daemon) queuesNeed(ctx context.Context, l *needList) error {
 		return err
 	}
 	var needs []control.Attention
+	s.Queues = new(control.QueuesStatus)
 	for i := range all {
-		if a := queueNeeds(&all[i]); a.Text != "" && !all[i].Builtin { // hooks have lines of their own
+		q := &all[i]
+		if q.Builtin { // hooks have lines of their own
+			continue
+		}
+		s.Queues.Queues++
+		s.Queues.Ready += q.Ready
+		s.Queues.Delayed += q.Delayed
+		s.Queues.Work += q.InWork
+		s.Queues.Dead += q.Dead
+		if a := queueNeeds(q); a.Text != "" {
 			needs = append(needs, a)
 		}
 	}
