@@ -332,11 +332,8 @@ func (s *Supervisor) Remove(ctx context.Context, k Key) error {
 		return fmt.Errorf("run %v has not ended: %w", k, fault.Conflict)
 	}
 	s.dropStream(k)
-	if err := s.privileged.Remove(ctx, RunDirs, k.String()); err != nil {
-		return err
-	}
-	s.dropLock(k)
-	return nil
+	s.dropLock(k) // first: a directory that is left is found again, a lock alone says less
+	return s.privileged.Remove(ctx, RunDirs, k.String())
 }
 
 // Size returns how many bytes the directory of a run takes on disk. For a directory
