@@ -87,7 +87,7 @@ type QueueTotal struct {
 	Dead      uint64 `json:"dead"`
 	Again     uint64 `json:"again"` // attempts that were not the last one
 	Cancelled uint64 `json:"cancelled"`
-	Dropped   uint64 `json:"dropped"` // for others, as the queue was full
+	Dropped   uint64 `json:"dropped"` // removed: purged, replaced, dropped because the queue was full, or moved to another queue
 	Expired   uint64 `json:"expired"`
 }
 

@@ -104,9 +104,10 @@ func (m *message) finish(tx store.Tx, now time.Time, result []byte, keep time.Du
 	})
 }
 
-// Return puts a message back, at once or later: then it is delayed until then, but in an
-// ordered queue it stays at its place, and its Head says how long. If the attempt counts,
-// the next has another number. E says how it ended; nil: nothing is known of that.
+// Return puts a message back after an attempt. If at is later than now, the message is delayed
+// until then; in an ordered queue it keeps its place instead, and its Head has the time. If the
+// attempt counts, the next one has another number. E says how the attempt ended; nil: nothing is
+// known of that.
 //
 // A message that is returned at once, and whose attempt does not count, is only written if
 // it was held.
@@ -159,8 +160,8 @@ func Bury(tx store.Tx, now time.Time, n, seq uint64, attempt int, e Ending) (ok 
 	})
 }
 
-// Hold notes that a listener has a message that was started by hand, until a time at which it
-// loses it. The holder can prolong that with another Hold.
+// Hold notes who has a message: a listener that was started by hand. At the time until, the listener
+// loses the message, unless another Hold has prolonged that.
 func Hold(tx store.Tx, n, seq uint64, attempt int, who string, until time.Time) (ok bool, err error) {
 	m, err := current(tx, n, seq, attempt)
 	if err != nil || m == nil || m.state.Held != nil && m.state.Held.Who != who {

@@ -8,8 +8,8 @@
 // small entry in the index of what is ready. The body is never written again. That a message
 // is handed out is not written: it stays in the index, and who works on it is known by the
 // run that does. When the work is done, both entries are removed. Only what is not the rule
-// has a further entry, the [State]: an attempt that failed, a message that a listener holds
-// that was started by hand, one that is to be cancelled, a dead letter.
+// has a further entry, the [State]: an attempt that failed, a message that a listener started by
+// hand has (a hold), one that is to be cancelled, a dead letter.
 //
 // # Keys
 //

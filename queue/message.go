@@ -60,7 +60,7 @@ type State struct {
 	Attempts  int        `json:"attempts,omitempty"`  // that counted
 	NotBefore time.Time  `json:"not_before,omitzero"` // it is delayed until then, after an attempt
 	Cancel    *Cancelled `json:"cancel,omitempty"`    // it is to be cancelled, and was in work
-	Held      *Held      `json:"held,omitempty"`      // a listener has it that was started by hand
+	Held      *Held      `json:"held,omitempty"`      // a listener that was started by hand has it
 	Last      *Ending    `json:"last,omitempty"`      // how the last attempt ended
 	DeadSince time.Time  `json:"dead_since,omitzero"`
 }

@@ -108,25 +108,25 @@ func (m *New) Check() error {
 	case len(m.Body) > MaxBody:
 		return invalid("the body has %d bytes, at most %d are possible", len(m.Body), MaxBody)
 	case m.Priority < 0 || m.Priority > MaxPriority:
-		return invalid("the priority is %d; it goes from 0 to %d, which is first", m.Priority, MaxPriority)
+		return invalid("the priority is %d; want one from 0 to %d, and messages of %[2]d are handed out first", m.Priority, MaxPriority)
 	case m.NotBefore.Year() > lastYear:
-		return invalid("the message is delayed until the year %d", m.NotBefore.Year())
+		return invalid("the message is delayed until the year %d, which is too late", m.NotBefore.Year())
 	case len(m.Key) > maxKey || !isLine(m.Key):
 		return invalid("the key must be one line of at most %d bytes", maxKey)
 	case m.Unique < 0 || m.Unique > maxDuration:
-		return invalid("the window of the key is %v; it goes to %v", m.Unique, maxDuration)
+		return invalid("unique-for is %v; want a duration from 0 to %v", m.Unique, maxDuration)
 	case m.Key == "" && (m.Unique != 0 || m.OnDuplicate != ""):
-		return invalid("what to do with duplicates is said, but no key")
+		return invalid("there is no key, without which unique-for and on-duplicate mean nothing")
 	case m.OnDuplicate != "" && m.OnDuplicate != DuplicateRefuse && m.OnDuplicate != DuplicateIgnore && m.OnDuplicate != DuplicateReplace:
-		return invalid("%.40q is not what to do with duplicates: %s, %s or %s", m.OnDuplicate, DuplicateRefuse, DuplicateIgnore, DuplicateReplace)
+		return invalid("on-duplicate is %.40q; want %s, %s or %s", m.OnDuplicate, DuplicateRefuse, DuplicateIgnore, DuplicateReplace)
 	case m.Attempts < 0 || m.Attempts > maxAttempts:
-		return invalid("%d attempts: at most %d are possible", m.Attempts, maxAttempts)
+		return invalid("attempts is %d; want a number from 0 to %d", m.Attempts, maxAttempts)
 	case m.Timeout < 0 || m.Timeout > maxDuration:
-		return invalid("the timeout is %v; it goes to %v", m.Timeout, maxDuration)
+		return invalid("the timeout is %v; want a duration from 0 to %v", m.Timeout, maxDuration)
 	case m.Keep < 0 || m.Keep > maxDuration:
-		return invalid("the result is kept for %v; it goes to %v", m.Keep, maxDuration)
+		return invalid("keep is %v; want a duration from 0 to %v", m.Keep, maxDuration)
 	case len(m.By) > maxBy || !isLine(m.By):
-		return invalid("who pushes must be one line of at most %d bytes", maxBy)
+		return invalid("the name of the one who pushes must be one line of at most %d bytes", maxBy)
 	case len(m.Headers) > maxHeaders:
 		return invalid("there are %d headers, at most %d are possible", len(m.Headers), maxHeaders)
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 // A Queue is a queue as it is stored. N is its number: a queue that is created again under the
-// same name has another one.
+// same name has another number.
 type Queue struct {
 	Name     string    `json:"name"`
 	N        uint64    `json:"n"`
@@ -291,7 +291,7 @@ func (q *Queue) mustBeEmpty(tx store.Tx, inWork func(uint64) bool) error {
 	if !waits && c.Dead == 0 {
 		return nil
 	}
-	return fmt.Errorf("queue %s is not empty: it has %d messages and %d dead letters; discard them, or move them to another queue: %w", q.Name, c.Messages, c.Dead, fault.Conflict)
+	return fmt.Errorf("queue %s is not empty (messages: %d, dead letters: %d); discard them, or move them to another queue: %w", q.Name, c.Messages, c.Dead, fault.Conflict)
 }
 
 // busy reports whether a message is in work, by a function that may be nil.

@@ -39,21 +39,23 @@ func newQueueListenCommand(a *app) *cobra.Command {
 		Use:   "listen NAME... [-- COMMAND...]",
 		Short: "Handle messages of queues here, until you interrupt it",
 		Long: `Listen starts a listener in your terminal. It shares the queues with other listeners: each
-message goes to exactly one of them. Of several queues, the first one that has a message is
-served first.
+message goes to exactly one of them. If several queues are given, messages of the first one
+go first, then those of the next one, and so on.
 
-For each message it runs COMMAND, with the message on standard input and QUEUE, MESSAGE_ID,
-MESSAGE_ATTEMPT and HEADER_* in the environment, as the daemon does. The exit status says
-what becomes of the message: 0 it is done, 65 it becomes a dead letter, others that it is
-tried again. Without COMMAND it runs the one that the configuration has for the queue, as
-you and in this directory.
+For each message, listen runs COMMAND as the daemon does: with the body on standard input,
+and with QUEUE, MESSAGE_ID, MESSAGE_ATTEMPT, MESSAGE_FENCE and HEADER_* in the environment.
+The exit status decides what becomes of the message: with 0 it is done, with 65 it becomes a
+dead letter, and with any other status it is tried again. Without COMMAND, listen runs the
+command that the configuration has for the first of the queues, as you and in this
+directory.
 
-With --stream, COMMAND is started once; it gets a line of JSON for each message and answers
-with a line of JSON. With --pipe, atctl itself prints these lines, and reads the answers
-from its standard input.
+With --stream, COMMAND is started once. It gets each message as a line of JSON, and answers
+with a line of JSON. With --pipe, listen runs no command: it prints these lines, and reads
+the answers from its standard input.
 
-When you interrupt listen, it ends its processes, and the messages that they have not
-finished return to the queue at once. If the daemon is restarted, it goes on.`,
+When you interrupt listen, it ends its processes. The messages that they have not finished
+return to their queues, and their attempts count. If the daemon is restarted, listen goes
+on.`,
 		Example: `  atctl queue listen pool -- ./work --verbose
   atctl queue listen mails news --window 4`,
 		Args: takes(1, 0, "a NAME; see atctl queue list"),
@@ -446,7 +448,7 @@ func (l *lineWork) answer(line []byte) error {
 	case !ok:
 		fmt.Fprintf(os.Stderr, "atctl: an answer about message %d, which this listener does not have, is ignored\n", id)
 		return nil
-	case !in.OK && in.Error == "" && again == "": // progress, or more time: there is no time limit here
+	case !in.OK && in.Error == "" && again == "": // progress or extend: queue answer takes neither
 		return nil
 	}
 	out := control.QueueAnswerIn{ID: id, Attempt: attempt, Done: in.OK, Error: in.Error, Again: again}

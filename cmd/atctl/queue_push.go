@@ -27,8 +27,8 @@ const (
 
 // endsHelp says how commands that wait for a message exit.
 const endsHelp = `Its exit status is 0 if the message is done, 65 if it is a dead letter, and 125 if it was
-cancelled or has expired. Other failures have the statuses that "atctl --help" lists: 3, for
-example, if no result of the message is kept.`
+cancelled. Other failures have the statuses that "atctl --help" lists: 3, for example, if no
+result of the message is kept.`
 
 type pushOptions struct {
 	control.QueuePushIn
@@ -182,10 +182,11 @@ func newQueueResultCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "result NAME ID",
 		Short: "Print the result of a message",
-		Long: `Result prints what the listener has answered to a message that is done: its standard output,
-for a process of its own. Results are kept only if the listener or "atctl queue push --keep"
-says so, and for that time. With --wait, result waits until the message is over, also over
-a restart of the daemon.
+		Long: `Result prints the result of a message that is done: the file "result" that its process has
+written, or else the output of the process; of a stream listener, the "result" that it has
+answered. Results are kept only for the time that the listener or "atctl queue push --keep"
+says. With --wait, result waits until the message is over, even if the daemon is restarted
+meanwhile. Without it, the exit status is 4 if the message is not over.
 
 ` + endsHelp + `
 

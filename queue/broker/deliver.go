@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"slices"
 	"strconv"
@@ -360,7 +359,8 @@ func environment(w *work) []string {
 	return env
 }
 
-// fenceStep is more than a message has attempts.
+// fenceStep is more than most messages have attempts, so that fences of different messages
+// differ, too. Only the order of the fences of one message is promised.
 const fenceStep = 1 << 10
 
 // headerVar is the variable for a header: HEADER_CONTENT_TYPE for content-type.
@@ -383,7 +383,7 @@ const (
 )
 
 // notStarted returns a message that could not be given to a listener. That costs no
-// attempt. If time cannot help, the queue is paused: nothing would be worked off.
+// attempt. If trying again later cannot help, the queue is paused.
 func (b *Broker) notStarted(w *work, err error) {
 	if errors.Is(err, errTooLong) { // that is the message's fault
 		b.settle(w, &outcome{w: w, verdict: queue.VerdictDead, count: true, e: queue.Ending{
@@ -400,7 +400,7 @@ func (b *Broker) notStarted(w *work, err error) {
 		w.line.windows[w.m.Priority].add(headOf(w.m))
 		return
 	}
-	b.parts.Log.Log(context.Background(), slog.LevelError, "queues: a listener cannot run", "queue", w.line.Name, "err", err)
+	b.parts.Log.Error("queues: a listener cannot run", "queue", w.line.Name, "err", err)
 	b.settle(w, &outcome{w: w, verdict: queue.VerdictFault, e: queue.Ending{Attempt: w.attempt, Ended: b.parts.Now(), Exit: -1, How: queue.HowFailed, Reason: fmt.Sprintf("its listener cannot run: %v", err)}})
 }
 

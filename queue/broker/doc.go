@@ -6,7 +6,7 @@
 // written: a message is in work as long as its run lives, which the run directory's lock
 // shows, or as long as the journal names it beside a listener that lives. So a daemon that
 // starts again finds out what is in work without a word in the store, and the end of a
-// process, not a time-out, gives its message back.
+// process, not a timeout, gives its message back.
 //
 // One goroutine, [Broker.Run], owns all that is in memory. In each turn it takes what has
 // happened (ends of runs, answers, pushes, times, verbs), records the consequences in one

@@ -12,10 +12,13 @@ import (
 	"activationd/store"
 )
 
-// A hand is a listener that somebody has started: it is no process of the daemon, and there
-// is no lock that shows whether it lives. While it is connected, it lives. When its connection
-// ends, its messages return to their queues at once. If the daemon ends, the next one waits
-// for it, for as long as [patienceWithHands].
+// A hand is a listener that somebody has started. It is no process of the daemon, so no lock
+// shows whether it lives: it lives while it is connected. When its connection ends, its
+// messages return to their queues. If the daemon ends, the next daemon waits for it to connect
+// again, as long as [patienceWithHands]. Its session identifies it to both daemons.
+//
+// The daemon cannot stop it. If it answers too late, or its message is cancelled, it loses the
+// message, but may still be working on it.
 type hand struct {
 	session string
 	who     Hand
@@ -37,11 +40,11 @@ func (h Hand) String() string {
 // started by hand connects again.
 const patienceWithHands = time.Minute
 
-// A Delivery is what a listener gets that was started by hand: first its session, and then
-// messages.
+// A Delivery is what a listener that was started by hand is sent: first its session, then one
+// message each.
 type Delivery struct {
 	Session string
-	// Listener is the one of the configuration that serves the first queue; nil: there is none.
+	// Listener is the one that the configuration has for the first of the queues that has one; nil: none has.
 	Listener *Listener
 
 	Queue   string
@@ -106,7 +109,7 @@ func (b *Broker) Listen(ctx context.Context, who Hand, session string, names []s
 // maxHandWindow bounds what a listener started by hand has at once.
 const maxHandWindow = 1000
 
-// connect enters a listener. Its messages are those that it had before the daemon was
+// connect enters a listener. It returns the messages that the listener had before the daemon was
 // restarted.
 func (b *Broker) connect(ctx context.Context, h *hand, names []string, window int) (l *Listener, again []*work, err error) {
 	if other := b.hands[h.session]; other != nil {
@@ -153,7 +156,8 @@ func (b *Broker) connect(ctx context.Context, h *hand, names []string, window in
 	return l, again, nil
 }
 
-// listenerOfHand is the listener whose rules apply to a message that a listener has that was started by hand.
+// listenerOfHand returns the listener of the configuration whose rules (attempts, pauses, timeout) apply
+// to a message although a listener that was started by hand has it.
 func (b *Broker) listenerOfHand(w *work) *Listener {
 	if w.line.pool != nil {
 		return w.line.pool.l
@@ -243,8 +247,8 @@ func (b *Broker) handOver(ctx context.Context, hands []*hand) error {
 	return err
 }
 
-// recoverHeld takes what listeners have that were started by hand. They have some time to
-// connect again.
+// recoverHeld takes up the messages that listeners started by hand had. These listeners have some time
+// to connect again.
 func (b *Broker) recoverHeld(ctx context.Context) error {
 	var held []*queue.Message
 	err := b.parts.DB.View(ctx, func(tx store.Tx) error {

@@ -10,21 +10,21 @@ import (
 	"activationd/supervisor/wrapper"
 )
 
-// A Listener says how the messages of some queues are worked off.
+// A Listener says how the messages of some queues are handled.
 type Listener struct {
 	Name   string
 	Queues []string // names or patterns, as of path.Match
 	// Together says how one set of processes serves all queues that match; [Apart]: each
 	// queue has a set of its own.
 	Together  Together
-	Weights   map[string]int // for [Weighted], by name or pattern; 1 without one
-	Stream    bool           // processes that work off many messages; otherwise each message has a process
+	Weights   map[string]int // for [Weighted], by name or pattern; 1 for a queue without a weight
+	Stream    bool           // each process handles many messages; otherwise each message has a process
 	Instances int            // how many processes a set has, at least 1
 	Window    int            // how many messages a stream listener has at once, at least 1
 	Policy    queue.Policy
 	Timeout   time.Duration // of a message, from its delivery; 0: none
 	Grace     time.Duration // from TERM to KILL
-	MaxWait   time.Duration // a message that has waited so long goes before all others; 0: none does
+	MaxWait   time.Duration // a message that has waited at least so long goes before all others; 0: priorities alone decide
 	Keep      time.Duration // how long results are kept
 	Limits    queue.Limits  // of each queue
 	Replace   Replace
@@ -34,12 +34,12 @@ type Listener struct {
 	// finished what it has in work.
 	Version string
 	// Prepare returns what the process runs as, and within which limits. It is called
-	// before each start. An error of kind fault.Unavailable may be gone later; any other
-	// one pauses the queues.
+	// before each start. After an error of kind fault.Unavailable, the start is tried again; any
+	// other error pauses the queues.
 	Prepare func() (wrapper.Spec, error)
-	// Fill adds to it what depends on the message, which has a process of its own. It may be nil.
+	// Fill adds to the specification what depends on the message. It may be nil, and is not called for a stream listener.
 	Fill func(spec *wrapper.Spec, m *queue.Message) error
-	// Do works off a message inside of this process, instead of a process of its own.
+	// Do handles a message inside this process. If it is set, no process is started.
 	Do func(ctx context.Context, m *queue.Message, attempt int) (result []byte, e queue.Ending)
 }
 

@@ -11,7 +11,8 @@ import (
 	"activationd/store"
 )
 
-// A pool is the processes of a listener that serve the same queues.
+// A pool is the processes of a listener that serve the same queues. It has nothing to do with
+// package queue/pools.
 type pool struct {
 	key   string
 	l     *Listener
@@ -37,7 +38,7 @@ func poolKey(l *Listener, name string) string {
 
 // enter puts a line into the pool that serves it, or into none.
 func (b *Broker) enter(ln *line) {
-	l, place, why := b.set.listenerOf(ln.Name)
+	l, _, why := b.set.listenerOf(ln.Name)
 	b.leave(ln)
 	ln.why = why
 	if l == nil {
@@ -55,7 +56,6 @@ func (b *Broker) enter(ln *line) {
 		pb, _ := l.serves(b.Name)
 		return cmp.Or(cmp.Compare(pa, pb), cmp.Compare(a.Name, b.Name))
 	}
-	_ = place
 	i, _ := slices.BinarySearchFunc(p.lines, ln, order)
 	p.lines = slices.Insert(p.lines, i, ln)
 	p.dirty = true
@@ -133,7 +133,7 @@ func (b *Broker) turnOf(tx store.Tx, p *pool, now time.Time, without map[*line]b
 		}
 		pr, ok := ln.next(now, p.l.MaxWait)
 		if !ok {
-			ln.credit = 0 // who has nothing saves nothing up
+			ln.credit = 0 // a queue without messages saves no turns
 			continue
 		}
 		if p.l.Together != Weighted {
@@ -147,8 +147,9 @@ func (b *Broker) turnOf(tx store.Tx, p *pool, now time.Time, without map[*line]b
 	return best, priority, having
 }
 
-// weigh notes that a message of a line was taken, so that each has its share: every line that
-// has a message gets its weight, and the one that was taken pays the sum of all.
+// weigh notes that a message of a line was taken. So that each line gets its share, every line
+// that has a message is credited with its weight, and the line that was taken pays the sum of
+// these weights.
 func weigh(l *Listener, taken *line, having []*line) {
 	total := 0
 	for _, ln := range having {

@@ -106,7 +106,7 @@ func parseAnswer(line []byte) (a answer, err error) {
 	a.attempt, a.after = in.Attempt, -1
 	switch {
 	case in.OK && (in.Error != nil || in.Again != nil):
-		return a, errors.New("ok with an error: which of both?")
+		return a, errors.New("it has ok: true and an error; want one of them")
 	case in.OK:
 		a.result = text(in.Result)
 	case in.Error != nil || in.Again != nil:

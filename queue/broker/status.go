@@ -18,7 +18,7 @@ type Status struct {
 	queue.Queue
 	queue.Counts
 	Ready, InWork int64     // Ready is what is neither delayed nor in work
-	Oldest        time.Time // when the message was pushed that is the next of the lowest priority; zero: none
+	Oldest        time.Time // when the oldest message that is ready or in work was pushed; zero: there is none
 	Listener      string    // the name of the one that serves it; empty: none
 	Why           string    // why none does
 	Stream        bool

@@ -19,7 +19,7 @@ import (
 	"activationd/supervisor/wrapper"
 )
 
-// A process is one that works off many messages: a run with a stream.
+// A process is one process of a stream listener, which handles many messages: a run with a stream.
 type process struct {
 	key      supervisor.Key
 	pool     *pool
@@ -281,8 +281,8 @@ func (b *Broker) backOff(p *pool, why string) {
 	p.failures++
 }
 
-// faulty pauses the queues of a pool, because nothing would be worked off. Those that somebody
-// has paused stay so.
+// faulty pauses the queues of a pool, because their messages could not be handled. Queues that
+// somebody has paused already keep that reason.
 func (b *Broker) faulty(p *pool, why string) {
 	for _, ln := range p.lines {
 		if ln.Paused == nil && ln.Deleting == nil {

@@ -192,8 +192,8 @@ func (b *Broker) Delete(ctx context.Context, name string, d queue.Deleting, disc
 }
 
 // Cancel cancels a message. One in work is stopped; Cancel returns when its end is
-// recorded, or when ctx is done. If it is worked off before it could be stopped, the error is
-// of kind fault.Conflict.
+// recorded, or when ctx is done. If it was done before it could be stopped, the error is of
+// kind fault.Conflict.
 func (b *Broker) Cancel(ctx context.Context, name string, id uint64, by queue.Actor) error {
 	var end *waiter
 	err := b.ask(ctx, func(ctx context.Context) error {
@@ -298,7 +298,7 @@ func (b *Broker) stopAll(ln *line) {
 	}
 }
 
-// Pause keeps a queue from being worked off; nil lets it go on.
+// Pause keeps the messages of a queue from being handed out; if p is nil, they are handed out again.
 func (b *Broker) Pause(ctx context.Context, name string, p *queue.Paused, by queue.Actor) error {
 	var q *queue.Queue
 	now := b.parts.Now()
@@ -321,7 +321,7 @@ func (b *Broker) Pause(ctx context.Context, name string, p *queue.Paused, by que
 	return err
 }
 
-// Await returns when a message is over: worked off, dead, cancelled or removed; at once if
+// Await returns when a message is over: done, dead, cancelled or removed; at once if
 // it is not there.
 func (b *Broker) Await(ctx context.Context, name string, id uint64) error {
 	var end *waiter

@@ -85,7 +85,7 @@ func (f *File) Change(_ context.Context, change func(*List) *List) error {
 	f.read()
 	if f.err != nil {
 		f.tell(before, wrong)
-		return fmt.Errorf("%w; repair the file first", f.err)
+		return fmt.Errorf("%s; repair the file first: %w", fault.Text(f.err), fault.Of(f.err))
 	}
 	list := change(f.rules.List)
 	if !reflect.DeepEqual(list.Entries(), f.rules.List.Entries()) || (list == nil) != (f.rules.List == nil) {

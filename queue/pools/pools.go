@@ -5,8 +5,11 @@
 // that begins with ! excludes what it matches, wherever it stands. If there is no file, all
 // queues are served; an empty list serves none.
 //
-// The package remembers nothing. Who reads the file again when it has changed, and goes on
-// with the last list that could be read, is the daemon.
+// The name is that of the file in the framework from which portals come, pools.json. A pool of
+// processes, in package queue/broker, is something else.
+//
+// A [List] is a value. A [File] keeps what is in force: it reads the file again when it has
+// changed, and goes on with the last list that could be read.
 package pools
 
 import (
