@@ -42,23 +42,36 @@ type Pushed struct {
 	Err error
 }
 
-// Push adds messages to queues, in one transaction. When it returns, they are on disk. One
-// that is refused does not keep the others from being pushed: then each has a transaction of
-// its own.
+// Push adds messages to queues, in order. When it returns, they are on disk. All share a
+// transaction, unless one is refused: that does not keep the others from being pushed.
 func (b *Broker) Push(ctx context.Context, messages []NewMessage) []Pushed {
 	pushed := make([]Pushed, len(messages))
-	err := b.pushAll(ctx, messages, pushed)
-	if err == nil || len(messages) == 1 {
-		for i := range pushed {
-			pushed[i].Err = err
-		}
-		return pushed
-	}
-	for i := range messages {
-		pushed[i] = Pushed{}
-		pushed[i].Err = b.pushAll(ctx, messages[i:i+1], pushed[i:i+1])
-	}
+	b.push(ctx, messages, pushed)
 	return pushed
+}
+
+// push pushes messages together, or else each half of them, so that few that are refused cost
+// few transactions.
+func (b *Broker) push(ctx context.Context, messages []NewMessage, pushed []Pushed) {
+	err := b.pushAll(ctx, messages, pushed)
+	if err != nil && len(messages) > 1 && refusesOne(err) {
+		half := len(messages) / 2
+		b.push(ctx, messages[:half], pushed[:half])
+		b.push(ctx, messages[half:], pushed[half:])
+		return
+	}
+	for i := range pushed {
+		if err != nil {
+			pushed[i] = Pushed{Err: err}
+		}
+	}
+}
+
+// refusesOne reports whether an error is about one message, and not about all.
+func refusesOne(err error) bool {
+	_, full := errors.AsType[*queue.FullError](err)
+	kind := fault.Of(err)
+	return full || kind == fault.Invalid || kind == fault.NotFound || kind == fault.Conflict || kind == fault.Denied
 }
 
 // pushAll pushes all messages or none.

@@ -2,11 +2,13 @@ package broker
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"activationd/internal/fault"
 	"activationd/queue"
+	"activationd/store"
 )
 
 var ann = queue.Actor{Kind: "uid", Name: "ann", Role: "operator"}
@@ -62,6 +64,62 @@ func TestWaiters(t *testing.T) {
 		if err != nil || !isOver || got != tt.outcome {
 			t.Errorf("%s: the result is %q, over %t, %v, want %q", tt.name, got, isOver, err, tt.outcome)
 		}
+	}
+}
+
+// A counted store counts transactions that write.
+type counted struct {
+	store.Store
+	n *atomic.Int64
+}
+
+func (c counted) Update(ctx context.Context, fn func(store.Tx) error) error {
+	c.n.Add(1)
+	return c.Store.Update(ctx, fn)
+}
+
+// TestPushTogether pushes many messages, of which some are refused. The others are pushed in
+// order, and not each in a transaction of its own.
+func TestPushTogether(t *testing.T) {
+	p := newPlace(t, per("mails", "true"))
+	var writes atomic.Int64
+	p.db = func(db store.Store) store.Store { return counted{db, &writes} }
+	r := p.start()
+	r.create("mails")
+	if err := r.Pause(t.Context(), "mails", &queue.Paused{}, ann); err != nil {
+		t.Fatal(err)
+	}
+	ms := make([]NewMessage, 256)
+	for i := range ms {
+		ms[i].Queue = "mails"
+	}
+	ms[17].Key, ms[200].Key = "k", "k"
+	ms[100].Queue = "none"
+	before := writes.Load()
+	pushed := r.Push(t.Context(), ms)
+	last := uint64(0)
+	for i, p := range pushed {
+		want := map[int]fault.Kind{100: fault.NotFound, 200: fault.Conflict}[i]
+		if got := fault.Of(p.Err); p.Err != nil && got != want || p.Err == nil && (want != "" || p.ID <= last) {
+			t.Errorf("message %d: id %d after %d, %v, want %q", i, p.ID, last, p.Err, want)
+		}
+		if p.Err == nil {
+			last = p.ID
+		}
+	}
+	if n := writes.Load() - before; n > 40 {
+		t.Errorf("%d transactions", n)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	for i, p := range r.Push(ctx, ms) {
+		if p.Err == nil {
+			t.Errorf("message %d is pushed for a client that is gone", i)
+		}
+	}
+	list, err := r.Queues(t.Context())
+	if err != nil || list[0].Ready != 254 {
+		t.Errorf("the queue has %+v, %v", list, err)
 	}
 }
 
