@@ -221,7 +221,7 @@ dead_letter() { equal "$2 true" "$(atctl --json queue dead "$1" | jq -r --arg te
 # the page was told as many lines as MARK.
 monitor_says() {
 	tail -n "+$((MARK + 1))" "$DIR/live" | sed -n 's/^data: //p' |
-		jq -er --arg topic "monitor.$1.$2" --arg text "$3" 'select(.topic == $topic and (.text | contains($text))).text' | head -n 1 | grep .
+		jq -ers --arg topic "monitor.$1.$2" --arg text "$3" 'map(select(.topic == $topic and (.text | contains($text))).text)[0] // empty'
 }
 mark() { MARK=$(wc -l <"$DIR/live"); }
 
