@@ -477,9 +477,13 @@ type mortal struct {
 	mu   sync.Mutex
 	left int // effects until it dies; negative: it does not die
 	dead chan struct{}
+	file string // its journal, which it does not write any more when it is dead
+	text []byte // of that at its death
 }
 
-func newMortal() *mortal { return &mortal{left: -1, dead: make(chan struct{})} }
+func newMortal(journal string) *mortal {
+	return &mortal{left: -1, dead: make(chan struct{}), file: journal}
+}
 
 // lives counts an effect, and reports whether there is one.
 func (m *mortal) lives() bool {
@@ -487,6 +491,7 @@ func (m *mortal) lives() bool {
 	defer m.mu.Unlock()
 	if m.left == 0 {
 		m.left = -2
+		m.text, _ = os.ReadFile(m.file) // there may be none
 		close(m.dead)
 	}
 	if m.left > 0 {
@@ -510,6 +515,15 @@ func (m *mortal) isDead() bool {
 	default:
 		return false
 	}
+}
+
+// undo undoes what a dead daemon did to its journal.
+func (m *mortal) undo() error {
+	if m.text == nil {
+		_ = os.Remove(m.file)
+		return nil
+	}
+	return os.WriteFile(m.file, m.text, 0o600)
 }
 
 // A mortalStore is the store as a mortal daemon sees it.

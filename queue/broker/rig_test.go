@@ -86,7 +86,7 @@ func (r *rig) setClock(by time.Duration) {
 
 // start starts a daemon's broker.
 func (r *rig) start() {
-	r.m = newMortal()
+	r.m = newMortal(filepath.Join(r.dir, "journal"))
 	r.runs = newFakeRuns(r.w, r.m)
 	if r.prep != nil {
 		r.prep(&r.runs.failures)
@@ -136,6 +136,9 @@ func (r *rig) die() {
 	r.m.lives()
 	synctest.Wait()
 	r.stop()
+	if err := r.m.undo(); err != nil {
+		r.t.Error(err)
+	}
 	synctest.Wait()
 }
 
@@ -244,7 +247,7 @@ func (b *Broker) check(db store.Store, now time.Time) (faults []string) {
 			if b.processes[s.key] != s || s.busy != busy[s] {
 				bad("process %v has %d in work, and should have %d", s.key, s.busy, busy[s])
 			}
-			if s.busy > p.l.Window && s.retired == "" && p.l.Window > 0 { // 0: it is to end
+			if !b.failing && s.busy > p.l.Window && s.retired == "" && p.l.Window > 0 { // 0: it is to end
 				bad("process %v has %d in work at once, of %d", s.key, s.busy, p.l.Window)
 			}
 		}
