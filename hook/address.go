@@ -6,8 +6,8 @@ import (
 	"syscall"
 )
 
-// special are the networks besides those that package netip knows that do not lead to a host
-// of the public Internet.
+// special are the networks that do not lead to a host of the public Internet, apart from those
+// that package netip recognises.
 var special = prefixes(
 	"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4",
 	"::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "3fff::/20", "5f00::/16", "fec0::/10",
@@ -23,8 +23,8 @@ func prefixes(texts ...string) (all []netip.Prefix) {
 	return all
 }
 
-// kindOfAddress says in words what an address is that is not public, such as "loopback"; it
-// returns "" for a public one.
+// kindOfAddress says in a word what an address is if it is not public, such as "loopback". For a
+// public address it returns "".
 func kindOfAddress(a netip.Addr) string {
 	a = a.Unmap().WithZone("")
 	switch {

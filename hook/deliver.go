@@ -12,7 +12,7 @@ import (
 	"activationd/queue"
 )
 
-// Deliver posts the event that a message of a hook's queue has. It returns how that ended.
+// Deliver posts the event in the body of a message from a hook's queue. It returns how the attempt ended.
 func (p *Poster) Deliver(ctx context.Context, m *queue.Message, attempt int) (result []byte, e queue.Ending) {
 	e = queue.Ending{Attempt: attempt, Started: time.Now(), How: queue.HowExited}
 	ev, err := eventOf(m.Body)

@@ -28,7 +28,7 @@ type Hook struct {
 	On   []Filter
 }
 
-// Queue returns the name of the queue from which the events of a hook are delivered.
+// Queue returns the name of a hook's queue, from which its events are delivered.
 func Queue(hook string) string { return QueuePrefix + hook }
 
 // Queues is what a feeder needs of the broker.
@@ -77,8 +77,8 @@ func (f *Feeder) Configure(hooks []Hook, newest uint64) {
 	}
 }
 
-// retryPause is how long a feeder waits before it tries again what has failed, or whether
-// there is room.
+// retryPause is how long a feeder waits before it tries again to write, or to push into a queue
+// that was full.
 const retryPause = time.Second
 
 // Run feeds hooks until ctx is done.
@@ -246,7 +246,7 @@ func (fd *feed) run(ctx context.Context) {
 // those who write events little.
 const gather = 20 * time.Millisecond
 
-// lazily is how many events for which the hook has no use are passed before that is written.
+// lazily is how many events that the hook does not want are passed before the cursor is written.
 // After a crash they are read again.
 const lazily = 1000
 

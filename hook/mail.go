@@ -32,9 +32,8 @@ func CheckAddress(address string) error {
 	return nil
 }
 
-// Letter returns the mail that a hook sends about an event, of which body is the JSON. The same
-// event always makes the same mail, so that whoever gets it twice can recognise that by its
-// Message-ID.
+// Letter returns the mail that a hook sends about an event, whose JSON is body. The same event
+// always makes the same mail, so a receiver who gets it twice recognises it by its Message-ID.
 func Letter(hook, to string, body []byte) ([]byte, error) {
 	e, err := eventOf(body)
 	if err != nil {

@@ -93,7 +93,7 @@ func windowKey(at time.Time, n, seq uint64) string {
 func uniquePrefix(n uint64) string          { return string(ofQueue(uniqueKeys, n)) }
 func uniqueKey(n uint64, key string) string { return string(append(ofQueue(uniqueKeys, n), key...)) }
 
-// lastYear is the last one whose instants have keys, and lastNanos the last of those.
+// lastYear is the last year whose instants have keys, and lastNanos is the last of these instants.
 const (
 	lastYear  = 2200
 	lastNanos = 7_289_654_399_999_999_999

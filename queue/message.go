@@ -410,12 +410,6 @@ func Load(tx store.Tx, n, seq uint64) (*Message, error) {
 	return m.full(tx, MaxBody)
 }
 
-// IsReady reports whether a message is ready or in work.
-func IsReady(tx store.Tx, n, seq uint64) bool {
-	m, err := find(tx, n, seq, false)
-	return err == nil && m != nil && m.where == Ready
-}
-
 // decodeDelayed reads the value of a delayed message's entry.
 func decodeDelayed(n, seq uint64, val []byte) (Ref, place, bool) {
 	if len(val) < 2 || val[0] < '0' || val[0] > '9' || val[1] != ' ' {

@@ -9,8 +9,8 @@ import (
 // A Look says which messages [Peek] yields.
 type Look struct {
 	Where         Where  // empty: all
-	After         uint64 // those behind the message of that id
-	AfterPriority int    // which has that priority, if Where is Ready
+	After         uint64 // only messages behind the one with that id in the list
+	AfterPriority int    // if Where is Ready: the priority of that one
 	Most          int    // at most that many; 0: all
 	Body          int64  // without bodies of more bytes
 }

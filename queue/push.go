@@ -442,12 +442,3 @@ func (m *message) freeKey(tx store.Tx) error {
 	}
 	return tx.Delete(key)
 }
-
-// KeyHolder returns the live message that has a key, if there is one.
-func KeyHolder(tx store.Tx, n uint64, key string) (seq uint64, ok bool) {
-	h, err := readHolder(tx, n, key)
-	if err != nil || h == nil || h.live == nil {
-		return 0, false
-	}
-	return h.seq, true
-}

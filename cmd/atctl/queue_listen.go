@@ -56,7 +56,7 @@ the answers from its standard input.
 When you interrupt listen, it ends its processes. The messages that they have not finished
 return to their queues, and their attempts count. If the daemon is restarted, listen goes
 on.`,
-		Example: `  atctl queue listen pool -- ./work --verbose
+		Example: `  atctl queue listen mails -- ./work --verbose
   atctl queue listen mails news --window 4`,
 		Args: takes(1, 0, "a NAME; see atctl queue list"),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -102,7 +102,7 @@ func (d Daemon) queuePush(ctx context.Context, c control.Caller, ins []control.Q
 	return results
 }
 
-// full gives a push for which there is no room the code of HTTP for that.
+// full gives the error of a push for which there is no room its HTTP status.
 func full(err error) error {
 	e, ok := errors.AsType[*queue.FullError](err)
 	switch {
@@ -299,7 +299,7 @@ func (d Daemon) queueCreate(ctx context.Context, c control.Caller, in control.Qu
 	return reply, err
 }
 
-// queueDelete begins a deletion, and waits for its end, which comes without the caller, too.
+// queueDelete begins a deletion, and waits for its end. The deletion goes on if the caller stops waiting.
 func (d Daemon) queueDelete(ctx context.Context, c control.Caller, in control.QueueDeleteIn) (reply control.Reply[control.QueueCount], err error) {
 	switch {
 	case in.Keep != "" && in.Discard:
@@ -565,8 +565,7 @@ func (d Daemon) queueDead(ctx context.Context, c control.Caller, in control.Queu
 	return reply, nil
 }
 
-// messageOut translates a message. It shows so many bytes of its body, if the caller may see
-// it.
+// messageOut translates a message. If the caller may see the body, it shows at most that many bytes of it.
 func messageOut(m *broker.Message, name string, c control.Caller, shown int) control.QueueMessage {
 	out := control.QueueMessage{
 		ID: m.ID, Queue: name, State: string(m.Where), Priority: m.Priority, Pushed: m.PushedAt, By: m.By, Size: m.Size, Attempts: m.State.Attempts,
@@ -624,7 +623,7 @@ func endingOut(e *queue.Ending) *control.QueueEnding {
 	return out
 }
 
-// queueResult sends what became of a message, and waits for that if the caller wants.
+// queueResult sends what became of a message. If the caller wants, it first waits until the message is over.
 func (d Daemon) queueResult(ctx context.Context, c control.Caller, in control.QueueResultIn, send func(control.QueueResult) error) error {
 	out := control.QueueResult{ID: in.ID, Queue: in.Name}
 	for {
@@ -640,7 +639,7 @@ func (d Daemon) queueResult(ctx context.Context, c control.Caller, in control.Qu
 			out.Body, out.Base64 = bodyOut(r.Body)
 			return send(out)
 		case over:
-			return fmt.Errorf("no result of message %d is kept in queue %s: it is over, and its result was not to be kept so long, or there was no such message: %w", in.ID, in.Name, fault.NotFound)
+			return fmt.Errorf("no result of message %d is kept in queue %s: either its result was not to be kept so long, or there was no such message: %w", in.ID, in.Name, fault.NotFound)
 		case !in.Wait:
 			return send(out)
 		}

@@ -128,13 +128,13 @@ func New(p Parts, set Settings) *Broker {
 	return b
 }
 
-// tick is a clock that nobody can set. What lasts for a time, and is not stored, is measured
-// by it: attempts, pauses and ages of listeners. Parts.Now is for what is stored, because that
-// has to outlive this process.
+// tick is a clock that nobody can set. It measures durations that are not stored: of attempts, of
+// pauses, and the ages of processes. Times that are stored come from Parts.Now, because they must
+// have a meaning to other processes, too.
 func (b *Broker) tick() time.Time { return time.Now() }
 
-// Configure puts new settings in force. What is in work is finished by the listeners that
-// it was given to.
+// Configure puts new settings in force. Messages in work are finished by the listeners that have
+// them.
 func (b *Broker) Configure(set Settings) {
 	b.settings.Store(&set)
 	b.poke()
@@ -292,8 +292,8 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 }
 
-// maxTurn bounds the ends that are recorded in one transaction, and the messages that are
-// handed out in one turn: then what others want has its turn.
+// maxTurn bounds the ends that are recorded in one transaction, and the messages that are handed
+// out in one turn, so that verbs and answers do not wait long.
 const maxTurn = 256
 
 // more takes what else has already ended, so that it shares a write.

@@ -25,7 +25,7 @@ func (b *Broker) wait(queue, id uint64) *waiter {
 	return w
 }
 
-// await returns when the message is over, or when ctx is done. Then the waiter is forgotten.
+// await returns when the message is over, or when ctx is done. In both cases the waiter is forgotten.
 func (b *Broker) await(ctx context.Context, id uint64, w *waiter) error {
 	select {
 	case <-w.over:
@@ -78,9 +78,8 @@ func (b *Broker) tellWaiters(ctx context.Context, n uint64) {
 	}
 }
 
-// The leftovers are the directories of runs whose ends are recorded. A goroutine removes
-// them. A message that is tried again may need
-// the name of one: then Run removes it.
+// The leftovers are the directories of runs whose ends are recorded. A goroutine removes them.
+// If a message is tried again and needs the name of one, Run removes that one first.
 type leftovers struct {
 	mu       sync.Mutex
 	keys     map[supervisor.Key]bool
@@ -160,7 +159,7 @@ func (b *Broker) remove(ctx context.Context, k supervisor.Key) error {
 	return nil
 }
 
-// removeOf removes the leftovers of all messages of a queue.
+// removeOf removes the leftovers of a queue's messages.
 func (b *Broker) removeOf(ctx context.Context, n uint64) error {
 	l := &b.leftovers
 	l.mu.Lock()

@@ -7,10 +7,10 @@ import (
 	"activationd/store"
 )
 
-// Feed pushes messages into a queue of the daemon's own, in the transaction in which fn has
-// written where it has them from: so each is pushed once, whenever the daemon dies. Only the
-// bounds of that queue hold: what clients push must not keep the daemon from it. Fn may run
-// again.
+// Feed pushes the messages that fn returns into a queue of the daemon's own. Fn notes in the same
+// transaction how far it has come, so each message is pushed once, even if the daemon is killed.
+// Only the limits of this queue apply, not those of all queues: otherwise messages of clients
+// could keep the daemon from pushing. Fn may run again.
 func (b *Broker) Feed(ctx context.Context, name string, fn func(store.Tx) ([]queue.New, error)) error {
 	now, limits := b.parts.Now(), b.settings.Load().limitsOf(name)
 	limits.AllMessages, limits.AllBytes, limits.Body = 0, 0, 0

@@ -23,7 +23,7 @@ type line struct {
 
 // A window is the beginning of what is ready in a queue with one priority.
 type window struct {
-	heads []queue.Head // by id; none is in work
+	heads []queue.Head // sorted by id; none of them is in work
 	after uint64       // all up to this id are in heads or in work
 	more  bool         // there may be others after it
 }
@@ -83,7 +83,7 @@ func (l *line) open(now time.Time) bool {
 	return l.Paused == nil && l.Deleting == nil && (!l.Ordered || l.inWork == 0)
 }
 
-// touch has those that serve the line look whether it has a message for them.
+// touch has the pools that serve the line look for messages again.
 func (l *line) touch() {
 	if l.pool != nil {
 		l.pool.dirty = true

@@ -16,7 +16,7 @@ import (
 	"activationd/supervisor/wrapper"
 )
 
-// An end is how an attempt ended that had no run of its own.
+// An end is how an attempt without a run of its own ended.
 type end struct {
 	id      uint64
 	attempt int
@@ -47,7 +47,7 @@ const (
 	resultHead = 64 << 10
 )
 
-// exited takes the end of a run.
+// exited handles the end of a run.
 func (b *Broker) exited(x supervisor.Exit) {
 	if len(x.Result.Hung) > 0 { // another one follows when these processes are gone
 		return
@@ -71,7 +71,7 @@ func (b *Broker) exited(x supervisor.Exit) {
 	b.runEnded(w, &x.Result)
 }
 
-// A limiter says when a line may be logged that could be one of many.
+// A limiter keeps a line that could be logged very often from filling the log.
 type limiter struct{ next time.Time }
 
 // may reports whether a line may be logged now: one in a minute.
@@ -115,8 +115,8 @@ func (b *Broker) judge(w *work, e queue.Ending) *outcome {
 	return &outcome{w: w, verdict: d.Verdict, count: d.Count, after: d.After, e: e}
 }
 
-// ended takes the end of an attempt that had no run of its own. If it is not the current
-// one, nothing changes.
+// ended handles the end of an attempt without a run of its own. If it is not the current
+// attempt, nothing changes.
 func (b *Broker) ended(e *end) {
 	w := b.work[e.id]
 	if w == nil || w.attempt != e.attempt || w.over {

@@ -53,7 +53,7 @@ func (b *Broker) recover(ctx context.Context) error {
 		return err
 	}
 	if noted.invalid > 0 {
-		b.parts.Log.Error("queues: lines of the journal of deliveries are not valid, and left out; that is no harm if the machine went down", "file", b.parts.Journal, "lines", noted.invalid)
+		b.parts.Log.Error("queues: the journal of deliveries has invalid lines, which are ignored; this is harmless after a crash of the machine", "file", b.parts.Journal, "lines", noted.invalid)
 	}
 	for _, k := range keys {
 		if b.adopted[k] { // by an earlier try
@@ -66,7 +66,7 @@ func (b *Broker) recover(ctx context.Context) error {
 		case k.Phase == listenerPhase:
 			err = b.adoptProcess(ctx, k, &noted)
 		default:
-			b.parts.Log.Error("queues: a directory among those of deliveries is none of them, and is left alone", "run", k)
+			b.parts.Log.Error("queues: a run directory is not that of a delivery or a listener; it is left alone", "run", k)
 		}
 		if err != nil {
 			return err
@@ -82,7 +82,7 @@ func (b *Broker) recover(ctx context.Context) error {
 	return b.cancelRest(ctx)
 }
 
-// cancelRest finishes the cancels that an earlier daemon began, of messages that nobody has in work any
+// cancelRest finishes cancels that an earlier daemon began, for messages that are not in work any
 // more.
 func (b *Broker) cancelRest(ctx context.Context) error {
 	var rest []queue.Ref
@@ -113,7 +113,7 @@ func (b *Broker) cancelRest(ctx context.Context) error {
 	return nil
 }
 
-// listener returns the listener of a line, or one that says nothing.
+// listener returns the listener of a line; if none serves it, one without any settings.
 func (l *line) listener() *Listener {
 	if l.pool != nil {
 		return l.pool.l
@@ -121,7 +121,8 @@ func (l *line) listener() *Listener {
 	return new(Listener)
 }
 
-// adoptProcess takes a stream listener of an earlier daemon, with what it has in work.
+// adoptProcess takes over a process of a stream listener from an earlier daemon, with the messages that
+// it has in work.
 func (b *Broker) adoptProcess(ctx context.Context, k supervisor.Key, noted *noted) error {
 	s := &process{key: k, since: b.tick(), uid: -1, gid: -1}
 	if i := strings.LastIndexByte(k.ID, '-'); i >= 0 { // the clock may have been set back
@@ -133,7 +134,7 @@ func (b *Broker) adoptProcess(ctx context.Context, k supervisor.Key, noted *note
 			s.pool = p
 		}
 	}
-	if s.pool == nil { // nothing needs it any more; it may finish what it has
+	if s.pool == nil { // no listener needs it any more; it may finish its messages
 		s.pool = &pool{key: "former " + k.ID, l: &Listener{Stream: true, Grace: leastGrace}}
 	}
 	var works []*work
@@ -197,8 +198,8 @@ func (b *Broker) load(ctx context.Context, n, id uint64) (m *queue.Message, err 
 	return m, err
 }
 
-// adopt takes the run of a message of an earlier daemon. If the message has gone on since,
-// nothing of the run counts: its end was recorded.
+// adopt takes over the run of a message from an earlier daemon. If the message has had a newer
+// attempt since, the end of this run was recorded already, and is ignored.
 func (b *Broker) adopt(ctx context.Context, k supervisor.Key) error {
 	n, id, _ := parseMessageKey(k)
 	if ln := b.lines[n]; ln != nil {
@@ -273,7 +274,7 @@ func (b *Broker) find(k supervisor.Key) {
 		b.endAdopted(k)
 	case w != nil:
 	case running:
-		b.parts.Log.Error("queues: a run whose message is gone goes on; it is stopped", "run", k)
+		b.parts.Log.Error("queues: a run is stopped because its message is gone", "run", k)
 		b.orphans[k] = true
 		b.endAdopted(k)
 	default:

@@ -189,7 +189,7 @@ func (b *Broker) end(s *process) {
 	}
 }
 
-// leastGrace is how long a listener may at least take to end when its input has ended.
+// leastGrace is the least time that a listener has to end after its input has ended.
 const leastGrace = 10 * time.Second
 
 func (b *Broker) stopProcess(s *process) {
@@ -258,7 +258,7 @@ func (b *Broker) attach(s *process) {
 	}
 	b.helpers.Go(func() { b.read(s) })
 	if err := b.parts.Runs.AwaitStart(s.key); err != nil {
-		b.parts.Log.Error("queues: it cannot be found out when a listener has begun", "run", s.key, "err", err)
+		b.parts.Log.Error("queues: cannot find out when a listener has begun", "run", s.key, "err", err)
 		s.begun = true // what it is sent waits for it
 	}
 }
@@ -378,7 +378,7 @@ func (b *Broker) consume(o *output) {
 		return
 	}
 	if err := o.process.stream.Consume(o.consume); err != nil {
-		b.parts.Log.Error("queues: the answers of a listener cannot be read; it is stopped", "run", o.process.key, "err", err)
+		b.parts.Log.Error("queues: cannot remove the answers of a listener from its output; it is stopped", "run", o.process.key, "err", err)
 		o.process.stopped = true
 		b.stopProcess(o.process)
 		return
@@ -442,7 +442,7 @@ func (b *Broker) measure(s *process) {
 	}
 }
 
-// take takes one answer.
+// take decides what follows from one answer.
 func (b *Broker) take(w *work, a answer) {
 	now := b.parts.Now()
 	e := queue.Ending{Attempt: w.attempt, Started: w.since, Ended: now, Exit: -1, Listener: w.process.key.String(), Reason: a.reason}
@@ -535,7 +535,7 @@ func (b *Broker) gone(s *process) {
 	b.forget(p)
 }
 
-// stableAfter is how long a listener must live so that it is started again at once.
+// stableAfter is how long a process must have lived to be replaced at once when it has ended.
 const stableAfter = 10 * time.Second
 
 // give gives a message to a process.
@@ -636,7 +636,7 @@ func (b *Broker) send(s *process) {
 	b.journal.sent(s.key)
 }
 
-// began takes that the program of a run has been started.
+// began notes that the program of a run has been started.
 func (b *Broker) began(k supervisor.Key) {
 	if s := b.processes[k]; s != nil {
 		s.begun, s.pool.dirty = true, true
