@@ -65,8 +65,8 @@ func parseMessageKey(k supervisor.Key) (n, id uint64, ok bool) {
 
 // free is how many messages the pool has room for.
 func (p *pool) free(tick time.Time) (n int) {
-	if p.hand != nil {
-		return p.l.Window - p.running
+	if p.hand != nil { // it may not have read yet what was taken from it again
+		return min(p.l.Window-p.running, cap(p.hand.out)-len(p.hand.out))
 	}
 	if !p.l.Stream && tick.Before(p.notBefore) {
 		return 0
@@ -94,7 +94,7 @@ func (b *Broker) deliver(ctx context.Context) error {
 		if p.free(tick) > 0 {
 			dirty = append(dirty, p)
 		} else {
-			p.dirty = false
+			p.dirty = p.hand != nil && len(p.hand.out) > 0 // it pokes when it has read
 		}
 		b.forget(p)
 	}

@@ -97,6 +97,9 @@ func (b *Broker) Listen(ctx context.Context, who Hand, session string, names []s
 		case <-b.over:
 			return errOver
 		case w := <-h.out:
+			if len(h.out)+1 == cap(h.out) { // there was no room
+				b.poke()
+			}
 			if err := send(Delivery{Queue: w.line.Name, Message: w.m, Attempt: w.attempt, Env: environment(w)}); err != nil {
 				return err
 			}
