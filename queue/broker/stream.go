@@ -488,7 +488,7 @@ func (b *Broker) gone(s *process) {
 			break
 		}
 	}
-	status, _ := r.ExitStatus()
+	status, exited := r.ExitStatus()
 	cannot := r.Reason == wrapper.Failed || r.Reason == wrapper.Exited && (status == 126 || status == 127)
 	e := queue.Ending{Ended: r.Ended, Exit: status, Signal: r.SignalName(), How: queue.HowLost, Listener: s.key.String()}
 	e.Reason = "its listener has ended without an answer"
@@ -505,7 +505,7 @@ func (b *Broker) gone(s *process) {
 		e := e
 		e.Attempt, e.Started = w.attempt, w.since
 		switch {
-		case !w.sent || w.doubtful:
+		case !w.sent || w.doubtful && exited && status == 0: // a killed one may have had it
 			b.settle(w, &outcome{w: w, verdict: queue.VerdictAgain}) // it did not have it
 			continue
 		case w == s.guilty:
