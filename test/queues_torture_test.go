@@ -317,13 +317,18 @@ func (qt *queueTorture) churn(i int) {
 	}
 }
 
-// killListeners kills wrappers, their listeners and both until the load ends.
+// killListeners kills wrappers, their listeners and both until the load ends: one after each answer
+// of the daemon. After the death of a wrapper, the next daemon looks at all processes of the
+// machine, and would never come to an end with more and more of them.
 func (qt *queueTorture) killListeners() {
 	random := rand.New(rand.NewPCG(qt.seed, 2000))
+	c := &control.Client{Address: qt.socket}
+	defer func() { _ = c.Close() }()
 	for !qt.over() {
 		qt.idle(time.Duration(random.IntN(200)) * time.Millisecond)
+		_, answered := call[control.Queue](qt.torture, c, "queue list", control.QueueListIn{})
 		runs := qt.deliveries()
-		if len(runs) == 0 {
+		if len(runs) == 0 || !answered {
 			continue
 		}
 		r := runs[random.IntN(len(runs))]
