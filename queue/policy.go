@@ -64,8 +64,8 @@ type Decision struct {
 //	an answer that says   a dead letter at once
 //	that it is one
 //	a signal, a timeout,  again, after a pause
-//	a killed wrapper,
 //	an answer that says so
+//	its listener is gone  again, at once; after a pause when that has happened to it before
 //	it never began        again, after the first pause; the attempt does not count
 //	the daemon ended it   again, at once; the attempt does not count
 //
@@ -83,6 +83,8 @@ func (p Policy) Decide(attempt int, e Ending, random func(int64) int64) Decision
 		return Decision{Verdict: VerdictAgain, After: p.pause(1, random)}
 	case verdict == VerdictAgain && p.Attempts > 0 && attempt >= p.Attempts:
 		return Decision{Verdict: VerdictDead, Count: true}
+	case verdict == VerdictAgain && e.How == HowLost: // the listener's end is a fact, and nothing says that the message is at fault
+		return Decision{Verdict: VerdictAgain, Count: true, After: p.pause(attempt-1, random)}
 	case verdict == VerdictAgain:
 		return Decision{Verdict: VerdictAgain, Count: true, After: max(p.pause(attempt, random), e.Pause)}
 	}
@@ -123,6 +125,9 @@ func (p Policy) verdict(e Ending) Verdict {
 
 // pause returns the pause after an attempt.
 func (p Policy) pause(attempt int, random func(int64) int64) time.Duration {
+	if attempt < 1 {
+		return 0
+	}
 	d := p.Backoff
 	most := p.BackoffMax
 	if most <= 0 {

@@ -52,7 +52,8 @@ func TestDecide(t *testing.T) {
 		{"a signal, attempts used up", policy, 3, queue.Ending{How: queue.HowExited, Signal: "SEGV"}, dead},
 		{"a timeout", policy, 1, how(queue.HowTimedOut), again(10 * s)},
 		{"a timeout, attempts used up", policy, 3, how(queue.HowTimedOut), dead},
-		{"the wrapper was killed", policy, 2, how(queue.HowLost), again(20 * s)},
+		{"its listener is gone", policy, 1, how(queue.HowLost), again(0)},
+		{"its listener is gone again", policy, 2, how(queue.HowLost), again(10 * s)},
 		{"the wrapper was killed, attempts used up", policy, 3, how(queue.HowLost), dead},
 		{"a stream's answer", policy, 1, how(queue.HowError), again(10 * s)},
 		{"a way to end that is not known", policy, 1, how("else"), again(10 * s)},
@@ -89,7 +90,7 @@ func TestPause(t *testing.T) {
 	for range 1000 {
 		attempt := 1 + rnd.IntN(12)
 		want := min(time.Second<<(attempt-1), 40*time.Second)
-		got := p.Decide(attempt, queue.Ending{How: queue.HowLost}, rnd.Int64N).After
+		got := p.Decide(attempt, queue.Ending{How: queue.HowTimedOut}, rnd.Int64N).After
 		if got < want/2 || got > want {
 			t.Fatalf("seed %d: the pause after attempt %d is %v, want %v to %v", seed, attempt, got, want/2, want)
 		}
@@ -98,7 +99,7 @@ func TestPause(t *testing.T) {
 	if !differ {
 		t.Errorf("seed %d: chance shortens no pause", seed)
 	}
-	if got := p.Decide(3, queue.Ending{How: queue.HowLost}, func(n int64) int64 { return n - 1 }).After; got != 2*time.Second {
+	if got := p.Decide(3, queue.Ending{How: queue.HowTimedOut}, func(n int64) int64 { return n - 1 }).After; got != 2*time.Second {
 		t.Errorf("the shortest pause after attempt 3 is %v, want 2s", got)
 	}
 }

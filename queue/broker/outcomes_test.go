@@ -36,7 +36,7 @@ func TestOutcomes(t *testing.T) {
 		{"a signal", act{signal: 9}, 0, "delayed 1", "dead 3"},
 		{"the timeout", act{lasts: hour}, time.Minute, "delayed 1", "dead 3"},
 		{"the timeout, and it ignores TERM", act{lasts: hour, ignores: true}, time.Minute + time.Second, "delayed 1", "dead 3"},
-		{"its wrapper is killed", act{reason: wrapper.Lost}, 0, "delayed 1", "dead 3"},
+		{"its wrapper is killed, and again at once", act{reason: wrapper.Lost}, 0, "delayed 2", "dead 3"},
 		{"it never began", act{reason: wrapper.Void}, 0, "delayed 0", "delayed 0"},
 		{"its wrapper could not begin", act{reason: wrapper.NotStarted}, 0, "delayed 0", "delayed 0"},
 		{"status 127", act{status: queue.ExitNotFound}, 0, "ready 0", "ready 0"},
