@@ -65,7 +65,7 @@ type Decision struct {
 //	that it is one
 //	a signal, a timeout,  again, after a pause
 //	an answer that says so
-//	its listener is gone  again, at once; after a pause when that has happened to it before
+//	its listener is gone  again: at once after the first attempt, otherwise after a pause
 //	it never began        again, after the first pause; the attempt does not count
 //	the daemon ended it   again, at once; the attempt does not count
 //
