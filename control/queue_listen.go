@@ -16,6 +16,10 @@ type QueueDelivery struct {
 	Command []string `json:"command,omitempty"` // of the listener that the configuration has for the first queue; empty: there is none
 	Per     string   `json:"per,omitempty"`     // what that is started for: message | stream
 
+	// Recall is the number of a message that has reached its timeout or is cancelled: the
+	// listener is to end its work on it, and to answer.
+	Recall uint64 `json:"recall,omitempty"`
+
 	ID       uint64            `json:"id,omitempty"`
 	Attempt  int               `json:"attempt,omitempty"`
 	Queue    string            `json:"queue,omitempty"`

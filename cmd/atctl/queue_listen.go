@@ -93,9 +93,11 @@ type handWork struct {
 
 	mu      sync.Mutex
 	session string
-	closed  bool           // no more messages are begun
-	has     map[uint64]int // the attempts of the messages that it works on
-	lines   *lineWork      // with --stream and --pipe; nil otherwise
+	closed  bool                          // no more messages are begun
+	has     map[uint64]int                // the attempts of the messages that it works on
+	stops   map[uint64]context.CancelFunc // ends the process of a message
+	giveUp  context.CancelCauseFunc
+	lines   *lineWork // with --stream and --pipe; nil otherwise
 }
 
 func runListen(ctx context.Context, a *app, opts listenOptions) error {
@@ -106,7 +108,7 @@ func runListen(ctx context.Context, a *app, opts listenOptions) error {
 	defer hangUp()
 	work, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
-	w := &handWork{a: a, opts: &opts, has: make(map[uint64]int)}
+	w := &handWork{a: a, opts: &opts, has: make(map[uint64]int), stops: make(map[uint64]context.CancelFunc), giveUp: giveUp}
 	context.AfterFunc(work, func() {
 		w.closeDoor()
 		w.tries.Wait()
@@ -116,6 +118,9 @@ func runListen(ctx context.Context, a *app, opts listenOptions) error {
 		err := stream(connection, a, "queue listen", opts.QueueListenIn, func(d control.QueueDelivery) error {
 			if d.Session != "" {
 				return w.begin(work, d, giveUp)
+			}
+			if d.Recall != 0 {
+				return w.recall(d.Recall)
 			}
 			return w.take(work, d)
 		})
@@ -198,8 +203,38 @@ func (w *handWork) take(ctx context.Context, d control.QueueDelivery) error {
 	if w.lines != nil {
 		return w.lines.write(&d, body)
 	}
-	w.tries.Go(func() { w.run(ctx, d, body) })
+	try, stop := context.WithCancel(ctx)
+	w.stops[d.ID] = stop
+	w.tries.Go(func() {
+		defer stop()
+		w.run(ctx, try, d, body)
+	})
 	return nil
+}
+
+// recall ends the work on a message that has reached its timeout or is cancelled. If a process
+// that has other messages, too, does not give it up, everything ends.
+func (w *handWork) recall(id uint64) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	attempt, ok := w.has[id]
+	if !ok { // it has just been answered
+		return nil
+	}
+	if w.lines == nil {
+		w.stops[id]()
+		return nil
+	}
+	if w.lines.cmd != nil {
+		time.AfterFunc(w.opts.grace, func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.has[id] == attempt {
+				w.giveUp(fmt.Errorf("%s has not given up message %d in time: %w", w.opts.command[0], id, fault.Unavailable))
+			}
+		})
+	}
+	return w.lines.send(fmt.Appendf(nil, `{"cancel":%d}`, id))
 }
 
 // How much of the output is sent.
@@ -208,8 +243,8 @@ const (
 	outputTail = 16 << 10
 )
 
-// run runs the command for a message, and answers with its end.
-func (w *handWork) run(ctx context.Context, d control.QueueDelivery, body []byte) {
+// run runs the command for a message until try is done, and answers with its end.
+func (w *handWork) run(ctx, try context.Context, d control.QueueDelivery, body []byte) {
 	out := &ends{}
 	cmd := exec.Command(w.opts.command[0], w.opts.command[1:]...) //nolint:noctx // killGroup ends it
 	cmd.Stdin, cmd.Env = bytes.NewReader(body), append(os.Environ(), d.Env...)
@@ -220,9 +255,12 @@ func (w *handWork) run(ctx context.Context, d control.QueueDelivery, body []byte
 	cmd.Stdout = io.MultiWriter(out, to)
 	cmd.Stderr = io.MultiWriter(out, os.Stderr)
 	in := control.QueueAnswerIn{ID: d.ID, Attempt: d.Attempt}
-	switch err := w.runGroup(ctx, cmd); {
+	switch err := w.runGroup(try, cmd); {
 	case ctx.Err() != nil: // the daemon gives the message to somebody else when we hang up
 		return
+	case try.Err() != nil: // whatever its status says, it was ended
+		in.Signal = strconv.Itoa(int(syscall.SIGTERM))
+		fmt.Fprintf(os.Stderr, "atctl: message %d has reached its timeout or is cancelled; its process was ended\n", d.ID)
 	case cmd.ProcessState == nil:
 		in.Exit, in.Output = strconv.Itoa(exitNoExec), []string{err.Error()}
 		fmt.Fprintln(os.Stderr, "atctl: "+err.Error())
@@ -295,6 +333,7 @@ func (w *handWork) answer(in control.QueueAnswerIn) {
 	})
 	w.mu.Lock()
 	delete(w.has, in.ID)
+	delete(w.stops, in.ID)
 	w.mu.Unlock()
 	switch {
 	case err != nil:
@@ -391,7 +430,12 @@ func (l *lineWork) write(d *control.QueueDelivery, body []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = l.to.Write(append(data, '\n'))
+	return l.send(data)
+}
+
+// send writes a line.
+func (l *lineWork) send(line []byte) error {
+	_, err := l.to.Write(append(line, '\n'))
 	if errors.Is(err, syscall.EPIPE) || errors.Is(err, os.ErrClosed) { // its end says why
 		return nil
 	}

@@ -19,6 +19,9 @@ import (
 // queueListen sends messages to a listener that somebody has started.
 func (d Daemon) queueListen(ctx context.Context, c control.Caller, in control.QueueListenIn, send func(control.QueueDelivery) error) error {
 	return d.Queues.Listen(ctx, broker.Hand{User: c.Name, PID: c.PID}, in.Session, in.Name, max(1, in.Window), func(del broker.Delivery) error {
+		if del.Recall != 0 {
+			return send(control.QueueDelivery{Recall: del.Recall})
+		}
 		if del.Message == nil {
 			first := control.QueueDelivery{Session: del.Session}
 			if l := del.Listener; l != nil && l.Command != nil {

@@ -29,10 +29,11 @@ type work struct {
 	since   time.Time
 	by      string // what has it: "run", "daemon" or a listener
 
-	run     supervisor.Key // of a message with a process of its own
-	process *process       // a stream listener's
-	stop    context.CancelFunc
-	session string // of a listener started by hand
+	run           supervisor.Key // of a message with a process of its own
+	process       *process       // a stream listener's
+	stop          context.CancelFunc
+	session       string // of a listener started by hand
+	recalled, why string // how and why that was asked to give it up
 
 	timeout   time.Duration
 	deadline  time.Time // of a stream listener's answer; zero: none

@@ -1,10 +1,12 @@
 package broker
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
+	crypto "crypto/rand"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"activationd/internal/fault"
@@ -17,15 +19,19 @@ import (
 // messages return to their queues. If the daemon ends, the next daemon waits for it to connect
 // again, as long as [patienceWithHands]. Its session identifies it to both daemons.
 //
-// The daemon cannot stop it. If it answers too late, or its message is cancelled, it loses the
-// message, but may still be working on it.
+// The daemon cannot stop it, but asks it to give a message up that has reached its timeout or is
+// cancelled, and hands the message to nobody else before it has answered. One that does not
+// answer that within [patienceWithHands] loses the message and its connection.
 type hand struct {
 	session string
 	who     Hand
 	pool    *pool
 	out     chan *work // has room for the window
+	recall  chan *work // messages that it is to give up; has room for the window
 	picked  []*work    // not handed over yet
 	gone    chan struct{}
+	deaf    chan struct{} // closed when it does not do as it is asked
+	left    bool          // deaf is closed
 }
 
 // String says who started the listener, such as "by hand, root, pid 17".
@@ -37,7 +43,7 @@ func (h Hand) String() string {
 }
 
 // patienceWithHands is how long a daemon that was restarted waits until a listener that was
-// started by hand connects again.
+// started by hand connects again, and how long such a listener may take to give a message up.
 const patienceWithHands = time.Minute
 
 // A Delivery is what a listener that was started by hand is sent: first its session, then one
@@ -46,6 +52,8 @@ type Delivery struct {
 	Session string
 	// Listener is the one that the configuration has for the first of the queues that has one; nil: none has.
 	Listener *Listener
+
+	Recall uint64 // the number of a message that the listener is to give up, and to answer for; 0: none
 
 	Queue   string
 	Message *queue.Message
@@ -62,10 +70,13 @@ func (b *Broker) Listen(ctx context.Context, who Hand, session string, names []s
 	if len(names) == 0 || window < 1 || window > maxHandWindow {
 		return fmt.Errorf("want at least one queue, and a window from 1 to %d: %w", maxHandWindow, fault.Invalid)
 	}
-	if session == "" {
-		session = rand.Text()
+	if len(session) > maxSession { // it is stored with each message
+		return fmt.Errorf("session: want the one of a connection before, have %d characters: %w", len(session), fault.Invalid)
 	}
-	h := &hand{session: session, who: who, out: make(chan *work, window), gone: make(chan struct{})}
+	if session == "" {
+		session = crypto.Text()
+	}
+	h := &hand{session: session, who: who, out: make(chan *work, window), recall: make(chan *work, window), gone: make(chan struct{}), deaf: make(chan struct{})}
 	h.who.Since = b.parts.Now()
 	var again []*work
 	var l *Listener
@@ -90,6 +101,12 @@ func (b *Broker) Listen(ctx context.Context, who Hand, session string, names []s
 			return err
 		}
 	}
+	hand := func(w *work) error {
+		if len(h.out)+1 == cap(h.out) { // there was no room
+			b.poke()
+		}
+		return send(Delivery{Queue: w.line.Name, Message: w.m, Attempt: w.attempt, Env: environment(w)})
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -97,17 +114,28 @@ func (b *Broker) Listen(ctx context.Context, who Hand, session string, names []s
 		case <-b.over:
 			return errOver
 		case w := <-h.out:
-			if len(h.out)+1 == cap(h.out) { // there was no room
-				b.poke()
-			}
-			if err := send(Delivery{Queue: w.line.Name, Message: w.m, Attempt: w.attempt, Env: environment(w)}); err != nil {
+			if err := hand(w); err != nil {
 				return err
 			}
+		case w := <-h.recall:
+			for len(h.out) > 0 { // the message goes first
+				if err := hand(<-h.out); err != nil {
+					return err
+				}
+			}
+			if err := send(Delivery{Recall: w.id}); err != nil {
+				return err
+			}
+		case <-h.deaf:
+			return fmt.Errorf("a message was not given up within %v of its timeout, or of its cancellation: %w", patienceWithHands, fault.Conflict)
 		case <-h.gone:
 			return nil
 		}
 	}
 }
+
+// maxSession bounds the session that a client gives.
+const maxSession = 64
 
 // maxHandWindow bounds what a listener started by hand has at once.
 const maxHandWindow = 1000
@@ -152,6 +180,12 @@ func (b *Broker) connect(ctx context.Context, h *hand, names []string, window in
 		if w.session == h.session && !w.over {
 			w.pool, w.ran, w.deadline = h.pool, true, time.Time{}
 			w.adopt(b.listenerOfHand(w))
+			if w.timeout > 0 {
+				w.deadline = b.tick().Add(w.timeout)
+			}
+			if w.cancelled != "" || w.returning {
+				b.recall(w, queue.HowStopped, "cancelled")
+			}
 			h.pool.running++
 			again = append(again, w)
 		}
@@ -207,6 +241,29 @@ func (b *Broker) leaveHands(ln *line) {
 		}
 	}
 	ln.hands = nil
+}
+
+// recall asks a listener that was started by hand to give a message up. If it has been asked
+// before, or is not there, it loses the message.
+func (b *Broker) recall(w *work, how, why string) {
+	h := b.hands[w.session]
+	if h == nil {
+		b.lost(w, how, why)
+		return
+	}
+	if w.recalled == "" {
+		w.recalled, w.why, w.deadline = how, why, b.tick().Add(patienceWithHands)
+		select {
+		case h.recall <- w:
+			return
+		default: // it answers, but does not read
+		}
+	}
+	if !h.left {
+		h.left = true
+		close(h.deaf)
+	}
+	b.lost(w, how, why)
 }
 
 // lost ends the attempt of a listener that was started by hand and has not answered.
@@ -276,6 +333,9 @@ func (b *Broker) recoverHeld(ctx context.Context) error {
 			continue
 		}
 		w := &work{id: m.ID, line: ln, m: m, attempt: m.State.Attempts + 1, session: m.State.Held.Who, by: "by hand", since: b.parts.Now()}
+		if c := m.State.Cancel; c != nil {
+			w.cancelled = cmp.Or(c.By, somebody)
+		}
 		w.adopt(b.listenerOfHand(w))
 		w.deadline = b.tick().Add(patienceWithHands)
 		b.begin(w)
@@ -303,6 +363,9 @@ func (b *Broker) Answer(ctx context.Context, session string, id uint64, attempt 
 		ok = true
 		e := r.Ending
 		e.Attempt, e.Started, e.Ended, e.Listener = attempt, w.since, b.parts.Now(), w.by
+		if w.recalled != "" && w.policy.Decide(attempt, e, rand.Int64N).Verdict != queue.VerdictDone {
+			e.How, e.Reason, r.Dead, r.After = w.recalled, w.why, false, 0
+		}
 		o := b.judge(w, e)
 		switch {
 		case r.Dead:

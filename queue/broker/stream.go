@@ -649,7 +649,7 @@ func (b *Broker) expire() {
 	for _, w := range b.work {
 		s := w.process
 		if w.session != "" && !w.over && !w.deadline.IsZero() && !now.Before(w.deadline) {
-			b.lost(w, queue.HowTimedOut, "its listener, which was started by hand, did not answer in time")
+			b.recall(w, queue.HowTimedOut, "its listener, which was started by hand, did not answer in time")
 			continue
 		}
 		if s == nil || w.over || w.deadline.IsZero() || now.Before(w.deadline) || s.killed || b.unadopted[s.key] {

@@ -282,8 +282,11 @@ func (b *Broker) endWork(w *work) error {
 		return b.parts.Runs.Stop(w.run)
 	case w.stop != nil:
 		w.stop()
-	case w.session != "": // it may be far away, and cannot be stopped; its answer will be late
-		b.lost(w, queue.HowStopped, "cancelled")
+	case w.session != "":
+		if w.recalled != "" || b.hands[w.session] == nil { // connect or expire does the rest
+			return nil
+		}
+		b.recall(w, queue.HowStopped, "cancelled")
 	case w.process != nil && !w.sent:
 		b.settle(w, &outcome{w: w, verdict: queue.VerdictAgain})
 	case w.process != nil: // it may give the message up; otherwise it is replaced
