@@ -124,6 +124,7 @@ unit:
 	$(if $(TIMES),@rm -f '$(TIMES)')
 	$(GOTEST) -race -p 4 $(UNITS)
 	$(GOTEST) ./activation -args -store=strict
+	$(GOTEST) -run '^TestRandomHistories$$' ./queue/broker
 
 whole: build
 	@if [ -n "$$(go list ./test/... 2>/dev/null)" ]; then $(GOTEST) -count=1 -p 3 ./test/...; fi
