@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"activationd/control"
@@ -59,7 +60,7 @@ func queueNeeds(s *broker.Status) control.Attention {
 	a := control.Attention{Kind: control.NeedsQueue, ID: s.Name}
 	switch {
 	case s.Paused != nil && s.Paused.Fault:
-		a.Since, a.Text = s.Paused.At, "paused, as its listener cannot run: "+control.OneLine(s.Paused.Reason)
+		a.Since, a.Text = s.Paused.At, "paused, as its listener cannot run: "+strings.TrimPrefix(control.OneLine(s.Paused.Reason), "its listener cannot run: ")
 		a.Try = "when it is fixed: atctl queue resume " + s.Name
 	case s.Fault != "":
 		a.Text, a.Try = "its listener cannot be started: "+control.OneLine(s.Fault), "atctl queue list"

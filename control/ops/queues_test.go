@@ -44,6 +44,8 @@ func TestQueueNeeds(t *testing.T) {
 		{broker.Status{Queue: queue.Queue{Paused: &queue.Paused{By: "ada"}}}, ""},
 		{broker.Status{Queue: queue.Queue{Paused: &queue.Paused{Fault: true, Reason: "no such\nfile"}}, Counts: queue.Counts{Dead: 1}},
 			"paused, as its listener cannot run: no such; file; when it is fixed: atctl queue resume "},
+		{broker.Status{Queue: queue.Queue{Paused: &queue.Paused{Fault: true, Reason: "its listener cannot run: no file"}}},
+			"paused, as its listener cannot run: no file; when it is fixed: atctl queue resume "},
 		{broker.Status{Fault: "no memory"}, "its listener cannot be started: no memory; atctl queue list"},
 		{broker.Status{Counts: queue.Counts{Dead: 1}}, "1 dead letter; atctl queue dead "},
 		{broker.Status{Counts: queue.Counts{Dead: 2}}, "2 dead letters; atctl queue dead "},
