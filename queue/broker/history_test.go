@@ -1,3 +1,9 @@
+//go:build !race
+
+// The race detector of Go 1.26.8 ends itself in one of several runs of these histories, by
+// "ThreadSanitizer: CHECK failed" in tsan_rtl.cpp. So they run without it; all other tests
+// run with it.
+
 package broker
 
 import (
@@ -29,9 +35,6 @@ import (
 //
 // When it fails it prints a seed. Use -rapid.checks and -rapid.steps to try more.
 func TestRandomHistories(t *testing.T) {
-	if withRaceDetector {
-		t.Skip("the race detector itself fails here: see race_test.go")
-	}
 	for range harness.Size(1, 4) {
 		rapid.Check(t, func(rt *rapid.T) {
 			var failure any
