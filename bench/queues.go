@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -120,14 +119,27 @@ func (d *daemon) remove(queue string) error {
 
 // pushAll has the clients push messages.
 func (d *daemon) pushAll(queue string, n int) error {
-	body := strings.Repeat("x", queueBody)
+	request := []byte("queue push\nname:" + queue + "\nbody:" + strings.Repeat("x", queueBody) + "\n\n")
 	return together(n, func(next func() bool) error {
-		c := &control.Client{Network: "unix", Address: d.client.Address}
+		c, err := net.Dial("unix", d.client.Address)
+		if err != nil {
+			return err
+		}
 		defer func() { _ = c.Close() }()
+		in := bufio.NewReader(c)
 		for next() {
-			in := control.QueuePushIn{Name: queue, Body: []string{body}}
-			if _, _, err := control.Call[control.QueuePushOut](context.Background(), c, "queue push", in); err != nil {
+			if _, err := c.Write(request); err != nil {
 				return err
+			}
+			for end := false; !end; { // as lean as the client of redis below
+				line, err := in.ReadSlice('\n')
+				if err != nil {
+					return err
+				}
+				if line[0] >= '4' && line[0] <= '5' {
+					return errors.New(string(line))
+				}
+				end = string(line) == ".\n"
 			}
 		}
 		return nil
