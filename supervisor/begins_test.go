@@ -2,6 +2,7 @@ package supervisor_test
 
 import (
 	"fmt"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -96,12 +97,29 @@ func TestAwaitStartInVain(t *testing.T) {
 
 // A process exists also if there is no room to write down its number.
 func TestAwaitStartOnAFullDisk(t *testing.T) {
-	t.Parallel()
+	for _, late := range []bool{false, true} {
+		t.Run(fmt.Sprintf("late=%t", late), func(t *testing.T) {
+			t.Parallel()
+			awaitStartOnAFullDisk(t, late)
+		})
+	}
+}
+
+// awaitStartOnAFullDisk asks for the start at once, or late: when the wrapper has closed the file that
+// tells of it, and that is empty.
+func awaitStartOnAFullDisk(t *testing.T, late bool) {
+	argument := fmt.Sprintf("600.%d", os.Getpid()) // nobody else's
+	if late {
+		argument += "1"
+	}
 	for kib := 4; ; kib += 4 {
 		b := newBench(t, "")
 		small(t, b.config.RunsDir, fmt.Sprintf("size=%dk", kib))
 		b.reopen() // on the new file system
-		if b.Start(key, shell("exec sleep 600")) != nil {
+		if b.Start(key, shell("exec sleep "+argument)) != nil {
+			continue
+		}
+		if late && !b.sleeps(argument) {
 			continue
 		}
 		b.awaitStart()
@@ -123,5 +141,26 @@ func TestAwaitStartOnAFullDisk(t *testing.T) {
 			t.Errorf("with %d KiB, the first with which it runs: result %+v; its process id is written: %t", kib, r, known)
 		}
 		return
+	}
+}
+
+// sleeps waits until a run executes sleep with that argument, and reports whether it does: it may have
+// ended instead.
+func (b *bench) sleeps(argument string) bool {
+	for {
+		select {
+		case x := <-b.Exits():
+			if x.Result.Reason != wrapper.NotStarted {
+				b.t.Fatalf("exit %+v", x)
+			}
+			return false
+		default:
+		}
+		for _, pid := range wrapper.Processes() {
+			if line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && string(line) == "sleep\x00"+argument+"\x00" {
+				return true
+			}
+		}
+		time.Sleep(time.Millisecond)
 	}
 }

@@ -2,7 +2,9 @@ package supervisor
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"unsafe"
 
@@ -59,7 +61,7 @@ func (s *Supervisor) begun(k Key, closed bool) {
 	_, _, started := s.Started(k)
 	s.mu.Lock()
 	f := s.runs[k]
-	due := f != nil && f.awaited && (started || closed && hasChild(f.pid))
+	due := f != nil && f.awaited && (started || hasChild(f.pid) && (closed || noteClosed(f.pid)))
 	if due {
 		f.awaited = false
 	}
@@ -71,6 +73,20 @@ func (s *Supervisor) begun(k Key, closed bool) {
 	case s.begins <- k:
 	case <-s.closing:
 	}
+}
+
+// noteClosed reports whether a wrapper does not have the file open that tells of the start. If it has
+// a child, it has closed the file, perhaps before anybody watched: it makes the file before the child.
+func noteClosed(pid int) bool {
+	dir := "/proc/" + strconv.Itoa(pid) + "/fd/"
+	open, err := os.ReadDir(dir)
+	if err != nil {
+		return false
+	}
+	return !slices.ContainsFunc(open, func(fd os.DirEntry) bool {
+		file, err := os.Readlink(dir + fd.Name())
+		return err == nil && filepath.Base(file) == wrapper.StartedFile
+	})
 }
 
 // hasChild reports whether a process has a child that lives.
