@@ -61,7 +61,7 @@ func (s *Supervisor) begun(k Key, closed bool) {
 	_, _, started := s.Started(k)
 	s.mu.Lock()
 	f := s.runs[k]
-	due := f != nil && f.awaited && (started || hasChild(f.pid) && (closed || noteClosed(f.pid)))
+	due := f != nil && f.awaited && (started || (closed || s.noteClosed(k, f.pid)) && hasChild(f.pid))
 	if due {
 		f.awaited = false
 	}
@@ -75,9 +75,12 @@ func (s *Supervisor) begun(k Key, closed bool) {
 	}
 }
 
-// noteClosed reports whether a wrapper does not have the file open that tells of the start. If it has
-// a child, it has closed the file, perhaps before anybody watched: it makes the file before the child.
-func noteClosed(pid int) bool {
+// noteClosed reports whether a wrapper has made the file that tells of the start, and has closed it,
+// perhaps before anybody watched.
+func (s *Supervisor) noteClosed(k Key, pid int) bool {
+	if _, err := os.Lstat(filepath.Join(s.RunDir(k), wrapper.StartedFile)); err != nil {
+		return false
+	}
 	dir := "/proc/" + strconv.Itoa(pid) + "/fd/"
 	open, err := os.ReadDir(dir)
 	if err != nil {

@@ -124,9 +124,9 @@ services:
 	d.runs(pids)
 	b.quiet()
 	for id, run := range map[string]int{"db@1": 2, "before@1": 1, "bound@1": 2, "meanwhile@1": 1} {
-		if i := d.instances()[id]; i.State != "ready" || i.Run != run {
-			t.Errorf("%+v, want ready in run %d", i, run)
-		}
+		d.until(id, fmt.Sprintf("ready in run %d", run), func(i control.ServiceInstance) bool { // its process tells of itself before the daemon knows
+			return i.State == "ready" && i.Run == run
+		})
 	}
 }
 
