@@ -417,6 +417,9 @@ wait
 	for range 16 {
 		b.next()
 	}
+	for id := range d.instances() { // what the daemon does not know to have started is not drained
+		d.serving(id, "ready")
+	}
 	d.must("service", "restart", "restart")
 	d.must("service", "scale", "scaled", "1")
 	d.unlink("alive")
