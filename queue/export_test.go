@@ -16,3 +16,9 @@ func KeyHolder(tx store.Tx, n uint64, key string) (seq uint64, ok bool) {
 	}
 	return h.seq, true
 }
+
+// LargestBody returns the size of the largest body that can be pushed into a queue of db.
+func LargestBody(db store.Store) int64 {
+	_, most := store.Limits(db)
+	return int64(min(MaxBody, most-most/4)) // the rest is for keys, headers and counters
+}

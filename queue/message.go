@@ -27,12 +27,6 @@ const (
 	partSize   = 64 << 10
 )
 
-// LargestBody returns the size of the largest body that can be pushed into a queue of db.
-func LargestBody(db store.Store) int64 {
-	_, most := store.Limits(db)
-	return int64(min(MaxBody, most-most/4)) // the rest is for keys, headers and counters
-}
-
 // A Message is a message in a queue.
 type Message struct {
 	ID    uint64 // unique in the store

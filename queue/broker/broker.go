@@ -140,9 +140,12 @@ func (b *Broker) Configure(set Settings) {
 	b.poke()
 }
 
-func (b *Broker) poke() {
+func (b *Broker) poke() { token(b.poked) }
+
+// token puts a token into a channel that has room for one.
+func token(c chan<- struct{}) {
 	select {
-	case b.poked <- struct{}{}:
+	case c <- struct{}{}:
 	default: // one is there already
 	}
 }
@@ -160,12 +163,7 @@ func (b *Broker) update(ctx context.Context, fn func(store.Tx) error) error {
 	return err
 }
 
-func (b *Broker) tell() {
-	select {
-	case b.noticed <- struct{}{}:
-	default: // one is there already
-	}
-}
+func (b *Broker) tell() { token(b.noticed) }
 
 // A hint says what a committed transaction changed: a queue, or a message of it.
 type hint struct {

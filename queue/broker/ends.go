@@ -103,10 +103,7 @@ func (b *Broker) discard(k supervisor.Key) {
 		l.order = append(l.order, k)
 	}
 	l.mu.Unlock()
-	select {
-	case l.wake <- struct{}{}:
-	default:
-	}
+	token(l.wake)
 }
 
 // sweep removes the directories of runs whose ends are recorded, until ctx is done.

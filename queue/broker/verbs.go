@@ -77,7 +77,6 @@ func refusesOne(err error) bool {
 // pushAll pushes all messages or none.
 func (b *Broker) pushAll(ctx context.Context, messages []NewMessage, pushed []Pushed) error {
 	now, set := b.parts.Now(), b.settings.Load()
-	numbers := make([]uint64, len(messages))
 	push := func(ctx context.Context, inWork func(uint64) bool) error {
 		return b.parts.DB.Update(ctx, func(tx store.Tx) error {
 			for from := 0; from < len(messages); {
@@ -85,7 +84,7 @@ func (b *Broker) pushAll(ctx context.Context, messages []NewMessage, pushed []Pu
 				for to < len(messages) && messages[to].Queue == messages[from].Queue {
 					to++
 				}
-				if err := pushSome(tx, now, set, messages[from:to], pushed[from:to], numbers[from:to], inWork); err != nil {
+				if err := pushSome(tx, now, set, messages[from:to], pushed[from:to], inWork); err != nil {
 					return err
 				}
 				from = to
@@ -121,7 +120,7 @@ func (b *Broker) pushAll(ctx context.Context, messages []NewMessage, pushed []Pu
 		if p.Duplicate {
 			continue
 		}
-		hints = append(hints, hintOf(numbers[i], p.ID, &m.New, now))
+		hints = append(hints, hintOf(p.Pushed.Queue, p.ID, &m.New, now))
 	}
 	b.hint(hints...)
 	return nil
@@ -139,8 +138,8 @@ func hintOf(n, id uint64, m *queue.New, now time.Time) hint {
 	return h
 }
 
-// pushSome pushes messages into one queue, and sets its number.
-func pushSome(tx store.Tx, now time.Time, set *Settings, messages []NewMessage, pushed []Pushed, numbers []uint64, inWork func(uint64) bool) error {
+// pushSome pushes messages into one queue.
+func pushSome(tx store.Tx, now time.Time, set *Settings, messages []NewMessage, pushed []Pushed, inWork func(uint64) bool) error {
 	q, err := queue.Get(tx, messages[0].Queue)
 	switch {
 	case err != nil:
@@ -157,7 +156,7 @@ func pushSome(tx store.Tx, now time.Time, set *Settings, messages []NewMessage, 
 		return err
 	}
 	for i := range did {
-		pushed[i].Pushed, numbers[i] = did[i], q.N
+		pushed[i].Pushed = did[i]
 	}
 	return nil
 }
