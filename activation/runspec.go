@@ -26,7 +26,7 @@ func (t *turn) spec(r *Record, a *Attempt) wrapper.Spec {
 		if r.Serving.Nice != nil {
 			s.Nice = *r.Serving.Nice
 		}
-		s.Limits = overLimits(s.Limits, r.Serving.Limits)
+		s.Limits = OverLimits(s.Limits, r.Serving.Limits)
 		s.LogRotate, s.LogKeep, s.LogAge = r.Serving.LogSize, r.Serving.LogKeep, r.Serving.LogAge
 		s.Addresses = r.Serving.Listen
 		s.Listen = slices.Repeat([]string{r.Serving.Service}, len(s.Addresses))
@@ -77,8 +77,8 @@ func (t *turn) spec(r *Record, a *Attempt) wrapper.Spec {
 	return s
 }
 
-// overLimits returns limits with others over them.
-func overLimits(limits, others []wrapper.Limit) []wrapper.Limit {
+// OverLimits returns limits with others over them.
+func OverLimits(limits, others []wrapper.Limit) []wrapper.Limit {
 	kept := slices.DeleteFunc(slices.Clone(limits), func(l wrapper.Limit) bool {
 		return slices.ContainsFunc(others, func(o wrapper.Limit) bool { return o.Name == l.Name })
 	})
@@ -182,11 +182,11 @@ func environment(set *Settings, d Defaults, r *Record, phase string, n int, numb
 			env = append(env, "ACTIVATION_DEACTIVATE_TIMEOUT="+d.UndoTimeout.String())
 		}
 	}
-	return lastWins(env)
+	return LastWins(env)
 }
 
-// lastWins removes all but the last assignment to each variable.
-func lastWins(env []string) []string {
+// LastWins removes, in place, all but the last assignment to each variable.
+func LastWins(env []string) []string {
 	last := make(map[string]int, len(env))
 	for i, kv := range env {
 		k, _, _ := strings.Cut(kv, "=")

@@ -202,14 +202,11 @@ func (d *daemon) specOf(l *config.Listener, set *activation.Settings) (wrapper.S
 	if l.Nice != nil {
 		spec.Nice = *l.Nice
 	}
-	for _, limit := range set.Limits {
-		if _, own := l.Limits[limit.Name]; !own {
-			spec.Limits = append(spec.Limits, limit)
-		}
-	}
+	var limits []wrapper.Limit
 	for _, name := range slices.Sorted(maps.Keys(l.Limits)) {
-		spec.Limits = append(spec.Limits, wrapper.Limit{Name: name, Soft: l.Limits[name].Soft, Hard: l.Limits[name].Hard})
+		limits = append(limits, wrapper.Limit{Name: name, Soft: l.Limits[name].Soft, Hard: l.Limits[name].Hard})
 	}
+	spec.Limits = activation.OverLimits(set.Limits, limits)
 	user := d.users.own()
 	if l.User != "" {
 		id, err := lookupIdentity(l.User)
@@ -235,14 +232,7 @@ func (d *daemon) specOf(l *config.Listener, set *activation.Settings) (wrapper.S
 	for _, name := range slices.Sorted(maps.Keys(l.Environment)) {
 		env = append(env, name+"="+l.Environment[name])
 	}
-	slices.Reverse(env) // of two assignments the later one counts
-	seen := make(map[string]bool)
-	spec.Env = slices.DeleteFunc(env, func(kv string) bool {
-		name, _, _ := strings.Cut(kv, "=")
-		twice := seen[name]
-		seen[name] = true
-		return twice
-	})
+	spec.Env = activation.LastWins(env)
 	return spec, d.host.runsTrusted(spec.Argv, spec.Env, spec.UID)
 }
 
