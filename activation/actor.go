@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"activationd/event"
 	"activationd/internal/fault"
@@ -60,6 +61,9 @@ func (a Actor) sees(r *Record) bool {
 func (a Actor) check(r *Record) error {
 	switch {
 	case a.sees(r):
+	case r.BookedFor(a):
+		return fmt.Errorf("%s is a booking of %s's own: it can be cancelled, and changed with atctl book edit, extend and end; "+
+			"anything else needs the role operator: %w", r.ID, a.Name, fault.Denied)
 	case a.OnlyOwn:
 		return fmt.Errorf("%s belongs to %s, not to %s: %w", r.ID, cmp.Or(r.Owner, "nobody"), a.Name, fault.Denied)
 	default:
@@ -67,6 +71,15 @@ func (a Actor) check(r *Record) error {
 			"use the Unix socket, or give a token: %w", r.ID, fault.Denied)
 	}
 	return nil
+}
+
+// mayDo returns an error of kind fault.Denied unless a may carry out a verb on r. Bookings are not
+// their owners' to touch as jobs are, but can be cancelled.
+func (a Actor) mayDo(r *Record, on Trigger) error {
+	if on == Cancel && r.BookedFor(a) {
+		return nil
+	}
+	return a.check(r)
 }
 
 // checkScript is like check, for requests that a script of r makes. It also allows by if
@@ -78,15 +91,17 @@ func (t *Txn) checkScript(by Actor, r *Record) error {
 	return by.check(r)
 }
 
-// runsAs reports whether a may change what r runs, because a could run the same command
-// itself.
-func (a Actor) runsAs(r *Record) bool {
-	return a.UID == 0 || r.User == nil || r.User.UID == a.UID
-}
-
-// sameRun reports whether two records of a job run the same command in the same way.
-func sameRun(r, n *Record) bool {
-	return slices.Equal(r.Argv, n.Argv) && bytes.Equal(r.Stdin, n.Stdin) && r.Dir == n.Dir && maps.Equal(r.Env, n.Env)
+// ChangeRun checks that a may change what runs from o to n, and returns as whom n runs. Only the
+// user as whom o runs may, who could run the same command, or root. Name is that of the job or
+// recurrence, for the error, which is fault.Denied.
+func (a Actor) ChangeRun(name string, o, n *Order) (*Identity, error) {
+	if slices.Equal(o.Argv, n.Argv) && bytes.Equal(o.Stdin, n.Stdin) && o.Dir == n.Dir && maps.Equal(o.Env, n.Env) {
+		return o.User, nil
+	}
+	if a.UID != 0 && o.User != nil && o.User.UID != a.UID {
+		return nil, fmt.Errorf("%s runs as %s: only that user or root may change its command, input, directory and environment: %w", name, o.Owner, fault.Denied)
+	}
+	return o.User.under(a.As), nil
 }
 
 // under returns u with the limits of b added, if both are the same user. So a user who
@@ -142,24 +157,50 @@ func (r *Record) hide(by Actor) (hidden, inputs bool) {
 // FollowFor is [Engine.Follow] for a client that may not see everything. It gets all
 // events, but those about jobs of other owners do not say who requested what, and have no
 // label and no reason.
-func (e *Engine) FollowFor(ctx context.Context, by Actor, after uint64, fn func(*event.Event) error) error {
-	return e.Follow(ctx, after, func(ev *event.Event) error {
-		if !by.mayRead(ev) {
-			public := *ev
-			public.Actor, public.Action, public.Changes, public.Label = nil, "", nil, ""
-			if ev.WaitsFor == "" { // others may know what it waits for
-				public.Reason = ""
-			}
-			ev = &public
+func (e *Engine) FollowFor(ctx context.Context, by Actor, after uint64, w event.Wish, fn func(*event.Event) error) error {
+	return e.events.FollowWish(ctx, after, w, by.seeing(fn))
+}
+
+// StoredFor hands the stored events after a number to fn, as [Engine.FollowFor] does, until there
+// are no more or fn fails.
+func (e *Engine) StoredFor(ctx context.Context, by Actor, after uint64, fn func(*event.Event) error) error {
+	for {
+		page, err := e.events.Read(ctx, after)
+		if err != nil || len(page) == 0 {
+			return err
 		}
-		return fn(ev)
-	})
+		for _, ev := range page {
+			if err := fn(by.seen(ev)); err != nil {
+				return err
+			}
+		}
+		after = page[len(page)-1].Seq
+	}
+}
+
+// seeing returns a function that hands events to fn as a may see them.
+func (a Actor) seeing(fn func(*event.Event) error) func(*event.Event) error {
+	return func(ev *event.Event) error { return fn(a.seen(ev)) }
+}
+
+// seen returns an event as a may see it.
+func (a Actor) seen(ev *event.Event) *event.Event {
+	if a.mayRead(ev) {
+		return ev
+	}
+	public := *ev
+	public.Actor, public.Action, public.Changes, public.Label = nil, "", nil, ""
+	if ev.WaitsFor == "" { // others may know what it waits for
+		public.Reason = ""
+	}
+	return &public
 }
 
 // mayRead reports whether a may see all of an event: it is not about a job of another
-// owner, or a may see such jobs.
+// owner, or a may see such jobs. What changed in a recurrence is about its job.
 func (a Actor) mayRead(ev *event.Event) bool {
-	if ev.Kind == "" || !Kind(ev.Kind).policy().private || !a.OnlyOwn && !a.NoJobs {
+	private := ev.Kind != "" && Kind(ev.Kind).policy().private || len(ev.Changes) > 0 && strings.HasPrefix(ev.What, "recurrence.")
+	if !private || !a.OnlyOwn && !a.NoJobs {
 		return true
 	}
 	return ev.Owner == a.Name && (ev.OwnerUID == nil || *ev.OwnerUID == a.UID)

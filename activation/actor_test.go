@@ -157,7 +157,7 @@ func TestEventsOfOthers(t *testing.T) {
 			}
 			enough := errors.New("enough")
 			var got []string
-			err = rig.e.FollowFor(ctx, tt.by, since, func(ev *event.Event) error {
+			err = rig.e.FollowFor(ctx, tt.by, since, event.Wish{Want: func(*event.Event) bool { return true }}, func(ev *event.Event) error {
 				if ev.ID == id && ev.What != "attempt.ended" {
 					said := ev.What + ev.State + "|" + ev.Reason
 					if ev.Actor != nil {

@@ -54,7 +54,7 @@ func (r *Record) ownerActor(role string) event.Actor {
 }
 
 // makes are the actions that make activations.
-var makes = []string{"add", "every run", "announce"}
+var makes = []string{"add", "every run", "announce", "book add"}
 
 // Submitted returns how the activation came to be: the act that made it, the start and the
 // end of its slot that it had then, and whether they are known. For a job the end is zero.
@@ -100,11 +100,7 @@ const (
 // variables may be secrets, and are left out. So are those of commands that everybody would
 // see: the changes of a reservation are not private.
 func changesOf(old, r *Record) (all []event.Change) {
-	add := func(field, from, to string) {
-		if from != to {
-			all = append(all, event.Change{Field: field, From: event.Shorten(from, maxChange), To: event.Shorten(to, maxChange)})
-		}
-	}
+	add := func(field, from, to string) { all = AddChange(all, field, from, to) }
 	secret := func(field string, same bool) {
 		if !same {
 			all = append(all, event.Change{Field: field})
@@ -142,6 +138,19 @@ func changesOf(old, r *Record) (all []event.Change) {
 	add("tag", strings.Join(old.Tags, " "), strings.Join(r.Tags, " "))
 	add("topology", old.TopologyName, r.TopologyName)
 	return all
+}
+
+// AddChange adds a change to all, unless from is to. Long texts are shortened.
+func AddChange(all []event.Change, field, from, to string) []event.Change {
+	if from == to {
+		return all
+	}
+	return append(all, event.Change{Field: field, From: event.Shorten(from, maxChange), To: event.Shorten(to, maxChange)})
+}
+
+// ChangesTo lists the differences of a job, as the event of an edit has them.
+func (o *Order) ChangesTo(n *Order) []event.Change {
+	return changesOf(&Record{Kind: Job, Order: *o}, &Record{Kind: Job, Order: *n})
 }
 
 // envChanges says which variables were added, changed or removed: "A added, B removed".

@@ -103,10 +103,7 @@ func (t *Txn) awaitedNoMore() (ids []string) {
 
 // awaitedBy reports whether a job waits for the end of id, or is going to.
 func (t *Txn) awaitedBy(id string) bool {
-	for range t.Scan(afterKey+id+"/", "") {
-		return true
-	}
-	return false
+	return t.has(afterKey + id + "/")
 }
 
 // awaited names the first unfinished activation that r waits for; empty: there is none.

@@ -24,6 +24,7 @@ type Announcement struct {
 	Topology string   // the text; empty: none
 	Nodes    []string // the names of the topology's nodes
 	From     string   // a source that no longer announces it, so that this one may take it over; empty: none
+	Action   string   // of the act, if a client requested it; empty: the announcement is the source's
 }
 
 // Announce applies an announcement. It returns how the load counts it: "added", "changed",
@@ -42,7 +43,7 @@ func (t *Txn) Announce(a *Announcement) (what string, err error) {
 		if r.slotEnded(t.Moment) { // it was announced too late
 			return "over", t.dropTopology(r.ID, "source")
 		}
-		t.happened(r, event.State, event.Event{Action: "announce", Source: r.SourceName(), Load: a.Generation})
+		t.happened(r, event.State, a.act("announce", r))
 		return "added", t.Save(nil, r)
 	case err != nil:
 		t.Log(slog.LevelError, "a record cannot be read", "id", a.ID, "err", err)
@@ -62,10 +63,12 @@ func (t *Txn) Announce(a *Announcement) (what string, err error) {
 	if old.State == Finished && r.slotEnded(t.Moment) {
 		what = ""
 	}
-	ev := event.Event{Action: "change", Source: r.SourceName(), Load: a.Generation, Changes: changesOf(old, r)}
+	standard := "change"
 	if old.Source == "" {
-		ev.Action = "announce"
+		standard = "announce"
 	}
+	ev := a.act(standard, r)
+	ev.Changes = changesOf(old, r)
 	if old.TopologyName == r.TopologyName && string(was) != a.Topology {
 		ev.Changes = append(ev.Changes, event.Change{Field: "topology"})
 	}
@@ -79,23 +82,51 @@ func (t *Txn) Announce(a *Announcement) (what string, err error) {
 	return what, t.Save(old, r)
 }
 
+// act returns the event of the announcement of r. The act is the client's, if one requested it,
+// or else the source's.
+func (a *Announcement) act(standard string, r *Record) event.Event {
+	if a.Action != "" {
+		return event.Event{Action: a.Action}
+	}
+	return event.Event{Action: standard, Source: r.SourceName(), Load: a.Generation}
+}
+
 // accept sets in r what its source announces.
 func (t *Txn) accept(r *Record, a *Announcement) error {
+	was := *r
 	r.Start, r.Slot, r.Order = a.Start, a.Slot, a.Order
 	if a.Topology != "" && r.TopologyName == "" {
 		r.TopologyName = "inline"
 	}
 	t.devicesOf(r, sortedNames(a.Nodes))
+	if r.Announced = was.Announced; was.Source == "" || r.wantsMoreThan(&was) {
+		r.Announced = t.Stamp()
+	}
 	if err := t.fits(r); err != nil {
 		return err
 	}
 	switch now := t.topology(r.ID, "source"); {
+	case a.Topology == "" && now == nil:
+		return nil
 	case a.Topology == "":
-		return t.dropTopology(r.ID, "source")
+		return t.Delete(topologyOf(r.ID, "source"))
 	case !bytes.Equal(now, []byte(a.Topology)):
 		return t.Put(topologyOf(r.ID, "source"), []byte(a.Topology))
 	}
 	return nil
+}
+
+// wantsMoreThan reports whether r occupies something that it did not occupy as it was
+// announced before. Others may have been promised that since.
+func (r *Record) wantsMoreThan(was *Record) bool {
+	more := func(n int, domain string) bool { return n > was.VLANs[domain] }
+	for domain, n := range r.VLANs {
+		if more(n, domain) {
+			return true
+		}
+	}
+	return r.activateAt().Before(was.activateAt()) || r.End.After(was.End) ||
+		slices.ContainsFunc(r.Devices, func(d string) bool { return !slices.Contains(was.Devices, d) })
 }
 
 // move applies the trigger, if any, that follows when an announcement changed the record
@@ -152,7 +183,7 @@ func (t *Txn) Withdraw(id, source, why string, load uint64) (gone bool, err erro
 		t.Log(slog.LevelError, "a record cannot be read; it is left alone", "id", id, "err", err)
 		return false, nil
 	}
-	if r.Source != source {
+	if r.Source != source || r.Booked != nil { // a booking is in no source that could lack it
 		return false, nil
 	}
 	old := r.clone()

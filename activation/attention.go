@@ -12,9 +12,9 @@ import (
 const FailedFor = 24 * time.Hour
 
 // An Attention has the activations that need a person: those that are stuck, instances of
-// services that are fatal, those with an attempt whose end is not verified, and those that
-// failed in the last [FailedFor].
-type Attention struct{ Stuck, Fatal, Hanging, Failed Sample }
+// services that are fatal, those with an attempt whose end is not verified, those that are
+// marked as conflicting, and those that failed in the last [FailedFor].
+type Attention struct{ Stuck, Fatal, Hanging, Conflicting, Failed Sample }
 
 // A Sample has some of several activations, and the number of all.
 type Sample struct {
@@ -29,7 +29,7 @@ func (e *Engine) Attention(ctx context.Context, by Actor, most int) (a Attention
 	stuck := false
 	err = e.View(ctx, func(t *Txn) error {
 		stuck = t.stateCounts()[Stuck] > 0
-		a = Attention{Hanging: t.hanging(by, most), Failed: t.failures(by, most)}
+		a = Attention{Hanging: t.hanging(by, most), Conflicting: t.conflicting(by, most), Failed: t.failures(by, most)}
 		return nil
 	})
 	if err != nil || !stuck { // the list need not be searched

@@ -2,6 +2,7 @@ package activation_test
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"os"
@@ -284,7 +285,7 @@ func BenchmarkList(b *testing.B) {
 		{"label", Filter{Label: "*backup*"}},
 		{"label/none", Filter{Label: "none"}},
 		{"tag", Filter{Tags: []string{"nightly"}}},
-		{"device", Filter{Device: "sw1"}},
+		{"device", Filter{Devices: []string{"sw1"}}},
 		{"recurrence", Filter{From: "nightly"}},
 		{"since", Filter{Since: began.Add(n / 2 * time.Second)}},
 		{"until", Filter{Until: began.Add(n / 2 * time.Second)}},
@@ -303,6 +304,70 @@ func BenchmarkList(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkUsage measures reports of 100,000 finished jobs.
+func BenchmarkUsage(b *testing.B) {
+	bench := newBench(b, testSettings(), func(db store.Store, _ *Engine) { fillHistory(b, db, 100_000) })
+	m := MonthOf(time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC))
+	for _, by := range []string{ByOwner, ByTag} {
+		b.Run(by, func(b *testing.B) {
+			for range b.N {
+				_, total, err := bench.e.Usage(context.Background(), UsageFilter{By: by, From: m, To: m + 1, Who: admin})
+				if err != nil || total.Jobs != 100_000 {
+					b.Fatalf("%+v, %v", total, err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkForget measures how long it takes to forget 10,000 jobs of twenty owners.
+func BenchmarkForget(b *testing.B) {
+	const n = 10_000
+	was := time.Now().Add(-100 * hour)
+	var took time.Duration
+	for b.Loop() {
+		bench := newBench(b, testSettings(), func(db store.Store, _ *Engine) {
+			b.StopTimer()
+			err := db.Update(context.Background(), func(tx store.Tx) error {
+				for i := range n {
+					r := &Record{
+						ID: strconv.Itoa(i + 1), Kind: Job, Start: was, Order: Order{Owner: fmt.Sprint("ada", i%20), Tags: []string{"nightly", fmt.Sprint("host", i%100)}},
+						Life: Life{State: Finished, Outcome: Succeeded, Created: was, Since: was, Until: was.Add(hour), LastN: [2]int{1, 0}, Attempts: []Attempt{{
+							Phase: Activate, N: 1, Claimed: was, Final: true, First: true, Host: "local",
+							Result: wrapper.Result{Reason: wrapper.Exited, Started: was, Ended: was.Add(time.Second)},
+						}}},
+					}
+					if err := PutRecord(tx, r); err != nil {
+						return err
+					}
+				}
+				return tx.Put("n/state/local/finished", binary.BigEndian.AppendUint64(nil, n))
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+		})
+		before := cpuTime()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		left := n
+		_ = bench.e.Follow(ctx, 0, func(ev *event.Event) error {
+			if ev.What == "pruned" {
+				if left--; left == 0 {
+					cancel()
+				}
+			}
+			return nil
+		})
+		cancel()
+		if left > 0 {
+			b.Fatalf("%d are left", left)
+		}
+		took += cpuTime() - before
+	}
+	b.ReportMetric(float64(took.Nanoseconds())/float64(b.N)/n, "cpu-ns/job")
 }
 
 // fillHistory stores n finished jobs, as they are a month after they were submitted.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -13,8 +14,10 @@ import (
 	"activationd/internal/fault"
 	"activationd/schedule"
 	"activationd/store"
+	"activationd/store/once"
 	"activationd/supervisor"
 	"activationd/supervisor/wrapper"
+	"activationd/vlanstore"
 )
 
 // Runs is the part of a supervisor that an engine uses; [supervisor.Supervisor] is the
@@ -80,7 +83,13 @@ type Parts struct {
 	// user could have changed what it executes. If one could, the error is fault.Denied.
 	// The uid is -1 for the daemon's own user. Nil: no check.
 	Trust func(argv, env []string, uid int) error
-	Log   *slog.Logger
+	Zone  *time.Location // of the months for which reports are made; nil: the local one
+	// Paused is called with whether the daemon is paused: when Run begins, and after each
+	// change, in the order of the changes. Nil: nobody wants to know.
+	Paused func(bool)
+	// Observer learns of attempts as they are claimed and as they end. Nil: nobody measures.
+	Observer Observer
+	Log      *slog.Logger
 }
 
 // An Engine carries out what the records say. Make it with [New]; [Engine.Run] is its
@@ -109,8 +118,11 @@ type Engine struct {
 	workdirs workdirs
 	pruneNow chan struct{} // capacity one: the settings may allow fewer events
 	closeNow chan struct{} // capacity one: instances may need fewer sockets
+	behind   atomic.Bool   // the marks of conflicts may not be what they should be: see Judge
+	judgeNow chan struct{} // capacity one: conflicts must be judged again; its reader is who loads reservations
 	adopted  chan struct{} // closed by Run when it knows of all runs of an earlier daemon
 
+	telling   sync.Mutex // one call of Parts.Paused at a time
 	gathering gathering
 	watch     watch
 	producers producers
@@ -126,9 +138,10 @@ func New(p Parts, set Settings) *Engine {
 	e := &Engine{
 		parts: p, watch: watch{clock: p.Clock, boot: p.Boot}, events: event.New(p.DB), began: now,
 		alive: make(chan chan struct{}), poked: make(chan struct{}, 1), idle: make(chan struct{}),
-		sweepNow: make(chan struct{}, 1), pruneNow: make(chan struct{}, 1), closeNow: make(chan struct{}, 1), adopted: make(chan struct{}), producers: make(producers),
+		sweepNow: make(chan struct{}, 1), pruneNow: make(chan struct{}, 1), closeNow: make(chan struct{}, 1), judgeNow: make(chan struct{}, 1), adopted: make(chan struct{}), producers: make(producers),
 	}
 	e.settings.Store(set.bounded())
+	e.behind.Store(true) // the limits may have changed since the last daemon
 	return e
 }
 
@@ -140,13 +153,20 @@ const minHistoryAge = time.Minute
 func (s Settings) bounded() *Settings {
 	s.MaxParallel = max(1, s.MaxParallel)
 	s.HistoryAge = max(minHistoryAge, s.HistoryAge)
+	if s.UsageAge != 0 {
+		s.UsageAge = max(s.HistoryAge, s.UsageAge)
+	}
 	s.BatchInterval = max(minBatchInterval, s.BatchInterval)
 	return &s
 }
 
 // Configure puts new settings in force, for attempts that are claimed from now on.
 func (e *Engine) Configure(set Settings) {
-	e.settings.Store(set.bounded())
+	was := e.settings.Swap(set.bounded())
+	if was.MaxParallel != max(1, set.MaxParallel) || !maps.EqualFunc(was.Pools, set.Pools, func(a, b vlanstore.Pool) bool { return a.String() == b.String() }) {
+		e.behind.Store(true)
+		token(e.judgeNow)
+	}
 	token(e.pruneNow)
 	e.poke()
 }
@@ -233,11 +253,12 @@ func (e *Engine) commit(ctx context.Context, fn func(*Txn) error, then func(*Txn
 		return err
 	}
 	m := e.watch.read()
-	err := e.parts.DB.Update(ctx, func(tx store.Tx) error {
+	err := once.Update(ctx, e.parts.DB, func(tx store.Tx) error {
 		t = e.newTxn(tx, m)
 		if err := fn(t); err != nil {
 			return err
 		}
+		once.Known(ctx, t.about())
 		t.later = t.drain()
 		if err := t.finish(); err != nil {
 			return err
@@ -265,7 +286,11 @@ type effects struct {
 	stops    []supervisor.Key
 	kills    []supervisor.Key
 	sweep    bool // run directories must be removed
+	judged   bool // all conflicts were judged
+	unjudged bool // conflicts must be judged again
 	sockets  bool // an instance may need fewer sockets than before
+	pausing  bool // the daemon was paused, or is not paused any more
+	observed []func(Observer)
 }
 
 type logLine struct {
@@ -278,6 +303,11 @@ func (e *Engine) carryOut(f *effects) {
 	e.log(f.lines)
 	e.events.Committed(f.written)
 	e.removeWorkdirs(f.finished)
+	if o := e.parts.Observer; o != nil {
+		for _, tell := range f.observed {
+			tell(o)
+		}
+	}
 	for _, k := range f.stops {
 		e.stop(k)
 	}
@@ -287,11 +317,21 @@ func (e *Engine) carryOut(f *effects) {
 	if f.sweep {
 		token(e.sweepNow)
 	}
+	if f.judged {
+		e.behind.Store(false)
+	}
+	if f.unjudged {
+		e.behind.Store(true)
+		token(e.judgeNow)
+	}
 	if f.sockets {
 		token(e.closeNow)
 	}
 	if len(f.later) > 0 {
 		e.touch(f.later...)
+	}
+	if f.pausing {
+		e.tellPaused(context.Background())
 	}
 }
 

@@ -3,9 +3,13 @@ package activation
 import (
 	"cmp"
 	"context"
+	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"activationd/event"
+	"activationd/internal/trace"
 	"activationd/supervisor/wrapper"
 )
 
@@ -32,6 +36,9 @@ func (t *Txn) happened(r *Record, what string, ev event.Event) {
 // concern makes an event one about an activation.
 func concern(ev *event.Event, r *Record) {
 	ev.ID, ev.Kind, ev.Owner, ev.Label = r.ID, string(r.Kind), r.Owner, r.Label
+	if t := r.Env[trace.Variable]; trace.Valid(t) {
+		ev.Trace = t
+	}
 	if r.User != nil {
 		uid := r.User.UID // the record may change
 		ev.OwnerUID = &uid
@@ -61,14 +68,29 @@ func (a *Attempt) ended(said string) event.Event {
 	return ev
 }
 
-// finish writes what the transaction has gathered: tallies and events. It must be the
+// finish writes what the transaction has gathered: tallies, sums and events. It must be the
 // transaction's last step.
 func (t *Txn) finish() (err error) {
-	if err := t.putTallies(); err != nil {
+	if err := errors.Join(t.putTallies(), t.putSums()); err != nil {
 		return err
 	}
+	t.unjudged = t.mustJudge()
 	t.written, err = event.Append(t, t.events...)
 	return err
+}
+
+// about returns what the transaction did, for people: the ids that its events are about.
+func (t *Txn) about() string {
+	var ids []string
+	for _, ev := range t.events {
+		if ev.ID != "" && !slices.Contains(ids, ev.ID) {
+			ids = append(ids, ev.ID)
+		}
+	}
+	if len(ids) > 8 {
+		ids = append(ids[:8], "...")
+	}
+	return strings.Join(ids, ", ")
 }
 
 // Events returns the log of events.
@@ -115,13 +137,16 @@ func (e *Engine) NoteStop(ctx context.Context, by Actor, drain bool) {
 // maxEventPause bounds the time between two removals of old events.
 const maxEventPause = 24 * time.Hour
 
-// pruneEvents removes events that have been kept long enough, until ctx is done. It has a
-// goroutine of its own.
+// pruneEvents removes events, and sums of what was used, that have been kept long enough,
+// until ctx is done. It has a goroutine of its own.
 func (e *Engine) pruneEvents(ctx context.Context) {
 	for {
 		oldest, err := e.pruneEventsNow(ctx)
 		if err != nil && ctx.Err() == nil {
 			e.parts.Log.Error("cannot remove old events; trying again later", "err", err)
+		}
+		if err := e.pruneSums(ctx); err != nil && ctx.Err() == nil {
+			e.parts.Log.Error("cannot remove old sums of what was used; trying again later", "err", err)
 		}
 		pause := maxEventPause // acts are kept up to so much longer
 		if age := e.settings.Load().EventsAge; age > 0 {

@@ -18,6 +18,7 @@ const (
 	MinHistoryAge = minHistoryAge
 	KeepAttempts  = keepAttempts
 	KeepActs      = keepActs
+	MostTags      = mostTags
 	PageSize      = pageSize
 	PagePast      = pagePast
 	RecordVersion = recordVersion
@@ -34,6 +35,7 @@ const (
 	InstantKey  = instantKey
 	ForgetKey   = forgetKey
 	MemberKey   = memberKey
+	UsageKey    = usageKey
 
 	LayoutMark     = layoutMark
 	MigrateRecords = migrateRecords
@@ -70,6 +72,7 @@ func Head(data []byte) bool {
 	return ok
 }
 
+func (r *Record) Conflict() string            { return r.conflict() }
 func (r *Record) OpenAttempt() *Attempt       { return r.openAttempt() }
 func (r *Record) Hangs() bool                 { return r.hangs() != nil }
 func (r *Record) SlotEnded(m Moment) bool     { return r.slotEnded(m) }
@@ -147,3 +150,6 @@ const GatherMost = gatherMost
 
 // Adding returns the number of actors who are adding jobs.
 func (e *Engine) Adding() int { return len(e.gathering.lanes) }
+
+// PauseOf returns the pause that concerns r, or nil.
+func (t *Txn) PauseOf(r *Record) *Pause { return t.pauseOf(r) }

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"activationd/internal/fault"
+	"activationd/store/once"
 )
 
 // A gathering joins the jobs of concurrent calls of [Engine.Add] by one actor: while the
@@ -83,6 +84,9 @@ func (g *gathering) leave(by Actor, l *lane) {
 
 // addTogether adds jobs together with those of other calls by the same actor.
 func (e *Engine) addTogether(ctx context.Context, by Actor, jobs []NewJob, ids []string) ([]Added, error) {
+	if once.Of(ctx) { // each has a transaction of its own, which writes its key
+		return e.addAlone(ctx, by, jobs, ids)
+	}
 	l, all, at := e.gathering.enter(by, jobs, ids)
 	defer e.gathering.leave(by, l)
 	if at == 0 {
@@ -91,6 +95,30 @@ func (e *Engine) addTogether(ctx context.Context, by Actor, jobs []NewJob, ids [
 	<-all.done
 	return all.added[at : at+len(jobs)], all.err
 }
+
+// addAlone adds jobs under the key of their request. If one is not valid, none is added, and the
+// key can be used again.
+func (e *Engine) addAlone(ctx context.Context, by Actor, jobs []NewJob, ids []string) ([]Added, error) {
+	added := make([]Added, len(jobs))
+	err := e.UpdateBy(ctx, by, func(t *Txn) (err error) {
+		if e.Draining() {
+			return errDraining
+		}
+		for i := range jobs {
+			if added[i], err = t.addJob(&jobs[i], ids[i]); err == nil {
+				err = added[i].Err
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return added, err
+}
+
+// errDraining is why no job is added while the daemon is being drained.
+var errDraining = fmt.Errorf("the daemon is being drained and takes no new work: %w", fault.Unavailable)
 
 // addGathered adds what has gathered until those before are written.
 func (e *Engine) addGathered(ctx context.Context, by Actor, l *lane, all *gathered) {
@@ -114,7 +142,7 @@ func (e *Engine) addAll(ctx context.Context, by Actor, all *gathered) error {
 	update := func(fn func(*Txn) error) error { return e.UpdateBy(ctx, by, fn) }
 	done, err := e.Slices(len(all.jobs), update, func(t *Txn, i int) (err error) {
 		if e.Draining() {
-			return fmt.Errorf("the daemon is being drained and takes no new work: %w", fault.Unavailable)
+			return errDraining
 		}
 		all.added[i], err = t.addJob(all.jobs[i], all.ids[i])
 		return err

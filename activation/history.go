@@ -12,11 +12,10 @@ import (
 // HistoryBytes bytes, the oldest leave it earlier. Each is kept for a minute at least.
 
 // removableFrom is the time from which r, which is finished, may be removed to make room
-// for others. It is not before the end of the slot for which its source still announces
-// it.
+// for others.
 func (r *Record) removableFrom() time.Time {
-	if end := r.deactivateAt(); r.Source != "" && end.After(r.Since) {
-		return end
+	if known := r.knownUntil(); known.After(r.Since) {
+		return known
 	}
 	return r.Since
 }

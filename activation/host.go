@@ -64,6 +64,9 @@ func (e *Engine) prepare(ctx context.Context) error {
 	default:
 		return fmt.Errorf("the state has layout %s, and this activationd knows layouts up to %s: run the newer activationd that wrote it: %w", has, layout, fault.Conflict)
 	}
+	if err := indexCalendar(ctx, e.parts.DB); err != nil {
+		return fmt.Errorf("make the calendar: %w", err)
+	}
 	err = e.parts.DB.View(ctx, func(tx store.Tx) error {
 		mark = bytes.Clone(tx.Get(clockMark + h.host))
 		return nil
@@ -143,11 +146,7 @@ func (e *Engine) watchOthers(ctx context.Context) (c changes) {
 // openRuns lists the activations that have an open attempt on this host.
 func (e *Engine) openRuns(ctx context.Context) (ids []string) {
 	err := e.View(ctx, func(t *Txn) error {
-		ids = nil
-		prefix := ofHost(runKey, t.host)
-		for k := range t.Scan(prefix, "") {
-			ids = append(ids, strings.TrimPrefix(k, prefix))
-		}
+		ids = t.running()
 		return nil
 	})
 	if err != nil && ctx.Err() == nil {

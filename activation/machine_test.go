@@ -77,6 +77,8 @@ func history(t *testing.T, rt *rapid.T) {
 			"configure": m.configure,
 			"drain":     m.drain,
 			"busy":      m.busy,
+			"pause":     m.pause,
+			"resume":    m.resume,
 		})
 		m.finish(rt)
 	})
@@ -91,6 +93,7 @@ type machine struct {
 	rt      *rapid.T
 
 	promises []promise
+	ledger   *Ledger
 	occurred map[string]string // the activation of each occurrence
 	down     map[string]bool   // instances of services that somebody has stopped
 	turns    int               // of rolling restarts
@@ -141,7 +144,8 @@ func newMachine(t *testing.T, rt *rapid.T) *machine {
 	m.l = &testRig{t: t, mem: newMemStore(t), w: newWorld(), boot: "boot0", set: testSettings()}
 	m.l.set.StopLimit = rapid.SampledFrom([]time.Duration{0, minute, hour}).Draw(rt, "stop limit")
 	m.l.looks = 30 * 24 * hour // these zones do not change, and a history lasts for months
-	m.l.db = m.l.mem
+	m.ledger = &Ledger{Store: m.l.mem}
+	m.l.db = m.ledger
 	// If not, the clock is in doubt after a boot that comes long after a death.
 	m.l.clock = &fakeClock{started: time.Now(), synced: rapid.Bool().Draw(rt, "synchronised")}
 	withPool(&m.l.set)
@@ -154,6 +158,7 @@ func newMachine(t *testing.T, rt *rapid.T) *machine {
 	m.l.set.Jobs.WaitLimit = rapid.SampledFrom([]time.Duration{0, 5 * minute}).Draw(rt, "limit")
 	m.l.set.Reservations.WaitLimit = m.l.set.Jobs.WaitLimit
 	m.l.set.BatchLoad = 1.5
+	m.l.set.Sources = map[string]Defaults{SourceKey("one"): m.l.set.Reservations, SourceKey("two/2"): m.l.set.Reservations}
 	m.l.w.scripts = func(k supervisor.Key) script {
 		h := fnv.New32()
 		_, _ = h.Write([]byte(k.String()))
@@ -181,7 +186,7 @@ func (m *machine) mayStart(k supervisor.Key) error {
 		m.mayServe(k)
 	}
 	_ = m.l.db.View(context.Background(), func(tx store.Tx) error {
-		t := &Txn{Tx: tx}
+		t := &Txn{Tx: tx, Moment: Moment{Now: time.Now()}}
 		r, err := t.Record(k.ID)
 		if err != nil {
 			m.l.w.fault("%v starts: %v", k, err)
@@ -190,6 +195,12 @@ func (m *machine) mayStart(k supervisor.Key) error {
 		a := r.OpenAttempt()
 		if a == nil || a.Phase != k.Phase || a.N != k.N {
 			m.l.w.fault("%v starts, and is not the open attempt", k)
+		}
+		if p := t.PauseOf(r); p != nil && k.Phase == Activate {
+			m.l.w.fault("%v starts in spite of %v", k, p)
+		}
+		if what := r.Conflict(); what != "" && k.Phase == Activate {
+			m.l.w.fault("%v starts before %s", k, what)
 		}
 		running := 0
 		for k := range tx.Scan(RunKey, "") {
@@ -234,7 +245,7 @@ func (m *machine) check(rt *rapid.T) {
 	if rig.err != nil && !rig.m.isDead() && !errors.Is(rig.err, context.Canceled) {
 		rt.Fatalf("the engine has failed: %v", rig.err)
 	}
-	if faults := slices.Concat(rig.unsound(), m.broken(), m.recurred(), m.served(), m.listened()); len(faults) > 0 {
+	if faults := slices.Concat(rig.unsound(), m.broken(), m.recurred(), m.served(), m.listened(), m.ledger.Faults()); len(faults) > 0 {
 		rt.Fatalf("%s\n%s", strings.Join(faults, "\n"), m.dump())
 	}
 }
@@ -287,6 +298,7 @@ func (m *machine) finish(rt *rapid.T) {
 	synctest.Wait()
 	m.endRecurrences(rt)
 	m.endServices(rt)
+	m.resumeAll()
 	for _, id := range m.ids() {
 		if _, err := rig.e.Do(context.Background(), admin, id, Release, ""); err == nil {
 			synctest.Wait()
@@ -310,7 +322,7 @@ func (m *machine) finish(rt *rapid.T) {
 	m.check(rt)
 	m.freeVLANs(rt)
 	for _, k := range rig.mem.Keys("") {
-		if !strings.HasPrefix(k, "n/") && !strings.HasPrefix(k, "v/") && k != "v-pruned" && !strings.HasPrefix(k, "vlan/used/") && !strings.HasPrefix(k, "f/") && !strings.HasPrefix(k, TopologyKey) {
+		if !strings.HasPrefix(k, "n/") && !strings.HasPrefix(k, "v/") && k != "v-pruned" && !strings.HasPrefix(k, "vlan/used/") && !strings.HasPrefix(k, "f/") && !strings.HasPrefix(k, TopologyKey) && !strings.HasPrefix(k, UsageKey) {
 			rt.Fatalf("%s is left forever", k)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"testing/synctest"
 	"time"
 
 	. "activationd/activation"
@@ -83,6 +84,8 @@ func (m *machine) load(rt *rapid.T) {
 				r.Devices = nil
 			}
 			slices.Sort(r.Devices)
+			r.Priority = rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(rt, "priority")
+			r.VLANs = rapid.SampledFrom([]map[string]int{nil, nil, {"x": 3}}).Draw(rt, "VLANs")
 			r.Missed = rapid.SampledFrom([]string{"", MissedSkip}).Draw(rt, "missed")
 			if rapid.IntRange(0, 3).Draw(rt, "lead") == 0 {
 				r.Lead = new(minute)
@@ -194,4 +197,29 @@ func (m *machine) drain(rt *rapid.T) {
 	if rapid.IntRange(0, 2).Draw(rt, "really") == 0 {
 		m.l.e.Drain()
 	}
+}
+
+var pausable = []Pause{{What: PauseDaemon}, {What: PauseSource, Name: "one"}, {What: PauseSource, Name: "two/2"}, {What: PauseDevice, Name: "a"}, {What: PauseDevice, Name: "b"}}
+
+func (m *machine) pause(rt *rapid.T) {
+	p := rapid.SampledFrom(pausable).Draw(rt, "what")
+	p.Reason = rapid.SampledFrom([]string{"", "it is broken"}).Draw(rt, "reason")
+	if d := rapid.SampledFrom([]time.Duration{0, 20 * time.Millisecond, time.Second, 10 * minute, 3 * hour}).Draw(rt, "until"); d > 0 {
+		p.Until = time.Now().Add(d)
+	}
+	_, err := m.l.e.Pause(context.Background(), admin, p)
+	m.mind(rt, err)
+}
+
+func (m *machine) resume(rt *rapid.T) {
+	p := rapid.SampledFrom(pausable).Draw(rt, "what")
+	_, err := m.l.e.Resume(context.Background(), admin, p.What, p.Name)
+	m.mind(rt, err)
+}
+
+func (m *machine) resumeAll() {
+	for _, p := range pausable {
+		_, _ = m.l.e.Resume(context.Background(), admin, p.What, p.Name)
+	}
+	synctest.Wait()
 }

@@ -18,9 +18,12 @@ import (
 type View struct {
 	Record
 	WaitsFor []string // the reasons why it does not run: "lock sw1, held by 1042@ostrava"
+	Pause    *Pause   // the pause that keeps it from beginning, or will when it is due; nil: none
 	Topology string   // the text of the topology in force
 	Hidden   bool     // the parts that the client may not see are left out, see [View.For]
 	Inputs   bool     // the client may see the input and the variables
+	Version  string   // from [Engine.Get]: see [Record.Version]
+	Can      bool     // in a list: the client can carry out [Filter.Verb]
 }
 
 // Get returns one activation. The error is fault.NotFound when there is none.
@@ -32,6 +35,9 @@ func (e *Engine) Get(ctx context.Context, id string) (View, error) {
 			return err
 		}
 		v = t.view(r)
+		if v.Version, err = r.Version(); err != nil {
+			return err
+		}
 		for _, which := range []string{"applied", "link", "source"} {
 			if which == "applied" && !r.NeedsUndo && r.State != Active {
 				continue
@@ -72,6 +78,11 @@ func (t *Txn) view(r *Record) View {
 		v.WaitsFor = append(v.WaitsFor, "the end of process "+wrapper.HungText(a.Result.Hung)+
 			", which hangs in the kernel and cannot be killed; if it can do no more harm, forgive "+r.ID)
 	}
+	if r.State == Waiting || r.State == Scheduled || r.State == Held {
+		if v.Pause = t.pauseOf(r); v.Pause != nil && r.State != Waiting && !v.Pause.Until.IsZero() && !v.Pause.Until.After(r.activateAt()) {
+			v.Pause = nil
+		}
+	}
 	if r.State == Waiting && r.WaitsOn != waitsOnRetry {
 		if on, what := t.waits(r); what != "" { // as of now, not as of when it was queued
 			v.WaitsOn, v.WaitsFor = on, append(v.WaitsFor, what)
@@ -88,6 +99,12 @@ func (t *Txn) view(r *Record) View {
 func (t *Txn) waits(r *Record) (on waitKind, what string) {
 	if r.WaitsOn == waitsOnEnd {
 		return waitsOnEnd, t.awaited(r)
+	}
+	if p := t.pauseOf(r); p != nil {
+		return waitsOnPause, p.String()
+	}
+	if what := r.conflict(); what != "" {
+		return waitsOnConflict, what
 	}
 	b := t.blocker(r)
 	switch {

@@ -189,13 +189,16 @@ func randomFilter(t *rapid.T, now time.Time) Filter {
 		f.Tags = rapid.SliceOfN(someTags, 1, 2).Draw(t, "the tags")
 	}
 	if rare("by device") {
-		f.Device = someDevices.Draw(t, "the device")
+		f.Devices = rapid.SliceOfN(someDevices, 1, 2).Draw(t, "the devices")
 	}
 	if rare("since") {
 		f.Since = hours(t, now, "the beginning")
 	}
 	if rare("until") {
 		f.Until = hours(t, now, "the end")
+	}
+	if rare("by the slot's end") {
+		f.EndsAfter = hours(t, now, "the slot's end")
 	}
 	if rare("by text") {
 		f.Text = rapid.SampledFrom([]string{"backup", "BACK", "ada", "1", "x<y", "äÖ", "a b", "\"", "held", "next try", "z"}).Draw(t, "the text")
@@ -255,6 +258,9 @@ func beganAt(v View) time.Time {
 }
 
 func naiveMatch(f Filter, v View, now time.Time) bool {
+	if !f.EndsAfter.IsZero() && !f.EndsAfter.Before(v.End) {
+		return false
+	}
 	if len(f.In) == 0 && !f.Finished && v.State == Finished {
 		return false
 	}
@@ -294,7 +300,7 @@ func naiveMatch(f Filter, v View, now time.Time) bool {
 		(f.Label == "" || like(f.Label, v.Label)) &&
 		(f.ID == "" || like(f.ID, v.ID)) &&
 		(f.From == "" || f.From == v.From) &&
-		(f.Device == "" || regexp.MustCompile(","+f.Device+"(:shared|=1/4)?,").MatchString(locks)) &&
+		(len(f.Devices) == 0 || regexp.MustCompile(",("+strings.Join(f.Devices, "|")+")(:shared|=1/4)?,").MatchString(locks)) &&
 		(f.Since.IsZero() || !to.Before(f.Since)) &&
 		(f.Until.IsZero() || !from.After(f.Until)) &&
 		(f.Text == "" || slices.ContainsFunc(texts, func(s string) bool { return strings.Contains(strings.ToLower(s), strings.ToLower(f.Text)) }))
@@ -318,7 +324,7 @@ func naivePlace(f Filter, v View) place {
 		}
 		return place{numbers: []int64{0, v.NextDue().UnixNano()}}
 	case "id":
-		return place{}
+		return place{text: Key(v.ID)}
 	case "owner":
 		return place{text: v.Owner}
 	case "state":

@@ -22,39 +22,46 @@ type Filter struct {
 	Finished bool // finished ones too, when In is empty
 	Owner    string
 	Kind     Kind
-	Label    string // may have wildcards: see [wildcards]
+	Label    string // may have wildcards: see [Like]
 	ID       string // may have wildcards
 	From     string // the producer's name whose activations are chosen
 	Tags     []string
-	Device   string // a reservation's device, or a lock that a job requests
-	Text     string // that the id, owner, label, reason, command, script or standard input contains, in upper or lower case
+	Devices  []string // a reservation has one of these devices, or a job requests or holds one of them as a lock
+	Text     string   // that the id, owner, label, reason, command, script or standard input contains, in upper or lower case
 
 	// Since and Until choose by when something happened: see [Record.overlaps].
 	Since, Until time.Time
 
-	By Actor // what the actor may not see does not match
+	EndsAfter time.Time // only slots that end later; zero: all
+
+	Verb string // one of [Verbs]; it chooses nothing, but [View.Can] says whether the actor can carry it out
+	By   Actor  // what the actor may not see does not match
 
 	Sort    string // see [SortWords]; empty: unfinished ones by the time at which they are due, then finished ones, the newest first
 	Reverse bool
-	Limit   int // how many at most; 0: all
+	Limit   int    // how many at most; 0: all
+	After   string // only those after the one of this id, which need not be there any more; the list is sorted by id
 }
 
 // A Condition is a state, an outcome or a kind, or several of them. Empty fields do not
 // matter.
 type Condition struct {
-	State   State
-	Outcome Outcome
-	Kind    Kind
+	State       State
+	Outcome     Outcome
+	Kind        Kind
+	Conflicting bool // it is marked as conflicting
 }
 
-func (c Condition) met(r *Record) bool {
-	return (c.State == "" || c.State == r.State) && (c.Outcome == "" || c.Outcome == r.Outcome) && (c.Kind == "" || c.Kind == r.Kind)
+// Met reports whether r is as c says.
+func (c Condition) Met(r *Record) bool {
+	return (c.State == "" || c.State == r.State) && (c.Outcome == "" || c.Outcome == r.Outcome) && (c.Kind == "" || c.Kind == r.Kind) &&
+		(!c.Conflicting || len(r.Conflicts) > 0)
 }
 
 // states reports whether activations in a state may be chosen.
 func (f *Filter) states(s State) bool {
 	for _, list := range f.In {
-		if !slices.ContainsFunc(list, func(c Condition) bool { return c.State == "" || c.State == s }) {
+		if !slices.ContainsFunc(list, func(c Condition) bool { return (c.State == "" || c.State == s) && (!c.Conflicting || s != Finished) }) {
 			return false
 		}
 	}
@@ -72,10 +79,14 @@ func (f *Filter) wants() (w wanted) {
 		{f.ID != "", wantID},
 		{f.From != "", wantFrom},
 		{len(f.Tags) > 0, wantTags},
-		{f.Device != "", wantSlot | wantLocks},
+		{len(f.Devices) > 0, wantSlot | wantLocks},
 		{f.Text != "", wantID | wantOwner | wantLabel | wantTexts},
 		{!f.Since.IsZero() || !f.Until.IsZero(), wantStart | wantSlot},
+		{!f.EndsAfter.IsZero(), wantSlot},
 		{f.Sort == "planned", wantStart},
+		{slices.ContainsFunc(f.In, func(list []Condition) bool {
+			return slices.ContainsFunc(list, func(c Condition) bool { return c.Conflicting })
+		}), wantConflicts},
 		{f.By.OnlyOwn || f.By.NoJobs || f.By.NoInputs, wantOwner | wantUser},
 	} {
 		if n.need {
@@ -86,12 +97,15 @@ func (f *Filter) wants() (w wanted) {
 }
 
 // A stretch is when an activation began and ended; zero: not yet, or never.
-type stretch struct{ began, ended time.Time }
+type stretch struct {
+	began, ended time.Time
+	use          []byte // of a head that was read: see headUse
+}
 
 // stretch returns when r began and ended. Of an attempt that runs the record has no start: it
 // began when it was claimed, or is to start.
 func (r *Record) stretch() stretch {
-	s := stretch{r.Started(), r.Ended()}
+	s := stretch{began: r.Started(), ended: r.Ended()}
 	if a := r.openAttempt(); a != nil && s.began.IsZero() {
 		s.began = a.Claimed
 		if a.NotBefore.After(a.Claimed) {
@@ -163,16 +177,17 @@ func (f *Filter) match(r *Record, s stretch, now time.Time) bool {
 	switch {
 	case !f.Finished && len(f.In) == 0 && r.State == Finished:
 	case slices.ContainsFunc(f.In, func(list []Condition) bool {
-		return !slices.ContainsFunc(list, func(c Condition) bool { return c.met(r) })
+		return !slices.ContainsFunc(list, func(c Condition) bool { return c.Met(r) })
 	}):
 	case f.Owner != "" && f.Owner != r.Owner:
 	case f.Kind != r.Kind && (f.Kind != "" || r.Kind == Service): // services have a list of their own
-	case f.Label != "" && !wildcards(f.Label, r.Label):
-	case f.ID != "" && !wildcards(f.ID, r.ID):
+	case f.Label != "" && !Like(f.Label, r.Label):
+	case f.ID != "" && !Like(f.ID, r.ID):
 	case f.From != "" && f.From != r.From:
 	case slices.ContainsFunc(f.Tags, func(tag string) bool { return !slices.Contains(r.Tags, tag) }):
-	case f.Device != "" && !r.uses(f.Device):
+	case len(f.Devices) > 0 && !slices.ContainsFunc(f.Devices, r.uses):
 	case !r.overlaps(s, f.Since, f.Until, now):
+	case !f.EndsAfter.IsZero() && !r.End.After(f.EndsAfter):
 	case f.Text != "" && !r.says(strings.ToLower(f.Text)):
 	default:
 		return true
@@ -189,9 +204,9 @@ func (r *Record) uses(name string) bool {
 	return slices.Contains(r.Devices, name) || slices.ContainsFunc(r.Locks, is) || slices.ContainsFunc(r.LocksHeld, is)
 }
 
-// wildcards reports whether text matches a pattern, in which * stands for any text and ?
+// Like reports whether text matches a pattern, in which * stands for any text and ?
 // for one character.
-func wildcards(pattern, text string) bool {
+func Like(pattern, text string) bool {
 	p, s := []rune(pattern), []rune(text)
 	i, j, star, from := 0, 0, -1, 0
 	for j < len(s) {
@@ -275,7 +290,9 @@ func (f *Filter) compare(a, b *sortKey) int {
 		c = -c
 	}
 	if c == 0 {
-		c = strings.Compare(a.key, b.key)
+		if c = strings.Compare(a.key, b.key); f.Sort == "id" && f.Reverse {
+			c = -c
+		}
 	}
 	return c
 }
@@ -310,6 +327,15 @@ func (e *Engine) list(ctx context.Context, f Filter, most int, fn func(View) err
 	}
 	left := f.Limit
 	chosen := choice{f: &f}
+	if f.byID() && f.Limit > 0 && f.Limit <= pageSize {
+		chosen.views = make(map[string]View)
+	}
+	if f.After != "" {
+		if !f.byID() {
+			return fmt.Errorf("after: only a list that is sorted by id, and not reversed, can be continued: %w", fault.Invalid)
+		}
+		chosen.after = &sortKey{key: key(f.After)}
+	}
 	for {
 		chosen.most = most
 		if f.Limit > 0 {
@@ -318,7 +344,7 @@ func (e *Engine) list(ctx context.Context, f Filter, most int, fn func(View) err
 		if err := e.choose(ctx, &chosen); err != nil {
 			return err
 		}
-		n, err := e.hand(ctx, &f, chosen.keys, fn)
+		n, err := e.hand(ctx, &f, chosen.keys, chosen.views, fn)
 		if left -= n; err != nil || f.Limit > 0 && left <= 0 || len(chosen.keys) < chosen.most {
 			return err
 		}
@@ -326,12 +352,21 @@ func (e *Engine) list(ctx context.Context, f Filter, most int, fn func(View) err
 	}
 }
 
+// byID reports whether the list is in the order of the records in the store.
+func (f *Filter) byID() bool { return f.Sort == "id" && !f.Reverse }
+
+// CompareIDs orders ids as a list that is sorted by id does: those of jobs by their numbers.
+func CompareIDs(a, b string) int { return strings.Compare(key(a), key(b)) }
+
 // A choice has the keys of the activations that come first in a list.
 type choice struct {
 	f     *Filter
 	after *sortKey // only those after it; nil: all
 	most  int      // how many
 	keys  []sortKey
+	// views are those that had to be decoded to be chosen, so that a page of a list in the order of
+	// the store decodes each record once; nil: they are not kept.
+	views map[string]View
 	last  *sortKey // with so many before it, those after it are not among them; nil: there are fewer
 }
 
@@ -360,6 +395,9 @@ func (e *Engine) choose(ctx context.Context, c *choice) error {
 	keyOf := sortKeys[c.f.Sort]
 	want, all := c.f.wants(), c.f.Finished && len(c.f.In) == 0
 	from := ""
+	if c.f.byID() && c.after != nil {
+		from = c.after.key
+	}
 	for {
 		page := choice{f: c.f, after: c.after, most: c.most}
 		var next string // the first key of the next page; empty: there is none
@@ -367,6 +405,7 @@ func (e *Engine) choose(ctx context.Context, c *choice) error {
 			page.keys, page.last, next = page.keys[:0], c.last, ""
 			read, decoded, size := 0, 0, 0
 			var r Record
+			var decodedView View
 			for k, data := range t.Scan(recordKey, from) {
 				if read == pagePast || decoded == pageSize || size > pageBytes {
 					next = k
@@ -390,7 +429,7 @@ func (e *Engine) choose(ctx context.Context, c *choice) error {
 						t.Log(slog.LevelError, "a record cannot be read", "key", k, "err", err)
 						continue
 					}
-					r, s, inputs = v.Record, v.stretch(), v.Inputs
+					r, s, inputs, decodedView = v.Record, v.stretch(), v.Inputs, v
 					decoded++
 					size += len(data)
 				}
@@ -404,9 +443,17 @@ func (e *Engine) choose(ctx context.Context, c *choice) error {
 				if !c.f.match(&r, s, t.Now) {
 					continue
 				}
+				if !ok && c.views != nil {
+					decodedView.Can = decodedView.can(c.f.By, c.f.Verb, t.Moment)
+					decodedView.Stdin, decodedView.Env = nil, nil
+					c.views[k] = decodedView
+				}
 				at := keyOf(&r, s)
 				at.key = k
 				page.add(at)
+				if c.f.byID() && len(c.keys)+len(page.keys) >= c.most {
+					return nil // what follows in the store also follows in the list
+				}
 			}
 			return nil
 		})
@@ -433,9 +480,9 @@ func (t *Txn) decodeView(key string, data []byte, by Actor) (View, error) {
 	return t.view(r).For(by), nil
 }
 
-// hand decodes the chosen activations and hands those to fn that still match. It returns how
-// many these are.
-func (e *Engine) hand(ctx context.Context, f *Filter, keys []sortKey, fn func(View) error) (n int, err error) {
+// hand decodes the chosen activations, except those in views, and hands those to fn that still
+// match. It returns how many these are.
+func (e *Engine) hand(ctx context.Context, f *Filter, keys []sortKey, views map[string]View, fn func(View) error) (n int, err error) {
 	var page []View
 	for len(keys) > 0 {
 		read := 0
@@ -447,6 +494,10 @@ func (e *Engine) hand(ctx context.Context, f *Filter, keys []sortKey, fn func(Vi
 					return nil
 				}
 				read++
+				if v, ok := views[k.key]; ok {
+					page = append(page, v)
+					continue
+				}
 				data := t.Get(k.key)
 				if data == nil {
 					continue // it has been removed
@@ -461,6 +512,7 @@ func (e *Engine) hand(ctx context.Context, f *Filter, keys []sortKey, fn func(Vi
 				}
 				size += len(data) + v.StdinSize
 				if f.match(&v.Record, v.stretch(), t.Now) {
+					v.Can = v.can(f.By, f.Verb, t.Moment)
 					v.Stdin, v.Env = nil, nil // megabytes, perhaps, which a list does not have
 					page = append(page, v)
 				}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"activationd/calendar"
 	"activationd/supervisor/wrapper"
 )
 
@@ -58,6 +59,12 @@ type Slot struct {
 	Devices      []string      `json:"devices,omitempty"`
 	Linked       bool          `json:"linked,omitempty"`   // Devices are the nodes of a topology that linkconf attached
 	TopologyName string        `json:"topology,omitempty"` // "inline", or the file's name
+	// VLANs says how many VLANs it needs, by domain. Announced is a number that rises with
+	// each announcement that wants more than the one before; 0: an earlier version took it.
+	VLANs     map[string]int `json:"vlans,omitempty"`
+	Announced uint64         `json:"announced,omitempty"`
+
+	Booked *Booked `json:"booked,omitempty"` // nil: it was not booked at the daemon itself
 }
 
 // An Order is what a client requested with a job; it may change until the job begins. The
@@ -106,12 +113,23 @@ type Life struct {
 	Until    time.Time `json:"until,omitzero"`    // waiting: when that ends; finished: when it is removed
 	retry
 	queue
-	Progress *Progress `json:"progress,omitempty"` // as the script last reported it
-	LastN    [2]int    `json:"ns,omitzero"`        // numbers of the newest attempts of the phases
-	Attempts []Attempt `json:"attempts,omitempty"`
+	// Conflicts are what it cannot have in its slot: it is marked as conflicting, since
+	// ConflictSince.
+	Conflicts     []calendar.Conflict `json:"conflicts,omitempty"`
+	ConflictSince time.Time           `json:"conflict_since,omitzero"`
+	Marks         marks               `json:"marks,omitzero"`
+	Progress      *Progress           `json:"progress,omitempty"` // as the script last reported it
+	LastN         [2]int              `json:"ns,omitzero"`        // numbers of the newest attempts of the phases
+	Attempts      []Attempt           `json:"attempts,omitempty"`
 
 	Acts        []Act `json:"acts,omitempty"`
 	ActsDropped int   `json:"acts_dropped,omitempty"` // how many acts after the first were not kept
+}
+
+// marks counts the changes of the conflicts of a reservation.
+type marks struct {
+	N  int       `json:"n"`
+	At time.Time `json:"t"` // when the last one was
 }
 
 // An ending is the end that an activation will have once its attempts have ended; zero:
@@ -132,8 +150,9 @@ type retry struct {
 
 // A queue is the place of a waiting activation in the queues.
 type queue struct {
-	Queued  uint64   `json:"line,omitempty"` // its number in the order of arrival; 0: not queued
-	WaitsOn waitKind `json:"-"`
+	Queued   uint64   `json:"line,omitempty"` // its number in the order of arrival; 0: not queued
+	WaitsOn  waitKind `json:"-"`
+	PausedBy string   `json:"paused_by,omitempty"` // the name in keys of the pause that it waits for
 }
 
 // A waitKind is the kind of thing that a waiting activation waits for. It is set together
@@ -141,13 +160,15 @@ type queue struct {
 type waitKind string
 
 const (
-	waitsOnRetry   waitKind = ""      // the next try, or the engine's next look
-	waitsOnLocks   waitKind = "lock"  // or a device
-	waitsOnSlot    waitKind = "slot"  // a free slot: all its locks are free
-	waitsOnLoadAvg waitKind = "load"  // a low load average: all its locks and a slot are free
-	waitsOnEnd     waitKind = "job"   // the end of others: it is not queued for anything yet
-	waitsOnStart   waitKind = "start" // the next start of the daemon, which is being drained; queued as for a slot
-	waitsOnClock   waitKind = "clock" // a trusted clock; queued as for a slot
+	waitsOnRetry    waitKind = ""         // the next try, or the engine's next look
+	waitsOnLocks    waitKind = "lock"     // or a device
+	waitsOnSlot     waitKind = "slot"     // a free slot: all its locks are free
+	waitsOnLoadAvg  waitKind = "load"     // a low load average: all its locks and a slot are free
+	waitsOnEnd      waitKind = "job"      // the end of others: it is not queued for anything yet
+	waitsOnStart    waitKind = "start"    // the next start of the daemon, which is being drained; queued as for a slot
+	waitsOnClock    waitKind = "clock"    // a trusted clock; queued as for a slot
+	waitsOnPause    waitKind = "pause"    // the end of a pause: it is not queued for anything
+	waitsOnConflict waitKind = "conflict" // that it conflicts with nothing any more: it is not queued for anything
 )
 
 // queuedForSlot reports whether an activation that waits for k is queued for a slot.
@@ -325,13 +346,16 @@ func (r *Record) slotEnded(m Moment) bool { return r.policy().ends && m.Come(r.d
 
 // mayHaveRun reports whether a script of the activation ran, or may have run.
 func (r *Record) mayHaveRun() bool {
-	return slices.ContainsFunc(r.Attempts, func(a Attempt) bool {
-		switch a.Result.Reason {
-		case wrapper.NotStarted, wrapper.Unborn, wrapper.Disarmed:
-			return false
-		}
+	return slices.ContainsFunc(r.Attempts, func(a Attempt) bool { return !a.neverRan() })
+}
+
+// neverRan reports whether it is certain that an attempt's script did not run.
+func (a *Attempt) neverRan() bool {
+	switch a.Result.Reason {
+	case wrapper.NotStarted, wrapper.Unborn, wrapper.Disarmed:
 		return true
-	})
+	}
+	return false
 }
 
 // tooLate reports whether a job's deadline has passed.
@@ -349,14 +373,28 @@ func (r *Record) armed(now time.Time) bool {
 	return a != nil && a.NotBefore.After(now)
 }
 
-// historyUntil is the time until which a finished activation is kept. It is not before
-// the end of the slot for which its source still announces it: the next load would take
-// it for new.
+// historyUntil is the time until which a finished activation is kept.
 func (r *Record) historyUntil() time.Time {
-	if end := r.deactivateAt(); r.Source != "" && end.After(r.Until) {
-		return end
+	if known := r.knownUntil(); known.After(r.Until) {
+		return known
 	}
 	return r.Until
+}
+
+// knownUntil is the time until which a finished activation must not be forgotten; zero: it may
+// be at once. Until the end of the slot for which its source still announces it, the next load
+// would take it for new. A booking counts for its owner's quota.
+func (r *Record) knownUntil() time.Time {
+	switch r.Source {
+	case "":
+		return time.Time{}
+	case BookingSource:
+		if p := r.BookedPart(); !p.To.IsZero() {
+			return p.To.Add(bookingKept)
+		}
+		return time.Time{}
+	}
+	return r.deactivateAt()
 }
 
 func (r *Record) facts(m Moment) facts {

@@ -61,9 +61,8 @@ func (r *Record) decide(l inputs) Trigger {
 			return noTrigger
 		case r.Urgency >= Anyway: // the policy has decided before, or somebody requested it
 			return Due
-		case late > MissedAfter && r.Missed == MissedSkip:
-			return Miss
-		case r.policy().missedIfLate && late > max(MissedAfter, l.missedGrace):
+		}
+		if limit := r.lateLimit(l.missedGrace); limit > 0 && late > limit {
 			return Miss
 		}
 		return Due
@@ -82,6 +81,8 @@ func (r *Record) decide(l inputs) Trigger {
 			return Miss
 		case r.tooLate(l.Moment):
 			return Expire
+		case !r.Until.IsZero() && l.Come(r.Until) && r.WaitsOn == waitsOnPause:
+			return Miss
 		case !r.Until.IsZero() && l.Come(r.Until):
 			return Expire
 		case !l.Come(r.RetryAt):
@@ -106,6 +107,17 @@ func (r *Record) decide(l inputs) Trigger {
 		}
 	}
 	return noTrigger
+}
+
+// lateLimit is how late r may begin, if nothing could run at its time; 0: at any time.
+func (r *Record) lateLimit(missedGrace time.Duration) time.Duration {
+	switch {
+	case r.Missed == MissedSkip:
+		return MissedAfter
+	case r.policy().missedIfLate:
+		return max(MissedAfter, missedGrace)
+	}
+	return 0
 }
 
 // due returns the time at which the engine must look at the record again, and whether an

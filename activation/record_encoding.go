@@ -3,6 +3,8 @@ package activation
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -53,7 +55,8 @@ func (r *Record) encode() ([]byte, error) {
 	r.V, r.Raw = recordVersion, rawOf(&r.Order)
 	defer func() { r.Raw = nil }()
 	on := waitsOnRetry
-	if r.WaitsOn == waitsOnStart || r.WaitsOn == waitsOnClock {
+	switch r.WaitsOn {
+	case waitsOnStart, waitsOnClock, waitsOnPause, waitsOnConflict:
 		on = r.WaitsOn
 	}
 	flags := recordFlags{
@@ -69,6 +72,22 @@ func (r *Record) encode() ([]byte, error) {
 		return json.Marshal(r)
 	}
 	return json.Marshal(&storedRecord{r, flags})
+}
+
+// Version returns a text that is the same only while nothing in r has changed. It compares what
+// one program stores: a later one may give other versions.
+func (r *Record) Version() (string, error) {
+	c := *r
+	data, err := c.withoutStdin().encode()
+	if err != nil {
+		return "", fmt.Errorf("record of %s: %w", r.ID, err)
+	}
+	h := sha256.New()
+	h.Write(data)
+	if c.StdinSize > 0 { // data has only its size
+		h.Write(r.Stdin)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8]), nil
 }
 
 func decode(id string, data []byte) (*Record, error) {

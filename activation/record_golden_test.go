@@ -47,7 +47,7 @@ func TestRecordsOfTheLastRelease(t *testing.T) {
 		if err := json.Unmarshal(again, &is); err != nil {
 			t.Fatal(err)
 		}
-		for _, follows := range []string{"began", "ended", "tried"} { // from the rest of the record
+		for _, follows := range []string{"began", "ended", "use", "tried"} { // from the rest of the record
 			delete(is, follows)
 		}
 		if !reflect.DeepEqual(was, is) {
@@ -81,7 +81,10 @@ func TestKeysOfRecords(t *testing.T) {
 			}
 			want := []any{
 				"id3003", at(3012),
-				Slot{at(3013), 3014 * sec, 3015 * sec, "source3016", []byte("bytes3017"), 3018, []string{"devices3020", "devices3021"}, true, "topologyname3088"},
+				Slot{
+					End: at(3013), Lead: 3014 * sec, Tail: 3015 * sec, Source: "source3016", Hash: []byte("bytes3017"), Generation: 3018,
+					Devices: []string{"devices3020", "devices3021"}, Linked: true, TopologyName: "topologyname3088",
+				},
 				"owner3005", "label3006",
 				&Identity{3041, 3042, []int{3044, 3045}, "name3046", "home3047", "shell3048", []wrapper.Limit{{Name: "name3051", Soft: 3052, Hard: 3053}, {Name: "name3055", Soft: 3056, Hard: 3057}}, true, false},
 				[]string{"argv3027", "argv3028"}, []string{"undo3030", "undo3031"}, []byte("bytes3032"), "dir3033",

@@ -21,6 +21,7 @@ type head struct {
 	Outcome Outcome `json:"outcome,omitempty"`
 	Began   int64   `json:"began,omitempty"` // see stretch; in nanoseconds since 1970; 0: never
 	Ended   int64   `json:"ended,omitempty"` // the same
+	Use     []int64 `json:"use,omitempty"`   // see headUse
 	Slot
 	Owner     string    `json:"owner,omitempty"`
 	Label     string    `json:"label,omitempty"`
@@ -45,8 +46,13 @@ type texts struct {
 
 func headOf(r *Record) head {
 	s := r.stretch()
+	var use []int64
+	if r.Kind != Service { // of which reports say nothing
+		u := r.use(r.Since)
+		use = u.headUse(s)
+	}
 	return head{
-		V: r.V, ID: r.ID, Kind: r.Kind, State: r.State, Outcome: r.Outcome, Began: nanoseconds(s.began), Ended: nanoseconds(s.ended), Slot: r.Slot,
+		V: r.V, ID: r.ID, Kind: r.Kind, State: r.State, Outcome: r.Outcome, Began: nanoseconds(s.began), Ended: nanoseconds(s.ended), Use: use, Slot: r.Slot,
 		Owner: r.Owner, Label: r.Label, Tags: r.Tags, Locks: r.Locks, LocksHeld: r.LocksHeld, From: r.From, Start: r.Start,
 	}
 }
@@ -84,6 +90,7 @@ const (
 	wantTags
 	wantLocks
 	wantFrom
+	wantConflicts
 	wantUser  // of the user the number alone
 	wantTexts // all other texts
 
@@ -134,6 +141,8 @@ func readHead(data []byte, r *Record, want wanted) (s stretch, ok bool) {
 			s.began = fromNanoseconds(number(v))
 		case "ended":
 			s.ended = fromNanoseconds(number(v))
+		case "use":
+			s.use = v
 		case "end":
 			if want&wantSlot != 0 {
 				ok = ok && r.End.UnmarshalJSON(v) == nil
@@ -188,6 +197,10 @@ func readHead(data []byte, r *Record, want wanted) (s stretch, ok bool) {
 		case "created":
 			if r.State == Finished {
 				return s, ok && started // earlier releases stored the start later
+			}
+		case "conflicts":
+			if want&wantConflicts != 0 {
+				ok = ok && json.Unmarshal(v, &r.Conflicts) == nil
 			}
 		case "attempts":
 			ok = false

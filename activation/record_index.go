@@ -27,6 +27,8 @@ import (
 //	o/INSTANT/ID             finished activations, in the order in which they may be removed; the value says
 //	                         whether it failed: see endMark
 //	s/SOURCE/ID              what a source announced: see sourceMark
+//	bo/OWNER/INSTANT/ID      bookings by the ends of what they take of their owners' quotas, a BookedPart
+//	bk/OWNER/KEY/ID          unfinished bookings by the keys of the requests
 //	t/ID/source|link|applied topologies: announced, by linkconf, in force
 //	ph/HOST/RUN              runs whose directories must be removed
 //	us/HOST/ADDRESS          where sockets of services may be open: see sockets.go
@@ -35,10 +37,15 @@ import (
 //	at/q/ID                  unfinished at jobs; the value is a line of atq
 //	at/i/SPOOLFILE           imported files of atd's spool; the value is the job's id
 //	q/=load/LINE/ID          the queue for a low load average
+//	pz/NAME                  pauses, by what is paused: daemon, source/SOURCE, device/DEVICE; see pause.go
+//	pw/NAME/PLACE/ID         those that wait for the end of a pause
+//	u/MONTH/HOST/OWNER       what an owner used, of what this host has forgotten: see usage.go
 //	n/NAME                   numbers: see the constants
 //	m/NAME/ID                unfinished activations that a producer made under a name
 //	e/ y/ k/                 recurrences: see package recurring
 //	f/ n/loading             loads: see package announce
+//	dv/DEVICE/INSTANT/ID     the calendar, by the ends of the spans: see calendar.go
+//	cf/ID                    reservations that conflict; the value is the conflicts
 //
 // Holders and queues are indexes: they follow from the records, and are written in the
 // transaction that changes these.
@@ -56,18 +63,27 @@ const (
 	finishedKey  = "o/"
 	slotQueue    = "=slot" // cannot be a lock's name: those begin with a letter, a digit or _
 	sourceKey    = "s/"
+	bookingKey   = "bo/"
+	requestKey   = "bk/"
 	topologyKey  = "t/"
 	removalKey   = "ph/"
 	memberKey    = "m/"
+	usageKey     = "u/"
 	atKey        = "at/q/"
 	spoolKey     = "at/i/"
 	loadAvgQueue = "=load"
+	pauseKey     = "pz/"
+	pausedKey    = "pw/"
+	calendarKey  = "dv/"
+	conflictKey  = "cf/"
 
 	jobNumber     = "n/job"        // the newest job's
 	generation    = "n/generation" // the newest load's
+	bookingNumber = "n/booking"    // the newest booking's
 	clockMark     = "n/clock/"     // + HOST: see mark
 	bootID        = "n/boot/"      // + HOST: the host's boot when its daemon last started
 	finishedBytes = "n/old-bytes/" // + HOST: the size in bytes of the history's run directories there
+	calendarMade  = "n/calendar"   // the calendar has all reservations
 	stateNumber   = "n/state/"     // + HOST/STATE: see stateCounts
 )
 
@@ -159,7 +175,7 @@ type entry struct {
 // index returns all index entries that follow from r; the indexes have no others. A
 // record is saved together with the changes of its entries, so an index cannot go stale.
 func (r *Record) index() []entry {
-	var es []entry
+	es := make([]entry, 0, 4+len(r.Devices))
 	if at, armable := r.due(); !at.IsZero() {
 		prefix := instantKey
 		switch {
@@ -190,6 +206,9 @@ func (r *Record) index() []entry {
 			es = append(es, r.queueEntry(loadAvgQueue))
 		}
 	}
+	if r.WaitsOn == waitsOnPause {
+		es = append(es, r.pausedEntry())
+	}
 	if r.policy().atd && r.State != Finished {
 		es = append(es, r.atEntry())
 	}
@@ -209,8 +228,15 @@ func (r *Record) index() []entry {
 	if r.State == Finished {
 		es = append(es, entry{finishedKey + Instant(r.removableFrom()) + "/" + r.ID, r.endMark()})
 	}
+	es = append(es, r.calendarEntries()...)
+	if len(r.Conflicts) > 0 {
+		es = append(es, r.conflictEntry())
+	}
 	if r.Source != "" {
 		es = append(es, entry{sourceKey + r.Source + "/" + r.ID, sourceMark(r.Hash, r.State != Finished)})
+	}
+	if r.Source == BookingSource {
+		es = append(es, r.bookingEntries()...)
 	}
 	return es
 }

@@ -20,9 +20,15 @@ func (m *machine) recur(rt *rapid.T) {
 	ctx := context.Background()
 	name := rapid.SampledFrom([]string{"e1", "e2", "e3"}).Draw(rt, "name")
 	var err error
-	switch rapid.SampledFrom([]string{"add", "add", "add", "hold", "release", "run", "remove", "declare"}).Draw(rt, "what") {
+	switch rapid.SampledFrom([]string{"add", "add", "add", "edit", "hold", "release", "run", "remove", "declare"}).Draw(rt, "what") {
 	case "add":
 		_, err = m.l.book.Add(ctx, admin, m.rule(rt, name))
+	case "edit":
+		rule := m.rule(rt, name)
+		_, err = m.l.book.Edit(ctx, admin, name, func(r *recurring.Rule) error {
+			*r = rule
+			return nil
+		})
 	case "hold":
 		_, err = m.l.book.Hold(ctx, admin, name)
 	case "release":

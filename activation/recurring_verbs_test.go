@@ -181,7 +181,7 @@ func TestJitterIsNotLost(t *testing.T) {
 			}
 			return v.Next
 		}
-		hold := func(what func(context.Context, Actor, string) (*recurring.Recurrence, error)) {
+		hold := func(what func(context.Context, Actor, string, ...recurring.Condition) (*recurring.Recurrence, error)) {
 			t.Helper()
 			if _, err := what(ctx, admin, "h"); err != nil {
 				t.Fatal(err)

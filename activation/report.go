@@ -14,9 +14,11 @@ type Report struct {
 	Changed    int
 	Removed    int
 	Rejected   int
-	Over       int // passed over: their slots had ended when they were read first
-	Unchanged  int
-	Lines      []ReportLine
+	// Conflicting is how many reservations of all sources are marked as conflicting.
+	Conflicting int
+	Over        int // passed over: their slots had ended when they were read first
+	Unchanged   int
+	Lines       []ReportLine
 	// Err is why the first of the sources that failed was not applied; nil: none failed.
 	// The other sources were applied.
 	Err error
@@ -24,7 +26,7 @@ type Report struct {
 
 // A ReportLine is one line of a report.
 type ReportLine struct {
-	What   string // added, changed, removed, source, rejected, over, kept, failed, notice
+	What   string // added, changed, removed, source, rejected, over, kept, conflict, failed, notice
 	ID     string
 	Source string
 	Text   string
@@ -38,7 +40,11 @@ const maxChangeLines = 1000
 
 // Summary is the report's first line.
 func (r *Report) Summary() string {
-	return fmt.Sprintf("generation=%d added=%d changed=%d removed=%d rejected=%d over=%d", r.Generation, r.Added, r.Changed, r.Removed, r.Rejected, r.Over)
+	text := fmt.Sprintf("generation=%d added=%d changed=%d removed=%d rejected=%d over=%d", r.Generation, r.Added, r.Changed, r.Removed, r.Rejected, r.Over)
+	if r.Conflicting > 0 {
+		text += fmt.Sprintf(" conflicting=%d", r.Conflicting)
+	}
+	return text
 }
 
 // Add adds a line.

@@ -95,7 +95,8 @@ type testRig struct {
 	mem       *memstore.Store // db, if it is a memory store
 	w         *world
 	boot      string
-	host      string // empty: lab1
+	host      string         // empty: lab1
+	zone      *time.Location // of reports; nil: UTC
 	set       Settings
 	srcs      []announce.Source
 	conf      atomic.Pointer[announce.Configuration]
@@ -112,6 +113,8 @@ type testRig struct {
 	producers func(*Engine) // registers more producers, with daemons that are started from then on
 	after     func()        // see mortalStore; for daemons that are started from then on
 	looks     time.Duration // how often the daemon looks at zones; 0: the default
+	paused    func(bool)    // see Parts.Paused; for daemons that are started from then on
+	observer  Observer      // see Parts.Observer; likewise
 	told      told          // what the events of all daemons say
 	older     bool          // some records were written by a daemon without a log of events
 	stop      func()
@@ -181,7 +184,7 @@ func (rig *testRig) prepare() {
 		db = shared
 	}
 	rig.e = New(Parts{
-		DB: db, Runs: rig.runs, Alarm: rig.alarm, Clock: rig.clock, Host: cmp.Or(rig.host, "lab1"), Boot: rig.boot, Nodes: fakeNodes, Log: slog.New(outside{}),
+		DB: db, Runs: rig.runs, Alarm: rig.alarm, Clock: rig.clock, Host: cmp.Or(rig.host, "lab1"), Boot: rig.boot, Nodes: fakeNodes, Zone: cmp.Or(rig.zone, time.UTC), Log: slog.New(outside{}), Paused: rig.paused, Observer: rig.observer,
 		LoadAverage: func() (float64, error) {
 			outsideOnly("the load average is read")
 			load, _ := rig.loadAvg.Load().(float64)

@@ -266,7 +266,7 @@ func (r *Record) dueInstance() time.Time {
 }
 
 // enterInstance sets the fields that depend on the new state.
-func (t *Txn) enterInstance(r *Record, on Trigger) {
+func (t *Txn) enterInstance(r *Record) {
 	r.queue, r.Until, r.HoldNext, r.Outcome = queue{}, time.Time{}, false, ""
 	t.sockets = t.sockets || r.State != Active
 	switch r.State {

@@ -18,6 +18,7 @@ type Settings struct {
 	HistoryAge   time.Duration // how long finished activations are kept, with their run directories; at least 1 min
 	HistoryCount int           // how many finished activations are kept; 0: any number
 	HistoryBytes int64         // how many bytes of run directories of finished activations are kept; 0: any number
+	UsageAge     time.Duration // how long the sums of what was used are kept; 0: forever, and otherwise at least HistoryAge
 	EventsAge    time.Duration // how long events are kept; 0: forever
 	EventsCount  int           // how many events are kept; 0: any number
 	StopLimit    time.Duration // in which an instance of a service must have stopped, else it is killed; 0: there is no limit

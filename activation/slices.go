@@ -58,7 +58,7 @@ const eventBytes = 500
 // left to the next one.
 func (t *Txn) Full() bool {
 	m, ok := t.Tx.(*meter)
-	return ok && (len(m.keys)+len(t.events) > m.maxOps/2 || m.bytes+eventBytes*len(t.events) > m.maxBytes/2)
+	return ok && (len(m.keys)+len(t.sums)+len(t.events) > m.maxOps/2 || m.bytes+t.sums.size()+eventBytes*len(t.events) > m.maxBytes/2)
 }
 
 // errTooMuch is why a transaction is not committed: the store would refuse it.

@@ -1,12 +1,15 @@
 package activation
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
 
+	"activationd/calendar"
 	"activationd/store"
 	"activationd/supervisor"
 )
@@ -36,6 +39,9 @@ func CheckStore(tx store.Tx) (faults []string) {
 			holders[w.name] = append(holders[w.name], w)
 		}
 		if r.State == Finished {
+			if fromHead, whole := usedBy(&Txn{Tx: tx}, k, data), sumsOf(r); !reflect.DeepEqual(fromHead, whole) {
+				fault("of %s a report reads %v, and its record says %v", r.ID, fromHead, whole)
+			}
 			for _, a := range r.Attempts {
 				bytes += a.Bytes
 			}
@@ -43,8 +49,15 @@ func CheckStore(tx store.Tx) (faults []string) {
 		if says := strings.HasPrefix(r.Reason, waitsFor); r.State == Waiting && says != (r.WaitsOn != waitsOnRetry) || r.State != Waiting && r.WaitsOn != waitsOnRetry {
 			fault("%s is %s, waits on %q, and its reason is %q", r.ID, r.State, r.WaitsOn, r.Reason)
 		}
-		if r.WaitsOn == waitsOnEnd && (r.State != Waiting || r.Queued > 0) {
+		if (r.WaitsOn == waitsOnPause) != (r.PausedBy != "") {
+			fault("%s waits on %q, for pause %q", r.ID, r.WaitsOn, r.PausedBy)
+		}
+		if (r.WaitsOn == waitsOnEnd || r.WaitsOn == waitsOnPause) && (r.State != Waiting || r.Queued > 0) {
 			fault("%s is %s in place %d of the line, and awaits others", r.ID, r.State, r.Queued)
+		}
+		if r.WaitsOn == waitsOnPause && tx.Get(pauseKey+r.PausedBy) == nil {
+			en := pauseEntry(r.PausedBy, atOnce)[0]
+			entries[en.key] = string(en.val)
 		}
 		busy := slices.Contains([]State{Activating, Active, Deactivating, Stuck}, r.State)
 		if len(r.LocksHeld) > 0 && !busy && !r.NeedsUndo {
@@ -67,7 +80,13 @@ func CheckStore(tx store.Tx) (faults []string) {
 			fault("%s is in line and %s", r.ID, r.State)
 		}
 	}
-	for _, prefix := range []string{startKey, instantKey, forgetKey, runKey, activeKey, holderKey, queueKey, afterKey, finishedKey, sourceKey, memberKey, atKey} {
+	for k, data := range tx.Scan(pauseKey, "") {
+		name := strings.TrimPrefix(k, pauseKey)
+		for _, en := range pauseEntry(name, decodePause(name, data).Until) {
+			entries[en.key] = string(en.val)
+		}
+	}
+	for _, prefix := range []string{startKey, instantKey, forgetKey, runKey, activeKey, holderKey, queueKey, afterKey, finishedKey, sourceKey, bookingKey, requestKey, memberKey, atKey, pausedKey, calendarKey, conflictKey} {
 		for k, v := range tx.Scan(prefix, "") {
 			if prefix == startKey && strings.Contains(k, "/"+producerMark) { // producers' tests check their own
 				continue
@@ -143,6 +162,9 @@ func CheckRest(e *Engine, tx store.Tx, alarm time.Time) (faults []string, open m
 			next = earliest(next, t.comes(nil, at.Add(-t.Settings.ArmAhead)))
 		}
 	}
+	for _, p := range t.pauses() {
+		next = earliest(next, t.comes(nil, p.Until))
+	}
 	next = earliest(next, (&turn{Txn: t, budget: e.budget}).nextLoadAvg())
 	next = earliest(next, t.again())
 	if at := alarm; t.Doubt && !at.After(next) && at.After(t.Now) {
@@ -164,11 +186,55 @@ func CheckRest(e *Engine, tx store.Tx, alarm time.Time) (faults []string, open m
 		}
 		on := r.decide(t.Settings.inputsOf(r, t.Moment))
 		waits := r.Queued > 0 && (t.blocker(r) != "" || free <= 0 || r.WaitsOn == waitsOnLoadAvg || e.Draining()) || r.WaitsOn == waitsOnEnd && t.awaited(r) != "" && t.unmet(r) == "" ||
+			t.pauseOf(r) != nil || r.WaitsOn == waitsOnConflict && r.conflict() != "" ||
 			r.mayBeOver(t.Moment) || // it waits for a trusted clock, or is queued
 			r.Kind == Service && (r.WaitsOn == waitsOnEnd && t.needs(r) != "" || r.WaitsOn == waitsOnStart && e.Draining())
 		if on != noTrigger && (on != Grant || !waits) {
 			fault("%s is %s at rest, but %s is due; %q", r.ID, r.State, on, r.Reason)
 		}
 	}
+	if !e.behind.Load() {
+		faults = append(faults, t.wrongMarks()...)
+	}
 	return faults, open
+}
+
+// wrongMarks compares the marks of conflicts with what [calendar.Judge] says of the records
+// themselves. It leaves out what time alone ends: the conflicts with the number of runs, and all
+// others while a reservation lasts longer than its slot.
+func (t *Txn) wrongMarks() (faults []string) {
+	var uses []calendar.Use
+	marks, want := make(map[string]string), make(map[string]string)
+	text := func(conflicts []calendar.Conflict) string {
+		data, _ := json.Marshal(slices.DeleteFunc(slices.Clone(conflicts), func(c calendar.Conflict) bool { return c.Kind == calendar.Runs }))
+		return string(data)
+	}
+	for k, data := range t.Scan(recordKey, "") {
+		r, err := decode(k, data)
+		if err != nil || r.Kind != Reservation || r.State == Finished {
+			continue
+		}
+		if !r.End.After(t.Now) {
+			return nil
+		}
+		marks[r.ID] = text(r.Conflicts)
+		u := calendar.Use{ID: r.ID, From: r.occupiedFrom(), To: r.End, Devices: r.DevicesInForce(), VLANs: r.VLANs, Priority: r.Priority, Announced: r.Announced}
+		u.Holds = len(r.LocksHeld) > 0
+		u.Leaves = r.PendingOutcome != "" && r.Comeback != serveAgain
+		u.Idle = r.State == Held || slices.ContainsFunc(t.pauses(), func(p *Pause) bool {
+			return p.What == PauseSource && SourceKey(p.Name) == r.Source && (p.Until.IsZero() || u.From.Before(p.Until))
+		})
+		slices.Sort(u.Devices)
+		uses = append(uses, u)
+	}
+	found := calendar.Judge(uses, t.limits())
+	for id := range marks {
+		want[id] = text(found[id])
+	}
+	for _, id := range slices.Sorted(maps.Keys(marks)) {
+		if marks[id] != want[id] {
+			faults = append(faults, fmt.Sprintf("%s has the conflicts %s, and should have %s", id, marks[id], want[id]))
+		}
+	}
+	return faults
 }

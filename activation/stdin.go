@@ -9,6 +9,7 @@ import (
 
 	"activationd/internal/fault"
 	"activationd/store"
+	"activationd/store/once"
 )
 
 // A standard input of more than inlineStdin bytes is stored in parts, under its own keys.
@@ -114,6 +115,7 @@ func (e *Engine) storeStdin(ctx context.Context, j *NewJob) (id string, err erro
 	if _, most := store.Limits(e.parts.DB); most == store.NoLimit || len(j.Stdin) <= inlineStdin || e.Draining() {
 		return "", nil
 	}
+	ctx = once.Without(ctx)
 	err = e.Update(ctx, func(t *Txn) error {
 		if id = ""; j.Check(t.Now) != nil {
 			return nil //nolint:nilerr // Add reports it later

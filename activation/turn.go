@@ -352,6 +352,9 @@ func (t *turn) reconcile(id string) (changed bool, err error) {
 		return false, t.unschedule(id)
 	}
 	if name, ok := strings.CutPrefix(id, producerMark); ok {
+		if pause, ok := strings.CutPrefix(name, pauseMark); ok {
+			return t.pauseDue(pause)
+		}
 		return t.due(name)
 	}
 	r, err := t.Record(id)
@@ -404,7 +407,7 @@ func (t *turn) advance(r *Record) (changed bool, err error) {
 	for range maxSteps {
 		switch on := r.decide(t.Settings.inputsOf(r, t.Moment)); on {
 		case noTrigger:
-			return changed, nil
+			return t.disarm(r) || changed, nil
 		case Grant:
 			if why := t.unmet(r); why != "" {
 				if err := t.Apply(r, Unmet, why); err != nil {
@@ -446,7 +449,7 @@ func (t *turn) advance(r *Record) (changed bool, err error) {
 			return true, t.prune(r)
 		default:
 			now := r
-			if on == Miss { // what it waits for now, not what it waited for first
+			if on == Miss || on == Over && r.WaitsOn == waitsOnPause { // what it waits for now, not what it waited for first
 				r.RetryAt = time.Time{} // there is no next try
 				v := t.view(r)
 				now = &v.Record

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"activationd/event"
 	"activationd/internal/fault"
@@ -62,6 +63,18 @@ func (t *turn) grant(r *Record) (claimed, changed bool, err error) {
 		t.wait(r, waitsOnEnd, lacks)
 		return false, changed, nil
 	}
+	if p := t.pauseOf(r); p != nil {
+		return false, t.awaitResume(r, p), nil
+	}
+	if r.WaitsOn == waitsOnPause {
+		r.Until = time.Time{} // it was the end of its patience with the pause
+	}
+	if lacks := r.conflict(); lacks != "" {
+		changed = r.WaitsOn != waitsOnConflict
+		r.Queued = 0
+		t.wait(r, waitsOnConflict, lacks)
+		return false, changed, nil
+	}
 	lacks := t.blocker(r)
 	on := waitsOnLocks
 	switch {
@@ -97,6 +110,9 @@ func (t *turn) grant(r *Record) (claimed, changed bool, err error) {
 func (t *turn) wait(r *Record, on waitKind, lacks string) {
 	began := r.WaitsOn != on
 	r.WaitsOn, r.Reason = on, waitsFor+lacks
+	if on != waitsOnPause {
+		r.PausedBy = ""
+	}
 	if began {
 		t.happened(r, "waits", event.Event{WaitsFor: string(on), Reason: r.Reason})
 	}
@@ -161,6 +177,7 @@ func (t *turn) claim(r *Record, phase string) error {
 		}
 	}
 	t.take(phase)
+	t.observeClaim(r, &a)
 	if err := t.addAttempt(r, a); err != nil {
 		return err
 	}

@@ -104,6 +104,7 @@ func (t *turn) close(r *Record, a *Attempt, res wrapper.Result) error {
 			t.stopWith(r)
 		}
 	}
+	t.observeEnd(r, a)
 	a.Final = r.State == Finished && !hung && !res.Ended.IsZero()
 	var err error
 	switch {

@@ -23,6 +23,7 @@ func (e *Engine) recover(ctx context.Context, w *work) error {
 			return fmt.Errorf("resuming the work of an earlier daemon: %w", err)
 		}
 		w.recovered = true
+		e.tellPaused(ctx)
 		if err := e.parts.DB.View(ctx, vlanstore.Verify); err != nil && ctx.Err() == nil {
 			e.parts.Log.Error("the records of VLANs are damaged; check that no VLAN is used twice, and restore a backup", "err", err)
 		}
@@ -156,6 +157,7 @@ func (e *Engine) survey(ctx context.Context, w *work) error {
 		e.budget = budget{activate: running, open: len(w.adopt) - others}
 		w.ids = append(w.ids, t.firstInQueues()...)
 		w.ids = append(w.ids, t.awaitedNoMore()...)
+		w.ids = append(w.ids, t.queuedThoughPaused()...)
 		w.ids = append(w.ids, t.Instances("")...) // one may wait for this start
 		return nil
 	})

@@ -29,7 +29,9 @@ type Txn struct {
 	actor     *event.Actor    // the client that requested it; nil: none
 	loadAvg   loadAverage     // this host's, in a View and a turn
 	states    map[State]int64 // how many more records are in each state than before
+	sums      usages          // with what this transaction forgets
 	effects
+	rejudge    int  // judgeNothing, judgeMarked or judgeAll
 	unfinished bool // work on many records must continue in the next turn
 }
 
@@ -41,6 +43,14 @@ func (t *Txn) Log(level slog.Level, msg string, args ...any) {
 // Later makes the engine look at records once the transaction is durable, or later in
 // this turn.
 func (t *Txn) Later(ids ...string) { t.later = append(t.later, ids...) }
+
+// has reports whether there is a key with a prefix.
+func (t *Txn) has(prefix string) bool {
+	for range t.Scan(prefix, "") {
+		return true
+	}
+	return false
+}
 
 // Record reads a record. The error is of kind fault.NotFound when there is none.
 func (t *Txn) Record(id string) (*Record, error) {
@@ -75,6 +85,7 @@ func (t *Txn) Save(old, r *Record) error {
 		at, _ := r.due()
 		t.next = earliest(t.next, at)
 	}
+	t.noteCalendar(old, r)
 	t.tally(old, r)
 	if err := t.tellProducer(old, r); err != nil {
 		return err
@@ -216,6 +227,9 @@ func (t *Txn) apply(r *Record, on Trigger, why, action string) error {
 			return err
 		}
 	} else if on == RunNow {
+		if r.WaitsOn == waitsOnPause {
+			r.Until, r.PausedBy = time.Time{}, ""
+		}
 		r.RetryAt, r.Urgency, r.WaitsOn = time.Time{}, AtOnce, waitsOnRetry
 	}
 	ev := event.Event{Reason: r.Reason, Outcome: string(r.Outcome), Action: action}
@@ -263,7 +277,7 @@ func (r *Record) outcomeBy(on Trigger) Outcome {
 		switch {
 		case r.State == Active:
 			return cmp.Or(r.PendingOutcome, Succeeded)
-		case !r.NeedsUndo && (r.State == Scheduled || r.State == Held):
+		case !r.NeedsUndo && (r.State == Scheduled || r.State == Held || r.WaitsOn == waitsOnPause || r.WaitsOn == waitsOnConflict):
 			return cmp.Or(r.PendingOutcome, Missed)
 		}
 		return cmp.Or(r.PendingOutcome, Failed)
@@ -274,7 +288,7 @@ func (r *Record) outcomeBy(on Trigger) Outcome {
 // enter sets the fields that depend on the new state.
 func (t *Txn) enter(r *Record, from State, on Trigger) {
 	if r.policy().serves {
-		t.enterInstance(r, on)
+		t.enterInstance(r)
 		return
 	}
 	r.queue, r.Until, r.HoldNext, r.Outcome = queue{}, time.Time{}, false, ""
@@ -325,6 +339,7 @@ func (t *Txn) enter(r *Record, from State, on Trigger) {
 		r.Outcome = cmp.Or(r.PendingOutcome, Failed)
 		r.serveNoMore()
 		r.ending, r.NeedsUndo, r.LocksHeld = ending{}, false, nil
+		r.Conflicts, r.ConflictSince = nil, time.Time{}
 		r.Until = t.Now.Add(t.Settings.HistoryAge)
 		t.Later(t.dependents(r.ID)...)
 	}
@@ -347,6 +362,9 @@ func (t *Txn) forget(old *Record) error {
 	}
 	t.tally(old, nil)
 	if err := t.tallyBytes(old, nil); err != nil {
+		return err
+	}
+	if err := t.sumUp(old); err != nil {
 		return err
 	}
 	if err := t.dropTopologies(old.ID); err != nil {

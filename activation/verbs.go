@@ -211,19 +211,53 @@ func (r *Record) accepts(on Trigger, m Moment) bool {
 	return ok
 }
 
+// Verbs are the words that [Filter.Verb] can be: what a client can do with an activation.
+func Verbs() []string {
+	words := []string{edit}
+	for on := range pastTense {
+		words = append(words, string(on))
+	}
+	slices.Sort(words)
+	return words
+}
+
+// can reports whether by can carry out a verb on r now. It may not know everything that the verb
+// looks at: an edit, for instance, can also be refused because of what is to be changed.
+func (r *Record) can(by Actor, verb string, m Moment) bool {
+	switch {
+	case verb == "" || by.mayDo(r, Trigger(verb)) != nil || r.Kind == Service && verb != string(Forgive):
+		return false
+	case verb == edit:
+		return !r.policy().announced && r.editable()
+	}
+	return r.accepts(Trigger(verb), m)
+}
+
 // Do applies an operator's trigger to an activation: Cancel, Hold, Release, RunNow, Retry
 // or Forgive. It returns the record as it is then; consequences, such as the end of a
 // run, come later. The error is fault.NotFound if there is no such activation,
 // fault.Conflict if the trigger is not valid in its state, and fault.Denied if by may not
 // touch it.
 func (e *Engine) Do(ctx context.Context, by Actor, id string, on Trigger, why string) (*Record, error) {
+	return e.DoIf(ctx, by, id, on, why, nil)
+}
+
+// DoIf is like [Engine.Do], but does nothing if ok, which gets the record, returns an error. It
+// returns that error. A client that has chosen activations from a list uses it, because they may
+// have changed since. Nil means no condition.
+func (e *Engine) DoIf(ctx context.Context, by Actor, id string, on Trigger, why string, ok func(*Record) error) (*Record, error) {
 	var r *Record
 	err := e.UpdateBy(ctx, by, func(t *Txn) (err error) {
 		if r, err = t.Record(id); err != nil {
 			return err
 		}
-		if err := by.check(r); err != nil {
+		if err := by.mayDo(r, on); err != nil {
 			return err
+		}
+		if ok != nil {
+			if err := ok(r); err != nil {
+				return err
+			}
 		}
 		if r.Kind == Service && on != Forgive {
 			return fmt.Errorf("cannot %s: %s is an instance of a service; use atctl service start, stop or restart: %w", on, id, fault.Conflict)
@@ -231,9 +265,15 @@ func (e *Engine) Do(ctx context.Context, by Actor, id string, on Trigger, why st
 		if !r.accepts(on, t.Moment) {
 			return t.refuse(r, on)
 		}
+		if p := t.pauseOf(r); on == RunNow && p != nil {
+			return fmt.Errorf("cannot run: %s is concerned by %s; it can run after %s: %w", id, p, p.WayOut(), fault.Conflict)
+		}
 		old := r.clone()
 		if on == Retry {
 			if r.State == Finished {
+				if err := t.stillFree(r); err != nil {
+					return err
+				}
 				r.Comeback = serveAgain
 			}
 			if err := t.openLogins(by, r); err != nil {

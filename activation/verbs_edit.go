@@ -12,12 +12,25 @@ import (
 	"activationd/internal/fault"
 )
 
+// edit is the verb of [Engine.Edit]. Unlike other verbs it is no trigger.
+const edit = "edit"
+
+// editable reports whether r has not begun.
+func (r *Record) editable() bool {
+	return r.State == Scheduled || r.State == Held || r.State == Waiting
+}
+
 // Edit changes a job that has not begun: it is scheduled, held or waiting. Change gets
 // the request for the job and the job's start; if it returns an error, nothing is
 // changed. It may be called several times. The result is checked as in [Engine.Add]. If
 // the time or the locks change, the job loses its place in queues. The activations that a
 // job comes after cannot be changed.
 func (e *Engine) Edit(ctx context.Context, by Actor, id string, change func(j *NewJob, start time.Time) error) (*Record, error) {
+	return e.EditIf(ctx, by, id, nil, change)
+}
+
+// EditIf is to [Engine.Edit] as [Engine.DoIf] is to [Engine.Do].
+func (e *Engine) EditIf(ctx context.Context, by Actor, id string, ok func(*Record) error, change func(j *NewJob, start time.Time) error) (*Record, error) {
 	var r *Record
 	err := e.UpdateBy(ctx, by, func(t *Txn) (err error) {
 		if r, err = t.Record(id); err != nil {
@@ -26,10 +39,15 @@ func (e *Engine) Edit(ctx context.Context, by Actor, id string, change func(j *N
 		if err := by.check(r); err != nil {
 			return err
 		}
+		if ok != nil {
+			if err := ok(r); err != nil {
+				return err
+			}
+		}
 		switch {
 		case r.policy().announced:
 			return fmt.Errorf("%s is a reservation: change it where it is booked: %w", id, fault.Conflict)
-		case r.State != Scheduled && r.State != Held && r.State != Waiting:
+		case !r.editable():
 			return fmt.Errorf("%s: cannot edit: it %s; only a job that has not begun can be edited: %w", id, r.is(), fault.Conflict)
 		}
 		old := r.clone()
@@ -53,11 +71,8 @@ func (e *Engine) Edit(ctx context.Context, by Actor, id string, change func(j *N
 		if r.policy().atd && !(slices.Equal(r.Argv, n.Argv) && bytes.Equal(r.Stdin, n.Stdin)) {
 			return fmt.Errorf("%s is an at job, whose script cannot be changed; cancel it and submit another one: %w", id, fault.Conflict)
 		}
-		if !by.runsAs(r) && !sameRun(r, n) {
-			return fmt.Errorf("%s runs as %s: only that user or root may change its command, input, directory and environment: %w", id, r.Owner, fault.Denied)
-		}
-		if !sameRun(r, n) {
-			r.User = r.User.under(by.As)
+		if r.User, err = by.ChangeRun(id, &r.Order, &n.Order); err != nil {
+			return err
 		}
 		if moved {
 			r.Start, r.Urgency = n.Start, OnTime
@@ -65,7 +80,7 @@ func (e *Engine) Edit(ctx context.Context, by Actor, id string, change func(j *N
 		requeued := moved || !slices.Equal(r.Locks, n.Locks)
 		n.Owner, n.User, n.After, n.AtJob = r.Owner, r.User, r.After, r.AtJob // these cannot be changed
 		r.Order = n.Order
-		t.happened(r, "edited", event.Event{Action: "edit", Reason: "by " + by.Name, Changes: changesOf(old, r)})
+		t.happened(r, "edited", event.Event{Action: edit, Reason: "by " + by.Name, Changes: changesOf(old, r)})
 		if requeued {
 			if err := t.Apply(r, Move, "edited by "+by.Name); err != nil {
 				return err

@@ -313,7 +313,7 @@ func TestVLANOfARemovedJob(t *testing.T) {
 			t.Fatal(err)
 		}
 		enough := errors.New("enough")
-		err := rig.e.FollowFor(ctx, Actor{Name: "eve", UID: 1002, OnlyOwn: true}, since, func(ev *event.Event) error {
+		err := rig.e.FollowFor(ctx, Actor{Name: "eve", UID: 1002, OnlyOwn: true}, since, event.Wish{Want: func(*event.Event) bool { return true }}, func(ev *event.Event) error {
 			if ev.Reason != "" || ev.Actor != nil {
 				t.Errorf("eve reads %+v", ev)
 			}

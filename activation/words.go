@@ -3,6 +3,7 @@ package activation
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"syscall"
 	"time"
 
@@ -20,11 +21,16 @@ func because(r *Record, on Trigger, m Moment) string {
 			return "its slot ended before anything could run"
 		case r.State == Held && !r.NeedsUndo:
 			return "its slot ended while it was held"
+		case r.WaitsOn == waitsOnPause && !r.NeedsUndo:
+			return "its slot ended while it waited for " + strings.TrimPrefix(r.Reason, waitsFor)
 		case r.Reason != "":
 			return "the slot ended before it was active: " + r.Reason
 		}
 		return "the slot ended before it was active"
 	case Miss:
+		if r.WaitsOn == waitsOnPause && !r.tooLate(m) {
+			return fmt.Sprintf("due at %s, but it waited for %s", TimeText(r.activateAt()), strings.TrimPrefix(r.Reason, waitsFor))
+		}
 		if r.State != Scheduled || r.tooLate(m) {
 			return fmt.Sprintf("its deadline passed at %s, and it had not begun: it was %s%s", TimeText(r.Deadline), r.State, reasonAfter(r.Reason))
 		}

@@ -51,7 +51,7 @@ func lists(b *bench, t *table) error {
 		{"--outcome", 50, control.ListIn{Outcome: []string{"failed"}}},
 		{"--failed", 50, control.ListIn{Failed: true}},
 		{"--owner", 50, control.ListIn{Owner: "root"}},
-		{"--device", 50, control.ListIn{Device: "sw1"}},
+		{"--device", 50, control.ListIn{Device: []string{"sw1"}}},
 		{"--kind", 50, control.ListIn{Kind: "job"}},
 		{"--label", 50, control.ListIn{Label: "*backup"}},
 		{"--tag", 50, control.ListIn{Tag: []string{"lab"}}},

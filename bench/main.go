@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -46,6 +47,7 @@ var sections = []section{
 	{"reload", 1, reload},
 	{"services", 3, services}, // pairs
 	{"queues", 3, queues},     // pairs
+	{"http", 0, overHTTP},
 	{"idle", 0, idle},
 	{"tree", 1, tree},
 	{"generate", 1, generate},
@@ -75,6 +77,17 @@ func main() {
 	}
 	if flag.Arg(0) == answers {
 		if err := answerMessages(); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	if flag.Arg(0) == followsEvents {
+		n, err := strconv.Atoi(flag.Arg(2))
+		if err == nil {
+			err = followEvents(flag.Arg(1), n)
+		}
+		if err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
 		}

@@ -18,8 +18,25 @@ type Arg struct {
 	Name     string
 	Type     string // string, int, uint64, bool
 	Required bool
+	Either   bool // of the arguments with Either, at least one is required
 	Repeated bool
+	Objects  bool // the value is the JSON of a list of objects
 	Bytes    bool // the value need not be text: NAME.base64 takes it in base64
+}
+
+// JSONType says what a JSON value of the argument must be.
+func (a *Arg) JSONType() string {
+	switch {
+	case a.Repeated:
+		return "a list of texts"
+	case a.Objects:
+		return "a list of objects"
+	case a.Type == "int", a.Type == "uint64":
+		return "a whole number"
+	case a.Type == "bool":
+		return "true or false"
+	}
+	return "a text"
 }
 
 // encoded is the ending of the name of an argument whose value is in base64.
@@ -45,7 +62,7 @@ func newArgSpec(t reflect.Type) (*argSpec, error) {
 			continue // VisibleFields has its fields, too
 		}
 		name, option, _ := strings.Cut(tag, ",")
-		a := Arg{Name: name, Type: f.Type.Kind().String(), Required: option == "required", Bytes: f.Tag.Get("bytes") != ""}
+		a := Arg{Name: name, Type: f.Type.Kind().String(), Required: option == "required", Either: option == "either", Bytes: f.Tag.Get("bytes") != "", Objects: f.Tag.Get("objects") != ""}
 		switch f.Type {
 		case reflect.TypeFor[string](), reflect.TypeFor[int](), reflect.TypeFor[uint64](), reflect.TypeFor[bool]():
 		case reflect.TypeFor[[]string]():
@@ -110,6 +127,15 @@ func (d *Decoder) Complete() bool {
 // Set sets an argument; name is in lower case. A value that starts with a double quote is
 // a JSON string. An error is of kind fault.Invalid and says what would be right.
 func (d *Decoder) Set(name, value []byte) error {
+	s, err := Unquote(value)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return d.SetText(name, s)
+}
+
+// SetText is Set for a value without quotes.
+func (d *Decoder) SetText(name []byte, s string) error {
 	spec := d.op.spec
 	i, inBase64, ok := spec.find(name)
 	if !ok {
@@ -118,10 +144,6 @@ func (d *Decoder) Set(name, value []byte) error {
 	a, bit := &spec.args[i], uint64(1)<<i
 	if d.seen&bit != 0 && !a.Repeated {
 		return fmt.Errorf("%s: given twice: %w", a.Name, fault.Invalid)
-	}
-	s, err := Unquote(value)
-	if err != nil {
-		return fmt.Errorf("%s: %w", a.Name, err)
 	}
 	if inBase64 {
 		b, err := base64.StdEncoding.DecodeString(s)
@@ -175,7 +197,7 @@ func (d *Decoder) Input() (any, error) {
 		var names []string
 		for i, a := range spec.args {
 			if missing&(1<<i) != 0 {
-				names = append(names, a.Name+":")
+				names = append(names, a.Name)
 			}
 		}
 		return nil, fmt.Errorf("%s needs %s: %w", d.op.Name, strings.Join(names, and), fault.Invalid)

@@ -2,18 +2,18 @@ package control
 
 // AtIn submits a job as at(1) does.
 type AtIn struct {
-	When   int      `arg:"when"`   // seconds since 1970; a time in the past means at once
-	Queue  string   `arg:"queue"`  // a letter; none: a
-	Mail   string   `arg:"mail"`   // always | never; none: when there is output
-	Mailto string   `arg:"mailto"` // a user, who must exist; none: the caller
-	Script []string `arg:"script,required"`
-	Base64 bool     `arg:"base64"` // the pieces of the script are in base64
+	When   int      `arg:"when"`            // seconds since 1970; a time in the past means at once
+	Queue  string   `arg:"queue"`           // the queue: a letter; none: a
+	Mail   string   `arg:"mail"`            // when mail is sent: always | never; none: when there is output
+	Mailto string   `arg:"mailto"`          // who gets the mail: a user, who must exist; none: the caller
+	Script []string `arg:"script,required"` // the script, in pieces that are joined
+	Base64 bool     `arg:"base64"`          // the pieces of the script are in base64
 }
 
 // AtqIn selects at jobs.
 type AtqIn struct {
-	ID    []string `arg:"id"`    // none: all
-	Queue string   `arg:"queue"` // a letter, or = for running jobs; none: all
+	ID    []string `arg:"id"`    // only these jobs; none: all
+	Queue string   `arg:"queue"` // only jobs of this queue: a letter, or = for running jobs; none: all
 }
 
 // An AtLines has many at jobs, so that a long list takes few lines.
@@ -32,7 +32,7 @@ type AtLine struct {
 
 // AtIDsIn names at jobs.
 type AtIDsIn struct {
-	ID []string `arg:"id,required"`
+	ID []string `arg:"id,required"` // the ids of at jobs
 }
 
 // The results for a job that [AtIDsIn] names.
@@ -53,6 +53,6 @@ type AtResult struct {
 // ImportAtIn submits a job that was found in the spool of atd.
 type ImportAtIn struct {
 	AtIn
-	User  string `arg:"user,required"`  // UID:GID
-	Spool string `arg:"spool,required"` // identifies the file among all that ever existed
+	User  string `arg:"user,required"`  // the owner: UID:GID
+	Spool string `arg:"spool,required"` // what identifies the file among all that ever existed
 }

@@ -8,13 +8,15 @@ import (
 
 // AuditIn selects events that clients requested, and changes that sources announced.
 type AuditIn struct {
-	ID     []string `arg:"id"`     // about one of these
-	By     string   `arg:"by"`     // of the client, or the source, of this name
-	Action []string `arg:"action"` // one of these: cancel, vlan free
-	Since  string   `arg:"since"`  // a time, or a duration before now
-	Until  string   `arg:"until"`
-	Match  string   `arg:"match"` // with this text somewhere, in upper or lower case
-	N      int      `arg:"n"`     // the newest so many; 0: all
+	ID     []string `arg:"id"`     // only what is about one of these ids
+	By     string   `arg:"by"`     // only what the client, or the source, of this name requested
+	Action []string `arg:"action"` // only one of these: cancel, vlan free
+	Since  string   `arg:"since"`  // since this time, or since so long ago: a time, or a duration before now
+	Until  string   `arg:"until"`  // until this time, or until so long ago: a time, or a duration before now
+	Match  string   `arg:"match"`  // only what has this text somewhere, in upper or lower case
+	N      int      `arg:"n"`      // the newest so many; 0: all
+	Limit  int      `arg:"limit"`  // at most so many, the oldest or, with n, the newest; 0: all
+	After  string   `arg:"after"`  // only what follows the event of this number; not with n
 }
 
 // An Actor is a person or client whose request changed something, or a source whose content

@@ -33,6 +33,8 @@ type Client struct {
 	Address string
 	Token   string // sent with each request unless empty
 	Tried   string // where else a daemon was looked for, for the error that there is none
+	// Notice is called with each notice in the first line of a reply. Nil: they are ignored.
+	Notice func(text string)
 	// Dial connects, over TLS for instance. Nil means a plain connection.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
@@ -78,7 +80,7 @@ func (r *Response) Err() error {
 	if r.Code == 200 {
 		return nil
 	}
-	return &ReplyError{r.Code, r.description}
+	return &ReplyError{Code: r.Code, Description: r.description}
 }
 
 // Lines yields the lines of the reply as they arrive; each is JSON. It can be used once.
@@ -114,7 +116,7 @@ func (r *Response) next() ([]byte, error) {
 			if rest, err := readLine(r.conn.in); err == nil && string(rest) == "." {
 				r.done = true
 			}
-			return nil, &ReplyError{end.Error.Code, end.Error.Text}
+			return nil, &ReplyError{Code: end.Error.Code, Description: end.Error.Text}
 		}
 		return line, nil
 	}
@@ -171,7 +173,22 @@ func (c *Client) Do(ctx context.Context, name string, in any) (*Response, error)
 	if r.Code == 200 {
 		r.Summary = strings.TrimPrefix(strings.TrimPrefix(description, "OK"), " ")
 	}
+	if text, ok := strings.CutPrefix(r.Summary, noticePrefix); ok && c.Notice != nil {
+		c.Notice(text)
+	}
 	return r, nil
+}
+
+// noticePrefix begins a summary that is a notice.
+const noticePrefix = "notice: "
+
+// Noticed returns the summary of a reply that has nothing else to say in it than a notice:
+// something that the client may not expect. Without a text it is empty.
+func Noticed(text string) string {
+	if text == "" {
+		return ""
+	}
+	return noticePrefix + OneLine(text)
 }
 
 func (c *Client) where() string {

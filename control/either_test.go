@@ -14,8 +14,8 @@ func TestEither(t *testing.T) {
 		set  []string // name, value
 		want string
 	}{
-		{"none", nil, "add needs arg: or script:: invalid"},
-		{"another", []string{"in", "5m"}, "add needs arg: or script:: invalid"},
+		{"none", nil, "add needs arg or script: invalid"},
+		{"another", []string{"in", "5m"}, "add needs arg or script: invalid"},
 		{"the one", []string{"arg", "true"}, ""},
 		{"the other", []string{"script", "true"}, ""},
 	} {

@@ -59,6 +59,7 @@ func ExitStatus(err error) int {
 type ReplyError struct {
 	Code        int
 	Description string // the rest of the first line; says what to do
+	RetryAfter  int    // after how many seconds the same request may succeed; 0: not known
 }
 
 func (e *ReplyError) Error() string { return e.Description }
@@ -70,7 +71,7 @@ func (e *ReplyError) Unwrap() error {
 		return fault.Denied
 	case 404:
 		return fault.NotFound
-	case 409:
+	case 409, 412:
 		return fault.Conflict
 	case 408, 429, 502, 503, 504, 507:
 		return fault.Unavailable

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -17,6 +19,16 @@ type Op struct {
 	Help string // one line
 	In   reflect.Type
 	Out  reflect.Type
+	// Method and Path are where HTTP serves it, under its prefix. A segment {ARGUMENT} of the
+	// path is an argument. One says that the reply is one object instead of a list.
+	Method, Path string
+	One          bool
+	Paging       *Paging // nil: the list is one reply
+	// Created is the path of what it creates. Its segments {NAME} are fields of the reply, or else
+	// arguments. Empty: it creates nothing that has a path.
+	Created string
+	// Resume is the argument that has the position after which a stream goes on; empty: none.
+	Resume string
 
 	spec   *argSpec
 	batch  bool
@@ -59,12 +71,12 @@ type Answer struct {
 func Declare[In, Out any](name string, role Role, help string,
 	h func(ctx context.Context, c Caller, in In) (Reply[Out], error)) Op {
 	op := newOp[In, Out](name, role, help)
-	utc := timesIn(op.Out)
+	settle := settling(op.Out)
 	op.call = func(ctx context.Context, c Caller, ins []any) []Answer {
 		as := make([]Answer, len(ins))
 		for i, in := range ins {
 			reply, err := h(ctx, c, input[In](in))
-			as[i] = reply.erase(utc, err)
+			as[i] = reply.erase(settle, err)
 		}
 		return as
 	}
@@ -78,7 +90,7 @@ func DeclareBatch[In, Out any](name string, role Role, help string,
 	h func(ctx context.Context, c Caller, ins []In) []Result[Out]) Op {
 	op := newOp[In, Out](name, role, help)
 	op.batch = true
-	utc := timesIn(op.Out)
+	settle := settling(op.Out)
 	op.call = func(ctx context.Context, c Caller, ins []any) []Answer {
 		typed := make([]In, len(ins))
 		for i, in := range ins {
@@ -91,7 +103,7 @@ func DeclareBatch[In, Out any](name string, role Role, help string,
 				as[i].Err = fmt.Errorf("%s: %d results for %d requests", name, len(results), len(ins))
 				continue
 			}
-			as[i] = results[i].Reply.erase(utc, results[i].Err)
+			as[i] = results[i].Reply.erase(settle, results[i].Err)
 		}
 		return as
 	}
@@ -104,10 +116,10 @@ func DeclareBatch[In, Out any](name string, role Role, help string,
 func DeclareStream[In, Out any](name string, role Role, help string,
 	h func(ctx context.Context, c Caller, in In, send func(Out) error) error) Op {
 	op := newOp[In, Out](name, role, help)
-	utc := timesIn(op.Out)
+	settle := settling(op.Out)
 	op.stream = func(ctx context.Context, c Caller, in any, send func(any) error) error {
 		return h(ctx, c, input[In](in), func(out Out) error {
-			inUTC(utc, &out)
+			settled(settle, &out)
 			return send(out)
 		})
 	}
@@ -133,27 +145,107 @@ func newOp[In, Out any](name string, role Role, help string) Op {
 		name != strings.ToLower(name) || strings.ContainsAny(name, ":\"") {
 		panic(fmt.Sprintf("operation %q: the name is not valid", name))
 	}
-	return Op{Name: name, Role: role, Help: help, In: in, Out: out, spec: spec}
+	return Op{
+		Name: name, Role: role, Help: help, In: in, Out: out, spec: spec,
+		Method: "POST", Path: "/" + strings.ReplaceAll(name, " ", "/"),
+	}
 }
 
-// timesIn returns a function that sets all times in a value of type t to UTC, or nil if it
-// has none. The records of the core have times in the zones of those who gave them, and
-// clients compare times as text.
-func timesIn(t reflect.Type) func(reflect.Value) {
+// At returns op with its place in HTTP, such as "GET /activations/{id}"; without it, that is
+// POST and the words of the name. Only what changes nothing may be a GET. It panics if the path
+// has an argument that op does not take.
+func (op Op) At(place string) Op {
+	op.Method, op.Path, _ = strings.Cut(place, " ")
+	for segment := range strings.SplitSeq(op.Path, "/") {
+		if name, ok := strings.CutPrefix(segment, "{"); ok && !op.Takes([]byte(strings.TrimSuffix(name, "}"))) {
+			panic(fmt.Sprintf("operation %s: %s: it takes no such argument", op.Name, place))
+		}
+	}
+	return op
+}
+
+// Creates returns op with the path of what it creates, such as /activations/{id}. Over HTTP its
+// reply has the status 201, with the path. If that is a list, its summary says how many were
+// created, and the path is there if it has one item. It panics if a segment names neither a field of the
+// reply nor an argument.
+func (op Op) Creates(path string) Op {
+	fields := jsonFields(op.Out)
+	for segment := range strings.SplitSeq(path, "/") {
+		name, ok := strings.CutPrefix(segment, "{")
+		name = strings.TrimSuffix(name, "}")
+		if ok && !fields[name] && !op.Takes([]byte(name)) {
+			panic(fmt.Sprintf("operation %s: creates %s: %s is neither in its reply nor an argument", op.Name, path, name))
+		}
+	}
+	op.Created = path
+	return op
+}
+
+// jsonFields returns the names of the fields of a struct in JSON.
+func jsonFields(t reflect.Type) map[string]bool {
+	names := make(map[string]bool)
+	for _, f := range reflect.VisibleFields(t) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		names[name] = f.IsExported()
+	}
+	return names
+}
+
+// A Paging says how a list is continued. Its operation takes the arguments limit and after.
+type Paging struct {
+	// After are the fields of an item that the argument after names, joined by slashes, to
+	// continue behind it.
+	After []string
+	// Order has the arguments with which the list is in the order in which it can be continued.
+	Order map[string]string
+}
+
+// OrderNames returns the names of the arguments in Order.
+func (p *Paging) OrderNames() []string { return slices.Sorted(maps.Keys(p.Order)) }
+
+// Pages returns op with pages over HTTP. It panics if op does not take an argument of p.
+func (op Op) Pages(p Paging) Op {
+	for _, name := range append(p.OrderNames(), "limit", "after") {
+		if !op.Takes([]byte(name)) {
+			panic(fmt.Sprintf("operation %s: pages: it takes no argument %s", op.Name, name))
+		}
+	}
+	op.Paging = &p
+	return op
+}
+
+// Single returns op with a reply over HTTP that is one object.
+func (op Op) Single() Op {
+	op.One = true
+	return op
+}
+
+// Resuming returns op with the argument that takes the position of a line: what follows that line
+// is sent. Its lines have a method Position.
+func (op Op) Resuming(arg string) Op {
+	op.Resume = arg
+	return op
+}
+
+// settling returns a function that makes a value of type t fit for clients, or nil if any is. All
+// times get into UTC: the records of the core have times in the zones of those who gave them,
+// and clients compare times as text. And lists and maps are never null in JSON, so that clients
+// need not ask: those that are nil become empty, unless they are left out then.
+func settling(t reflect.Type) func(reflect.Value) {
 	switch t.Kind() {
 	case reflect.Pointer:
-		if set := timesIn(t.Elem()); set != nil {
+		if settle := settling(t.Elem()); settle != nil {
 			return func(v reflect.Value) {
 				if !v.IsNil() {
-					set(v.Elem())
+					settle(v.Elem())
 				}
 			}
 		}
 	case reflect.Slice:
-		if set := timesIn(t.Elem()); set != nil {
+		if settle := settling(t.Elem()); settle != nil {
 			return func(v reflect.Value) {
 				for i := range v.Len() {
-					set(v.Index(i))
+					settle(v.Index(i))
 				}
 			}
 		}
@@ -166,19 +258,22 @@ func timesIn(t reflect.Type) func(reflect.Value) {
 			}
 		}
 		type field struct {
-			i   int
-			set func(reflect.Value)
+			i      int
+			settle func(reflect.Value)
 		}
 		var fields []field
 		for i := range t.NumField() {
-			if set := timesIn(t.Field(i).Type); set != nil {
-				fields = append(fields, field{i, set})
+			if settle := settling(t.Field(i).Type); settle != nil {
+				fields = append(fields, field{i, settle})
+			}
+			if empty := emptied(t.Field(i)); empty != nil {
+				fields = append(fields, field{i, empty})
 			}
 		}
 		if fields != nil {
 			return func(v reflect.Value) {
 				for _, f := range fields {
-					f.set(v.Field(f.i))
+					f.settle(v.Field(f.i))
 				}
 			}
 		}
@@ -186,19 +281,49 @@ func timesIn(t reflect.Type) func(reflect.Value) {
 	return nil
 }
 
-// inUTC sets the times in out to UTC; utc is the function of [timesIn] for its type.
-func inUTC[Out any](utc func(reflect.Value), out *Out) {
-	if utc != nil {
-		utc(reflect.ValueOf(out).Elem())
+// emptied returns a function that replaces nil by an empty list or map, or nil if f is neither or is
+// left out of JSON then.
+func emptied(f reflect.StructField) func(reflect.Value) {
+	_, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+	if !f.IsExported() || strings.Contains(options, "omit") || f.Tag.Get("json") == "-" {
+		return nil
+	}
+	empty := func() reflect.Value { return reflect.MakeSlice(f.Type, 0, 0) }
+	switch f.Type.Kind() {
+	case reflect.Map:
+		empty = func() reflect.Value { return reflect.MakeMap(f.Type) }
+	case reflect.Slice:
+	default:
+		return nil
+	}
+	return func(v reflect.Value) {
+		if v.IsNil() {
+			v.Set(empty())
+		}
 	}
 }
 
-func (r Reply[Out]) erase(utc func(reflect.Value), err error) Answer {
+// settled makes out fit for clients; settle is the function of [settling] for its type.
+func settled[Out any](settle func(reflect.Value), out *Out) {
+	if settle != nil {
+		settle(reflect.ValueOf(out).Elem())
+	}
+}
+
+// Settle makes a line of op, to which out points, as clients get it. Call and Stream do so; it is for
+// checks of what clients may get.
+func (op *Op) Settle(out reflect.Value) {
+	if settle := settling(op.Out); settle != nil {
+		settle(out.Elem())
+	}
+}
+
+func (r Reply[Out]) erase(settle func(reflect.Value), err error) Answer {
 	a := Answer{Summary: r.Summary, Err: err}
 	if len(r.Lines) > 0 || r.Each != nil {
 		a.Lines = func(yield func(any, error) bool) {
 			for i := range r.Lines {
-				inUTC(utc, &r.Lines[i])
+				settled(settle, &r.Lines[i])
 				if !yield(&r.Lines[i], nil) {
 					return
 				}
@@ -207,7 +332,7 @@ func (r Reply[Out]) erase(utc func(reflect.Value), err error) Answer {
 				return
 			}
 			for out, err := range r.Each {
-				inUTC(utc, &out)
+				settled(settle, &out)
 				if !yield(out, err) {
 					return
 				}

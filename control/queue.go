@@ -4,41 +4,54 @@ import "time"
 
 // QueueListIn chooses queues.
 type QueueListIn struct {
-	Name []string `arg:"name"` // names, or patterns with *, ? and [a-z]; none: all
+	Name []string `arg:"name"` // the names of queues, or patterns with *, ? and [a-z]; none: all
+}
+
+// QueueNameIn names a queue.
+type QueueNameIn struct {
+	Name string `arg:"name,required"` // the name of the queue
 }
 
 // QueuePurgeIn removes messages of a queue: the ready and the delayed ones, or dead letters.
 type QueuePurgeIn struct {
-	Name string   `arg:"name,required"`
-	Dead bool     `arg:"dead"`
-	ID   []string `arg:"id"` // with dead: only these
+	Name string   `arg:"name,required"` // the name of the queue
+	Dead bool     `arg:"dead"`          // remove dead letters instead of ready and delayed messages
+	ID   []string `arg:"id"`            // with dead: only these messages
 }
 
 // QueueCreateIn creates queues.
 type QueueCreateIn struct {
-	Name    []string `arg:"name,required"`
-	Ordered bool     `arg:"ordered"` // one message after the other: one that fails keeps those behind it waiting
+	Name    []string `arg:"name,required"` // the names of the queues
+	Ordered bool     `arg:"ordered"`       // one message after the other: one that fails keeps those behind it waiting
 }
 
 // QueueDeleteIn deletes a queue.
 type QueueDeleteIn struct {
-	Name    string `arg:"name,required"`
-	Now     bool   `arg:"now"`     // what is in work is stopped; otherwise it is finished first
-	Discard bool   `arg:"discard"` // the messages and dead letters that it has are removed with it
-	Keep    string `arg:"keep"`    // they are moved to this queue
+	Name    string `arg:"name,required"` // the name of the queue
+	Now     bool   `arg:"now"`           // stop what is in work; otherwise that is finished first
+	Discard bool   `arg:"discard"`       // remove the messages and dead letters that it has
+	Keep    string `arg:"keep"`          // the messages and dead letters that it has are moved to this queue
 }
 
-// QueuePauseIn pauses or resumes a queue, or restarts its listener.
+// QueuePauseIn pauses queues.
 type QueuePauseIn struct {
-	Name   []string `arg:"name,required"` // names, or patterns
-	Reason string   `arg:"reason"`
+	Name   []string `arg:"name,required"` // the names of queues, or patterns with *, ? and [a-z]
+	Reason string   `arg:"reason"`        // why, for people
+	Until  string   `arg:"until"`         // a time, or a duration from now; none: until it is resumed
+}
+
+// QueueResumeIn resumes queues, or restarts their listeners.
+type QueueResumeIn struct {
+	Name   []string `arg:"name,required"` // the names of queues, or patterns with *, ? and [a-z]
+	Reason string   `arg:"reason"`        // accepted as before, but it is not used
 }
 
 // A Queue is a queue and what it has now.
 type Queue struct {
 	Name    string    `json:"name"`
 	Created time.Time `json:"created"`
-	By      string    `json:"by,omitempty"` // who created it
+	By      string    `json:"by,omitempty"`   // who created it
+	Auto    bool      `json:"auto,omitempty"` // a push with create has created it
 	Builtin bool      `json:"builtin,omitempty"`
 	Ordered bool      `json:"ordered,omitempty"`
 
@@ -77,6 +90,7 @@ type QueueAct struct {
 	Reason string    `json:"reason,omitempty"`
 	At     time.Time `json:"at"`
 	MoveTo string    `json:"move_to,omitempty"` // of a deletion: the queue that gets the messages
+	Until  time.Time `json:"until,omitzero"`    // of a pause: when it ends; none: when it is resumed
 	Fault  bool      `json:"fault,omitempty"`   // the listener itself does not work
 }
 
@@ -93,19 +107,24 @@ type QueueTotal struct {
 
 // QueuePushIn is a message for a queue.
 type QueuePushIn struct {
-	Name        string   `arg:"name,required"`
-	Body        []string `arg:"body" bytes:"yes"` // pieces, which are joined
-	Header      []string `arg:"header"`           // NAME=VALUE
+	Name        string   `arg:"name,required"`    // the name of the queue
+	Body        []string `arg:"body" bytes:"yes"` // the body, in pieces that are joined
+	Header      []string `arg:"header"`           // headers: NAME=VALUE
 	Priority    int      `arg:"priority"`         // 0 to 9; 9 is first
-	Delay       string   `arg:"delay"`            // a duration
-	At          string   `arg:"at"`               // a time
+	Delay       string   `arg:"delay"`            // how long the message is not handed out, a duration
+	At          string   `arg:"at"`               // instead of delay: when it can be handed out, a time
 	Key         string   `arg:"key"`              // at most one message that is not over has it
 	OnDuplicate string   `arg:"on-duplicate"`     // if another message has the key: refuse | ignore | replace
-	UniqueFor   string   `arg:"unique-for"`       // the key is also kept for this time after the push
-	Attempts    int      `arg:"attempts"`         // 0, and empty texts below: as the listener says
-	Timeout     string   `arg:"timeout"`
-	Keep        string   `arg:"keep"` // how long the result is kept
+	UniqueFor   string   `arg:"unique-for"`       // how long the key is also kept after the push, a duration
+	Attempts    int      `arg:"attempts"`         // how many attempts it has at most; none: as the listener says
+	Timeout     string   `arg:"timeout"`          // how long an attempt may take, a duration; none: as the listener says
+	Keep        string   `arg:"keep"`             // how long the result is kept, a duration; none: as the listener says
+	Create      bool     `arg:"create"`           // create the queue if there is none; below operator, only if queues.allow has it
+	Wait        string   `arg:"wait"`             // reply with the result when the message is over, but at the latest after this duration, and after 1h; the result is kept for 1h, unless keep is given
 }
+
+// Waits reports whether the reply comes when the message is over.
+func (in *QueuePushIn) Waits() bool { return in.Wait != "" }
 
 // QueuePushOut is a message that was pushed.
 type QueuePushOut struct {
@@ -113,16 +132,21 @@ type QueuePushOut struct {
 	Duplicate bool     `json:"duplicate,omitempty"` // nothing was pushed: the id is that of the message that has the key
 	Replaced  uint64   `json:"replaced,omitempty"`  // the message that had the key
 	Dropped   []uint64 `json:"dropped,omitempty"`   // messages that had to make room
+
+	Result *QueueResult `json:"result,omitempty"` // with wait: what has become of the message so far
 }
+
+// Pending reports whether the client wanted to wait until the message is over, and it is not.
+func (out *QueuePushOut) Pending() bool { return out.Result != nil && out.Result.Outcome == "" }
 
 // QueuePeekIn shows messages of a queue.
 type QueuePeekIn struct {
-	Name  string `arg:"name,required"`
-	ID    uint64 `arg:"id"`    // only this one
-	State string `arg:"state"` // ready (default) | delayed | work | dead | all
-	After uint64 `arg:"after"` // only those after this one, in the same order
-	Limit int    `arg:"limit"` // default: 20
-	Body  string `arg:"body"`  // how many bytes of each body: a number, or all. Default: 200
+	Name  string `arg:"name,required"` // the name of the queue
+	ID    uint64 `arg:"id"`            // only this message
+	State string `arg:"state"`         // only messages in this state: ready (default) | delayed | work | dead | all
+	After string `arg:"after"`         // only messages after the one of this id, in the same order; ID/PRIORITY if it may be gone
+	Limit int    `arg:"limit"`         // how many messages at most; default: 20
+	Body  string `arg:"body"`          // how many bytes of each body: a number, or all. Default: 200
 }
 
 // A QueueMessage is a message.
@@ -171,22 +195,22 @@ type QueueEnding struct {
 
 // QueueMessageIn names a message.
 type QueueMessageIn struct {
-	Name string `arg:"name,required"`
-	ID   uint64 `arg:"id,required"`
+	Name string `arg:"name,required"` // the name of the queue
+	ID   uint64 `arg:"id,required"`   // the number of the message
 }
 
 // QueueResultIn asks for the result of a message.
 type QueueResultIn struct {
-	Name string `arg:"name,required"`
-	ID   uint64 `arg:"id,required"`
-	Wait bool   `arg:"wait"` // until the message is over
+	Name string `arg:"name,required"` // the name of the queue
+	ID   uint64 `arg:"id,required"`   // the number of the message
+	Wait bool   `arg:"wait"`          // wait until the message is over
 }
 
 // A QueueResult is what became of a message.
 type QueueResult struct {
 	ID      uint64       `json:"id"`
 	Queue   string       `json:"queue"`
-	Outcome string       `json:"outcome"` // done | dead | cancelled | expired; empty: it is not over
+	Outcome string       `json:"outcome"` // done | dead | cancelled | expired | unknown (it is over, and no result is kept); empty: it is not over
 	Body    string       `json:"body,omitempty"`
 	Base64  string       `json:"base64,omitempty"` // instead of body, if that is not UTF-8
 	File    string       `json:"file,omitempty"`   // where a large result is
@@ -195,8 +219,8 @@ type QueueResult struct {
 
 // QueueDeadIn does something with dead letters.
 type QueueDeadIn struct {
-	Name string   `arg:"name,required"`
-	ID   []string `arg:"id"` // these; none: all
+	Name string   `arg:"name,required"` // the name of the queue
+	ID   []string `arg:"id"`            // only these messages; none: all
 }
 
 // A QueueCount is a number of messages of a queue.
@@ -207,8 +231,8 @@ type QueueCount struct {
 
 // QueueAllowIn changes the list of the queues that are served.
 type QueueAllowIn struct {
-	Name []string `arg:"name,required"` // names, or patterns
-	Only bool     `arg:"only"`          // of allow: these, and no others
+	Name []string `arg:"name,required"` // the names of queues, or patterns with *, ? and [a-z]
+	Only bool     `arg:"only"`          // of queue allow: these, and no others
 }
 
 // A QueueAllowed says whether a queue is served.

@@ -4,9 +4,9 @@ package control
 // [QueueAnswerIn], over another connection. When the connection of this request ends, the
 // messages that it has not answered return to their queues, and these attempts count.
 type QueueListenIn struct {
-	Name    []string `arg:"name,required"`
-	Window  int      `arg:"window"`  // how many messages it has at once at most; default: 1
-	Session string   `arg:"session"` // of the connection before, if that ended with the daemon: it keeps its messages for a minute
+	Name    []string `arg:"name,required"` // the names of the queues
+	Window  int      `arg:"window"`        // how many messages it has at once at most; default: 1
+	Session string   `arg:"session"`       // the session of the connection before, if that ended with the daemon: it keeps its messages for a minute
 }
 
 // A QueueDelivery is a message for a listener that somebody has started. The first line has only
@@ -34,16 +34,16 @@ type QueueDelivery struct {
 // QueueAnswerIn is the answer of such a listener about a message. The end of its process is exit
 // or signal; other listeners say done or error.
 type QueueAnswerIn struct {
-	Session string   `arg:"session,required"`
-	ID      uint64   `arg:"id,required"`
-	Attempt int      `arg:"attempt,required"`
-	Done    bool     `arg:"done"`
-	Exit    string   `arg:"exit"`   // the exit status of its process; docs/queues.md says what it means
-	Signal  string   `arg:"signal"` // the signal that ended its process: KILL, or 9
-	Error   string   `arg:"error"`  // why the attempt has failed
-	Again   string   `arg:"again"`  // the pause before the next attempt, or dead: there is none
-	Result  []string `arg:"result" bytes:"yes"`
-	Output  []string `arg:"output" bytes:"yes"` // the end of its output, for dead letters
+	Session string   `arg:"session,required"`   // the session, which the first line of queue listen has
+	ID      uint64   `arg:"id,required"`        // the number of the message
+	Attempt int      `arg:"attempt,required"`   // the number of the attempt
+	Done    bool     `arg:"done"`               // the message is done
+	Exit    string   `arg:"exit"`               // the exit status of its process; docs/queues.md says what it means
+	Signal  string   `arg:"signal"`             // the signal that ended its process: KILL, or 9
+	Error   string   `arg:"error"`              // why the attempt has failed
+	Again   string   `arg:"again"`              // the pause before the next attempt, a duration, or dead: there is none
+	Result  []string `arg:"result" bytes:"yes"` // the result, in pieces that are joined
+	Output  []string `arg:"output" bytes:"yes"` // the end of the output, for dead letters, in pieces that are joined
 }
 
 // A QueueAnswered is the reply to an answer.

@@ -46,6 +46,7 @@ const (
 	ByToken       CallerKind = "token"       // by the secret of a token
 	ByCertificate CallerKind = "certificate" // by a TLS certificate
 	ByAddress     CallerKind = "address"     // by the IP address only
+	ByFront       CallerKind = "front"       // by the front server that identified a user
 )
 
 // A Caller is the user, the token or the certificate behind a request.

@@ -24,15 +24,15 @@ type ServiceStopIn struct {
 type ServiceRestartIn struct {
 	ServiceIn
 	Rolling  bool `arg:"rolling"`  // one instance after the other: each must be ready before the next one is stopped
-	Continue bool `arg:"continue"` // a rolling restart that was stopped goes on
+	Continue bool `arg:"continue"` // go on with a rolling restart that was stopped
 	Back     bool `arg:"back"`     // one instance after the other gets the declaration back that it had before
 }
 
 // ServiceScaleIn chooses how many instances services have.
 type ServiceScaleIn struct {
 	Name      string `arg:"name,required"`    // the name of a service, with * and ? for any characters
-	Instances int    `arg:"instances,either"` // instead of the declared number
-	Declared  bool   `arg:"declared,either"`  // the declared number again
+	Instances int    `arg:"instances,either"` // how many instances, instead of the declared number
+	Declared  bool   `arg:"declared,either"`  // the declared number of instances again
 }
 
 // A ServiceScale is a number of instances that somebody wants instead of the declared one.

@@ -1,9 +1,13 @@
 package control
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -18,7 +22,7 @@ type Activation struct {
 	Kind    string `json:"kind"` // job | reservation
 	Owner   string `json:"owner"`
 	State   string `json:"state"`
-	Status  string `json:"status"`  // the state in a user's words: see [Status]
+	Status  string `json:"status"`  // the state in a user's words, which lists show
 	Outcome string `json:"outcome"` // empty until finished
 
 	Planned time.Time `json:"planned"` // when the slot begins, or the job was to start
@@ -40,6 +44,10 @@ type Activation struct {
 	Tags     []string  `json:"tags,omitempty"`
 	Progress *Progress `json:"progress,omitempty"` // of the running attempt
 	Hidden   bool      `json:"hidden,omitempty"`   // fields that the caller may not see were left out
+	Can      bool      `json:"can,omitempty"`      // the caller can carry out the verb of ListIn
+	Version  string    `json:"version,omitempty"`  // changes whenever something of it changes; not in lists
+
+	Conflicts []ConflictLine `json:"conflicts,omitempty"` // what a reservation cannot have in its slot
 
 	Every      string    `json:"every,omitempty"`     // the recurrence that made it
 	Occurrence time.Time `json:"occurrence,omitzero"` // the occurrence of the recurrence
@@ -251,9 +259,9 @@ type Stdin struct {
 
 // InputIn asks for the standard input of a job or, by its name, of a recurrence's jobs.
 type InputIn struct {
-	ID     string `arg:"id,either"`
-	Name   string `arg:"name,either"`
-	Script bool   `arg:"script"` // only if it is a script
+	ID     string `arg:"id,either"`   // the id of a job
+	Name   string `arg:"name,either"` // the name of a recurrence
+	Script bool   `arg:"script"`      // only if it is a script
 }
 
 // InputOut is a piece of a standard input.
@@ -287,59 +295,66 @@ type Rusage struct {
 
 // AddIn adds a job.
 type AddIn struct {
-	At      string   `arg:"at"`                        // "2099-12-21 10:00", RFC 3339, "now", at's times; in the daemon's zone unless it names one
-	In      string   `arg:"in"`                        // a duration from now; at and in exclude each other, neither means now
-	Arg     []string `arg:"arg,either" bytes:"yes"`    // the command and its arguments; or
-	Script  string   `arg:"script,either" bytes:"yes"` // a shell script, which /bin/sh reads from its standard input
+	At      string   `arg:"at"`                        // when it starts, a time: "2099-12-21 10:00", RFC 3339, "now", at's times; in the daemon's zone unless it names one
+	In      string   `arg:"in"`                        // instead of at: after how long it starts, a duration; neither means now
+	Arg     []string `arg:"arg,either" bytes:"yes"`    // the command and its arguments
+	Script  string   `arg:"script,either" bytes:"yes"` // instead of arg: a shell script, which /bin/sh reads from its standard input
 	Stdin   string   `arg:"stdin" bytes:"yes"`         // the command's standard input
-	Dir     string   `arg:"dir" bytes:"yes"`
-	Env     []string `arg:"env" bytes:"yes"` // K=V
-	Timeout string   `arg:"timeout"`
-	Grace   string   `arg:"grace"`
-	Lock    []string `arg:"lock"`    // NAME, NAME:shared, NAME=UNITS/CAPACITY
-	Retries string   `arg:"retries"` // empty: the configuration's default
-	Label   string   `arg:"label"`
-	Title   string   `arg:"title"`  // what lists show of a script, such as the name of its file; none: its first line
-	Missed  string   `arg:"missed"` // run | skip
-	Umask   string   `arg:"umask"`  // octal
-	Hold    bool     `arg:"hold"`
-	Notices bool     `arg:"notices"` // the reply says why the job could not run now; the daemon looks for its program then
+	Dir     string   `arg:"dir" bytes:"yes"`           // the directory in which the job runs
+	Env     []string `arg:"env" bytes:"yes"`           // variables of the environment: NAME=VALUE
+	Timeout string   `arg:"timeout"`                   // how long it may run, a duration; 0: without limit; none: the configuration's default
+	Grace   string   `arg:"grace"`                     // how long it has to end after a request to stop, a duration; none: the configuration's default
+	Lock    []string `arg:"lock"`                      // locks that it holds while it runs: NAME, NAME:shared, NAME=UNITS/CAPACITY
+	Retries string   `arg:"retries"`                   // how often it is tried again after a failure, a number; none: the configuration's default
+	Label   string   `arg:"label"`                     // a text for lists
+	Title   string   `arg:"title"`                     // what lists show of a script, such as the name of its file; none: its first line
+	Missed  string   `arg:"missed"`                    // what happens if it could not start in time: run | skip
+	Umask   string   `arg:"umask"`                     // its umask, an octal number
+	Hold    bool     `arg:"hold"`                      // it is held: it does not start before it is released
+	Notices bool     `arg:"notices"`                   // the reply says why the job could not run now; the daemon looks for its program then
 
 	Priority int      `arg:"priority"` // -99 to 99; of jobs that wait for the same lock, the highest starts first
-	After    []string `arg:"after"`    // ID, ID:success, ID:failure, ID:any
-	Deadline string   `arg:"deadline"` // a time as in at, or a duration after the start
-	Tag      []string `arg:"tag"`      // may have several, separated by commas
-	Backoff  string   `arg:"backoff"`  // the pause before the second attempt; it doubles each time
+	After    []string `arg:"after"`    // jobs that must have finished before: ID, ID:success, ID:failure, ID:any
+	Deadline string   `arg:"deadline"` // until when it must have started: a time as in at, or a duration after the start
+	Tag      []string `arg:"tag"`      // words to select it by; may have several, separated by commas
+	Backoff  string   `arg:"backoff"`  // the pause before the second attempt, a duration; it doubles each time
 }
 
 // EditIn changes a job that has not begun. Fields that are not given keep their values.
 type EditIn struct {
-	ID       string   `arg:"id,required"`
-	At       string   `arg:"at"`
-	In       string   `arg:"in"`
-	Arg      []string `arg:"arg" bytes:"yes"` // a new command
-	Script   string   `arg:"script" bytes:"yes"`
-	Title    string   `arg:"title"` // of a new script
-	Dir      string   `arg:"dir" bytes:"yes"`
-	Env      []string `arg:"env" bytes:"yes"` // sets these variables and keeps the others
-	Timeout  string   `arg:"timeout"`
-	Grace    string   `arg:"grace"`
-	Lock     []string `arg:"lock"` // replaces all locks
-	Retries  string   `arg:"retries"`
-	Backoff  string   `arg:"backoff"`
-	Label    string   `arg:"label"`
-	Missed   string   `arg:"missed"`
-	Priority string   `arg:"priority"`
-	Deadline string   `arg:"deadline"`
-	Tag      []string `arg:"tag"`   // replaces all tags
-	Clear    []string `arg:"clear"` // removes lock, label, tag, deadline, env; sets timeout, grace, retries, backoff to the configuration's defaults
+	ID string `arg:"id,required"` // the id of the job
+	At string `arg:"at"`          // the new start, a time as in at of add
+	In string `arg:"in"`          // instead of at: after how long it starts, a duration from now
+	JobEdit
+	Deadline string   `arg:"deadline"` // until when it must have started: a time as in at, or a duration after the start
+	Was      []string `arg:"was"`      // refuse the change unless it is still in one of these states or statuses
+	Version  []string `arg:"version"`  // refuse it unless this is still its version, or one of these
+}
+
+// A JobEdit has the new values of a job, or of the job of a recurrence.
+type JobEdit struct {
+	Arg      []string `arg:"arg" bytes:"yes"`    // a new command and its arguments
+	Script   string   `arg:"script" bytes:"yes"` // instead of arg: a new shell script, which /bin/sh reads from its standard input
+	Title    string   `arg:"title"`              // what lists show of a new script
+	Dir      string   `arg:"dir" bytes:"yes"`    // the new directory in which it runs
+	Env      []string `arg:"env" bytes:"yes"`    // variables to set, which keeps the others: NAME=VALUE
+	Timeout  string   `arg:"timeout"`            // how long it may run, a duration; 0: without limit
+	Grace    string   `arg:"grace"`              // how long it has to end after a request to stop, a duration
+	Lock     []string `arg:"lock"`               // the new locks, which replace all that it has
+	Retries  string   `arg:"retries"`            // how often it is tried again after a failure, a number
+	Backoff  string   `arg:"backoff"`            // the pause before the second attempt, a duration; it doubles each time
+	Label    string   `arg:"label"`              // the new label
+	Missed   string   `arg:"missed"`             // what happens if it could not start in time: run | skip
+	Priority string   `arg:"priority"`           // the new priority, -99 to 99
+	Tag      []string `arg:"tag"`                // the new tags, which replace all that it has
+	Clear    []string `arg:"clear"`              // removes lock, label, tag, deadline, env; sets timeout, grace, retries, backoff to the configuration's defaults
 }
 
 // ProgressIn reports the progress of a script.
 type ProgressIn struct {
-	ID      string `arg:"id,required"`
-	Percent string `arg:"percent,either"` // 0 to 100
-	Text    string `arg:"text,either"`
+	ID      string `arg:"id,required"`    // the id of the job or reservation
+	Percent string `arg:"percent,either"` // how much is done, 0 to 100
+	Text    string `arg:"text,either"`    // what it is doing
 }
 
 // A Lock is a lock that an activation holds or waits for.
@@ -366,46 +381,57 @@ type EditOut struct {
 
 // IDIn names one activation.
 type IDIn struct {
-	ID string `arg:"id,required"`
+	ID string `arg:"id,required"` // the id of the job or reservation
+}
+
+// VerbIn names one activation for a verb.
+type VerbIn struct {
+	ID      string   `arg:"id,required"` // the id of the job or reservation
+	Was     []string `arg:"was"`         // refuse the verb unless it is still in one of these states or statuses
+	Version []string `arg:"version"`     // refuse it unless this is still its version, or one of these
 }
 
 // RetryIn names one activation to run again.
 type RetryIn struct {
-	ID     string `arg:"id,required"`
-	Failed bool   `arg:"failed"` // refuse it if it has succeeded
+	ID      string   `arg:"id,required"` // the id of the job or reservation
+	Failed  bool     `arg:"failed"`      // refuse it if it has succeeded
+	Was     []string `arg:"was"`         // refuse it unless it is still in one of these states or statuses
+	Version []string `arg:"version"`     // refuse it unless this is still its version, or one of these
 }
 
 // ListIn selects activations, sorts them and cuts the list. All that is given must match.
 type ListIn struct {
-	State   []string `arg:"state"`   // one of these states or statuses; "all" includes finished ones; none means all except finished
-	Outcome []string `arg:"outcome"` // finished with one of these outcomes
-	Failed  bool     `arg:"failed"`  // finished without success and not cancelled, or stuck
-	Owner   string   `arg:"owner"`
-	Kind    string   `arg:"kind"`
-	Label   string   `arg:"label"`  // may have the wildcards * and ?
-	ID      string   `arg:"id"`     // the same
-	Every   string   `arg:"every"`  // only jobs of this recurrence
-	Tag     []string `arg:"tag"`    // only activations with all of these
-	Device  string   `arg:"device"` // a reservation's device, or a lock of a job
-	Since   string   `arg:"since"`  // what ended at this time or later, or has not ended
-	Until   string   `arg:"until"`  // what began or was to begin at this time or earlier
-	Match   string   `arg:"match"`  // a text in the id, owner, label, reason, command or script
-	Sort    string   `arg:"sort"`   // id, owner, state, planned, started, ended, due or took
-	Reverse bool     `arg:"reverse"`
-	Limit   int      `arg:"limit"` // 0: no limit
+	State   []string `arg:"state"`   // only those in one of these states or statuses; "all" includes finished ones; none means all except finished
+	Outcome []string `arg:"outcome"` // only those that finished with one of these outcomes
+	Failed  bool     `arg:"failed"`  // only those that finished without success and were not cancelled, or are stuck
+	Owner   string   `arg:"owner"`   // only those of this owner
+	Kind    string   `arg:"kind"`    // only this kind: job | reservation
+	Label   string   `arg:"label"`   // only those with this label, which may have the wildcards * and ?
+	ID      string   `arg:"id"`      // only those with this id, which may have the wildcards * and ?
+	Every   string   `arg:"every"`   // only jobs of this recurrence
+	Tag     []string `arg:"tag"`     // only activations with all of these
+	Device  []string `arg:"device"`  // only reservations of any of these, and jobs that request or hold any of them as a lock
+	Since   string   `arg:"since"`   // only what ended at this time or later, or has not ended: a time, or a duration before now
+	Until   string   `arg:"until"`   // only what began or was to begin at this time or earlier: a time, or a duration before now
+	Match   string   `arg:"match"`   // only those with this text in the id, owner, label, reason, command or script
+	Sort    string   `arg:"sort"`    // the order: id, owner, state, planned, started, ended, due or took
+	Reverse bool     `arg:"reverse"` // in the reverse order
+	Limit   int      `arg:"limit"`   // how many at most; 0: no limit
+	After   string   `arg:"after"`   // only those after this one, of a list that is sorted by id
+	Verb    string   `arg:"verb"`    // chooses nothing: Can says on which of them the caller can carry out this verb
 }
 
 // LogIn asks for the output of attempts. Without Phase, Attempt and Grep it is that of the
 // newest attempt that has written something.
 type LogIn struct {
-	ID      string `arg:"id,required"`
-	Phase   string `arg:"phase"`   // only this phase
-	Attempt string `arg:"attempt"` // a number, or all
-	Exit    string `arg:"exit"`    // -1: the last attempt that has ended, -2: the one before, ...
-	Lines   string `arg:"lines"`   // only so many lines of each attempt, the last ones; none: all
-	Grep    string `arg:"grep"`    // only lines that match this regular expression; of all attempts, unless Attempt is a number
-	Follow  bool   `arg:"follow"`  // go on with what is written, also by later attempts, until the activation is finished
-	Next    string `arg:"next"`    // go on at a place: the value of Next in an earlier reply
+	ID      string `arg:"id,required"` // the id of the job or reservation
+	Phase   string `arg:"phase"`       // only this phase: activate | deactivate
+	Attempt string `arg:"attempt"`     // only this attempt: a number, or all
+	Exit    string `arg:"exit"`        // only an attempt that has ended: -1 is the last one, -2 the one before, and so on
+	Lines   string `arg:"lines"`       // only so many lines of each attempt, the last ones; none: all
+	Grep    string `arg:"grep"`        // only lines that match this regular expression; of all attempts, unless Attempt is a number
+	Follow  bool   `arg:"follow"`      // go on with what is written, also by later attempts, until the activation is finished
+	Next    string `arg:"next"`        // go on at a place: the value of Next in an earlier reply
 }
 
 // LogOut is a piece of output, or says something about the attempts.
@@ -432,13 +458,31 @@ type WaitOut struct {
 
 // ReloadIn has the options of a reload.
 type ReloadIn struct {
-	Force  bool `arg:"force"`
-	DryRun bool `arg:"dry-run"`
+	Force  bool `arg:"force"`   // accept what a source has although most of its reservations are missing
+	DryRun bool `arg:"dry-run"` // change nothing, and report what would change
+}
+
+// SourcePutIn announces all reservations of a source.
+type SourcePutIn struct {
+	Name         string `arg:"name,required"`                       // the name of the source
+	Reservations string `arg:"reservations,required" objects:"yes"` // all its reservations, as a list of JSON objects in the form of a file
+	Force        bool   `arg:"force"`                               // also if that removes many of the reservations that were announced before
+	DryRun       bool   `arg:"dry-run"`                             // report what would be done, and change nothing
+}
+
+// SourceNameIn names a source of reservations.
+type SourceNameIn struct {
+	Name string `arg:"name,required"` // the name of the source
+}
+
+// A SourceContent is what was put into a source last, as it was put.
+type SourceContent struct {
+	Reservations []json.RawMessage `json:"reservations"` // objects in the form of a file
 }
 
 // A ReloadLine is one thing to know about a load.
 type ReloadLine struct {
-	What   string `json:"what"` // added | changed | removed, source, rejected, over, kept, failed, notice
+	What   string `json:"what"` // added | changed | removed, source, rejected, over, kept, conflict, failed, notice
 	ID     string `json:"id,omitempty"`
 	Source string `json:"source,omitempty"`
 	Text   string `json:"text,omitempty"` // "lab.yml:12: end: is before start"
@@ -472,6 +516,8 @@ type StatusOut struct {
 	Draining   bool           `json:"draining,omitempty"`
 	Logins     int            `json:"refused_logins,omitempty"` // logins that are not tried again
 
+	Paused []Pause `json:"paused,omitempty"` // without queues, which are counted below
+
 	Queues *QueuesStatus `json:"queues,omitempty"` // null for users who are not operators, or if they cannot be read now
 
 	// ClockTrusted is false while activations wait because the clock jumped over their
@@ -503,6 +549,7 @@ const (
 	NeedsEnd    = "unverified" // an attempt has ended except for processes that hang in the kernel
 	NeedsSource = "source"     // a source, or the configuration, could not be loaded
 	NeedsReject = "rejected"   // a reservation of a source, or a recurrence of the configuration, was rejected
+	NeedsClear  = "conflict"   // a reservation cannot have what it wants in its slot
 	NeedsLogin  = "login"      // a device has refused a login
 	NeedsVLAN   = "quarantined"
 	NeedsQueue  = "queue"  // the listener of a queue cannot run, or there are dead letters, or the list of queues cannot be read
@@ -547,12 +594,20 @@ type EventsIn struct {
 	By      string   `arg:"by"`      // only events that this client caused, and gaps
 	Outcome []string `arg:"outcome"` // only the ends of activations with one of these outcomes, and gaps
 	Failed  bool     `arg:"failed"`  // only failures, and gaps
+
+	Limit int    `arg:"limit"` // at most so many stored events, and no new ones; without since and after, from the first one
+	After string `arg:"after"` // only events with greater numbers, whatever since says; since may be a time besides
+
+	Action []string `arg:"action"` // only what was requested by one of these actions, cancel or vlan free; all: by any; and gaps
+	Match  string   `arg:"match"`  // only what has this text somewhere, in upper or lower case, and gaps
+	Newest int      `arg:"newest"` // the newest so many stored events, and no new ones; if the search ends before it has found them, a gap stands for what it has not searched
+	Before string   `arg:"before"` // with newest: only events with smaller numbers
 }
 
 // PublishIn publishes a text.
 type PublishIn struct {
-	Topic string `arg:"topic,required"` // words joined by dots
-	Text  string `arg:"text"`
+	Topic string `arg:"topic,required"` // the topic: words joined by dots
+	Text  string `arg:"text"`           // the text
 }
 
 // PublishOut says what was published.
@@ -562,6 +617,12 @@ type PublishOut struct {
 	// it, have greater ones.
 	Since uint64 `json:"since"`
 }
+
+// Position is the number of an event, for since of [EventsIn].
+func (e Event) Position() string { return strconv.FormatUint(e.Seq, 10) }
+
+// Position is the place after a piece of output, for next of [LogIn].
+func (l LogOut) Position() string { return l.Next }
 
 // EventGap is the What of an event that stands for removed events.
 const EventGap = "gap"
@@ -584,7 +645,7 @@ type Event struct {
 	Reason string    `json:"reason,omitempty"` // in words
 	Text   string    `json:"text,omitempty"`   // that a client published
 
-	WaitsFor string `json:"waits_for,omitempty"` // lock | job | slot | load | clock | start
+	WaitsFor string `json:"waits_for,omitempty"` // lock | job | slot | load | clock | start | pause | conflict
 	Outcome  string `json:"outcome,omitempty"`   // of a finished activation
 	Phase    string `json:"phase,omitempty"`     // of an attempt
 	Attempt  int    `json:"attempt,omitempty"`   // the number of the attempt
@@ -600,15 +661,44 @@ type Event struct {
 
 	// Of a gap: the events from number From to Seq are missing. Reset reports that the
 	// requested number is greater than all existing ones, and that all events follow.
-	From  uint64 `json:"from,omitempty"`
-	Reset bool   `json:"reset,omitempty"`
+	From  uint64 `json:"from,omitempty"`  // of a gap: the first event that is missing, up to Seq
+	Reset bool   `json:"reset,omitempty"` // of a gap: the requested number is greater than all, and all events follow; then it has no From
+
+	shared *sharedJSON // nil: no other client gets it
+}
+
+type sharedJSON struct {
+	once sync.Once
+	data []byte
+	err  error
+}
+
+// Share has the copies of e share their JSON, because many clients get them. None of them may
+// be changed any more, except that the time is set to UTC.
+func (e *Event) Share() { e.shared = new(sharedJSON) }
+
+// JSON returns e in JSON. It must not be changed.
+func (e *Event) JSON() ([]byte, error) {
+	if e.shared == nil {
+		return encodeJSON(e)
+	}
+	e.shared.once.Do(func() { e.shared.data, e.shared.err = encodeJSON(e) })
+	return e.shared.data, e.shared.err
+}
+
+func encodeJSON(e *Event) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(e)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
 // PlanIn asks to keep an undo plan in the store. The plan has what the deactivation needs
 // to know about what the activation has applied.
 type PlanIn struct {
-	ID     string `arg:"id,required"`
-	Fence  uint64 `arg:"fence,required"`  // ACTIVATION_FENCE of the script's run
+	ID     string `arg:"id,required"`     // the id of the reservation
+	Fence  uint64 `arg:"fence,required"`  // the value of ACTIVATION_FENCE of the script's run
 	Base64 string `arg:"base64,required"` // the plan, at most 4 MiB
 }
 
@@ -631,24 +721,26 @@ type BackupOut struct {
 // LinkconfIn attaches a topology to a reservation. The names come from the laboratory's
 // protocol of 2007.
 type LinkconfIn struct {
-	Resid    string `arg:"resid,required"`
+	Resid    string `arg:"resid,required"`    // the id of the reservation
 	Topology string `arg:"topology,required"` // the name of a file, or JSON in one line
 }
 
 // DellinkconfIn detaches a topology.
 type DellinkconfIn struct {
-	Delresid string `arg:"delresid,required"`
+	Delresid string `arg:"delresid,required"` // the id of the reservation
 }
 
 // KillIn is the old protocol's form of reload (10) and stop (15).
 type KillIn struct {
-	Kill int `arg:"kill,required"`
+	Kill int `arg:"kill,required"` // 10: reload; 15: stop the daemon
 }
 
 // CancelIn cancels an activation.
 type CancelIn struct {
-	ID     string `arg:"id,required"`
-	Reason string `arg:"reason"`
+	ID      string   `arg:"id,required"` // the id of the job or reservation
+	Reason  string   `arg:"reason"`      // why, for people
+	Was     []string `arg:"was"`         // refuse it unless it is still in one of these states or statuses
+	Version []string `arg:"version"`     // refuse it unless this is still its version, or one of these
 }
 
 // StopIn has the options of a stop.
@@ -695,47 +787,47 @@ type VLANPool struct {
 
 // VLANListIn selects leases.
 type VLANListIn struct {
-	Domain string `arg:"domain"`
-	Holder string `arg:"holder"`
-	State  string `arg:"state"`
+	Domain string `arg:"domain"` // only VLANs of this domain
+	Holder string `arg:"holder"` // only VLANs of this activation
+	State  string `arg:"state"`  // only VLANs in this state: leased | quarantined
 }
 
 // VLANAllocIn allocates ids for the links of a holder: all of them or none. The first domain
 // and the first id are for the first link, and so on; a single domain is for all links.
 type VLANAllocIn struct {
-	Holder string   `arg:"holder,required"`
-	Link   []string `arg:"link,required"`
-	Domain []string `arg:"domain,required"`
-	ID     []string `arg:"id"` // a certain id; 0: the lowest free one. None means 0 for all links
+	Holder string   `arg:"holder,required"` // the activation that gets them
+	Link   []string `arg:"link,required"`   // the links that they are for
+	Domain []string `arg:"domain,required"` // the domain of each link, or one domain for all links
+	ID     []string `arg:"id"`              // the id for each link; 0: the lowest free one; none: 0 for all links
 }
 
 // VLANReleaseIn names one lease, or the leases of a holder: all, or that for one link.
 type VLANReleaseIn struct {
-	Domain string `arg:"domain"`
-	ID     int    `arg:"id"`
-	Holder string `arg:"holder"`
-	Link   string `arg:"link"`
-	Force  bool   `arg:"force"` // even if switches may still be configured with it
+	Domain string `arg:"domain"` // the domain of the VLAN
+	ID     int    `arg:"id"`     // the id of the VLAN
+	Holder string `arg:"holder"` // instead of an id: the activation whose VLANs are released
+	Link   string `arg:"link"`   // with holder: only the VLAN for this link
+	Force  bool   `arg:"force"`  // release it even if switches may still be configured with it
 }
 
 // VLANIn names one id.
 type VLANIn struct {
-	Domain string `arg:"domain,required"`
-	ID     int    `arg:"id,required"`
+	Domain string `arg:"domain,required"` // the domain of the VLAN
+	ID     int    `arg:"id,required"`     // the id of the VLAN
 }
 
 // VLANQuarantineIn names one id, and the reason why it must not be used.
 type VLANQuarantineIn struct {
-	Domain string `arg:"domain,required"`
-	ID     int    `arg:"id,required"`
-	Reason string `arg:"reason,required"`
+	Domain string `arg:"domain,required"` // the domain of the VLAN
+	ID     int    `arg:"id,required"`     // the id of the VLAN
+	Reason string `arg:"reason,required"` // why it must not be used
 }
 
 // SectionIn enters a section for as long as the reply is read.
 type SectionIn struct {
-	Name string `arg:"name"` // none: "vlan"
-	Wait string `arg:"wait"` // how long to wait for the section: 30s; 0: not at all
-	Hold string `arg:"hold"` // the longest time inside: 60s
+	Name string `arg:"name"` // the name of the section; none: vlan
+	Wait string `arg:"wait"` // how long to wait for the section, a duration: 30s; 0: not at all
+	Hold string `arg:"hold"` // the longest time inside, a duration: 60s
 }
 
 // A SectionLine reports a step of entering a section. A caller that is inside stays there
@@ -755,12 +847,12 @@ type SectionVisit struct {
 
 // LoginIn is a step of a login to a device. It does not contain the secret.
 type LoginIn struct {
-	Step       string `arg:"step,required"` // ask | begin | accepted | refused
-	Device     string `arg:"device,required"`
-	User       string `arg:"user"`
-	What       string `arg:"what,required"`   // password | enable password | key
-	Digest     string `arg:"digest,required"` // of the secret: 64 hexadecimal digits
-	Activation string `arg:"activation"`      // for which the login is; none: by hand
+	Step       string `arg:"step,required"`   // the step: ask | begin | accepted | refused
+	Device     string `arg:"device,required"` // the name of the device
+	User       string `arg:"user"`            // the user who logs in
+	What       string `arg:"what,required"`   // what the secret is: password | enable password | key
+	Digest     string `arg:"digest,required"` // the digest of the secret: 64 hexadecimal digits
+	Activation string `arg:"activation"`      // the activation for which the login is; none: by hand
 	Said       string `arg:"said"`            // the device's message when it refused the login
 }
 
@@ -783,5 +875,5 @@ type Login struct {
 
 // DeviceIn names a device.
 type DeviceIn struct {
-	Device string `arg:"device,required"`
+	Device string `arg:"device,required"` // the name of the device
 }

@@ -154,17 +154,18 @@ func (s *Session) whole(ctx context.Context) error {
 }
 
 // answerTo returns the rows behind the typed line. Some line editors draw the line, and the
-// prompt above it, once more when return is pressed.
+// prompt above it, once or several times more when return is pressed.
 func (s *Session) answerTo(typed string, rows []string) []string {
+	answer := rows
 	for i, r := range rows {
 		switch {
 		case r == strings.TrimRight(typed, " "):
-			return rows[i+1:]
+			answer = rows[i+1:]
 		case r != "" && !is(s.dialog.strip, r):
-			return rows
+			return answer
 		}
 	}
-	return rows
+	return answer
 }
 
 // explain adds to an error the last lines that the device showed, and what is not supported of

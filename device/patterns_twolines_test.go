@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -42,5 +43,21 @@ func TestTwoLinePrompt(t *testing.T) {
 				t.Errorf("valid: %q, %v, want %q", got, err, want)
 			}
 		})
+	}
+}
+
+// TestDrawnAgain tests that the typed line and its prompt are no part of the answer, however often
+// the device draws them.
+func TestDrawnAgain(t *testing.T) {
+	s := &Session{dialog: dialogOf(t, "nokia_srlinux")}
+	const above, typed = "--{ + running }--[  ]--", "A:admin@srl1# info flat"
+	for name, rows := range map[string][]string{
+		"not":   {"set / a b"},
+		"once":  {above, typed, "set / a b"},
+		"twice": {above, typed, above, typed, "set / a b"},
+	} {
+		if got := s.answerTo(typed+" ", rows); !slices.Equal(got, []string{"set / a b"}) {
+			t.Errorf("%s: %q", name, got)
+		}
 	}
 }

@@ -1,6 +1,7 @@
-// Package docs has the JSON Schemas of the files that users write, for the programs to print.
-// Its test makes them: their structure of the declarations that the readers of the files
-// use, and their texts of the documentation.
+// Package docs has what the programs show of the documentation: the JSON Schemas of the files
+// that users write, and the description of the HTTP interface. Its tests make them: the schemas
+// of the declarations that the readers of the files use, with the texts of the documentation, and
+// the description of the declarations of the operations, with the comments beside these.
 package docs
 
 import (
@@ -9,6 +10,18 @@ import (
 
 //go:embed *.schema.json
 var schemas embed.FS
+
+//go:embed openapi.json
+var openAPI []byte
+
+//go:embed reference.html
+var reference []byte
+
+// OpenAPI returns the OpenAPI document of the HTTP interface. The caller must not change it.
+func OpenAPI() []byte { return openAPI }
+
+// Reference returns the reference page of the HTTP interface. The caller must not change it.
+func Reference() []byte { return reference }
 
 const suffix = ".schema.json"
 

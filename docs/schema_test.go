@@ -60,12 +60,14 @@ func (p *probe) Duration() *time.Duration     { p.kind = "duration"; return nil 
 func (p *probe) Number() *int                 { p.kind = "number"; return nil }
 func (p *probe) List(most int) []string       { p.kind, p.most = "list", most; return nil }
 func (p *probe) Variables() map[string]string { p.kind = "variables"; return nil }
+func (p *probe) Numbers() map[string]int      { p.kind = "numbers"; return nil }
 func (p *probe) Topology() (_, _ string)      { p.kind = "topology"; return "", "" }
 
 // A name as devices have it, and an id.
 const (
 	deviceName = `^[A-Za-z0-9_][A-Za-z0-9._@:+-]{0,63}$`
 	idName     = `^[A-Za-z0-9][A-Za-z0-9._@:+-]{0,63}$`
+	domainName = `^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`
 )
 
 func not(pattern string) object { return object{"not": object{"pattern": pattern}} }
@@ -112,6 +114,11 @@ func reservationsSchema(t *testing.T) object {
 			s = object{
 				"type": "object", "maxProperties": reservation.MaxEnv, "additionalProperties": plain(),
 				"propertyNames": object{"pattern": `^[A-Za-z_][A-Za-z0-9_]*$`, "not": object{"pattern": "^ACTIVATION"}},
+			}
+		case "numbers":
+			s = object{
+				"type": "object", "maxProperties": reservation.MaxDomains, "additionalProperties": number(1, reservation.MaxVLANs),
+				"propertyNames": object{"pattern": domainName},
 			}
 		case "topology":
 			s = object{"anyOf": []any{
@@ -202,12 +209,12 @@ func settings(t *testing.T, typ reflect.Type, key string, texts map[string]strin
 
 // textOf returns the text about a key. The settings of a source and of jobs are explained
 // with those of reservations, the settings of a recurrence with those of jobs, those of a
-// service's key alive with those of ready, and those of discovered services with those of
-// others.
+// service's key alive with those of ready, those of discovered services with those of
+// others, and those of booking with those of reservations.
 func textOf(key string, texts map[string]string) string {
 	for _, from := range []struct{ group, like string }{
 		{"sources[].", "reservations."}, {"recurrences[].", "jobs."}, {"jobs.", "reservations."}, {"services.*.alive.", "services.*.ready."},
-		{"discover[].", "services.*."},
+		{"discover[].", "services.*."}, {"booking.", "reservations."},
 	} {
 		if rest, ok := strings.CutPrefix(key, from.group); ok && texts[key] == "" {
 			text := textOf(from.like+rest, texts)
@@ -302,6 +309,9 @@ func exampleTexts(t *testing.T) map[string]string {
 			if list := strings.TrimSuffix(parent, "."); slices.Contains(lists, list) {
 				parent = list + "[]."
 			}
+			if rest, ok := strings.CutPrefix(parent, "booking.owners.ada."); ok {
+				parent = "booking.owners.*." + rest
+			}
 			if rest, ok := strings.CutPrefix(parent, "services.web."); ok {
 				parent = "services.*." + rest
 			}
@@ -332,7 +342,7 @@ func exampleTexts(t *testing.T) map[string]string {
 	delete(texts, "recurrences[].missed")
 	delete(texts, "discover[].log")
 	for key, text := range texts {
-		example := slices.ContainsFunc(lists, func(list string) bool { return strings.HasPrefix(key, list) }) || strings.HasPrefix(key, "services") ||
+		example := slices.ContainsFunc(lists, func(list string) bool { return strings.HasPrefix(key, list) }) || strings.HasPrefix(key, "services") || strings.HasPrefix(key, "booking") ||
 			strings.Contains(text, "Example.") || strings.Contains(text, "Default:") || strings.Contains(text, "by default")
 		text = strings.Join(strings.Fields(strings.ReplaceAll(text, "Example.", "")), " ")
 		if v := values[key]; !example && v != "" {

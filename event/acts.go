@@ -16,6 +16,7 @@ type Query struct {
 	Action       string
 	By           string   // the actor's name
 	IDs          []string // the subject is one of these
+	After        uint64   // acts with greater numbers
 }
 
 // Acts hands the acts that q chooses to fn, the oldest first. Acts are kept longer than other
@@ -23,7 +24,7 @@ type Query struct {
 // a time, and is not a snapshot. Acts that cannot be read are left out.
 func (l *Log) Acts(ctx context.Context, q Query, fn func(*Event) error) error {
 	may := q.prefilter()
-	for last, more := uint64(0), true; more; {
+	for last, more := q.After, true; more; {
 		var page []*Event
 		end := last
 		err := l.db.View(ctx, func(tx store.Tx) error {
@@ -38,7 +39,7 @@ func (l *Log) Acts(ctx context.Context, q Query, fn func(*Event) error) error {
 				if h, err := en.head(); err != nil || h.Action == "" || !q.during(h) || !may(en.data) {
 					continue
 				}
-				events, err := en.decode(0)
+				events, err := en.decode(q.After)
 				if err != nil {
 					continue
 				}

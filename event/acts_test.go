@@ -2,7 +2,9 @@ package event
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -131,6 +133,78 @@ func TestQuery(t *testing.T) {
 	} {
 		if got := strings.Join(l.acts(tt.q), " "); got != tt.want {
 			t.Errorf("%+v chooses %q, want %q", tt.q, got, tt.want)
+		}
+	}
+}
+
+// TestActsContinued walks through the acts page by page while acts come and go: each that is there
+// all the time is found exactly once, and all are in order.
+func TestActsContinued(t *testing.T) {
+	for seed := range uint64(20) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		l := newTestLog(t)
+		grow := func() {
+			switch random.IntN(3) {
+			case 0:
+				l.put(1 + random.IntN(3))
+			case 1:
+				l.act("ada", "hold", "1")
+			case 2: // several in one entry
+				var together []*Event
+				for range 1 + random.IntN(5) {
+					together = append(together, &Event{Time: start.Add(time.Duration(l.n) * time.Second), What: "test", ID: "1", Actor: &Actor{Kind: "uid", Name: "ada"}, Action: "hold"})
+				}
+				l.n += len(together)
+				l.append(together...)
+			}
+		}
+		for range 60 {
+			grow()
+		}
+		numbers := func() (all []uint64) {
+			if err := l.Acts(t.Context(), Query{}, func(e *Event) error {
+				all = append(all, e.Seq)
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			return all
+		}
+		stays := numbers()
+		times := make(map[uint64]int)
+		enough := errors.New("enough")
+		var after uint64
+		for {
+			n, page := 0, 1+random.IntN(6)
+			err := l.Acts(t.Context(), Query{After: after}, func(e *Event) error {
+				if e.Seq <= after {
+					t.Fatalf("seed %d: %d comes after %d", seed, e.Seq, after)
+				}
+				after = e.Seq
+				times[after]++
+				if n++; n == page {
+					return enough
+				}
+				return nil
+			})
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, enough) {
+				t.Fatal(err)
+			}
+			if len(times) < len(stays)+20 {
+				grow()
+			}
+			if random.IntN(4) == 0 {
+				l.prune(Retention{Acts: start.Add(time.Duration(random.IntN(int(after)+10)) * time.Second)})
+			}
+		}
+		left := numbers()
+		for _, n := range stays {
+			if slices.Contains(left, n) && times[n] != 1 || times[n] > 1 {
+				t.Errorf("seed %d: the act %d was listed %d times", seed, n, times[n])
+			}
 		}
 	}
 }

@@ -20,5 +20,6 @@
 // The package that appends an event defines its fields. They are for programs, except
 // Reason, which is for people: no program may decide anything by it.
 //
-// The package starts no goroutine. [Log.Prune] and [Log.Follow] run in their callers'.
+// [Log.Prune] and [Log.Follow] run in their callers' goroutines. [Log.FollowWish] starts one for
+// all followers with the same wish, and ends it with the last of them.
 package event

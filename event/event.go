@@ -53,6 +53,7 @@ type Event struct {
 	Failed   bool   `json:"x,omitempty"`  // the event reports a failure
 	Reason   string `json:"y,omitempty"`  // in words
 	Text     string `json:"tx,omitempty"` // what a client published, see [Publish]
+	Trace    string `json:"tr,omitempty"` // the traceparent of the subject's request
 
 	// From and Reset are set in a [Gap] only.
 	From  uint64 `json:"-"`

@@ -42,6 +42,9 @@ type Log struct {
 	tip   sync.Mutex // held to read events that no reader has read yet
 	tail  tail
 	fresh fresh
+
+	crowding sync.Mutex
+	crowds   map[string]*crowd // by the key of their wish
 }
 
 // New returns the log of a store.
@@ -271,6 +274,7 @@ const tailEvents = 2048
 // once. An event never changes, so the copies stay right.
 type tail struct {
 	mu     sync.Mutex
+	pruned uint64 // events up to this number are not kept any more
 	after  uint64 // events has all events of the log after this number, up to its own last one
 	events []*Event
 }
@@ -312,9 +316,26 @@ func (t *tail) add(after uint64, page []*Event) {
 			t.events = append(t.events, e)
 		}
 	}
-	if drop := len(t.events) - tailEvents; drop > 0 {
-		t.after = t.events[drop-1].Seq
-		t.events = append([]*Event(nil), t.events[drop:]...)
+	t.drop(len(t.events) - tailEvents)
+	t.dropPruned() // a page may have been read before they were pruned
+}
+
+// forget drops the events up to a number, which were pruned: readers must learn of the gap.
+func (t *tail) forget(pruned uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.pruned = max(t.pruned, pruned)
+	t.dropPruned()
+}
+
+func (t *tail) dropPruned() {
+	t.drop(sort.Search(len(t.events), func(i int) bool { return t.events[i].Seq > t.pruned }))
+}
+
+func (t *tail) drop(n int) {
+	if n > 0 {
+		t.after = t.events[n-1].Seq
+		t.events = append([]*Event(nil), t.events[n:]...)
 	}
 }
 

@@ -64,16 +64,21 @@ func (l *Log) pruneBy(ctx context.Context, r rule) (oldest time.Time, err error)
 	}
 	for {
 		var old bool
+		var pruned uint64
 		err := l.db.View(ctx, func(tx store.Tx) error {
-			oldest, old = time.Time{}, false
+			oldest, old, pruned = time.Time{}, false, prunedUpTo(tx)
 			for _, en := range r.entries(tx, 0) {
 				oldest, old = r.old(en)
 				break
 			}
 			return nil
 		})
-		if err != nil || !old {
+		if err != nil {
 			return oldest, err
+		}
+		l.tail.forget(pruned)
+		if !old {
+			return oldest, nil
 		}
 		if err := l.db.Update(ctx, r.prune); err != nil {
 			return oldest, err

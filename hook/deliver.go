@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"activationd/control"
+	"activationd/internal/trace"
 	"activationd/queue"
 )
 
@@ -20,7 +21,7 @@ func (p *Poster) Deliver(ctx context.Context, m *queue.Message, attempt int) (re
 		e.How, e.Outcome, e.Reason, e.Ended = queue.HowError, queue.OutcomeDead, err.Error(), e.Started
 		return nil, e
 	}
-	v, err := p.Post(ctx, ev.Seq, m.Body)
+	v, err := p.Post(ctx, ev.Seq, m.Body, m.Headers[trace.Header])
 	e.Ended, e.Reason, e.Pause = time.Now(), v.Reason, v.After
 	switch {
 	case err != nil: // the daemon stops, or the message was cancelled

@@ -14,6 +14,7 @@ import (
 
 	"activationd/event"
 	"activationd/internal/fault"
+	"activationd/internal/trace"
 	"activationd/queue"
 	"activationd/store"
 )
@@ -313,6 +314,9 @@ func (fd *feed) push(ctx context.Context, events []*event.Event, last uint64) er
 				return err
 			}
 			messages[i] = queue.New{Body: body}
+			if e.Trace != "" {
+				messages[i].Headers = map[string]string{trace.Header: e.Trace}
+			}
 		}
 		err := p.Queues.Feed(ctx, Queue(fd.hook.Name), func(tx store.Tx) ([]queue.New, error) {
 			return messages, cursor{Seq: upTo}.write(tx, fd.hook.Name)

@@ -25,6 +25,7 @@ var conditions = []Condition{
 	{"stuck", "a reservation could not be deactivated and needs an operator", func(e *event.Event) bool {
 		return became(e, activation.Stuck) && e.Kind != string(activation.Service)
 	}},
+	{"conflict", "a reservation cannot have what it wants in its slot: it is marked as conflicting", what("conflict")},
 	{"rejected", "a load rejected a reservation, a recurrence or a service", what("rejected")},
 	{"failed", "a job or reservation has finished with the outcome failed, timed_out, missed or lost", func(e *event.Event) bool {
 		switch activation.Outcome(e.Outcome) {

@@ -20,6 +20,7 @@ import (
 	"unicode"
 
 	"activationd/internal/fault"
+	"activationd/internal/trace"
 )
 
 // Limits of what a receiver may do.
@@ -120,13 +121,14 @@ func newPoster(p Post, t http.RoundTripper) *Poster {
 // Close closes connections that are idle.
 func (p *Poster) Close() { p.client.CloseIdleConnections() }
 
-// Post makes one attempt to post an event, whose number is seq and whose JSON is body. It
+// Post makes one attempt to post an event, whose number is seq and whose JSON is body, with
+// the traceparent of its subject; empty: it has none. It
 // returns an error only if ctx is done first: then the receiver may have the event, and the
 // attempt does not count.
-func (p *Poster) Post(ctx context.Context, seq uint64, body []byte) (Verdict, error) {
+func (p *Poster) Post(ctx context.Context, seq uint64, body []byte, traceparent string) (Verdict, error) {
 	limited, cancel := context.WithTimeoutCause(ctx, p.post.Timeout, errTimeout)
 	defer cancel()
-	req, err := p.request(limited, seq, body, time.Now())
+	req, err := p.request(limited, seq, body, traceparent, time.Now())
 	if err != nil {
 		return Verdict{Outcome: Again, Reason: err.Error()}, nil
 	}
@@ -153,7 +155,7 @@ var errTimeout = errors.New("no answer in time")
 
 // request makes a request. The signature covers the time, so that nobody can send an old
 // request again unnoticed.
-func (p *Poster) request(ctx context.Context, seq uint64, body []byte, now time.Time) (*http.Request, error) {
+func (p *Poster) request(ctx context.Context, seq uint64, body []byte, traceparent string, now time.Time) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.post.URL, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -163,6 +165,9 @@ func (p *Poster) request(ctx context.Context, seq uint64, body []byte, now time.
 	req.Header.Set("User-Agent", "activationd")
 	req.Header.Set("X-Event-ID", strconv.FormatUint(seq, 10))
 	req.Header.Set("X-Timestamp", stamp)
+	if traceparent != "" {
+		req.Header.Set(trace.Header, traceparent)
+	}
 	if len(p.post.Secret) > 0 {
 		req.Header.Set("X-Signature", "sha256="+Sign(p.post.Secret, stamp, body))
 	}

@@ -38,7 +38,7 @@ func post(t *testing.T, p Post) Verdict {
 	t.Helper()
 	poster := NewPoster(p)
 	defer poster.Close()
-	v, err := poster.Post(t.Context(), 42, []byte(`{"seq":42}`))
+	v, err := poster.Post(t.Context(), 42, []byte(`{"seq":42}`), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func TestPostIsStopped(t *testing.T) {
 	})
 	poster := NewPoster(p)
 	defer poster.Close()
-	if v, err := poster.Post(ctx, 1, []byte("{}")); !errors.Is(err, stopping) {
+	if v, err := poster.Post(ctx, 1, []byte("{}"), ""); !errors.Is(err, stopping) {
 		t.Errorf("%+v, %v", v, err)
 	}
 }
@@ -254,7 +254,7 @@ func TestCertificates(t *testing.T) {
 	poster := NewPoster(p)
 	defer poster.Close()
 	poster.client.Transport.(*http.Transport).TLSClientConfig.RootCAs = s.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
-	if v, err := poster.Post(t.Context(), 1, []byte("{}")); err != nil || v.Outcome != Done || !asked {
+	if v, err := poster.Post(t.Context(), 1, []byte("{}"), ""); err != nil || v.Outcome != Done || !asked {
 		t.Errorf("with an authority that is trusted: %+v, %v", v, err)
 	}
 }
@@ -349,7 +349,7 @@ func TestBodyIsSentAsItIs(t *testing.T) {
 	})
 	poster := NewPoster(p)
 	defer poster.Close()
-	if v, err := poster.Post(t.Context(), 1, body); err != nil || v.Outcome != Done {
+	if v, err := poster.Post(t.Context(), 1, body, ""); err != nil || v.Outcome != Done {
 		t.Errorf("%+v, %v", v, err)
 	}
 }

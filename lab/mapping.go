@@ -45,6 +45,28 @@ func (p *Platform) serves(n *topology.Node) bool {
 	return slices.Contains(p.Kinds, n.Kind)
 }
 
+// Kinds returns the devices that users can have, which are all but the switches, with their
+// kinds: the names that a topology may give these.
+func (inv *Inventory) Kinds() (map[string][]string, error) {
+	platforms, err := inv.Platforms()
+	if err != nil {
+		return nil, err
+	}
+	kinds := make(map[string][]string)
+	for name, d := range inv.Devices {
+		if d.IsSwitch() {
+			continue
+		}
+		kinds[name] = []string{strings.ToLower(d.Platform)}
+		for _, k := range platforms[d.Platform].Kinds {
+			if k = strings.ToLower(k); !slices.Contains(kinds[name], k) {
+				kinds[name] = append(kinds[name], k)
+			}
+		}
+	}
+	return kinds, nil
+}
+
 // images are the platforms that a Linux container may run. The name of its image contains the
 // platform's.
 var images = []string{"frr", "vyos"}

@@ -21,6 +21,7 @@ type Queue struct {
 	N        uint64    `json:"n"`
 	Created  time.Time `json:"created"`
 	By       string    `json:"by,omitempty"`       // who created it
+	For      string    `json:"for,omitempty"`      // the client that wanted to push into it, and so created it; empty: somebody created it on purpose
 	Builtin  bool      `json:"builtin,omitempty"`  // the daemon's own: clients neither push into it nor delete it
 	Ordered  bool      `json:"ordered,omitempty"`  // one message after the other; one that is to be tried again later blocks those behind it
 	Paused   *Paused   `json:"paused,omitempty"`   // its messages are not handed out
@@ -32,9 +33,15 @@ type Paused struct {
 	By     string    `json:"by,omitempty"`
 	Reason string    `json:"reason,omitempty"`
 	At     time.Time `json:"at"`
+	Until  time.Time `json:"until,omitzero"`  // when it ends; zero: when somebody ends it
 	Fault  bool      `json:"fault,omitempty"` // its listener cannot run
 	// Version is that of the listener that cannot run: another one ends the pause.
 	Version string `json:"version,omitempty"`
+}
+
+// Over reports whether a pause has ended by its time. A nil Paused is none.
+func (p *Paused) Over(now time.Time) bool {
+	return p != nil && !p.Until.IsZero() && !now.Before(p.Until)
 }
 
 // Deleting says how a queue is being deleted.
@@ -46,7 +53,7 @@ type Deleting struct {
 }
 
 // Create creates a queue with q's name, creator and kind. If there is one of that name, Create
-// returns it, and created is false. The errors are of kind fault.Invalid for an invalid name
+// returns it, and created is false; if q is For nobody, that one is not either any more. The errors are of kind fault.Invalid for an invalid name
 // and fault.Conflict while a queue of that name is being deleted, or if it is of another kind.
 func Create(tx store.Tx, now time.Time, q Queue) (got *Queue, created bool, err error) {
 	check := CheckName
@@ -64,10 +71,16 @@ func Create(tx store.Tx, now time.Time, q Queue) (got *Queue, created bool, err 
 		return nil, false, got.isDeleting()
 	case got.Builtin != q.Builtin || got.Ordered != q.Ordered:
 		return nil, false, fmt.Errorf("there is a queue %s of another kind: %s: %w", q.Name, got.kind(), fault.Conflict)
+	case got.For != "" && q.For == "":
+		got.For = ""
+		if err := got.write(tx); err != nil {
+			return nil, false, err
+		}
+		return got, false, nil
 	default:
 		return got, false, nil
 	}
-	got = &Queue{Name: q.Name, N: tx.Stamp(), Created: now, By: q.By, Builtin: q.Builtin, Ordered: q.Ordered}
+	got = &Queue{Name: q.Name, N: tx.Stamp(), Created: now, By: q.By, For: q.For, Builtin: q.Builtin, Ordered: q.Ordered}
 	for tx.Get(numberKey(got.N)) != nil { // daemons that share a store may create two at the same moment
 		got.N = tx.Stamp()
 	}
@@ -205,6 +218,16 @@ func All(tx store.Tx) iter.Seq2[*Queue, error] {
 			}
 		}
 	}
+}
+
+// CreatedFor counts the queues that a client has created because it wanted to push into them.
+func CreatedFor(tx store.Tx, client string) (n int) {
+	for q, err := range All(tx) {
+		if err == nil && q.For == client {
+			n++
+		}
+	}
+	return n
 }
 
 // SetPaused pauses a queue, or ends its pause if p is nil.

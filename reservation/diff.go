@@ -64,7 +64,7 @@ func Guard(live, removed int, share float64) error {
 	if removed < 2 || float64(removed) <= share*float64(live)+rounding {
 		return nil
 	}
-	return fmt.Errorf("the load would remove %d of %d live reservations, and more than %.4g %% at once needs force:yes; "+
-		"nothing was changed; if they are really gone, reload with force:yes: %w",
+	return fmt.Errorf("the load would remove %d of %d live reservations, and more than %.4g %% at once needs the argument force; "+
+		"nothing was changed; if they are really gone, reload with force: %w",
 		removed, live, share*100, fault.Conflict)
 }

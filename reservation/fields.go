@@ -17,6 +17,7 @@ type Value interface {
 	Number() *int
 	List(most int) []string
 	Variables() map[string]string
+	Numbers() map[string]int       // numbers by names
 	Topology() (text, name string) // the text, or only the name of a file that is still to be read
 }
 
@@ -39,6 +40,7 @@ var Fields = [...]Field{
 	field("start", func(r *Reservation) *time.Time { return &r.Start }, Value.Instant, time.Time.Equal),
 	field("end", func(r *Reservation) *time.Time { return &r.End }, Value.Instant, time.Time.Equal),
 	field("devices", func(r *Reservation) *[]string { return &r.Devices }, devices, slices.Equal),
+	field("vlans", func(r *Reservation) *map[string]int { return &r.VLANs }, Value.Numbers, maps.Equal),
 	{
 		Name:  "topology",
 		Set:   func(r *Reservation, v Value) { r.Topology, r.TopologyName = v.Topology() },

@@ -17,7 +17,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"hash"
 	"maps"
 	"slices"
 	"strings"
@@ -42,6 +41,12 @@ type Reservation struct {
 	Deactivate []string // the same
 	Label      string
 
+	// VLANs says how many VLANs it needs, by the domain of the pool. Nil: that follows from
+	// its topology, or is not known.
+	VLANs map[string]int
+	// Priority decides between reservations that conflict. It is the source's.
+	Priority int
+
 	// Nil, or "" for Missed, means the default of the configuration.
 	Lead    *time.Duration // how long before Start the activation begins; not negative
 	Tail    *time.Duration // how long before End the deactivation begins; shorter than the slot
@@ -60,8 +65,8 @@ type Reservation struct {
 // The hash is stored in the record of the reservation, so it must not change from one version
 // of the program to the next. Call it after [Validate], which sorts the devices.
 func (r Reservation) Hash() [16]byte {
-	d := digest{h: sha256.New()}
-	d.text("reservation 1") // the version of this very function
+	d := digest{buf: make([]byte, 0, 512)} // most need no more
+	d.text("reservation 1")                // the version of this very function
 	d.text(r.ID)
 	d.text(r.Owner)
 	d.instant(r.Start)
@@ -82,15 +87,22 @@ func (r Reservation) Hash() [16]byte {
 		d.text(k)
 		d.text(r.Env[k])
 	}
-	return [16]byte(d.sum())
+	// What was added in later versions counts only where it is used.
+	if r.Priority != 0 || len(r.VLANs) > 0 {
+		d.number(int64(r.Priority))
+		d.number(int64(len(r.VLANs)))
+		for _, domain := range slices.Sorted(maps.Keys(r.VLANs)) {
+			d.text(domain)
+			d.number(int64(r.VLANs[domain]))
+		}
+	}
+	sum := sha256.Sum256(d.buf)
+	return [16]byte(sum[:])
 }
 
 // A digest hashes values so that no two sequences of values give the same bytes: the length
 // precedes each text and each list.
-type digest struct {
-	h   hash.Hash
-	buf []byte
-}
+type digest struct{ buf []byte }
 
 func (d *digest) number(n int64)      { d.buf = binary.AppendVarint(d.buf, n) }
 func (d *digest) text(s string)       { d.number(int64(len(s))); d.buf = append(d.buf, s...) }
@@ -110,11 +122,6 @@ func (d *digest) optional(is bool, value func() int64) {
 	}
 	d.number(1)
 	d.number(value())
-}
-
-func (d *digest) sum() []byte {
-	_, _ = d.h.Write(d.buf) // a hash never fails
-	return d.h.Sum(nil)[:16]
 }
 
 // A Reject is a reservation of the source that cannot be used.

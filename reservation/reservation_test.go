@@ -195,8 +195,8 @@ func TestGuard(t *testing.T) {
 			}
 		})
 	}
-	want := "the load would remove 40 of 50 live reservations, and more than 25 % at once needs force:yes; " +
-		"nothing was changed; if they are really gone, reload with force:yes: conflict"
+	want := "the load would remove 40 of 50 live reservations, and more than 25 % at once needs the argument force; " +
+		"nothing was changed; if they are really gone, reload with force: conflict"
 	if err := reservation.Guard(50, 40, 0.25); err == nil || err.Error() != want {
 		t.Errorf("Guard(50, 40, 0.25) = %v, want %s", err, want)
 	}

@@ -23,6 +23,8 @@ const (
 	MaxArgBytes = 100 << 10 // bytes of one argument or of one variable; the kernel takes 128 KiB
 	MaxTopology = 1 << 20   // bytes of a topology's text
 	MaxRetries  = 1000
+	MaxVLANs    = 4094 // of one domain
+	MaxDomains  = 64   // in which it needs VLANs
 )
 
 // A Fault is one error in a reservation. It is of kind fault.Invalid.
@@ -45,6 +47,7 @@ func (f Fault) Unwrap() error { return fault.Invalid }
 //     longer than [MaxSlot], a tail shorter than the slot;
 //   - devices with names like ids (they may begin with an underscore, and may consist of
 //     digits only);
+//   - for each domain of VLANs a number from 1 to [MaxVLANs];
 //   - commands that are not empty, variables with names that a shell accepts and that do not
 //     begin with ACTIVATION, no NUL bytes, and no control characters where they would do harm.
 //
@@ -66,6 +69,7 @@ func Faults(r *Reservation) []Fault {
 	l.line("label", r.Label)
 	l.slot(r)
 	l.devices(r)
+	l.vlans(r.VLANs)
 	l.command("activate", r.Activate)
 	l.command("deactivate", r.Deactivate)
 	l.limits(r)
@@ -167,6 +171,21 @@ func (l *faultList) devices(r *Reservation) {
 	for _, d := range r.Devices {
 		if !name(d, true) {
 			l.add("devices", "%.80q is not 1 to 64 letters, digits and ._@:+- beginning with a letter, digit or _, without \"..\"", d)
+		}
+	}
+}
+
+func (l *faultList) vlans(vlans map[string]int) {
+	if len(vlans) > MaxDomains {
+		l.add("vlans", "has %d domains, more than %d", len(vlans), MaxDomains)
+		return
+	}
+	for _, domain := range slices.Sorted(maps.Keys(vlans)) {
+		if n := vlans[domain]; n < 1 || n > MaxVLANs {
+			l.add("vlans", "%.80s: %d is not from 1 to %d; leave the domain out if it needs none", domain, n, MaxVLANs)
+		}
+		if !name(domain, false) || strings.ContainsAny(domain, "@:+") {
+			l.add("vlans", "%.80q is not a domain's name: 1 to 64 letters, digits and ._- beginning with a letter or digit", domain)
 		}
 	}
 }

@@ -421,7 +421,7 @@ func TestOneDevice(t *testing.T) {
 	d.InState("3@x", "waiting")
 	third.end = time.Now().Add(500 * time.Millisecond)
 	d.announce(first, second, third, fourth)
-	if a := d.ended("3@x", "failed", 125); len(a.Attempts) != 0 || !strings.Contains(a.Reason, "r2") {
+	if a := d.ended("3@x", "missed", 125); len(a.Attempts) != 0 || !strings.Contains(a.Reason, "r2") {
 		t.Errorf("3@x, whose slot ended while it waited: %s, %+v", a.Reason, a.Attempts)
 	}
 	d.open(gate, "ok")

@@ -67,7 +67,7 @@ reservations: {deactivate_retries: 0}
 	}
 	d.InState("200@lab", "stuck")
 
-	for _, q := range []question{
+	d.answers(t, []question{
 		{asks: "does anything need me?", cmd: []string{"status", "--check"}, status: 4},
 		{asks: "what needs me?", cmd: []string{"status"}, has: []string{"200@lab", "201@lab", full, slow, gone}, hasNot: []string{ours, "100@lab"}},
 		{asks: "what failed last night?", cmd: []string{"list", "--failed", "--kind", "job", "--since", "12h"}, rows: 4,
@@ -85,7 +85,15 @@ reservations: {deactivate_retries: 0}
 		{asks: "who had sw7?", cmd: []string{"list", "--all", "--device", "sw7"}, rows: 2, has: []string{"200@lab"}},
 		{asks: "which job spoke of the report?", cmd: []string{"list", "--all", "--match", "REPORT"}, rows: 2, has: []string{gone}},
 		{asks: "was the reload right?", cmd: []string{"reload"}, status: 2, has: []string{"rejected=1", "over=1", "201@lab", "202@lab"}},
-	} {
+	})
+	d.must("forgive", "200@lab")
+	d.nothingLeft()
+}
+
+// answers asks questions, each as a test of its own.
+func (d *daemon) answers(t *testing.T, questions []question) {
+	t.Helper()
+	for _, q := range questions {
 		t.Run(strings.Trim(strings.ReplaceAll(q.asks, " ", "-"), "?"), func(t *testing.T) {
 			o := d.atctl(q.cmd...)
 			said := fmt.Sprintf("atctl %s: status %d\n%s%s", strings.Join(q.cmd, " "), o.status, o.out, o.err)
@@ -109,6 +117,4 @@ reservations: {deactivate_retries: 0}
 			}
 		})
 	}
-	d.must("forgive", "200@lab")
-	d.nothingLeft()
 }

@@ -18,17 +18,23 @@ import (
 	"activationd/supervisor/wrapper"
 )
 
-// marked returns the processes of this daemon's runs: those whose environment
-// says so. A zombie has none, and it is nobody's any more.
-func (d *daemon) marked() []int {
-	var pids []int
+// marked returns the processes of this daemon's runs and of the checks of services.
+func (d *daemon) marked() []int { return slices.Concat(d.ofRunsAndChecks()) }
+
+// ofRunsAndChecks returns the processes whose environment says that they belong to a run, or to
+// the check of a service. A zombie has no environment, and it is nobody's any more.
+func (d *daemon) ofRunsAndChecks() (runs, checks []int) {
 	for _, pid := range wrapper.Processes() {
 		env := wrapper.Environ(pid)
-		if strings.Contains(env, "\x00ACTIVATIOND_SOCKET="+d.socket+"\x00") && strings.Contains(env, "\x00"+wrapper.MarkVar+"=") {
-			pids = append(pids, pid)
+		switch {
+		case !strings.Contains(env, "\x00ACTIVATIOND_SOCKET="+d.socket+"\x00"):
+		case strings.Contains(env, "\x00"+wrapper.MarkVar+"=command of "):
+			checks = append(checks, pid)
+		case strings.Contains(env, "\x00"+wrapper.MarkVar+"="):
+			runs = append(runs, pid)
 		}
 	}
-	return pids
+	return runs, checks
 }
 
 // A liveRun is a run whose wrapper lives.
@@ -170,10 +176,16 @@ func (d *daemon) removeCgroup() {
 
 // nothingLeft checks that nothing is left of any run except its directory: no process,
 // no wrapper, no cgroup, no configuration directory, no socket, no file that was not finished.
+// The process of a check may be about to end: the daemon kills it when it hears of the end of
+// the run, as a client does that waits for that end, and either may hear of it first.
 func (d *daemon) nothingLeft() {
 	d.t.Helper()
-	for _, pid := range d.marked() {
+	runs, checks := d.ofRunsAndChecks()
+	for _, pid := range runs {
 		d.t.Errorf("process %d of a run is left: %s", pid, commandLine(pid))
+	}
+	for _, pid := range checks {
+		awaitGone(d.t, pid)
 	}
 	for _, r := range append(d.liveRuns(), d.deliveries()...) {
 		d.t.Errorf("the wrapper %d of run %s is left", r.pid, r.name)

@@ -167,7 +167,8 @@ func TestRollingBehindNginx(t *testing.T) {
 func freePorts(t *testing.T, n int) int {
 	t.Helper()
 	for range 100 {
-		first := freePort(t)
+		// Below the ports from which the kernel takes those of clients: another test would soon have one of them.
+		first := 16_000 + (os.Getpid()*61+int(portsTaken.Add(1))*(n+1))%16_000
 		free := true
 		for p := first; p <= first+n && free; p++ {
 			l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", p))
@@ -182,6 +183,9 @@ func freePorts(t *testing.T, n int) int {
 	t.Fatal("no free ports")
 	return 0
 }
+
+// portsTaken keeps tests that run at the same time from taking the same ports.
+var portsTaken atomic.Int32
 
 // nginx starts nginx with a site, whose instances have ports of their own or share one, and
 // returns its URL.

@@ -72,15 +72,16 @@ func TestBrokenSources(t *testing.T) {
 	}
 	file := filepath.Join(d.dir, "res.yaml")
 	for _, tt := range []struct {
-		name string
-		make func() error
+		name   string
+		status int
+		make   func() error
 	}{
-		{"gone", func() error { return os.Remove(file) }},
-		{"no bytes", func() error { return writeFile(file, "", 0o644) }},
-		{"only blanks", func() error { return writeFile(file, "\n \n", 0o644) }},
-		{"half-written", func() error { return writeFile(file, whole[:strings.LastIndex(whole, "id: ")+4], 0o644) }},
-		{"not YAML", func() error { return writeFile(file, "reservations: [}\n", 0o644) }},
-		{"a directory in its place", func() error {
+		{"gone", 6, func() error { return os.Remove(file) }},
+		{"no bytes", 4, func() error { return writeFile(file, "", 0o644) }},
+		{"only blanks", 4, func() error { return writeFile(file, "\n \n", 0o644) }},
+		{"half-written", 4, func() error { return writeFile(file, whole[:strings.LastIndex(whole, "id: ")+4], 0o644) }},
+		{"not YAML", 4, func() error { return writeFile(file, "reservations: [}\n", 0o644) }},
+		{"a directory in its place", 4, func() error {
 			if err := os.Remove(file); err != nil {
 				return err
 			}
@@ -91,8 +92,8 @@ func TestBrokenSources(t *testing.T) {
 			t.Fatal(err)
 		}
 		o := d.atctl("reload")
-		if o.status != 6 || o.out+o.err == "" {
-			t.Errorf("%s: atctl reload: %+v, want status 6 with a sentence", tt.name, o)
+		if o.status != tt.status || o.out+o.err == "" {
+			t.Errorf("%s: atctl reload: %+v, want status %d with a sentence", tt.name, o, tt.status)
 		}
 		if n := len(d.live()); n != 8 {
 			t.Errorf("%s: %d reservations are left, want all 8", tt.name, n)
@@ -490,7 +491,8 @@ wiring: [h1:eth1 -- sw:p1, h2:eth1 -- sw:p2]
 `, id, day, day, more, end)
 	}
 	d.write("lab.yaml", "reservations:\n"+reservation("fits", 1, "label: a", "eth1")+reservation("unfit", 2, "label: b", "eth7")+
-		reservation("own", 3, "activate: [/bin/true]", "eth7"), 0o644)
+		reservation("own", 3, "activate: [/bin/true]", "eth7")+
+		"  - {id: many, start: 2030-01-01T10:00:00Z, end: 2030-01-01T12:00:00Z, vlans: {d: 100}}\n", 0o644)
 	d.Start()
 	d.must("reload")
 	got := d.must("reload", "--force")
@@ -501,7 +503,10 @@ wiring: [h1:eth1 -- sw:p1, h2:eth1 -- sw:p2]
 	if log := d.read(d.dir + "/daemon.log"); strings.Count(log, "does not fit") != 1 {
 		t.Errorf("the log is to tell it once:\n%s", log)
 	}
-	if list := d.must("list"); strings.Count(list, "scheduled") != 3 {
+	if strings.Count(got, "\nconflict ") != 1 || !strings.Contains(got, "conflict many: 101 VLANs of d are needed at ") {
+		t.Errorf("the VLANs of fits are not known:\n%s", got)
+	}
+	if list := d.must("list"); strings.Count(list, "scheduled") != 4 {
 		t.Errorf("not all are there:\n%s", list)
 	}
 }

@@ -154,6 +154,7 @@ func tortureDaemon(t *testing.T, config string, n int) {
 	load.Go(tt.turnServices)
 	load.Go(tt.rollServices)
 	load.Go(tt.connect)
+	load.Go(tt.pauses)
 	tt.killLoop(n)
 	end()
 	tt.settle()
@@ -369,6 +370,30 @@ func (tt *torture) client(i int) {
 			tt.t.Errorf("a wait for %s ended while it was %s", open[0], out[0].State)
 		}
 		open = open[1:]
+	}
+}
+
+// pauses pauses and resumes until the load ends. Then nothing is paused.
+func (tt *torture) pauses() {
+	random := rand.New(rand.NewPCG(tt.seed, 2000))
+	c := &control.Client{Address: tt.socket}
+	defer func() { _ = c.Close() }()
+	all := []control.ResumeIn{{What: "daemon"}, {What: "source", Name: tt.dir + "/res"}, {What: "device", Name: "a"}, {What: "device", Name: "d3"}}
+	for !tt.over() {
+		p := all[random.IntN(len(all))]
+		until := "" // it is resumed
+		if random.IntN(2) == 0 {
+			until = fmt.Sprintf("%dms", 1+random.IntN(60))
+		}
+		_, _ = call[control.Pause](tt, c, "pause", control.PauseIn{What: p.What, Name: p.Name, Until: until}, 404) // before the first load there is no source
+		tt.idle(time.Duration(random.IntN(60)) * time.Millisecond)
+		_, _ = call[control.Pause](tt, c, "resume", p, 409, 404)
+		tt.idle(time.Duration(100+random.IntN(400)) * time.Millisecond)
+	}
+	for _, p := range all {
+		for code := 0; code == 0 || code == 503; {
+			_, code = request[control.Pause](tt, c, "resume", p, 409, 404, 503)
+		}
 	}
 }
 

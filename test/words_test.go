@@ -34,8 +34,8 @@ func TestWords(t *testing.T) {
 		{"hold poll", 3, "poll is a recurrence; atctl every hold poll keeps it from occurring; atctl list --all --every poll lists its jobs"},
 		{"cancel poll", 3, "poll is a recurrence; atctl every remove poll removes it; atctl list --all --every poll lists its jobs"},
 		{"wait poll", 125, "poll is a recurrence; atctl list --all --every poll lists its jobs"},
-		{"edit poll --label x", 3, "poll is a recurrence; atctl list --all --every poll lists its jobs"},
-		{"retry poll", 3, "poll is a recurrence; atctl list --all --every poll lists its jobs"},
+		{"edit poll --label x", 3, "poll is a recurrence; atctl every edit poll changes it; atctl list --all --every poll lists its jobs"},
+		{"retry poll", 3, "poll is a recurrence; atctl every run poll runs its job once; atctl list --all --every poll lists its jobs"},
 
 		{"run " + good, 4, good + ": cannot run: it has succeeded; retry runs it again"},
 		{"hold " + good, 4, good + ": cannot hold: it has succeeded"},

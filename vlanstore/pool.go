@@ -42,6 +42,16 @@ func (p Pool) Has(id int) bool {
 	return slices.ContainsFunc(p.Ranges, in) && !slices.ContainsFunc(p.Exclude, in)
 }
 
+// Size returns how many ids the pool has.
+func (p Pool) Size() (n int) {
+	for id := FirstID; id <= LastID; id++ {
+		if p.Has(id) {
+			n++
+		}
+	}
+	return n
+}
+
 // String returns the pool in the form of an inventory: "100-199,300 but 150".
 func (p Pool) String() string {
 	if len(p.Exclude) > 0 {

@@ -55,7 +55,7 @@ func (p *pass) compare(t *activation.Txn, readings []*reading) {
 				goingLive++
 			}
 		}
-		if err := reservation.Guard(len(d.live), goingLive, t.Settings.MaxRemoval); err != nil && !p.o.Force {
+		if err := reservation.Guard(len(d.live), goingLive, t.Settings.MaxRemoval); err != nil && !p.o.Force && !r.put.Force {
 			d.refused, d.diff = err, reservation.Diff{}
 			continue
 		}
@@ -119,7 +119,12 @@ func (d *sourceDiff) unused() (u unused) {
 // keep stores the result of the source's load.
 func (d *sourceDiff) keep(t *activation.Txn) error {
 	if d.gone {
-		return t.Delete(loadKey + d.name())
+		return errors.Join(t.Delete(loadKey+d.name()), t.Delete(contentKey+d.name()))
+	}
+	if d.put.Content != nil {
+		if err := t.Put(contentKey+d.name(), d.put.Content); err != nil {
+			return err
+		}
 	}
 	last := lastLoad{
 		Fingerprint: d.fingerprint(d.set.Fingerprint), Read: t.Now, Count: len(d.set.Reservations), unused: d.unused(), Notices: d.set.Notices,
@@ -134,15 +139,20 @@ func (d *sourceDiff) keep(t *activation.Txn) error {
 	return t.Put(loadKey+d.name(), data)
 }
 
+// present returns the error of content that cannot be read as one of kind fault.Conflict: the load
+// was requested in the right way, and is at odds with what is there now.
+func present(err error) error {
+	if errors.Is(err, fault.Invalid) {
+		return fmt.Errorf("%s: %w", fault.Text(err), fault.Conflict)
+	}
+	return err
+}
+
 // reportChanges reports the reservations that were added, changed or rejected.
 func (d *sourceDiff) reportChanges(rep *activation.Report) {
 	switch {
 	case d.refused != nil:
-		why := d.refused
-		if errors.Is(why, fault.Invalid) { // it may be half-written: another load may succeed
-			why = fmt.Errorf("%s: %w", fault.Text(why), fault.Unavailable)
-		}
-		rep.Fail(d.Name(), why)
+		rep.Fail(d.Name(), present(d.refused))
 		return
 	case d.unchanged:
 		rep.Unchanged += d.last.Count

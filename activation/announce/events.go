@@ -10,8 +10,9 @@ import (
 	"activationd/reservation"
 )
 
-// noteReport remembers which sources could not be loaded, and the unused reservations.
-func (l *Loader) noteReport(rep activation.Report, told map[activation.ReportLine]bool) {
+// noteReport remembers which sources could not be loaded, and the unused reservations. It counts the
+// sources that were read.
+func (l *Loader) noteReport(rep activation.Report, told map[activation.ReportLine]bool, read []*sourceDiff) {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -29,6 +30,15 @@ func (l *Loader) noteReport(rep activation.Report, told map[activation.ReportLin
 		case line.What == "rejected" && line.Source == activation.Declared:
 			l.declared = append(l.declared, Unused{Source: line.Source, Reject: reservation.Reject{ID: line.ID, Text: line.Text}, Read: now})
 		}
+	}
+	for _, d := range read {
+		n := l.reads[d.name()]
+		if _, failed := l.failed[d.name()]; failed {
+			n.failed++
+		} else {
+			n.ok++
+		}
+		l.reads[d.name()] = n
 	}
 }
 

@@ -53,14 +53,14 @@ func (l *Loader) inOrder() bool {
 // load reads the sources of conf, and applies what they and the configuration declare.
 // The report includes the notices, and broken if the configuration could not be read.
 func (l *Loader) load(ctx context.Context, conf Configuration, o LoadOptions, notices []string, broken error) (activation.Report, error) {
-	readings, err := l.read(ctx, conf.Sources, o.declared)
+	readings, err := l.read(ctx, conf.Sources, o)
 	if err != nil {
 		return activation.Report{}, err
 	}
 	l.mu.Lock()
 	before := l.told
 	l.mu.Unlock()
-	p := &pass{o: o, notices: notices, broken: broken, before: before}
+	p := &pass{o: o, notices: notices, broken: broken, before: before, first: !l.hasLoaded()}
 	if err := l.engine.View(ctx, func(t *activation.Txn) error {
 		p.compare(t, readings)
 		return nil
@@ -82,9 +82,9 @@ func (l *Loader) load(ctx context.Context, conf Configuration, o LoadOptions, no
 	}
 	rep := p.report()
 	if !o.DryRun {
-		l.noteReport(rep, p.told)
+		l.noteReport(rep, p.told, p.diffs)
 		l.log.Info("loaded", "generation", rep.Generation, "added", rep.Added, "changed", rep.Changed,
-			"removed", rep.Removed, "rejected", rep.Rejected, "over", rep.Over)
+			"removed", rep.Removed, "rejected", rep.Rejected, "over", rep.Over, "conflicting", rep.Conflicting)
 		if rep.Err != nil {
 			l.log.Error("a source was not loaded", "err", fault.Text(rep.Err))
 		}
@@ -131,6 +131,8 @@ type pass struct {
 	newest   uint64 // the number of the newest load before this one
 	number   uint64 // of this load, or of the newest if this one does not count
 	declare  []func(*activation.Txn) (activation.Report, error)
+	first    bool // no load was made since the daemon was started: limits may have changed meanwhile
+	judged   activation.Judgement
 	declared []activation.Report            // the result of each step of declare
 	told     map[activation.ReportLine]bool // what this load emits events about
 }
@@ -162,7 +164,20 @@ func (p *pass) steps() []step {
 			return err
 		})
 	}
-	return append(steps, p.end)
+	return append(steps, p.judge, p.end)
+}
+
+// judge looks for conflicts between all reservations, unless nothing has changed.
+func (p *pass) judge(t *activation.Txn) error {
+	t.On(p.o.By.Event())
+	if p.first || slices.ContainsFunc(p.diffs, func(d *sourceDiff) bool { return len(d.changes)+len(d.diff.Removed) > 0 }) {
+		t.On(nil) // nobody requested it
+		if err := t.Judge(); err != nil {
+			return err
+		}
+	}
+	p.judged = t.Judged()
+	return nil
 }
 
 // begin writes a mark, which end removes. If the daemon dies in between, the next load
@@ -220,7 +235,7 @@ func (p *pass) by(source string) *event.Actor {
 func (p *pass) report() activation.Report {
 	rep := activation.Report{Generation: p.number}
 	if p.broken != nil {
-		rep.Fail(activation.Declared, p.broken)
+		rep.Fail(activation.Declared, present(p.broken))
 	}
 	addSaid(&rep, activation.Declared, unused{}, p.notices)
 	for _, d := range p.diffs {
@@ -236,6 +251,11 @@ func (p *pass) report() activation.Report {
 	for _, part := range p.declared {
 		rep.Merge(part)
 	}
+	rep.Conflicting = p.judged.Conflicting
+	rep.Lines = append(rep.Lines, p.judged.Lines...)
+	if n := rep.Conflicting - len(p.judged.Lines); n > 0 {
+		rep.Add(activation.ReportLine{What: "conflict", Text: fmt.Sprintf("and %d more; atctl list --state conflicting lists them", n)})
+	}
 	return rep
 }
 
@@ -250,7 +270,7 @@ func (p *pass) announce(t *activation.Txn, d *sourceDiff, i int) error {
 		out.refused = "another source announces this id already"
 		return nil
 	}
-	a := announcement(res, d.name(), p.newest+1)
+	a := Announcement(res, d.name(), p.newest+1)
 	a.From, a.Nodes = p.leaving[res.ID], d.nodes[i]
 	t.On(p.by(d.Name()))
 	what, err := t.Announce(a)
@@ -296,18 +316,19 @@ func (p *pass) withdraw(t *activation.Txn, d *sourceDiff, i int) error {
 	return err
 }
 
-// announcement converts a reservation to the engine's type.
-func announcement(res *reservation.Reservation, source string, generation uint64) *activation.Announcement {
+// Announcement converts a reservation of a source, as [activation.SourceKey] names it, to the
+// engine's type. Its Lead and Tail must be set. Generation is the number of the load; 0: none.
+func Announcement(res *reservation.Reservation, source string, generation uint64) *activation.Announcement {
 	hash := res.Hash()
 	return &activation.Announcement{
 		ID: res.ID, Start: res.Start.Round(0), Topology: res.Topology,
 		Slot: activation.Slot{
 			End: res.End.Round(0), Lead: *res.Lead, Tail: *res.Tail, Source: source, Hash: hash[:], Generation: generation,
-			Devices: res.Devices, TopologyName: res.TopologyName,
+			Devices: res.Devices, TopologyName: res.TopologyName, VLANs: res.VLANs,
 		},
 		Order: activation.Order{
 			Owner: res.Owner, Label: res.Label, Argv: res.Activate, Undo: res.Deactivate, Env: res.Env,
-			Timeout: res.Timeout, Grace: res.Grace, Retries: res.Retries, Missed: res.Missed,
+			Timeout: res.Timeout, Grace: res.Grace, Retries: res.Retries, Missed: res.Missed, Priority: res.Priority,
 		},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -17,8 +18,17 @@ type LoadOptions struct {
 	Force  bool // load even if that removes more than Settings.MaxRemoval of the live reservations
 	DryRun bool // change nothing
 	By     activation.Actor
+	// Put has the content of sources, by their names, which is new with this load. If it is not
+	// applied, it is not kept.
+	Put map[string]Put
 
 	declared bool // only what the configuration declares has changed: sources that were read stay as they are
+}
+
+// A Put is the new content of a source.
+type Put struct {
+	Content []byte
+	Force   bool // as of LoadOptions, for this source
 }
 
 // A Loader makes loads: each reads the configuration and the sources of reservations, and
@@ -36,6 +46,7 @@ type Loader struct {
 	conf   Configuration // in force
 	next   *round
 	failed map[string]failure // the sources that the last load could not read
+	reads  map[string]reads   // of each source
 	// declared are the declarations of the configuration that the last load rejected.
 	declared []Unused
 	told     map[activation.ReportLine]bool // what the last load emitted events about
@@ -43,6 +54,9 @@ type Loader struct {
 	asked   chan struct{} // capacity one: a load was requested
 	sources chan struct{} // capacity one: the sources have changed
 }
+
+// reads counts how often a source was read, and how often that failed.
+type reads struct{ ok, failed uint64 }
 
 // A failure is why a source could not be loaded.
 type failure struct {
@@ -53,7 +67,8 @@ type failure struct {
 // A round is a load that has not begun, and that requests share.
 type round struct {
 	force  bool
-	all    bool             // also the sources are to be read
+	all    bool // also the sources are to be read
+	put    map[string]Put
 	by     activation.Actor // the first client that forced it, or else requested it; zero: none
 	done   chan struct{}
 	report activation.Report
@@ -64,7 +79,7 @@ type round struct {
 // returns the names of a topology's nodes, as in [activation.Parts].
 func NewLoader(e *activation.Engine, conf Configuration, nodes func(topology string) ([]string, error), log *slog.Logger) *Loader {
 	l := &Loader{
-		engine: e, nodes: nodes, log: log, conf: conf, failed: make(map[string]failure),
+		engine: e, nodes: nodes, log: log, conf: conf, failed: make(map[string]failure), reads: make(map[string]reads),
 		loaded: make(chan struct{}), asked: make(chan struct{}, 1), sources: make(chan struct{}, 1),
 	}
 	token(l.sources)
@@ -92,6 +107,37 @@ func (l *Loader) inForce() Configuration {
 // Ask requests a load and does not wait for it.
 func (l *Loader) Ask() { l.join(LoadOptions{}) }
 
+// Put is Load for a source whose content is handed to it. The other sources that the last load
+// could read stay as they are.
+func (l *Loader) Put(ctx context.Context, source string, p Put, o LoadOptions) (activation.Report, error) {
+	o.Put, o.declared = map[string]Put{source: p}, true
+	for {
+		before := l.putting(source)
+		if before == nil || o.DryRun {
+			return l.Load(ctx, o)
+		}
+		select { // each content gets a load of its own
+		case <-ctx.Done():
+			return activation.Report{}, context.Cause(ctx)
+		case <-before:
+		}
+	}
+}
+
+// putting returns a channel that is closed when the next load has ended, if it has a content for
+// the source already; nil: it has none.
+func (l *Loader) putting(source string) <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.next == nil {
+		return nil
+	}
+	if _, ok := l.next.put[source]; !ok {
+		return nil
+	}
+	return l.next.done
+}
+
 // AskDeclared is Ask when only what the configuration in force declares has changed, in files of
 // others. The load does not read again the configuration and the sources that the last load
 // could read.
@@ -108,6 +154,10 @@ func (l *Loader) join(o LoadOptions) *round {
 	}
 	l.next.force = l.next.force || o.Force
 	l.next.all = l.next.all || !o.declared
+	if len(o.Put) > 0 && l.next.put == nil {
+		l.next.put = make(map[string]Put)
+	}
+	maps.Copy(l.next.put, o.Put)
 	token(l.asked)
 	return l.next
 }
@@ -136,6 +186,10 @@ func (l *Loader) Load(ctx context.Context, o LoadOptions) (activation.Report, er
 	}
 }
 
+// judgeAgain is how long the loader waits before it looks for conflicts again, if the store has
+// refused it.
+const judgeAgain = time.Second
+
 // Run makes the requested loads, and watches the sources, until ctx is done. Each load
 // first calls read for the configuration to put in force. If read fails, the load uses
 // the configuration in force.
@@ -143,12 +197,24 @@ func (l *Loader) Run(ctx context.Context, read func(context.Context) (Configurat
 	stop := func() {}
 	defer func() { stop() }()
 	var first sync.Once
+	var again <-chan time.Time // when conflicts are judged again, after the store has refused it
+	judge := func() {
+		again = nil
+		if err := l.engine.Judge(ctx); err != nil && ctx.Err() == nil {
+			l.log.Error("cannot look for conflicts; trying again", "err", err)
+			again = time.After(judgeAgain)
+		}
+	}
 	for {
 		select {
 		case <-ctx.Done():
 		case <-l.sources:
 			stop()
 			stop = l.watch(ctx)
+		case <-l.engine.Unjudged():
+			judge()
+		case <-again:
+			judge()
 		case <-l.asked:
 			l.mu.Lock()
 			r := l.next
@@ -158,7 +224,7 @@ func (l *Loader) Run(ctx context.Context, read func(context.Context) (Configurat
 			default:
 			}
 			l.mu.Unlock()
-			r.report, r.err = l.reload(ctx, read, LoadOptions{Force: r.force, By: r.by, declared: !r.all})
+			r.report, r.err = l.reload(ctx, read, LoadOptions{Force: r.force, By: r.by, declared: !r.all, Put: r.put})
 			first.Do(func() { close(l.loaded) })
 			close(r.done)
 		}

@@ -1,6 +1,7 @@
 package announce
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,10 +16,12 @@ import (
 // The keys of this package:
 //
 //	f/SOURCE   a lastLoad
+//	fp/SOURCE  the content of a source that was put last
 //	n/loading  a mark; it exists from the first transaction of a load to the last
 const (
-	loadKey = "f/"
-	markKey = "n/loading"
+	loadKey    = "f/"
+	contentKey = "fp/"
+	markKey    = "n/loading"
 )
 
 // A lastLoad is the stored result of a source's last load.
@@ -34,6 +37,15 @@ func parseLast(key string, data []byte) (lastLoad, error) {
 	last, err := parse[lastLoad](key, data)
 	last.Rejected = max(last.Rejected, len(last.Rejects)) // an earlier version did not write the number
 	return last, err
+}
+
+// Content returns the content that was put into a source last; nil: none was.
+func (l *Loader) Content(ctx context.Context, source string) (content []byte, err error) {
+	err = l.engine.View(ctx, func(t *activation.Txn) error {
+		content = bytes.Clone(t.Get(contentKey + activation.SourceKey(source)))
+		return nil
+	})
+	return content, err
 }
 
 // A mark says that a load was applied only in part. Then the next one reads all sources
@@ -57,6 +69,7 @@ type reading struct {
 	unchanged bool
 	gone      bool // the source is no longer configured
 	last      lastLoad
+	put       Put // its new content; nil: it was read
 	err       error
 }
 
@@ -65,7 +78,7 @@ func (r *reading) name() string { return activation.SourceKey(r.Name()) }
 // read reads all sources, one after the other. A source that is no longer configured has
 // no reservations. If only what the configuration declares has changed, a source that the last
 // load could read is taken as unchanged.
-func (l *Loader) read(ctx context.Context, sources []Source, declared bool) ([]*reading, error) {
+func (l *Loader) read(ctx context.Context, sources []Source, o LoadOptions) ([]*reading, error) {
 	var last map[string]lastLoad
 	whole := false
 	err := l.engine.View(ctx, func(t *activation.Txn) error {
@@ -95,7 +108,7 @@ func (l *Loader) read(ctx context.Context, sources []Source, declared bool) ([]*
 		return nil, err
 	}
 	l.mu.Lock()
-	failed, declared := l.failed, declared && l.hasLoaded()
+	failed, declared := l.failed, o.declared && l.hasLoaded()
 	l.mu.Unlock()
 	var readings []*reading
 	for _, s := range sources {
@@ -105,6 +118,13 @@ func (l *Loader) read(ctx context.Context, sources []Source, declared bool) ([]*
 		read, suffix, _ := strings.Cut(r.last.Fingerprint, " ")
 		if whole || s.fingerprint(read) != read+" "+suffix { // the defaults may have changed
 			read = ""
+		}
+		if put, ok := o.Put[s.Name()]; ok {
+			r.put = put
+			r.set, _, r.err = s.LoadIfChanged(reservation.WithContent(ctx, put.Content), "")
+			s.Settle(&r.set)
+			readings = append(readings, r)
+			continue
 		}
 		if _, wrong := failed[s.Name()]; declared && read != "" && !wrong {
 			r.unchanged = true

@@ -12,6 +12,7 @@ type Source struct {
 	reservation.Source
 	Lead, Tail time.Duration
 	Missed     string
+	Priority   int // of its reservations, where they conflict with those of other sources
 }
 
 // fill sets the fields that a reservation leaves open. So a changed default counts as a
@@ -26,13 +27,18 @@ func (s *Source) fill(r *reservation.Reservation) {
 	if r.Missed == "" {
 		r.Missed = s.Missed
 	}
+	r.Priority = s.Priority
 }
 
 // fingerprint returns the fingerprint of the source together with that of its defaults. The
 // word "over" has every source read again that was last read by a version that did not
 // remember the reservations that it passed over.
 func (s *Source) fingerprint(read string) string {
-	return fmt.Sprintf("%s over %d %d %s", read, s.Lead, s.Tail, s.Missed)
+	text := fmt.Sprintf("%s over %d %d %s", read, s.Lead, s.Tail, s.Missed)
+	if s.Priority != 0 {
+		text += fmt.Sprintf(" priority %d", s.Priority)
+	}
+	return text
 }
 
 // Settle fills the reservations of the source. It rejects a reservation whose slot is too

@@ -18,12 +18,16 @@ type SourceStatus struct {
 	Read     time.Time // the time at which it was last applied; zero: never
 	Error    string    // the error of a later load that failed; empty: none
 	Failing  time.Time // since when loads fail; zero: they do not
+	// How often it was read, and how often that failed, since the daemon was started.
+	Reads, Failures uint64
 }
 
 // Sources returns the status of each source, and of [activation.Declared] if the
-// configuration could not be read or has declarations that were rejected.
+// configuration could not be read or has declarations that were rejected. What is booked at the
+// daemon itself counts as a source that is never read.
 func (l *Loader) Sources(ctx context.Context) ([]SourceStatus, error) {
 	var all []SourceStatus
+	booked, on := 0, false
 	err := l.engine.View(ctx, func(t *activation.Txn) error {
 		all = nil
 		for k, v := range t.Scan(loadKey, "") {
@@ -37,6 +41,13 @@ func (l *Loader) Sources(ctx context.Context) ([]SourceStatus, error) {
 				Name: activation.SourceName(key), Live: len(live), Rejected: last.Rejected, Over: last.Over, Read: last.Read,
 			})
 		}
+		booked = 0
+		for _, live := range t.Bookings() {
+			if live {
+				booked++
+			}
+		}
+		_, on = t.Settings.Sources[activation.BookingSource]
 		return nil
 	})
 	l.mu.Lock()
@@ -49,11 +60,37 @@ func (l *Loader) Sources(ctx context.Context) ([]SourceStatus, error) {
 		}
 		f := l.failed[src.Name()]
 		all[i].Error, all[i].Failing = f.text, f.since
+		n := l.reads[src.Name()]
+		all[i].Reads, all[i].Failures = n.ok, n.failed
+	}
+	if on || booked > 0 {
+		all = append(all, SourceStatus{Name: activation.BookingSource, Live: booked})
 	}
 	if f := l.failed[activation.Declared]; f.text != "" || len(l.declared) > 0 {
 		all = append(all, SourceStatus{Name: activation.Declared, Rejected: len(l.declared), Error: f.text, Failing: f.since})
 	}
 	return all, err
+}
+
+// Unread reports whether a source has never been read since it is configured, and could not be read
+// by the last load either.
+func (l *Loader) Unread(ctx context.Context) (unread bool, err error) {
+	l.mu.Lock()
+	var failed []string
+	for _, src := range l.conf.Sources {
+		if _, ok := l.failed[src.Name()]; ok {
+			failed = append(failed, src.Name())
+		}
+	}
+	l.mu.Unlock()
+	if failed == nil {
+		return false, nil
+	}
+	err = l.engine.View(ctx, func(t *activation.Txn) error {
+		unread = slices.ContainsFunc(failed, func(name string) bool { return t.Get(loadKey+activation.SourceKey(name)) == nil })
+		return nil
+	})
+	return unread, err
 }
 
 // Loaded is closed when the first load since the daemon was started has ended.

@@ -39,7 +39,7 @@ func (b *Book) fireDue(t *activation.Txn, name string) (changed bool, err error)
 
 // fireOccurrences makes jobs of the due occurrences, or skips them. It does not save r.
 func (b *Book) fireOccurrences(t *activation.Txn, r *Recurrence) error {
-	s, err := b.times(t, r)
+	s, err := b.times(r)
 	if err != nil { // it was valid when it was added: its zone's file is gone
 		r.HoldReason, r.HeldAt = "its times cannot be computed: "+err.Error(), t.Now
 		t.Log(slog.LevelError, "a recurrence is held", "name", r.Name, "err", err)
@@ -95,7 +95,7 @@ func (r *Recurrence) advance(s schedule.Recurrence, done, next time.Time) {
 
 // times returns the times of r by its zone's current rules, and lets Run watch these
 // rules.
-func (b *Book) times(t *activation.Txn, r *Recurrence) (schedule.Recurrence, error) {
+func (b *Book) times(r *Recurrence) (schedule.Recurrence, error) {
 	s, err := r.times(r.Created)
 	if err == nil {
 		b.zones.note(schedule.ZoneOf(s))
@@ -188,7 +188,7 @@ func (r *Recurrence) newest(some []time.Time) time.Time {
 
 // skipHeld records as skipped the occurrences that came while r was held.
 func (b *Book) skipHeld(t *activation.Txn, r *Recurrence) error {
-	s, err := b.times(t, r)
+	s, err := b.times(r)
 	if err != nil {
 		return fmt.Errorf("%s: %w: %w", r.Name, err, fault.Invalid)
 	}
@@ -400,7 +400,7 @@ func (r *Recurrence) progress() [7]time.Time {
 
 // followClock adjusts one recurrence to the clock. It does not save r.
 func (b *Book) followClock(t *activation.Txn, r *Recurrence) error {
-	s, err := b.times(t, r)
+	s, err := b.times(r)
 	if err != nil { // it will be held when it is due
 		t.Log(slog.LevelError, "a recurrence is left alone: its times cannot be computed", "name", r.Name, "err", err)
 		return nil
@@ -525,7 +525,7 @@ func (b *Book) atBoot(t *activation.Txn) error {
 			t.Log(slog.LevelError, "a recurrence cannot be read; it is left alone", "name", name, "err", err)
 			continue
 		}
-		s, err := b.times(t, r)
+		s, err := b.times(r)
 		if _, boots := s.(schedule.AtBoot); err != nil || !boots || r.HoldReason != "" {
 			continue
 		}

@@ -3,6 +3,7 @@ package recurring
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -196,7 +197,8 @@ type Recurrence struct {
 	Owner      string    `json:"owner"`
 	Declared   bool      `json:"declared,omitempty"` // it is declared in the configuration
 	Created    time.Time `json:"created"`
-	HoldReason string    `json:"held,omitempty"` // why it is held; empty: it is not
+	Changes    uint64    `json:"changes,omitempty"` // how often a client or the configuration has changed it
+	HoldReason string    `json:"held,omitempty"`    // why it is held; empty: it is not
 	HeldAt     time.Time `json:"held_at,omitzero"`
 	Next       time.Time `json:"next,omitzero"` // the first occurrence that is not decided yet
 	Due        time.Time `json:"due,omitzero"`  // when Next is due
@@ -271,6 +273,19 @@ func (r *Recurrence) entered() time.Time {
 		return time.Time{}
 	}
 	return r.Due
+}
+
+// Version returns a text that changes with each change by a client or the configuration, and is never
+// the same again. Occurrences do not change it.
+func (r *Recurrence) Version() (string, error) {
+	data, err := json.Marshal(&Recurrence{
+		Rule: r.Rule, Owner: r.Owner, Declared: r.Declared, Created: r.Created, Changes: r.Changes, HoldReason: r.HoldReason, HeldAt: r.HeldAt,
+	})
+	if err != nil {
+		return "", fmt.Errorf("recurrence %s: %w", r.Name, err)
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:8]), nil
 }
 
 func decode(name string, data []byte) (*Recurrence, error) {

@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"activationd/activation"
+	"activationd/event"
 	"activationd/internal/fault"
 	"activationd/schedule"
 )
@@ -38,6 +40,25 @@ func (r *Recurrence) check(by activation.Actor) error {
 	return nil
 }
 
+// Verbs are those that [View.Can] knows.
+func Verbs() []string { return []string{"hold", "release", "remove"} }
+
+// Can reports whether by can carry out one of [Verbs] on v.
+func (v *View) Can(by activation.Actor, verb string) bool {
+	if v.check(by) != nil {
+		return false
+	}
+	switch verb {
+	case "hold":
+		return v.HoldReason == ""
+	case "release":
+		return v.HoldReason != ""
+	case "remove":
+		return !v.Declared
+	}
+	return false
+}
+
 // For returns what by may see of v, as [activation.View.For] does.
 func (v View) For(by activation.Actor) View {
 	if v.check(by) == nil {
@@ -62,7 +83,11 @@ func (b *Book) Add(ctx context.Context, by activation.Actor, rule Rule) (*Recurr
 			return err
 		}
 		if old, err := get(t, rule.Name); err == nil {
-			return fmt.Errorf("there is a recurrence %s already, of %s: take another name, or remove it first: %w", rule.Name, old.Owner, fault.Conflict)
+			what := "take another name"
+			if old.check(by) == nil && !old.Declared {
+				what += ", or change it with atctl every edit"
+			}
+			return fmt.Errorf("there is a recurrence %s already, of %s: %s: %w", rule.Name, old.Owner, what, fault.Conflict)
 		}
 		if err := namesake(t, rule); err != nil {
 			return err
@@ -102,7 +127,7 @@ func (b *Book) add(t *activation.Txn, rule Rule, declared bool) (*Recurrence, er
 // whose time has come and that waits only for its jitter. If the rule was changed and no
 // longer has the waiting one, that one is skipped.
 func (b *Book) schedule(t *activation.Txn, r *Recurrence) error {
-	s, err := b.times(t, r)
+	s, err := b.times(r)
 	if err != nil {
 		return fmt.Errorf("%s: %w: %w", r.Name, err, fault.Invalid)
 	}
@@ -129,20 +154,38 @@ func (b *Book) schedule(t *activation.Txn, r *Recurrence) error {
 	return nil
 }
 
-// change lets fn change a recurrence that by may touch.
-func (b *Book) change(ctx context.Context, by activation.Actor, name string, fn func(*activation.Txn, *Recurrence) error) (*Recurrence, error) {
+// A Condition is met by a recurrence unless it returns an error, which refuses the change.
+type Condition func(*Recurrence) error
+
+// own returns a recurrence that by may touch, if it meets all conditions.
+func own(t *activation.Txn, by activation.Actor, name string, only []Condition) (*Recurrence, error) {
+	r, err := get(t, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.check(by); err != nil {
+		return nil, err
+	}
+	for _, met := range only {
+		if err := met(r); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// change lets fn change a recurrence that by may touch and that meets all conditions.
+func (b *Book) change(ctx context.Context, by activation.Actor, name string, only []Condition, fn func(*activation.Txn, *Recurrence) error) (*Recurrence, error) {
 	var r *Recurrence
 	err := b.engine.UpdateBy(ctx, by, func(t *activation.Txn) (err error) {
-		if r, err = get(t, name); err != nil {
-			return err
-		}
-		if err := r.check(by); err != nil {
+		if r, err = own(t, by, name, only); err != nil {
 			return err
 		}
 		old := *r
 		if err := fn(t, r); err != nil {
 			return err
 		}
+		r.Changes = old.Changes + 1
 		return save(t, &old, r)
 	})
 	if err != nil {
@@ -151,11 +194,86 @@ func (b *Book) change(ctx context.Context, by activation.Actor, name string, fn 
 	return r, nil
 }
 
+// Edit changes a recurrence, and keeps its history. Change gets its rule, of which it may change
+// all but the name; if it returns an error, nothing is changed. It may be called several times. The
+// result is checked as in [Book.Add]. The error is fault.Conflict if the configuration declares the
+// recurrence. The next occurrence changes only if the times do.
+func (b *Book) Edit(ctx context.Context, by activation.Actor, name string, change func(*Rule) error, only ...Condition) (*Recurrence, error) {
+	return b.change(ctx, by, name, only, func(t *activation.Txn, r *Recurrence) error {
+		if r.Declared {
+			return fmt.Errorf("%s is declared in the configuration: change it there and reload: %w", name, fault.Conflict)
+		}
+		was, rule := r.Rule, r.Rule
+		if err := change(&rule); err != nil {
+			return err
+		}
+		now := t.Now
+		if rule.End.Equal(was.End) { // a recurrence that is over may be changed
+			now = time.Time{}
+		}
+		if err := rule.Check(now); err != nil {
+			return err
+		}
+		var err error
+		if rule.Job.User, err = by.ChangeRun(name, &was.Job.Order, &rule.Job.Order); err != nil {
+			return err
+		}
+		rule.Name, rule.Job.Owner = name, r.Owner
+		changes := was.changesTo(&rule)
+		if len(changes) == 0 {
+			return nil
+		}
+		if err := b.put(t, r, rule); err != nil {
+			return err
+		}
+		ev := r.happened("changed", "every edit", "by "+by.Name)
+		if ev.Changes = changes; r.Job.User != nil {
+			ev.OwnerUID = &r.Job.User.UID
+		}
+		t.Emit(ev)
+		return nil
+	})
+}
+
+// put gives r another rule. What was already due by the former one is decided first.
+func (b *Book) put(t *activation.Txn, r *Recurrence, rule Rule) error {
+	if err := b.settle(t, r); err != nil {
+		return err
+	}
+	same := r.Cron == rule.Cron && r.Calendar == rule.Calendar && r.Every == rule.Every && r.Zone == rule.Zone &&
+		r.Start.Equal(rule.Start) && r.End.Equal(rule.End) && r.Jitter == rule.Jitter
+	r.Rule, r.Owner = rule, rule.Job.Owner
+	if same {
+		return nil
+	}
+	return b.schedule(t, r)
+}
+
+// changesTo lists the differences of two rules.
+func (r *Rule) changesTo(n *Rule) (all []event.Change) {
+	at := func(t time.Time) string {
+		if t.IsZero() {
+			return ""
+		}
+		return activation.TimeText(t)
+	}
+	all = activation.AddChange(all, "when", r.When(), n.When())
+	if len(all) == 0 { // an interval does not say the zone, which counts for the rule that replaces it
+		all = activation.AddChange(all, "tz", r.Zone, n.Zone)
+	}
+	all = activation.AddChange(all, "from", at(r.Start), at(n.Start))
+	all = activation.AddChange(all, "until", at(r.End), at(n.End))
+	all = activation.AddChange(all, "overlap", r.Overlap, n.Overlap)
+	all = activation.AddChange(all, "jitter", r.Jitter.String(), n.Jitter.String())
+	all = activation.AddChange(all, "catch-up", strconv.Itoa(r.CatchUp), strconv.Itoa(n.CatchUp))
+	return append(all, r.Job.ChangesTo(&n.Job.Order)...)
+}
+
 // Hold stops a recurrence from making jobs. The error is fault.Conflict if it is already
 // held. For this and the other verbs it is fault.NotFound if there is no recurrence of
-// that name, and fault.Denied if by may not touch it.
-func (b *Book) Hold(ctx context.Context, by activation.Actor, name string) (*Recurrence, error) {
-	return b.change(ctx, by, name, func(t *activation.Txn, r *Recurrence) error {
+// that name, fault.Denied if by may not touch it, and that of a condition that is not met.
+func (b *Book) Hold(ctx context.Context, by activation.Actor, name string, only ...Condition) (*Recurrence, error) {
+	return b.change(ctx, by, name, only, func(t *activation.Txn, r *Recurrence) error {
 		if r.HoldReason != "" {
 			return fmt.Errorf("%s is already held: %s: %w", name, r.HoldReason, fault.Conflict)
 		}
@@ -171,8 +289,8 @@ func (b *Book) Hold(ctx context.Context, by activation.Actor, name string) (*Rec
 // Release ends the hold of a recurrence. The occurrences meanwhile are skipped. The next
 // one is scheduled from now, even if the clock was wrong before and was set back. The
 // error is fault.Conflict if the recurrence is not held.
-func (b *Book) Release(ctx context.Context, by activation.Actor, name string) (*Recurrence, error) {
-	return b.change(ctx, by, name, func(t *activation.Txn, r *Recurrence) error {
+func (b *Book) Release(ctx context.Context, by activation.Actor, name string, only ...Condition) (*Recurrence, error) {
+	return b.change(ctx, by, name, only, func(t *activation.Txn, r *Recurrence) error {
 		if r.HoldReason == "" {
 			return fmt.Errorf("%s is not held: %w", name, fault.Conflict)
 		}
@@ -187,7 +305,7 @@ func (b *Book) Release(ctx context.Context, by activation.Actor, name string) (*
 
 // settle decides the occurrences that are already due, before the rule is changed.
 func (b *Book) settle(t *activation.Txn, r *Recurrence) error {
-	s, err := b.times(t, r)
+	s, err := b.times(r)
 	switch {
 	case err == nil && r.HoldReason != "":
 		return b.skipHeld(t, r)
@@ -206,7 +324,7 @@ func (b *Book) settle(t *activation.Txn, r *Recurrence) error {
 // earlier one has not ended, the rule's overlap decides whether the job waits for it,
 // replaces it, runs beside it, or is refused with fault.Conflict.
 func (b *Book) RunOnce(ctx context.Context, by activation.Actor, name string) (id string, err error) {
-	_, err = b.change(ctx, by, name, func(t *activation.Txn, r *Recurrence) error {
+	_, err = b.change(ctx, by, name, nil, func(t *activation.Txn, r *Recurrence) error {
 		members := t.Members(name, maxMembers)
 		switch {
 		case len(members) >= maxMembers:
@@ -226,13 +344,10 @@ func (b *Book) RunOnce(ctx context.Context, by activation.Actor, name string) (i
 
 // Remove ends a recurrence. Its activations continue. The error is fault.Conflict if the
 // configuration declares it.
-func (b *Book) Remove(ctx context.Context, by activation.Actor, name string) error {
+func (b *Book) Remove(ctx context.Context, by activation.Actor, name string, only ...Condition) error {
 	return b.engine.UpdateBy(ctx, by, func(t *activation.Txn) error {
-		r, err := get(t, name)
+		r, err := own(t, by, name, only)
 		if err != nil {
-			return err
-		}
-		if err := r.check(by); err != nil {
 			return err
 		}
 		if r.Declared {
@@ -391,17 +506,10 @@ func (b *Book) declareOne(t *activation.Txn, rule Rule) (what string, err error)
 		return "", err
 	}
 	old := *r
-	if err := b.settle(t, r); err != nil {
+	if err := b.put(t, r, rule); err != nil {
 		return "", err
 	}
-	times := r.Cron != rule.Cron || r.Calendar != rule.Calendar || r.Every != rule.Every || r.Zone != rule.Zone ||
-		!r.Start.Equal(rule.Start) || !r.End.Equal(rule.End) || r.Jitter != rule.Jitter
-	r.Rule, r.Owner = rule, rule.Job.Owner
-	if times {
-		if err := b.schedule(t, r); err != nil {
-			return "", err
-		}
-	}
+	r.Changes = old.Changes + 1
 	t.Emit(r.happened("changed", "every change", r.When()))
 	return "changed", save(t, &old, r)
 }

@@ -15,6 +15,7 @@ import (
 
 	"activationd/activation"
 	"activationd/control/ops"
+	"activationd/control/web"
 	"activationd/event"
 	"activationd/internal/config"
 	"activationd/internal/fault"
@@ -66,6 +67,7 @@ func (d *daemon) assembleQueues() (err error) {
 		if q.own, err = bolt.Open(path); err != nil {
 			return err
 		}
+		q.own.OnCommit(d.gauger.Committed)
 		q.db = q.own
 	}
 	guard, _ := d.runs.Guard()
@@ -80,6 +82,7 @@ func (d *daemon) assembleQueues() (err error) {
 	}
 	q.Broker = broker.New(broker.Parts{
 		DB: q.db, Runs: queueRuns{q.runs}, Alarm: q.timer, Log: d.log, Journal: filepath.Join(filepath.Dir(d.dirs.Deliveries), "deliveries"),
+		Paused: true, // until the engine says whether the daemon is paused
 	}, d.listeners(d.started, &d.inForce.Settings))
 	return nil
 }
@@ -103,6 +106,19 @@ func (q *messaging) allowed(name string) (bool, string) {
 // readPools reads which queues may be served.
 func (d *daemon) readPools(c *configuration) {
 	d.queues.pools.Configure(c.Queues.Pools, c.Queues.Allow, c.Queues.Deny)
+}
+
+// route returns what a request at a path of HTTP pushes by the routes that are in force.
+func (d *daemon) route(path string) (*web.Push, bool) {
+	d.mu.Lock()
+	routes := d.current.Queues.Routes
+	d.mu.Unlock()
+	for i := range routes {
+		if name, headers, ok := routes[i].Push(path); ok {
+			return &web.Push{Queue: name, Headers: headers, Forward: routes[i].Forward, Create: routes[i].Create}, true
+		}
+	}
+	return nil, false
 }
 
 // watchPools has queues served, or not any more, when the file that lists them has changed. It
@@ -156,7 +172,7 @@ func (q *messaging) close() error {
 
 // listeners translates the listeners of a configuration.
 func (d *daemon) listeners(c *configuration, set *activation.Settings) broker.Settings {
-	s := broker.Settings{Allowed: d.queues.allowed, Limits: queue.Limits{
+	s := broker.Settings{Allowed: d.queues.allowed, Created: c.Queues.MaxCreated, Limits: queue.Limits{
 		Body: int64(c.Queues.MaxBody), AllMessages: int64(c.Queues.MaxMessages), AllBytes: int64(c.Queues.MaxBytes),
 	}}
 	for i := range c.Hooks {

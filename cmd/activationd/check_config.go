@@ -14,9 +14,9 @@ import (
 )
 
 // checkConfig carries out --check-config: it reports everything that is wrong with the
-// configuration and with the reservations of its sources that are files, or else how the
-// configuration was understood. If files of reservations are named, it reads these and no
-// source.
+// configuration and with the reservations of its sources, or else how the configuration was
+// understood. Sources that are databases are read only if asked for. If files of reservations
+// are named, it reads these and no source.
 func checkConfig(w io.Writer, opts *options, h *host) error {
 	files, err := opts.sortFiles()
 	if err != nil {
@@ -34,13 +34,17 @@ func checkConfig(w io.Writer, opts *options, h *host) error {
 	faults := []error{err}
 	var env envCheck
 	if len(files) > 0 {
+		if opts.sql {
+			return fmt.Errorf("--sql reads sources of the configuration, and %s is checked in place of them; leave out one of the two: %w", files[0], fault.Invalid)
+		}
 		notices = nil // they are about what no file of reservations needs
 		r.files(files)
 	} else {
-		r.sources()
+		r.sources(opts.sql)
 		env = h.envFiles(c)
 		faults, notices = append(faults, env.faults...), append(notices, env.notices...)
 	}
+	r.conflicts()
 	faults = append(faults, r.faults...)
 	notices = append(notices, r.notices...)
 	out := ""
@@ -72,13 +76,21 @@ func row(what, format string, args ...any) string {
 	return fmt.Sprintf("  %-10s %s\n", what, fmt.Sprintf(format, args...))
 }
 
-// understood says how the configuration was understood. Read has a line for each source that
-// is a file, and found are the services of .env files.
+// understood says how the configuration was understood. Read has a line for each source, and
+// found are the services of .env files.
 func understood(c *configuration, dirs *directories, read []string, found []*service.Declaration, atwrap string) string {
 	out := fmt.Sprintf("ok: %s\n", cmp.Or(c.File, "no configuration file, so the defaults"))
 	out += row("state", "%s", dirs.State)
 	out += row("socket", "%s, mode %04o, role of other users: %s", c.Socket.Path, c.Socket.Mode, c.Access.Others)
-	for _, l := range c.Listen {
+	for i, l := range c.listens() {
+		face := "listen"
+		if i >= len(c.Listen) {
+			face = "http"
+		}
+		if l.UnixPath() != "" {
+			out += row(face, "%s%s, roles of access", l.Address, c.BasePath)
+			continue
+		}
 		tls, user := "", "jobs are refused, because it has no user"
 		if c.Tokens != "" {
 			user = "jobs run as the user of a token"
@@ -89,15 +101,10 @@ func understood(c *configuration, dirs *directories, read []string, found []*ser
 		if l.User != "" {
 			user = "jobs run as " + l.User
 		}
-		out += row("listen", "%s%s, role %s, %s", l.Address, tls, l.Role, user)
+		out += row(face, "%s%s, role %s, %s", l.Address, tls, l.Role, user)
 	}
 	for _, text := range read {
 		out += row("source", "%s", text)
-	}
-	for i := range c.Sources {
-		if s := &c.Sources[i]; s.SQL != nil {
-			out += row("source", "%s database %s", s.SQL.Driver, s.SQL.Name)
-		}
 	}
 	for i := range c.Recurrences {
 		if r, err := ruleOf(&c.Recurrences[i]); err == nil {

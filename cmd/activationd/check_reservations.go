@@ -13,6 +13,7 @@ import (
 
 	"activationd/activation"
 	"activationd/activation/announce"
+	"activationd/calendar"
 	"activationd/internal/config"
 	"activationd/internal/document"
 	"activationd/internal/fault"
@@ -40,27 +41,38 @@ func (o *options) sortFiles() (reservations []string, err error) {
 	return reservations, nil
 }
 
-// A reservationCheck reads files of reservations as a load does, and announces nothing.
+// A reservationCheck reads files and databases of reservations as a load does, and announces
+// nothing.
 type reservationCheck struct {
 	host    *host
 	config  *configuration
 	ids     map[string]string // where each id was read first
+	uses    []calendar.Use    // in the order in which a load would announce them
 	faults  []error
 	notices []string
 	read    []string // what was read, for the user
 }
 
-// sources reads the sources of the configuration that are files. A file that does not exist
-// may appear later; the check of the configuration has a notice of it.
-func (c *reservationCheck) sources() {
+// sources reads the sources of the configuration; those that are databases only withSQL. A
+// file that does not exist may appear later; the check of the configuration has a notice of
+// it.
+func (c *reservationCheck) sources(withSQL bool) {
 	for i := range c.config.Sources {
 		s := &c.config.Sources[i]
-		if s.Files == "" || s.SQL != nil {
+		switch {
+		case s.SQL != nil && !withSQL:
+			c.read = append(c.read, fmt.Sprintf("%s database %s, not read; --sql reads it", s.SQL.Driver, s.SQL.Name))
 			continue
-		}
-		if _, err := os.Stat(s.Files); errors.Is(err, fs.ErrNotExist) {
-			c.read = append(c.read, s.Files)
+		case s.HTTP != "": // the daemon has its content
+			c.read = append(c.read, "source "+s.HTTP+", whose reservations clients put into the daemon, not read")
 			continue
+		case s.SQL == nil && s.Files == "", s.SQL != nil && s.SQL.DSN == "":
+			continue // the check of the configuration reports it
+		case s.SQL == nil:
+			if _, err := os.Stat(s.Files); errors.Is(err, fs.ErrNotExist) {
+				c.read = append(c.read, s.Files)
+				continue
+			}
 		}
 		c.source(s)
 	}
@@ -74,38 +86,50 @@ func (c *reservationCheck) files(names []string) {
 }
 
 func (c *reservationCheck) source(s *config.Source) {
-	var source reservation.Source = c.host.fileSource(s)
-	if c.config.Lab.Inventory != "" {
-		source = checkedSource{source, c.config.Lab.Inventory}
+	source, err := c.host.newSource(s)
+	if err != nil {
+		return // the check of the configuration reports it
 	}
-	set, err := source.Load(context.Background())
+	source = checked(source, c.config)
+	set, err := source.Load(context.Background()) // which ends in time: see package sql
 	if err != nil {
 		for text := range strings.SplitSeq(fault.Text(err), "\n") {
+			if at, ok := c.config.Place(s); ok && s.SQL != nil {
+				text = fmt.Sprintf("%s:%d: %s: %s", c.config.File, at.Line, at.Key, text)
+			}
 			c.wrong(text)
 		}
 		return
 	}
-	announced := announce.Source{Source: source, Lead: s.Reservations.Lead, Tail: s.Reservations.Tail, Missed: s.Reservations.Missed}
+	announced := announce.Source{Source: source, Lead: s.Reservations.Lead, Tail: s.Reservations.Tail, Missed: s.Reservations.Missed, Priority: s.Priority}
 	announced.Settle(&set)
-	dir := sourceDir(s.Files)
+	place := func(at string) string { return source.Name() + ": " + at }
+	if s.SQL == nil {
+		dir := sourceDir(s.Files)
+		place = func(at string) string { return filepath.Join(dir, at) }
+	}
 	for _, x := range set.Rejects {
 		for _, text := range x.Faults() {
-			c.wrong(filepath.Join(dir, text))
+			c.wrong(place(text))
 		}
 	}
 	var odd []string
+	over := 0
 	for i := range set.Reservations {
 		r := &set.Reservations[i]
-		where := filepath.Join(dir, r.Where)
+		where := place(r.Where)
 		if other, twice := c.ids[r.ID]; twice {
 			c.wrong(fmt.Sprintf("%s: id: %s is already used at %s", where, r.ID, other))
 			continue
 		}
 		c.ids[r.ID] = where
 		if r.End.Before(time.Now()) {
-			odd = append(odd, fmt.Sprintf("%s: %s: its slot ended at %s, so it is passed over unless it is known already", where, r.ID, activation.TimeText(r.End)))
+			if over++; s.SQL == nil { // a database keeps them
+				odd = append(odd, fmt.Sprintf("%s: %s: its slot ended at %s, so it is passed over unless it is known already", where, r.ID, activation.TimeText(r.End)))
+			}
 			continue
 		}
+		c.use(r)
 		env := maps.Clone(s.Reservations.Environment)
 		maps.Copy(env, r.Env)
 		for _, command := range [][]string{r.Activate, r.Deactivate} {
@@ -117,9 +141,55 @@ func (c *reservationCheck) source(s *config.Source) {
 	c.notices = append(c.notices, set.Notices...)
 	c.notices = append(c.notices, odd[:min(len(odd), maxOdd)]...)
 	if n := len(odd) - maxOdd; n > 0 {
-		c.notices = append(c.notices, fmt.Sprintf("%s: there are %d more reservations like these", s.Files, n))
+		c.notices = append(c.notices, fmt.Sprintf("%s: there are %d more reservations like these", source.Name(), n))
 	}
-	c.read = append(c.read, fmt.Sprintf("%s: %d reservation(s)", s.Files, len(set.Reservations)))
+	text := fmt.Sprintf("%s: %d reservation(s)", source.Name(), len(set.Reservations))
+	if s.SQL != nil && over > 0 {
+		text += fmt.Sprintf(", of which %d are over", over)
+	}
+	c.read = append(c.read, text)
+}
+
+// use notes what a reservation will occupy.
+func (c *reservationCheck) use(r *reservation.Reservation) {
+	u := calendar.Use{
+		ID: r.ID, From: r.Start.Add(-*r.Lead), To: r.End, Devices: r.Devices,
+		Priority: r.Priority, Announced: uint64(len(c.uses)),
+	}
+	if c.config.Lab.Inventory != "" { // otherwise no pool is known
+		u.VLANs = r.VLANs
+	}
+	c.uses = append(c.uses, u)
+}
+
+// conflicts adds a notice for each reservation that cannot have what it wants: an operator
+// may settle it before it starts, and it waits otherwise.
+func (c *reservationCheck) conflicts() {
+	l := calendar.Limits{Now: time.Now(), Runs: c.config.Runs.MaxParallel, VLANs: make(map[string]int)}
+	for domain, pool := range c.config.pools {
+		l.VLANs[domain] = pool.Size()
+	}
+	found := calendar.Judge(c.uses, l)
+	said := 0
+	for i := range c.uses {
+		id := c.uses[i].ID
+		conflicts := found[id]
+		if len(conflicts) == 0 {
+			continue
+		}
+		if said++; said > maxOdd {
+			continue
+		}
+		for j := range conflicts {
+			for k, other := range conflicts[j].With {
+				conflicts[j].With[k] = fmt.Sprintf("%s (%s)", other, c.ids[other])
+			}
+		}
+		c.notices = append(c.notices, fmt.Sprintf("%s: %s: %s", c.ids[id], id, activation.ConflictsText(conflicts)))
+	}
+	if said > maxOdd {
+		c.notices = append(c.notices, fmt.Sprintf("there are %d more reservations with conflicts", said-maxOdd))
+	}
 }
 
 // maxOdd bounds the notices about the reservations of one source.

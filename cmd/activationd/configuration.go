@@ -21,8 +21,12 @@ const maxConfig = 4 << 20
 // A configuration is what the file says, and what follows from it on this machine.
 type configuration struct {
 	*config.Config
-	roles map[uint32]control.Role // of the users that access names
-	pools vlanstore.Pools         // of the inventory
+	roles  map[uint32]control.Role // of the users that access names
+	fronts map[int]bool            // the uids of the front server
+	pools  vlanstore.Pools         // of the inventory
+	// bookable are the patterns of the devices that can be booked: of the key booking, or else
+	// the devices of the inventory.
+	bookable []string
 }
 
 // loadConfig finds and reads the configuration, lays the command line over it, and checks
@@ -96,6 +100,17 @@ func readConfig(o *options, h *host) (string, []byte, error) {
 		return "", nil, fmt.Errorf("configuration: %s is larger than 4 MiB: %w", name, fault.Invalid)
 	}
 	return name, data, nil
+}
+
+// listens returns the addresses of both faces.
+func (c *configuration) listens() (all []*config.Listen) {
+	for i := range c.Listen {
+		all = append(all, &c.Listen[i])
+	}
+	for i := range c.ListenHTTP {
+		all = append(all, &c.ListenHTTP[i])
+	}
+	return all
 }
 
 func (c *configuration) replaceListen(addresses []string) error {

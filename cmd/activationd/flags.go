@@ -18,6 +18,7 @@ type options struct {
 	checkConfig, drain, version, help    bool
 
 	strict bool
+	sql    bool // check the reservations of databases, too
 	schema string
 	files  []string // to check
 }
@@ -42,6 +43,7 @@ func (o *options) flagSet() *flag.FlagSet {
 		return nil
 	})
 	fs.BoolVar(&o.strict, "strict", false, "")
+	fs.BoolVar(&o.sql, "sql", false, "")
 	fs.StringVar(&o.schema, "schema", "", "")
 	fs.BoolVar(&o.drain, "drain", false, "")
 	fs.BoolVar(&o.version, "version", false, "")
@@ -67,8 +69,8 @@ func parseFlags(args []string) (*options, error) {
 		return nil, fmt.Errorf("%s (activationd --help lists all flags): %w", flagText(err), fault.Invalid)
 	case o.checkConfig:
 		o.files = append(o.files, files...)
-	case o.strict:
-		return nil, fmt.Errorf("--strict is for --check-config: %w", fault.Invalid)
+	case o.strict, o.sql:
+		return nil, fmt.Errorf("--strict and --sql are for --check-config: %w", fault.Invalid)
 	case len(files) > 0:
 		return nil, fmt.Errorf("there is no argument %q, only flags (activationd --help lists them): %w", files[0], fault.Invalid)
 	}
@@ -117,7 +119,7 @@ behind.
 
 Usage:
   activationd [flags]
-  activationd --check-config [--strict] [FILE]...
+  activationd --check-config [--sql] [--strict] [FILE]...
   activationd --schema config|reservations
 
 activationd stays in the foreground and logs to standard error. It needs neither
@@ -151,7 +153,9 @@ Flags:
                       sources that are files, report all faults, and exit.
                       FILE is the configuration, or a file or a directory with
                       reservations, which is then checked in place of the
-                      sources
+                      sources. Reservations that conflict are notices
+  --sql               with --check-config: check the sources that are databases,
+                      too
   --strict            with --check-config: notices are faults, too
   --schema NAME       print the JSON Schema of the configuration (config) or of
                       a file of reservations (reservations), and exit

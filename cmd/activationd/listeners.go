@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -16,9 +17,10 @@ import (
 	"activationd/internal/fault"
 )
 
-// A listener is an open socket of the control server.
+// A listener is an open socket at which the daemon answers.
 type listener struct {
 	net.Listener
+	HTTP   bool          // it speaks HTTP; otherwise the line protocol
 	Unix   bool          // peers are known by their uid; otherwise Listen says who they are
 	Listen config.Listen // of a TCP listener
 }
@@ -36,7 +38,7 @@ func openListeners(ctx context.Context, c *config.Config, inherited []*os.File, 
 			open = nil
 		}
 	}()
-	waiting := c.Listen // entries that still have to be opened
+	waiting, waitingHTTP := c.Listen, c.ListenHTTP // entries that still have to be opened
 	unix := false
 	for i, f := range inherited {
 		l, err := inherit(f)
@@ -44,14 +46,23 @@ func openListeners(ctx context.Context, c *config.Config, inherited []*os.File, 
 			closeFiles(inherited[i+1:])
 			return open, err
 		}
-		if l.Addr().Network() == "unix" {
+		isUnix := l.Addr().Network() == "unix"
+		if conf, rest, ok := claim(waitingHTTP, f.Name(), addressOf(l)); ok {
+			waitingHTTP = rest
+			open = append(open, listener{Listener: l, HTTP: true, Unix: isUnix, Listen: conf})
+		} else if isUnix {
 			unix = true
 			open = append(open, listener{Listener: l, Unix: true})
+		} else {
+			if conf, rest, ok = claim(waiting, f.Name(), addressOf(l)); !ok {
+				conf.Address = addressOf(l) // as --listen would have it
+			}
+			waiting = rest
+			open = append(open, listener{Listener: l, Listen: conf})
+		}
+		if isUnix {
 			continue
 		}
-		var conf config.Listen
-		conf, waiting = claim(waiting, f.Name(), l.Addr().String())
-		open = append(open, listener{Listener: l, Listen: conf})
 		if err := open[len(open)-1].Listen.Settle(c.Tokens != ""); err != nil {
 			closeFiles(inherited[i+1:])
 			return open, fmt.Errorf("socket %s from systemd: %w: %w", f.Name(), err, fault.Invalid)
@@ -64,32 +75,44 @@ func openListeners(ctx context.Context, c *config.Config, inherited []*os.File, 
 		}
 		open = append(open, listener{Listener: l, Unix: true})
 	}
-	for _, conf := range waiting {
+	for i, conf := range slices.Concat(waiting, waitingHTTP) {
 		if strings.HasPrefix(conf.Address, config.FromSystemd) {
 			return open, fmt.Errorf("listen: systemd hands over no socket with FileDescriptorName=%s: %w",
 				strings.TrimPrefix(conf.Address, config.FromSystemd), fault.Invalid)
 		}
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", conf.Address)
+		l := listener{HTTP: i >= len(waiting), Listen: conf}
+		if path := conf.UnixPath(); path != "" {
+			l.Unix = true
+			l.Listener, err = listenUnix(ctx, path, fs.FileMode(c.Socket.Mode))
+		} else {
+			l.Listener, err = new(net.ListenConfig).Listen(ctx, "tcp", conf.Address)
+		}
 		if err != nil {
 			return open, fmt.Errorf("listen: %w", err)
 		}
-		open = append(open, listener{Listener: l, Listen: conf})
+		open = append(open, l)
 	}
 	return open, wrapTLS(open, log)
 }
 
-// claim returns the settings for an inherited socket, by its name or else by its address,
-// and the settings that remain. A socket that is not in the configuration gets the settings
-// that --listen would give it.
-func claim(confs []config.Listen, name, address string) (config.Listen, []config.Listen) {
+// claim returns the settings for an inherited socket, by its name or else by its address, and
+// the settings that remain; ok is false if none are for it.
+func claim(confs []config.Listen, name, address string) (conf config.Listen, rest []config.Listen, ok bool) {
 	for i, conf := range confs {
 		if conf.Address == config.FromSystemd+name || conf.Address == address {
 			conf.Address = address
-			rest := append([]config.Listen(nil), confs[:i]...)
-			return conf, append(rest, confs[i+1:]...)
+			return conf, slices.Concat(confs[:i], confs[i+1:]), true
 		}
 	}
-	return config.Listen{Address: address}, confs
+	return conf, confs, false
+}
+
+// addressOf is the address of l as the configuration has it.
+func addressOf(l net.Listener) string {
+	if l.Addr().Network() == "unix" {
+		return "unix:" + l.Addr().String()
+	}
+	return l.Addr().String()
 }
 
 func inherit(f *os.File) (net.Listener, error) {
@@ -108,7 +131,7 @@ func inherit(f *os.File) (net.Listener, error) {
 // unixAddress returns the path of the control socket.
 func unixAddress(listeners []listener) string {
 	for _, l := range listeners {
-		if l.Unix {
+		if l.Unix && !l.HTTP {
 			return l.Addr().String()
 		}
 	}

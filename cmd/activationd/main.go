@@ -154,6 +154,18 @@ func together(ctx context.Context, tasks ...func(context.Context) error) error {
 // control's state, the program does not.
 var buildVersion string
 
+// revision returns the commit that the program was built from, or "unknown".
+func revision() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				return s.Value
+			}
+		}
+	}
+	return "unknown"
+}
+
 // version returns the version that the build has set, or else that of the
 // module, if the compiler recorded it.
 func version() string {

@@ -76,6 +76,9 @@ func (d *daemon) readAgain() (r rereading, err error) {
 	if !reflect.DeepEqual(d.current.pools, r.conf.pools) { // the file's name may be the same
 		r.changed = append(r.changed, "lab.inventory (pools)")
 	}
+	if !slices.Equal(d.current.bookable, r.conf.bookable) && !slices.Contains(r.changed, "booking") {
+		r.changed = append(r.changed, "lab.inventory (devices)")
+	}
 	if len(r.changed) == 0 { // the same sources go on being watched; the groups of a rule's user may have changed
 		r.Settings, r.Sources = d.inForce.Settings, d.inForce.Sources
 	}
@@ -119,13 +122,14 @@ func (d *daemon) reconfigure(ctx context.Context) (announce.Configuration, error
 	d.current, d.inForce = r.conf, r.Configuration
 	d.queues.Configure(d.listeners(r.conf, &r.Settings))
 	d.hooks.Configure(hooksOf(r.conf), newest)
+	d.desk.Configure(bookingRules(r.conf))
 	d.roles.Add(1)
 	return r.Configuration, nil
 }
 
 // restartNeeded reports whether a setting is only read when the daemon starts.
 func restartNeeded(key string) bool {
-	for _, k := range []string{"listen", "socket", "control", "runs.guard", "logging.format", "queues.store"} {
+	for _, k := range []string{"listen", "listen_http", "base_path", "http_hosts", "front", "socket", "control", "runs.guard", "logging.format", "queues.store"} {
 		if key == k || strings.HasPrefix(key, k+".") {
 			return true
 		}

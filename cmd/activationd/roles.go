@@ -19,22 +19,22 @@ func (v *validator) roles() {
 			if name == "" {
 				continue // the parse has reported it
 			}
-			id := name // a number need not have a name
-			if _, err := strconv.ParseUint(name, 10, 32); err != nil {
-				u, err := lookupUser(name)
-				if err != nil {
-					v.wrong(&list.names[i], err)
-					continue
-				}
-				id = u.Uid
-			}
-			uid, err := strconv.ParseUint(id, 10, 32)
+			uid, err := uidOf(name)
 			if err != nil {
-				v.wrong(&list.names[i], fmt.Errorf("the uid of user %s is %q", name, id))
+				v.wrong(&list.names[i], err)
 				continue
 			}
-			roles[uint32(uid)] = list.role
+			roles[uid] = list.role
 		}
+	}
+	v.config.fronts = map[int]bool{}
+	for i, name := range v.config.Front.Users {
+		uid, err := uidOf(name)
+		if err != nil {
+			v.wrong(&v.config.Front.Users[i], err)
+			continue
+		}
+		v.config.fronts[int(uid)] = true
 	}
 	if a.Others == "" {
 		a.Others = "none"
@@ -43,6 +43,23 @@ func (v *validator) roles() {
 		}
 	}
 	roles[0], roles[uint32(v.uid)] = control.Admin, control.Admin
+}
+
+// uidOf returns the uid of a user, who is given by name or number. A number need not have a name.
+func uidOf(name string) (uint32, error) {
+	id := name
+	if _, err := strconv.ParseUint(name, 10, 32); err != nil {
+		u, err := lookupUser(name)
+		if err != nil {
+			return 0, err
+		}
+		id = u.Uid
+	}
+	uid, err := strconv.ParseUint(id, 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("the uid of user %s is %q", name, id)
+	}
+	return uint32(uid), nil
 }
 
 // roleOf returns the role of a client of the Unix socket.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
+	"activationd/activation"
 	"activationd/control"
 	"activationd/control/access"
 	"activationd/internal/fault"
@@ -56,6 +58,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		d.queues.pools.Run,
 		d.watchPools,
 		d.watchStore,
+		d.forgetKeys,
 		d.watchRequests,
 		d.watchReloads,
 		d.logEvents(newest),
@@ -87,9 +90,13 @@ func (d *daemon) serve(ctx context.Context) error {
 
 // answering returns the task that serves the clients of a listener.
 func (d *daemon) answering(l listener) (func(context.Context) error, error) {
+	serve := d.server.Serve
+	if l.HTTP {
+		serve = d.web.Serve
+	}
 	if l.Unix {
 		return func(ctx context.Context) error {
-			return d.server.Serve(ctx, l, access.UnixPeers(func(uid uint32) control.Role {
+			return serve(ctx, l, access.UnixPeers(func(uid uint32) control.Role {
 				d.mu.Lock()
 				defer d.mu.Unlock()
 				return d.current.roleOf(uid)
@@ -108,7 +115,32 @@ func (d *daemon) answering(l listener) (func(context.Context) error, error) {
 		}
 		peers.UID, peers.GID = id.UID, id.GID
 	}
-	return func(ctx context.Context) error { return d.server.Serve(ctx, l, peers.Authenticate) }, nil
+	return func(ctx context.Context) error { return serve(ctx, l, peers.Authenticate) }, nil
+}
+
+// keysAge is how long the keys of requests are kept at least.
+const keysAge = 24 * time.Hour
+
+// forgetKeys removes the keys of requests that have been kept long enough.
+func (d *daemon) forgetKeys(ctx context.Context) error {
+	for {
+		var now activation.Moment
+		err := d.engine.View(ctx, func(t *activation.Txn) error {
+			now = t.Moment
+			return nil
+		})
+		if err == nil && !now.Doubt { // a clock that is ahead would remove all of them
+			err = d.keys.Prune(ctx, now.Now.Add(-keysAge))
+		}
+		if err != nil && ctx.Err() == nil {
+			d.log.Error("cannot remove old keys of requests; trying again later", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(time.Hour):
+		}
+	}
 }
 
 // watchStore ends the daemon when one of its stores has failed: a failed fsync is never tried

@@ -7,10 +7,12 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"activationd/activation"
 	"activationd/activation/announce"
+	"activationd/activation/booking"
 	"activationd/internal/config"
 	"activationd/internal/fault"
 	"activationd/reservation"
@@ -57,6 +59,7 @@ func (d *daemon) settings(conf *configuration, sources []announce.Source) (activ
 		HistoryAge:   conf.History.Keep,
 		HistoryCount: conf.History.Count,
 		HistoryBytes: int64(conf.History.Size),
+		UsageAge:     conf.History.Reports,
 		EventsAge:    conf.Events.Keep,
 		EventsCount:  conf.Events.Count,
 		StopLimit:    conf.StopLimit,
@@ -92,7 +95,42 @@ func (d *daemon) settings(conf *configuration, sources []announce.Source) (activ
 			return set, err
 		}
 	}
+	if conf.Booking != nil {
+		if set.Sources[activation.BookingSource], err = d.defaults(conf.Booking.Reservations); err != nil {
+			return set, err
+		}
+	}
 	return set, nil
+}
+
+// bookingRules translates the rules of bookings; nil: nothing can be booked.
+func bookingRules(conf *configuration) *booking.Rules {
+	b := conf.Booking
+	if b == nil {
+		return nil
+	}
+	quota := func(q config.Quota) (out booking.Quota) {
+		if q.HoursPerWeek != nil {
+			out.PerWeek = *q.HoursPerWeek
+		}
+		if q.Devices != nil {
+			out.Devices = *q.Devices
+		}
+		if q.DaysAhead != nil {
+			out.DaysAhead = *q.DaysAhead
+		}
+		return out
+	}
+	const submitter = "submitter"
+	rules := &booking.Rules{
+		Submitters: b.Role == submitter, Topologies: b.Topology == submitter, Devices: conf.bookable, Variables: b.Variables, Max: b.Max,
+		Quota: quota(b.Quota), Owners: make(map[string]booking.Quota, len(b.Owners)),
+		Lead: b.Reservations.Lead, Tail: b.Reservations.Tail, Missed: b.Reservations.Missed,
+	}
+	for owner, q := range b.Owners {
+		rules.Owners[owner] = quota(q.Under(b.Quota))
+	}
+	return rules
 }
 
 // scriptUsers lists the users that reservations' scripts run as, without root.
@@ -132,19 +170,77 @@ func (d *daemon) sources(conf *configuration) ([]announce.Source, error) {
 		if err != nil {
 			return nil, err
 		}
-		if conf.Lab.Inventory != "" {
-			s = checkedSource{s, conf.Lab.Inventory}
-		}
 		sources = append(sources, announce.Source{
-			Source: s, Lead: src.Reservations.Lead, Tail: src.Reservations.Tail, Missed: src.Reservations.Missed,
+			Source: checked(s, conf), Lead: src.Reservations.Lead, Tail: src.Reservations.Tail, Missed: src.Reservations.Missed,
+			Priority: src.Priority,
 		})
 	}
 	return sources, nil
 }
 
+// newSource makes a source. Only the daemon itself has the content of those that clients put.
 func (d *daemon) newSource(src *config.Source) (reservation.Source, error) {
+	if src.HTTP == "" {
+		return d.host.newSource(src)
+	}
+	return file.NewPut(src.HTTP, func(ctx context.Context) ([]byte, error) { return d.loader.Content(ctx, src.HTTP) }), nil
+}
+
+// putSource puts new content into a source, and loads it. The error is of kind fault.Invalid if it
+// cannot be read, and of kind fault.Conflict if it would remove too many reservations: then
+// nothing has changed.
+func (d *daemon) putSource(ctx context.Context, name string, p announce.Put, o announce.LoadOptions) (activation.Report, error) {
+	s, err := d.clientsSource(name)
+	if err != nil {
+		return activation.Report{}, err
+	}
+	if _, err := s.Load(reservation.WithContent(ctx, p.Content)); err != nil {
+		return activation.Report{}, err
+	}
+	if !o.DryRun && !p.Force { // what is refused leaves no trace of a failed load
+		try := o
+		try.DryRun = true
+		rep, err := d.loader.Put(ctx, name, p, try)
+		if err != nil || slices.ContainsFunc(rep.Lines, func(l activation.ReportLine) bool { return l.What == "failed" && l.Source == name }) {
+			return rep, err
+		}
+	}
+	return d.loader.Put(ctx, name, p, o)
+}
+
+// sourceContent returns what was put into a source last; nil: nothing was.
+func (d *daemon) sourceContent(ctx context.Context, name string) ([]byte, error) {
+	if _, err := d.clientsSource(name); err != nil {
+		return nil, err
+	}
+	return d.loader.Content(ctx, name)
+}
+
+// clientsSource returns a source into which clients put reservations. The error is of kind
+// fault.NotFound if there is none of that name.
+func (d *daemon) clientsSource(name string) (*announce.Source, error) {
+	var names []string
+	d.mu.Lock()
+	for _, c := range d.current.Sources {
+		if c.HTTP != "" {
+			names = append(names, c.HTTP)
+		}
+	}
+	d.mu.Unlock()
+	all := d.configured().Sources
+	i := slices.IndexFunc(all, func(s announce.Source) bool { return s.Name() == name })
+	switch {
+	case i >= 0 && slices.Contains(names, name):
+		return &all[i], nil
+	case names == nil:
+		return nil, fmt.Errorf("no source takes reservations from clients; sources: [{http: %s}] in the configuration makes one: %w", name, fault.NotFound)
+	}
+	return nil, fmt.Errorf("no source %.80q takes reservations from clients; there are %s: %w", name, strings.Join(names, ", "), fault.NotFound)
+}
+
+func (h *host) newSource(src *config.Source) (reservation.Source, error) {
 	if src.SQL == nil {
-		return d.host.fileSource(src), nil
+		return h.fileSource(src), nil
 	}
 	return sql.New(sql.Config{
 		Driver: src.SQL.Driver, DSN: src.SQL.DSN, Query: src.SQL.Query, Name: src.SQL.Name, Nodes: topology.Devices,

@@ -186,8 +186,8 @@ func (v *validator) trust() {
 			v.refuse(f.field, f.what, v.trusted(*f.field, f.user))
 		}
 	}
-	for i := range c.Listen {
-		if t := c.Listen[i].TLS; t != nil && t.ClientCA != "" {
+	for _, l := range c.listens() {
+		if t := l.TLS; t != nil && t.ClientCA != "" {
 			v.refuse(&t.ClientCA, "client_ca", v.trusted(t.ClientCA, ""))
 		}
 	}
@@ -201,6 +201,9 @@ func (v *validator) trust() {
 		if s.SQL != nil && s.SQL.DSNFile != "" {
 			v.refuse(&s.SQL.DSNFile, "dsn_file", v.trusted(s.SQL.DSNFile, s.Reservations.User))
 		}
+	}
+	if c.Booking != nil {
+		scripts = append(scripts, &c.Booking.Reservations)
 	}
 	for _, r := range scripts {
 		v.refuse(&r.Activate, "reservations.activate", v.trustedCommand(r.Activate, v.pathOf(r.Environment), r.User))

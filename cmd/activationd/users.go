@@ -62,6 +62,16 @@ func lookupIdentity(name string) (*activation.Identity, error) {
 	return id, nil
 }
 
+// userID returns the uid of a user, and reports whether the user exists.
+func userID(name string) (int, bool) {
+	u, err := lookupUser(name)
+	if err != nil || u.Username != name {
+		return 0, false
+	}
+	n, err := strconv.Atoi(u.Uid)
+	return n, err == nil
+}
+
 // loginShell reads a user's shell from /etc/passwd: os/user does not have it.
 func loginShell(name string) string {
 	const standard = "/bin/sh"

@@ -50,9 +50,9 @@ func (v *validator) notice(field any, format string, args ...any) {
 func (v *validator) validate() {
 	c := v.config
 	v.roles()
-	for i := range c.Listen {
-		v.user(&c.Listen[i].User)
-		if t := c.Listen[i].TLS; t != nil && t.Certificate != "" && t.Key != "" {
+	for _, l := range c.listens() {
+		v.user(&l.User)
+		if t := l.TLS; t != nil && t.Certificate != "" && t.Key != "" {
 			if _, err := tlsConfig(t); err != nil {
 				v.wrong(t, err)
 			}
@@ -63,13 +63,14 @@ func (v *validator) validate() {
 	}
 	if c.Lab.Inventory != "" {
 		var err error
-		c.pools, err = readPools(c.Lab.Inventory)
+		c.pools, c.bookable, err = readInventory(c.Lab.Inventory)
 		v.lab = v.named(&c.Lab.Inventory, err)
 	}
 	v.user(&c.Reservations.User)
 	for i := range c.Sources {
 		v.source(&c.Sources[i])
 	}
+	v.booking()
 	for i := range c.Recurrences {
 		v.recurrence(&c.Recurrences[i])
 	}
@@ -89,22 +90,29 @@ func (v *validator) named(field *string, err error) error {
 	return err
 }
 
-// readPools reads from an inventory the VLAN ids that may be leased. The daemon uses nothing
-// else of it; the rest is for the scripts.
-func readPools(inventory string) (vlanstore.Pools, error) {
+// readInventory reads from an inventory the VLAN ids that may be leased, and the names of the
+// devices that users may have: all but the switches. The daemon uses nothing else of it; the
+// rest is for the scripts.
+func readInventory(inventory string) (pools vlanstore.Pools, devices []string, err error) {
 	inv, err := lab.ReadInventory(inventory)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	pools := vlanstore.Pools{}
+	for name, dev := range inv.Devices {
+		if dev.Domain == "" {
+			devices = append(devices, name)
+		}
+	}
+	slices.Sort(devices)
+	pools = vlanstore.Pools{}
 	for domain, p := range inv.Pools {
 		pool := vlanstore.Pool{Domain: domain, Ranges: ranges(p.Ranges), Exclude: ranges(p.Exclude)}
 		if err := pool.Check(); err != nil {
-			return nil, fmt.Errorf("%s: %w", inventory, err)
+			return nil, nil, fmt.Errorf("%s: %w", inventory, err)
 		}
 		pools[domain] = pool
 	}
-	return pools, nil
+	return pools, devices, nil
 }
 
 func ranges(rs []lab.Range) (all []vlanstore.Range) {
@@ -138,7 +146,29 @@ func (v *validator) source(s *config.Source) {
 			v.wrong(&s.SQL.DSNFile, err)
 		}
 	}
-	r, all := &s.Reservations, &v.config.Reservations
+	v.scripts(s, &s.Reservations)
+}
+
+// booking settles which devices can be booked.
+func (v *validator) booking() {
+	b := v.config.Booking
+	switch {
+	case b == nil:
+		v.config.bookable = nil
+		return
+	case len(b.Devices) > 0:
+		v.config.bookable = b.Devices
+	case len(v.config.bookable) == 0 && v.lab == nil:
+		v.wrong(b, errors.New("devices: missing; name those that can be booked, or set lab.inventory to a file with devices"))
+	}
+	v.user(&b.Reservations.User)
+	v.scripts(b, &b.Reservations)
+}
+
+// scripts looks for the scripts of reservations; of is the value of the configuration that has
+// their settings.
+func (v *validator) scripts(of any, r *config.Reservations) {
+	all := &v.config.Reservations
 	for _, c := range []struct {
 		key         string
 		own, common *[]string
@@ -155,7 +185,7 @@ func (v *validator) source(s *config.Source) {
 		case isCommon:
 			v.notice(c.common, "%s", text)
 		default:
-			v.notice(s, "its default for %s: %s", c.key, text)
+			v.notice(of, "its default for %s: %s", c.key, text)
 		}
 	}
 }

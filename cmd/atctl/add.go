@@ -116,7 +116,11 @@ func refuseEmpty(cmd *cobra.Command, except string) (err error) {
 			empty = strings.Join(list.GetSlice(), "") == ""
 		}
 		if empty && f.Name != except && cmd.InheritedFlags().Lookup(f.Name) == nil {
-			err = errors.Join(err, fmt.Errorf("--%s is empty: %w", f.Name, fault.Invalid))
+			hint := ""
+			if cmd.Flags().Lookup("clear") != nil && slices.Contains(clearable, f.Name) {
+				hint = "; to clear it, use --clear " + f.Name
+			}
+			err = errors.Join(err, fmt.Errorf("--%s is empty%s: %w", f.Name, hint, fault.Invalid))
 		}
 	})
 	return err
@@ -128,19 +132,19 @@ func (opts *addOptions) fromHere(cmd *cobra.Command, a *app) error {
 	if err != nil { // --at "$WHEN" where WHEN is not set, for instance, would mean at once
 		return err
 	}
-	if opts.Dir != "" && a.connect == "" { // with --connect, the daemon may be on another machine
+	if opts.Dir != "" && a.daemon.Connect == "" { // with --connect, the daemon may be on another machine
 		if opts.Dir, err = filepath.Abs(opts.Dir); err != nil {
 			return fmt.Errorf("--dir: %w: %w", err, fault.Invalid)
 		}
 	}
-	if !cmd.Flags().Changed("dir") && a.connect == "" {
+	if !cmd.Flags().Changed("dir") && a.daemon.Connect == "" {
 		dir, err := os.Getwd()
 		if err != nil {
 			return fmt.Errorf("current directory: %w; name another one with --dir: %w", err, fault.Invalid)
 		}
 		opts.Dir = dir
 	}
-	if !cmd.Flags().Changed("umask") && a.connect == "" {
+	if !cmd.Flags().Changed("umask") && a.daemon.Connect == "" {
 		opts.Umask = currentUmask()
 	}
 	return nil
@@ -212,15 +216,18 @@ func runAdd(ctx context.Context, a *app, opts addOptions, args []string) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(os.Stderr, "due %s\n", clock.full(out.Due))
+		fmt.Fprintf(os.Stderr, "due %s\n", clock.Full(out.Due))
 	}
 	return nil
 }
 
+// warn tells a person something that is no error.
+func warn(text string) { fmt.Fprintln(os.Stderr, printable("atctl: notice: "+text)) }
+
 // notice says why something that was accepted could not run now.
 func notice(what string, why []string) {
 	for _, text := range why {
-		fmt.Fprintln(os.Stderr, printable(fmt.Sprintf("atctl: notice: %s could not run now: %s", what, text)))
+		warn(fmt.Sprintf("%s could not run now: %s", what, text))
 	}
 }
 
@@ -231,7 +238,8 @@ type timeReader func(text string, now time.Time, loc *time.Location) (time.Time,
 // another zone. Text that it cannot read is left to the daemon. The error is of kind
 // fault.Invalid if the user's zone is needed and not known.
 func zoned(at string, now time.Time, typed timeReader) (string, error) {
-	if _, err := timetext.Instant(at, nil); err == nil || strings.TrimSpace(at) == "now" {
+	bare := strings.TrimSpace(at)
+	if _, err := timetext.Instant(at, nil); err == nil || bare == "now" || strings.HasPrefix(bare, "+") {
 		return at, nil
 	}
 	t, err := typed(at, now, now.Location())

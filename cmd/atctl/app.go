@@ -5,21 +5,18 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strings"
 	"sync/atomic"
 
 	"activationd/control"
+	"activationd/internal/connection"
 	"activationd/internal/fault"
 )
 
 // An app is what the commands share: the flags that all of them take, and the client
 // that results from these.
 type app struct {
-	socket, connect        string
-	json                   bool
-	tokenFile              string
-	tls                    bool
-	tlsCA, tlsCert, tlsKey string
+	daemon connection.Flags
+	json   bool
 
 	made    *control.Client // nil: not yet
 	reached atomic.Bool     // the daemon was connected to
@@ -31,37 +28,9 @@ func (a *app) client() (*control.Client, error) {
 	if a.made != nil {
 		return a.made, nil
 	}
-	c := &control.Client{Network: "unix", Address: a.socket, Dial: dialUnix}
-	secure := a.tls || a.tlsCA != "" || a.tlsCert != "" || a.tlsKey != ""
-	switch {
-	case a.socket != "" && a.connect != "":
-		return nil, fmt.Errorf("--socket and --connect exclude each other; use one of them: %w", fault.Invalid)
-	case a.connect != "":
-		c.Network, c.Address, c.Dial = "tcp", a.connect, nil
-	case secure:
-		return nil, fmt.Errorf("TLS is for --connect HOST:PORT; a Unix socket does not need it: %w", fault.Invalid)
-	case a.socket == "":
-		c.Address = os.Getenv("ACTIVATIOND_SOCKET")
-	}
-	if c.Address == "" {
-		uid, xdg := os.Getuid(), os.Getenv("XDG_RUNTIME_DIR")
-		c.Address, c.Dial = defaultSocket(uid, xdg), dialTrusted
-		c.Tried = triedSockets(uid, xdg, c.Address)
-	}
-	if a.tokenFile != "" {
-		token, err := os.ReadFile(a.tokenFile)
-		if err != nil {
-			return nil, fmt.Errorf("--token-file: %w: %w", err, fault.Invalid)
-		}
-		if c.Token = strings.TrimSpace(string(token)); c.Token == "" {
-			return nil, fmt.Errorf("--token-file: %s is empty: %w", a.tokenFile, fault.Invalid)
-		}
-	}
-	if secure {
-		if err := a.checkTLS(); err != nil {
-			return nil, err
-		}
-		c.Dial = a.dialTLS
+	c, err := a.daemon.Client(os.Getenv)
+	if err != nil {
+		return nil, err
 	}
 	dial := c.Dial
 	if dial == nil {
@@ -74,8 +43,14 @@ func (a *app) client() (*control.Client, error) {
 		}
 		return conn, err
 	}
+	c.Notice = warn
 	a.made = c
 	return c, nil
+}
+
+// again returns a copy of a with a client of its own, for requests at the same time.
+func (a *app) again() *app {
+	return &app{daemon: a.daemon, json: a.json}
 }
 
 // call calls an operation whose reply has one line.

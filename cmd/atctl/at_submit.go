@@ -18,6 +18,7 @@ import (
 	"unsafe"
 
 	"activationd/control"
+	"activationd/internal/connection"
 	"activationd/internal/fault"
 	"activationd/schedule/timespec"
 )
@@ -30,7 +31,7 @@ func (p *atProgram) submit(o *atOptions) error {
 	}
 	// The daemon identifies the user while the request is prepared. If it cannot be
 	// reached, that is reported when the request is ready.
-	conn, connErr := dialFD(context.Background(), c.Address)
+	conn, connErr := connection.OpenUnix(context.Background(), c.Address)
 	due, err := dueTime(o, time.Now())
 	if err != nil {
 		return err

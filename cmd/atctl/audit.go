@@ -72,7 +72,7 @@ func actText(ev control.Event, clock *clock) string {
 	if ev.Generation > 0 && ev.Source != "" {
 		say(fmt.Sprintf("load %d", ev.Generation))
 	}
-	say(control.ChangesText(ev.Changes, clock.time))
+	say(control.ChangesText(ev.Changes, clock.Time))
 	reason, by := " "+ev.Reason, " by "+ev.Actor.Name
 	if !strings.HasSuffix(reason, by) {
 		if _, rest, ok := strings.Cut(reason, by+": "); ok {

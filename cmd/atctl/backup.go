@@ -107,7 +107,7 @@ func fetchBackup(ctx context.Context, a *app, w io.Writer, in control.BackupIn) 
 	}
 	if err == nil && beside != "" {
 		line.Clear()
-		fmt.Fprintf(os.Stderr, "atctl: notice: the messages of queues are in %s, and not in this backup; atctl backup --queues FILE copies them\n", beside)
+		warn(fmt.Sprintf("the messages of queues are in %s, and not in this backup; atctl backup --queues FILE copies them", beside))
 	}
 	return err
 }

@@ -18,6 +18,8 @@ import (
 
 	"activationd/control"
 	"activationd/internal/completion"
+	"activationd/internal/connection"
+	"activationd/internal/display"
 )
 
 const (
@@ -44,27 +46,33 @@ func (a *app) values() completion.Values {
 		"ZONE": completeZones,
 		"STATE": completion.Words(append([]string{"scheduled\tits time has not come", "held\tuntil it is released", "waiting\tfor locks or other jobs",
 			"running\ta job", "activating\ta job that runs, or a reservation that is being activated", "active\ta reservation in its slot",
-			"deactivating", "stuck\tneeds an operator", "finished", "rejected\ta reservation that is wrong", "over\ta reservation that came too late"}, outcomes...)...),
+			"deactivating", "stuck\tneeds an operator", "conflicting\ta reservation that cannot have what it wants", "finished", "rejected\ta reservation that is wrong", "over\ta reservation that came too late"}, outcomes...)...),
 		"OUTCOME":         completion.Words(outcomes...),
 		"KIND":            completion.Words("job", "reservation", "service"),
 		"--sort WHAT":     completion.Words("planned", "started", "ended", "due", "took", "id", "owner", "state"),
-		"FIELD":           completion.Words("lock", "label", "tag", "deadline", "env", "timeout", "grace", "retries", "backoff"),
+		"FIELD":           completion.Words(clearable...),
 		"--cron EXPR":     completion.Words("@hourly", "@daily", "@weekly", "@monthly", "@yearly", "@reboot"),
 		"--calendar EXPR": completion.Words("minutely", "hourly", "daily", "weekly", "monthly", "quarterly", "semiannually", "yearly"),
 
 		"ID":                  a.completeIDs(0, control.ListIn{State: []string{"all"}}),
 		"--after ID":          a.completeAfter,
+		"USER":                completion.Nothing,
 		"OWNER":               fromReplies(a, "list", everything, func(act control.Activation) []string { return []string{act.Owner} }),
 		"TAG":                 completion.List(fromReplies(a, "list", everything, func(act control.Activation) []string { return act.Tags })),
 		"ACTION":              completion.List(completion.Words(actions...)),
 		"--by NAME":           fromReplies(a, "audit", control.AuditIn{N: looksAt}, func(ev control.Event) []string { return []string{ev.Actor.Name} }),
 		"NUMBER|TIME":         completion.Words("0\tall stored events", "today", "yesterday"),
-		"DEVICE":              fromReplies(a, "login list", nil, func(l control.Login) []string { return []string{l.Device} }),
+		"DEVICE":              completion.List(fromReplies(a, "login list", nil, func(l control.Login) []string { return []string{l.Device} })),
 		"-1|-2":               completion.Words("-1\tthe last run that has ended", "-2\tthe run before it"),
 		"--attempt N|all":     a.completeAttempts,
 		"--every NAME":        a.completeRecurrences(1),
+		"MONTH":               completion.Words("this", "last"),
+		"--by WHAT":           completion.Words("owner", "device", "tag"),
+		"COLUMN":              completion.Words("name", "slots", "jobs", "runs", "failures", "device-hours", "booked-hours", "job-hours"),
 		"--lock NAME":         fromReplies(a, "locks", control.Nothing{}, lockNames),
-		"--device NAME":       fromReplies(a, "locks", control.Nothing{}, lockNames),
+		"--device NAME":       completion.List(fromReplies(a, "locks", control.Nothing{}, lockNames)),
+		"NAMES":               completion.List(fromReplies(a, "calendar", control.CalendarIn{Idle: true}, func(l control.CalendarLine) []string { return []string{l.Device} })),
+		"KIND:N":              completion.Nothing,
 		"--name NAME":         fromReplies(a, "vlan sections", nil, func(v control.SectionVisit) []string { return []string{v.Name} }),
 		"QUEUE":               fromReplies(a, "queue list", control.QueueListIn{}, func(q control.Queue) []string { return []string{q.Name} }),
 		"KEY":                 completion.Nothing,
@@ -82,8 +90,9 @@ func (a *app) values() completion.Values {
 // actions are those of acts.
 var actions = []string{
 	"add", "edit", "cancel", "hold", "release", "run", "retry", "forgive", "announce", "change", "remove", "reload", "stop", "linkconf", "dellinkconf",
-	"every add", "every change", "every hold", "every release", "every run", "every remove", "vlan alloc", "vlan release", "vlan quarantine", "vlan free",
-	"login retry", "service start", "service stop", "service restart", "service scale",
+	"every add", "every edit", "every change", "every hold", "every release", "every run", "every remove", "vlan alloc", "vlan release", "vlan quarantine", "vlan free",
+	"login retry", "pause", "resume", "service start", "service stop", "service restart", "service scale",
+	"book add", "book extend", "book edit", "book end",
 	"queue create", "queue delete", "queue pause", "queue resume", "queue restart", "queue purge", "queue retry", "queue cancel", "queue allow", "queue deny",
 }
 
@@ -110,12 +119,20 @@ func (a *app) arguments() completion.Arguments {
 		"linkconf":    a.completeLinkconf,
 		"dellinkconf": a.completeIDs(1, control.ListIn{Kind: "reservation"}),
 
+		"import-cron": completion.Files,
+
 		"every add":     completeCommand(1, completion.Nothing),
+		"every edit":    completeCommand(1, a.completeRecurrences(1)),
 		"every show":    a.completeRecurrences(1),
 		"every remove":  a.completeRecurrences(0),
 		"every hold":    a.completeRecurrences(0),
 		"every release": a.completeRecurrences(0),
 		"every run":     a.completeRecurrences(1),
+
+		"book add":    completion.Nothing,
+		"book extend": a.completeBookings(1),
+		"book edit":   a.completeBookings(1),
+		"book end":    a.completeBookings(0),
 
 		"queue create":  completion.Nothing,
 		"queue delete":  a.completeQueues(1),
@@ -145,19 +162,75 @@ func (a *app) arguments() completion.Arguments {
 		"service env":     a.completeServices,
 		"service new":     completion.Nothing,
 
+		"source put":  a.completeSource,
+		"source show": a.completeSource,
+
 		"audit": a.completeIDs(0, all),
 		"events": completion.Words("activation.#\tall about jobs and reservations", "activation.*.finished", "activation.*.stuck",
 			"activation.*.attempt.#", "load.#\tall about loads of reservations"),
 		"publish": completion.Nothing,
+		"pause":   a.completePause,
+		"resume":  a.completeResume,
 		"backup":  completion.Files,
 
-		"lab":             completeLab,
+		"check":           completion.Files,
+		"lab":             completeBy(labName),
+		"top":             completeBy(topName),
 		"vlan alloc":      a.completeDomains,
 		"vlan release":    a.completeVLANs("leased"),
 		"vlan quarantine": a.completeVLANs("leased"),
 		"vlan free":       a.completeVLANs("quarantined"),
 		"vlan section":    completeCommand(0, nil),
 	}
+}
+
+// pausable are the words for what can be paused.
+var pausable = []string{"daemon", "source", "queue", "device"}
+
+// completePause completes what can be paused.
+func (a *app) completePause(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return completion.Matching(pausable, typed), completion.None
+	}
+	complete := completion.Nothing
+	switch args[0] {
+	case "queue":
+		complete = a.completeQueues(0)
+	case "device":
+		complete = fromReplies(a, "locks", control.Nothing{}, lockNames)
+	case "source":
+		complete = a.completeSource
+	}
+	return complete(cmd, args[1:], typed)
+}
+
+// completeSource completes the name of a source, and then that of a file.
+func (a *app) completeSource(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	switch verb := cmd.Name(); {
+	case verb == "put" && len(args) == 1:
+		return completion.Files(cmd, args, typed)
+	case (verb == "put" || verb == "show") && len(args) > 0:
+		return nil, completion.None
+	}
+	return fromReplies(a, "status", control.Nothing{}, func(s control.StatusOut) (names []string) {
+		for _, src := range s.Sources {
+			names = append(names, src.Name)
+		}
+		return names
+	})(cmd, args, typed)
+}
+
+// completeResume completes what is paused.
+func (a *app) completeResume(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	return fromReplies(a, "pauses", control.Nothing{}, func(p control.Pause) []string {
+		switch {
+		case len(args) == 0:
+			return []string{p.What}
+		case args[0] == p.What:
+			return []string{p.Name}
+		}
+		return nil
+	})(cmd, args, typed)
 }
 
 // completeQueues completes up to most names of queues; 0: any number.
@@ -207,6 +280,21 @@ func (a *app) completeDead(cmd *cobra.Command, args []string, typed string) ([]s
 		args = slices.Delete(slices.Clone(args), 1, 2)
 	}
 	return a.completeMessages(0, "dead")(cmd, args, typed)
+}
+
+// completeBookings completes up to most ids of bookings; 0: any number.
+func (a *app) completeBookings(most int) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+		if most > 0 && len(args) >= most {
+			return nil, completion.None
+		}
+		return fromReplies(a, "book list", control.BookListIn{}, func(b control.Booking) []string {
+			if slices.Contains(args, b.ID) {
+				return nil
+			}
+			return []string{b.ID}
+		})(cmd, args, typed)
+	}
 }
 
 // completeServices completes names of services, and instances.
@@ -301,9 +389,9 @@ func about(act control.Activation) string {
 		what = act.Command
 	}
 	if what == "" {
-		return state(act)
+		return display.State(&act)
 	}
-	return printable(what) + ", " + state(act)
+	return printable(what) + ", " + display.State(&act)
 }
 
 // completeAfter completes an id, and after a colon the outcome.
@@ -345,7 +433,7 @@ func (a *app) completeAttempts(cmd *cobra.Command, args []string, typed string) 
 	replies(cmd, a, "show", control.IDIn{ID: args[0]}, func(d control.Detail) bool {
 		for _, at := range d.Attempts {
 			if n := strconv.Itoa(at.N); strings.HasPrefix(n, typed) {
-				found = append(found, n+"\t"+at.Phase+": "+endedBy(at))
+				found = append(found, n+"\t"+at.Phase+": "+display.EndedBy(&at))
 			}
 		}
 		return true
@@ -426,24 +514,26 @@ func completeZones(_ *cobra.Command, _ []string, typed string) ([]string, cobra.
 	return zones, completion.None
 }
 
-// completeLab asks atctl-lab, which parses its command lines itself.
-func completeLab(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
-	program, err := findHelper(labName)
-	if err != nil {
-		return nil, completion.None
-	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, program, slices.Concat([]string{cobra.ShellCompRequestCmd}, args, []string{typed})...).Output()
-	if err != nil {
-		return nil, completion.None
-	}
-	var found []string
-	for s := bufio.NewScanner(bytes.NewReader(out)); s.Scan(); {
-		if n, err := strconv.Atoi(strings.TrimPrefix(s.Text(), ":")); err == nil && strings.HasPrefix(s.Text(), ":") {
-			return found, cobra.ShellCompDirective(n)
+// completeBy asks a program that parses its command lines itself.
+func completeBy(name string) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+		program, err := connection.FindProgram(name)
+		if err != nil {
+			return nil, completion.None
 		}
-		found = append(found, s.Text())
+		ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
+		defer cancel()
+		out, err := exec.CommandContext(ctx, program, slices.Concat([]string{cobra.ShellCompRequestCmd}, args, []string{typed})...).Output()
+		if err != nil {
+			return nil, completion.None
+		}
+		var found []string
+		for s := bufio.NewScanner(bytes.NewReader(out)); s.Scan(); {
+			if n, err := strconv.Atoi(strings.TrimPrefix(s.Text(), ":")); err == nil && strings.HasPrefix(s.Text(), ":") {
+				return found, cobra.ShellCompDirective(n)
+			}
+			found = append(found, s.Text())
+		}
+		return found, completion.None
 	}
-	return found, completion.None
 }

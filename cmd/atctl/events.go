@@ -69,7 +69,7 @@ func runEvents(ctx context.Context, a *app, opts eventsOptions) error {
 			return err
 		}
 		if isTerminal(os.Stdout) {
-			fmt.Println("times are in " + times.zone)
+			fmt.Println("times are in " + times.Zone)
 		}
 	}
 	if opts.ID != "" {
@@ -99,7 +99,7 @@ func runEvents(ctx context.Context, a *app, opts eventsOptions) error {
 }
 
 func eventText(ev control.Event, times *clock) string {
-	words := []string{times.in(ev.Time).Format("2006-01-02 15:04:05.000"), fmt.Sprintf("#%d", ev.Seq)}
+	words := []string{times.In(ev.Time).Format("2006-01-02 15:04:05.000"), fmt.Sprintf("#%d", ev.Seq)}
 	if ev.What == control.EventGap {
 		return printable(strings.Join(append(words, gapText(ev)), " "))
 	}
@@ -127,7 +127,7 @@ func eventText(ev control.Event, times *clock) string {
 	if ev.What == "published" {
 		text = strings.Join(append(words[:len(words)-1], ev.Topic), " ")
 	}
-	for _, more := range []string{ev.Text, ev.Reason, control.ChangesText(ev.Changes, times.time)} {
+	for _, more := range []string{ev.Text, ev.Reason, control.ChangesText(ev.Changes, times.Time)} {
 		if more != "" {
 			text += ": " + more
 		}

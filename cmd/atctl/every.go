@@ -3,8 +3,11 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -27,7 +30,7 @@ future occurrences, "atctl list --all --every NAME" the jobs of past ones.`,
 		Args: help.Unknown,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newEveryAddCommand(a), newEveryListCommand(a), newEveryShowCommand(a),
+	cmd.AddCommand(newEveryAddCommand(a), newEveryEditCommand(a), newEveryListCommand(a), newEveryShowCommand(a),
 		newEveryVerbCommand(a, "remove", "Remove recurrences", `Remove removes recurrences. Their running jobs go on; "atctl list --every NAME" lists
 them. A recurrence that the daemon's configuration declares must be removed there.`),
 		newEveryVerbCommand(a, "hold", "Keep recurrences from occurring", `Hold keeps recurrences from occurring until they are released, even if the configuration is
@@ -60,6 +63,7 @@ The command, its directory and its user are chosen as with "atctl add"; see its 
 type everyAddOptions struct {
 	addOptions
 	rule control.RuleIn
+	user string
 }
 
 func newEveryAddCommand(a *app) *cobra.Command {
@@ -77,16 +81,18 @@ func newEveryAddCommand(a *app) *cobra.Command {
 			if err := opts.fromHere(cmd, a); err != nil {
 				return err
 			}
+			if opts.user != "" && !cmd.Flags().Changed("dir") {
+				opts.Dir = ""
+			}
 			return runEveryAdd(cmd.Context(), a, opts, args[0], args[1:])
 		},
 	}
 	f := cmd.Flags()
 	f.SetInterspersed(true)
 	ruleFlags(cmd, &opts.rule)
-	f.StringVar(&opts.rule.Overlap, "overlap", "", "`skip|queue|parallel|replace` occurrences that are due while the previous job runs")
-	f.StringVar(&opts.rule.Jitter, "jitter", "", "delay each occurrence by up to `DURATION`; the same occurrence always has the same delay")
-	f.StringVar(&opts.rule.CatchUp, "catch-up", "", "run `none|last|all|N` of the occurrences that the daemon missed")
+	policyFlags(cmd, &opts.rule)
 	jobFlags(cmd, &opts.addOptions)
+	f.StringVar(&opts.user, "user", "", "run the jobs as `USER`, to whom the recurrence belongs, in that user's home directory unless --dir is given; for admins")
 	help.Section(cmd, "When:", "cron", "calendar", "every", "tz", "start", "end", "jitter")
 	help.Section(cmd, "Conditions:", "overlap", "catch-up", "missed", "lock", "priority")
 	jobSections(cmd)
@@ -102,6 +108,14 @@ func ruleFlags(cmd *cobra.Command, rule *control.RuleIn) {
 	f.StringVar(&rule.TZ, "tz", "", "occur in the time zone `ZONE`, such as Europe/Prague")
 	f.StringVar(&rule.Start, "start", "", "no occurrence before `TIME`")
 	f.StringVar(&rule.End, "end", "", "no occurrence at `TIME` or later")
+}
+
+// policyFlags are the flags that every add and every edit share, and next does not have.
+func policyFlags(cmd *cobra.Command, rule *control.RuleIn) {
+	f := cmd.Flags()
+	f.StringVar(&rule.Overlap, "overlap", "", "`skip|queue|parallel|replace` occurrences that are due while the previous job runs")
+	f.StringVar(&rule.Jitter, "jitter", "", "delay each occurrence by up to `DURATION`; the same occurrence always has the same delay")
+	f.StringVar(&rule.CatchUp, "catch-up", "", "run `none|last|all|N` of the occurrences that the daemon missed")
 }
 
 // settleRule adds the user's zone where no zone is given: the daemon may have another one.
@@ -145,7 +159,7 @@ func runEveryAdd(ctx context.Context, a *app, opts everyAddOptions, name string,
 	}
 	opts.Env = env
 	opts.Notices = true
-	in := control.EveryAddIn{Name: name, RuleIn: opts.rule, AddIn: opts.AddIn}
+	in := control.EveryAddIn{Name: name, User: opts.user, RuleIn: opts.rule, AddIn: opts.AddIn}
 	if a.json {
 		return opts.explain(a.printJSON(ctx, "every add", in))
 	}
@@ -154,14 +168,85 @@ func runEveryAdd(ctx context.Context, a *app, opts everyAddOptions, name string,
 		return opts.explain(err)
 	}
 	notice("the job of "+r.Name, r.Notices)
-	if isTerminal(os.Stdout) && isTerminal(os.Stderr) { // a person, who may have made a mistake
-		clock, err := a.clock(ctx)
-		if err != nil {
+	return tellNext(ctx, a, "first", r.Due.Time)
+}
+
+func newEveryEditCommand(a *app) *cobra.Command {
+	var in control.EveryEditIn
+	var file string
+	cmd := &cobra.Command{
+		Use:   "edit NAME [flags] [-- COMMAND [ARG]...]",
+		Short: "Change a recurrence",
+		Long: `Edit changes a recurrence, and keeps its history and its counts. The flags are those of
+add. Only the given fields change; --cron, --calendar and --every replace each other, --lock
+and --tag replace all locks and tags, --env sets single variables. --clear removes lock,
+label, tag, env, tz, jitter, start or end, and sets timeout, grace, retries or backoff to
+the configuration's defaults. Without --tz, the rule stays in its zone.
+
+The next occurrence changes only if the times do. Jobs that exist already stay as they are;
+"atctl edit" changes those that have not begun. "atctl audit NAME" shows who changed what. A
+recurrence that the daemon's configuration declares must be changed there.`,
+		Example: `  atctl every edit nightly --cron '30 4 * * *'
+  atctl every edit nightly --overlap queue --timeout 2h --clear jitter
+  atctl every edit nightly -- /usr/local/bin/backup --full`,
+		Args: takes(1, 0, "a NAME; see atctl every list"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := refuseEmpty(cmd, ""); err != nil {
+				return err
+			}
+			in.Arg = args[1:]
+			if at := cmd.ArgsLenAtDash(); len(in.Arg) > 0 && at != 1 {
+				return fmt.Errorf("every edit takes one NAME; write a new command after --: %w", fault.Invalid)
+			}
+			if file == "" && reflect.DeepEqual(in, control.EveryEditIn{JobEdit: control.JobEdit{Arg: in.Arg}}) && len(in.Arg) == 0 {
+				return usage(cmd, "nothing to change; use a flag such as --cron, or write a command after --")
+			}
+			in.Name = args[0]
+			return runEveryEdit(cmd.Context(), a, in, file)
+		},
+	}
+	ruleFlags(cmd, &in.RuleIn)
+	policyFlags(cmd, &in.RuleIn)
+	editFlags(cmd, &in.JobEdit, &file)
+	help.Section(cmd, "When:", "cron", "calendar", "every", "tz", "start", "end", "jitter")
+	help.Section(cmd, "Conditions:", "overlap", "catch-up", "missed", "lock", "priority")
+	help.Section(cmd, "Command:", "file", "dir", "env")
+	help.Section(cmd, "Ends and failures:", "timeout", "grace", "retries", "backoff")
+	help.Section(cmd, "In lists:", "label", "tag")
+	return cmd
+}
+
+func runEveryEdit(ctx context.Context, a *app, in control.EveryEditIn, file string) (err error) {
+	for _, t := range []*string{&in.Start, &in.End} {
+		if *t, err = zonedUnless(in.TZ, *t); err != nil {
 			return err
 		}
-		fmt.Fprintf(os.Stderr, "first on %s\n", clock.full(r.Due.Time))
 	}
-	return nil
+	opts, err := settleJob(&in.JobEdit, file)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return opts.explain(a.printJSON(ctx, "every edit", in))
+	}
+	r, err := call[control.EveryAddOut](ctx, a, "every edit", in)
+	if err != nil {
+		return opts.explain(err)
+	}
+	notice("the job of "+r.Name, r.Notices)
+	return tellNext(ctx, a, "next", r.Due.Time)
+}
+
+// tellNext tells a person, who may have made a mistake, when a recurrence is due.
+func tellNext(ctx context.Context, a *app, what string, due time.Time) error {
+	if due.IsZero() || !isTerminal(os.Stdout) || !isTerminal(os.Stderr) {
+		return nil
+	}
+	clock, err := a.clock(ctx)
+	if err == nil {
+		fmt.Fprintf(os.Stderr, "%s on %s\n", what, clock.Full(due))
+	}
+	return err
 }
 
 func newEveryListCommand(a *app) *cobra.Command {
@@ -173,29 +258,48 @@ func newEveryListCommand(a *app) *cobra.Command {
 of the last job that finished, and ENDED is when. RAN and SKIPPED count occurrences.`,
 		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := refuseEmpty(cmd, ""); err != nil {
+				return err
+			}
 			if a.json {
 				return a.printJSON(cmd.Context(), "every list", in)
 			}
-			t := newTable(os.Stdout, column{"NAME", 0}, column{"STATE", 0}, column{"WHEN", 40}, column{"DUE", 0}, column{"LAST", 0},
-				column{"ENDED", 0}, column{"RAN", 0}, column{"SKIPPED", 0}, column{"OWNER", 16}, column{"LABEL OR COMMAND", 0})
-			t.spare = []string{"OWNER", "SKIPPED", "RAN"}
-			var err error
-			if t.times, err = a.clock(cmd.Context()); err != nil {
+			t, err := newEveryTable(cmd.Context(), a, os.Stdout)
+			if err != nil {
 				return err
 			}
-			err = stream(cmd.Context(), a, "every list", in, func(r control.Recurrence) error {
-				last, ended := "", time.Time{}
-				if r.Last != nil {
-					last, ended = r.Last.Outcome, r.Last.End
-				}
-				return t.row(r.Name, r.State, r.When, r.Due.Time, last, ended,
-					strconv.FormatUint(r.Begun, 10), strconv.FormatUint(r.Skipped, 10), r.Owner, cmp.Or(r.Label, r.Script, r.Command))
-			})
-			return t.end(err)
+			return t.end(stream(cmd.Context(), a, "every list", in, t.recurrence))
 		},
 	}
-	cmd.Flags().StringVar(&in.Owner, "owner", "", "only recurrences of `OWNER`")
+	f := cmd.Flags()
+	f.StringVar(&in.Owner, "owner", "", "only recurrences of `OWNER`")
+	f.StringVar(&in.Label, "label", "", "only those with the label `TEXT`, in which * stands for any text and ? for any character")
+	f.StringArrayVar(&in.Tag, "tag", nil, "only those with the `TAG`; with commas: with all these tags")
 	return cmd
+}
+
+// An everyTable is the table of every list.
+type everyTable struct{ *table }
+
+func newEveryTable(ctx context.Context, a *app, out io.Writer) (everyTable, error) {
+	clock, err := a.clock(ctx)
+	if err != nil {
+		return everyTable{}, err
+	}
+	t := newTable(out, column{"NAME", 0}, column{"STATE", 0}, column{"WHEN", 40}, column{"DUE", 0}, column{"LAST", 0},
+		column{"ENDED", 0}, column{"RAN", 0}, column{"SKIPPED", 0}, column{"OWNER", 16}, column{"LABEL OR COMMAND", 0})
+	t.times, t.spare = clock, []string{"OWNER", "SKIPPED", "RAN"}
+	return everyTable{t}, nil
+}
+
+// recurrence adds the row of r.
+func (t everyTable) recurrence(r control.Recurrence) error {
+	last, ended := "", time.Time{}
+	if r.Last != nil {
+		last, ended = r.Last.Outcome, r.Last.End
+	}
+	return t.row(r.Name, r.State, r.When, r.Due.Time, last, ended,
+		strconv.FormatUint(r.Begun, 10), strconv.FormatUint(r.Skipped, 10), r.Owner, cmp.Or(r.Label, r.Script, r.Command))
 }
 
 func newEveryShowCommand(a *app) *cobra.Command {
@@ -247,7 +351,7 @@ func showRecurrence(r *control.RecurrenceDetail, clock *clock) error {
 	}
 	last := ""
 	if e := r.Last; e != nil {
-		last = fmt.Sprintf("%s %s at %s", e.ID, e.Outcome, clock.both(e.End))
+		last = fmt.Sprintf("%s %s at %s", e.ID, e.Outcome, clock.Both(e.End))
 		if e.Reason != "" {
 			last += ": " + e.Reason
 		}
@@ -258,17 +362,17 @@ func showRecurrence(r *control.RecurrenceDetail, clock *clock) error {
 	}
 	err := fields(os.Stdout, append([][2]string{
 		{"name", r.Name},
-		{"times in", clock.zone},
+		{"times in", clock.Zone},
 		{"owner", r.Owner},
 		{"declared", declared},
 		{"label", r.Label},
 		{"state", r.State},
 		{"reason", r.Reason},
 		{"when", r.When},
-		{"next", clock.both(r.Next.Time)},
-		{"due", clock.both(r.Due.Time)},
-		{"start", clock.both(r.Start.Time)},
-		{"end", clock.both(r.End.Time)},
+		{"next", clock.Both(r.Next.Time)},
+		{"due", clock.Both(r.Due.Time)},
+		{"start", clock.Both(r.Start.Time)},
+		{"end", clock.Both(r.End.Time)},
 		{"overlap", r.Overlap},
 		{"jitter", r.Jitter},
 		{"catch-up", catchUp},
@@ -279,7 +383,7 @@ func showRecurrence(r *control.RecurrenceDetail, clock *clock) error {
 		{"tags", strings.Join(r.Tags, " ")},
 		{"timeout", limit(r.Timeout)},
 		{"retries", nonzero(r.Retries)},
-		{"created", clock.both(r.Created)},
+		{"created", clock.Both(r.Created)},
 		{"not finished", strings.Join(r.Running, " ")},
 		{"last", last},
 		{"ran", strconv.FormatUint(r.Begun, 10)},
@@ -291,7 +395,7 @@ func showRecurrence(r *control.RecurrenceDetail, clock *clock) error {
 	}
 	fmt.Println()
 	t := newTable(os.Stdout, column{"SKIPPED", 0}, column{"FROM", 0}, column{"TO", 0}, column{"REASON", 0})
-	t.times = clock.unnamed()
+	t.times = clock.Unnamed()
 	for _, s := range r.Skips {
 		n := strconv.FormatUint(s.Count, 10)
 		if s.More {
@@ -306,20 +410,95 @@ func showRecurrence(r *control.RecurrenceDetail, clock *clock) error {
 
 // newEveryVerbCommand returns the command for the operation "every" verb.
 func newEveryVerbCommand(a *app, verb, short, long string) *cobra.Command {
-	var keepGoing bool
+	var b bulk
 	cmd := &cobra.Command{
-		Use:   verb + " NAME...",
+		Use:   verb + " {NAME... | FILTER...}",
 		Short: short,
-		Long:  long + "\n\nIt stops at the first NAME that fails, unless --keep-going is given.",
-		Args:  takes(1, 0, "a NAME; see atctl every list"),
+		Long: long + `
+
+It stops at the first NAME that fails, unless --keep-going is given. With filters instead of
+names it says how many they choose, asks, and tries all of them. Without a terminal it needs
+--yes.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			given, err := b.given(cmd, 0)
+			switch {
+			case err != nil:
+				return err
+			case given && len(args) > 0:
+				return usage(cmd, "a NAME and a filter such as --tag exclude each other; use one of them")
+			case given:
+				return nil
+			}
+			return takes(1, 0, "a NAME, see atctl every list, or a filter such as --tag")(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return forEachID(args, keepGoing, func(name string) error {
+			if len(args) == 0 {
+				return b.every(cmd.Context(), a)
+			}
+			return forEachID(args, b.keepGoing, func(name string) error {
 				return a.do(cmd.Context(), "every "+verb, control.NameIn{Name: name})
 			})
 		},
 	}
-	cmd.Flags().BoolVarP(&keepGoing, "keep-going", "k", false, "try every NAME")
+	others := make(map[string]string)
+	for _, name := range choiceFlags {
+		if name != "owner" && name != "label" && name != "tag" {
+			others[name] = ""
+		}
+	}
+	b.flags(cmd, verb, others)
+	cmd.Flags().BoolVarP(&b.keepGoing, "keep-going", "k", false, "try every NAME")
 	return cmd
+}
+
+// every carries out the verb on all recurrences that are chosen.
+func (b *bulk) every(ctx context.Context, a *app) error {
+	var chosen []control.Recurrence
+	left := make(map[string]int)
+	in := control.EveryListIn{Owner: b.Owner, Label: b.Label, Tag: b.Tag, Verb: b.verb}
+	err := stream(ctx, a, "every list", in, func(r control.Recurrence) error {
+		switch {
+		case r.Can:
+			chosen = append(chosen, r)
+		case b.verb == "remove" && r.Declared:
+			left["declared in the configuration"]++
+		case b.verb != "remove" && (b.verb == "hold") == (r.State == "held"):
+			left[r.State]++
+		default:
+			left["of other users"]++
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	what := fmt.Sprintf("%d recurrences", len(chosen))
+	if len(chosen) == 1 {
+		what = "1 recurrence"
+	}
+	ok, err := agreed(b, a, chosen, what, left, func(out *os.File, some []control.Recurrence) error {
+		t, err := newEveryTable(ctx, a, out)
+		for i := 0; err == nil && i < len(some); i++ {
+			err = t.recurrence(some[i])
+		}
+		if err != nil {
+			return err
+		}
+		return t.end(nil)
+	})
+	if err != nil || !ok {
+		return err
+	}
+	var errs []error
+	for _, r := range chosen {
+		if err := a.do(ctx, "every "+b.verb, control.NameIn{Name: r.Name}); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if !a.json {
+		_, err = fmt.Printf("%d %s\n", len(chosen)-len(errs), doneWords[b.verb])
+	}
+	return errors.Join(append(errs, err)...)
 }
 
 func newEveryRunCommand(a *app) *cobra.Command {

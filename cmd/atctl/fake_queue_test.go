@@ -89,6 +89,12 @@ func fakePush(in control.QueuePushIn) (r control.Result[control.QueuePushOut]) {
 		return r
 	}
 	out := control.QueuePushOut{ID: 1047}
+	if in.Wait != "" {
+		out.Result = &control.QueueResult{ID: out.ID, Queue: in.Name}
+		if in.Name == "mails" {
+			out.Result.Outcome, out.Result.Body = "done", "42\n"
+		}
+	}
 	switch in.Name { // its result is that of this message
 	case "fails":
 		out.ID = 1048

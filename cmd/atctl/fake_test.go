@@ -214,6 +214,9 @@ func (f *fake) get(id string) (control.Detail, error) {
 	if !ok {
 		return d, fmt.Errorf("there is no job %s: %w", id, fault.NotFound)
 	}
+	if ended, err := os.ReadFile("ended"); err == nil && slices.Contains(strings.Fields(string(ended)), id) { // since it was listed
+		d.State, d.Outcome = "finished", "succeeded"
+	}
 	return d, nil
 }
 
@@ -262,6 +265,7 @@ func (f *fake) registry() *control.Registry {
 		control.Declare("service list", control.Viewer, "", fakeServices),
 		control.DeclareStream("why", control.Viewer, "", f.why),
 		control.DeclareStream("audit", control.Viewer, "", f.audit),
+		control.Declare("report", control.Viewer, "", fakeReport),
 		control.DeclareStream("log", control.Viewer, "", f.log),
 		control.DeclareStream("wait", control.Viewer, "", f.wait),
 		control.DeclareStream("events", control.Viewer, "", f.events),
@@ -284,6 +288,16 @@ func (f *fake) registry() *control.Registry {
 			}),
 		control.Declare("status", control.Viewer, "", f.status),
 		control.Declare("reload", control.Operator, "", f.reload),
+		control.Declare("source put", control.Operator, "", func(ctx context.Context, c caller, in control.SourcePutIn) (r control.Reply[control.ReloadLine], err error) {
+			if r, err = f.reload(ctx, c, control.ReloadIn{Force: in.Force, DryRun: in.DryRun}); err == nil {
+				err = noteRequest("source put", in.Name, in.Reservations)
+			}
+			return r, err
+		}),
+		control.Declare("source show", control.Operator, "", func(context.Context, caller, control.SourceNameIn) (r control.Reply[control.SourceContent], err error) {
+			r.Lines = []control.SourceContent{{Reservations: []json.RawMessage{json.RawMessage(`{"id":"1@x"}`)}}}
+			return r, nil
+		}),
 		control.Declare("publish", control.Submitter, "",
 			func(_ context.Context, _ caller, in control.PublishIn) (r control.Reply[control.PublishOut], err error) {
 				if _, err := event.Publish(in.Topic, in.Text); err != nil {
@@ -309,7 +323,11 @@ func (f *fake) registry() *control.Registry {
 			}),
 		control.Declare("cancel", control.Submitter, "",
 			func(_ context.Context, _ caller, in control.CancelIn) (r control.Reply[control.Activation], err error) {
-				return f.turn("cancel", in.ID, in.Reason, "scheduled", "waiting", "active")
+				states := []string{"scheduled", "waiting", "active"}
+				if in.ID == "6" {
+					states = append(states, "finished") // it ends while it is cancelled
+				}
+				return f.turn("cancel", in.ID, in.Reason, states...)
 			}),
 	}
 	for verb, states := range map[string][]string{
@@ -411,6 +429,7 @@ func (f *fake) list(_ context.Context, _ caller, in control.ListIn) (r control.R
 			in.Limit > 0 && len(r.Lines) == in.Limit:
 			continue
 		}
+		d.Can = in.Verb != ""
 		r.Lines = append(r.Lines, d.Activation)
 	}
 	return r, nil
@@ -425,6 +444,23 @@ func (f *fake) why(_ context.Context, _ caller, in control.IDIn, send func(contr
 		err = send(control.WhyLine{Text: "reservation " + d.ID + " of " + d.Owner})
 	}
 	return errors.Join(err, send(control.WhyLine{Time: d.Planned, Text: "was due"}), send(control.WhyLine{Text: "now: " + d.Reason}))
+}
+
+// fakeReport reports small and large numbers, and nothing of months of the last century.
+func fakeReport(_ context.Context, _ caller, in control.ReportIn) (r control.Reply[control.ReportLine], err error) {
+	if err := noteRequest("report", in.By, in.Month, in.From, in.To, in.Owner, in.Sort); err != nil || strings.HasPrefix(in.Month, "19") {
+		return r, err
+	}
+	for _, l := range []control.ReportLine{
+		{Jobs: 12, Runs: 12, Failures: 1, Failed: 1, Succeeded: 11, JobHours: 0.25},
+		{Name: "ada, \"the countess\" of Lovelace", Slots: 4, Jobs: 310, Runs: 325, Failures: 6, TimedOut: 4, Lost: 2, Succeeded: 300, Cancelled: 8, NotBegun: 3, DeviceHours: 16.07, BookedHours: 16, JobHours: 120.5},
+		{Name: "group7", Slots: 20000, Runs: 1000041, Failures: 1, DeviceHours: 1600000.88, BookedHours: 1600000},
+		{Total: true, Slots: 20004, Jobs: 322, Runs: 1000378, Failures: 8, DeviceHours: 1600016.95, BookedHours: 1600016, JobHours: 120.75},
+	} {
+		l.By, l.From, l.To = in.By, "2026-11", "2026-11"
+		r.Lines = append(r.Lines, l)
+	}
+	return r, nil
 }
 
 func (f *fake) audit(_ context.Context, _ caller, in control.AuditIn, send func(control.Event) error) error {
@@ -545,7 +581,13 @@ func (f *fake) events(ctx context.Context, _ caller, in control.EventsIn, send f
 	return nil
 }
 
-func (f *fake) status(context.Context, caller, nothing) (r control.Reply[control.StatusOut], err error) {
+// A fakeStatus is the status of a daemon that may be older than what needs attention.
+type fakeStatus struct {
+	control.StatusOut
+	Attention *[]control.Attention `json:"attention,omitempty"`
+}
+
+func (f *fake) status(context.Context, caller, nothing) (r control.Reply[fakeStatus], err error) {
 	needs := []control.Attention{}
 	if _, err := os.Stat("quiet"); err != nil {
 		day := f.jobs["1"].Planned
@@ -561,8 +603,9 @@ func (f *fake) status(context.Context, caller, nothing) (r control.Reply[control
 			control.Attention{Kind: "failed", More: 12, Try: "atctl list --failed --since 24h"},
 		)
 	}
-	if _, err := os.Stat("old"); err == nil { // as a daemon that knows nothing of attention
-		needs = nil
+	var attention *[]control.Attention
+	if _, err := os.Stat("old"); err != nil { // otherwise the daemon knows nothing of attention
+		attention = &needs
 	}
 	_, err = os.Stat("loading")
 	loading := err == nil
@@ -571,14 +614,14 @@ func (f *fake) status(context.Context, caller, nothing) (r control.Reply[control
 			return r, err
 		}
 	}
-	r.Lines = append(r.Lines, control.StatusOut{
-		Attention: needs, Loading: loading,
+	r.Lines = append(r.Lines, fakeStatus{Attention: attention, StatusOut: control.StatusOut{
+		Loading: loading,
 		Clock:   control.Clock{Now: time.Now(), Zone: "Europe/Prague", Offset: "+01:00"},
 		Version: "v1.2.3", PID: 99, Started: f.jobs["1"].Planned, Guard: "subreaper", GuardWhy: "no cgroup v2 to write to",
 		StateDir: "/var/lib/activationd", RuntimeDir: "/run/activationd", User: "root", Generation: 18,
 		Next: f.jobs["6"].Planned, Running: 2, States: map[string]int{"scheduled": 1, "active": 1, "waiting": 1},
 		Sources: []control.SourceStatus{{Name: "lab.yml", Live: 2, Rejected: 1, Over: 3, Read: f.jobs["1"].Planned, Error: "line 3: no such thing"}, {Name: "db"}},
-	})
+	}})
 	return r, nil
 }
 
@@ -595,10 +638,13 @@ func (f *fake) reload(_ context.Context, _ caller, in control.ReloadIn) (r contr
 			{What: "source", Source: "lab.yml", Text: "rejected=1 over=1"},
 			{What: "rejected", ID: "9@ostrava", Source: "lab.yml", Text: "lab.yml:12: end: is before start\nline 14: grase: unknown key; did you mean grace?"},
 			{What: "over", ID: "8@ostrava", Source: "lab.yml", Text: "lab.yml:3: its slot ended at 2020-12-01 13:00:00 CET, before it was read"},
+			{What: "conflict", ID: "3@ostrava", Text: "1@ostrava has r1 from 2099-12-21 10:00:00 CET to 2099-12-21 12:00:00 CET, and 2 more have it later"},
 			{What: "notice", Source: "lab.yml", Text: "look here"},
 		}
 	case "failed":
 		r.Lines = []control.ReloadLine{{What: "failed", Source: "db", Text: "connection refused"}}
+	case "refused":
+		r.Lines = []control.ReloadLine{{What: "failed", Source: "portal", Text: "would remove 9 of 10"}}
 	case "guarded":
 		if !in.Force {
 			return r, fmt.Errorf("would remove 9 of 10; say force:yes to do it: %w", fault.Conflict)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"activationd/control"
+	"activationd/internal/display"
 	"activationd/internal/fault"
 )
 
@@ -59,7 +60,7 @@ func topologyText(arg string) (string, error) {
 	var line bytes.Buffer
 	if err := json.Compact(&line, []byte(text)); err != nil {
 		return "", fmt.Errorf("%s is not JSON (%w); put a file in another format into the daemon's "+
-			"topology_directory, and use its name with --name: %w", shorten(arg, 40), err, fault.Invalid)
+			"topology_directory, and use its name with --name: %w", display.Shorten(arg, 40), err, fault.Invalid)
 	}
 	return line.String(), nil
 }

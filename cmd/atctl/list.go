@@ -1,9 +1,8 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -12,12 +11,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"activationd/control"
+	"activationd/internal/display"
 	"activationd/internal/help"
 	"activationd/internal/timetext"
 )
 
 type listOptions struct {
-	control.ListIn
+	choice
 	all bool
 }
 
@@ -55,26 +55,11 @@ its rows are the same, in the same order.`,
 	}
 	f := cmd.Flags()
 	f.BoolVar(&opts.all, "all", false, "finished jobs and reservations, too")
-	f.StringSliceVar(&opts.State, "state", nil, "only those in `STATE`: scheduled, held, waiting, running, activating, active, "+
-		"deactivating, stuck, finished, or an outcome; rejected or over: reservations of sources that are not in force; separate several with commas")
-	f.StringSliceVar(&opts.Outcome, "outcome", nil, "only those that finished with `OUTCOME`: succeeded, failed, timed_out, cancelled, "+
-		"missed, lost; separate several with commas")
-	f.BoolVar(&opts.Failed, "failed", false, "only those that finished without success and were not cancelled, and those that are stuck")
-	f.StringVar(&opts.Since, "since", "", "only those that ended at `WHEN` or later, or have not ended; 22:00 is the last time "+
-		"that it was ten o'clock, 2h is two hours ago")
-	f.StringVar(&opts.Until, "until", "", "only those that began, or were to begin, at `WHEN` or earlier; 06:00 is the first six "+
-		"o'clock after --since")
-	f.StringVar(&opts.Owner, "owner", "", "only those of `OWNER`")
-	f.StringVar(&opts.Kind, "kind", "", "only those of `KIND`: job, reservation or service (an instance); without it no services")
-	f.StringVar(&opts.Label, "label", "", "only those with the label `TEXT`, in which * stands for any text and ? for any character")
-	f.StringArrayVar(&opts.Tag, "tag", nil, "only jobs with the `TAG`; with commas: with all these tags")
-	f.StringVar(&opts.Device, "device", "", "only reservations of the device `NAME`, and jobs that request it as a lock")
-	f.StringVar(&opts.Every, "every", "", "only jobs of the recurrence `NAME`")
-	f.StringVar(&opts.Match, "match", "", "only those with `TEXT` in their id, owner, label, reason, command or script, in upper or lower case")
+	opts.choice.flags(f, nil)
 	f.StringVar(&opts.Sort, "sort", "", "sort by `WHAT`: planned, started, ended, due, took, id, owner or state; those without it come last")
 	f.BoolVar(&opts.Reverse, "reverse", false, "reverse the order")
 	f.IntVar(&opts.Limit, "limit", 0, "at most `N`, the first ones")
-	help.Section(cmd, "Which ones:", "all", "state", "outcome", "failed", "since", "until", "owner", "kind", "label", "tag", "device", "every", "match")
+	help.Section(cmd, whichOnes, append([]string{"all"}, choiceFlags...)...)
 	help.Section(cmd, "In which order:", "sort", "reverse", "limit")
 	return cmd
 }
@@ -83,24 +68,36 @@ func runList(ctx context.Context, a *app, opts listOptions) error {
 	if opts.all {
 		opts.State = append(opts.State, "all")
 	}
-	now := time.Now()
-	since := zonedPast(&opts.Since, now, time.Time{})
-	zonedPast(&opts.Until, now, since)
+	opts.settle()
 	if a.json {
 		return a.printJSON(ctx, "list", opts.ListIn)
 	}
-	clock, err := a.clock(ctx)
+	t, err := newList(ctx, a, os.Stdout)
 	if err != nil {
 		return err
 	}
-	t := newTable(os.Stdout, column{"ID", 0}, column{"STATE", 0}, column{"START", 0}, column{"END", 0}, column{"TOOK", 0},
+	err = stream(ctx, a, "list", opts.ListIn, t.activation)
+	return t.end(err) // lines before a failure are useful
+}
+
+// A listTable is the table of list.
+type listTable struct{ *table }
+
+func newList(ctx context.Context, a *app, out io.Writer) (listTable, error) {
+	clock, err := a.clock(ctx)
+	if err != nil {
+		return listTable{}, err
+	}
+	t := newTable(out, column{"ID", 0}, column{"STATE", 0}, column{"START", 0}, column{"END", 0}, column{"TOOK", 0},
 		column{"EXIT", 0}, column{"OWNER", 16}, column{"LABEL OR COMMAND", 40}, column{"REASON", 0})
 	t.times, t.spare = clock, []string{"OWNER"}
-	err = stream(ctx, a, "list", opts.ListIn, func(act control.Activation) error {
-		start, end := times(act)
-		return t.row(act.ID, state(act), start, end, took(act), exit(act), act.Owner, what(act), situation(act))
-	})
-	return t.end(err) // lines before a failure are useful
+	return listTable{t}, nil
+}
+
+// activation adds the row of act.
+func (t listTable) activation(act control.Activation) error {
+	start, end := times(act)
+	return t.row(act.ID, display.State(&act), start, end, took(act), exit(act), act.Owner, display.Name(&act), situation(act))
 }
 
 // zonedPast adds the user's zone, which is now's, to a time of the past: the daemon may have
@@ -117,33 +114,18 @@ func zonedPast(text *string, now, after time.Time) time.Time {
 	return t
 }
 
-// situation returns the progress of a running script, and why act is in its state, unless
-// its exit status says it.
+// situation returns the progress of a running script, why act is in its state, unless its
+// exit status says it, and its conflicts.
 func situation(act control.Activation) string {
+	act.Reason = display.Reason(&act)
 	if act.Outcome == "succeeded" && strings.HasSuffix(act.Reason, "exited with status 0") {
 		return ""
 	}
-	p := progress(act.Progress)
+	p := display.Progress(act.Progress)
 	if p == "" || act.Reason == "" {
 		return p + act.Reason
 	}
 	return p + "; " + act.Reason
-}
-
-// progress returns the progress that a script has reported.
-func progress(p *control.Progress) string {
-	switch {
-	case p == nil:
-		return ""
-	case p.Percent == nil:
-		return p.Text
-	}
-	return strings.TrimRight(fmt.Sprintf("%d %% %s", *p.Percent, p.Text), " ")
-}
-
-// state returns the state in the user's words.
-func state(act control.Activation) string {
-	return cmp.Or(act.Status, control.Status(act.Kind, act.State, act.Outcome)) // an older daemon does not send it
 }
 
 // times returns when act started and ended, or is to start and to end.
@@ -163,7 +145,7 @@ func took(act control.Activation) string {
 	if act.Took == nil {
 		return ""
 	}
-	return lasted(time.Duration(*act.Took * float64(time.Second)))
+	return display.Lasted(time.Duration(*act.Took * float64(time.Second)))
 }
 
 // exit returns the exit status, or the signal.
@@ -172,13 +154,4 @@ func exit(act control.Activation) string {
 		return strconv.Itoa(*act.Exit)
 	}
 	return act.Signal
-}
-
-// what returns a job's label, script or command.
-func what(act control.Activation) string {
-	name := cmp.Or(act.Label, act.Script, act.Command)
-	if name == "" && act.Hidden {
-		return "(hidden)"
-	}
-	return name
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"activationd/control"
+	"activationd/internal/display"
 	"activationd/internal/fault"
 )
 
@@ -78,7 +79,16 @@ func runLog(ctx context.Context, a *app, opts logOptions, ids []string) error {
 	}
 	if !p.json && (p.told || p.each) {
 		var err error
-		if p.clock, err = a.clock(ctx); err != nil {
+		ask := func() (err error) {
+			p.clock, err = a.clock(ctx)
+			return err
+		}
+		if opts.Follow { // the daemon may end here, too
+			err = outlast(a, ask)
+		} else {
+			err = ask()
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -142,17 +152,8 @@ type logKey struct {
 	n         int
 }
 
-// String names the attempt for people. A job and a service
-// have one phase only.
-func (k logKey) String() string {
-	switch {
-	case k.phase == "serve":
-		return fmt.Sprintf("run %d", k.n)
-	case strings.Trim(k.id, "0123456789") == "":
-		return fmt.Sprintf("attempt %d", k.n)
-	}
-	return fmt.Sprintf("%s attempt %d", k.phase, k.n)
-}
+// String names the attempt for people.
+func (k logKey) String() string { return display.AttemptName(k.id, k.phase, k.n) }
 
 // A logPrinter prints the output of one attempt or of several. Several goroutines may use
 // it.
@@ -264,9 +265,9 @@ func (p *logPrinter) heading(key logKey) error {
 		at := p.attempts[key]
 		text := key.String()
 		if !at.Started.IsZero() {
-			text += ", " + p.clock.time(at.Started)
+			text += ", " + p.clock.Time(at.Started)
 		}
-		words = append(words, text+", "+endedBy(at))
+		words = append(words, text+", "+display.EndedBy(&at))
 	}
 	blank := "\n"
 	if first {
@@ -278,12 +279,12 @@ func (p *logPrinter) heading(key logKey) error {
 
 // nowText says what a job is, and why.
 func nowText(act *control.Activation, clock *clock) string {
-	text := nowIs(act)
+	text := display.NowIs(act)
 	if act.Reason != "" {
 		text += ": " + act.Reason
 	}
 	if act.State == "scheduled" || act.State == "active" {
-		text += "; due " + clock.full(act.Due.Time)
+		text += "; due " + clock.Full(act.Due.Time)
 	}
 	return text
 }
@@ -302,7 +303,7 @@ func (p *logPrinter) explain(in *control.LogIn, shown *control.LogOut) {
 		if at.Ended.IsZero() {
 			so = " so far"
 		}
-		fmt.Fprintf(os.Stderr, "atctl: %v of %s has no output%s: %s\n", key, in.ID, so, printable(cmp.Or(at.Text, endedBy(*at))))
+		fmt.Fprintf(os.Stderr, "atctl: %v of %s has no output%s: %s\n", key, in.ID, so, printable(cmp.Or(at.Text, display.EndedBy(at))))
 	}
 	if len(shown.Others) > 0 && p.told && !p.several {
 		fmt.Fprintf(os.Stderr, "atctl: this is %v; --attempt all prints all %d\n", key, len(shown.Others)+1)

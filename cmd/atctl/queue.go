@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"activationd/control"
 	"activationd/internal/help"
+	"activationd/schedule/timespec"
 )
 
 func newQueueCommand(a *app) *cobra.Command {
@@ -123,12 +125,22 @@ func newQueueVerb(a *app, verb, short, long, example string) *cobra.Command {
 		Use: verb + " NAME...", Short: short, Long: long, Example: example,
 		Args: takes(1, 0, "a NAME; see atctl queue list"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if verb != "pause" {
+				return a.queueTable(cmd.Context(), "queue "+verb, control.QueueResumeIn{Name: args})
+			}
+			err := refuseEmpty(cmd, "reason")
+			if err != nil {
+				return err
+			}
+			if in.Until, err = zoned(in.Until, time.Now(), timespec.TypedUntil); err != nil {
+				return err
+			}
 			in.Name = args
 			return a.queueTable(cmd.Context(), "queue "+verb, in)
 		},
 	}
 	if verb == "pause" {
-		cmd.Flags().StringVar(&in.Reason, "reason", "", "show `TEXT` in lists")
+		pauseFlags(cmd.Flags(), &in.Until, &in.Reason, "show `TEXT` in lists")
 	}
 	return cmd
 }
@@ -142,8 +154,9 @@ message only is new for each message anyway. NAME can be a pattern (in quotes).`
 
 func newQueuePauseCommand(a *app) *cobra.Command {
 	return newQueueVerb(a, "pause", "Hand out no more messages of queues",
-		`Pause keeps the messages of queues from being handed out until "atctl queue resume". What is
-in work is finished, and messages can still be pushed. NAME can be a pattern (in quotes).
+		`Pause keeps the messages of queues from being handed out until the time --until, or until
+"atctl queue resume". What is in work is finished, and messages can still be pushed. NAME
+can be a pattern (in quotes).
 
 The daemon itself pauses a queue if its listener cannot run: if its command is missing, for
 example. "atctl queue list" shows why.`, `  atctl queue pause mails --reason 'the mail server is down'`)

@@ -171,7 +171,7 @@ func (w *handWork) begin(ctx context.Context, d control.QueueDelivery, giveUp co
 	case w.opts.pipe:
 		w.lines = newLineWork(w, os.Stdout, os.Stdin)
 	case w.opts.stream:
-		w.lines, err = startLineWork(ctx, w, giveUp)
+		w.lines, err = startLineWork(ctx, w)
 	}
 	if err != nil {
 		return err
@@ -369,7 +369,7 @@ func newLineWork(w *handWork, to io.Writer, from io.Reader) *lineWork {
 }
 
 // startLineWork starts the command.
-func startLineWork(ctx context.Context, w *handWork, giveUp context.CancelCauseFunc) (*lineWork, error) {
+func startLineWork(ctx context.Context, w *handWork) (*lineWork, error) {
 	cmd := exec.Command(w.opts.command[0], w.opts.command[1:]...) //nolint:noctx // killGroup ends it
 	cmd.Stderr, cmd.Env = os.Stderr, append(os.Environ(), "QUEUE="+w.opts.Name[0])
 	to, err := cmd.StdinPipe()

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 
 func newQueuePeekCommand(a *app) *cobra.Command {
 	var in control.QueuePeekIn
+	var after uint64
 	cmd := &cobra.Command{
 		Use:   "peek NAME [ID]",
 		Short: "Show messages of a queue, without handing them out",
@@ -30,6 +32,9 @@ that they have pushed, operators all.`,
 		Args: takes(1, 2, "a NAME, and perhaps the ID of a message"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in.Name = args[0]
+			if after > 0 {
+				in.After = strconv.FormatUint(after, 10)
+			}
 			if len(args) == 1 {
 				return a.messageTable(cmd.Context(), "queue peek", in)
 			}
@@ -50,7 +55,7 @@ that they have pushed, operators all.`,
 	f := cmd.Flags()
 	f.StringVar(&in.State, "state", "", "only messages that are `ready|delayed|work|dead|all`")
 	f.IntVarP(&in.Limit, "limit", "n", 0, "at most `N` messages; 20 if not given")
-	f.Uint64Var(&in.After, "after", 0, "only messages after `MESSAGE` in the list")
+	f.Uint64Var(&after, "after", 0, "only messages after `MESSAGE` in the list")
 	f.StringVar(&in.Body, "body", "", "`N|all` bytes of each body")
 	return cmd
 }
@@ -119,25 +124,25 @@ func (a *app) showMessage(ctx context.Context, in control.QueuePeekIn) error {
 	}
 	work, last, output := "", "", ""
 	if m.Work != nil {
-		work = fmt.Sprintf("since %s: %s", clock.both(m.Work.Since), workText(m.Work))
+		work = fmt.Sprintf("since %s: %s", clock.Both(m.Work.Since), workText(m.Work))
 	}
 	if e := m.Last; e != nil {
-		last = fmt.Sprintf("attempt %d at %s: %s", e.Attempt, clock.both(e.Ended), cmp.Or(e.Reason, e.Outcome))
+		last = fmt.Sprintf("attempt %d at %s: %s", e.Attempt, clock.Both(e.Ended), cmp.Or(e.Reason, e.Outcome))
 		output = e.Output
 	}
 	dead := ""
 	if !m.DeadSince.IsZero() {
-		dead = clock.both(m.DeadSince.Time)
+		dead = clock.Both(m.DeadSince.Time)
 	}
 	err = fields(os.Stdout, [][2]string{
 		{"message", fmt.Sprint(m.ID)},
 		{"queue", m.Queue},
-		{"times in", clock.zone},
+		{"times in", clock.Zone},
 		{"state", m.State},
 		{"dead since", dead},
 		{"in work", work},
-		{"next try", clock.both(m.NotBefore.Time)},
-		{"pushed", clock.both(m.Pushed)},
+		{"next try", clock.Both(m.NotBefore.Time)},
+		{"pushed", clock.Both(m.Pushed)},
 		{"by", m.By},
 		{"priority", nonzero(m.Priority)},
 		{"key", m.Key},

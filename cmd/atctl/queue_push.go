@@ -20,9 +20,10 @@ import (
 
 // Exit statuses of those who wait for a message, besides 0.
 const (
-	exitNotOver = 4  // nobody waits for it
-	exitDead    = 65 // a dead letter; it is EX_DATAERR, with which a listener makes one
-	exitGone    = 125
+	exitNoResult = 3  // it is over, and it is not known how
+	exitNotOver  = 4  // nobody waits for it
+	exitDead     = 65 // a dead letter; it is EX_DATAERR, with which a listener makes one
+	exitGone     = 125
 )
 
 // endsHelp says how commands that wait for a message exit.
@@ -47,7 +48,8 @@ otherwise; it may be any bytes, and is not changed.
 
 With --wait, push returns when the message is over, and prints its result instead of its
 number. It goes on waiting if the daemon is restarted in the meantime. The result is then
-kept for an hour, or as long as --keep says.
+kept for an hour, or as long as --keep says. --wait-for does the same for a limited time, of
+an hour at most; if the message is not over then, the exit status is 4.
 ` + endsHelp + `
 
 Messages with a higher --priority are handed out first, others in the order in which they
@@ -83,11 +85,13 @@ is in work.`,
 	f.StringVar(&opts.UniqueFor, "unique-for", "", "keep the key for `DURATION` after the push, too")
 	f.StringVar(&opts.Keep, "keep", "", "keep the result for `DURATION`")
 	f.BoolVar(&opts.wait, "wait", false, "wait until the message is over, and print its result")
+	f.StringVar(&opts.Wait, "wait-for", "", "the same, but wait for at most `DURATION`")
+	f.BoolVar(&opts.Create, "create", false, "create the queue if there is none; users may do so if queues.allow of the configuration has the name")
 	help.Section(cmd, "Body:", "body", "file", "header")
 	help.Section(cmd, "When:", "priority", "delay", "at")
 	help.Section(cmd, "Ends and failures:", "attempts", "timeout")
 	help.Section(cmd, "Duplicates:", "key", "on-duplicate", "unique-for")
-	help.Section(cmd, "Result:", "keep", "wait")
+	help.Section(cmd, "Result:", "keep", "wait", "wait-for")
 	return cmd
 }
 
@@ -100,6 +104,8 @@ func (opts *pushOptions) take(cmd *cobra.Command, stdin *os.File) (err error) {
 	switch {
 	case given("body") && opts.file != "":
 		return usage(cmd, "--body and --file exclude each other; use one of them")
+	case opts.wait && opts.Wait != "":
+		return usage(cmd, "--wait and --wait-for exclude each other; use one of them")
 	case opts.Delay != "" && opts.At != "":
 		return usage(cmd, "--delay and --at exclude each other; use one of them")
 	case opts.Key == "" && (opts.OnDuplicate != "" || opts.UniqueFor != ""):
@@ -148,15 +154,18 @@ func pieces(body string) (all []string) {
 }
 
 func runQueuePush(ctx context.Context, a *app, opts pushOptions) error {
-	if a.json && !opts.wait {
+	if a.json && !opts.wait && opts.Wait == "" {
 		return opts.explain(a.printJSON(ctx, "queue push", opts.QueuePushIn))
 	}
-	out, err := call[control.QueuePushOut](ctx, a, "queue push", opts.QueuePushIn)
+	out, err := call[pushReply](ctx, a, "queue push", opts.QueuePushIn)
 	if err != nil {
 		return opts.explain(err)
 	}
 	for _, id := range out.Dropped {
-		fmt.Fprintf(os.Stderr, "atctl: notice: message %d was dropped, as the queue is full\n", id)
+		warn(fmt.Sprintf("message %d was dropped, as the queue is full", id))
+	}
+	if out.Result != nil {
+		return a.printResult(out.Result)
 	}
 	if !opts.wait {
 		_, err := fmt.Println(out.ID)
@@ -166,6 +175,12 @@ func runQueuePush(ctx context.Context, a *app, opts pushOptions) error {
 		fmt.Fprintf(os.Stderr, "message %d\n", out.ID)
 	}
 	return awaitResult(ctx, a, control.QueueResultIn{Name: opts.Name, ID: out.ID, Wait: true})
+}
+
+// A pushReply is the reply to a push, with the result as it is sent.
+type pushReply struct {
+	control.QueuePushOut
+	Result json.RawMessage `json:"result"`
 }
 
 // explain says how large the body is if the daemon refuses the request because of its length.
@@ -215,6 +230,11 @@ func awaitResult(ctx context.Context, a *app, in control.QueueResultIn) error {
 	if err != nil {
 		return err
 	}
+	return a.printResult(data)
+}
+
+// printResult prints the result of a message.
+func (a *app) printResult(data json.RawMessage) (err error) {
 	var r control.QueueResult
 	if err := json.Unmarshal(data, &r); err != nil {
 		return fmt.Errorf("the daemon's reply %.80q: %w: %w", data, err, fault.Internal)
@@ -260,7 +280,9 @@ func resultText(r *control.QueueResult) string {
 	case "dead":
 		return fmt.Sprintf("message %d is a dead letter%s", r.ID, reason)
 	case "":
-		return fmt.Sprintf("message %d is not over; --wait waits for it", r.ID)
+		return fmt.Sprintf("message %d is not over; \"atctl queue result %s %[1]d --wait\" waits for it", r.ID, r.Queue)
+	case "unknown":
+		return fmt.Sprintf("message %d is over, and no result is kept", r.ID)
 	}
 	return fmt.Sprintf("message %d: %s%s", r.ID, r.Outcome, reason)
 }
@@ -273,6 +295,8 @@ func resultStatus(r *control.QueueResult) error {
 		return quietStatus(exitDead)
 	case "":
 		return quietStatus(exitNotOver)
+	case "unknown":
+		return quietStatus(exitNoResult)
 	}
 	return quietStatus(exitGone)
 }

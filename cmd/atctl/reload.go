@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"activationd/control"
+	"activationd/internal/display"
 	"activationd/internal/fault"
 	"activationd/internal/terminal"
 )
@@ -26,20 +27,23 @@ waits until this is done. It prints the new generation (the number of this load)
 number of changes, and each rejected reservation, with file and line or row. "over" is the
 number of new reservations that were passed over because their slots had ended already;
 each of these is named, too. At most 1000 reservations of a source are named.
+"conflicting" is the number of reservations that cannot have what they want in their
+slots; each of them is named, whichever load has found that, but at most 100.
 
 It also prints a line for each instance of a service that it adds, removes, restarts
 (changed), or changes while it runs (live). With --dry-run, the daemon reads everything,
 too, and prints what would change.
 
 Its exit status is 2 if a reservation or a service was rejected (the others are in
-force), 6 if a source could not be read (its previous reservations stay in force), and 4
-if the reload would have removed too many reservations of a source (nothing of that source
-was changed; with --force, they are removed).`,
+force), 6 if a source could not be read now (a database does not answer), and 4 if a
+source or the configuration has to be corrected, or if the reload would have removed too
+many reservations of a source (with --force, they are removed). Nothing of that source
+was changed.`,
 		Example: `  atctl reload --dry-run
   atctl reload`,
 		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runReload(cmd.Context(), a, in, nil)
+			return runLoad(cmd.Context(), a, "reload", in, loadOutput{})
 		},
 	}
 	f := cmd.Flags()
@@ -48,14 +52,21 @@ was changed; with --force, they are removed).`,
 	return cmd
 }
 
-// runReload reloads, and prints the lines that chosen chooses; nil: all of them.
-func runReload(ctx context.Context, a *app, in control.ReloadIn, chosen func(control.ReloadLine) bool) (err error) {
+// A loadOutput says what is printed of a load.
+type loadOutput struct {
+	chosen func(control.ReloadLine) bool // of the lines, only these, and no summary; nil: all
+	own    string                        // the source that it is about; empty: all
+}
+
+// runLoad calls an operation that loads reservations, and prints its report.
+func runLoad(ctx context.Context, a *app, op string, in any, o loadOutput) (err error) {
+	chosen := o.chosen
 	c, err := a.client()
 	if err != nil {
 		return err
 	}
 	stop := terminal.NewLine(os.Stderr).Elapsed("waiting until the reservations are loaded")
-	r, err := c.Do(ctx, "reload", in)
+	r, err := c.Do(ctx, op, in)
 	stop()
 	if err != nil {
 		return err
@@ -66,7 +77,7 @@ func runReload(ctx context.Context, a *app, in control.ReloadIn, chosen func(con
 			return err
 		}
 	}
-	rejected, failed := counts(r.Summary)["rejected"], 0
+	rejected, failed, refused := counts(r.Summary)["rejected"], 0, false
 	if chosen != nil {
 		rejected = 0
 	}
@@ -79,6 +90,8 @@ func runReload(ctx context.Context, a *app, in control.ReloadIn, chosen func(con
 			return fmt.Errorf("the daemon's reply %.80q: %w", data, err)
 		}
 		switch {
+		case l.What == "failed" && o.own != "" && l.Source == o.own:
+			refused = true
 		case l.What == "failed":
 			failed++
 		case chosen != nil && !chosen(l):
@@ -93,6 +106,8 @@ func runReload(ctx context.Context, a *app, in control.ReloadIn, chosen func(con
 	switch err := r.Err(); {
 	case err != nil:
 		return err
+	case refused:
+		return fmt.Errorf("without --force, this would be refused: %w", fault.Conflict)
 	case failed > 0:
 		return fmt.Errorf("%s could not be read: %w", counted(failed, "source"), fault.Unavailable)
 	case rejected > 0:
@@ -131,6 +146,9 @@ func (a *app) printReloadLine(l control.ReloadLine, data []byte) error {
 	text := string(data)
 	if !a.json {
 		words := []string{l.What}
+		if l.What == "conflict" && l.ID != "" { // it is no fault of one source
+			l.Source, l.ID = "", l.ID+":"
+		}
 		if strings.HasPrefix(l.Text, l.Source) || strings.HasPrefix(l.Text, filepath.Base(l.Source)+":") { // it names the file
 			l.Source = ""
 		}
@@ -139,9 +157,14 @@ func (a *app) printReloadLine(l control.ReloadLine, data []byte) error {
 				words = append(words, w)
 			}
 		}
-		lines := strings.Split(strings.Join(words, " "), "\n")
-		for i := range lines {
-			lines[i] = printable(lines[i])
+		var lines []string
+		for line := range strings.SplitSeq(strings.Join(words, " "), "\n") {
+			line = printable(line)
+			if width := terminal.Width(os.Stdout); width > 0 {
+				lines = append(lines, display.Wrap(line, width-len("    "))...)
+			} else {
+				lines = append(lines, line)
+			}
 		}
 		text = strings.Join(lines, "\n    ")
 	}

@@ -50,6 +50,8 @@ func groups() []group {
 			"log":         newLogCommand,
 			"wait":        newWaitCommand,
 			"locks":       newLocksCommand,
+			"calendar":    newCalendarCommand,
+			"free":        newFreeCommand,
 			"edit":        newEditCommand,
 			"progress":    newProgressCommand,
 			"cancel":      newCancelCommand,
@@ -59,10 +61,12 @@ func groups() []group {
 			"retry":       newRetryCommand,
 			"forgive":     newForgiveCommand,
 			"every":       newEveryCommand,
+			"book":        newBookCommand,
 			"next":        newNextCommand,
 			"linkconf":    newLinkconfCommand,
 			"dellinkconf": newDellinkconfCommand,
 			"import-at":   newImportAtCommand,
+			"import-cron": newImportCronCommand,
 		}},
 		{"Services:", map[string]func(*app) *cobra.Command{
 			"service": newServiceCommand,
@@ -72,10 +76,16 @@ func groups() []group {
 		}},
 		{"The daemon:", map[string]func(*app) *cobra.Command{
 			"status":  newStatusCommand,
+			"top":     newTopCommand,
 			"events":  newEventsCommand,
 			"publish": newPublishCommand,
 			"audit":   newAuditCommand,
+			"report":  newReportCommand,
+			"check":   newCheckCommand,
 			"reload":  newReloadCommand,
+			"source":  newSourceCommand,
+			"pause":   newPauseCommand,
+			"resume":  newResumeCommand,
 			"backup":  newBackupCommand,
 			"stop":    newStopCommand,
 		}},
@@ -136,14 +146,8 @@ func newRootCommand(args []string) *cobra.Command {
 	root.Flags().BoolVar(&printsVersion, "version", false, "print this program's version")
 	root.SetFlagErrorFunc(help.WrongFlag)
 	f := root.PersistentFlags()
-	f.StringVar(&a.socket, "socket", "", "use the daemon at the Unix socket `PATH`")
-	f.StringVar(&a.connect, "connect", "", "use the daemon at the TCP port `HOST:PORT`")
+	a.daemon.Add(f)
 	f.BoolVar(&a.json, "json", false, "print JSON, one object a line")
-	f.StringVar(&a.tokenFile, "token-file", "", "identify yourself with the token in `FILE`")
-	f.BoolVar(&a.tls, "tls", false, "speak TLS with --connect; the other --tls flags imply it")
-	f.StringVar(&a.tlsCA, "tls-ca", "", "trust the authorities in `FILE` instead of the system's")
-	f.StringVar(&a.tlsCert, "tls-cert", "", "identify yourself with the certificate in `FILE`")
-	f.StringVar(&a.tlsKey, "tls-key", "", "read the certificate's key from `FILE`")
 
 	addCommands(root, a, args)
 	help.Use(root)

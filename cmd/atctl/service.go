@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"activationd/control"
+	"activationd/internal/display"
 	"activationd/internal/help"
 )
 
@@ -93,7 +94,7 @@ func (a *app) serviceTable(ctx context.Context, op string, in any) error {
 		}
 		up, pid, text := "", "", i.Command
 		if i.PID > 0 {
-			up, pid = span(max(time.Since(i.Started.Time), 0)), fmt.Sprint(i.PID)
+			up, pid = display.Span(max(time.Since(i.Started.Time), 0)), fmt.Sprint(i.PID)
 		}
 		if i.Reason != "" {
 			text = i.Reason
@@ -145,30 +146,30 @@ that run follow.`,
 func showInstance(i *control.ServiceInstance, clock *clock) error {
 	pid, exit := "", ""
 	if i.PID > 0 {
-		pid = fmt.Sprintf("%d, started %s", i.PID, clock.both(i.Started.Time))
+		pid = fmt.Sprintf("%d, started %s", i.PID, clock.Both(i.Started.Time))
 	}
 	if e := i.LastExit; e != nil {
-		exit = fmt.Sprintf("%s at %s; its output: atctl log %s --attempt %d", e.Reason, clock.both(e.At), i.ID, e.Run)
+		exit = fmt.Sprintf("%s at %s; its output: atctl log %s --attempt %d", e.Reason, clock.Both(e.At), i.ID, e.Run)
 	}
 	scaled := ""
 	if s := i.Scaled; s != nil {
-		scaled = fmt.Sprintf("to %d by %s at %s, declared are %d", s.Instances, s.By, clock.both(s.At), s.Declared)
+		scaled = fmt.Sprintf("to %d by %s at %s, declared are %d", s.Instances, s.By, clock.Both(s.At), s.Declared)
 	}
 	rolling := ""
 	if r := i.Rollout; r != nil {
-		rolling = fmt.Sprintf("%s; begun by %s at %s", r.Text, r.By, clock.both(r.At))
+		rolling = fmt.Sprintf("%s; begun by %s at %s", r.Text, r.By, clock.Both(r.At))
 		if i.Extra {
 			rolling += "; this instance runs until that is over"
 		}
 	}
 	return fields(os.Stdout, [][2]string{
 		{"instance", fmt.Sprintf("%s@%d", i.Service, i.Instance)},
-		{"times in", clock.zone},
+		{"times in", clock.Zone},
 		{"state", i.State},
 		{"reason", i.Reason},
-		{"since", clock.both(i.Since)},
+		{"since", clock.Both(i.Since)},
 		{"process", pid},
-		{"next try", clock.both(i.Next.Time)},
+		{"next try", clock.Both(i.Next.Time)},
 		{"run", nonzero(i.Run)},
 		{"failed", nonzero(i.Failures)},
 		{"last end", exit},
@@ -376,7 +377,7 @@ have no line. What was stopped stays stopped.`,
 					return usage(cmd, fmt.Sprintf("%q is not a pattern", pattern))
 				}
 			}
-			return runReload(cmd.Context(), a, in, func(l control.ReloadLine) bool {
+			return runLoad(cmd.Context(), a, "reload", in, loadOutput{chosen: func(l control.ReloadLine) bool {
 				if l.Source != "configuration" {
 					return false
 				}
@@ -386,7 +387,7 @@ have no line. What was stopped stays stopped.`,
 					ok, _ := path.Match(key.Replace(pattern), name) // the pattern was tried
 					return ok || key.Replace(pattern) == id
 				})
-			})
+			}})
 		},
 	}
 	cmd.Flags().BoolVar(&in.DryRun, "dry-run", false, "only print what would change")

@@ -51,7 +51,7 @@ exec sleep infinity
 )
 
 func runServiceNew(ctx context.Context, a *app, name string) error {
-	if a.connect != "" {
+	if a.daemon.Connect != "" {
 		return fmt.Errorf("the directory would be on this machine, and the daemon may be on another one: run this where the daemon is, without --connect: %w", fault.Invalid)
 	}
 	var places []control.ServicePlace

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"activationd/control"
+	"activationd/internal/display"
 )
 
 func newShowCommand(a *app) *cobra.Command {
@@ -72,22 +73,23 @@ func runShow(ctx context.Context, a *app, id string) error {
 			{"kind", d.Kind},
 			{"owner", d.Owner},
 			{"label", d.Label},
-			{"state", state(d.Activation)},
+			{"state", display.State(&d.Activation)},
 			{"phase", d.Phase},
 			{"reason", d.Reason},
-			{"progress", progress(d.Progress)},
+			{"conflicts", conflictTexts(d.Conflicts)},
+			{"progress", display.Progress(d.Progress)},
 			{"waits for", strings.Join(d.WaitsFor, "\n")},
-			{"times in", clock.zone},
-			{"due", clock.both(d.Due.Time)},
-			{planned, clock.both(d.Planned)},
-			{"slot ends", clock.both(slotEnds)},
-			{"started", clock.both(d.Started.Time)},
-			{"ended", clock.both(d.Ended.Time)},
+			{"times in", clock.Zone},
+			{"due", clock.Both(d.Due.Time)},
+			{planned, clock.Both(d.Planned)},
+			{"slot ends", clock.Both(slotEnds)},
+			{"started", clock.Both(d.Started.Time)},
+			{"ended", clock.Both(d.Ended.Time)},
 			{"took", took(d.Activation)},
 			{"exit", exit(d.Activation)},
-			{"created", clock.both(d.Created)},
+			{"created", clock.Both(d.Created)},
 			{"recurrence", d.Every},
-			{"occurrence", clock.both(d.Occurrence)},
+			{"occurrence", clock.Both(d.Occurrence)},
 			{"source", d.Source},
 			{"generation", nonzero(int(d.Generation))},
 			{"devices", strings.Join(d.Devices, " ")},
@@ -95,7 +97,7 @@ func runShow(ctx context.Context, a *app, id string) error {
 			{"locks", strings.Join(d.Locks, " ")},
 			{"after", strings.Join(d.After, " ")},
 			{"priority", nonzero(d.Priority)},
-			{"deadline", clock.both(d.Deadline)},
+			{"deadline", clock.Both(d.Deadline)},
 			{"tags", strings.Join(d.Tags, " ")},
 			{"topology", d.Topology},
 			{activate, control.ShellWords(d.Activate)},
@@ -113,6 +115,15 @@ func runShow(ctx context.Context, a *app, id string) error {
 		showAttempts(d.Attempts, clock))
 }
 
+// conflictTexts has a line for each conflict.
+func conflictTexts(conflicts []control.ConflictLine) string {
+	var lines []string
+	for _, c := range conflicts {
+		lines = append(lines, c.Text)
+	}
+	return strings.Join(lines, "\n")
+}
+
 func showAttempts(attempts []control.Attempt, clock *clock) error {
 	if len(attempts) == 0 {
 		return nil
@@ -120,7 +131,7 @@ func showAttempts(attempts []control.Attempt, clock *clock) error {
 	fmt.Println()
 	t := newTable(os.Stdout, column{"PHASE", 0}, column{"N", 0}, column{"STARTED", 0}, column{"TOOK", 0}, column{"CPU", 0},
 		column{"MEMORY", 0}, column{"PID", 0}, column{"CONTAINED", 0}, column{"LEFTOVERS", 0}, column{"ENDED BY", 0})
-	t.times, t.spare = clock.unnamed(), []string{"PID", "CONTAINED"}
+	t.times, t.spare = clock.Unnamed(), []string{"PID", "CONTAINED"}
 	for _, at := range attempts {
 		took := ""
 		switch {
@@ -128,7 +139,7 @@ func showAttempts(attempts []control.Attempt, clock *clock) error {
 		case at.Ended.IsZero():
 			took = "runs"
 		default:
-			took = lasted(at.Ended.Sub(at.Started))
+			took = display.Lasted(at.Ended.Sub(at.Started))
 		}
 		cpu, memory := "", ""
 		if at.Rusage != (control.Rusage{}) {
@@ -136,30 +147,12 @@ func showAttempts(attempts []control.Attempt, clock *clock) error {
 			memory = fmt.Sprintf("%.1fM", float64(at.Rusage.MaxRSS)/1024)
 		}
 		err := t.row(at.Phase, strconv.Itoa(at.N), at.Started, took, cpu, memory, nonzero(at.PID),
-			at.Contained, nonzero(at.Leftovers), endedBy(at))
+			at.Contained, nonzero(at.Leftovers), display.EndedBy(&at))
 		if err != nil {
 			return err
 		}
 	}
 	return t.flush()
-}
-
-// endedBy says how an attempt ended: "exit 3", "TERM (timeout)", "lost".
-func endedBy(at control.Attempt) string {
-	how := ""
-	switch {
-	case at.Exit != nil:
-		how = "exit " + strconv.Itoa(*at.Exit)
-	case at.Signal != "":
-		how = at.Signal
-	}
-	switch {
-	case how == "":
-		return at.Reason
-	case at.Reason == "" || at.Reason == "exited":
-		return how
-	}
-	return how + " (" + at.Reason + ")"
 }
 
 // nonzero returns n as text, or nothing if it is 0.

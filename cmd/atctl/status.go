@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"activationd/control"
+	"activationd/internal/display"
 	"activationd/internal/fault"
 	"activationd/internal/terminal"
 )
@@ -39,6 +40,7 @@ func newStatusCommand(a *app) *cobra.Command {
   unverified   a process hangs in the kernel: the end of a run is not verified
   source       a source of reservations, or the configuration, could not be read
   rejected     a reservation or a recurrence is wrong, and is not in force
+  conflict     another reservation has the device, or a pool has too few VLANs
   login        a device has refused a password or a key
   quarantined  a VLAN id may still be on a switch, and is not used
   hook         events of a hook could not be delivered
@@ -107,7 +109,7 @@ func (a *app) printCheck(s *control.StatusOut) error {
 	}
 	err := error(quietStatus(control.ExitStatus(fault.Conflict)))
 	if !a.json {
-		return errors.Join(printAttention(s.Attention, newClock(s.Clock).full), err)
+		return errors.Join(printAttention(s.Attention, display.NewClock(s.Clock).Full), err)
 	}
 	out := json.NewEncoder(os.Stdout)
 	for _, n := range s.Attention {
@@ -123,7 +125,7 @@ func printAttention(needs []control.Attention, when func(time.Time) string) erro
 	for _, n := range needs {
 		text := fmt.Sprintf("and %d more", n.More)
 		if n.More == 0 {
-			text = subject(&n)
+			text = display.Subject(&n)
 			if !n.Since.IsZero() {
 				text += ", " + when(n.Since)
 			}
@@ -138,25 +140,6 @@ func printAttention(needs []control.Attention, when func(time.Time) string) erro
 		}
 	}
 	return nil
-}
-
-// subject returns what needs attention.
-func subject(n *control.Attention) string {
-	switch {
-	case n.VLAN != 0:
-		text := fmt.Sprintf("VLAN %d of %s", n.VLAN, n.Domain)
-		if n.ID != "" {
-			text += ", last of " + n.ID
-		}
-		return text
-	case n.Device != "":
-		return n.Device
-	case n.ID != "" && n.Label != "":
-		return fmt.Sprintf("%s (%s)", n.ID, n.Label)
-	case n.ID != "":
-		return n.ID
-	}
-	return n.Source
 }
 
 // hanging breaks text at blanks into lines of at most a width, of which all but the first
@@ -197,20 +180,20 @@ func guardText(guard string) string {
 }
 
 func printStatus(s *control.StatusOut) error {
-	times := newClock(s.Clock)
+	times := display.NewClock(s.Clock)
 	switch {
 	case s.Attention == nil: // an older daemon
 	case len(s.Attention) == 0:
 		fmt.Print("nothing needs attention\n\n")
 	default:
-		if err := printAttention(s.Attention, times.both); err != nil {
+		if err := printAttention(s.Attention, times.Both); err != nil {
 			return err
 		}
 		fmt.Println()
 	}
 	next, guard, draining := "nothing is scheduled", guardText(s.Guard), ""
 	if !s.Next.IsZero() {
-		next = times.both(s.Next)
+		next = times.Both(s.Next)
 	}
 	if s.GuardWhy != "" {
 		guard += " (" + s.GuardWhy + ")"
@@ -236,6 +219,10 @@ func printStatus(s *control.StatusOut) error {
 			states = append(states, fmt.Sprintf("%d %s", n, name))
 		}
 	}
+	var paused []string
+	for i := range s.Paused {
+		paused = append(paused, pausedText(&s.Paused[i], times))
+	}
 	sources := ""
 	if len(s.Sources) == 0 {
 		sources = "none"
@@ -243,8 +230,8 @@ func printStatus(s *control.StatusOut) error {
 	err := fields(os.Stdout,
 		[2]string{"version", s.Version},
 		[2]string{"process", fmt.Sprintf("%d, as %s", s.PID, s.User)},
-		[2]string{"times in", times.zone},
-		[2]string{"started", times.both(s.Started)},
+		[2]string{"times in", times.Zone},
+		[2]string{"started", times.Both(s.Started)},
 		[2]string{"draining", draining},
 		[2]string{"guard", guard},
 		[2]string{"state", s.StateDir},
@@ -255,6 +242,7 @@ func printStatus(s *control.StatusOut) error {
 		[2]string{"activations", strings.Join(states, ", ")},
 		[2]string{"queues", queues},
 		[2]string{"logins", logins},
+		[2]string{"paused", strings.Join(paused, "\n")},
 		[2]string{"sources", sources},
 	)
 	if err != nil || len(s.Sources) == 0 {
@@ -262,10 +250,10 @@ func printStatus(s *control.StatusOut) error {
 	}
 	fmt.Println()
 	t := newTable(os.Stdout, column{"SOURCE", 0}, column{"LIVE", 0}, column{"REJECTED", 0}, column{"OVER", 0}, column{"READ", 0})
-	t.times = times.unnamed()
+	t.times = times.Unnamed()
 	for _, src := range s.Sources {
 		live, rejected, over := strconv.Itoa(src.Live), strconv.Itoa(src.Rejected), strconv.Itoa(src.Over)
-		if src.Read.IsZero() {
+		if src.Read.IsZero() && src.Name != control.BookingSource {
 			live, rejected, over = "-", "-", "-"
 		}
 		err = errors.Join(err, t.row(src.Name, live, rejected, over, src.Read))

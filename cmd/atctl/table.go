@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"activationd/internal/display"
 	"activationd/internal/terminal"
 )
 
@@ -51,7 +52,7 @@ type table struct {
 
 // A layout says how the rows of a table are printed.
 type layout struct {
-	form   timeForm
+	form   display.Form
 	hidden []bool // columns that are left out
 	below  bool   // the last column has lines of its own
 	titles []string
@@ -120,21 +121,21 @@ func (t *table) end(err error) error {
 // choose chooses the layout.
 func (t *table) choose() {
 	if t.width == 0 {
-		t.measure(layout{form: dateAndTime})
+		t.measure(layout{form: display.DateAndTime})
 		return
 	}
 	empty := make([]bool, len(t.columns))
 	if n := len(t.held); n > 0 && n < sizedBy { // no more rows will come
 		for i := range empty {
-			empty[i] = !slices.ContainsFunc(t.held, func(r []any) bool { return t.text(r[i], short) != "" })
+			empty[i] = !slices.ContainsFunc(t.held, func(r []any) bool { return t.text(r[i], display.Short) != "" })
 		}
 	}
 	for _, l := range []layout{
-		{form: withDistance},
-		{form: dateAndTime},
-		{form: dateAndTime, hidden: empty},
-		{form: short, hidden: empty},
-		{form: short, hidden: empty, below: true},
+		{form: display.WithDistance},
+		{form: display.DateAndTime},
+		{form: display.DateAndTime, hidden: empty},
+		{form: display.Short, hidden: empty},
+		{form: display.Short, hidden: empty, below: true},
 	} {
 		if t.measure(l); t.total() <= t.width {
 			return
@@ -162,7 +163,7 @@ func (t *table) measure(l layout) {
 		title, width := c.title, 0
 		for _, r := range t.held {
 			if _, ok := r[i].(time.Time); ok && !zoned && !t.hidden[i] {
-				title, zoned = t.times.titled(title, t.form), true
+				title, zoned = t.times.Titled(title, t.form), true
 			}
 			width = max(width, utf8.RuneCountInString(t.text(r[i], t.form)))
 		}
@@ -206,9 +207,9 @@ func (t *table) narrow() bool {
 }
 
 // text returns a cell as text.
-func (t *table) text(cell any, form timeForm) string {
+func (t *table) text(cell any, form display.Form) string {
 	if at, ok := cell.(time.Time); ok {
-		return t.times.format(at, form)
+		return t.times.Format(at, form)
 	}
 	text, _ := cell.(string)
 	return text
@@ -231,65 +232,25 @@ func (t *table) print(row []any) error {
 		case room <= 0:
 			continue
 		case t.columns[i].most > 0 || n > room:
-			c = shorten(c, min(t.widths[i], room))
+			c = display.Shorten(c, min(t.widths[i], room))
 			n = utf8.RuneCountInString(c)
 		}
 		pad := max(0, t.widths[i]-n)
 		room -= n + pad + len(columnGap)
 		if title := t.columns[i].title; t.colours && (title == "STATE" || title == "LAST") {
-			c = colour(c)
+			c = display.Colour(c)
 		}
 		line.WriteString(c + strings.Repeat(" ", pad) + columnGap)
 	}
 	if _, err := fmt.Fprintln(t.out, strings.TrimRight(line.String(), " ")); err != nil {
 		return err
 	}
-	for _, l := range wrap(under, t.width-len(indent)) {
+	for _, l := range display.Wrap(under, t.width-len(indent)) {
 		if _, err := fmt.Fprintln(t.out, indent+l); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// wrap divides text into lines of at most width characters, at blanks where it can.
-func wrap(text string, width int) (lines []string) {
-	width = max(width, leastCut)
-	rest := []rune(text)
-	for len(rest) > width {
-		end := width
-		for end > 0 && rest[end] != ' ' {
-			end--
-		}
-		if end == 0 { // a word that is longer than a line
-			end = width
-		}
-		lines = append(lines, string(rest[:end]))
-		rest = []rune(strings.TrimLeft(string(rest[end:]), " "))
-	}
-	if len(rest) > 0 {
-		lines = append(lines, string(rest))
-	}
-	return lines
-}
-
-// colour returns text that begins with a state or an outcome in its colour.
-func colour(text string) string {
-	word, _, _ := strings.Cut(text, " ")
-	var code string
-	switch word {
-	case "stuck", "failed", "timed_out", "lost", "missed", "quarantined", "refused":
-		code = "31" // red
-	case "waiting", "held", "cancelled", "trying":
-		code = "33" // yellow
-	case "running", "active", "activating", "deactivating":
-		code = "36" // cyan
-	case "succeeded":
-		code = "32" // green
-	default:
-		return text
-	}
-	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
 // hasColours reports whether out is a terminal that has colours, and the user wants them.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"activationd/control"
+	"activationd/internal/display"
 )
 
 // TestTable prints the same list to a file, and to terminals of several widths.
@@ -87,7 +88,7 @@ ID  STATE  START  END  TOOK  EXIT  OWNER  LABEL  REASON
 				var out strings.Builder
 				tab := newTable(&out, column{"ID", 0}, column{"STATE", 0}, column{"START", 0}, column{"END", 0}, column{"TOOK", 0},
 					column{"EXIT", 0}, column{"OWNER", 16}, column{"LABEL", 15}, column{"REASON", 0})
-				tab.width, tab.times, tab.spare = tt.width, newClock(control.Clock{Now: now, Zone: "Europe/Prague"}), []string{"OWNER"}
+				tab.width, tab.times, tab.spare = tt.width, display.NewClock(control.Clock{Now: now, Zone: "Europe/Prague"}), []string{"OWNER"}
 				for _, r := range rows[tt.from:tt.to] {
 					if err := tab.row(r...); err != nil {
 						t.Fatal(err)

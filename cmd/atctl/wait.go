@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"activationd/control"
+	"activationd/internal/display"
 	"activationd/internal/fault"
 	"activationd/internal/help"
 )
@@ -28,9 +29,10 @@ const (
 const patience = time.Minute
 
 func newWaitCommand(a *app) *cobra.Command {
+	var which choice
 	cmd := &cobra.Command{
-		Use:   "wait ID",
-		Short: "Wait for a job, and exit with its status",
+		Use:   "wait {ID... | FILTER...}",
+		Short: "Wait for jobs, and exit with their status",
 		Long: `Wait waits until a job or reservation is finished, and exits with the job's exit status,
 or 128 plus the number of the signal that ended it, or
   124  its timeout ended it
@@ -38,19 +40,58 @@ or 128 plus the number of the signal that ended it, or
   126  its command could not be run
   127  its command was not found
 For these it prints the reason on standard error. It goes on waiting if the daemon is
-restarted in the meantime.`,
-		Example: `  atctl wait $(atctl add -- ./report)`,
+restarted in the meantime.
+
+With several IDs, or filters, it waits until all are finished: all that the filters choose
+when it begins. The first of them that did not succeed decides the exit status.`,
+		Example: `  atctl wait $(atctl add -- ./report)
+  atctl wait --tag nightly`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			return noStatus(takes(1, 1, "one ID")(cmd, args))
+			given, err := chooses(cmd, choiceFlags, len(args))
+			if err == nil && !given {
+				err = takes(1, 0, "an ID, or a filter such as --tag")(cmd, args)
+			}
+			return noStatus(err)
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return runWait(cmd.Context(), a, args[0])
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			if len(ids) == 0 {
+				which.settle()
+				err := stream(cmd.Context(), a, "list", which.ListIn, func(act control.Activation) error {
+					ids = append(ids, act.ID)
+					return nil
+				})
+				if err != nil {
+					return noStatus(err)
+				}
+			}
+			return waitForAll(cmd.Context(), a, ids)
 		},
 	}
+	which.flags(cmd.Flags(), nil)
+	help.Section(cmd, whichOnes, choiceFlags...)
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return noStatus(help.WrongFlag(cmd, err))
 	})
 	return cmd
+}
+
+// waitForAll waits for activations, one after the other, and returns what the first of those
+// that did not succeed decides.
+func waitForAll(ctx context.Context, a *app, ids []string) error {
+	if len(ids) == 1 {
+		return runWait(ctx, a, ids[0])
+	}
+	var first error
+	for _, id := range ids {
+		err := runWait(ctx, a, id)
+		if text := message(err); text != "" { // the others may take long
+			fmt.Fprintln(os.Stderr, text)
+		}
+		if err != nil && first == nil {
+			first = quietStatus(status(err))
+		}
+	}
+	return first
 }
 
 // noStatus returns an error with the exit status for "the status of the job is unknown",
@@ -71,10 +112,10 @@ func tellWhen(ctx context.Context, a *app, id string) {
 	if err != nil || d.State == "finished" { // the request that follows reports an error
 		return
 	}
-	text := nowIs(&d.Activation)
+	text := display.NowIs(&d.Activation)
 	switch {
 	case d.State == "scheduled":
-		text = id + " is due " + relative(time.Until(d.Planned))
+		text = id + " is due " + display.Relative(time.Until(d.Planned))
 	case d.Reason != "":
 		text += ": " + d.Reason
 	}
@@ -97,7 +138,7 @@ func runWait(ctx context.Context, a *app, id string) error {
 			return err
 		}
 	case out.Exit >= exitTimeout && out.Exit <= exitNotFound:
-		text := "atctl: " + nowIs(&out.Activation)
+		text := "atctl: " + display.NowIs(&out.Activation)
 		if reason, ok := strings.CutPrefix(out.Reason, out.Outcome+" "); ok { // cancelled by ada
 			text += " " + reason
 		} else if out.Reason != "" {

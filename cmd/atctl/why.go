@@ -34,12 +34,12 @@ func runWhy(ctx context.Context, a *app, id string) error {
 	if err != nil {
 		return err
 	}
-	zone := "times are in " + clock.zone // for the first line
+	zone := "times are in " + clock.Zone // for the first line
 	return stream(ctx, a, "why", in, func(l control.WhyLine) error {
 		text := printable(l.Text)
 		switch {
 		case !l.Time.IsZero():
-			text = clock.time(l.Time) + "  " + text
+			text = clock.Time(l.Time) + "  " + text
 			if zone != "" {
 				text = zone + "\n" + text
 			}

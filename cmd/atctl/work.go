@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"activationd/control"
+	"activationd/internal/display"
 	"activationd/internal/fault"
 )
 
@@ -61,7 +62,7 @@ func workFields(in *control.Stdin, env map[string]string, show string) [][2]stri
 	}
 	var variables []string
 	for _, name := range slices.Sorted(maps.Keys(env)) {
-		variables = append(variables, shorten(printable(name+"="+env[name]), 200))
+		variables = append(variables, display.Shorten(printable(name+"="+env[name]), 200))
 	}
 	return [][2]string{{"script", script}, {"input", input}, {"environment", strings.Join(variables, "\n")}}
 }

@@ -113,7 +113,7 @@ func (f *face) call(r *http.Request, name string) (control.Answer, error) {
 		return control.Answer{}, err
 	}
 	secret, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	caller, err := c.peer.Identify(secret, name)
+	caller, err := c.peer.Identify(r.Context(), secret, name, "")
 	if err != nil {
 		return control.Answer{}, err
 	}
@@ -233,7 +233,7 @@ func TestFace(t *testing.T) {
 		{"who", "wrong", "401 this token is not known; ask an admin for one"},
 		{"nothing", "", "404 no operation nothing"},
 		{"who?x=1", "", `400 who: no argument "x"; it takes none`},
-		{"fail", "", "400 fail needs kind:"},
+		{"fail", "", "400 fail needs kind"},
 		{"fail?kind=conflict", "", "409 it is secret"},
 		{"fail?kind=unavailable", "", "503 it is secret"},
 		{"fail?kind=internal", "", `500 internal error; the daemon's log has the details, at ref=\w+`},

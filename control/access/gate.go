@@ -10,6 +10,9 @@
 package access
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"strings"
@@ -27,6 +30,10 @@ type Gate struct {
 	// Roles counts how often the configuration of roles has changed. Peers are then
 	// authenticated again at their next request. If it is nil, roles never change.
 	Roles *atomic.Uint64
+
+	guesses Guesses
+	once    sync.Once
+	limited *LimitedLog
 }
 
 // A Peer is the other end of one connection. Its methods may be called at the same time.
@@ -70,18 +77,43 @@ func (p *Peer) Caller() (control.Caller, error) {
 // Identify returns the caller of a request: the caller to whom its secret belongs, or,
 // without a secret, the caller who opened the connection. Call it again for each request
 // and each part of a long reply: a role or a token may have been removed in the meantime.
-// The error for an unknown secret stands for the code 401.
-func (p *Peer) Identify(secret, command string) (control.Caller, error) {
+// From is the address of a client that is behind the peer; empty: the peer is the client.
+// The error for an unknown secret stands for the code 401, or 429 if too many came from there. If
+// many came, it waits as [Guesses] says, until ctx ends.
+func (p *Peer) Identify(ctx context.Context, secret, command, from string) (control.Caller, error) {
 	peer, err := p.Caller()
 	if err != nil || secret == "" {
 		return peer, err
 	}
+	lookup := func(string) (control.Caller, bool) { return control.Caller{}, false }
 	if p.gate.Token != nil {
-		if c, ok := p.gate.Token(secret); ok {
-			c.Via = strings.TrimSpace(c.Via + " " + peer.Via)
-			return c, nil
-		}
+		lookup = p.gate.Token
 	}
-	p.gate.Log.Warn("wrong token", "peer", peer.Via, "name", peer.Name, "command", command)
-	return control.Caller{}, &control.ReplyError{Code: 401, Description: "this token is not known; ask an admin for one"}
+	c, err := p.gate.guesses.Check(ctx, secret, cmp.Or(from, p.address(peer)), lookup)
+	switch {
+	case errors.Is(err, ErrShutdown):
+		return control.Caller{}, err
+	case err != nil:
+		p.gate.misuse().Info("wrong token", "peer", peer.Via, "name", peer.Name, "from", from, "command", command)
+		return control.Caller{}, err
+	}
+	c.Via = strings.TrimSpace(c.Via + " " + peer.Via)
+	return c, nil
+}
+
+// address is what wrong secrets are counted by.
+func (p *Peer) address(c control.Caller) string {
+	if c.Kind == control.ByUID {
+		return "user " + c.Name
+	}
+	if host, _, err := net.SplitHostPort(p.conn.RemoteAddr().String()); err == nil {
+		return host
+	}
+	return p.conn.RemoteAddr().String()
+}
+
+// misuse is where wrong tokens are logged, which anybody can send.
+func (g *Gate) misuse() *LimitedLog {
+	g.once.Do(func() { g.limited = NewLimitedLog(g.Log) })
+	return g.limited
 }

@@ -18,7 +18,7 @@ import (
 	"activationd/internal/fault"
 )
 
-// minSecret is the least length of a secret. Nothing slows down guessing.
+// minSecret is the least length of a secret.
 const minSecret = 16
 
 // Tokens are secrets that identify callers who connect over TCP. The zero Tokens
@@ -83,7 +83,7 @@ func (t *Tokens) Caller(secret string) (control.Caller, bool) {
 	if list == nil {
 		return control.Caller{}, false
 	}
-	sum := sha256.Sum256([]byte(secret))
+	sum := sumOf(secret)
 	found := -1
 	for i := range *list { // always all of them, so that the time taken reveals nothing
 		if subtle.ConstantTimeCompare(sum[:], (*list)[i].sum[:]) == 1 {
@@ -95,6 +95,8 @@ func (t *Tokens) Caller(secret string) (control.Caller, bool) {
 	}
 	return (*list)[found].caller, true
 }
+
+func sumOf(secret string) [sha256.Size]byte { return sha256.Sum256([]byte(secret)) }
 
 func parseTokens(file, data string) ([]token, error) {
 	faults := diag.List{File: file}
@@ -149,7 +151,7 @@ func parseToken(words []string) (t token, problem string) {
 		return t, fmt.Sprintf("token %s: the secret has %d characters, but needs %d; openssl rand -hex 16 makes one",
 			name, len(secret), minSecret)
 	} else {
-		t.sum = sha256.Sum256([]byte(secret))
+		t.sum = sumOf(secret)
 	}
 	if len(words) == 4 {
 		u, err := user.Lookup(words[3])

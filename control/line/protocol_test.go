@@ -22,7 +22,7 @@ func echoed(text, rest string) string {
 }
 
 func TestProtocol(t *testing.T) {
-	const plain = `"N":0,"U":0,"Yes":false,"List":null`
+	const plain = `"N":0,"U":0,"Yes":false,"List":[]`
 	tests := []struct{ name, in, want string }{
 		{"nothing", "", ""},
 		{"empty lines", "\n\r\n\n  \n", ""},
@@ -40,19 +40,19 @@ func TestProtocol(t *testing.T) {
 		{"argument on the command's line", "reload force:yes\n", forced},
 		{"arguments on the command's line and after", "reload force:yes\ndry-run:no\n\n", forced},
 		{"argument on the line and the next command", "reload force:yes\necho text:a n:1\n\n",
-			forced + echoed(`"a"`, `"N":1,"U":0,"Yes":false,"List":null`)},
+			forced + echoed(`"a"`, `"N":1,"U":0,"Yes":false,"List":[]`)},
 		{"all types", "echo\nlist:a\nyes:1\ntext:x y\nn:-7\nu:18446744073709551615\nlist:\nlist:b:c\n\n",
 			echoed(`"x y"`, `"N":-7,"U":18446744073709551615,"Yes":true,"List":["a","","b:c"]`)},
 		{"a value is as it stands", "echo\ntext: a\t \n\n", echoed(`" a\t "`, plain)},
 		{"a quoted value", `echo` + "\n" + `text:"a\nb\"c"` + "\n\n", echoed(`"a\nb\"c"`, plain)},
-		{"a quoted value on the command's line", `echo text:"a b\" c" n:1` + "\n", echoed(`"a b\" c"`, `"N":1,"U":0,"Yes":false,"List":null`)},
+		{"a quoted value on the command's line", `echo text:"a b\" c" n:1` + "\n", echoed(`"a b\" c"`, `"N":1,"U":0,"Yes":false,"List":[]`)},
 		{"a bad quoted value", "echo\ntext:\"a\n\nping\n",
 			"400 text: \"\\\"a\" starts with a double quote, and is not a whole JSON string\n.\n" + pong},
 		{"an unknown argument", "echo\ntext:a\nfoo:1\n\nping\n",
 			`400 echo: no argument "foo"; it takes text, n, u, yes, list` + "\n.\n" + pong},
 		{"an argument of one that takes none", "ping force:yes\n", `400 ping: no argument "force"; it takes none` + "\n.\n"},
-		{"what is missing", "echo\nn:1\n\nping\n", "400 echo needs text:\n.\n" + pong},
-		{"what is needed and empty", "echo\ntext:\n\n", "400 echo needs text:\n.\n"},
+		{"what is missing", "echo\nn:1\n\nping\n", "400 echo needs text\n.\n" + pong},
+		{"what is needed and empty", "echo\ntext:\n\n", "400 echo needs text\n.\n"},
 		{"twice", "echo\ntext:a\ntext:b\n\n", "400 text: given twice\n.\n"},
 		{"no number", "echo\ntext:a\nn:1x\n\n", `400 n: "1x" is not a whole number` + "\n.\n"},
 		{"a number with a blank", "echo\ntext:a\nn: 1\n\n", `400 n: " 1" is not a whole number` + "\n.\n"},
@@ -70,7 +70,7 @@ func TestProtocol(t *testing.T) {
 		{"a token where there are none", "token\ntoken:abc\n\nping\n", "401 this token is not known; ask an admin for one\n.\n"},
 		{"an argument token", "ping token:abc\nping\n", "401 this token is not known; ask an admin for one\n.\n"},
 		{"an empty token", "reload\ntoken:\n\n", "401 this token is not known; ask an admin for one\n.\n"},
-		{"no token at all", "token\n\nping\n", "400 token needs token:\n.\n" + pong},
+		{"no token at all", "token\n\nping\n", "400 token needs token\n.\n" + pong},
 
 		// Malformed requests: a reply, and the connection is closed.
 		{"no command", "foo\nping\n", `400 no command "foo"; "help" lists them` + "\n.\n"},

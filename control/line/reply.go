@@ -12,10 +12,14 @@ import (
 // fail replies to a request that was not done. It returns a closingError as it is:
 // the end of the session sends its text.
 func (s *session) fail(ctx context.Context, op *control.Op, err error) error {
-	if errors.As(err, new(closingError)) {
+	var closing closingError
+	if errors.As(err, &closing) {
+		s.replied(op, closing.code)
 		return err
 	}
-	return s.finish(access.Failure(ctx, s.Log, op.Name, err))
+	code, text := access.Failure(ctx, s.Log, op.Name, err)
+	s.replied(op, code)
+	return s.finish(code, text)
 }
 
 // answer writes a reply.
@@ -27,6 +31,7 @@ func (s *session) answer(ctx context.Context, op *control.Op, a control.Answer) 
 	if a.Summary != "" {
 		text += " " + a.Summary
 	}
+	defer s.replied(op, code)
 	if err := s.head(code, text); err != nil {
 		return err
 	}

@@ -52,6 +52,7 @@ type Server struct {
 	Log      *slog.Logger
 	Limits   Limits
 	Gate     *access.Gate
+	Meter    access.Meter // nil: nobody counts requests
 }
 
 // A listening is one call of Serve.
@@ -65,6 +66,7 @@ type listening struct {
 	all      sync.WaitGroup     // the goroutines of connections
 	quota    *access.Quota      // of connections
 	misuse   *access.LimitedLog // of connections that end because of what their clients do
+	meter    access.Meter
 
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
@@ -86,6 +88,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, authenticate access
 		quota:    access.NewQuota(lim.Conns),
 		misuse:   access.NewLimitedLog(s.Log),
 		conns:    make(map[net.Conn]struct{}),
+	}
+	if l.meter = s.Meter; l.meter == nil {
+		l.meter = access.NoMeter{}
 	}
 	l.memory.Store(lim.Memory)
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })

@@ -24,6 +24,7 @@ const maxBatch = 512 // requests that are done together
 // A session is one connection.
 type session struct {
 	*listening
+	ctx     context.Context // ends with the daemon
 	conn    net.Conn
 	peer    *access.Peer
 	caller  control.Caller // who the peer was when it connected, for the log
@@ -31,7 +32,9 @@ type session struct {
 	release func()         // ends the connection's part of the quota; may be called again
 	in      reader
 	ahead   readAhead
-	served  bool // a request was begun
+	served  bool        // a request was begun
+	open    int         // requests that were begun and have no reply yet
+	openOp  *control.Op // of these
 
 	out   *bufio.Writer
 	timed *timedWriter  // out writes to it
@@ -86,12 +89,13 @@ func (l *listening) serve(ctx context.Context, conn net.Conn, authenticate acces
 	s.release = release
 	defer s.release()
 	defer s.in.release()
+	defer s.abandon()
 	s.end(ctx, s.run(ctx))
 	return nil
 }
 
 func (l *listening) newSession(ctx context.Context, conn net.Conn, peer *access.Peer, caller control.Caller) *session {
-	s := &session{listening: l, conn: conn, peer: peer, caller: caller}
+	s := &session{listening: l, ctx: ctx, conn: conn, peer: peer, caller: caller}
 	s.timed = &timedWriter{conn: conn, max: l.lim.Write}
 	s.out = bufio.NewWriterSize(s.timed, 8<<10)
 	s.json = json.NewEncoder(s.out)
@@ -198,7 +202,29 @@ func (s *session) do(ctx context.Context, req *request) error {
 
 // identify returns the caller who makes req.
 func (s *session) identify(req *request) (control.Caller, error) {
-	return s.peer.Identify(cmp.Or(req.secret, s.secret), req.op.Name)
+	return s.peer.Identify(s.ctx, cmp.Or(req.secret, s.secret), req.op.Name, "")
+}
+
+// began counts a request that is being served.
+func (s *session) began(op *control.Op) {
+	s.open, s.openOp = s.open+1, op
+	s.meter.Begin("line")
+}
+
+// replied counts the reply to a request, unless that was counted.
+func (s *session) replied(op *control.Op, code int) {
+	if s.open == 0 {
+		return
+	}
+	s.open--
+	s.meter.End("line", op.Name, code)
+}
+
+// abandon counts requests that had no reply when the session ended.
+func (s *session) abandon() {
+	for s.open > 0 {
+		s.replied(s.openOp, 0)
+	}
 }
 
 // stillMay returns an error if the caller who made req has lost the right to it.
@@ -228,6 +254,7 @@ func (s *session) input(req *request) (control.Caller, any, error) {
 }
 
 func (s *session) single(ctx context.Context, req *request) error {
+	s.began(req.op)
 	c, in, err := s.input(req)
 	if err != nil {
 		return s.fail(ctx, req.op, err)
@@ -253,6 +280,7 @@ func (s *session) batch(ctx context.Context, req *request) error {
 			s.ahead.req = req
 			break
 		}
+		s.began(op)
 		errs = append(errs, err)
 		if err == nil {
 			caller, ins = c, append(ins, in)

@@ -33,6 +33,7 @@ type flow struct {
 // stream runs an operation whose lines go out as they come. It ends with the
 // operation, when the client hangs up, or with ctx.
 func (s *session) stream(ctx context.Context, req *request) error {
+	s.began(req.op)
 	c, in, err := s.input(req)
 	if err != nil {
 		return s.fail(ctx, req.op, err)
@@ -40,6 +41,7 @@ func (s *session) stream(ctx context.Context, req *request) error {
 	if err := s.out.Flush(); err != nil {
 		return err
 	}
+	outer := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	keepRoom(s.conn)
@@ -70,6 +72,9 @@ func (s *session) stream(ctx context.Context, req *request) error {
 		defer f.mu.Unlock()
 		return f.write(cancel, func() error { return s.json.Encode(line) })
 	})
+	if ctx.Err() != nil && outer.Err() == nil { // the client has left, which is no failure
+		s.replied(req.op, 0)
+	}
 	return f.end(ctx, req.op, err)
 }
 
@@ -90,10 +95,13 @@ func (f *flow) end(ctx context.Context, op *control.Op, err error) error {
 	case err != nil && !f.begun:
 		err = s.fail(ctx, op, err)
 	case err != nil:
+		s.replied(op, control.Code(err))
 		err = s.abort(ctx, op, err)
 	case !f.begun:
+		s.replied(op, 200)
 		err = s.finish(200, "OK")
 	default:
+		s.replied(op, 200)
 		_, err = s.out.WriteString(".\n")
 	}
 	if err != nil {

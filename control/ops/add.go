@@ -13,6 +13,7 @@ import (
 	"activationd/control"
 	"activationd/internal/fault"
 	"activationd/internal/timetext"
+	"activationd/internal/trace"
 	"activationd/schedule"
 	"activationd/schedule/timespec"
 )
@@ -41,6 +42,12 @@ func (d Daemon) add(ctx context.Context, c control.Caller, ins []control.AddIn) 
 			continue
 		}
 		j.Owner, j.User = c.Name, user
+		if t := trace.Of(ctx); t != "" && j.Env[trace.Variable] == "" {
+			if j.Env == nil {
+				j.Env = make(map[string]string, 1)
+			}
+			j.Env[trace.Variable] = t
+		}
 		jobs = append(jobs, j)
 		index = append(index, i)
 	}
@@ -168,20 +175,26 @@ func instant(name, text string, now time.Time, zone string) (time.Time, error) {
 // deadline reads a deadline: a time, or a duration after the start. 10:00:00 is a time of
 // day.
 func deadline(text string, start, now time.Time) (time.Time, error) {
+	if start.IsZero() {
+		start = now
+	}
+	return timeOrAfter("deadline", text, start, "after the start", now)
+}
+
+// timeOrAfter reads a time, or a duration after another time, which has a name. It is zero if
+// there is no text.
+func timeOrAfter(name, text string, start time.Time, after string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	t, notTime := instant("deadline", text, now, "")
+	t, notTime := instant(name, text, now, "")
 	if notTime == nil {
 		return t, nil
 	}
 	if _, err := timetext.Duration(text); err != nil {
-		return t, fmt.Errorf("deadline: want a duration after the start, or a time: %w; %w", err, notTime)
+		return t, fmt.Errorf("%s: want a duration %s, or a time: %w; %w", name, after, err, notTime)
 	}
-	if start.IsZero() {
-		start = now
-	}
-	d, err := pause("deadline", text)
+	d, err := pause(name, text)
 	return start.Add(d), err
 }
 

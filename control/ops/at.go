@@ -19,11 +19,11 @@ import (
 // atOps returns the operations of at, atq, atrm and batch.
 func (d Daemon) atOps() []control.Op {
 	return []control.Op{
-		control.DeclareBatch("at", control.Submitter, "add a job as at(1) does", d.at),
-		control.Declare("atq", control.Submitter, "list your own at jobs; as operator, all", d.atq),
-		control.Declare("atrm", control.Submitter, "remove at jobs", d.atrm),
-		control.Declare("atcat", control.Submitter, "print the scripts of at jobs", d.atcat),
-		control.Declare("import-at", control.Submitter, "add your own job from the spool of atd; as admin, any", d.importAt),
+		control.DeclareBatch("at", control.Submitter, "add a job as at(1) does", d.at).At("POST /at").Single().Creates("/activations/{id}"),
+		control.Declare("atq", control.Submitter, "list your own at jobs; as operator, all", d.atq).At("GET /at"),
+		control.Declare("atrm", control.Submitter, "remove at jobs", d.atrm).At("POST /at/remove"),
+		control.Declare("atcat", control.Submitter, "print the scripts of at jobs", d.atcat).At("GET /at/scripts"),
+		control.Declare("import-at", control.Submitter, "add your own job from the spool of atd; as admin, any", d.importAt).At("POST /at/import").Single().Creates("/activations/{id}"),
 	}
 }
 

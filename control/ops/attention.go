@@ -49,6 +49,7 @@ func (d Daemon) attention(ctx context.Context, c control.Caller, s *control.Stat
 	if err := d.sourcesNeed(ctx, &l, s.Sources); err != nil {
 		return nil, err
 	}
+	l.of(control.NeedsClear, found.Conflicting, conflicting, "atctl list --state conflicting")
 	if c.Role >= control.Operator { // others may not list logins
 		if err := d.loginsNeed(ctx, &l); err != nil {
 			return nil, err
@@ -79,6 +80,10 @@ func stuck(v *activation.View) control.Attention {
 		Since: v.Since, Text: v.Reason,
 		Try: fmt.Sprintf("atctl retry %s; or, after cleaning up by hand, atctl forgive %s", v.ID, v.ID),
 	}
+}
+
+func conflicting(v *activation.View) control.Attention {
+	return control.Attention{Since: v.ConflictSince, Text: activation.ConflictsText(v.Conflicts), Try: "atctl why " + v.ID}
 }
 
 func fatal(v *activation.View) control.Attention {

@@ -14,6 +14,7 @@ import (
 
 	"activationd/activation"
 	"activationd/activation/announce"
+	"activationd/activation/booking"
 	"activationd/activation/recurring"
 	"activationd/activation/service"
 	"activationd/control"
@@ -40,9 +41,9 @@ type ask struct {
 // TestEveryChangeIsAudited calls each operation that changes something, and finds that in the
 // audit. The others are listed here, so that no operation can be forgotten.
 func TestEveryChangeIsAudited(t *testing.T) {
-	changesNothing := strings.Fields("list show input why log wait locks clock status events audit next atq atcat backup")
-	changesNothing = append(changesNothing, "every list", "every show", "vlan pools", "vlan list", "vlan sections", "login list", "plan show", "service list", "service env", "service places",
-		"queue list", "queue peek", "queue result", "queue dead", "queue allowed", "queue listen", "queue answer")
+	changesNothing := strings.Fields("list show input why log wait locks clock status events audit next atq atcat backup calendar free")
+	changesNothing = append(changesNothing, "every list", "every show", "vlan pools", "vlan list", "vlan sections", "login list", "plan show", "pauses", "service list", "service env", "service places", "book list",
+		"queue list", "queue show", "queue peek", "queue result", "queue dead", "queue allowed", "queue listen", "queue answer", "report", "source show")
 	// What a script does for its own activation follows from that; a section changes no state;
 	// forgive needs a stuck reservation, and shares its code with the other verbs. What is published changes nothing, and its event has its actor.
 	// A message has who pushed it, and an event for each would cost as much as the message; the same holds for who has worked it off.
@@ -71,22 +72,27 @@ func TestEveryChangeIsAudited(t *testing.T) {
 	}
 	asks := []ask{
 		{op: "add", in: &far}, // 1
-		{op: "edit", in: &control.EditIn{ID: "1", Label: "x"}},
-		{op: "hold", in: &control.IDIn{ID: "1"}},
-		{op: "release", in: &control.IDIn{ID: "1"}},
-		{op: "run", in: &control.IDIn{ID: "1"}},
+		{op: "edit", in: &control.EditIn{ID: "1", JobEdit: control.JobEdit{Label: "x"}}},
+		{op: "hold", in: &control.VerbIn{ID: "1"}},
+		{op: "release", in: &control.VerbIn{ID: "1"}},
+		{op: "run", in: &control.VerbIn{ID: "1"}},
 		{op: "cancel", in: &control.CancelIn{ID: "1", Reason: "enough"}},
 		{op: "retry", in: &control.RetryIn{ID: "1"}},
 		{op: "at", in: &control.AtIn{When: 4_000_000_000, Script: []string{"true"}}, action: "add"}, // 2
 		{op: "atrm", in: &control.AtIDsIn{ID: []string{"2"}}, action: "cancel"},
 		{op: "import-at", in: &control.ImportAtIn{AtIn: control.AtIn{When: 4_000_000_000, Script: []string{"true"}}, User: "0:0", Spool: "a1"}, action: "add"},
 		{op: "every add", in: &control.EveryAddIn{Name: "nightly", RuleIn: control.RuleIn{Every: "9h"}, AddIn: control.AddIn{Arg: []string{"true"}}}},
-		{op: "every hold", in: &control.NameIn{Name: "nightly"}},
-		{op: "every release", in: &control.NameIn{Name: "nightly"}},
+		{op: "every edit", in: &control.EveryEditIn{Name: "nightly", RuleIn: control.RuleIn{Every: "8h"}, JobEdit: control.JobEdit{Label: "x"}}},
+		{op: "every hold", in: &control.EveryVerbIn{Name: "nightly"}},
+		{op: "every release", in: &control.EveryVerbIn{Name: "nightly"}},
 		{op: "every run", in: &control.NameIn{Name: "nightly"}},
-		{op: "every remove", in: &control.NameIn{Name: "nightly"}},
+		{op: "every remove", in: &control.EveryVerbIn{Name: "nightly"}},
 		{op: "linkconf", in: &control.LinkconfIn{Resid: "1@x", Topology: "{}"}},
 		{op: "dellinkconf", in: &control.DellinkconfIn{Delresid: "1@x"}},
+		{op: "book add", in: &control.BookAddIn{Devices: []string{"r1"}, From: "2099-12-21 10:00", For: "2h"}}, // 1@book
+		{op: "book extend", in: &control.BookExtendIn{ID: "1@book", By: "1h"}},
+		{op: "book edit", in: &control.BookEditIn{ID: "1@book", Devices: []string{"r2"}}},
+		{op: "book end", in: &control.BookEndIn{ID: "1@book"}},
 		{op: "vlan alloc", in: &link},
 		{op: "vlan release", in: &control.VLANReleaseIn{Holder: "by-hand"}},
 		{op: "vlan quarantine", in: &control.VLANQuarantineIn{Domain: "e", ID: 12, Reason: "broken"}},
@@ -94,6 +100,8 @@ func TestEveryChangeIsAudited(t *testing.T) {
 		{op: "login try", in: login(activation.LoginBegin), action: "-"},
 		{op: "login try", in: login(activation.LoginRefused), action: "-"},
 		{op: "login retry", in: &control.DeviceIn{Device: "sw1"}},
+		{op: "pause", in: &control.PauseIn{What: "device", Name: "sw1", Until: "2h", Reason: "broken"}},
+		{op: "resume", in: &control.ResumeIn{What: "device", Name: "sw1"}},
 		{op: "service stop", in: &control.ServiceStopIn{ServiceIn: web}},
 		{op: "service start", in: &control.ServiceStartIn{ServiceIn: web}},
 		{op: "service restart", in: &control.ServiceRestartIn{ServiceIn: web}},
@@ -102,8 +110,10 @@ func TestEveryChangeIsAudited(t *testing.T) {
 		{op: "queue create", in: &control.QueueCreateIn{Name: []string{"mails"}}},
 		{op: "queue push", in: &control.QueuePushIn{Name: "mails", Body: []string{"x"}}, action: "-"}, // 1
 		{op: "queue pause", in: &control.QueuePauseIn{Name: []string{"mails"}, Reason: "broken"}},
-		{op: "queue restart", in: &control.QueuePauseIn{Name: []string{"mails"}}},
-		{op: "queue resume", in: &control.QueuePauseIn{Name: []string{"mails"}}},
+		{op: "resume", in: &control.ResumeIn{What: "queue", Name: "mails"}, action: "queue resume"},
+		{op: "pause", in: &control.PauseIn{What: "queue", Name: "mails", Reason: "broken"}, action: "queue pause"},
+		{op: "queue restart", in: &control.QueueResumeIn{Name: []string{"mails"}}},
+		{op: "queue resume", in: &control.QueueResumeIn{Name: []string{"mails"}}},
 		{op: "queue cancel", in: &message, before: func() { message.ID = d.message().ID }},
 		{op: "queue retry", in: &control.QueueDeadIn{Name: "mails"}, before: d.deadLetter},
 		{op: "queue purge", in: &control.QueuePurgeIn{Name: "mails"}},
@@ -111,6 +121,7 @@ func TestEveryChangeIsAudited(t *testing.T) {
 		{op: "queue allow", in: &control.QueueAllowIn{Name: []string{"mails"}, Only: true}},
 		{op: "queue deny", in: &control.QueueAllowIn{Name: []string{"mails"}}},
 		{op: "reload", in: new(control.ReloadIn)},
+		{op: "source put", in: &control.SourcePutIn{Name: "portal", Reservations: "[]"}, action: "reload"},
 		{op: "kill", in: &control.KillIn{Kill: 10}, action: "reload"},
 		{op: "stop", in: &control.StopIn{Drain: true}},
 	}
@@ -170,7 +181,9 @@ func TestEveryChangeIsAudited(t *testing.T) {
 		{"an action and another id", control.AuditIn{Action: []string{"hold"}, ID: []string{"2"}}, func(control.Event) bool { return false }},
 		{"somebody else", control.AuditIn{By: "ada"}, func(control.Event) bool { return false }},
 		{"a text in the reason", control.AuditIn{Match: "ENOUGH"}, func(ev control.Event) bool { return strings.Contains(ev.Reason, "enough") }},
-		{"a text in a change", control.AuditIn{Match: "label"}, func(ev control.Event) bool { return len(ev.Changes) > 0 }},
+		{"a text in a change", control.AuditIn{Match: "label"}, func(ev control.Event) bool {
+			return slices.ContainsFunc(ev.Changes, func(c control.Change) bool { return c.Field == "label" })
+		}},
 		{"since then", control.AuditIn{Since: "1h"}, func(control.Event) bool { return true }},
 		{"before then", control.AuditIn{Until: "1h"}, func(control.Event) bool { return false }},
 		{"the last", control.AuditIn{N: 1}, func(ev control.Event) bool { return ev.Action == "stop" }},
@@ -191,11 +204,11 @@ func TestEveryChangeIsAudited(t *testing.T) {
 	// everything else.
 	eve := control.Caller{Kind: control.ByUID, Role: control.Submitter, Name: "eve", UID: 1002}
 	for _, ev := range d.acts(eve, control.AuditIn{}) {
-		if ev.Kind == "job" {
+		if ev.Kind == "job" || ev.Action == "every edit" {
 			t.Errorf("eve sees %+v", ev)
 		}
 	}
-	if got := d.acts(eve, control.AuditIn{Action: []string{"reload"}}); len(got) != 2 {
+	if got := d.acts(eve, control.AuditIn{Action: []string{"reload"}}); len(got) != 3 {
 		t.Errorf("eve sees the reloads %v", got)
 	}
 	if err := d.call(eve, "add", &far); err != nil {
@@ -222,6 +235,7 @@ type audited struct {
 	roster *service.Roster
 	queues *broker.Broker
 	stored store.Store // of the queues
+	pools  *pools.File
 }
 
 func auditDaemon(t *testing.T) *audited {
@@ -233,6 +247,8 @@ func auditDaemon(t *testing.T) *audited {
 	book := recurring.New(engine)
 	engine.Register("", book)
 	roster := service.NewRoster(engine)
+	desk := booking.New(engine, nodes)
+	desk.Configure(&booking.Rules{Devices: []string{"*"}, Missed: "run"})
 	loader := announce.NewLoader(engine, announce.Configuration{Settings: set}, nodes, log)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 2)
@@ -252,7 +268,7 @@ func auditDaemon(t *testing.T) *audited {
 	list.Configure(filepath.Join(t.TempDir(), "pools.json"), nil, nil)
 	t.Cleanup(func() { stop(); <-done; <-done })
 	return &audited{ops.Registry(ops.Daemon{
-		Engine: engine, Recurrences: book, Services: roster, Sections: new(vlanstore.Sections), Queues: queues, Pools: list, Reload: loader.Load, Unused: loader.Unused,
+		Engine: engine, Recurrences: book, Services: roster, Bookings: desk, Sections: new(vlanstore.Sections), Queues: queues, Pools: list, Reload: loader.Load, Put: loader.Put, Content: loader.Content, Unused: loader.Unused,
 		Declared: func() ([]*service.Declaration, []*service.Fault, error) { return nil, nil, nil },
 		Places:   func() []control.ServicePlace { return nil },
 		Identity: func(c control.Caller) (*activation.Identity, error) {
@@ -264,7 +280,7 @@ func auditDaemon(t *testing.T) *audited {
 		Topology: func(name string) ([]byte, error) {
 			return nil, fmt.Errorf("%s: there is no such file: %w", name, fault.Invalid)
 		},
-	}), t, engine, roster, queues, stored}
+	}), t, engine, roster, queues, stored, list}
 }
 
 // noDeliveries has none.

@@ -4,9 +4,13 @@ import (
 	"bufio"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
+	"activationd/activation"
 	"activationd/activation/announce"
 	"activationd/control"
 	"activationd/internal/fault"
@@ -22,11 +26,55 @@ func (d Daemon) load(ctx context.Context, o announce.LoadOptions) (control.Reply
 	if err != nil {
 		return control.Reply[control.ReloadLine]{}, err
 	}
+	return loaded(rep), rep.Err
+}
+
+func loaded(rep activation.Report) control.Reply[control.ReloadLine] {
 	reply := control.Reply[control.ReloadLine]{Summary: rep.Summary()}
 	for _, l := range rep.Lines {
 		reply.Lines = append(reply.Lines, control.ReloadLine{What: l.What, ID: l.ID, Source: l.Source, Text: l.Text})
 	}
-	return reply, rep.Err
+	return reply
+}
+
+func (d Daemon) sourcePut(ctx context.Context, c control.Caller, in control.SourcePutIn) (reply control.Reply[control.ReloadLine], err error) {
+	content := slices.Concat([]byte(`{"reservations": `), []byte(in.Reservations), []byte("}"))
+	rep, err := d.Put(ctx, in.Name, announce.Put{Content: content, Force: in.Force}, announce.LoadOptions{DryRun: in.DryRun, By: actor(c)})
+	if err != nil {
+		return reply, err
+	}
+	i := slices.IndexFunc(rep.Lines, func(l activation.ReportLine) bool { // others may have failed, too: the report says so
+		return l.What == "failed" && l.Source == in.Name
+	})
+	switch {
+	case i < 0:
+		return loaded(rep), nil
+	case !in.DryRun:
+		return reply, fmt.Errorf("%s: %w", putAgain(rep.Lines[i].Text), fault.Conflict)
+	}
+	// What would refuse it, and what it would do by force.
+	forced, err := d.Put(ctx, in.Name, announce.Put{Content: content, Force: true}, announce.LoadOptions{DryRun: true, By: actor(c)})
+	if err != nil {
+		return reply, err
+	}
+	refusal := rep.Lines[i]
+	refusal.Text = putAgain(refusal.Text)
+	forced.Lines = slices.Insert(forced.Lines, 0, refusal)
+	return loaded(forced), nil
+}
+
+// putAgain is the text of why a source is not loaded, for a client that puts its content.
+func putAgain(text string) string {
+	return strings.ReplaceAll(text, "reload with force", "put them again with force")
+}
+
+func (d Daemon) sourceShow(ctx context.Context, _ control.Caller, in control.SourceNameIn) (reply control.Reply[control.SourceContent], err error) {
+	out := control.SourceContent{Reservations: []json.RawMessage{}}
+	content, err := d.Content(ctx, in.Name)
+	if err == nil && content != nil {
+		err = json.Unmarshal(content, &out)
+	}
+	return control.Reply[control.SourceContent]{Lines: []control.SourceContent{out}}, err
 }
 
 func (d Daemon) kill(ctx context.Context, c control.Caller, in control.KillIn) (control.Reply[control.ReloadLine], error) {
@@ -93,6 +141,9 @@ func (d Daemon) status(ctx context.Context, c control.Caller, _ control.Nothing)
 		out.Sources = append(out.Sources, control.SourceStatus{
 			Name: src.Name, Live: src.Live, Rejected: src.Rejected, Over: src.Over, Read: src.Read, Error: src.Error, Failing: src.Failing,
 		})
+	}
+	if out.Paused, err = d.paused(ctx); err != nil {
+		return control.Reply[control.StatusOut]{}, err
 	}
 	d.Status(&out)
 	needs, err := d.attention(ctx, c, &out)

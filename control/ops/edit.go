@@ -23,36 +23,43 @@ func (d Daemon) edit(ctx context.Context, c control.Caller, in control.EditIn) (
 	if c.UID >= 0 {
 		who.As, unknown = d.Identity(c)
 	}
-	r, err := d.Engine.Edit(ctx, who, in.ID, func(j *activation.NewJob, start time.Time) error {
+	still, err := unless{in.Was, in.Version}.condition()
+	if err != nil {
+		return reply, err
+	}
+	r, err := d.Engine.EditIf(ctx, who, in.ID, still, func(j *activation.NewJob, start time.Time) error {
 		if unknown != nil && j.User != nil && j.User.UID == c.UID { // other callers cannot change the command
 			return unknown
-		}
-		if err := clearFields(j, in.Clear); err != nil {
-			return err
 		}
 		return change(j, &in, start, now)
 	})
 	if err = d.notAnID(ctx, "edit", in.ID, err); err != nil {
 		return reply, err
 	}
-	out := control.EditOut{Activation: wire(&activation.View{Record: *r})}
-	if len(in.Arg) > 0 || in.Script != "" || in.Dir != "" || len(in.Env) > 0 {
-		out.Notices = d.notices(true, &r.Order)
+	out := control.EditOut{}
+	if out.Activation, err = changed(r); err != nil {
+		return reply, err
 	}
+	out.Notices = d.notices(changesRun(&in.JobEdit), &r.Order)
 	return control.Reply[control.EditOut]{
 		Summary: fmt.Sprintf("id=%s state=%s", out.ID, out.State),
 		Lines:   []control.EditOut{out},
 	}, nil
 }
 
-// clearFields removes fields, or sets them to the configuration's defaults.
-func clearFields(j *activation.NewJob, names []string) error {
-	fields := map[string]func(){
-		"lock": func() { j.Locks = nil }, "label": func() { j.Label = "" }, "tag": func() { j.Tags = nil },
-		"deadline": func() { j.Deadline = time.Time{} }, "env": func() { j.Env = nil },
+// changesRun reports whether in changes what runs.
+func changesRun(in *control.JobEdit) bool {
+	return len(in.Arg) > 0 || in.Script != "" || in.Dir != "" || len(in.Env) > 0
+}
+
+// clearFields removes fields, or sets them to the configuration's defaults. Fields has those that
+// only some kinds of jobs have, with functions that remove them.
+func clearFields(j *activation.NewJob, names []string, fields map[string]func()) error {
+	maps.Copy(fields, map[string]func(){
+		"lock": func() { j.Locks = nil }, "label": func() { j.Label = "" }, "tag": func() { j.Tags = nil }, "env": func() { j.Env = nil },
 		"timeout": func() { j.Timeout = nil }, "grace": func() { j.Grace = nil },
 		"retries": func() { j.Retries = nil }, "backoff": func() { j.Backoff = nil },
-	}
+	})
 	for _, list := range names {
 		for name := range strings.SplitSeq(list, ",") {
 			if fields[name] == nil {
@@ -65,8 +72,11 @@ func clearFields(j *activation.NewJob, names []string) error {
 	return nil
 }
 
-// change sets the fields that are given.
+// change sets the fields of a job that are given.
 func change(j *activation.NewJob, in *control.EditIn, start, now time.Time) (err error) {
+	if err := clearFields(j, in.Clear, map[string]func(){"deadline": func() { j.Deadline = time.Time{} }}); err != nil {
+		return err
+	}
 	if j.At, err = when(in.At, in.In, now); err != nil {
 		return err
 	}
@@ -78,6 +88,11 @@ func change(j *activation.NewJob, in *control.EditIn, start, now time.Time) (err
 			return err
 		}
 	}
+	return changeJob(j, &in.JobEdit)
+}
+
+// changeJob sets the fields that are given.
+func changeJob(j *activation.NewJob, in *control.JobEdit) (err error) {
 	switch {
 	case in.Script != "" && len(in.Arg) > 0:
 		return fmt.Errorf("script cannot be used together with arg: %w", fault.Invalid)

@@ -19,19 +19,20 @@ import (
 // everyOps returns the operations on recurrences.
 func (d Daemon) everyOps() []control.Op {
 	return []control.Op{
-		control.Declare("every add", control.Submitter, "add a recurrence", d.everyAdd),
-		control.Declare("every list", control.Viewer, "list recurrences", d.everyList),
-		control.Declare("every show", control.Viewer, "show one recurrence, with its skipped occurrences", d.everyShow),
-		control.Declare("every remove", control.Submitter, "remove a recurrence; its running jobs go on", d.everyRemove),
-		control.Declare("every hold", control.Submitter, "stop a recurrence from making jobs", d.everyHold),
-		control.Declare("every release", control.Submitter, "let a held recurrence make jobs again, from now on", d.everyRelease),
-		control.Declare("every run", control.Submitter, "run the job of a recurrence once, now", d.everyRun),
-		control.Declare("next", control.Viewer, "list the next occurrences of a recurrence, or of a rule", d.next),
+		control.Declare("every add", control.Submitter, "add a recurrence", d.everyAdd).At("POST /recurrences").Single().Creates("/recurrences/{name}"),
+		control.Declare("every edit", control.Submitter, "change a recurrence, and keep its history", d.everyEdit).At("PATCH /recurrences/{name}").Single(),
+		control.Declare("every list", control.Viewer, "list recurrences", d.everyList).At("GET /recurrences"),
+		control.Declare("every show", control.Viewer, "show one recurrence, with its skipped occurrences", d.everyShow).At("GET /recurrences/{name}").Single(),
+		control.Declare("every remove", control.Submitter, "remove a recurrence; its running jobs go on", d.everyRemove).At("DELETE /recurrences/{name}").Single(),
+		control.Declare("every hold", control.Submitter, "stop a recurrence from making jobs", d.everyHold).At("POST /recurrences/{name}/hold").Single(),
+		control.Declare("every release", control.Submitter, "let a held recurrence make jobs again, from now on", d.everyRelease).At("POST /recurrences/{name}/release").Single(),
+		control.Declare("every run", control.Submitter, "run the job of a recurrence once, now", d.everyRun).At("POST /recurrences/{name}/run").Single().Creates("/activations/{id}"),
+		control.Declare("next", control.Viewer, "list the next occurrences of a recurrence, or of a rule", d.next).At("GET /occurrences"),
 	}
 }
 
 func (d Daemon) everyAdd(ctx context.Context, c control.Caller, in control.EveryAddIn) (reply control.Reply[control.EveryAddOut], err error) {
-	user, err := d.Identity(c)
+	owner, user, err := d.ownerOf(c, in.User)
 	if err != nil {
 		return reply, err
 	}
@@ -46,14 +47,107 @@ func (d Daemon) everyAdd(ctx context.Context, c control.Caller, in control.Every
 	if rule.Job, err = newJob(&in.AddIn, now); err != nil {
 		return reply, err
 	}
-	rule.Job.Owner, rule.Job.User = c.Name, user
+	rule.Job.Owner, rule.Job.User = owner, user
 	r, err := d.Recurrences.Add(ctx, actor(c), rule)
 	if err != nil {
 		return reply, err
 	}
-	one := oneRecurrence(&recurring.View{Recurrence: *r})
+	one, err := oneRecurrence(&recurring.View{Recurrence: *r})
+	if err != nil {
+		return reply, err
+	}
 	out := control.EveryAddOut{Recurrence: one.Lines[0], Notices: d.notices(in.AddIn.Notices, &r.Job.Order)}
 	return control.Reply[control.EveryAddOut]{Summary: one.Summary, Lines: []control.EveryAddOut{out}}, nil
+}
+
+func (d Daemon) everyEdit(ctx context.Context, c control.Caller, in control.EveryEditIn) (reply control.Reply[control.EveryAddOut], err error) {
+	now := time.Now()
+	who := actor(c)
+	var unknown error
+	if c.UID >= 0 {
+		who.As, unknown = d.Identity(c)
+	}
+	r, err := d.Recurrences.Edit(ctx, who, in.Name, func(rule *recurring.Rule) error {
+		if unknown != nil && rule.Job.User != nil && rule.Job.User.UID == c.UID { // other callers cannot change the command
+			return unknown
+		}
+		return changeRule(rule, &in, now)
+	}, recurrenceIs(in.Version)...)
+	if err != nil {
+		return reply, err
+	}
+	v, err := d.Recurrences.Get(ctx, in.Name, 0)
+	if err != nil {
+		return reply, err
+	}
+	one, err := oneRecurrence(&v)
+	if err != nil {
+		return reply, err
+	}
+	out := control.EveryAddOut{Recurrence: one.Lines[0], Notices: d.notices(changesRun(&in.JobEdit), &r.Job.Order)}
+	return control.Reply[control.EveryAddOut]{Summary: one.Summary, Lines: []control.EveryAddOut{out}}, nil
+}
+
+// ownerOf returns the owner of what a caller adds for a user, and as whom it runs. Without a name
+// that is the caller.
+func (d Daemon) ownerOf(c control.Caller, name string) (string, *activation.Identity, error) {
+	if name == "" || name == c.Name {
+		user, err := d.Identity(c)
+		return c.Name, user, err
+	}
+	if err := c.May("every add for other users", control.Admin); err != nil {
+		return "", nil, err
+	}
+	uid, ok := d.UserID(name)
+	if !ok {
+		return "", nil, fmt.Errorf("there is no user %s: %w", name, fault.NotFound)
+	}
+	user, err := d.Identity(control.Caller{Role: control.Submitter, Name: name, UID: uid, GID: -1, Via: c.Via})
+	if err != nil {
+		return "", nil, err
+	}
+	if user.UID != uid {
+		return "", nil, fmt.Errorf("this daemon does not run as root, so its jobs cannot run as %s: %w", name, fault.Denied)
+	}
+	return user.Name, user, nil
+}
+
+// changeRule sets the fields that are given.
+func changeRule(rule *recurring.Rule, in *control.EveryEditIn, now time.Time) error {
+	err := clearFields(&rule.Job, in.Clear, map[string]func(){
+		"tz": func() { rule.Zone = "" }, "jitter": func() { rule.Jitter = 0 },
+		"start": func() { rule.Start = time.Time{} }, "end": func() { rule.End = time.Time{} },
+	})
+	if err != nil {
+		return err
+	}
+	if in.TZ != "" {
+		rule.Zone = in.TZ
+	}
+	given := in.RuleIn
+	given.TZ = rule.Zone // times are in it
+	parsed, err := ParseRule(in.Name, given, now)
+	if err != nil {
+		return err
+	}
+	if in.Cron != "" || in.Calendar != "" || in.Every != "" {
+		rule.Cron, rule.Calendar, rule.Every = parsed.Cron, parsed.Calendar, parsed.Every
+	}
+	for _, f := range []struct {
+		text string
+		set  func()
+	}{
+		{in.Overlap, func() { rule.Overlap = parsed.Overlap }},
+		{in.Jitter, func() { rule.Jitter = parsed.Jitter }},
+		{in.CatchUp, func() { rule.CatchUp = parsed.CatchUp }},
+		{in.Start, func() { rule.Start = parsed.Start }},
+		{in.End, func() { rule.End = parsed.End }},
+	} {
+		if f.text != "" {
+			f.set()
+		}
+	}
+	return changeJob(&rule.Job, &in.JobEdit)
 }
 
 // ParseRule reads a rule without its job; relative times in it count from now. The error has
@@ -109,16 +203,33 @@ func ParseCatchUp(text string) (int, error) {
 	return n, nil
 }
 
-func oneRecurrence(v *recurring.View) control.Reply[control.Recurrence] {
+// recurrenceIs is as [bookingIs].
+func recurrenceIs(versions []string) []recurring.Condition {
+	if len(versions) == 0 {
+		return nil
+	}
+	return []recurring.Condition{func(r *recurring.Recurrence) error {
+		is, err := r.Version()
+		if err == nil && !slices.Contains(versions, is) {
+			err = hasChanged(r.Name, recurrence(&recurring.View{Recurrence: *r}).State)
+		}
+		return err
+	}}
+}
+
+func oneRecurrence(v *recurring.View) (reply control.Reply[control.Recurrence], err error) {
 	r := recurrence(v)
-	return control.Reply[control.Recurrence]{Summary: "name=" + r.Name + " state=" + r.State, Lines: []control.Recurrence{r}}
+	if r.Version, err = v.Version(); err != nil {
+		return reply, err
+	}
+	return control.Reply[control.Recurrence]{Summary: "name=" + r.Name + " state=" + r.State, Lines: []control.Recurrence{r}}, nil
 }
 
 // recurrence translates a recurrence.
 func recurrence(v *recurring.View) control.Recurrence {
 	r := control.Recurrence{
 		Name: v.Name, Owner: v.Owner, State: "waiting", When: v.When(), Next: control.Instant{Time: v.Next}, Due: control.Instant{Time: v.Due},
-		Command: beginning(control.ShellWords(v.Job.Argv)), Script: control.Text(v.Job.Script), Label: v.Job.Label, Reason: v.HoldReason, Declared: v.Declared,
+		Command: beginning(control.ShellWords(v.Job.Argv)), Script: control.Text(v.Job.Script), Label: v.Job.Label, Tags: v.Job.Tags, Reason: v.HoldReason, Declared: v.Declared,
 		Running: slices.Concat([]string{}, v.Members), Begun: v.Tally.Begun, Skipped: v.Tally.Skipped, Outcomes: map[string]int{},
 	}
 	switch {
@@ -142,10 +253,20 @@ func recurrence(v *recurring.View) control.Recurrence {
 }
 
 func (d Daemon) everyList(ctx context.Context, c control.Caller, in control.EveryListIn) (reply control.Reply[control.Recurrence], err error) {
+	if in.Verb != "" && !slices.Contains(recurring.Verbs(), in.Verb) {
+		return reply, fmt.Errorf("verb: want %s, have %q: %w", oneOf(recurring.Verbs()), in.Verb, fault.Invalid)
+	}
+	tags := commas(in.Tag)
 	all, err := d.Recurrences.List(ctx, in.Owner)
 	for _, v := range all {
 		v = v.For(actor(c))
-		reply.Lines = append(reply.Lines, recurrence(&v))
+		if in.Label != "" && !activation.Like(in.Label, v.Job.Label) ||
+			slices.ContainsFunc(tags, func(tag string) bool { return !slices.Contains(v.Job.Tags, tag) }) {
+			continue
+		}
+		r := recurrence(&v)
+		r.Can = v.Can(actor(c), in.Verb)
+		reply.Lines = append(reply.Lines, r)
 	}
 	return reply, err
 }
@@ -158,12 +279,17 @@ func (d Daemon) everyShow(ctx context.Context, c control.Caller, in control.Name
 	if err != nil {
 		return reply, err
 	}
+	version, err := v.Version()
+	if err != nil {
+		return reply, err
+	}
 	v = v.For(actor(c))
 	out := control.RecurrenceDetail{
 		Recurrence: recurrence(&v), Cron: v.Cron, Calendar: v.Calendar, TZ: v.Zone, Overlap: v.Overlap, CatchUp: v.CatchUp,
 		Start: control.Instant{Time: v.Start}, End: control.Instant{Time: v.End},
-		Argv: v.Job.Argv, Dir: v.Job.Dir, Locks: v.Job.Locks, Priority: v.Job.Priority, Tags: v.Job.Tags, Created: v.Created, Skips: []control.Skip{},
+		Argv: v.Job.Argv, Dir: v.Job.Dir, Locks: v.Job.Locks, Priority: v.Job.Priority, Created: v.Created, Skips: []control.Skip{},
 	}
+	out.Version = version
 	if v.Inputs {
 		out.Stdin = stdin(&v.Job.Order)
 		out.Env, out.Masked = variables(d.Engine.Settings().Jobs.Env, v.Job.Env)
@@ -196,31 +322,31 @@ func (d Daemon) everyShow(ctx context.Context, c control.Caller, in control.Name
 	return reply, nil
 }
 
-func (d Daemon) everyRemove(ctx context.Context, c control.Caller, in control.NameIn) (control.Reply[control.Nothing], error) {
-	if err := d.Recurrences.Remove(ctx, actor(c), in.Name); err != nil {
+func (d Daemon) everyRemove(ctx context.Context, c control.Caller, in control.EveryVerbIn) (control.Reply[control.Nothing], error) {
+	if err := d.Recurrences.Remove(ctx, actor(c), in.Name, recurrenceIs(in.Version)...); err != nil {
 		return control.Reply[control.Nothing]{}, err
 	}
 	return control.Reply[control.Nothing]{Summary: in.Name + " is removed"}, nil
 }
 
-func (d Daemon) everyHold(ctx context.Context, c control.Caller, in control.NameIn) (control.Reply[control.Recurrence], error) {
-	return d.changed(ctx, c, in.Name, d.Recurrences.Hold)
+func (d Daemon) everyHold(ctx context.Context, c control.Caller, in control.EveryVerbIn) (control.Reply[control.Recurrence], error) {
+	return d.changed(ctx, c, in, d.Recurrences.Hold)
 }
 
-func (d Daemon) everyRelease(ctx context.Context, c control.Caller, in control.NameIn) (control.Reply[control.Recurrence], error) {
-	return d.changed(ctx, c, in.Name, d.Recurrences.Release)
+func (d Daemon) everyRelease(ctx context.Context, c control.Caller, in control.EveryVerbIn) (control.Reply[control.Recurrence], error) {
+	return d.changed(ctx, c, in, d.Recurrences.Release)
 }
 
-func (d Daemon) changed(ctx context.Context, c control.Caller, name string,
-	change func(context.Context, activation.Actor, string) (*recurring.Recurrence, error)) (reply control.Reply[control.Recurrence], err error) {
-	if _, err := change(ctx, actor(c), name); err != nil {
+func (d Daemon) changed(ctx context.Context, c control.Caller, in control.EveryVerbIn,
+	change func(context.Context, activation.Actor, string, ...recurring.Condition) (*recurring.Recurrence, error)) (reply control.Reply[control.Recurrence], err error) {
+	if _, err := change(ctx, actor(c), in.Name, recurrenceIs(in.Version)...); err != nil {
 		return reply, err
 	}
-	v, err := d.Recurrences.Get(ctx, name, 0)
+	v, err := d.Recurrences.Get(ctx, in.Name, 0)
 	if err != nil {
 		return reply, err
 	}
-	return oneRecurrence(&v), nil
+	return oneRecurrence(&v)
 }
 
 func (d Daemon) everyRun(ctx context.Context, c control.Caller, in control.NameIn) (reply control.Reply[control.AddOut], err error) {

@@ -30,8 +30,16 @@ func (d Daemon) list(ctx context.Context, c control.Caller, in control.ListIn) (
 		return control.Reply[control.Activation]{}, err
 	}
 	f.By = actor(c)
-	return control.Reply[control.Activation]{Each: func(yield func(control.Activation, error) bool) {
-		errEnough := errors.New("enough")
+	merge := f.Sort == "id" && !f.Reverse
+	if merge { // otherwise they come last
+		slices.SortFunc(unused, func(a, b control.Activation) int { return activation.CompareIDs(a.ID, b.ID) })
+		unused = slices.DeleteFunc(unused, func(a control.Activation) bool { return in.After != "" && activation.CompareIDs(a.ID, in.After) <= 0 })
+	}
+	notice, err := d.unknownDevices(ctx, f)
+	if err != nil {
+		return control.Reply[control.Activation]{}, err
+	}
+	return control.Reply[control.Activation]{Summary: control.Noticed(notice), Each: func(yield func(control.Activation, error) bool) {
 		n := 0
 		row := func(a control.Activation) error {
 			if n++; !yield(a, nil) || n == in.Limit {
@@ -41,7 +49,16 @@ func (d Daemon) list(ctx context.Context, c control.Caller, in control.ListIn) (
 		}
 		var err error
 		if others {
-			err = d.Engine.List(ctx, f, func(v activation.View) error { return row(wire(&v)) })
+			err = d.Engine.List(ctx, f, func(v activation.View) error {
+				for merge && len(unused) > 0 && activation.CompareIDs(unused[0].ID, v.ID) <= 0 {
+					first := unused[0]
+					unused = unused[1:]
+					if err := row(first); err != nil {
+						return err
+					}
+				}
+				return row(wire(&v))
+			})
 		}
 		for i := 0; err == nil && i < len(unused); i++ {
 			err = row(unused[i])
@@ -56,7 +73,7 @@ func (d Daemon) list(ctx context.Context, c control.Caller, in control.ListIn) (
 func filter(in *control.ListIn, now time.Time) (f activation.Filter, err error) {
 	f = activation.Filter{
 		Owner: in.Owner, Kind: activation.Kind(in.Kind), Label: in.Label, ID: in.ID, From: in.Every, Tags: commas(in.Tag),
-		Device: in.Device, Text: in.Match, Sort: in.Sort, Reverse: in.Reverse, Limit: in.Limit,
+		Devices: commas(in.Device), Text: in.Match, Sort: in.Sort, Reverse: in.Reverse, Limit: in.Limit, After: in.After,
 	}
 	invalid := func(format string, args ...any) (activation.Filter, error) {
 		return activation.Filter{}, fmt.Errorf(format+": %w", append(args, fault.Invalid)...)
@@ -68,6 +85,9 @@ func filter(in *control.ListIn, now time.Time) (f activation.Filter, err error) 
 	}
 	if f.Limit < 0 {
 		return invalid("limit: want 0 or more, have %d", f.Limit)
+	}
+	if f.Verb = in.Verb; f.Verb != "" && !slices.Contains(activation.Verbs(), f.Verb) {
+		return invalid("verb: want %s, have %q", oneOf(activation.Verbs()), f.Verb)
 	}
 	if f.Sort != "" && !slices.Contains(activation.SortWords(), f.Sort) {
 		return invalid("sort: want %s, have %q", oneOf(activation.SortWords()), f.Sort)
@@ -138,6 +158,7 @@ var conditions = [...]struct {
 	{"active", activation.Condition{State: activation.Active}},
 	{"deactivating", activation.Condition{State: activation.Deactivating}},
 	{"stuck", activation.Condition{State: activation.Stuck}},
+	{"conflicting", activation.Condition{Conflicting: true}},
 	{"finished", activation.Condition{State: activation.Finished}},
 	{"succeeded", ended(activation.Succeeded)},
 	{"failed", ended(activation.Failed)},
@@ -207,7 +228,9 @@ func wire(v *activation.View) control.Activation {
 	if a.Occurrence = v.Occurrence; v.Serving == nil {
 		a.Every = v.From
 	}
-	a.Priority, a.Tags, a.Hidden = v.Priority, v.Tags, v.Hidden
+	a.Priority, a.Tags, a.Hidden, a.Can = v.Priority, v.Tags, v.Hidden, v.Can
+	a.Version = v.Version
+	a.Conflicts = conflictLines(v.Conflicts)
 	if p := v.Progress; p != nil && v.Running() {
 		a.Progress = &control.Progress{Text: p.Text, At: p.At}
 		if p.Percent >= 0 {

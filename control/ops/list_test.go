@@ -39,9 +39,9 @@ func TestListFilter(t *testing.T) {
 		{"a duration is ago", control.ListIn{Since: "2h"}, filterOf{Finished: true, Since: at(21, 7)}},
 		{"last night", control.ListIn{Since: "22:00", Until: "06:00"}, filterOf{Finished: true, Since: at(20, 22), Until: at(21, 6)}},
 		{"the rest", control.ListIn{
-			Owner: "ada", Kind: "job", Label: "a*", ID: "1*", Every: "x", Tag: []string{"a,b", "c"}, Device: "sw1", Match: "text", Sort: "took", Reverse: true, Limit: 3,
+			Owner: "ada", Kind: "job", Label: "a*", ID: "1*", Every: "x", Tag: []string{"a,b", "c"}, Device: []string{"sw1,r2", "r3"}, Match: "text", Sort: "took", Reverse: true, Limit: 3,
 		}, filterOf{
-			Owner: "ada", Kind: activation.Job, Label: "a*", ID: "1*", From: "x", Tags: []string{"a", "b", "c"}, Device: "sw1", Text: "text", Sort: "took",
+			Owner: "ada", Kind: activation.Job, Label: "a*", ID: "1*", From: "x", Tags: []string{"a", "b", "c"}, Devices: []string{"sw1", "r2", "r3"}, Text: "text", Sort: "took",
 			Reverse: true, Limit: 3,
 		}},
 	} {
@@ -50,8 +50,8 @@ func TestListFilter(t *testing.T) {
 		}
 	}
 	for want, in := range map[string]control.ListIn{
-		"state: want all, scheduled, held, waiting, running, activating, active, deactivating, stuck, finished, succeeded, failed, timed_out, cancelled, missed, lost, rejected or over, have \"done\"": {State: []string{"held,done"}},
-		"outcome: want succeeded, failed, timed_out, cancelled, missed or lost, have \"held\"":                                                                                                          {Outcome: []string{"held"}},
+		"state: want all, scheduled, held, waiting, running, activating, active, deactivating, stuck, conflicting, finished, succeeded, failed, timed_out, cancelled, missed, lost, rejected or over, have \"done\"": {State: []string{"held,done"}},
+		"outcome: want succeeded, failed, timed_out, cancelled, missed or lost, have \"held\"":                                                                                                                       {Outcome: []string{"held"}},
 		"kind: want job, reservation or service":                                            {Kind: "box"},
 		"sort: want due, ended, id, owner, planned, started, state or took, have \"color\"": {Sort: "color"},
 		"limit: want 0 or more":         {Limit: -1},
@@ -68,6 +68,9 @@ func TestListFilter(t *testing.T) {
 // A word for a state chooses exactly what is shown with that word, or is in that state.
 func TestStatusWords(t *testing.T) {
 	for _, c := range conditions {
+		if c.Conflicting { // a mark beside the state
+			continue
+		}
 		for _, kind := range []activation.Kind{activation.Job, activation.Reservation} {
 			for _, state := range activation.States {
 				outcomes := []activation.Outcome{""}

@@ -10,9 +10,9 @@ import (
 // loginOps returns the operations on logins to devices.
 func (d Daemon) loginOps() []control.Op {
 	return []control.Op{
-		control.Declare("login try", control.Submitter, "report a step of a login to a device, for your own activation; as operator, for any", d.loginTry),
-		control.Declare("login list", control.Operator, "list the logins that devices have refused and that are not tried again", d.loginList),
-		control.Declare("login retry", control.Operator, "allow the logins that a device has refused to be tried again", d.loginRetry),
+		control.Declare("login try", control.Submitter, "report a step of a login to a device, for your own activation; as operator, for any", d.loginTry).At("POST /logins/try"),
+		control.Declare("login list", control.Operator, "list the logins that devices have refused and that are not tried again", d.loginList).At("GET /logins"),
+		control.Declare("login retry", control.Operator, "allow the logins that a device has refused to be tried again", d.loginRetry).At("POST /logins/retry"),
 	}
 }
 

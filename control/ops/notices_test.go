@@ -2,6 +2,7 @@ package ops_test
 
 import (
 	"log/slog"
+	"strings"
 	"testing"
 
 	"activationd/activation"
@@ -46,5 +47,26 @@ func TestNoticesAreAskedFor(t *testing.T) {
 		if looks != want || notices != want {
 			t.Errorf("asked: %v; %d looks and %d notices, want %d", asked, looks, notices, want)
 		}
+	}
+}
+
+// Whether devices are known is a question about many names at once: the inventory, which is a file, is
+// not read again for each.
+func TestManyDevicesReadTheInventoryOnce(t *testing.T) {
+	engine := activation.New(activation.Parts{DB: memstore.New(), Runs: noRuns{}, Log: slog.New(slog.DiscardHandler)}, activation.Settings{})
+	reads := 0
+	registry := ops.Registry(ops.Daemon{Engine: engine, Inventory: func() (map[string][]string, error) {
+		reads++
+		return map[string][]string{"r1": nil, "r2": nil, "r3": nil}, nil
+	}})
+	answer := registry.Lookup("calendar").Call(t.Context(), admin, &control.CalendarIn{Device: []string{"r1", "r2", "r3", "r4"}})[0]
+	if answer.Err != nil {
+		t.Fatal(answer.Err)
+	}
+	if !strings.Contains(answer.Summary, "a device r4") || strings.Contains(answer.Summary, "r3") {
+		t.Errorf("the notice is %q", answer.Summary)
+	}
+	if reads > 2 {
+		t.Errorf("the calendar of four devices reads the inventory %d times", reads)
 	}
 }

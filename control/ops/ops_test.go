@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -147,6 +148,29 @@ func TestActor(t *testing.T) {
 		a := actor(tt.caller)
 		if a.OnlyOwn != tt.onlyOwn || a.NoJobs != tt.noJobs || a.UID != tt.caller.UID || a.Name != tt.caller.Name {
 			t.Errorf("%s: %+v, want OnlyOwn %v, NoJobs %v", tt.name, a, tt.onlyOwn, tt.noJobs)
+		}
+	}
+}
+
+// TestPlacesInHTTP checks that each operation has a place of its own in HTTP, that only those
+// which change nothing are GETs, and that a path says the same as the operation's other names.
+func TestPlacesInHTTP(t *testing.T) {
+	changes := []string{"add", "edit", "cancel", "run", "retry", "hold", "release", "remove", "pause", "resume", "stop", "push", "purge", "alloc", "free", "forgive"}
+	reads := []string{"free"} // the slots that are free
+	places := make(map[string]string)
+	for _, op := range Registry(Daemon{}).Ops() {
+		place := op.Method + " " + op.Path
+		if other := places[place]; other != "" {
+			t.Errorf("%s: both %s and %s", place, other, op.Name)
+		}
+		places[place] = op.Name
+		words := strings.Fields(op.Name)
+		if op.Method == "GET" && slices.Contains(changes, words[len(words)-1]) && !slices.Contains(reads, op.Name) {
+			t.Errorf("%s: GET, and it changes something", op.Name)
+		}
+		if op.Method == "GET" && op.Role > control.Viewer && !op.Streams() && !strings.HasSuffix(op.Name, "list") &&
+			!slices.Contains([]string{"service env", "queue dead", "atq", "atcat", "source show"}, op.Name) {
+			t.Errorf("%s: GET, although not viewers may call it: does it change nothing?", op.Name)
 		}
 	}
 }

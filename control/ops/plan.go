@@ -12,8 +12,8 @@ import (
 // planOps returns the operations on undo plans.
 func (d Daemon) planOps() []control.Op {
 	return []control.Op{
-		control.Declare("plan keep", control.Submitter, "store the undo plan of a running activation", d.planKeep),
-		control.DeclareStream("plan show", control.Submitter, "print the stored undo plan, in pieces of base64", d.planShow),
+		control.Declare("plan keep", control.Submitter, "store the undo plan of a running activation", d.planKeep).At("PUT /activations/{id}/plan"),
+		control.DeclareStream("plan show", control.Submitter, "print the stored undo plan, in pieces of base64", d.planShow).At("GET /activations/{id}/plan"),
 	}
 }
 

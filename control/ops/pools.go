@@ -28,9 +28,9 @@ type Pools interface {
 // poolOps returns the operations on the list of the queues that are served.
 func (d Daemon) poolOps() []control.Op {
 	return []control.Op{
-		control.Declare("queue allow", control.Operator, "add queues to the list of those that are served", d.queueAllow),
-		control.Declare("queue deny", control.Operator, "remove queues from the list of those that are served", d.queueDeny),
-		control.Declare("queue allowed", control.Viewer, "list which queues may be served", d.queueAllowed),
+		control.Declare("queue allow", control.Operator, "add queues to the list of those that are served", d.queueAllow).At("POST /allowed-queues"),
+		control.Declare("queue deny", control.Operator, "remove queues from the list of those that are served", d.queueDeny).At("DELETE /allowed-queues"),
+		control.Declare("queue allowed", control.Viewer, "list which queues may be served", d.queueAllowed).At("GET /allowed-queues"),
 	}
 }
 

@@ -2,6 +2,7 @@ package ops_test
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -191,10 +192,10 @@ func TestPages(t *testing.T) {
 		t.Errorf("%d messages without a limit", len(few))
 	}
 	var got []uint64
-	for after := uint64(0); ; {
+	for after := ""; ; {
 		page := peek(control.QueuePeekIn{After: after, Limit: 99})
 		for _, m := range page {
-			got, after = append(got, m.ID), m.ID
+			got, after = append(got, m.ID), fmt.Sprintf("%d/%d", m.ID, m.Priority)
 		}
 		if len(page) < 99 {
 			break
@@ -240,5 +241,36 @@ func TestQueuesOfTheDaemon(t *testing.T) {
 	}
 	if all, err := d.queues.Queues(t.Context(), "hook/*"); err != nil || len(all) != 1 || all[0].N != hook.N || all[0].Pushed != 0 {
 		t.Errorf("in the end there are %+v, %v", all, err)
+	}
+}
+
+// TestPushCreates: operators create a queue by a push. Others do so only if the configuration
+// names the queues that may be made.
+func TestPushCreates(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		c     control.Caller
+		allow []string
+		queue string
+		kind  fault.Kind // empty: it is pushed
+	}{
+		{"an operator", admin, nil, "mails", ""},
+		{"a submitter, and all queues are served", ada, nil, "mails", fault.Denied},
+		{"a submitter, and it is named", ada, []string{"m*"}, "mails", ""},
+		{"a submitter, and another one is named", ada, []string{"m*"}, "news", fault.Denied},
+	} {
+		d := auditDaemon(t)
+		d.pools.Configure(filepath.Join(t.TempDir(), "pools.json"), tt.allow, nil)
+		in := &control.QueuePushIn{Name: tt.queue, Body: []string{"x"}, Create: true}
+		for range 2 { // the second time it is there, if it can be
+			err := d.call(tt.c, "queue push", in)
+			if tt.kind == "" && err != nil || tt.kind != "" && fault.Of(err) != tt.kind {
+				t.Errorf("%s: %v, want %q", tt.name, err, tt.kind)
+			}
+		}
+		in.Create, in.Name = false, "other"
+		if err := d.call(tt.c, "queue push", in); fault.Of(err) != fault.NotFound {
+			t.Errorf("%s, without create: %v", tt.name, err)
+		}
 	}
 }

@@ -16,9 +16,11 @@ import (
 
 	"activationd/control"
 	"activationd/internal/fault"
+	"activationd/internal/trace"
 	"activationd/queue"
 	"activationd/queue/broker"
 	"activationd/schedule/timespec"
+	"activationd/store/once"
 )
 
 // A Broker keeps queues, and hands out their messages.
@@ -56,21 +58,22 @@ type Broker interface {
 // queueOps returns the operations on queues.
 func (d Daemon) queueOps() []control.Op {
 	return []control.Op{
-		control.DeclareBatch("queue push", control.Submitter, "push a message into a queue", d.queuePush),
-		control.Declare("queue list", control.Viewer, "list queues, and what serves them", d.queueList),
-		control.Declare("queue create", control.Operator, "create queues", d.queueCreate),
-		control.Declare("queue delete", control.Operator, "delete a queue, and return when it is gone", d.queueDelete),
-		control.Declare("queue peek", control.Viewer, "show messages; as submitter, headers and bodies of your own; as operator, of all", d.queuePeek),
-		control.DeclareStream("queue result", control.Submitter, "show what became of a message of your own; as operator, of any", d.queueResult),
-		control.Declare("queue cancel", control.Submitter, "cancel a message of your own; as operator, any", d.queueCancel),
-		control.Declare("queue purge", control.Operator, "remove the messages of a queue that nothing works on, or its dead letters", d.queuePurge),
-		control.Declare("queue dead", control.Operator, "list dead letters, with bodies and last outputs", d.queueDead),
-		control.Declare("queue retry", control.Operator, "make dead letters ready again", d.queueRetry),
-		control.Declare("queue pause", control.Operator, "hand out no more messages of queues", d.queuePause),
-		control.Declare("queue resume", control.Operator, "hand out the messages of queues again", d.queueResume),
-		control.Declare("queue restart", control.Operator, "replace the processes of listeners when they have finished their messages", d.queueRestart),
-		control.DeclareStream("queue listen", control.Operator, "start a listener: get messages of queues", d.queueListen),
-		control.Declare("queue answer", control.Operator, "say what became of a message that queue listen sent", d.queueAnswer),
+		control.DeclareBatch("queue push", control.Submitter, "push a message into a queue", d.queuePush).At("POST /queues/{name}/messages").Single().Creates("/queues/{name}/messages/{id}"),
+		control.Declare("queue list", control.Viewer, "list queues, and what serves them", d.queueList).At("GET /queues"),
+		control.Declare("queue show", control.Viewer, "show a queue, and what serves it", d.queueShow).At("GET /queues/{name}").Single(),
+		control.Declare("queue create", control.Operator, "create queues", d.queueCreate).At("POST /queues").Creates("/queues/{name}"),
+		control.Declare("queue delete", control.Operator, "delete a queue, and return when it is gone", d.queueDelete).At("DELETE /queues/{name}"),
+		control.Declare("queue peek", control.Viewer, "show messages; as submitter, headers and bodies of your own; as operator, of all", d.queuePeek).At("GET /queues/{name}/messages").Pages(control.Paging{After: []string{"id", "priority"}}),
+		control.DeclareStream("queue result", control.Submitter, "show what became of a message of your own; as operator, of any", d.queueResult).At("GET /queues/{name}/messages/{id}").Single(),
+		control.Declare("queue cancel", control.Submitter, "cancel a message of your own; as operator, any", d.queueCancel).At("POST /queues/{name}/messages/{id}/cancel"),
+		control.Declare("queue purge", control.Operator, "remove the messages of a queue that nothing works on, or its dead letters", d.queuePurge).At("POST /queues/{name}/purge"),
+		control.Declare("queue dead", control.Operator, "list dead letters, with bodies and last outputs", d.queueDead).At("GET /queues/{name}/dead"),
+		control.Declare("queue retry", control.Operator, "make dead letters ready again", d.queueRetry).At("POST /queues/{name}/retry"),
+		control.Declare("queue pause", control.Operator, "hand out no more messages of queues", d.queuePause).At("POST /queues/pause"),
+		control.Declare("queue resume", control.Operator, "hand out the messages of queues again", d.queueResume).At("POST /queues/resume"),
+		control.Declare("queue restart", control.Operator, "replace the processes of listeners when they have finished their messages", d.queueRestart).At("POST /queues/restart"),
+		control.DeclareStream("queue listen", control.Operator, "start a listener: get messages of queues", d.queueListen).At("POST /queues/listen"),
+		control.Declare("queue answer", control.Operator, "say what became of a message that queue listen sent", d.queueAnswer).At("POST /queues/answer"),
 	}
 }
 
@@ -79,11 +82,24 @@ func (d Daemon) queuePush(ctx context.Context, c control.Caller, ins []control.Q
 	now := time.Now()
 	messages := make([]broker.NewMessage, 0, len(ins))
 	index := make([]int, 0, len(ins))
+	waits := make([]time.Duration, len(ins))
 	for i := range ins {
 		m, err := newMessage(&ins[i], c, now)
+		if err == nil {
+			waits[i], err = waitOf(&ins[i], &m)
+		}
+		if err == nil && ins[i].Create {
+			err = d.createFor(ctx, c, ins[i].Name)
+		}
 		if err != nil {
 			results[i].Err = err
 			continue
+		}
+		if t := trace.Of(ctx); t != "" && m.Headers[trace.Header] == "" {
+			if m.Headers == nil {
+				m.Headers = make(map[string]string, 1)
+			}
+			m.Headers[trace.Header] = t
 		}
 		messages, index = append(messages, m), append(index, i)
 	}
@@ -99,7 +115,84 @@ func (d Daemon) queuePush(ctx context.Context, c control.Caller, ins []control.Q
 		r.Reply.Summary = "id=" + strconv.FormatUint(p.ID, 10)
 		r.Reply.Lines = []control.QueuePushOut{{ID: p.ID, Duplicate: p.Duplicate, Replaced: p.Replaced, Dropped: p.Dropped}}
 	}
+	for i, wait := range waits { // all are pushed by now
+		if wait > 0 && results[i].Err == nil {
+			out := &results[i].Reply.Lines[0]
+			out.Result = d.awaited(ctx, c, ins[i].Name, out.ID, now.Add(min(wait, maxWait)))
+		}
+	}
 	return results
+}
+
+// A push waits for the end of its message for maxWait at most: over the line protocol, it is not
+// noticed that the client hangs up meanwhile. The result is then kept for keptForWait, if the
+// client does not say for how long.
+const (
+	maxWait     = time.Hour
+	keptForWait = time.Hour
+)
+
+// waitOf returns how long a client wants to wait for the end of the message that it pushes.
+func waitOf(in *control.QueuePushIn, m *broker.NewMessage) (time.Duration, error) {
+	if in.Wait == "" {
+		return 0, nil
+	}
+	wait, err := duration("wait", in.Wait)
+	switch {
+	case err != nil:
+		return 0, err
+	case in.Keep == "":
+		m.Keep = keptForWait
+	}
+	return *wait, nil
+}
+
+// awaited returns what has become of a message when it is over, or else what is known at a time,
+// when the client has gone, or when the daemon stops. The message goes on in any case.
+func (d Daemon) awaited(ctx context.Context, c control.Caller, name string, id uint64, until time.Time) *control.QueueResult {
+	waiting, stop := context.WithDeadline(ctx, until)
+	defer stop()
+	out := &control.QueueResult{ID: id, Queue: name}
+	for last := false; ; {
+		r, over, err := d.Queues.Result(context.WithoutCancel(ctx), name, id)
+		switch {
+		case errors.Is(err, fault.NotFound) || err == nil && over && r == nil:
+			out.Outcome = "unknown"
+			return out
+		case err == nil && r != nil:
+			if out.Outcome = r.Outcome; c.Role >= control.Operator || own(c, r.By, r.UID) { // with a key it may be another's
+				fillResult(out, r)
+			}
+			return out
+		case err != nil || last:
+			return out
+		}
+		last = d.Queues.Await(waiting, name, id) != nil
+	}
+}
+
+func fillResult(out *control.QueueResult, r *queue.Result) {
+	out.Outcome, out.Last, out.File = r.Outcome, endingOut(&r.Ending), r.File
+	out.Body, out.Base64 = bodyOut(r.Body)
+}
+
+// createFor creates a queue for a push, if there is none. Below operator, the configuration must
+// name the queues that may be made so.
+func (d Daemon) createFor(ctx context.Context, c control.Caller, name string) error {
+	if _, err := d.Queues.Peek(ctx, name, queue.Look{Most: 1}); !errors.Is(err, fault.NotFound) {
+		return err
+	}
+	if c.Role < control.Operator {
+		rules := d.Pools.Rules()
+		switch ok, why := rules.Allows(name); {
+		case len(rules.Allow) == 0:
+			return fmt.Errorf("create: there is no queue %.80q, and only operators may create one, because the configuration has no queues.allow: %w", name, fault.Denied)
+		case !ok:
+			return fmt.Errorf("create: there is no queue %.80q, and it may not be created: %s: %w", name, why, fault.Denied)
+		}
+	}
+	_, _, err := d.Queues.Create(once.Without(ctx), queue.Queue{Name: name, For: string(c.Kind) + " " + c.Name}, by(c)) // the key of a request is kept with the message
+	return err
 }
 
 // full gives the error of a push for which there is no room its HTTP status.
@@ -187,6 +280,17 @@ func (d Daemon) queueList(ctx context.Context, _ control.Caller, in control.Queu
 	return queuesReply(all), nil
 }
 
+func (d Daemon) queueShow(ctx context.Context, _ control.Caller, in control.QueueNameIn) (reply control.Reply[control.Queue], err error) {
+	if isPattern(in.Name) {
+		return reply, fmt.Errorf("name: want the name of one queue, have the pattern %.80q: %w", in.Name, fault.Invalid)
+	}
+	all, err := d.chosenQueues(ctx, []string{in.Name})
+	if err != nil {
+		return reply, err
+	}
+	return queuesReply(all), nil
+}
+
 // chosenQueues returns the queues that names and patterns choose, or all. A name that chooses
 // none is an error.
 func (d Daemon) chosenQueues(ctx context.Context, names []string) ([]broker.Status, error) {
@@ -226,7 +330,7 @@ func queuesReply(all []broker.Status) (reply control.Reply[control.Queue]) {
 
 func queueOut(s *broker.Status) control.Queue {
 	q := control.Queue{
-		Name: s.Name, Created: s.Created, By: s.By, Builtin: s.Builtin, Ordered: s.Ordered,
+		Name: s.Name, Created: s.Created, By: s.By, Auto: s.For != "", Builtin: s.Builtin, Ordered: s.Ordered,
 		Ready: s.Ready, Delayed: s.Delayed, Work: s.InWork, Dead: s.Dead, Bytes: s.Bytes, Oldest: control.Instant{Time: s.Oldest},
 		Listener: s.Listener, Instances: s.Instances, Processes: s.Processes, Shared: s.Shared, Reason: cmp.Or(s.Why, s.Fault),
 		Total: control.QueueTotal{
@@ -243,12 +347,15 @@ func queueOut(s *broker.Status) control.Queue {
 		q.ByHand = append(q.ByHand, control.QueueByHand{User: h.User, PID: h.PID, Since: h.Since, Work: h.InWork})
 	}
 	if p := s.Paused; p != nil {
-		q.Paused = &control.QueueAct{By: p.By, Reason: p.Reason, At: p.At, Fault: p.Fault}
+		q.Paused = &control.QueueAct{By: p.By, Reason: p.Reason, At: p.At, Until: p.Until, Fault: p.Fault}
 	}
 	if g := s.Queue.Deleting; g != nil {
 		q.Deleting = &control.QueueAct{By: g.By, At: g.At, MoveTo: g.MoveTo}
 	}
 	q.Status = queueStatus(&q)
+	if s.AllPaused && q.Deleting == nil && q.Paused == nil {
+		q.Status = "the daemon is paused"
+	}
 	return q
 }
 
@@ -268,10 +375,8 @@ func queueStatus(q *control.Queue) string {
 	switch {
 	case q.Deleting != nil:
 		return fmt.Sprintf("being deleted, %d in work", q.Work)
-	case q.Paused != nil && q.Paused.Reason != "":
-		return "paused: " + q.Paused.Reason
 	case q.Paused != nil:
-		return "paused by " + q.Paused.By
+		return pausedStatus(q.Paused)
 	case q.Builtin && q.Reason == "":
 		return "the daemon"
 	case serves == "":
@@ -280,6 +385,18 @@ func queueStatus(q *control.Queue) string {
 		return serves + ": " + q.Reason
 	}
 	return serves
+}
+
+// pausedStatus says until when and why a queue is paused.
+func pausedStatus(p *control.QueueAct) string {
+	until := ""
+	if !p.Until.IsZero() {
+		until = " until " + timeText(p.Until)
+	}
+	if p.Reason == "" {
+		return "paused" + until + " by " + p.By
+	}
+	return "paused" + until + ": " + p.Reason
 }
 
 func (d Daemon) queueCreate(ctx context.Context, c control.Caller, in control.QueueCreateIn) (reply control.Reply[control.Queue], err error) {
@@ -334,16 +451,24 @@ func (d Daemon) queueDelete(ctx context.Context, c control.Caller, in control.Qu
 }
 
 func (d Daemon) queuePause(ctx context.Context, c control.Caller, in control.QueuePauseIn) (control.Reply[control.Queue], error) {
+	now := time.Now()
+	until, err := pauseEnd(in.Until, now)
+	if err == nil && !until.IsZero() && !until.After(now) {
+		err = fmt.Errorf("until: %s is in the past: %w", timeText(until), fault.Invalid)
+	}
+	if err != nil {
+		return control.Reply[control.Queue]{}, err
+	}
 	return d.eachQueue(ctx, in.Name, func(name string) error {
-		return d.Queues.Pause(ctx, name, &queue.Paused{Reason: control.OneLine(in.Reason)}, by(c))
+		return d.Queues.Pause(ctx, name, &queue.Paused{Reason: control.OneLine(in.Reason), Until: until}, by(c))
 	})
 }
 
-func (d Daemon) queueResume(ctx context.Context, c control.Caller, in control.QueuePauseIn) (control.Reply[control.Queue], error) {
+func (d Daemon) queueResume(ctx context.Context, c control.Caller, in control.QueueResumeIn) (control.Reply[control.Queue], error) {
 	return d.eachQueue(ctx, in.Name, func(name string) error { return d.Queues.Pause(ctx, name, nil, by(c)) })
 }
 
-func (d Daemon) queueRestart(ctx context.Context, c control.Caller, in control.QueuePauseIn) (control.Reply[control.Queue], error) {
+func (d Daemon) queueRestart(ctx context.Context, c control.Caller, in control.QueueResumeIn) (control.Reply[control.Queue], error) {
 	return d.eachQueue(ctx, in.Name, func(name string) error { return d.Queues.Restart(ctx, name, by(c)) })
 }
 
@@ -471,7 +596,11 @@ func (d Daemon) queuePeek(ctx context.Context, c control.Caller, in control.Queu
 		return reply, fmt.Errorf("limit: must be 0 or more: %w", fault.Invalid)
 	}
 	state := cmp.Or(in.State, "ready")
-	look := queue.Look{After: in.After, Body: int64(max(shown, readBody))} // of larger ones nothing is shown, unless all is
+	after, priority, err := place(in.After)
+	if err != nil {
+		return reply, err
+	}
+	look := queue.Look{After: after, Body: int64(max(shown, readBody))} // of larger ones nothing is shown, unless all is
 	switch state {
 	case "ready", "delayed", "dead":
 		look.Where = queue.Where(state)
@@ -482,7 +611,7 @@ func (d Daemon) queuePeek(ctx context.Context, c control.Caller, in control.Queu
 			return reply, err
 		}
 		for i := range all {
-			if all[i].ID > in.After && len(reply.Lines) < cmp.Or(in.Limit, peekLimit) {
+			if all[i].ID > after && len(reply.Lines) < cmp.Or(in.Limit, peekLimit) {
 				reply.Lines = append(reply.Lines, messageOut(&all[i], in.Name, c, shown))
 			}
 		}
@@ -490,12 +619,15 @@ func (d Daemon) queuePeek(ctx context.Context, c control.Caller, in control.Queu
 	default:
 		return reply, fmt.Errorf("state: want ready, delayed, work, dead or all, have %.40q: %w", in.State, fault.Invalid)
 	}
-	if in.After != 0 && look.Where == queue.Ready {
-		m, err := d.Queues.Message(ctx, in.Name, in.After)
-		if err != nil {
-			return reply, fmt.Errorf("after: %w", err)
+	if after != 0 && look.Where == queue.Ready {
+		if priority < 0 {
+			m, err := d.Queues.Message(ctx, in.Name, after)
+			if err != nil {
+				return reply, fmt.Errorf("after: %w", err)
+			}
+			priority = m.Priority
 		}
-		look.AfterPriority = m.Priority
+		look.AfterPriority = priority
 	}
 	if _, err := d.Queues.Peek(ctx, in.Name, queue.Look{Most: 1}); err != nil { // there is no such queue
 		return reply, err
@@ -503,6 +635,24 @@ func (d Daemon) queuePeek(ctx context.Context, c control.Caller, in control.Queu
 	keep := func(m *broker.Message) bool { return state != "ready" || !m.InWork }
 	reply.Each = d.messages(ctx, c, in.Name, look, cmp.Or(in.Limit, peekLimit), shown, keep)
 	return reply, nil
+}
+
+// place reads after which message a list is continued: an id, or an id and a priority. The
+// priority is -1 if it is not given.
+func place(text string) (id uint64, priority int, err error) {
+	if text == "" {
+		return 0, -1, nil
+	}
+	first, second, both := strings.Cut(text, "/")
+	if id, err = strconv.ParseUint(first, 10, 64); err == nil && both {
+		priority, err = strconv.Atoi(second)
+	} else {
+		priority = -1
+	}
+	if err != nil || both && (priority < 0 || priority > queue.MaxPriority) {
+		return 0, 0, fmt.Errorf("after: %.40q is not the id of a message: %w", text, fault.Invalid)
+	}
+	return id, priority, nil
 }
 
 // messages yields messages of a queue, at most that many of those that keep chooses. It reads
@@ -635,8 +785,7 @@ func (d Daemon) queueResult(ctx context.Context, c control.Caller, in control.Qu
 			if c.Role < control.Operator && !own(c, r.By, r.UID) {
 				return fmt.Errorf("message %d is of %s; only operators may see the results of others: %w", in.ID, cmp.Or(r.By, "the daemon"), fault.Denied)
 			}
-			out.Outcome, out.Last, out.File = r.Outcome, endingOut(&r.Ending), r.File
-			out.Body, out.Base64 = bodyOut(r.Body)
+			fillResult(&out, r)
 			return send(out)
 		case over:
 			return fmt.Errorf("no result of message %d is kept in queue %s: either its result was not to be kept so long, or there was no such message: %w", in.ID, in.Name, fault.NotFound)

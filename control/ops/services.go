@@ -18,13 +18,13 @@ import (
 // serviceOps returns the operations on services.
 func (d Daemon) serviceOps() []control.Op {
 	return []control.Op{
-		control.Declare("service list", control.Viewer, "list the instances of services", d.serviceList),
-		control.Declare("service start", control.Operator, "start services, and what they need", d.serviceStart),
-		control.Declare("service stop", control.Operator, "stop services, those that need others first", d.serviceStop),
-		control.Declare("service restart", control.Operator, "restart services", d.serviceRestart),
-		control.Declare("service scale", control.Operator, "change the number of instances of services", d.serviceScale),
-		control.Declare("service env", control.Admin, "compare the environment of services with what is declared", d.serviceEnv),
-		control.Declare("service places", control.Viewer, "list where .env files declare services", d.servicePlaces),
+		control.Declare("service list", control.Viewer, "list the instances of services", d.serviceList).At("GET /services"),
+		control.Declare("service start", control.Operator, "start services, and what they need", d.serviceStart).At("POST /services/start"),
+		control.Declare("service stop", control.Operator, "stop services, those that need others first", d.serviceStop).At("POST /services/stop"),
+		control.Declare("service restart", control.Operator, "restart services", d.serviceRestart).At("POST /services/restart"),
+		control.Declare("service scale", control.Operator, "change the number of instances of services", d.serviceScale).At("POST /services/{name}/scale"),
+		control.Declare("service env", control.Admin, "compare the environment of services with what is declared", d.serviceEnv).At("GET /services/env"),
+		control.Declare("service places", control.Viewer, "list where .env files declare services", d.servicePlaces).At("GET /services/places"),
 	}
 }
 

@@ -3,6 +3,8 @@ package ops
 import (
 	"context"
 	"errors"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"activationd/activation/recurring"
 	"activationd/control"
 	"activationd/internal/fault"
+	"activationd/internal/timetext"
 	"activationd/internal/timetext/timeforms"
 	"activationd/queue/broker"
 	"activationd/schedule/timespec"
@@ -29,6 +32,10 @@ func TestTimesOfRequests(t *testing.T) {
 		return j, err
 	}
 	rule := func(in control.RuleIn) (recurring.Rule, error) { return ParseRule("x", in, now) }
+	changed := func(in control.RuleIn) (r recurring.Rule, err error) {
+		err = changeRule(&r, &control.EveryEditIn{RuleIn: in}, now)
+		return r, err
+	}
 	push := func(in control.QueuePushIn) (broker.NewMessage, error) {
 		return newMessage(&in, control.Caller{UID: -1}, now)
 	}
@@ -62,12 +69,26 @@ func TestTimesOfRequests(t *testing.T) {
 		"edit deadline":      func(s string) (time.Time, error) { j, err := edit(control.EditIn{Deadline: s}); return j.Deadline, err },
 		"every add start":    func(s string) (time.Time, error) { r, err := rule(control.RuleIn{Start: s}); return r.Start, err },
 		"every add end":      func(s string) (time.Time, error) { r, err := rule(control.RuleIn{End: s}); return r.End, err },
+		"every edit start":   func(s string) (time.Time, error) { r, err := changed(control.RuleIn{Start: s}); return r.Start, err },
+		"every edit end":     func(s string) (time.Time, error) { r, err := changed(control.RuleIn{End: s}); return r.End, err },
 		"next start":         func(s string) (time.Time, error) { return next(control.NextIn{Start: s}) },
 		"next end":           func(s string) (time.Time, error) { _, err := next(control.NextIn{End: s}); return time.Time{}, err },
 		"next from":          func(s string) (time.Time, error) { return next(control.NextIn{From: s}) },
+		"pause until":        func(s string) (time.Time, error) { return pauseEnd(s, now) },
+		"queue pause until":  nil, // the same
 		"queue push at":      func(s string) (time.Time, error) { m, err := push(control.QueuePushIn{At: s}); return m.NotBefore, err },
+		"report from":        nil, // a month; TestReport tries it
+		"book add from":      func(s string) (time.Time, error) { from, _, err := slot(s, "", "", now, now); return from, err },
+		"book add to":        func(s string) (time.Time, error) { _, to, err := slot("", s, "", now, now); return to, err },
+		"book extend to":     nil, // as those of add, by the same function
+		"book edit from":     nil,
+		"book edit to":       nil,
 		"list since":         nil, // TestListTimes tries them
 		"list until":         nil,
+		"calendar from":      nil, // TestAheadForms of timetext tries them
+		"calendar to":        nil,
+		"free from":          nil,
+		"free to":            nil,
 		"every add at":       nil, // refused, whatever it is
 		"every add deadline": nil,
 	}
@@ -94,26 +115,44 @@ func TestTimesOfRequests(t *testing.T) {
 			return j.At.Sub(now), err
 		},
 		"edit timeout": func(s string) (time.Duration, error) {
-			j, err := edit(control.EditIn{Timeout: s})
+			j, err := edit(control.EditIn{JobEdit: control.JobEdit{Timeout: s}})
 			d, _ := opt(j.Timeout, nil)
 			return d, err
 		},
 		"edit grace": func(s string) (time.Duration, error) {
-			j, err := edit(control.EditIn{Grace: s})
+			j, err := edit(control.EditIn{JobEdit: control.JobEdit{Grace: s}})
 			d, _ := opt(j.Grace, nil)
 			return d, err
 		},
 		"edit backoff": func(s string) (time.Duration, error) {
-			j, err := edit(control.EditIn{Backoff: s})
+			j, err := edit(control.EditIn{JobEdit: control.JobEdit{Backoff: s}})
 			d, _ := opt(j.Backoff, nil)
 			return d, err
 		},
-		"every add every":   func(s string) (time.Duration, error) { r, err := rule(control.RuleIn{Every: s}); return r.Every, err },
-		"every add jitter":  func(s string) (time.Duration, error) { r, err := rule(control.RuleIn{Jitter: s}); return r.Jitter, err },
-		"every add in":      nil,
-		"every add timeout": nil, // as those of add, by the same function
-		"every add grace":   nil,
-		"every add backoff": nil,
+		"pause until": func(s string) (time.Duration, error) {
+			if strings.Count(s, ":") == 2 && !strings.Contains(s, " ") || s == "1:30" { // a time of day
+				return duration0(s)
+			}
+			t, err := pauseEnd(s, now)
+			return t.Sub(now), err
+		},
+		"every add every":  func(s string) (time.Duration, error) { r, err := rule(control.RuleIn{Every: s}); return r.Every, err },
+		"every add jitter": func(s string) (time.Duration, error) { r, err := rule(control.RuleIn{Jitter: s}); return r.Jitter, err },
+		"every edit every": func(s string) (time.Duration, error) {
+			r, err := changed(control.RuleIn{Every: s})
+			return r.Every, err
+		},
+		"every edit jitter": func(s string) (time.Duration, error) {
+			r, err := changed(control.RuleIn{Jitter: s})
+			return r.Jitter, err
+		},
+		"every add in":       nil,
+		"every add timeout":  nil, // as those of add, by the same function
+		"every add grace":    nil,
+		"every add backoff":  nil,
+		"every edit timeout": nil, // as those of edit, by the same function
+		"every edit grace":   nil,
+		"every edit backoff": nil,
 		"next every": func(s string) (time.Duration, error) {
 			at, err := next(control.NextIn{Every: s, Start: "2026-11-21T09:59:59.999999999Z"})
 			return at.Sub(now) + 1, err
@@ -137,16 +176,26 @@ func TestTimesOfRequests(t *testing.T) {
 			m, err := push(control.QueuePushIn{Keep: s})
 			return m.Keep, err
 		},
+		"queue push wait": func(s string) (time.Duration, error) {
+			return waitOf(&control.QueuePushIn{Wait: s}, new(broker.NewMessage))
+		},
 		"queue answer again": func(s string) (time.Duration, error) {
 			r, err := answerOf(&control.QueueAnswerIn{Error: "busy", Again: s})
 			return r.After, err
 		},
+		"free for": freeFor,
+		"book add for": func(s string) (time.Duration, error) {
+			_, to, err := slot("", "", s, now, now)
+			return to.Sub(now), err
+		},
+		"book extend by":    func(s string) (time.Duration, error) { return pause("by", s) },
+		"book edit for":     nil,
 		"vlan section wait": func(s string) (time.Duration, error) { return bounded("wait", s, 0, 0) },
 		"vlan section hold": func(s string) (time.Duration, error) { return bounded("hold", s, 0, 0) },
 	}
 	times := []string{"at", "in", "deadline", "timeout", "grace", "backoff", "every", "jitter", "start", "end", "from", "wait", "hold", "delay", "unique-for", "keep", "again"}
 	others := " arg script title stdin dir env lock retries label missed umask priority after tag id percent text clear state outcome owner kind match sort phase reason resid topology delresid" +
-		" domain holder link name device user what digest activation said step since until by action topic base64 attempt exit lines grep next queue mail mailto spool cron calendar tz overlap catch-up group body header key on-duplicate session signal error result output "
+		" domain holder link name device devices user what digest activation said step since until by action topic month to base64 attempt exit lines grep next queue mail mailto spool cron calendar tz overlap catch-up group body header key on-duplicate session signal error result output verb was version reservations "
 	for _, op := range Registry(Daemon{}).Ops() {
 		for _, a := range op.Args() {
 			key := op.Name + " " + a.Name
@@ -157,7 +206,7 @@ func TestTimesOfRequests(t *testing.T) {
 				known = known || n == a.Name
 			}
 			switch {
-			case a.Type != "string", isInstant, isDuration, key == "list every", key == "at mail", key == "queue delete keep":
+			case a.Type != "string", isInstant, isDuration, key == "list every", key == "at mail", key == "queue delete keep", key == "events before":
 			case known || !strings.Contains(others, " "+a.Name+" "):
 				t.Errorf("%s: is it a time or a duration? then try it here", key)
 			}
@@ -173,7 +222,8 @@ func TestTimesOfRequests(t *testing.T) {
 			if f.Why == "" && (err != nil || !only && !got.Equal(f.Want)) {
 				t.Errorf("%s: %s: %q is %v, %v, want %v", key, f.Name, f.Text, got, err, f.Want)
 			}
-			if _, atErr := timespec.Typed(f.Text, now, time.Local); f.Why != "" && atErr == nil && strings.HasSuffix(key, " at") {
+			atToo := strings.HasSuffix(key, " at") || strings.HasPrefix(key, "book ") || key == "pause until"
+			if _, atErr := timespec.Typed(f.Text, now, time.Local); f.Why != "" && atErr == nil && atToo {
 				continue // one of at's times: the day or the month comes first
 			}
 			if f.Why != "" && (!errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), f.Why)) {
@@ -235,6 +285,60 @@ func TestListTimes(t *testing.T) {
 		want := now.Add(-f.Want)
 		if f.Why == "" && !strings.Contains(f.Text, ":") && (err != nil || !since.Equal(want) || !until.Equal(want)) {
 			t.Errorf("%s: %q is %v, %v, %v, want %v", f.Name, f.Text, since, until, err, want)
+		}
+	}
+}
+
+// TestTimesOfDocs: what docs/times.md shows of pauses and bookings is read, and means what it says.
+func TestTimesOfDocs(t *testing.T) {
+	text, err := os.ReadFile("../../docs/times.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 11, 21, 10, 0, 0, 0, time.Local)
+	start := now.Add(30 * time.Hour)
+	readers := map[string]map[string]func(string) (time.Time, error){
+		"Ends of pauses": {"until": func(s string) (time.Time, error) { return pauseEnd(s, now) }},
+		"Slots of bookings": {
+			"from": func(s string) (time.Time, error) { from, _, err := slot(s, "", "", now, now); return from, err },
+			"to":   func(s string) (time.Time, error) { _, to, err := slot("", s, "", start, now); return to, err },
+		},
+	}
+	form := regexp.MustCompile("`([^`]+)`")
+	for title, read := range readers {
+		_, section, _ := strings.Cut(string(text), "\n## "+title+"\n")
+		section, _, _ = strings.Cut(section, "\n## ")
+		n := 0
+		for line := range strings.Lines(section) {
+			cells := strings.Split(line, "|")
+			if len(cells) != 4 {
+				continue
+			}
+			for _, m := range form.FindAllStringSubmatch(cells[1], -1) {
+				n++
+				for name, reader := range read {
+					base := now
+					if name == "to" && strings.Contains(cells[2], "in `--to`") {
+						base = start
+					}
+					want, err := timespec.Typed(m[1], base, time.Local)
+					if d, notDuration := timetext.Duration(m[1]); notDuration == nil {
+						want, err = base.Add(d), nil
+					}
+					got, gotErr := reader(m[1])
+					if err != nil || gotErr != nil || !got.Equal(want) {
+						t.Errorf("%s: %s: %q is %v, %v, want %v, %v", title, name, m[1], got, gotErr, want, err)
+					}
+				}
+			}
+		}
+		if n < 8 {
+			t.Errorf("%s: the tables have %d forms", title, n)
+		}
+	}
+	for _, text := range []string{"1730", "1h30", "17.30"} {
+		if got, err := pauseEnd(text, now); err == nil {
+			t.Errorf("pause until: %q, which may be a duration, is %v", text, got)
 		}
 	}
 }

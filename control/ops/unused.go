@@ -44,8 +44,8 @@ func (d Daemon) listUnused(ctx context.Context, in *control.ListIn) (rows []cont
 	}
 	in.State = slices.DeleteFunc(slices.Clone(words), func(w string) bool { return slices.Contains(unusedWords(), w) })
 	others = len(in.State) == len(words) || slices.ContainsFunc(in.State, func(w string) bool { return w != "all" })
-	if len(in.State) == len(words) || in.Kind == string(activation.Job) || in.Failed || len(in.Outcome)+len(in.Tag) > 0 ||
-		in.Owner+in.Label+in.ID+in.Every+in.Device+in.Since+in.Until != "" {
+	if len(in.State) == len(words) || in.Kind == string(activation.Job) || in.Failed || len(in.Outcome)+len(in.Tag)+len(in.Device) > 0 ||
+		in.Owner+in.Label+in.ID+in.Every+in.Since+in.Until != "" {
 		return nil, others, nil
 	}
 	all, err := d.Unused(ctx, "")

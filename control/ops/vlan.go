@@ -14,14 +14,14 @@ import (
 // vlanOps returns the operations on VLANs and on the sections of scripts.
 func (d Daemon) vlanOps() []control.Op {
 	return []control.Op{
-		control.Declare("vlan pools", control.Viewer, "list the pools of VLANs, with their free ids", d.vlanPools),
-		control.Declare("vlan list", control.Viewer, "list leased and quarantined VLANs", d.vlanList),
-		control.Declare("vlan alloc", control.Submitter, "lease VLANs for your own activation, all or none; as operator, for any", d.vlanAlloc),
-		control.Declare("vlan release", control.Admin, "end leases of VLANs that no switch has any more", d.vlanRelease),
-		control.Declare("vlan quarantine", control.Admin, "keep a VLAN from being leased", d.vlanQuarantine),
-		control.Declare("vlan free", control.Admin, "remove a VLAN from quarantine", d.vlanFree),
-		control.DeclareStream("vlan section", control.Submitter, "enter a section until you hang up", d.section),
-		control.Declare("vlan sections", control.Viewer, "list sections, with who is inside and who waits", d.sections),
+		control.Declare("vlan pools", control.Viewer, "list the pools of VLANs, with their free ids", d.vlanPools).At("GET /vlans/pools"),
+		control.Declare("vlan list", control.Viewer, "list leased and quarantined VLANs", d.vlanList).At("GET /vlans"),
+		control.Declare("vlan alloc", control.Submitter, "lease VLANs for your own activation, all or none; as operator, for any", d.vlanAlloc).At("POST /vlans"),
+		control.Declare("vlan release", control.Admin, "end leases of VLANs that no switch has any more", d.vlanRelease).At("POST /vlans/release"),
+		control.Declare("vlan quarantine", control.Admin, "keep a VLAN from being leased", d.vlanQuarantine).At("POST /vlans/quarantine"),
+		control.Declare("vlan free", control.Admin, "remove a VLAN from quarantine", d.vlanFree).At("POST /vlans/free"),
+		control.DeclareStream("vlan section", control.Submitter, "enter a section until you hang up", d.section).At("POST /vlans/section"),
+		control.Declare("vlan sections", control.Viewer, "list sections, with who is inside and who waits", d.sections).At("GET /vlans/sections"),
 	}
 }
 

@@ -30,6 +30,13 @@ func (d Daemon) why(ctx context.Context, c control.Caller, in control.IDIn, send
 	default:
 		return d.notAnID(ctx, "why", in.ID, err)
 	}
+	if err == nil && v.Kind == activation.Reservation {
+		disputes, err := d.disputes(ctx, &v)
+		if err != nil {
+			return err
+		}
+		lines = append(lines, disputes...)
+	}
 	if err == nil && !v.Hidden {
 		closed, err := d.Engine.Logins(ctx, v.ID)
 		if err != nil {
@@ -70,6 +77,13 @@ func explain(v *activation.View) []control.WhyLine {
 	for _, w := range v.WaitsFor {
 		say("it waits for %s", w)
 	}
+	switch p := v.Pause; {
+	case p == nil:
+	case v.State == activation.Waiting:
+		say("to end the pause: %s", p.WayOut())
+	default:
+		say("when it is due, it waits for %s; to end the pause: %s", p, p.WayOut())
+	}
 	due := v.NextDue()
 	switch {
 	case v.Serving != nil && v.State == activation.Held:
@@ -88,6 +102,58 @@ func explain(v *activation.View) []control.WhyLine {
 	}
 	return lines
 }
+
+// disputes says what v conflicts with, who has what it wants and why, and what can be done;
+// and who wants what it has.
+func (d Daemon) disputes(ctx context.Context, v *activation.View) (lines []control.WhyLine, err error) {
+	say := func(format string, args ...any) {
+		lines = append(lines, control.WhyLine{Text: fmt.Sprintf(format, args...)})
+	}
+	for _, c := range v.Conflicts {
+		lines = append(lines, control.WhyLine{Time: v.ConflictSince, Text: "marked as conflicting: " + c.String()})
+	}
+	all, err := d.Engine.Disputes(ctx, v.ID)
+	if err != nil && !errors.Is(err, fault.NotFound) {
+		return nil, err
+	}
+	for _, x := range all[:min(len(all), maxDisputes)] {
+		if x.Loser.ID == v.ID {
+			say("it does not get %s: %s", x.Device, x.Winner.Why(&x.Loser))
+		} else {
+			say("%s wants %s, too, from %s to %s, and does not get it: %s", x.Loser.ID, x.Device, timeText(x.Loser.From), timeText(x.Loser.To), x.Winner.Why(&x.Loser))
+		}
+	}
+	losses, err := d.Engine.Losses(ctx, v.ID)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range losses[:min(len(losses), maxDisputes)] {
+		say("%s conflicts, and %s comes before it: %s", l.ID, v.ID, l.Conflict)
+	}
+	if n := max(0, len(all)-maxDisputes) + max(0, len(losses)-maxDisputes); n > 0 {
+		say("and %d more; atctl list --state conflicting lists all that do not get what they want", n)
+	}
+	if len(all) > 0 && all[0].Loser.ID == v.ID {
+		var winners []string
+		starts := v.Pause == nil // whether "run" would start it at once
+		for _, x := range all {
+			if !slices.Contains(winners, x.Winner.ID) {
+				winners = append(winners, x.Winner.ID)
+			}
+			starts = starts && !x.Winner.Holds
+		}
+		text := "to end the conflict: change the slot or the devices of one of them in its source, or: atctl cancel " +
+			strings.Join(winners[:min(len(winners), maxDisputes)], " ")
+		if starts {
+			text += fmt.Sprintf("; to start %s at once all the same: atctl run %s", v.ID, v.ID)
+		}
+		say("%s", text)
+	}
+	return lines, nil
+}
+
+// maxDisputes bounds how many of the reservations why names that want the same devices.
+const maxDisputes = 10
 
 // title says what v is.
 func title(v *activation.View) string {
@@ -138,6 +204,11 @@ func acts(v *activation.View) (lines []control.WhyLine) {
 		first.Text = "declared by the configuration"
 	case made.Action == "announce":
 		first.Text = "announced by " + announcer(made) + plan
+	case made.Action == "book add":
+		first.Text = "booked by " + first.Actor.String() + plan
+		if made.By.Name != v.Owner {
+			first.Text = fmt.Sprintf("booked by %s for %s", first.Actor, v.Owner) + plan
+		}
 	case v.MailOf != "":
 		first.Text = "made to mail the output of " + v.MailOf
 	case !v.Occurrence.IsZero():
@@ -188,6 +259,10 @@ func did(a activation.Act) string {
 	switch a.Action {
 	case "edit":
 		return "edited by " + by + changes
+	case "book extend", "book edit":
+		return strings.TrimPrefix(a.Action, "book ") + "ed by " + by + changes
+	case "book end":
+		return "ended by " + by + changes
 	case "announce":
 		return "announced again by " + announcer(a) + changes
 	case "change":

@@ -13,8 +13,11 @@ import (
 var parsersText = regexp.MustCompile(`strconv|invalid syntax|value out of range|time: (invalid|unknown|missing)|parsing "|parse error|invalid character|illegal base64|` +
 	`cannot unmarshal|json:|yaml:|%!|\[[a-z]+ [a-z]+ [a-z]+|map\[|&\{|<nil>|no such file or directory: |stat /|open /`)
 
+// lineText is what only the line protocol writes so: "force:yes", "needs arg: or script:".
+var lineText = regexp.MustCompile(`\b[a-z-]+:(yes|no)\b|needs ([a-z-]+ )?[a-z-]+:( (and|or) |$|: )`)
+
 // TestWordsOfRefusals gives each argument of each operation values that it cannot have, and
-// looks for texts of Go's parsers in the refusals.
+// looks for texts of Go's parsers and of one protocol in the refusals.
 func TestWordsOfRefusals(t *testing.T) {
 	d := auditDaemon(t)
 	if err := d.call(admin, "add", &control.AddIn{In: "20d", Arg: []string{"true"}}); err != nil {
@@ -31,7 +34,7 @@ func TestWordsOfRefusals(t *testing.T) {
 					continue
 				}
 				refused++
-				if parsersText.MatchString(err.Error()) {
+				if parsersText.MatchString(err.Error()) || lineText.MatchString(err.Error()) {
 					t.Errorf("%s, %s: %q: %v", op.Name, a.Name, bad, err)
 				}
 			}
@@ -66,7 +69,7 @@ func oneArg(ctx context.Context, op *control.Op, name, value string) error {
 	}
 	in, err := dec.Input()
 	if err != nil {
-		return nil // another one is missing
+		return err // another one is missing
 	}
 	c := admin
 	c.Kind = control.ByUID

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"path"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -48,6 +49,9 @@ func (p *checker) check() {
 
 	p.checkReservations(&p.Reservations)
 	p.checkSources()
+	if p.Booking != nil {
+		p.checkBooking(p.Booking)
+	}
 
 	p.checkBackoff(&p.Jobs.Backoff)
 	p.checkEnvironment(p.Jobs.Environment)
@@ -152,12 +156,18 @@ func (p *checker) checkSources() {
 		if s.Files != "" {
 			s.Files = filepath.Clean(s.Files)
 		}
-		if s.Files == "" && s.SQL == nil || s.Files != "" && s.SQL != nil {
-			p.wrong(s, "want either files or sql")
+		if kinds := s.kinds(); kinds != 1 {
+			p.wrong(s, "want either files or sql or http")
+		}
+		if s.HTTP != "" && !sourceName.MatchString(s.HTTP) {
+			p.wrong(&s.HTTP, "want a name of up to 64 letters, digits and ._- that begins with a letter or a digit, have %q", s.HTTP)
 		}
 		p.checkReservations(&s.Reservations)
 		if s.SQL != nil {
 			p.checkSQL(s.SQL)
+		}
+		if s.Name() == BookingSource {
+			p.wrong(s, "no source can be called %s: that is the name of what is booked at the daemon itself; give it another name", BookingSource)
 		}
 		line := p.places[s].Line
 		if other, twice := names[s.Name()]; twice && s.Name() != "" {
@@ -171,6 +181,32 @@ func (p *checker) checkSources() {
 	}
 }
 
+// BookingSource is the name of the source of what is booked at the daemon itself.
+const BookingSource = "book"
+
+func (p *checker) checkBooking(b *Booking) {
+	p.checkReservations(&b.Reservations)
+	for i, pattern := range b.Devices {
+		if _, err := path.Match(pattern, ""); pattern == "" || err != nil {
+			p.wrong(&b.Devices[i], "%q is neither the name of a device nor a pattern such as sw*", pattern)
+		}
+	}
+	for i, name := range b.Variables {
+		if !envName.MatchString(name) || strings.HasPrefix(name, "ACTIVATION") {
+			p.wrong(&b.Variables[i], "%q is not a variable that a booking can set", name)
+		}
+	}
+	quotas := []*Quota{&b.Quota}
+	for _, owner := range slices.Sorted(maps.Keys(b.Owners)) {
+		quotas = append(quotas, b.Owners[owner])
+	}
+	for _, q := range quotas {
+		if q.HoursPerWeek != nil {
+			within(p, q.HoursPerWeek, 0, 7*24*time.Hour)
+		}
+	}
+}
+
 func (p *checker) checkSQL(s *SQL) {
 	if _, given := p.places[&s.Driver]; !given {
 		p.wrong(s, "driver: missing; want postgres or mysql")
@@ -180,13 +216,26 @@ func (p *checker) checkSQL(s *SQL) {
 	}
 }
 
+// sourceName matches the names of sources whose content is put into them.
+var sourceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+// kinds returns how many of the ways to read reservations the source has.
+func (s *Source) kinds() (n int) {
+	for _, is := range []bool{s.Files != "", s.SQL != nil, s.HTTP != ""} {
+		if is {
+			n++
+		}
+	}
+	return n
+}
+
 // Name is what messages call the source; empty for a database without a name of
 // its own.
 func (s *Source) Name() string {
 	if s.SQL != nil {
 		return s.SQL.Name
 	}
-	return s.Files
+	return cmp.Or(s.Files, s.HTTP)
 }
 
 // checkRecurrences checks their names only: whether a rule can be understood depends on the

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"log/slog"
 	"maps"
 	"time"
@@ -19,12 +20,17 @@ type Config struct {
 	File string `yaml:"-"` // the file that was read; empty if there is none
 
 	Listen            []Listen     `yaml:"listen"`
+	ListenHTTP        []Listen     `yaml:"listen_http"`
+	HTTPHosts         []string     `yaml:"http_hosts"` // names by which plain TCP addresses of HTTP may be asked for
+	Front             Front        `yaml:"front"`
+	BasePath          string       `yaml:"base_path"` // what precedes the paths of HTTP: /lab; empty: nothing
 	Socket            Socket       `yaml:"socket"`
 	Access            Access       `yaml:"access"`
 	Tokens            string       `yaml:"tokens,path"` // a file; empty: none
 	Control           Control      `yaml:"control"`
 	Reservations      Reservations `yaml:"reservations"`
 	Sources           []Source     `yaml:"sources"`
+	Booking           *Booking     `yaml:"booking"`     // nil: devices cannot be booked at the daemon itself
 	MaxRemoval        Share        `yaml:"max_removal"` // a load that removes more of the live ones needs force
 	TopologyDirectory string       `yaml:"topology_directory,path"`
 	Lab               Lab          `yaml:"lab"`
@@ -53,7 +59,7 @@ type Config struct {
 	where places // where each value stood in the file
 }
 
-// A Listen is a TCP address on which the control server answers.
+// A Listen is an address at which the daemon answers: over the line protocol or over HTTP.
 type Listen struct {
 	Address string `yaml:"address"`                                           // host:port, or systemd:NAME, a socket that systemd hands over under that name
 	Role    string `yaml:"role" words:"none viewer submitter operator admin"` // of a client without a token
@@ -66,6 +72,13 @@ type TLS struct {
 	Certificate string `yaml:"certificate,path"`
 	Key         string `yaml:"key,path"`
 	ClientCA    string `yaml:"client_ca,path"` // not empty: a client must show a certificate of this authority
+}
+
+// A Front is a front server of HTTP that identifies users.
+type Front struct {
+	Users  []string `yaml:"users"`                                         // as whom it runs: names or numbers; it comes over a Unix socket
+	Header string   `yaml:"header"`                                        // that names the user
+	Others string   `yaml:"others" words:"none viewer submitter operator"` // the role of users whom this machine does not know
 }
 
 // A Socket is the Unix socket of the control server.
@@ -90,10 +103,15 @@ type Control struct {
 	Idle        time.Duration `yaml:"idle"`
 }
 
-// A Source is where reservations come from: Files or SQL, never both.
+// A Source is where reservations come from: Files, SQL or HTTP, never two of them.
 type Source struct {
 	Files string `yaml:"files,path"` // a file or a directory
 	SQL   *SQL   `yaml:"sql"`
+	HTTP  string `yaml:"http"` // the name of a source whose content clients put into it
+
+	// Priority decides between its reservations and those of other sources that want the
+	// same device at the same time.
+	Priority int `yaml:"priority" range:"-99 99"`
 
 	// Reservations has the defaults for this source's reservations: the configuration's,
 	// with the source's own laid over them.
@@ -108,6 +126,36 @@ type SQL struct {
 	DSNFile  string `yaml:"dsn_file,path"` // a file whose content is the DSN
 	Query    string `yaml:"query"`         // empty: the one for Virtlab's tables
 	TimeZone string `yaml:"time_zone"`     // of times that come without one; empty: the daemon's
+}
+
+// A Booking says who may book devices at the daemon itself, which ones, and how much.
+type Booking struct {
+	Role      string            `yaml:"role" words:"submitter operator"`     // the least one that may book for itself
+	Topology  string            `yaml:"topology" words:"submitter operator"` // the least one that may book with a topology
+	Devices   []string          `yaml:"devices"`                             // names, or patterns as of [path.Match]; none: the devices of the inventory
+	Variables []string          `yaml:"variables"`                           // that a booking may set for its scripts
+	Max       time.Duration     `yaml:"max"`                                 // of one slot; 0: any
+	Quota     Quota             `yaml:"quota"`                               // of each owner
+	Owners    map[string]*Quota `yaml:"owners"`                              // by name: what differs from Quota
+
+	// Reservations has the defaults for bookings, as those of a source.
+	Reservations Reservations `yaml:",inline"`
+}
+
+// A Quota bounds what one owner can book. 0 is no bound; nil is that of the quota of all
+// owners, which has none by default.
+type Quota struct {
+	HoursPerWeek *time.Duration `yaml:"hours_per_week"`
+	Devices      *int           `yaml:"devices" range:"0 1024"`    // at once
+	DaysAhead    *int           `yaml:"days_ahead" range:"0 3660"` // from now to the start of a slot
+}
+
+// Under returns q with what q leaves open taken from the quota of all owners.
+func (q Quota) Under(all Quota) Quota {
+	q.HoursPerWeek = cmp.Or(q.HoursPerWeek, all.HoursPerWeek)
+	q.Devices = cmp.Or(q.Devices, all.Devices)
+	q.DaysAhead = cmp.Or(q.DaysAhead, all.DaysAhead)
+	return q
 }
 
 // A Lab is a laboratory whose devices the scripts configure.
@@ -301,6 +349,8 @@ type History struct {
 	Keep  time.Duration `yaml:"keep"`
 	Count int           `yaml:"count" range:"0 1000000000"` // 0: any number
 	Size  Size          `yaml:"size"`                       // 0: any
+	// Reports is how long the sums for reports are kept; 0: forever.
+	Reports time.Duration `yaml:"reports"`
 }
 
 // An Events says how long, and how many, events are kept.

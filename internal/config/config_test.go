@@ -2,7 +2,9 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"reflect"
 	"regexp"
@@ -63,6 +65,7 @@ func TestDefaults(t *testing.T) {
 		{"runs.arm_ahead", c.Runs.ArmAhead, 50 * time.Millisecond},
 		{"runs.output", c.Runs.Output, Output{Head: 1 << 20, Tail: 1 << 20}},
 		{"history.keep", c.History.Keep, 30 * 24 * time.Hour},
+		{"history.reports", c.History.Reports, 1096 * 24 * time.Hour},
 		{"events.keep", c.Events.Keep, 30 * 24 * time.Hour},
 		{"events.count", c.Events.Count, 100_000},
 		{"logging.level", c.Logging.Level, slog.LevelInfo},
@@ -223,8 +226,9 @@ func TestFaults(t *testing.T) {
 		{"no port", "listen: [localhost]\n", `d:1: listen[0]: want HOST:PORT, have "localhost"`},
 		{"no such port", "listen: [\"localhost:70000\"]\n", `d:1: listen[0]: want a port from 0 to 65535, have "70000"`},
 		{"twice the same", "listen:\n- localhost:1\n- localhost:1\n", "d:3: listen[1]: localhost:1 is already there on line 2"},
-		{"neither", "sources: [{lead: 1s}]\n", "d:1: sources[0]: want either files or sql"},
-		{"both", "sources: [{files: x, sql: {driver: mysql, dsn: d}}]\n", "d:1: sources[0]: want either files or sql"},
+		{"neither", "sources: [{lead: 1s}]\n", "d:1: sources[0]: want either files or sql or http"},
+		{"both", "sources: [{files: x, sql: {driver: mysql, dsn: d}}]\n", "d:1: sources[0]: want either files or sql or http"},
+		{"a name with a slash", "sources: [{http: a/b}]\n", `d:1: sources[0].http: want a name of up to 64 letters, digits and ._- that begins with a letter or a digit, have "a/b"`},
 		{"no driver", "sources: [{sql: {dsn: d}}]\n", "d:1: sources[0].sql: driver: missing; want postgres or mysql"},
 		{"an empty driver", "sources: [{sql: {driver: '', dsn: d}}]\n", `d:1: sources[0].sql.driver: want postgres or mysql, have ""`},
 		{"no such driver", "sources: [{sql: {driver: oracle, dsn: d}}]\n",
@@ -276,6 +280,27 @@ func TestFaults(t *testing.T) {
 		{"patterns for all queues", "queues:\n  allow: ['a/b']\n  deny: ['[']\n", "d:2: queues.allow[0]: \"a/b\" is not the name of a queue: want letters, digits and ._-, and a letter, a digit or _ first\n" +
 			"d:3: queues.deny[0]: \"[\" is not a pattern"},
 		{"a body too large", "queues: {max_body: 1GiB}\n", "d:1: queues.max_body: must be from 1 to 16MiB, is 1GiB"},
+		{"routes of nothing", "queues:\n  routes:\n  - {}\n  -\n    path: lab\n    queue: a/{b}\n", `d:3: queues.routes[0]: path: missing; want a path such as "/{service}-{queue}/{method}"` + "\n" +
+			`d:3: queues.routes[0]: queue: missing; want the name of a queue, such as "{queue}"` + "\n" +
+			`d:5: queues.routes[1].path: want a path such as "/{service}-{queue}/{method}", have "lab"` + "\n" +
+			`d:6: queues.routes[1].queue: "a/{b}" cannot be the name of a queue: want letters, digits, ._- and variables of path, and a letter, a digit, _ or a variable first`},
+		{"impossible paths", "base_path: /lab\nqueues:\n  routes:\n  - {queue: q, path: '/a//{b}'}\n  - {queue: q, path: '/{a}{b}'}\n  - {queue: q, path: '/{a}/{a}'}\n  - {queue: q, path: '/{A}'}\n" +
+			"  - {queue: q, path: /events}\n  - {queue: q, path: '/api/{x}'}\n  - {queue: q, path: '/lab/{x}'}\n  - {queue: q, path: '/a/../b'}\n",
+			`d:4: queues.routes[0].path: "/a//{b}": no request has such a path, as clients and servers shorten it` + "\n" +
+				"d:5: queues.routes[1].path: {b}: something must be between it and the variable before it, such as a -\n" +
+				"d:6: queues.routes[2].path: {a} is there twice\n" +
+				`d:7: queues.routes[3].path: "{A}": want letters, digits, ._~- and variables in braces, such as {queue}` + "\n" +
+				"d:8: queues.routes[4].path: what begins with /events is the daemon's own\nd:9: queues.routes[5].path: what begins with /api is the daemon's own\n" +
+				"d:10: queues.routes[6].path: base_path (/lab) comes before it anyway; write /{x}\n" +
+				`d:11: queues.routes[7].path: "/a/../b": no request has such a path, as clients and servers shorten it`},
+		{"routes that are hidden", "queues:\n  routes:\n  - {queue: '{a}', path: '/x-{a}/{m}'}\n  - {queue: '{a}', path: '/{a}/{m}'}\n  - {queue: '{b}', path: '/{b}-{c}/get'}\n",
+			"d:5: queues.routes[2].path: never used, as /{a}/{m} on line 4 has all these paths and is first; put this route before that one"},
+		{"what a route pushes", "queues:\n  routes:\n  - path: '/{a}'\n    queue: '{b}'\n    headers: {M: '{c}', 'x y': z}\n    forward: [m, 'a:', Cookie]\n",
+			"d:4: queues.routes[0].queue: {b} is not in path\nd:5: queues.routes[0].headers.M: {c} is not in path\n" +
+				"d:5: queues.routes[0].headers.x y: want letters, digits, - and _\n" +
+				"d:6: queues.routes[0].forward[0]: m is there already\n" +
+				`d:6: queues.routes[0].forward[1]: "a:" is not the name of a header: want letters, digits, - and _` + "\n" +
+				"d:6: queues.routes[0].forward[2]: Cookie has a secret, which everybody could read who may see the message"},
 		{"a window without a stream", "listeners:\n- queues: [a]\n  command: [x]\n  window: 2\n  replace:\n    age: 1h\n",
 			"d:4: listeners[0].window: has a meaning only with per: stream; with per: message each message has a process of its own\n" +
 				"d:6: listeners[0].replace: has a meaning only with per: stream; with per: message each message has a process of its own"},
@@ -300,6 +325,17 @@ func TestFaults(t *testing.T) {
 		{"a pause of no time", "listeners: [{queues: [a], command: [x], backoff: 0}]\n", "d:1: listeners[0].backoff: must be more than 0"},
 		{"both names of a key", "at:\n  load: 1\n  load_average: 2\n", "d:2: at.load: is the former name of load_average, which is set on line 3; remove one of them"},
 		{"a fault behind a former name", "at: {load: much}\n", `d:1: at.load_average: want a number of more than 0, such as 1.5, have "much"`},
+		{"a source with the name of another", "sources:\n- sql: {name: book, driver: mysql, dsn: x}\n",
+			"d:2: sources[0]: no source can be called book: that is the name of what is booked at the daemon itself; give it another name"},
+		{"who may book", "booking: {role: viewer}\n", `d:1: booking.role: want submitter or operator, have "viewer"`},
+		{"what can be booked", "booking:\n  devices: [r1, 'r[', '']\n  variables: [IMAGE, ACTIVATION_ID]\n",
+			"d:2: booking.devices[1]: \"r[\" is neither the name of a device nor a pattern such as sw*\n" +
+				"d:2: booking.devices[2]: \"\" is neither the name of a device nor a pattern such as sw*\n" +
+				"d:3: booking.variables[1]: \"ACTIVATION_ID\" is not a variable that a booking can set"},
+		{"quotas", "booking:\n  quota: {hours_per_week: 169h, devices: -1}\n  owners:\n    ada: {hours_per_week: 200h}\n",
+			"d:2: booking.quota.devices: must be from 0 to 1024, is -1\n" +
+				"d:2: booking.quota.hours_per_week: must be from 0s to 168h0m0s, is 169h0m0s\n" +
+				"d:4: booking.owners.ada.hours_per_week: must be from 0s to 168h0m0s, is 200h0m0s"},
 		{"one source twice", "sources:\n- files: x\n- files: x\n", "d:3: sources[1]: x is already there on line 2"},
 		{"one source twice, in other words", "sources:\n- files: x\n- files: ./x/\n", "d:3: sources[1]: x is already there on line 2"},
 	}
@@ -360,7 +396,8 @@ func TestExampleHasEveryKey(t *testing.T) {
 	for _, at := range c.where {
 		key := regexp.MustCompile(`\[\d+\]`).ReplaceAllString(at.Key, "[]")
 		key = regexp.MustCompile(`^services\.\w+`).ReplaceAllString(key, "services.*")
-		key = regexp.MustCompile(`^((?:.*\.)?(?:limits|environment|weights))\.[\w*]+$`).ReplaceAllString(key, "$1.*")
+		key = regexp.MustCompile(`^booking\.owners\.\w+`).ReplaceAllString(key, "booking.owners.*")
+		key = regexp.MustCompile(`^((?:.*\.)?(?:limits|environment|weights|headers))\.[\w*]+$`).ReplaceAllString(key, "$1.*")
 		have = append(have, key)
 	}
 	schema := schemaOf(reflect.TypeFor[Config](), "")
@@ -368,6 +405,9 @@ func TestExampleHasEveryKey(t *testing.T) {
 		name, ofSource := strings.CutPrefix(key, "sources[].")
 		if ofSource && slices.Contains(schema, "reservations."+name) {
 			continue // "a source may have every key of reservations"
+		}
+		if name, found := strings.CutPrefix(key, "booking."); found && slices.Contains(schema, "reservations."+name) {
+			continue // "it can also have the keys of reservations"
 		}
 		if name, found := strings.CutPrefix(key, "discover[]."); found && slices.Contains(schema, "services.*."+name) {
 			continue // "the same meaning"
@@ -383,10 +423,10 @@ func TestExampleHasEveryKey(t *testing.T) {
 	want := Default()
 	for _, key := range ChangedKeys(want, c) {
 		if !slices.Contains([]string{ // these are called examples
-			"listen", "sources", "tokens", "socket.path", "socket.mode", "access.admins", "access.operators",
+			"listen", "listen_http", "base_path", "http_hosts", "front.users", "sources", "tokens", "socket.path", "socket.mode", "access.admins", "access.operators",
 			"access.viewers", "access.others", "topology_directory", "reservations.user", "reservations.environment",
 			"jobs.environment", "runs.limits", "lab.inventory", "recurrences", "services", "discover", "listeners", "hooks",
-			"queues.store", "queues.pools", "queues.allow", "queues.deny",
+			"queues.store", "queues.pools", "queues.allow", "queues.deny", "queues.routes", "booking",
 		}, key) {
 			t.Errorf("the example shows a value for %s that is not the default", key)
 		}
@@ -401,6 +441,32 @@ func TestDsnFileInTheExampleIsAKey(t *testing.T) {
 	}
 	if got := c.Sources[1].SQL.DSNFile; got != "virtlab.dsn" {
 		t.Errorf("dsn_file is %q, want virtlab.dsn", got)
+	}
+}
+
+// TestBooking: the key is nil unless it is there, its defaults are those of reservations, and
+// an owner's quota has what it leaves open from the quota of all.
+func TestBooking(t *testing.T) {
+	for _, file := range []string{"", "booking:\n"} {
+		if c, err := Parse("d", []byte(file)); err != nil || c.Booking != nil {
+			t.Errorf("%q gives %+v, %v, want no booking", file, c.Booking, err)
+		}
+	}
+	c, err := Parse("d", []byte("booking:\n  quota: {hours_per_week: 20h, devices: 4}\n  owners: {ada: {devices: 0}}\n  environment: {B: '2'}\n"+
+		"reservations: {lead: 2m, environment: {A: '1'}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := c.Booking
+	if b.Role != "operator" || b.Topology != "operator" {
+		t.Errorf("the roles are %q and %q, want operator", b.Role, b.Topology)
+	}
+	if b.Reservations.Lead != 2*time.Minute || !maps.Equal(b.Reservations.Environment, map[string]string{"A": "1", "B": "2"}) || len(c.Reservations.Environment) != 1 {
+		t.Errorf("the defaults of bookings are %+v", b.Reservations)
+	}
+	q := b.Owners["ada"].Under(b.Quota)
+	if *q.HoursPerWeek != 20*time.Hour || *q.Devices != 0 || q.DaysAhead != nil {
+		t.Errorf("ada's quota is %v, %v, %v", *q.HoursPerWeek, *q.Devices, q.DaysAhead)
 	}
 }
 
@@ -481,10 +547,41 @@ listeners:
 		{"a pause in short", c.Listeners[1].Backoff, Backoff{First: 2 * time.Second, Max: time.Hour}},
 		{"a status for which the file has another key", c.Listeners[1].Exits.Verdicts(),
 			map[int]string{0: "done", 75: "dead", 1: "dead", 126: "fault", 127: "fault"}},
-		{"the largest message", c.Queues, Queues{MaxBody: 16 << 20}},
+		{"the largest message", c.Queues, Queues{MaxBody: 16 << 20, MaxCreated: 100}},
 	} {
 		if !reflect.DeepEqual(tt.got, tt.want) {
 			t.Errorf("%s: %+v, want %+v", tt.what, tt.got, tt.want)
+		}
+	}
+}
+
+// TestRoute tries which paths a route is for, and what their variables are.
+func TestRoute(t *testing.T) {
+	c, err := Parse("d", []byte(`
+queues:
+  routes:
+  - {path: "/{service}-{queue}/{model}/{method}.json", queue: "{service}-{queue}", headers: {Model: "{model}", Method: "m {method}"}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ path, want string }{
+		{"/a-b/c/d.json", "a-b map[Method:m d Model:c]"},
+		{"/a-b-c/%2F{x}%20/d.json.json", "a-b-c map[Method:m d.json Model:/{x} ]"},
+		{"/a-b/%7Bmethod%7D/d.json", "a-b map[Method:m d Model:{method}]"}, // a value is not looked at again
+		{"/-b/c/d.json", ""},
+		{"/a-/c/d.json", ""},
+		{"/a-b/c/djson", ""},
+		{"/a-b/c/d/e.json", ""},
+		{"/a-b/%zz/d.json", ""},
+		{"/lab/a-b/c/d.json", ""},
+	} {
+		got := ""
+		if name, headers, ok := c.Queues.Routes[0].Push(tt.path); ok {
+			got = fmt.Sprint(name, " ", headers)
+		}
+		if got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.path, got, tt.want)
 		}
 	}
 }

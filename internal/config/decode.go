@@ -92,6 +92,9 @@ func (d *decoder) container(n *yaml.Node, key string, v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
+		if b, ok := v.Interface().(*Booking); ok {
+			*b = defaultBooking(&d.config.Reservations)
+		}
 		d.value(n, key, v.Elem())
 	case reflect.Struct:
 		d.mapping(n, key, v)

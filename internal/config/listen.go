@@ -5,22 +5,45 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path"
 	"strconv"
 	"strings"
 )
 
 func (p *checker) checkListen() {
+	var all []*Listen
 	for i := range p.Listen {
-		l := &p.Listen[i]
+		if p.Listen[i].UnixPath() != "" {
+			p.wrong(&p.Listen[i].Address, "the path of the Unix socket is socket.path")
+			continue
+		}
+		all = append(all, &p.Listen[i])
+	}
+	for i := range p.ListenHTTP {
+		all = append(all, &p.ListenHTTP[i])
+	}
+	for i, l := range all {
 		if err := l.Settle(p.Tokens != ""); err != nil {
 			p.wrong(l, "%v", err)
 		}
-		for j := range i {
-			if p.Listen[j].Address == l.Address && l.Address != "" && !strings.HasSuffix(l.Address, ":0") {
-				p.wrong(&l.Address, "%s is already there on line %d", l.Address, p.places[&p.Listen[j]].Line)
+		for _, other := range all[:i] {
+			if other.Address == l.Address && l.Address != "" && !strings.HasSuffix(l.Address, ":0") {
+				p.wrong(&l.Address, "%s is already there on line %d", l.Address, p.places[other].Line)
 			}
 		}
 	}
+	if b := p.BasePath; b != "" && (!strings.HasPrefix(b, "/") || strings.HasSuffix(b, "/") || path.Clean(b) != b || strings.ContainsAny(b, "?#%{} ")) {
+		p.wrong(&p.BasePath, "want a path such as /lab, have %q", b)
+	}
+}
+
+// UnixPath returns the path of a Unix socket; empty: it is none.
+func (l *Listen) UnixPath() string {
+	path, _ := strings.CutPrefix(l.Address, "unix:")
+	if path == l.Address {
+		return ""
+	}
+	return path
 }
 
 // Settle sets the role that a listener has by default, and checks that the listener admits
@@ -31,6 +54,9 @@ func (l *Listen) Settle(tokens bool) error {
 	}
 	if name, ok := strings.CutPrefix(l.Address, FromSystemd); ok && name != "" {
 		return nil // its address is known when systemd hands it over
+	}
+	if strings.HasPrefix(l.Address, "unix:") {
+		return l.settleUnix()
 	}
 	loopback, err := isLoopback(l.Address)
 	if err != nil {
@@ -52,6 +78,19 @@ func (l *Listen) Settle(tokens bool) error {
 		return errors.New("nobody could use it: take another role, or set tokens at the top of the file")
 	case l.Role == "none" && !tokens:
 		return errors.New("nobody could use it: set tls.client_ca, or tokens at the top of the file")
+	}
+	return nil
+}
+
+// settleUnix checks a Unix socket, whose peers are known by their uid.
+func (l *Listen) settleUnix() error {
+	switch {
+	case l.UnixPath() == "" || !strings.HasPrefix(l.UnixPath(), "/"):
+		return fmt.Errorf("want unix: and an absolute path, have %q", l.Address)
+	case l.TLS != nil:
+		return errors.New("tls: a Unix socket needs none")
+	case l.Role != "" || l.User != "":
+		return errors.New("role and user: on a Unix socket the roles of users are those of access")
 	}
 	return nil
 }

@@ -16,9 +16,11 @@ type Queues struct {
 	MaxMessages int      `yaml:"max_messages" range:"0 1000000000"` // of all queues together; 0: any number
 	MaxBytes    Size     `yaml:"max_bytes"`                         // of all of them; 0: any size
 	MaxBody     Size     `yaml:"max_body"`                          // of one
+	MaxCreated  int      `yaml:"max_created" range:"0 1000000"`     // queues that are there and that one client has created by pushes; 0: any number
 	Pools       string   `yaml:"pools,path"`                        // a file with a list of the queues that are served; if it does not exist, all are
 	Allow       []string `yaml:"allow"`                             // patterns of the names of queues that may be served; none: all
 	Deny        []string `yaml:"deny"`                              // patterns of those that may not
+	Routes      []Route  `yaml:"routes"`                            // paths of HTTP at which messages can be pushed
 }
 
 // A Listener says how the messages of some queues are handled: the first listener one of whose
@@ -120,6 +122,7 @@ func (p *checker) checkQueues() {
 	within(p, &q.MaxBody, 1, 16<<20)
 	p.checkPatterns(q.Allow)
 	p.checkPatterns(q.Deny)
+	p.checkRoutes()
 	names := map[string]int{}
 	var before []queuePattern
 	for i := range p.Listeners {

@@ -29,12 +29,17 @@ var policy = map[string]string{
 	"internal/prose":      "",
 	"internal/early":      "", // else it would not be
 	"internal/terminal":   "",
+	"internal/trace":      "",
 	"internal/trust":      "",
 	"internal/completion": "",
-	"internal/help":       "internal/fault", // atctl and atctl-lab print their help in the same form
+	"internal/ical":       "",
+	"internal/timeline":   "internal/timetext", // it draws what it is given: no terminal, no clock
+	"internal/help":       "internal/fault",    // atctl and atctl-lab print their help in the same form
 	"internal/document":   "internal/diag",
+	"internal/display":    "control internal/timetext", // timetext: the offset of a daemon's zone
+	"internal/connection": "control internal/fault",    // one way to a daemon for the programs that people start
 	"internal/envfile":    "internal/diag",
-	"docs":                "", // the schemas, for activationd to print
+	"docs":                "", // the schemas, for activationd to print, and the description of HTTP, for it to serve
 
 	// Every program and every test can read a configuration: no database's driver and no SSH
 	// comes with it.
@@ -44,10 +49,14 @@ var policy = map[string]string{
 	"internal/timetext":           "",
 	"internal/timetext/timeforms": "",
 
+	// Who has which device when is computed from what the core says: without it, and without its store.
+	"calendar": "",
+
 	"schedule":          "internal/timetext",
 	"schedule/timespec": "internal/timetext",
 	"store":             "internal/fault",
 	"store/bolt":        "store internal/fault",
+	"store/once":        "store internal/fault",
 	"store/storetest":   "store internal/fault",
 	"store/memstore":    "store internal/fault", // for tests only
 	"vlanstore":         "store internal/fault",
@@ -56,7 +65,7 @@ var policy = map[string]string{
 	"queue/pools":       "internal/fault",
 	"queue":             "store internal/document internal/fault", // document has the nearest of some names
 	// It hands messages to processes. They are no activations: a delivery writes nothing, see its comment.
-	"queue/broker":       "queue schedule store supervisor supervisor/wrapper internal/fault internal/timetext",
+	"queue/broker":       "queue schedule store store/once supervisor supervisor/wrapper internal/fault internal/timetext internal/trace",
 	"vlanstore/vlantest": "control internal/fault",                           // it looks from outside
 	"supervisor":         "supervisor/wrapper internal/fault internal/trust", // trust: where the files of sockets are
 	"supervisor/wrapper": "",                                                 // it must outlive every bug and upgrade of the daemon
@@ -70,12 +79,13 @@ var policy = map[string]string{
 	// The core runs in a test without a port or a file: no server, no backend of
 	// the store, no source. It knows the wrapper's specification, which a record
 	// of what shall run is made of.
-	"activation": "event schedule supervisor supervisor/wrapper vlanstore loginstore store internal/fault",
+	"activation": "calendar event schedule supervisor supervisor/wrapper vlanstore loginstore store store/once internal/fault internal/trace",
 
 	// What makes activations of its own takes part in the core's turns and knows the core;
 	// the core does not know it.
 	"activation/recurring": "activation event schedule internal/fault",
 	"activation/announce":  "activation event reservation internal/fault",
+	"activation/booking":   "activation activation/announce calendar reservation internal/fault",                                       // announce converts a reservation
 	"activation/service":   "activation activation/service/probe supervisor event supervisor/wrapper internal/document internal/fault", // document has the nearest of some names
 
 	// Checks of readiness and liveness know connections, commands and logs, and nothing of
@@ -87,7 +97,7 @@ var policy = map[string]string{
 
 	// It tells others of events, in the wire form that clients get, which it is given: it asks
 	// the core only what its states are called.
-	"hook": "activation control event queue store internal/document internal/fault",
+	"hook": "activation control event queue store internal/document internal/fault internal/trace",
 
 	// Wire forms outlive the core's types, and atctl stays small: control knows
 	// neither the core nor a server. Only control/ops knows both sides: it reads
@@ -96,7 +106,16 @@ var policy = map[string]string{
 	"control":        "internal/fault",
 	"control/access": "control internal/fault internal/diag",
 	"control/line":   "control control/access internal/fault",
-	"control/ops":    "control queue queue/broker queue/pools activation activation/announce activation/recurring activation/service event schedule schedule/timespec vlanstore loginstore internal/fault internal/timetext",
+	"control/panel":  "control internal/fault internal/timeline internal/timetext",                    // it calls operations, as any client
+	"control/web":    "control control/access control/panel store/once internal/fault internal/trace", // a face has no store; it knows keys of requests
+	// It makes files of the declarations, which the daemon serves: nothing but tests imports it.
+	"control/web/describe": "control control/web",
+	"control/web/webtest":  "", // for tests only
+	"control/ops":          "calendar control queue queue/broker queue/pools activation activation/announce activation/booking activation/recurring activation/service event schedule schedule/timespec store/once vlanstore loginstore internal/fault internal/timetext internal/trace",
+
+	// Metrics are made of what the daemon's parts are asked for: it knows none of them.
+	"metrics":            "",
+	"metrics/exposition": "", // for tests only
 
 	// A topology is read by the daemon, which wants its devices, and by the laboratory,
 	// which wants the whole: there is one reader, and it knows of neither.
@@ -106,9 +125,10 @@ var policy = map[string]string{
 	"lab": "device topology internal/document internal/fault internal/timetext",
 
 	"cmd/activationd": "*",
-	"cmd/atctl":       "control schedule/timespec internal/completion internal/fault internal/help internal/terminal internal/timetext", // timespec: at says at once what is wrong with a time
-	"cmd/atctl-lab":   "control device lab topology internal/completion internal/fault internal/help internal/terminal",                 // beside atctl: SSH would slow its every start; device masks its errors
+	"cmd/atctl":       "control schedule/timespec internal/completion internal/connection internal/display internal/fault internal/help internal/ical internal/terminal internal/timeline internal/timetext", // timespec: at says at once what is wrong with a time
+	"cmd/atctl-lab":   "control device lab topology internal/completion internal/fault internal/help internal/terminal",                                                                                      // beside atctl: SSH would slow its every start; device masks its errors
 	"cmd/atctl-tls":   "internal/fault",
+	"cmd/atctl-top":   "control internal/completion internal/connection internal/display internal/fault internal/help internal/terminal", // beside atctl, as the library for terminals would slow its every start
 	"cmd/atwrap":      "supervisor/wrapper",
 
 	"bench":                         "*",
@@ -123,25 +143,32 @@ var policy = map[string]string{
 	"scripts":                       "",
 	"scripts/gotest":                "",
 	"scripts/mutants":               "",
+	"scripts/panel":                 "control", // it asks the daemon as atctl does
 }
 
 // foreign says which packages may import what is not in the standard library,
 // or in a module that begins with it. Tests may import what they need.
 var foreign = map[string]string{
-	"go.etcd.io/bbolt":             "store/bolt",
-	"golang.org/x/sys/unix":        "supervisor/wrapper supervisor schedule control/line control/ops cmd/activationd device activation/service/discover",
-	"golang.org/x/crypto/ssh":      "device",
-	"github.com/fsnotify/fsnotify": "reservation/file activation/service/discover queue/pools",
-	"go.yaml.in/yaml/v3":           "internal/document internal/config topology reservation/file device lab",
-	"github.com/jackc/pgx/v5":      "reservation/sql bench examples/stacks/broker/broker",
+	"go.etcd.io/bbolt":              "store/bolt",
+	"golang.org/x/sys/unix":         "supervisor/wrapper supervisor schedule control/line control/web control/ops cmd/activationd device activation/service/discover",
+	"golang.org/x/crypto/ssh":       "device",
+	"github.com/fsnotify/fsnotify":  "reservation/file activation/service/discover queue/pools",
+	"go.yaml.in/yaml/v3":            "internal/document internal/config topology reservation/file device lab",
+	"github.com/jackc/pgx/v5":       "reservation/sql bench examples/stacks/broker/broker",
+	"github.com/getkin/kin-openapi": "control/web/describe control/web/webtest",
 	// Both ends of WebSockets: the standard library has none, and this one has no dependencies.
-	"github.com/coder/websocket":        "examples/stacks/broker/broker",
+	"github.com/coder/websocket":        "examples/stacks/broker/broker control/web",
 	"github.com/go-sql-driver/mysql":    "reservation/sql",
 	"github.com/coreos/go-systemd":      "cmd/activationd",
-	"github.com/spf13/cobra":            "cmd/atctl cmd/atctl-lab internal/completion internal/help",
-	"github.com/spf13/pflag":            "cmd/atctl internal/completion internal/help", // what cobra's flags are
-	"pgregory.net/rapid":                "store/storetest",                             // tests that others call
+	"github.com/spf13/cobra":            "cmd/atctl cmd/atctl-lab cmd/atctl-top internal/completion internal/help",
+	"github.com/spf13/pflag":            "cmd/atctl internal/completion internal/connection internal/help", // what cobra's flags are
+	"pgregory.net/rapid":                "store/storetest",                                                 // tests that others call
 	"github.com/anishathalye/porcupine": "vlanstore/vlantest",
+	// The form of Prometheus, with its histograms and what it tells of a process.
+	"github.com/prometheus/client_golang": "metrics",
+	// Keys, the size and the redrawing of a terminal. x/ansi is its own knowledge of how wide texts are.
+	"charm.land/bubbletea/v2":         "cmd/atctl-top",
+	"github.com/charmbracelet/x/ansi": "cmd/atctl-top",
 }
 
 // heavy is what atwrap must not contain, however it would come in: hundreds of

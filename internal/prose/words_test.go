@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 	"testing"
@@ -21,6 +22,7 @@ type rule struct {
 	hint    bool
 	pattern *regexp.Regexp
 	instead string
+	phrases []string // see [phrases]
 }
 
 // readTable returns the lines of a file, each cut at its tabs into n fields.
@@ -55,7 +57,11 @@ func readRules(t *testing.T) []rule {
 		if err != nil {
 			t.Fatalf("words.tsv: %v", err)
 		}
-		rules = append(rules, rule{row[0] == "hint", pattern, row[2]})
+		parsed, err := syntax.Parse(pattern.String(), syntax.Perl)
+		if err != nil {
+			t.Fatalf("words.tsv: %v", err)
+		}
+		rules = append(rules, rule{row[0] == "hint", pattern, row[2], phrases(parsed)})
 	}
 	return rules
 }
@@ -138,15 +144,19 @@ func TestPlainWords(t *testing.T) {
 		}
 		lines := strings.Split(string(data), "\n")
 		for _, p := range passages(name, data) {
+			text := plainText(p.text)
 			for _, r := range rules {
+				if r.hint && !*hints || !r.meets(text) {
+					continue
+				}
 				for _, at := range r.pattern.FindAllStringIndex(p.text, -1) {
 					n := p.line + strings.Count(p.text[:at[0]], "\n")
 					line := strings.TrimSpace(lines[n-1])
 					where := fmt.Sprintf("%s:%d: %q: write %q\n\t%s", name, n, p.text[at[0]:at[1]], r.instead, line)
 					switch {
-					case r.hint && *hints:
+					case r.hint:
 						t.Log("hint: " + where)
-					case !r.hint && !excepted(exceptions, name, line):
+					case !excepted(exceptions, name, line):
 						t.Error(where)
 					}
 				}

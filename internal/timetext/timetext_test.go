@@ -73,8 +73,10 @@ func TestList(t *testing.T) {
 	}
 	instants, durations, ok := strings.Cut(string(text), "\n## Durations\n")
 	durations, past, more := strings.Cut(durations, "\n## Times of the past\n")
-	if !ok || !more {
-		t.Fatal("there is no list of durations, or none of times of the past")
+	past, ahead, calendar := strings.Cut(past, "\n## Times of a calendar\n")
+	ahead, _, _ = strings.Cut(ahead, "\n## ") // of the rest there is a test where it is read
+	if !ok || !more || !calendar {
+		t.Fatal("there is no list of durations, or none of times of the past or of a calendar")
 	}
 	shown := regexp.MustCompile("`([^`]+)`")
 	inColumn := func(column int, section string) (all []string) {
@@ -104,6 +106,11 @@ func TestList(t *testing.T) {
 		}
 		if _, err := timetext.Past(text, time.Now(), time.Time{}, time.UTC); err != nil {
 			t.Errorf("Past(%q): %v", text, err)
+		}
+	}
+	for _, text := range inColumn(1, ahead) {
+		if _, err := timetext.Ahead(text, time.Now(), time.Now(), time.UTC); err != nil {
+			t.Errorf("Ahead(%q): %v", text, err)
 		}
 	}
 	if n, m, k := len(examples(instants)), len(examples(durations)), len(inColumn(1, past)); n < 20 || m < 15 || k < 8 {

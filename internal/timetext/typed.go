@@ -83,3 +83,22 @@ func Local(y int, m time.Month, d, hour, minute, sec, ns int, loc *time.Location
 		t = end
 	}
 }
+
+// Skipped reports whether a local time in loc, which was read as t, is one that a change of the
+// clocks skips: [Local] made it later. The function read reads the same text in another zone.
+func Skipped(t time.Time, loc *time.Location, read func(*time.Location) (time.Time, error)) bool {
+	begin, _ := t.In(loc).ZoneBounds()
+	if begin.IsZero() {
+		return false
+	}
+	_, before := begin.Add(-1).In(loc).Zone()
+	_, now := t.In(loc).Zone()
+	if t.Sub(begin) >= time.Duration(now-before)*time.Second {
+		return false
+	}
+	is := func(offset int) bool {
+		other, err := read(time.FixedZone("", offset))
+		return err == nil && other.Equal(t)
+	}
+	return is(before) && !is(now) // what has its own zone, or counts from now, is the same with both
+}

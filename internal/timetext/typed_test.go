@@ -192,3 +192,41 @@ func FuzzTyped(f *testing.F) {
 		}
 	})
 }
+
+// TestSkipped: a time is skipped if the clocks show it on no other reading.
+func TestSkipped(t *testing.T) {
+	tests := []struct {
+		name, zone, now, text string
+		want                  bool
+	}{
+		{"the first that is skipped", "Europe/Prague", "2026-03-28 23:30:00 +01:00", "tomorrow 02:00", true},
+		{"the last one", "Europe/Prague", "2026-01-01 00:00:00 +01:00", "2026-03-29 02:59:59", true},
+		{"the one before", "Europe/Prague", "2026-01-01 00:00:00 +01:00", "2026-03-29 01:59:59", false},
+		{"what 02:30 becomes", "Europe/Prague", "2026-03-28 23:30:00 +01:00", "tomorrow 03:30", false},
+		{"the hour after", "Europe/Prague", "2026-01-01 00:00:00 +01:00", "2026-03-29 04:00", false},
+		{"in summer, of next year", "Europe/Prague", "2026-08-01 23:30:00 +02:00", "2027-03-28 02:30", true},
+		{"an instant", "Europe/Prague", "2026-01-01 00:00:00 +01:00", "2026-03-29T01:30:00Z", false},
+		{"now", "Europe/Prague", "2026-03-29 03:30:00 +02:00", "now", false},
+		{"one that comes twice", "Europe/Prague", "2026-01-01 00:00:00 +01:00", "2026-10-25 02:30", false},
+		{"half an hour", "Australia/Lord_Howe", "2026-01-01 00:00:00 +11:00", "2026-10-04 02:15", true},
+		{"after half an hour", "Australia/Lord_Howe", "2026-01-01 00:00:00 +11:00", "2026-10-04 02:30", false},
+		{"no changes", "UTC", "2026-01-01 00:00:00 +00:00", "2026-03-29 02:30", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			loc := zone(t, tt.zone)
+			now, err := time.Parse(layout, tt.now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			read := func(loc *time.Location) (time.Time, error) { return timetext.Typed(tt.text, now, loc) }
+			at, err := read(loc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := timetext.Skipped(at, loc, read); got != tt.want {
+				t.Errorf("%q, which is %v, is skipped: %v, want %v", tt.text, at, got, tt.want)
+			}
+		})
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"activationd/queue"
 	"activationd/schedule"
 	"activationd/store"
+	"activationd/store/once"
 	"activationd/supervisor"
 	"activationd/supervisor/wrapper"
 )
@@ -55,6 +56,8 @@ type Parts struct {
 	Log   *slog.Logger
 	// Journal is the path of the file that says what stream listeners have in work.
 	Journal string
+	// Paused is set if nothing is to be handed out before [Broker.PauseAll] is called.
+	Paused bool
 }
 
 // Settings say which listeners there are.
@@ -63,6 +66,7 @@ type Settings struct {
 	// Allowed says whether a queue may be served; if not, it says why.
 	Allowed func(queue string) (ok bool, why string)
 	Limits  queue.Limits // the bounds over all queues, and of a body
+	Created int          // how many queues may be there at a time that one client has created by pushes; 0: any number
 }
 
 // A Broker hands the messages of a store's queues to listeners.
@@ -80,23 +84,27 @@ type Broker struct {
 
 	leftovers leftovers
 
+	askedToPause atomic.Bool // as PauseAll was called last
+
 	mu      sync.Mutex
 	hints   []hint               // of what was committed by others than Run
 	waiters map[uint64][]*waiter // by the message's id
 
 	// What follows is used by Run only.
-	set     *Settings
-	lines   map[uint64]*line // by the queue's number
-	pools   map[string]*pool
-	work    map[uint64]*work // by the message's id
-	runs    map[supervisor.Key]*work
-	pending []*outcome                   // not recorded yet
-	nextDue time.Time                    // when a delayed message, a kept result or a hold is due; zero: none
-	kept    map[supervisor.Key]time.Time // runs whose directories have results, and until when
-	orphans map[supervisor.Key]bool      // runs that are being ended because their messages are gone
-	ready   bool
-	ctx     context.Context // of Run, for its goroutines
-	helpers sync.WaitGroup
+	set       *Settings
+	lines     map[uint64]*line // by the queue's number
+	pools     map[string]*pool
+	work      map[uint64]*work // by the message's id
+	runs      map[supervisor.Key]*work
+	pending   []*outcome                   // not recorded yet
+	allPaused bool                         // see PauseAll
+	nextDue   time.Time                    // when a delayed message, a kept result or a hold is due; zero: none
+	pauseEnd  time.Time                    // when the first of the pauses of queues may end; zero: none has an end
+	kept      map[supervisor.Key]time.Time // runs whose directories have results, and until when
+	orphans   map[supervisor.Key]bool      // runs that are being ended because their messages are gone
+	ready     bool
+	ctx       context.Context // of Run, for its goroutines
+	helpers   sync.WaitGroup
 
 	failing     bool                    // the last turn could not be finished
 	logs        limiter                 // of lines that could be many
@@ -125,6 +133,7 @@ func New(p Parts, set Settings) *Broker {
 		processes: make(map[supervisor.Key]*process), hands: make(map[string]*hand), over: make(chan struct{}), journal: journal{path: p.Journal},
 	}
 	b.settings.Store(&set)
+	b.askedToPause.Store(p.Paused)
 	return b
 }
 
@@ -156,7 +165,7 @@ func (b *Broker) Noticed() <-chan struct{} { return b.noticed }
 
 // update runs fn in a transaction that writes notices.
 func (b *Broker) update(ctx context.Context, fn func(store.Tx) error) error {
-	err := b.parts.DB.Update(ctx, fn)
+	err := once.Update(ctx, b.parts.DB, fn)
 	if err == nil {
 		b.tell()
 	}
@@ -199,7 +208,11 @@ var errOver = fmt.Errorf("the daemon is stopping; try again in a moment: %w", fa
 
 // ask has Run call do, and returns its error.
 func (b *Broker) ask(ctx context.Context, do func(context.Context) error) error {
-	return b.request(ctx, ask{do: do, done: make(chan error, 1)})
+	with := do
+	if once.Of(ctx) {
+		with = func(run context.Context) error { return do(once.Carry(run, ctx)) }
+	}
+	return b.request(ctx, ask{do: with, done: make(chan error, 1)})
 }
 
 // look is ask for what changes nothing in the store.
@@ -326,7 +339,9 @@ func (b *Broker) turn(ctx context.Context, asked *ask) error {
 		b.set = set
 		b.reconfigure()
 	}
+	b.pauseAll()
 	b.expire()
+	b.endPauses(now)
 	if err := b.adoptAgain(); err != nil {
 		return b.refuse(asked, err)
 	}

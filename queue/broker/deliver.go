@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"activationd/internal/fault"
+	"activationd/internal/trace"
 	"activationd/queue"
 	"activationd/store"
 	"activationd/supervisor"
@@ -356,6 +357,9 @@ func environment(w *work) []string {
 	}
 	for name, v := range w.m.Headers {
 		env = append(env, headerVar(name)+"="+v)
+	}
+	if t := w.m.Headers[trace.Header]; trace.Valid(t) {
+		env = append(env, trace.Variable+"="+t)
 	}
 	return env
 }

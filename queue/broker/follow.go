@@ -67,6 +67,9 @@ func (b *Broker) arrived(ln *line, h queue.Head) {
 // put takes a queue as it is in the store now; nil: it is gone.
 func (b *Broker) put(n uint64, q *queue.Queue) {
 	ln := b.lines[n]
+	if q != nil {
+		b.endsAt(q.Paused)
+	}
 	switch {
 	case q == nil && ln != nil:
 		b.leave(ln)
@@ -184,6 +187,7 @@ func (b *Broker) alarm(now, tick time.Time) (at time.Time) {
 			earliest(now.Add(t.Sub(tick)))
 		}
 	}
+	earliest(b.pauseEnd)
 	within(b.adoptAt)
 	for _, w := range b.work {
 		within(w.deadline)

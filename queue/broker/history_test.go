@@ -44,7 +44,7 @@ func TestRandomHistories(t *testing.T) {
 				m := newMachine(t, dir, rt)
 				defer m.r.end()
 				rt.Repeat(map[string]func(*rapid.T){
-					"": m.check, "push": m.push, "push2": m.push, "push3": m.push, "create": m.create, "delete": m.delete, "pause": m.pause, "resume": m.resume, "cancel": m.cancel,
+					"": m.check, "push": m.push, "push2": m.push, "push3": m.push, "create": m.create, "delete": m.delete, "pause": m.pause, "resume": m.resume, "pauseAll": m.pauseAll, "cancel": m.cancel,
 					"purge": m.purge, "retry": m.retryDead, "purgeDead": m.purgeDead, "restart": m.restart, "configure": m.configure, "sleep": m.sleep, "sleep2": m.sleep,
 					"die": m.die, "stop": m.stop, "kill": m.kill, "full": m.full, "await": m.await,
 				})
@@ -391,9 +391,15 @@ func (m *machine) each(name string, fn func(id uint64)) {
 func (m *machine) pause(rt *rapid.T) {
 	name := m.name(rt)
 	m.call(rt, func(ctx context.Context) error {
-		return m.r.b.Pause(ctx, name, &queue.Paused{Reason: "why not"}, ann)
+		p := &queue.Paused{Reason: "why not"}
+		if d := rapid.SampledFrom([]time.Duration{0, time.Second, time.Hour}).Draw(rt, "until"); d > 0 {
+			p.Until = m.r.now().Add(d)
+		}
+		return m.r.b.Pause(ctx, name, p, ann)
 	})
 }
+
+func (m *machine) pauseAll(rt *rapid.T) { m.r.b.PauseAll(rapid.Bool().Draw(rt, "all")) }
 
 func (m *machine) resume(rt *rapid.T) {
 	name := m.name(rt)

@@ -78,8 +78,8 @@ func (l *line) next(now time.Time, maxWait time.Duration) (priority int, ok bool
 	return first.Priority, !now.Before(first.NotBefore)
 }
 
-// open reports whether messages of the line may be handed out.
-func (l *line) open(now time.Time) bool {
+// open reports whether messages of the line may be handed out, see also [Broker.PauseAll].
+func (l *line) open() bool {
 	return l.Paused == nil && l.Deleting == nil && (!l.Ordered || l.inWork == 0)
 }
 

@@ -267,11 +267,16 @@ func pause(tx store.Tx, now time.Time, ln *line, id uint64, e queue.Ending) (*qu
 	return q, queue.Notify(tx, queue.Notice{What: queue.NoticePaused, Queue: ln.Name, N: ln.N, Message: id, Time: now, Reason: whyFaulty(e)})
 }
 
-// resume ends the pause of a queue whose listener could not run, and has changed since.
+// resume ends the pause of a queue whose time has come, or whose listener could not run, and has
+// changed since.
 func resume(tx store.Tx, now time.Time, name string) (*queue.Queue, error) {
 	q, err := queue.Get(tx, name)
-	if errors.Is(err, fault.NotFound) || err == nil && (q.Paused == nil || !q.Paused.Fault) {
+	if errors.Is(err, fault.NotFound) || err == nil && (q.Paused == nil || !q.Paused.Fault && !q.Paused.Over(now)) {
 		return nil, nil //nolint:nilnil // nothing has changed
+	}
+	why := "its listener has changed"
+	if err == nil && !q.Paused.Fault {
+		why = "its pause has ended"
 	}
 	if err == nil {
 		q, err = queue.SetPaused(tx, name, nil)
@@ -279,7 +284,7 @@ func resume(tx store.Tx, now time.Time, name string) (*queue.Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	return q, queue.Notify(tx, queue.Notice{What: queue.NoticeResumed, Queue: name, Time: now, Reason: "its listener has changed"})
+	return q, queue.Notify(tx, queue.Notice{What: queue.NoticeResumed, Queue: name, Time: now, Reason: why})
 }
 
 func whyFaulty(e queue.Ending) string {

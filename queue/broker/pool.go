@@ -125,7 +125,7 @@ func (b *Broker) choose(tx store.Tx, p *pool, now time.Time, without map[*line]b
 // queue has one. With weights, it also returns all queues that have one.
 func (b *Broker) turnOf(tx store.Tx, p *pool, now time.Time, without map[*line]bool) (best *line, priority int, having []*line) {
 	for _, ln := range p.lines {
-		if without[ln] || !ln.open(now) {
+		if without[ln] || !b.open(ln) {
 			continue
 		}
 		for i := range ln.windows {

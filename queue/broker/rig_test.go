@@ -292,7 +292,7 @@ func (b *Broker) checkReady(tx store.Tx, ln *line, now time.Time) (faults []stri
 			if known && b.inWork(h.Seq) {
 				bad("queue %s: message %d is in work, and to be handed out", ln.Name, h.Seq)
 			}
-			if !b.failing && !b.inWork(h.Seq) && ln.open(now) && ln.pool != nil && ln.pool.free(b.tick()) > 0 && !ln.Ordered {
+			if !b.failing && !b.inWork(h.Seq) && b.open(ln) && ln.pool != nil && ln.pool.free(b.tick()) > 0 && !ln.Ordered {
 				bad("queue %s: message %d of priority %d could be handed out", ln.Name, h.Seq, p)
 			}
 		}

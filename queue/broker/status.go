@@ -26,6 +26,7 @@ type Status struct {
 	Processes     int  // that run now
 	Shared        bool // the processes are those of all queues of that listener
 	ByHand        []Hand
+	AllPaused     bool   // see [Broker.PauseAll]
 	Fault         string // why processes cannot be started now, and when they are tried next; empty: they can
 }
 
@@ -84,7 +85,7 @@ func (b *Broker) Queues(ctx context.Context, patterns ...string) (list []Status,
 
 // statusOf is the part of a queue's status that is in memory.
 func (b *Broker) statusOf(ln *line) Status {
-	s := Status{Queue: ln.Queue, InWork: int64(ln.inWork), Why: ln.why}
+	s := Status{Queue: ln.Queue, InWork: int64(ln.inWork), Why: ln.why, AllPaused: b.allPaused && !ln.Builtin}
 	for _, p := range ln.hands {
 		h := p.hand.who
 		h.InWork = 0

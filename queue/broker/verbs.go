@@ -10,6 +10,7 @@ import (
 	"activationd/internal/fault"
 	"activationd/queue"
 	"activationd/store"
+	"activationd/store/once"
 	"activationd/supervisor"
 )
 
@@ -22,9 +23,13 @@ func (b *Broker) Create(ctx context.Context, q queue.Queue, by queue.Actor) (got
 		if got, created, err = queue.Create(tx, now, q); err != nil || !created {
 			return err
 		}
+		if most := b.settings.Load().Created; q.For != "" && most > 0 && queue.CreatedFor(tx, q.For) > most {
+			return fmt.Errorf("queue %s is not there, and %q has created %d queues by pushes already, which is the limit (queues.max_created); an operator can create this one with atctl queue create, or delete others: %w",
+				q.Name, by.Name, most, fault.Conflict)
+		}
 		return queue.Notify(tx, queue.Notice{What: queue.NoticeCreated, Queue: got.Name, N: got.N, Actor: &by, Time: now})
 	})
-	if err == nil && created {
+	if err == nil { // one that was there may be wanted by somebody now
 		b.hint(hint{queue: got.N})
 	}
 	return got, created, err
@@ -78,7 +83,7 @@ func refusesOne(err error) bool {
 func (b *Broker) pushAll(ctx context.Context, messages []NewMessage, pushed []Pushed) error {
 	now, set := b.parts.Now(), b.settings.Load()
 	push := func(ctx context.Context, inWork func(uint64) bool) error {
-		return b.parts.DB.Update(ctx, func(tx store.Tx) error {
+		return once.Update(ctx, b.parts.DB, func(tx store.Tx) error {
 			for from := 0; from < len(messages); {
 				to := from + 1
 				for to < len(messages) && messages[to].Queue == messages[from].Queue {
@@ -89,6 +94,7 @@ func (b *Broker) pushAll(ctx context.Context, messages []NewMessage, pushed []Pu
 				}
 				from = to
 			}
+			once.Known(ctx, fmt.Sprintf("message %d", pushed[0].ID))
 			return nil
 		})
 	}
@@ -311,29 +317,6 @@ func (b *Broker) stopAll(ln *line) {
 			b.parts.Log.Error("queues: cannot stop a delivery", "queue", ln.Name, "message", w.id, "err", err)
 		}
 	}
-}
-
-// Pause keeps the messages of a queue from being handed out; if p is nil, they are handed out again.
-func (b *Broker) Pause(ctx context.Context, name string, p *queue.Paused, by queue.Actor) error {
-	var q *queue.Queue
-	now := b.parts.Now()
-	if p != nil {
-		p = &queue.Paused{By: by.Name, Reason: p.Reason, At: now}
-	}
-	err := b.update(ctx, func(tx store.Tx) (err error) {
-		if q, err = queue.SetPaused(tx, name, p); err != nil {
-			return err
-		}
-		n := queue.Notice{What: queue.NoticeResumed, Queue: name, N: q.N, Actor: &by, Time: now}
-		if p != nil {
-			n.What, n.Reason = queue.NoticePaused, p.Reason
-		}
-		return queue.Notify(tx, n)
-	})
-	if err == nil {
-		b.hint(hint{queue: q.N})
-	}
-	return err
 }
 
 // Await returns when a message is over: done, dead, cancelled or removed; at once if

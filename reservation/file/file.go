@@ -12,7 +12,7 @@
 //	    deactivate: [/usr/share/activationd/scripts/deactivate]
 //
 // Further keys, all optional: label, lead, tail, timeout, grace (durations like
-// 90s or 1h30m), retries, missed (run or skip), env (a mapping).
+// 90s or 1h30m), retries, missed (run or skip), env and vlans (mappings).
 //
 // # Incomplete files
 //

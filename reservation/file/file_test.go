@@ -88,6 +88,7 @@ reservations:
     retries: 3
     missed: skip
     env: {LEVEL: 1.10, DEBUG: true, EMPTY: ''}
+    vlans: {ostrava: 3, core.1: 1}
 `
 
 const fullJSON = `{"reservations": [{
@@ -96,7 +97,8 @@ const fullJSON = `{"reservations": [{
   "devices": ["r2", "r1", "r2"], "topology": "triangle.clab.yml",
   "activate": ["/bin/up", "-n", "5", "yes"], "deactivate": ["/bin/down"],
   "label": "2\u0031", "lead": "5m", "tail": "90s", "timeout": "10m", "grace": "0s", "retries": 3,
-  "missed": "skip", "env": {"LEVEL": 1.10, "DEBUG": true, "EMPTY": ""}
+  "missed": "skip", "env": {"LEVEL": 1.10, "DEBUG": true, "EMPTY": ""},
+  "vlans": {"ostrava": 3, "core.1": "1"}
 }]}`
 
 func TestEveryKey(t *testing.T) {
@@ -111,7 +113,8 @@ func TestEveryKey(t *testing.T) {
 		Devices: []string{"r1", "r2"}, Topology: triangle, TopologyName: "triangle.clab.yml",
 		Activate: []string{"/bin/up", "-n", "5", "yes"}, Deactivate: []string{"/bin/down"},
 		Lead: minutes(5), Tail: &tail, Timeout: minutes(10), Grace: minutes(0), Retries: &retries,
-		Env: map[string]string{"LEVEL": "1.10", "DEBUG": "true", "EMPTY": ""},
+		Env:   map[string]string{"LEVEL": "1.10", "DEBUG": "true", "EMPTY": ""},
+		VLANs: map[string]int{"ostrava": 3, "core.1": 1},
 	}
 	for name, where := range map[string]string{"a.yml": "a.yml:3", "b.json": "b.json:1"} {
 		set := load(t, filepath.Join(dir, name))

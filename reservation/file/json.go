@@ -190,6 +190,12 @@ func (s *scan) Variables() map[string]string {
 	return nil
 }
 
+// Numbers implements [reservation.Value].
+func (s *scan) Numbers() map[string]int {
+	s.failed = true
+	return nil
+}
+
 // Topology implements [reservation.Value].
 func (s *scan) Topology() (text, name string) { return "", scanned(s, topologyName) }
 

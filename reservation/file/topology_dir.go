@@ -120,6 +120,9 @@ func (d *topologyDir) file(name string) text {
 }
 
 func (d *topologyDir) read(name string) (string, error) {
+	if d.root == nil {
+		return "", errors.New("there are no files beside these reservations; put the topology itself here")
+	}
 	if err := d.check(filepath.Join(d.root.Name(), filepath.FromSlash(name))); err != nil {
 		return "", err
 	}

@@ -80,30 +80,52 @@ func (v *value) List(most int) []string {
 }
 
 func (v *value) Variables() map[string]string {
+	return mapping(v, "{NAME: value}", "is not plain text; write '' for an empty one", reservation.MaxEnv, func(s string) (string, string) { return s, "" })
+}
+
+func (v *value) Numbers() map[string]int {
+	return mapping(v, "{DOMAIN: 2}", "is not a whole number", reservation.MaxDomains, func(s string) (int, string) {
+		n, problem := number(s)
+		if n == nil {
+			return 0, problem
+		}
+		return *n, ""
+	})
+}
+
+// mapping reads a mapping of names, at most as many as given, to values that read
+// understands. Like is how to write one, and odd what is wrong with something else than a
+// scalar.
+func mapping[T any](v *value, like, odd string, most int, read func(string) (T, string)) map[string]T {
 	if v.node.Kind != yaml.MappingNode {
-		v.problem(v.at(v.key), "is not a mapping; write {NAME: value}")
+		v.problem(v.at(v.key), "is not a mapping; write "+like)
 		return nil
 	}
 	pairs := v.node.Content
-	if n := len(pairs) / 2; n > reservation.MaxEnv {
-		v.problem(v.at(v.key), fmt.Sprintf("has %d variables, more than %d", n, reservation.MaxEnv))
+	if n := len(pairs) / 2; n > most {
+		v.problem(v.at(v.key), fmt.Sprintf("has %d names, more than %d", n, most))
 		return nil
 	}
-	env := make(map[string]string, len(pairs)/2)
+	all := make(map[string]T, len(pairs)/2)
 	for i := 0; i+1 < len(pairs); i += 2 {
 		line := pairs[i].Line
 		name, x := v.budget.use(pairs[i]), v.budget.use(pairs[i+1])
-		_, twice := env[name.Value]
-		switch {
-		case name.Kind != yaml.ScalarNode || x.Kind != yaml.ScalarNode || x.ShortTag() == "!!null":
-			v.problem(line, fmt.Sprintf("%.80s: is not plain text; write '' for an empty one", name.Value))
-		case twice:
-			v.problem(line, fmt.Sprintf("%.80s: occurs twice", name.Value))
-		default:
-			env[name.Value] = x.Value
+		if name.Kind != yaml.ScalarNode || x.Kind != yaml.ScalarNode || x.ShortTag() == "!!null" {
+			v.problem(line, fmt.Sprintf("%.80s: %s", name.Value, odd))
+			continue
 		}
+		if _, twice := all[name.Value]; twice {
+			v.problem(line, fmt.Sprintf("%.80s: occurs twice", name.Value))
+			continue
+		}
+		value, problem := read(x.Value)
+		if problem != "" {
+			v.problem(line, fmt.Sprintf("%.80s: %s", name.Value, problem))
+			continue
+		}
+		all[name.Value] = value
 	}
-	return env
+	return all
 }
 
 // Topology returns the text of an inline topology, whose nodes it keeps, or the name of

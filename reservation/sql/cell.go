@@ -129,6 +129,22 @@ func (c *cell) unlist() string {
 // Variables implements [reservation.Value]. No column has variables.
 func (c *cell) Variables() map[string]string { return nil }
 
+// Numbers reads names with their numbers, separated by commas: lab=3, core=1.
+func (c *cell) Numbers() map[string]int {
+	all := make(map[string]int)
+	for _, part := range c.List(0) {
+		name, text, _ := strings.Cut(part, "=")
+		name = strings.TrimSpace(name)
+		n, err := strconv.Atoi(strings.TrimSpace(text))
+		if _, twice := all[name]; err != nil || twice {
+			c.problem = fmt.Sprintf("%.80q is not a domain with a number, such as lab=3, or occurs twice", part)
+			return nil
+		}
+		all[name] = n
+	}
+	return all
+}
+
 // Topology implements [reservation.Value].
 func (c *cell) Topology() (text, name string) {
 	if text = c.raw(); strings.TrimSpace(text) == "" {

@@ -8,6 +8,7 @@
 //	start (or from_time)    a time
 //	end (or to_time)        a time
 //	devices (or device)     one or several, separated by commas; not an array and not JSON, see below
+//	vlans                   domains with numbers, separated by commas: lab=3, core=1
 //	owner, label, topology  texts; a topology is a text, not the name of a file
 //	lead, tail, timeout, grace   seconds as a number, an interval or MySQL's TIME, or
 //	                        texts in the forms that package timetext reads

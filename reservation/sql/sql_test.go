@@ -1,9 +1,13 @@
 package sql
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -96,7 +100,7 @@ func TestColumns(t *testing.T) {
 			t.Errorf("the column %s sets %+v, want %s", alias, f, name)
 		}
 	}
-	want := "id (resid), owner, start (from_time), end (to_time), devices (device), topology, label, lead, tail, timeout, grace, retries, missed"
+	want := "id (resid), owner, start (from_time), end (to_time), devices (device), vlans, topology, label, lead, tail, timeout, grace, retries, missed"
 	if got := columnNames(); got != want {
 		t.Errorf("the columns are %s, want %s", got, want)
 	}
@@ -205,6 +209,9 @@ func show(set reservation.Set) string {
 		if r.Retries != nil {
 			fmt.Fprintf(&b, " %d", *r.Retries)
 		}
+		if len(r.VLANs) > 0 {
+			fmt.Fprintf(&b, " %v", r.VLANs)
+		}
 		b.WriteByte('\n')
 	}
 	for _, r := range set.Rejects {
@@ -221,13 +228,68 @@ func contract(t *testing.T, s *testServer) {
 	t.Run("zones", func(t *testing.T) { zones(t, s) })
 	t.Run("faults", func(t *testing.T) { faults(t, s) })
 	t.Run("cut off", func(t *testing.T) { cutOff(t, s) })
+	bin := t.TempDir()
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "activationd/cmd/activationd", "activationd/cmd/atwrap")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Run("check", func(t *testing.T) { checkConfig(t, s, bin) })
 	t.Run("gone", func(t *testing.T) {
 		s.stop()
+		if out, err := checked(t, s, bin, ""); err == nil || !strings.HasPrefix(out, "activationd: c.yaml:2: sources[1]: the bookings: ") || strings.Contains(out, password) {
+			t.Errorf("the check of a source that is gone: %v\n%s", err, out)
+		}
 		_, err := s.source(t, "", "").Load(t.Context())
 		if fault.Of(err) != fault.Unavailable || strings.Contains(err.Error(), password) {
 			t.Errorf("Load() = %v, want unavailable", err)
 		}
 	})
+}
+
+// checkConfig checks the reservations of a database together with those of a file.
+func checkConfig(t *testing.T, s *testServer, bin string) {
+	s.exec(t, "CREATE TABLE bookings (id VARCHAR(23), device VARCHAR(20), start_text VARCHAR(40), end_text VARCHAR(40))")
+	s.exec(t, `INSERT INTO bookings VALUES ('1@db', 'r1', '2099-12-01T11:00:00Z', '2099-12-01T13:00:00Z'),
+		('2@db', 'r2', '2099-12-01T11:00:00Z', '2099-12-01T13:00:00Z'), ('3@db', 'r1', '2020-12-01T11:00:00Z', '2020-12-01T13:00:00Z')`)
+	quoted := map[string]string{"postgres": `"end"`, "mysql": "`end`"}[s.driver]
+	out, err := checked(t, s, bin, "SELECT id, device, start_text AS start, end_text AS "+quoted+" FROM bookings ORDER BY id")
+	for _, want := range []string{
+		"the bookings: 3 reservation(s), of which 1 are over\n",
+		"the bookings: row 1: 1@db: 1@file (",
+		"/a.yml:1) has r1 from 2099-12-01 10:00:00 to 2099-12-01 12:00:00\n",
+	} {
+		if err != nil || !strings.Contains(out, want) || strings.Count(out, "notice") != 1 {
+			t.Errorf("the check has not said %q: %v\n%s", want, err, out)
+		}
+	}
+	if out, err = checked(t, s, bin, "SELECT id, device, end_text AS start, start_text AS "+quoted+" FROM bookings WHERE id = '1@db'"); err == nil ||
+		out != "activationd: the bookings: row 1 (1@db): end: is before start\n" {
+		t.Errorf("the check of a wrong row: %v\n%s", err, out)
+	}
+}
+
+// checked returns what activationd --check-config says about a file and the result of a query.
+func checked(t *testing.T, s *testServer, bin, query string) (string, error) {
+	t.Helper()
+	dir := t.TempDir()
+	quoted, err := json.Marshal(query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"dsn": s.dsn(""),
+		"c.yaml": "sources: [{files: a.yml},\n  {sql: {name: the bookings, driver: " + s.driver + ", dsn_file: dsn, query: " + string(quoted) + "}}]\n" +
+			`reservations: {activate: ["true"], deactivate: ["true"]}`,
+		"a.yml": `reservations: [{id: 1@file, start: 2099-12-01T10:00:00Z, end: 2099-12-01T12:00:00Z, devices: [r1]}]`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), bin+"/activationd", "--check-config", "--sql", "--config", "c.yaml")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "TZ=UTC")
+	out, err := cmd.CombinedOutput()
+	return string(out), err
 }
 
 func virtlab(t *testing.T, s *testServer) {
@@ -285,8 +347,10 @@ func queries(t *testing.T, s *testServer) {
 	}
 	tests := []struct{ name, query, want string }{
 		{"all columns", "SELECT 'a@b' AS ID, 'g7' AS owner, 'exam' AS label, 'nodes r1 r2' AS topology, 300 AS lead, '90s' AS tail, '1h' AS timeout, " +
-			"0 AS grace, 3 AS retries, 'skip' AS missed, " + slot,
-			"row 1: a@b " + shown + " r1+r2 \"g7\" \"exam\" \"nodes r1 r2\" \"skip\" 5m0s 1m30s 1h0m0s 0s 3\n"},
+			"0 AS grace, 3 AS retries, 'skip' AS missed, 'lab=3, core=1' AS vlans, " + slot,
+			"row 1: a@b " + shown + " r1+r2 \"g7\" \"exam\" \"nodes r1 r2\" \"skip\" 5m0s 1m30s 1h0m0s 0s 3 map[core:1 lab:3]\n"},
+		{"no VLANs", "SELECT 'a@b' AS id, 'lab=3, lab=1' AS vlans, " + slot,
+			"row 1 (a@b): vlans: \"lab=1\" is not a domain with a number, such as lab=3, or occurs twice\n"},
 		{"all empty", "SELECT 'a@b' AS id, NULL AS owner, NULL AS label, NULL AS topology, NULL AS lead, NULL AS tail, NULL AS timeout, " +
 			"NULL AS grace, NULL AS retries, NULL AS missed, NULL AS devices, " + slot,
 			"row 1: a@b " + shown + " \n"},

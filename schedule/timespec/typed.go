@@ -37,5 +37,40 @@ func Typed(text string, now time.Time, loc *time.Location) (time.Time, error) {
 	return t, fmt.Errorf("%.60q %w", text, errTyped)
 }
 
+// TypedUntil is Typed where a duration may be given, too. It refuses numbers that somebody may
+// mean as one: 1730, and 1h30.
+func TypedUntil(text string, now time.Time, loc *time.Location) (time.Time, error) {
+	t, err := timetext.Typed(text, now, loc)
+	if err == nil || strings.Trim(text, " 0123456789.,'hH") == "" {
+		return t, err
+	}
+	return Typed(text, now, loc)
+}
+
 var errTyped = errors.New(`is not a time: write it like "2099-12-21 10:00", "10:00", "noon tomorrow", "monday 10am", "now + 5 minutes", ` +
 	`or 2099-12-21T10:00:00+01:00`)
+
+// TypedStart is Typed for the start of something. A duration with a plus sign counts from now:
+// +2h is in two hours.
+func TypedStart(text string, now time.Time, loc *time.Location) (time.Time, error) {
+	return typedOrLater(text, now, now, loc)
+}
+
+// TypedEnd is Typed for the end of something that begins at start: a time of day alone is the
+// first one after start, and a duration with a plus sign counts from start.
+func TypedEnd(text string, start, now time.Time, loc *time.Location) (time.Time, error) {
+	switch word := strings.ToLower(strings.TrimSpace(text)); {
+	case word == "noon", word == "midnight", word == "teatime", strings.Trim(word, "0123456789: apm") == "":
+		now = start
+	}
+	return typedOrLater(text, start, now, loc)
+}
+
+func typedOrLater(text string, start, now time.Time, loc *time.Location) (time.Time, error) {
+	if strings.HasPrefix(strings.TrimSpace(text), "+") {
+		if t, err := timetext.Later(text, start); !errors.Is(err, timetext.ErrForm) {
+			return t, err
+		}
+	}
+	return Typed(text, now, loc)
+}

@@ -96,6 +96,26 @@ func TestTypedReadsWhatProgramsWrite(t *testing.T) {
 	}
 }
 
+// TestTypedEnd: a time of day alone is after the start, everything else is as for Typed.
+func TestTypedEnd(t *testing.T) {
+	now := time.Date(2026, 11, 30, 10, 0, 0, 0, time.UTC)
+	start := time.Date(2099, 12, 21, 14, 0, 0, 0, time.UTC)
+	for _, tt := range []struct{ text, want string }{
+		{"15:30", "2099-12-21 15:30:00"},
+		{"9:30", "2099-12-22 09:30:00"},
+		{" 4pm ", "2099-12-21 16:00:00"},
+		{"10 AM", "2099-12-22 10:00:00"},
+		{"Midnight", "2099-12-22 00:00:00"},
+		{"tomorrow 15:30", "2026-12-01 15:30:00"},
+		{"now + 2 hours", "2026-11-30 12:00:00"},
+		{"2099-12-21 16:00", "2099-12-21 16:00:00"},
+	} {
+		if got, err := timespec.TypedEnd(tt.text, start, now, time.UTC); err != nil || got.Format(time.DateTime) != tt.want {
+			t.Errorf("TypedEnd(%q) = %v, %v, want %s", tt.text, got, err, tt.want)
+		}
+	}
+}
+
 // Parse accepts no more than at does.
 func TestParseRefusesWhatAtRefuses(t *testing.T) {
 	for _, text := range []string{"monday 10:00", "tomorrow 10am", "21.12.2099 10:00", "tomorrow at noon"} {

@@ -39,9 +39,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -71,6 +73,21 @@ type DB struct {
 	durable durable
 
 	touches atomic.Uint32 // pages looked at, roughly; see relax
+
+	committed atomic.Pointer[func(time.Duration)] // see OnCommit
+}
+
+// OnCommit has fn called after each commit with how long it took, its sync included. The next
+// transaction waits for fn, so it must be quick.
+func (d *DB) OnCommit(fn func(time.Duration)) { d.committed.Store(&fn) }
+
+// Size returns the size of the file, or 0 if it is not known.
+func (d *DB) Size() int64 {
+	info, err := os.Stat(d.path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
 }
 
 // View implements [store.Store]. It does not wait for writers, but sees nothing that

@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -135,10 +136,13 @@ func (d *DB) write(tx *bbolt.Tx) (err error) {
 		}
 	}()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	id := tx.ID()
+	id, began := tx.ID(), time.Now()
 	err = tx.Commit()
 	if err == nil {
 		d.durable.reach(id)
+		if fn := d.committed.Load(); fn != nil {
+			(*fn)(time.Since(began))
+		}
 		return nil
 	}
 	// Pages are written first, to places that nothing refers to yet. If there is no

@@ -156,6 +156,7 @@ func (d *labDaemon) change(ends, begins []*resv) {
 	d.t.Helper()
 	for _, r := range begins {
 		r.start = time.Now().Truncate(time.Second)
+		r.end = r.start.Add(12 * time.Hour) // before the slots of those that have not begun, which may need the same hosts
 	}
 	for _, r := range ends {
 		r.end = time.Now().Truncate(time.Second).Add(time.Second)

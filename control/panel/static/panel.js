@@ -1,0 +1,133 @@
+// What every page has: the theme and the zone of the browser, questions in a dialog, keys, and the
+// page kept up to date. Without it everything works, too, by loading pages.
+import { follow } from "./live.js";
+import { morph } from "./morph.js";
+
+const base = document.body.dataset.base ?? "";
+const main = /** @type {HTMLElement} */ (document.querySelector("#main"));
+const news = /** @type {HTMLElement} */ (document.querySelector("#news"));
+const live = /** @type {HTMLElement} */ (document.querySelector("#live"));
+
+/** Says something for a while, where nobody looks, types or has the focus.
+ * @param {string} text */
+function say(text) {
+  news.textContent = text;
+  setTimeout(() => { if (news.textContent === text) news.textContent = ""; }, 8000);
+}
+
+// The page as it is now, into the page that is there.
+let loading = false, again = false;
+async function refresh() {
+  if (document.hidden) { stale = true; return; }
+  if (loading) { again = true; return; }
+  loading = true;
+  try {
+    const reply = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
+    if (reply.type === "opaqueredirect") { location.reload(); return; } // the session is over
+    const page = new DOMParser().parseFromString(await reply.text(), "text/html");
+    const next = page.querySelector("#main");
+    if (next) {
+      const before = Number(main.dataset.needs ?? "-1");
+      next.querySelector("#said")?.remove();
+      const said = main.querySelector("#said"); // it stays until somebody goes to another page
+      if (said) next.prepend(said.cloneNode(true));
+      morph(main, next);
+      document.title = page.title;
+      main.dispatchEvent(new CustomEvent("refreshed", { bubbles: true }));
+      const now = Number(main.dataset.needs ?? "-1");
+      if (now > before && before >= 0) notify(now);
+    }
+  } catch { /* the stream says that the daemon cannot be reached */ } finally {
+    loading = false;
+    if (again) { again = false; refresh(); }
+  }
+}
+
+// A change soon brings others: they are shown together.
+let due = 0;
+function soon() { due ||= window.setTimeout(() => { due = 0; refresh(); }, 400); }
+
+let stale = false;
+document.addEventListener("visibilitychange", () => { if (!document.hidden && stale) { stale = false; refresh(); } });
+
+const topics = new Set((main.dataset.topics ?? "").split(" ").filter(Boolean));
+if (topics.size > 0) {
+  live.hidden = false;
+  follow(base, {
+    event(topic) { if (topics.has("*") || topics.has(topic.split(".")[0])) soon(); },
+    gap() { say("Some changes were missed; the page was loaded again."); soon(); },
+    state(on, since) {
+      live.toggleAttribute("data-off", !on);
+      live.textContent = on ? "Live" : `Reconnecting, last change ${since}`;
+      if (on) soon(); // what happened meanwhile
+    },
+  });
+}
+setInterval(() => { if (topics.size > 0) soon(); }, 60_000); // "in 14 min" becomes "in 13 min"
+
+// Questions come in a dialog; the link leads to the same question as a page of its own.
+document.addEventListener("click", async (event) => {
+  const link = event.target instanceof Element ? event.target.closest("a[data-ask]") : null;
+  if (!(link instanceof HTMLAnchorElement) || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
+  event.preventDefault();
+  const reply = await fetch(link.href, { headers: { Accept: "text/html" } });
+  const page = new DOMParser().parseFromString(await reply.text(), "text/html");
+  const ask = page.querySelector("#ask");
+  if (!reply.ok || !ask) { location.href = link.href; return; }
+  const dialog = document.createElement("dialog");
+  dialog.setAttribute("aria-labelledby", "asked");
+  dialog.append(ask);
+  dialog.addEventListener("click", (e) => {
+    if (e.target instanceof Element && e.target.closest("[data-no]")) { e.preventDefault(); dialog.close(); }
+  });
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+});
+
+// Menus close when something else is pressed, and with Escape.
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (event.target instanceof Node && !menu.contains(event.target)) menu.removeAttribute("open");
+  }
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") {
+    for (const menu of document.querySelectorAll("details.menu[open]")) {
+      menu.removeAttribute("open");
+      menu.querySelector("summary")?.focus();
+    }
+  }
+  const typing = event.target instanceof Element && event.target.closest("input, textarea, select, [contenteditable]");
+  if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
+    const find = document.querySelector("#match") ?? document.querySelector("#find");
+    if (find instanceof HTMLInputElement) { event.preventDefault(); find.focus(); find.select(); }
+  }
+});
+
+const zone = document.querySelector("#own-zone");
+if (zone instanceof HTMLButtonElement) {
+  zone.hidden = false;
+  zone.addEventListener("click", () => {
+    const field = document.querySelector("#zone");
+    if (field instanceof HTMLInputElement) { field.value = Intl.DateTimeFormat().resolvedOptions().timeZone; field.form?.submit(); }
+  });
+}
+
+// Notifications, if somebody asks for them.
+const bell = document.querySelector("#notify");
+if (bell instanceof HTMLButtonElement && "Notification" in window && main.dataset.needs !== undefined) {
+  bell.hidden = Notification.permission !== "default";
+  bell.addEventListener("click", async () => {
+    await Notification.requestPermission();
+    bell.hidden = true;
+    say(Notification.permission === "granted" ? "You will be notified while this page is open." : "This browser does not allow notifications from here.");
+  });
+}
+
+/** @param {number} needs */
+function notify(needs) {
+  if ("Notification" in window && Notification.permission === "granted" && document.hidden) {
+    new Notification("activationd", { body: needs === 1 ? "One thing needs attention" : `${needs} things need attention`, tag: "needs" });
+  }
+}

@@ -1,0 +1,169 @@
+package event
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestCrowds has many followers with few wishes, which begin at any number, come back, and are
+// slow at times, some so slow that their crowd has forgotten what they want. Each gets what it
+// wants, once and in order.
+func TestCrowds(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	synctest.Test(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		l := newTestLog(t)
+		l.put(500)
+		const total = 3000
+		var all sync.WaitGroup
+		for f := range 40 {
+			every, slow := 1+f%3, r.IntN(20) == 0
+			after := uint64(r.IntN(500))
+			own := rand.New(rand.NewPCG(seed, uint64(f+2)))
+			all.Go(func() {
+				var got []int
+				wish := Wish{Key: strconv.Itoa(every), Want: func(e *Event) bool { return number(e)%every == 0 }}
+				begin := after
+				for n := 0; ; n++ {
+					leave := 50 + own.IntN(1500)
+					err := l.FollowWish(t.Context(), after, wish, func(e *Event) error {
+						got, after = append(got, number(e)), e.Seq
+						if slow && own.IntN(20) == 0 {
+							time.Sleep(time.Second)
+						}
+						if number(e) == total {
+							return errEnough
+						}
+						if leave--; leave == 0 {
+							return errors.New("comes back")
+						}
+						return nil
+					})
+					if errors.Is(err, errEnough) {
+						break
+					}
+					if err == nil || err.Error() != "comes back" {
+						t.Errorf("follower %d: %v", f, err)
+						return
+					}
+				}
+				var want []int
+				for n := 1; n <= total; n++ {
+					if n%every == 0 && l.seqOf(n) > begin {
+						want = append(want, n)
+					}
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("follower %d, every %d after %d: %d events, want %d; %s", f, every, begin, len(got), len(want), firstDifference(got, want))
+				}
+			})
+		}
+		for l.n < total {
+			l.put(min(1+r.IntN(40), total-l.n))
+			if r.IntN(3) == 0 {
+				time.Sleep(time.Duration(r.IntN(5)) * time.Millisecond)
+			}
+		}
+		all.Wait()
+		synctest.Wait()
+		l.crowding.Lock()
+		defer l.crowding.Unlock()
+		if len(l.crowds) > 0 {
+			t.Errorf("%d crowds are left", len(l.crowds))
+		}
+	})
+}
+
+// number is the number of a test's event.
+func number(e *Event) int {
+	n, err := strconv.Atoi(e.Reason)
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+// seqOf is the Seq of a test's event, of which the store numbers all one after the other.
+func (l *testLog) seqOf(n int) uint64 { return uint64(n) }
+
+func firstDifference(got, want []int) string {
+	for i := range min(len(got), len(want)) {
+		if got[i] != want[i] {
+			return fmt.Sprintf("at %d: %d, want %d", i, got[i], want[i])
+		}
+	}
+	return "one is longer"
+}
+
+// TestCrowdSleeps checks that followers are not woken by what they do not want.
+func TestCrowdSleeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newTestLog(t)
+		l.put(1)
+		var asked atomic.Int64 // those that come at the same time look for themselves
+		wish := Wish{Key: "last", Want: func(e *Event) bool {
+			asked.Add(1)
+			return number(e) == 300
+		}}
+		var all sync.WaitGroup
+		for range 100 {
+			all.Go(func() {
+				err := l.FollowWish(t.Context(), 1, wish, func(*Event) error { return errEnough })
+				if !errors.Is(err, errEnough) {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		goroutines := runtime.NumGoroutine()
+		for l.n < 299 {
+			l.put(1)
+			synctest.Wait()
+		}
+		if n := asked.Load(); n > 300 {
+			t.Errorf("299 events were looked at %d times for 100 followers with one wish", n)
+		}
+		if goroutines > 150 {
+			t.Errorf("%d goroutines for 100 followers", goroutines)
+		}
+		l.put(1)
+		all.Wait()
+	})
+}
+
+// TestCrowdIsPruned checks that members learn of a gap, and those that join later do not.
+func TestCrowdIsPruned(t *testing.T) {
+	l := newTestLog(t)
+	l.put(10)
+	l.pruneTo(2, time.Time{})
+	var got []string
+	err := l.FollowWish(t.Context(), 3, Wish{Key: "x", Want: func(e *Event) bool { return number(e) >= 10 }}, func(e *Event) error {
+		got = append(got, e.What)
+		if e.What == "test" {
+			return errEnough
+		}
+		return nil
+	})
+	if !errors.Is(err, errEnough) || !slices.Equal(got, []string{Gap, "test"}) {
+		t.Errorf("%v, %v", got, err)
+	}
+	err = l.FollowWish(t.Context(), 1000, Wish{Key: "x", Want: func(*Event) bool { return true }}, func(e *Event) error {
+		if !e.Reset {
+			t.Errorf("%+v, want that the number is too large", e)
+		}
+		return errEnough
+	})
+	if !errors.Is(err, errEnough) {
+		t.Error(err)
+	}
+}
