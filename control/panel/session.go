@@ -116,9 +116,9 @@ func (p *Panel) setSession(w http.ResponseWriter, secure bool, secret string) {
 	http.SetCookie(w, c)
 }
 
-// renew makes a session last longer when half of its time is over.
+// renew makes a session last its whole time from now on. A cookie a minute is enough for that.
 func (p *Panel) renew(w http.ResponseWriter, r *http.Request, c Client) {
-	if secret, until := p.session(r); secret != "" && until.Sub(p.now()) < sessionAge/2 {
+	if secret, until := p.session(r); secret != "" && until.Sub(p.now()) < sessionAge-time.Minute {
 		p.setSession(w, c.Secure, secret)
 	}
 }

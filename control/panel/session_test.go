@@ -64,6 +64,23 @@ func TestSession(t *testing.T) {
 	}
 }
 
+// A session lasts its whole time after the last page, and not a part of it.
+func TestRenew(t *testing.T) {
+	p := newTestPanel(t)
+	request := httptest.NewRequest(http.MethodGet, "/", nil)
+	w := httptest.NewRecorder()
+	p.setSession(w, true, "secret")
+	request.AddCookie(w.Result().Cookies()[0])
+	for after, renewed := range map[time.Duration]bool{30 * time.Second: false, time.Hour: true} {
+		p.now = func() time.Time { return start.Add(after) }
+		w := httptest.NewRecorder()
+		p.renew(w, request, Client{Secure: true})
+		if got := len(w.Result().Cookies()) > 0; got != renewed {
+			t.Errorf("after %v the session is renewed: %t", after, got)
+		}
+	}
+}
+
 // The key of sessions stays the same, and a file that is none is replaced.
 func TestKey(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key")
