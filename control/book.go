@@ -53,6 +53,35 @@ type BookListIn struct {
 	All   bool   `arg:"all"`   // also those that are over
 }
 
+// BookQuotaIn asks what an owner can book.
+type BookQuotaIn struct {
+	Owner string `arg:"owner"` // whose quota it is; none: the caller's
+}
+
+// A BookQuota is what an owner can book, and has booked. Limits that are 0 are none.
+type BookQuota struct {
+	Owner        string  `json:"owner"`
+	HoursPerWeek float64 `json:"hours_per_week"`
+	Devices      int     `json:"devices"`    // at once
+	DaysAhead    int     `json:"days_ahead"` // from now to the start of a slot
+	MaxHours     float64 `json:"max_hours"`  // of one slot
+
+	Weeks      []BookedWeek `json:"weeks"`       // the present one, and later ones in which there are bookings
+	DevicesNow int          `json:"devices_now"` // that the owner has booked for this moment
+
+	Bookable  []string `json:"bookable"`            // the devices that can be booked: names, which may have wildcards
+	Variables []string `json:"variables,omitempty"` // that a booking can set for its scripts
+	Topology  bool     `json:"topology"`            // the caller can book with a topology
+	Others    bool     `json:"others"`              // the caller can book for others, and exceed quotas
+	Refused   string   `json:"refused,omitempty"`   // why the caller can book nothing for this owner
+}
+
+// A BookedWeek is how much of a calendar week is booked.
+type BookedWeek struct {
+	Begins Instant `json:"begins"` // on Monday
+	Hours  float64 `json:"hours"`
+}
+
 // A Booking is a reservation that was booked at the daemon itself.
 type Booking struct {
 	ID      string   `json:"id"`

@@ -119,6 +119,7 @@ var wholeSteps = []step{
 	{"", "POST /bookings/{book}/extend", `{"by":"30m"}`, 0},
 	{"", "PATCH /bookings/{book}", `{"label":"c"}`, 0},
 	{"", "GET /bookings", "", 0},
+	{"", "GET /bookings/quota", "", 0},
 	{"", "POST /bookings/{book}/end", "", 0},
 	{"", "GET /calendar?from=2099-12-21T00:00:00Z&to=2099-12-22T00:00:00Z&idle=true", "", 0},
 	{"", "GET /free?for=1h&devices=r1", "", 0},

@@ -1,6 +1,7 @@
 package booking
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -102,6 +103,66 @@ func (q Quota) perWeek(was, is Part, others []Part, loc *time.Location) string {
 		}
 	}
 	return ""
+}
+
+// A Standing is what an owner can book, and has booked.
+type Standing struct {
+	Rules *Rules
+	Quota Quota
+	Weeks []Week // the present one, and later ones in which there are bookings
+	Now   int    // how many devices the owner has booked for this moment
+	// Refused says why the client can book nothing for the owner; nil: it can.
+	Refused error
+}
+
+// A Week is how much of a calendar week is booked.
+type Week struct {
+	Begins time.Time
+	Booked time.Duration
+}
+
+// Standing returns what an owner can book, if by asks for it, and has booked. The error is of kind
+// fault.Conflict if nothing can be booked at all.
+func (d *Desk) Standing(ctx context.Context, by activation.Actor, owner string, uid int) (s Standing, err error) {
+	_, s.Refused = d.inForce(by, owner, uid)
+	if s.Rules = d.rules.Load(); s.Rules == nil {
+		return s, s.Refused
+	}
+	s.Quota = s.Rules.quotaOf(owner)
+	err = d.engine.View(ctx, func(t *activation.Txn) error {
+		week := weekOf(t.Now, time.Local)
+		parts, err := t.BookedParts(owner, week)
+		s.Weeks, s.Now = weeksOf(parts, week), 0
+		for _, p := range parts {
+			if !p.From.After(t.Now) && p.To.After(t.Now) {
+				s.Now += p.Devices
+			}
+		}
+		return err
+	})
+	return s, err
+}
+
+// weeksOf returns how much of a week is booked, and of later ones in which something is.
+func weeksOf(parts []Part, week time.Time) (all []Week) {
+	var last time.Time
+	for _, p := range parts {
+		if p.To.After(last) {
+			last = p.To
+		}
+	}
+	for first := true; first || week.Before(last); first = false {
+		next := week.AddDate(0, 0, 7)
+		w := Week{Begins: week}
+		for _, p := range parts {
+			w.Booked += overlap(p, week, next)
+		}
+		if first || w.Booked > 0 {
+			all = append(all, w)
+		}
+		week = next
+	}
+	return all
 }
 
 // weekOf returns the beginning of the calendar week of t, which is a Monday.

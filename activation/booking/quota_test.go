@@ -105,3 +105,31 @@ func TestQuota(t *testing.T) {
 		})
 	}
 }
+
+// TestWeeksOf: the hours of a slot are in the weeks in which they are, and the present week is always
+// there. The last Sunday of March has 23 hours.
+func TestWeeksOf(t *testing.T) {
+	loc := prague(t)
+	for _, tt := range []struct{ name, parts, want string }{
+		{"nothing", "", "03-23 0s"},
+		{"in this week", "2099-03-24 10:00 +2h r1,2099-03-24 11:00 +3h r9", "03-23 5h0m0s"},
+		{"it began before", "2099-03-22 23:00 +2h r1", "03-23 1h0m0s"},
+		{"across the end of the week", "2099-03-29 00:00 +24h r1", "03-23 23h0m0s, 03-30 1h0m0s"},
+		{"a week without bookings between", "2099-04-08 10:00 +1h r1", "03-23 0s, 04-06 1h0m0s"},
+		{"until the end of the week", "2099-03-29 20:00 +4h r1", "03-23 4h0m0s"},
+	} {
+		var parts []Part
+		for text := range strings.SplitSeq(tt.parts, ",") {
+			if text != "" {
+				parts = append(parts, part(t, text, loc))
+			}
+		}
+		var got []string
+		for _, w := range weeksOf(parts, time.Date(2099, 3, 23, 0, 0, 0, 0, loc)) {
+			got = append(got, w.Begins.Format("01-02 ")+w.Booked.String())
+		}
+		if all := strings.Join(got, ", "); all != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, all, tt.want)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,7 +30,7 @@ whom and how much (its key booking).`,
 		Args: help.Unknown,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newBookAddCommand(a), newBookExtendCommand(a), newBookEditCommand(a), newBookEndCommand(a), newBookListCommand(a))
+	cmd.AddCommand(newBookAddCommand(a), newBookExtendCommand(a), newBookEditCommand(a), newBookEndCommand(a), newBookListCommand(a), newBookQuotaCommand(a))
 	return cmd
 }
 
@@ -297,4 +298,59 @@ together with other reservations and jobs.`,
 	cmd.Flags().BoolVar(&in.All, "all", false, "also those that are over")
 	cmd.Flags().StringVar(&in.Owner, "owner", "", "only those of `OWNER`")
 	return cmd
+}
+
+func newBookQuotaCommand(a *app) *cobra.Command {
+	var in control.BookQuotaIn
+	cmd := &cobra.Command{
+		Use:   "quota",
+		Short: "Show what can be booked, and what is",
+		Long: `Quota shows how much of its quota an owner has booked, in this calendar week and in later
+ones, and which devices can be booked for how long. The daemon's configuration sets the
+limits (its key booking).`,
+		Example: `  atctl book quota --owner ada`,
+		Args:    none,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := refuseEmpty(cmd, ""); err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(cmd.Context(), "book quota", in)
+			}
+			return runBookQuota(cmd.Context(), a, in)
+		},
+	}
+	cmd.Flags().StringVar(&in.Owner, "owner", "", "the quota of `OWNER`, instead of your own")
+	return cmd
+}
+
+func runBookQuota(ctx context.Context, a *app, in control.BookQuotaIn) error {
+	q, err := call[control.BookQuota](ctx, a, "book quota", in)
+	if err != nil {
+		return err
+	}
+	clock, err := a.clock(ctx)
+	if err != nil {
+		return err
+	}
+	of := func(have string, limit float64, unit string) string {
+		if limit == 0 {
+			return strings.TrimSpace(have + " (no limit)")
+		}
+		return strings.TrimPrefix(fmt.Sprintf("%s of %.4g%s", have, limit, unit), " of ")
+	}
+	pairs := [][2]string{{"owner", q.Owner}}
+	for _, w := range q.Weeks {
+		pairs = append(pairs, [2]string{"week from " + clock.In(w.Begins.Time).Format(time.DateOnly), of(fmt.Sprintf("%.4gh", w.Hours), q.HoursPerWeek, "h")})
+	}
+	pairs = append(pairs, [2]string{"devices now", of(strconv.Itoa(q.DevicesNow), float64(q.Devices), "")},
+		[2]string{"days ahead", of("", float64(q.DaysAhead), "")}, [2]string{"longest slot", of("", q.MaxHours, "h")},
+		[2]string{"can be booked", strings.Join(q.Bookable, " ")})
+	if err := fields(os.Stdout, pairs...); err != nil {
+		return err
+	}
+	if q.Refused != "" {
+		warn(q.Refused)
+	}
+	return nil
 }

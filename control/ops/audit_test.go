@@ -42,7 +42,7 @@ type ask struct {
 // audit. The others are listed here, so that no operation can be forgotten.
 func TestEveryChangeIsAudited(t *testing.T) {
 	changesNothing := strings.Fields("list show input why log wait locks clock status events audit next atq atcat backup calendar free")
-	changesNothing = append(changesNothing, "every list", "every show", "vlan pools", "vlan list", "vlan sections", "login list", "plan show", "pauses", "service list", "service env", "service places", "book list",
+	changesNothing = append(changesNothing, "every list", "every show", "vlan pools", "vlan list", "vlan sections", "login list", "plan show", "pauses", "service list", "service env", "service places", "book list", "book quota",
 		"queue list", "queue show", "queue peek", "queue result", "queue dead", "queue allowed", "queue listen", "queue answer", "report", "source show")
 	// What a script does for its own activation follows from that; a section changes no state;
 	// forgive needs a stuck reservation, and shares its code with the other verbs. What is published changes nothing, and its event has its actor.
@@ -274,9 +274,10 @@ func auditDaemon(t *testing.T) *audited {
 		Identity: func(c control.Caller) (*activation.Identity, error) {
 			return &activation.Identity{UID: c.UID, Name: c.Name}, nil
 		},
-		MayAt: func(control.Caller) error { return nil },
-		User:  func(string) (string, bool) { return "root", true },
-		Stop:  func(bool) {},
+		MayAt:  func(control.Caller) error { return nil },
+		User:   func(string) (string, bool) { return "root", true },
+		UserID: func(string) (int, bool) { return 0, false },
+		Stop:   func(bool) {},
 		Topology: func(name string) ([]byte, error) {
 			return nil, fmt.Errorf("%s: there is no such file: %w", name, fault.Invalid)
 		},

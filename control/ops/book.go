@@ -21,20 +21,16 @@ func (d Daemon) bookOps() []control.Op {
 		control.Declare("book edit", control.Submitter, "move a booking, or change its devices", d.bookEdit).At("PATCH /bookings/{id}").Single(),
 		control.Declare("book end", control.Submitter, "end a booking: cancel it, or deactivate it now", d.bookEnd).At("POST /bookings/{id}/end").Single(),
 		control.Declare("book list", control.Viewer, "list bookings", d.bookList).At("GET /bookings"),
+		control.Declare("book quota", control.Viewer, "show what an owner can book, and has booked", d.bookQuota).At("GET /bookings/quota").Single(),
 	}
 }
 
 func (d Daemon) bookAdd(ctx context.Context, c control.Caller, in control.BookAddIn) (reply control.Reply[control.Booking], err error) {
 	now := time.Now()
 	req := booking.Request{
-		Owner: c.Name, UID: c.UID, Devices: commas(in.Devices), Topology: in.Topology, Label: in.Label, Key: in.Key, OverQuota: in.OverQuota,
+		Devices: commas(in.Devices), Topology: in.Topology, Label: in.Label, Key: in.Key, OverQuota: in.OverQuota,
 	}
-	if in.Owner != "" && in.Owner != c.Name {
-		req.Owner, req.UID = in.Owner, -1
-		if uid, ok := d.UserID(in.Owner); ok {
-			req.UID = uid
-		}
-	}
+	req.Owner, req.UID = d.bookedFor(c, in.Owner)
 	if req.From, req.To, err = slot(in.From, in.To, in.For, now, now); err != nil {
 		return reply, err
 	}
@@ -54,6 +50,17 @@ func (d Daemon) bookAdd(ctx context.Context, c control.Caller, in control.BookAd
 	reply.Lines[0].Known = known
 	reply.Lines[0].Notices, err = d.pausesOf(ctx, r)
 	return reply, err
+}
+
+// bookedFor returns whose booking it is if a caller names an owner, or none.
+func (d Daemon) bookedFor(c control.Caller, owner string) (name string, uid int) {
+	if owner == "" || owner == c.Name {
+		return c.Name, c.UID
+	}
+	if uid, ok := d.UserID(owner); ok {
+		return owner, uid
+	}
+	return owner, -1
 }
 
 // pausesOf says which pauses of the daemon and of the source book a booking waits for.
@@ -175,6 +182,26 @@ func (d Daemon) bookList(ctx context.Context, _ control.Caller, in control.BookL
 		reply.Lines = append(reply.Lines, wireBooking(r))
 	}
 	return reply, err
+}
+
+func (d Daemon) bookQuota(ctx context.Context, c control.Caller, in control.BookQuotaIn) (reply control.Reply[control.BookQuota], err error) {
+	owner, uid := d.bookedFor(c, in.Owner)
+	by := actor(c)
+	s, err := d.Bookings.Standing(ctx, by, owner, uid)
+	if err != nil {
+		return reply, err
+	}
+	q := control.BookQuota{
+		Owner: owner, HoursPerWeek: s.Quota.PerWeek.Hours(), Devices: s.Quota.Devices, DaysAhead: s.Quota.DaysAhead, MaxHours: s.Rules.Max.Hours(),
+		DevicesNow: s.Now, Bookable: s.Rules.Devices, Variables: s.Rules.Variables, Topology: !by.OnlyOwn || s.Rules.Topologies, Others: !by.OnlyOwn,
+	}
+	for _, w := range s.Weeks {
+		q.Weeks = append(q.Weeks, control.BookedWeek{Begins: control.Instant{Time: w.Begins}, Hours: w.Booked.Hours()})
+	}
+	if s.Refused != nil {
+		q.Refused = fault.Text(s.Refused)
+	}
+	return control.Reply[control.BookQuota]{Lines: []control.BookQuota{q}}, nil
 }
 
 // bookingIs returns the condition that a booking still has one of these versions; none: there is no
