@@ -28,6 +28,7 @@ type listData struct {
 	Next    string // the address of the next page
 	Paged   bool   // it is not the first page
 	Limited bool   // there is more, but this order ends here
+	Over    bool   // what is over is shown, too
 	Bulk    []*button
 }
 
@@ -90,7 +91,7 @@ func (p *Panel) fillActivations(v *view) error {
 			d.Limited = true
 		}
 	}
-	d.Paged = in.After != "" || number > 1
+	d.Paged, d.Over = in.After != "" || number > 1, slices.Contains(in.State, "all")
 	d.Columns = v.columns(d.Kind, in.Sort, in.Reverse)
 	for _, op := range []string{"run", "hold", "release", "retry", "cancel", "forgive"} {
 		if b := v.Button(op); b != nil && len(d.Rows) > 0 {
@@ -163,6 +164,14 @@ func (v *view) Status(a control.Activation) string {
 // Begins is when a slot begins, or the run of a job.
 func (v *view) Begins(a control.Activation) time.Time {
 	return cmp.Or(a.Start.Time, a.Started.Time, a.Planned)
+}
+
+// Because says why an activation is in its state, or what it cannot have.
+func (v *view) Because(a control.Activation) string {
+	if a.Reason == "" && a.Outcome == "" && len(a.Conflicts) > 0 {
+		return v.conflict(&a.Conflicts[0])
+	}
+	return v.Told(a.Reason)
 }
 
 // What says what a job does.

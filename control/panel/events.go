@@ -127,6 +127,7 @@ func (v *view) eventRow(ev *control.Event) eventRow {
 	if ev.Phase != "" && ev.Attempt > 0 && row.Text == "" {
 		row.Text = ev.Phase + ", attempt " + strconv.Itoa(ev.Attempt)
 	}
+	row.Text = v.Told(row.Text)
 	switch id := segment(ev.ID); {
 	case ev.ID == "":
 	case ev.Kind == "service":

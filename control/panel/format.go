@@ -3,16 +3,20 @@ package panel
 import (
 	"fmt"
 	"html/template"
+	"path"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"activationd/control"
 )
 
 // funcs returns the functions of the templates.
 func (p *Panel) funcs() template.FuncMap {
 	return template.FuncMap{
-		"span": span, "sentence": sentence, "word": word, "join": strings.Join,
+		"span": span, "sentence": sentence, "begin": sentenceStart, "word": word, "base": base, "join": strings.Join,
 		"amount": amount, "plain": plain, "number": number, "plural": plural, "shape": shape, "args": func(all ...any) []any { return all },
 	}
 }
@@ -44,6 +48,87 @@ func (v *view) Time(t time.Time) template.HTML {
 	return template.HTML(`<time datetime="` + t.In(v.Zone).Format(time.RFC3339) + `" title="` + t.In(v.Zone).Format("Mon 2 Jan 2006 15:04:05 -07:00") + `">` + v.Clock(t) + `</time>`)
 }
 
+// between writes two times, with the day of the second one only if it is another.
+func (v *view) between(from, to time.Time) string {
+	from, to = from.In(v.Zone), to.In(v.Zone)
+	if from.YearDay() == to.YearDay() && from.Year() == to.Year() {
+		return v.Clock(from) + " to " + to.Format("15:04")
+	}
+	return v.Clock(from) + " to " + v.Clock(to)
+}
+
+// What the daemon's texts have that a page writes in another way: times in the daemon's zone, of
+// which some name the zone, durations with zeros, and sources that are files.
+var (
+	told     = regexp.MustCompile(toldTime + ` to ` + toldTime + `|` + toldTime + `|\b(?:\d+h)?\d+m0s\b|\bsource "?/[^\s":,;]+"?`)
+	toldZone = regexp.MustCompile(` [A-Z]{3,5}$`)
+)
+
+const toldTime = `\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?: [A-Z]{3,5}\b)?`
+
+// Told writes a text of the daemon as the page writes it: times in the page's zone, as [view.Clock]
+// does, and sources by their short names.
+func (v *view) Told(text string) string {
+	return told.ReplaceAllStringFunc(text, func(part string) string {
+		if _, name, ok := strings.Cut(part, "source "); ok {
+			return "source " + base(strings.Trim(name, `"`))
+		}
+		if strings.HasSuffix(part, "m0s") {
+			part = strings.TrimSuffix(part, "0s")
+			if hours, ok := strings.CutSuffix(part, "h0m"); ok {
+				part = hours + "h"
+			}
+			return part
+		}
+		first, second, two := strings.Cut(part, " to ")
+		from, to := toldAt(first), toldAt(second)
+		switch {
+		case from.IsZero() || two && to.IsZero():
+			return part
+		case two:
+			return v.between(from, to)
+		}
+		return v.Clock(from)
+	})
+}
+
+// toldAt reads a time of a text; zero: it is none.
+func toldAt(text string) time.Time {
+	form := time.DateTime
+	if toldZone.MatchString(text) {
+		form += " MST"
+	}
+	t, err := time.ParseInLocation(form, text, time.Local)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+// conflict says what a reservation cannot have, with times in the page's zone.
+func (v *view) conflict(c *control.ConflictLine) string {
+	if c.Kind != "device" || len(c.With) == 0 || c.From.IsZero() || c.To.IsZero() {
+		return v.Told(c.Text)
+	}
+	text := strings.Join(c.With, ", ")
+	if c.More > 0 {
+		text += fmt.Sprintf(" and %d more", c.More)
+	}
+	have := "has"
+	if len(c.With)+c.More > 1 {
+		have = "have"
+	}
+	return fmt.Sprintf("%s %s %s, %s", text, have, c.Name, v.between(c.From.Time, c.To.Time))
+}
+
+// base is the short name of a source: that of its file.
+func base(source string) string {
+	if strings.HasPrefix(source, "/") {
+		return path.Base(source)
+	}
+	return source
+}
+
 // Away says how far a time is from now: "in 14 min", "2 h 3 min ago".
 func (v *view) Away(t time.Time) string {
 	switch d := t.Sub(v.Now); {
@@ -53,6 +138,14 @@ func (v *view) Away(t time.Time) string {
 		return "in " + roughly(d)
 	}
 	return "now"
+}
+
+// Since says how long an activation has run; nothing, if its run is only about to begin.
+func (v *view) Since(a control.Activation) string {
+	if a.Started.IsZero() {
+		return ""
+	}
+	return "for " + roughly(v.Now.Sub(a.Started.Time))
 }
 
 // Left says how long it is until a time: "1 h 14 min", or "over".
@@ -103,11 +196,12 @@ func sentence(text string) string {
 	return text
 }
 
-// sentenceStart gives a text a capital letter first.
+// sentenceStart gives a text a capital letter first, unless it begins with a name: those of devices
+// and activations have digits, and such.
 func sentenceStart(text string) string {
 	first, n := utf8.DecodeRuneInString(text)
-	if n == 0 {
-		return ""
+	if word, _, _ := strings.Cut(text, " "); n == 0 || strings.ContainsAny(word, "0123456789@/_") {
+		return text
 	}
 	return string(unicode.ToUpper(first)) + text[n:]
 }

@@ -40,9 +40,33 @@ func TestClock(t *testing.T) {
 }
 
 func TestSentence(t *testing.T) {
-	for text, want := range map[string]string{"": "", "c2 is down": "C2 is down.", "über": "Über.", "it waits…": "It waits…", "Done.": "Done."} {
+	for text, want := range map[string]string{"": "", "c2 is down": "c2 is down.", "no login": "No login.", "über": "Über.", "it waits…": "It waits…", "Done.": "Done."} {
 		if got := sentence(text); got != want {
 			t.Errorf("%q is %q, want %q", text, got, want)
+		}
+	}
+}
+
+// What the daemon tells in its zone and with full names is told as the page writes it.
+func TestTold(t *testing.T) {
+	local := time.Local
+	time.Local = time.UTC
+	t.Cleanup(func() { time.Local = local })
+	prague, err := time.LoadLocation("Europe/Prague")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &view{Zone: prague, Now: time.Date(2099, 12, 1, 9, 0, 0, 0, prague)}
+	for text, want := range map[string]string{
+		"2@x has r2 from 2099-12-01 10:00:00 to 2099-12-01 12:00:00": "2@x has r2 from 11:00 to 13:00",
+		"2@x has r2 from 2099-12-02 22:00:00 to 2099-12-02 23:30:00": "2@x has r2 from Wed 23:00 to Thu 00:30",
+		"until 2099-12-24 10:00:00 UTC, or later":                    "until 24 Dec 11:00, or later",
+		"announced by source /srv/lab/exams.json, load 1":            "announced by source exams.json, load 1",
+		"every 1h0m0s, for 5m0s; 10m30s; 1h30m0s":                    "every 1h, for 5m; 10m30s; 1h30m",
+		"2099-13-99 10:00:00 is no time, nor is source of it":        "2099-13-99 10:00:00 is no time, nor is source of it",
+	} {
+		if got := v.Told(text); got != want {
+			t.Errorf("%q is told as %q, want %q", text, got, want)
 		}
 	}
 }

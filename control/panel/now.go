@@ -14,8 +14,9 @@ import (
 
 // soon is how far Now looks ahead, and rows how many rows of a kind it has.
 const (
-	soon = time.Hour
-	rows = 50
+	soon   = time.Hour
+	rows   = 50
+	begins = 15 // of what begins within the hour
 )
 
 // nowData is what Now shows.
@@ -25,6 +26,8 @@ type nowData struct {
 	Count   int // of things that need attention, with those that are not shown
 	Running []control.Activation
 	Soon    []control.Activation
+	Begins  int       // how many begin within the hour
+	Later   int       // of them, how many are not in Soon
 	Next    time.Time // when something begins after that; zero: nothing is known
 }
 
@@ -33,6 +36,7 @@ type need struct {
 	control.Attention
 	Shape, Word string
 	Subject     string // "1038@ostrava", "VLAN 204 of dc1"
+	Full        string // if Subject is only a short name
 	Owner       string // whose devices are not free
 	Address     string // of the page about it
 	Buttons     []*button
@@ -79,6 +83,9 @@ func (p *Panel) fillNow(v *view) error {
 	}
 	for _, a := range all {
 		at := cmp.Or(a.Start.Time, a.Planned)
+		if a.State == "held" && !at.After(v.Now) {
+			continue // it begins when somebody releases it
+		}
 		if at.After(v.Now.Add(soon)) {
 			if d.Next.IsZero() || at.Before(d.Next) {
 				d.Next = at
@@ -87,6 +94,9 @@ func (p *Panel) fillNow(v *view) error {
 		}
 		d.Soon = append(d.Soon, a)
 	}
+	d.Begins = len(d.Soon)
+	d.Soon = d.Soon[:min(d.Begins, begins)]
+	d.Later = d.Begins - len(d.Soon)
 	slices.SortStableFunc(d.Running, func(a, b control.Activation) int { return runRank(&a) - runRank(&b) })
 	v.Title = "Now"
 	v.Data = d
@@ -106,7 +116,10 @@ func runRank(a *control.Activation) int {
 
 // need says what needs attention in words, and what helps.
 func (v *view) need(a control.Attention) need {
-	n := need{Attention: a, Shape: shape(a.Kind), Word: needWords[a.Kind], Subject: cmp.Or(a.ID, a.Source, a.Device)}
+	n := need{Attention: a, Shape: shape(a.Kind), Word: needWords[a.Kind], Subject: cmp.Or(a.ID, base(a.Source), a.Device)}
+	if n.Subject != cmp.Or(a.ID, a.Source, a.Device) {
+		n.Full = a.Source
+	}
 	at := func(path string) string { return v.panel.base + path }
 	add := func(b *button) {
 		if b != nil {

@@ -92,6 +92,11 @@ func (p *Panel) fillServices(v *view) error {
 	return nil
 }
 
+// Alone reports whether the service is its one instance, which needs no heading.
+func (row *serviceRow) Alone() bool {
+	return row.Of == 1 && row.Scaled == nil && row.Rollout == nil && row.Instances[0].ID == row.Name+"@1"
+}
+
 // note gives a service the buttons that can do something about an instance.
 func (row *serviceRow) note(v *view, one *control.ServiceInstance) {
 	for _, op := range serviceButtons(one.State) {

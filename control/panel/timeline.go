@@ -347,7 +347,7 @@ func (v *view) reserved(l *control.CalendarLine, oneSource bool) slot {
 		}
 		s.For = v.conflict(&l.Conflicts[0])
 	} else if !over(l) && l.State != "scheduled" && l.State != "active" {
-		s.For = l.Reason
+		s.For = v.Told(l.Reason)
 	}
 	return s
 }
@@ -540,12 +540,15 @@ func (v *view) drawBar(d *timelineData, s *slot) bar {
 		}
 	}
 	room := d.room(l.Start, end)
-	owner := short(l.Owner, 40)
-	switch name := short(b.Name, 24); {
+	owner, name := short(l.Owner, 40), short(b.Name, 24)
+	own, _, _ := strings.Cut(name, "@")
+	switch {
 	case len([]rune(name))+1+len([]rune(owner)) <= room:
 		b.Text, b.Owner = name, owner
 	case len([]rune(name)) <= room:
 		b.Text = name
+	case len([]rune(own)) <= room:
+		b.Text = own
 	}
 	b.Says = v.tell(&b.slot)
 	return b
@@ -555,31 +558,6 @@ func (v *view) drawBar(d *timelineData, s *slot) bar {
 // a window has.
 func (d *timelineData) room(from, to time.Time) int {
 	return int(clamp(to, d.From, d.To).Sub(clamp(from, d.From, d.To)).Seconds()/d.To.Sub(d.From).Seconds()*1200/6.5) - 2
-}
-
-// conflict says what a reservation cannot have, with times in the page's zone.
-func (v *view) conflict(c *control.ConflictLine) string {
-	if c.Kind != "device" || len(c.With) == 0 || c.From.IsZero() || c.To.IsZero() {
-		return c.Text
-	}
-	text := strings.Join(c.With, ", ")
-	if c.More > 0 {
-		text += fmt.Sprintf(" and %d more", c.More)
-	}
-	have := "has"
-	if len(c.With)+c.More > 1 {
-		have = "have"
-	}
-	return fmt.Sprintf("%s %s %s, %s", text, have, c.Name, v.between(c.From.Time, c.To.Time))
-}
-
-// between writes two times, with the day of the second one only if it is another.
-func (v *view) between(from, to time.Time) string {
-	from, to = from.In(v.Zone), to.In(v.Zone)
-	if from.YearDay() == to.YearDay() && from.Year() == to.Year() {
-		return v.Clock(from) + " to " + to.Format("15:04")
-	}
-	return v.Clock(from) + " to " + v.Clock(to)
 }
 
 // explain writes beside those bars of a row that wait, conflict or are stuck why that is, up to the

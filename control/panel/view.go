@@ -97,6 +97,20 @@ func (v *view) ZoneName() string {
 	return v.Zone.String()
 }
 
+// Zones are the choices in the menu of the clock: the daemon's zone, UTC, and the one in force if it
+// is another. The address of a choice is the name of its zone.
+func (v *view) Zones() []link {
+	have := v.ZoneName()
+	all := []link{{Text: "Lab: " + v.Lab, Address: "lab", Here: v.Zone == time.Local}}
+	if v.Lab != "UTC" {
+		all = append(all, link{Text: "UTC", Address: "UTC", Here: have == "UTC"})
+	}
+	if v.Zone != time.Local && have != "UTC" {
+		all = append(all, link{Text: have, Address: have, Here: true})
+	}
+	return all
+}
+
 func themeOf(r *http.Request) string {
 	if c, err := r.Cookie(themeCookie); err == nil && (c.Value == "light" || c.Value == "dark") {
 		return c.Value
@@ -193,12 +207,28 @@ func (p *Panel) settings(w http.ResponseWriter, r *http.Request, _ Client) {
 	if theme, ok := r.PostForm["theme"]; ok && slices.Contains([]string{"", "light", "dark"}, theme[0]) {
 		set(themeCookie, theme[0])
 	}
+	back := p.local(r.PostForm.Get("back"))
 	if zone, ok := r.PostForm["zone"]; ok {
 		if _, err := zoneOf(zone[0]); err != nil {
 			http.Error(w, fault.Text(err), http.StatusBadRequest)
 			return
 		}
 		set(zoneCookie, zone[0])
+		back = inZone(back, zone[0])
 	}
-	http.Redirect(w, r, p.local(r.PostForm.Get("back")), http.StatusSeeOther)
+	http.Redirect(w, r, back, http.StatusSeeOther)
+}
+
+// inZone returns the address of a page with another zone, so that whoever gets it sees the same times.
+func inZone(page, zone string) string {
+	u, err := url.Parse(page)
+	if err != nil {
+		return page
+	}
+	q := u.Query()
+	if q.Del("zone"); zone != "" {
+		q.Set("zone", zone)
+	}
+	u.RawQuery = q.Encode()
+	return u.String()
 }

@@ -287,8 +287,15 @@ func (d *demo) fill(ctx context.Context) error {
 		{Label: "cabling check", Arg: []string{"true"}, Lock: []string{"rack1"}},
 		{Label: "<img src=x onerror=alert(1)> \u202eright to left\u202c 😀", Arg: []string{"true"}, Hold: true},
 	}
+	for _, job := range jobs { // in this order: one waits for another
+		if err := d.call(ctx, "add", job); err != nil {
+			return err
+		}
+	}
+	special := len(jobs)
+	jobs = nil
 	outcomes := []string{"exit 0", "exit 0", "exit 0", "echo 'host h7 is down' >&2; exit 1"}
-	for n := range d.jobs - len(jobs) {
+	for n := range d.jobs - special {
 		job := in("", fmt.Sprintf("homework %d", 1+n), "true")
 		job.Tag = []string{"homework"}
 		if n%20 == 0 {

@@ -37,8 +37,9 @@ export function stream(base, tell) {
       const seq = Number(message.lastEventId);
       if (seq <= last) return; // it has been here
       last = seq;
-      since = new Date().toTimeString().slice(0, 5);
-      tell({ kind: "event", seq, topic: JSON.parse(message.data).topic ?? "" });
+      const { time, topic } = JSON.parse(message.data);
+      since = time ?? since; // by the daemon's clock: the browser's may be wrong
+      tell({ kind: "event", seq, topic: topic ?? "" });
     };
     source.addEventListener("gap", (message) => { last = Number(message.lastEventId) || last; tell({ kind: "gap" }); });
     source.onerror = () => {

@@ -8,6 +8,13 @@ const main = /** @type {HTMLElement} */ (document.querySelector("#main"));
 const news = /** @type {HTMLElement} */ (document.querySelector("#news"));
 const live = /** @type {HTMLElement} */ (document.querySelector("#live"));
 
+/** Writes a time as the page does: in its zone, which is that of its clock.
+ * @param {string} time */
+function hour(time) {
+  const [, sign, hours, minutes] = /([+-])(\d\d):(\d\d)$/.exec(document.querySelector("#clock time")?.getAttribute("datetime") ?? "") ?? ["", "+", "0", "0"];
+  return new Date(Date.parse(time) + Number(`${sign}1`) * (Number(hours) * 60 + Number(minutes)) * 60_000).toISOString().slice(11, 16);
+}
+
 /** Says something for a while, where nobody looks, types or has the focus.
  * @param {string} text */
 function say(text) {
@@ -18,7 +25,7 @@ function say(text) {
 // The page as it is now, into the page that is there.
 let loading = false, again = false;
 async function refresh() {
-  if (document.hidden) { stale = true; return; }
+  if (document.hidden && !tells()) { stale = true; return; }
   if (loading) { again = true; return; }
   loading = true;
   try {
@@ -27,15 +34,14 @@ async function refresh() {
     const page = new DOMParser().parseFromString(await reply.text(), "text/html");
     const next = page.querySelector("#main");
     if (next) {
-      const before = Number(main.dataset.needs ?? "-1");
       next.querySelector("#said")?.remove();
       const said = main.querySelector("#said"); // it stays until somebody goes to another page
       if (said) next.prepend(said.cloneNode(true));
       morph(main, next);
+      for (const clock of page.querySelectorAll("#clock")) document.querySelector("#clock")?.replaceWith(clock);
       document.title = page.title;
       main.dispatchEvent(new CustomEvent("refreshed", { bubbles: true }));
-      const now = Number(main.dataset.needs ?? "-1");
-      if (now > before && before >= 0) notify(now);
+      count();
     }
   } catch { /* the stream says that the daemon cannot be reached */ } finally {
     loading = false;
@@ -58,7 +64,7 @@ if (topics.size > 0) {
     gap() { say("Some changes were missed; the page was loaded again."); soon(); },
     state(on, since) {
       live.toggleAttribute("data-off", !on);
-      live.textContent = on ? "Live" : `Reconnecting, last change ${since}`;
+      live.textContent = on ? "Live" : `Reconnecting${since ? `, last change ${hour(since)}` : ""}`;
       if (on) soon(); // what happened meanwhile
     },
   });
@@ -107,27 +113,37 @@ document.addEventListener("keydown", (event) => {
 
 const zone = document.querySelector("#own-zone");
 if (zone instanceof HTMLButtonElement) {
-  zone.hidden = false;
-  zone.addEventListener("click", () => {
-    const field = document.querySelector("#zone");
-    if (field instanceof HTMLInputElement) { field.value = Intl.DateTimeFormat().resolvedOptions().timeZone; field.form?.submit(); }
-  });
+  zone.value = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  zone.hidden = [...document.querySelectorAll("button[name=zone]")].some((other) => other !== zone && other instanceof HTMLButtonElement && other.value === zone.value);
 }
 
-// Notifications, if somebody asks for them.
+// Notifications, if somebody asks for them. One tab of a browser sends them: the one that has the
+// lock, which the next one gets when that tab is closed. It counts also while nobody looks at it.
 const bell = document.querySelector("#notify");
-if (bell instanceof HTMLButtonElement && "Notification" in window && main.dataset.needs !== undefined) {
-  bell.hidden = Notification.permission !== "default";
-  bell.addEventListener("click", async () => {
-    await Notification.requestPermission();
-    bell.hidden = true;
-    say(Notification.permission === "granted" ? "You will be notified while this page is open." : "This browser does not allow notifications from here.");
-  });
+let teller = false, known = -1;
+function tells() { return teller && Notification.permission === "granted"; }
+
+/** What has come since the last time is told. */
+function count() {
+  const now = Number(main.dataset.needs ?? "-1");
+  if (tells() && document.hidden && known >= 0 && now > known) {
+    new Notification("activationd", { body: now === 1 ? "One thing needs attention" : `${now} things need attention`, tag: "needs" });
+  }
+  known = now;
 }
 
-/** @param {number} needs */
-function notify(needs) {
-  if ("Notification" in window && Notification.permission === "granted" && document.hidden) {
-    new Notification("activationd", { body: needs === 1 ? "One thing needs attention" : `${needs} things need attention`, tag: "needs" });
+if ("Notification" in window && "locks" in navigator && main.dataset.needs !== undefined) {
+  navigator.locks.request(`needs of ${base || "/"}`, () => {
+    teller = true;
+    if (document.hidden) soon(); else count(); // what it has seen may be old
+    return new Promise(() => {});
+  });
+  if (bell instanceof HTMLButtonElement) {
+    bell.hidden = Notification.permission !== "default";
+    bell.addEventListener("click", async () => {
+      await Notification.requestPermission();
+      bell.hidden = true;
+      say(Notification.permission === "granted" ? "You will be notified while this page is open, and you look at another one." : "This browser does not allow notifications from here.");
+    });
   }
 }
