@@ -216,12 +216,17 @@ func (p *tab) until(format string, args ...any) {
 	}
 }
 
-// media sets the features of the screen for style sheets: "prefers-color-scheme=dark".
+// media sets the features of the screen for style sheets, as "prefers-color-scheme=dark", or the
+// medium: "print".
 func (p *tab) media(features ...string) {
 	p.t.Helper()
 	var params emulation.SetEmulatedMediaParams
 	for _, f := range features {
-		name, value, _ := strings.Cut(f, "=")
+		name, value, ok := strings.Cut(f, "=")
+		if !ok {
+			params.Media = name
+			continue
+		}
 		params.Features = append(params.Features, &emulation.MediaFeature{Name: name, Value: value})
 	}
 	if _, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia, params); err != nil {
@@ -243,7 +248,9 @@ func (p *tab) axe(rules ...string) {
 	if err != nil {
 		p.t.Skipf("scripts/node-parts has not been run: %v", err)
 	}
-	eval[any](p, "%s; null", source)
+	if eval[bool](p, "!globalThis.axe") {
+		eval[any](p, "%s; null", source)
+	}
 	found := eval[json.RawMessage](p, `axe.run(document, {runOnly: %s, resultTypes: ["violations"]})
 		.then(({violations}) => violations.map(({id, help, nodes}) => ({id, help, nodes: nodes.map((n) => n.html + " " + n.failureSummary)})))`, only)
 	var violations []struct {

@@ -92,8 +92,7 @@ func TestFrontServers(t *testing.T) {
 // startFront starts a front server, and returns its address when it answers.
 func (d *daemon) startFront(start func(*daemon, string) *exec.Cmd) string {
 	d.t.Helper()
-	d.output("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-		"-keyout", d.dir+"/lab.key", "-out", d.dir+"/lab.crt")
+	d.certify()
 	var passwords strings.Builder
 	for _, name := range []string{"daemon", "guest", "root"} {
 		hash := d.output("openssl", "passwd", "-apr1", "secret of "+name)
@@ -121,6 +120,13 @@ func (d *daemon) startFront(start func(*daemon, string) *exec.Cmd) string {
 			d.t.Fatalf("the front server does not answer: %v", err)
 		}
 	}
+}
+
+// certify makes lab.key and lab.crt.
+func (d *daemon) certify() {
+	d.t.Helper()
+	d.output("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+		"-keyout", d.dir+"/lab.key", "-out", d.dir+"/lab.crt")
 }
 
 // output runs a program, and returns what it prints.

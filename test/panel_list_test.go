@@ -3,6 +3,9 @@ package test
 import (
 	"strings"
 	"testing"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
 )
 
 // testList sorts the list of activations, and does something with several of them at once. Rows that
@@ -47,12 +50,13 @@ func testList(t *testing.T, b *browser, d *daemon, home string) {
 	p.open("/activations?kind=job&match=bulk&state=all")
 	press("#tick-all")
 	p.until(`document.querySelector("#ticked").innerText.trim() == "(4)"`)
-	p.click("#bulk button[value=cancel]")
+	press("#bulk button[value=cancel]")
+	p.do(chromedp.WaitVisible(chromedp.CSS("dialog[open] button.danger")))
 	if got := eval[string](p, `document.querySelector("#asked").innerText`); got != "End 4 things now?" {
 		t.Errorf("the question is %q", got)
 	}
 	p.axe()
-	p.click("#ask button")
+	p.click("dialog[open] button.danger")
 	p.until(`/Cancel: done for 1 of 4. The others were refused, the first because ./.test(document.querySelector("#said").innerText)`)
 	d.ended(ids[3], "cancelled", 125)
 
@@ -61,4 +65,20 @@ func testList(t *testing.T, b *browser, d *daemon, home string) {
 	if got := eval[string](p, `document.querySelector("main").innerText`); !strings.Contains(got, "Tick at least one row") {
 		t.Errorf("without a row, the page says %q", got)
 	}
+
+	// Without scripts, the question is a page of its own.
+	id := d.add("--hold", "--label", "bulk", "--", "true")
+	q := b.person(t, home)
+	if _, err := chromedp.Call(q.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}); err != nil {
+		t.Fatal(err)
+	}
+	q.login(operatorToken)
+	q.open("/activations?kind=job&match=" + id)
+	eval[any](q, `document.querySelector("#row-%s input").click(), null`, id)
+	q.click("#bulk button[value=cancel]")
+	if at := eval[string](q, "location.pathname"); at != "/act" {
+		t.Errorf("without scripts, the question is at %s", at)
+	}
+	q.click("#ask button.danger")
+	d.ended(id, "cancelled", 125)
 }

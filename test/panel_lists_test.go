@@ -22,6 +22,9 @@ services:
   idle: {command: [sleep, "1000"], autostart: false}
 listeners:
   - {queues: [bills], command: [sh, -c, 'printf "the <b>printer</b> is off"; exit 65']}
+recurrences:
+  - {name: nightly, cron: 30 3 * * *, command: ['true'], label: '<b>saved</b>'}
+  - {name: often, every: 1h, command: [echo, pong]}
 `)
 	d.write("inventory.yaml", "pools: {brno: {ranges: [100-199, 300], exclude: [150]}}\ndevices: {}\n", 0o644)
 	d.Start()
@@ -91,6 +94,11 @@ listeners:
 		{"a report", "/reports?of=jobs", []string{`Jobs by month`, `class="here"`, `aria-sort="descending"`, `id="used-root"`, `owner=root`, `data-th="jobs">1<`, `Total`}, ""},
 		{"a report of tags", "/reports?by=tag&sort=name", []string{`>Tag<`, `id="used-"`, `none`}, ""},
 		{"a report of a month in which nothing was", "/reports?month=2001-02&owner=ada", []string{`Remove the filter owner ada`, `Mar 2000`, `aria-current="true">Feb<`, `Nothing began in this month for this owner`}, `used-`},
+		{"recurrences", "/recurrences", []string{`id="recurrence-nightly"`, `&lt;b&gt;saved`, `data-s="scheduled"`, `waiting`, `cron 30 3`, `every&#43;run|every run`, `id="recurrence-often"`, `every 1h<`}, `<b>saved`},
+		{"recurrences by a command", "/recurrences?match=PONG", []string{`recurrence-often`}, `recurrence-nightly`},
+		{"later recurrences", "/recurrences?after=nightly", []string{`recurrence-often`, `First page`}, `recurrence-nightly`},
+		{"no recurrence", "/recurrences?match=xyzzy", []string{`No recurrence matches`, `Show all 2`}, `id="recurrence-`},
+		{"a recurrence", "/recurrences/nightly", []string{`Coming times`, `03:30`, `None was skipped`, `in the configuration`, `every=nightly`}, `<b>saved`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			rest := d.page(c, tt.path, http.StatusOK)
@@ -108,6 +116,18 @@ listeners:
 			}
 		})
 	}
+	if n := strings.Count(d.page(c, "/recurrences/often", http.StatusOK), `id="coming-`); n != 10 {
+		t.Errorf("the page of a recurrence has %d coming times, want 10", n)
+	}
+	d.press(c, "/recurrences", url.Values{"op": {"every hold"}, "name": {"often"}})
+	if text := d.page(c, "/recurrences/often", http.StatusOK); !strings.Contains(text, "data-s=\"held\"") || !strings.Contains(text, "before it is released") {
+		t.Errorf("after a recurrence was held its page is:\n%s", text)
+	}
+	d.press(c, "/recurrences", url.Values{"op": {"every run"}, "name": {"nightly"}})
+	d.await("the job that was asked for has ended", func() bool {
+		return regexp.MustCompile(`Ended so far</dt><dd>1 succeeded`).MatchString(d.page(c, "/recurrences/nightly", http.StatusOK))
+	})
+	d.page(c, "/recurrences/nothing", http.StatusNotFound)
 	d.page(c, "/services/nothing@1", http.StatusNotFound)
 	d.page(c, "/queues/nothing", http.StatusNotFound)
 	if text := d.page(c, "/nothing", http.StatusNotFound); !strings.Contains(text, "There is no page at") {

@@ -258,6 +258,7 @@ func testStream(t *testing.T, b *browser, d *daemon, home string) {
 // A cutter is a way to the daemon that can be cut.
 type cutter struct {
 	port  string
+	l     net.Listener
 	mu    sync.Mutex
 	conns []net.Conn
 }
@@ -269,7 +270,7 @@ func newCutter(t *testing.T, to string) *cutter {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
-	c := &cutter{}
+	c := &cutter{l: l}
 	_, c.port, _ = net.SplitHostPort(l.Addr().String())
 	join := func(a, b net.Conn) {
 		_, _ = io.Copy(a, b)
@@ -295,6 +296,12 @@ func newCutter(t *testing.T, to string) *cutter {
 	})
 	t.Cleanup(func() { _ = l.Close(); c.all(); wg.Wait() })
 	return c
+}
+
+// close cuts all connections for ever.
+func (c *cutter) close() {
+	_ = c.l.Close()
+	c.all()
 }
 
 // all cuts all connections.

@@ -157,6 +157,9 @@ func (p *Panel) fillConfirm(v *view) error {
 	if !v.May(op) {
 		return v.Caller.May(op, p.registry.Lookup(op).Role)
 	}
+	if bulk[op] && len(args["id"]) == 0 {
+		return errNoRow
+	}
 	q := question{
 		Op: op, Tell: known.tell, Yes: known.yes, No: known.no, Back: p.local(args.Get("back")), Input: known.input, Hint: known.hint,
 	}
@@ -197,6 +200,9 @@ func (p *Panel) act(w http.ResponseWriter, r *http.Request, c Client) {
 	http.Redirect(w, r, back, http.StatusSeeOther)
 }
 
+// errNoRow is what is wrong if none is ticked, or more than a page has.
+var errNoRow = fmt.Errorf("tick at least one row, and at most %d: %w", pageRows, fault.Invalid)
+
 // bulk are the operations that the list of activations can do with several at once.
 var bulk = map[string]bool{"run": true, "hold": true, "release": true, "retry": true, "cancel": true, "forgive": true}
 
@@ -205,7 +211,7 @@ var bulk = map[string]bool{"run": true, "hold": true, "release": true, "retry": 
 func (p *Panel) callEach(r *http.Request, c control.Caller, name string, form url.Values) (said string, err error) {
 	ids := form["id"]
 	if len(ids) == 0 || len(ids) > pageRows {
-		return "", fmt.Errorf("tick at least one row, and at most %d; %d are ticked: %w", pageRows, len(ids), fault.Invalid)
+		return "", errNoRow
 	}
 	done := 0
 	var refused []error

@@ -71,15 +71,13 @@ if (topics.size > 0) {
 }
 setInterval(() => { if (topics.size > 0) soon(); }, 60_000); // "in 14 min" becomes "in 13 min"
 
-// Questions come in a dialog; the link leads to the same question as a page of its own.
-document.addEventListener("click", async (event) => {
-  const link = event.target instanceof Element ? event.target.closest("a[data-ask]") : null;
-  if (!(link instanceof HTMLAnchorElement) || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
-  event.preventDefault();
-  const reply = await fetch(link.href, { headers: { Accept: "text/html" } });
+/** Asks a question in a dialog; its address has the same question as a page of its own.
+ * @param {string} address */
+async function question(address) {
+  const reply = await fetch(address, { headers: { Accept: "text/html" } });
   const page = new DOMParser().parseFromString(await reply.text(), "text/html");
   const ask = page.querySelector("#ask");
-  if (!reply.ok || !ask) { location.href = link.href; return; }
+  if (!reply.ok || !ask) { location.href = address; return; }
   const dialog = document.createElement("dialog");
   dialog.setAttribute("aria-labelledby", "asked");
   dialog.append(ask);
@@ -89,6 +87,20 @@ document.addEventListener("click", async (event) => {
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
+}
+document.addEventListener("click", (event) => {
+  const link = event.target instanceof Element ? event.target.closest("a[data-ask]") : null;
+  if (!(link instanceof HTMLAnchorElement) || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
+  event.preventDefault();
+  question(link.href);
+});
+document.addEventListener("submit", (event) => { // about several things
+  const { submitter, target } = event;
+  if (!(submitter instanceof HTMLButtonElement) || !submitter.hasAttribute("data-ask") || !(target instanceof HTMLFormElement)) return;
+  event.preventDefault();
+  const query = new URLSearchParams();
+  for (const [name, value] of new FormData(target, submitter)) query.append(name, String(value));
+  question(`${submitter.formAction}?${query}`);
 });
 
 // Menus close when something else is pressed, and with Escape.
