@@ -51,16 +51,16 @@ recurrences:
 		not        string
 	}{
 		{"services", "/services", []string{
-			`5 instances: 1 fatal, 3 ready, 1 down`, `id="instance-bad@1"`, `fatal`, `run 1 exited with status 7`, `/services/bad@1\?run=1#log`,
+			`5 instances: 1 fatal, 3 ready, 1 down`, `id="instance-bad@1"`, `fatal`, `run 1 exited with status 7`, `/services/bad@1\?log=serve.1#log`,
 			`id="service-shop/web"`, `2 of 2 ready`, `op=service&#43;restart`,
 		}, `<b>key`},
 		{"services that are not ready", "/services?show=troubled", []string{`id="instance-bad@1"`}, `instance-db@1|instance-idle@1`},
 		{"services of a group", "/services?group=data", []string{`Remove the filter group data`, `instance-db@1`}, `bad@1`},
 		{"services that do not match", "/services?match=nobody", []string{`No instance matches`, `Show all 5`}, `instance-`},
 		{"later services", "/services?after=db", []string{`instance-idle@1`, `instance-shop_web@2`, `First page`}, `instance-(bad|db)`},
-		{"an instance", "/services/bad@1", []string{`Log of run 1`, `no &lt;b&gt;key&lt;/b&gt;\n`, `exited, status 7`}, "\x1b"},
+		{"an instance", "/services/bad@1", []string{`run 1`, `<span class="f1">no &lt;b&gt;key&lt;/b&gt;`, `exited, status 7`}, "\x1b"},
 		{"an instance without a run", "/services/idle@1", []string{`down`, `>Start<`, `It has not run yet`}, `Stop`},
-		{"a search in a log", "/services/bad@1?grep=nothing", []string{`No line matches`}, `no &lt;b&gt;key&lt;/b&gt;\n`},
+		{"a search in a log", "/services/bad@1?find=nothing", []string{`No line has`}, `class="f1"`},
 		{"queues", "/queues", []string{
 			`3 queues, with 1 message ready and 2 dead letters; 2 of them need attention`, `id="queue-bills"`, `served`, `state=dead`, `>2<`, `Retry dead letters…`,
 			`id="queue-empty"`, `id="queue-lonely"`, `no listener`, `no entry of listeners matches`,

@@ -1,6 +1,7 @@
 package panel
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -39,6 +40,23 @@ func (p pen) class() string {
 		names = append(names, "b"+strconv.Itoa(back-1))
 	}
 	return strings.Join(names, " ")
+}
+
+// code returns the parameters by which set makes such a pen.
+func (p pen) code() string {
+	all := []string{"0"}
+	for _, c := range []struct {
+		is   bool
+		code string
+	}{
+		{p.bold, "1"}, {p.italic, "3"}, {p.under, "4"}, {p.inverse, "7"},
+		{p.fore > 0, "38;5;" + strconv.Itoa(p.fore-1)}, {p.back > 0, "48;5;" + strconv.Itoa(p.back-1)},
+	} {
+		if c.is {
+			all = append(all, c.code)
+		}
+	}
+	return strings.Join(all, ";")
 }
 
 // set does what "ESC [ parameters m" says.
@@ -226,19 +244,41 @@ func (p *pen) paint(line string) (spans []logSpan) {
 	return spans
 }
 
-// paintLines returns the lines of a text that begins at a place. Numbered: it is the first.
-func paintLines(data []byte, at int64, numbered bool) (lines []logLine) {
-	var p pen
-	n := 0
+// paintLines returns the lines of a text that begins at a place, with what is known of its first line: its number,
+// or 0, and the pen. It returns the same of the line that comes after them.
+func paintLines(data []byte, at int64, n int, p pen) (lines []logLine, after logLine) {
 	for line := range strings.Lines(string(data)) {
-		l := logLine{At: at, Spans: p.paint(strings.TrimSuffix(line, "\n"))}
-		if n++; numbered {
-			l.N = n
+		l := logLine{At: at, N: n, pen: p}
+		text := strings.TrimSuffix(line, "\n")
+		if l.Gap = gapIn(text); l.Gap == "" {
+			l.Spans = p.paint(text)
 		}
 		lines = append(lines, l)
 		at += int64(len(line))
+		switch {
+		case l.Gap != "": // nobody knows how many lines it had
+			n, p = 0, pen{}
+		case n > 0:
+			n++
+		}
 	}
-	return lines
+	return lines, logLine{At: at, N: n, pen: p}
+}
+
+// gaps are the lines by which the daemon says that output is not there.
+var gaps = regexp.MustCompile(`^\[activationd: (\d+) bytes of output (left out here|are missing here: they were rotated away)\]$`)
+
+// gapIn returns a sentence about the output that is missing where a line stands; empty: it says no such thing.
+func gapIn(line string) string {
+	found := gaps.FindStringSubmatch(line)
+	if found == nil {
+		return ""
+	}
+	n, _ := strconv.ParseInt(found[1], 10, 64)
+	if found[2] == "left out here" {
+		return amount(n) + " of output were not kept: runs.output in the configuration says how much is."
+	}
+	return amount(n) + " of output were removed when the log was rotated."
 }
 
 // stripped returns the text of a line as paint shows it, without colours.

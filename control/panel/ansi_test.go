@@ -39,14 +39,29 @@ func TestPaint(t *testing.T) {
 	}
 }
 
-// Colours go on in the next line, and places are where lines begin.
+// Colours go on in the next line, places are where lines begin, and after output that is missing nothing is known.
 func TestPaintLines(t *testing.T) {
-	got := paintLines([]byte("\x1b[31ma\nb\n\nc"), 100, true)
+	red := pen{fore: 2}
+	got, next := paintLines([]byte("\x1b[31ma\nb\n\n[activationd: 20480 bytes of output left out here]\nc"), 100, 1, pen{})
 	want := []logLine{
-		{At: 100, N: 1, Spans: []logSpan{{"f1", "a"}}}, {At: 107, N: 2, Spans: []logSpan{{"f1", "b"}}}, {At: 109, N: 3}, {At: 110, N: 4, Spans: []logSpan{{"f1", "c"}}},
+		{At: 100, N: 1, Spans: []logSpan{{"f1", "a"}}}, {At: 107, N: 2, Spans: []logSpan{{"f1", "b"}}, pen: red}, {At: 109, N: 3, pen: red},
+		{At: 110, N: 4, pen: red, Gap: "20 KiB of output were not kept: runs.output in the configuration says how much is."},
+		{At: 161, Spans: []logSpan{{"", "c"}}},
 	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("the lines are %+v, want %+v", got, want)
+	if !reflect.DeepEqual(got, want) || !reflect.DeepEqual(next, logLine{At: 162}) {
+		t.Errorf("the lines are %+v, and then %+v; want %+v", got, next, want)
+	}
+}
+
+// A pen is the same after it was written into an address.
+func TestPenCode(t *testing.T) {
+	for _, p := range []pen{
+		{}, {bold: true, fore: 16}, {italic: true, under: true, inverse: true, fore: 1, back: 9},
+	} {
+		var got pen
+		if got.set(p.code()); got != p {
+			t.Errorf("%+v becomes %q, and then %+v", p, p.code(), got)
+		}
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 const (
 	pageLines = 500       // how many lines a page shows
 	logBytes  = 128 << 10 // in how many bytes they must be
+	logBehind = 1 << 20   // how far a page that follows may be behind before it leaves something out
 	logBefore = 16 << 10  // how many bytes before a place are shown with it
 	logHits   = 200       // how many lines a search shows
 	logSearch = 64 << 20  // in how many bytes it looks before it asks whether to go on
@@ -31,9 +32,10 @@ type logView struct {
 	Empty   string           // why there is nothing to show
 	Lines   []logLine
 	Size    int64
+	tail    logTail
 	Live    bool   // more may come: of this attempt, or of others
-	Stream  string // the address of what comes, without the place
-	Next    string // the place where Lines end
+	Over    bool   // nothing more comes
+	More    string // the address of what comes after Lines
 	Link    string // the address of a line, without its place
 	Text    string // the address of all of it as text
 
@@ -49,12 +51,26 @@ type logView struct {
 // Ends reports whether the last line is the last one of the output, which is shown first then.
 func (l logView) Ends() bool { return l.Find == "" && !l.Placed }
 
-// A logLine is one line.
+// Title says which attempt it is of: "activate, attempt 2", or of a service "run 7".
+func (l logView) Title() string { return attemptTitle(l.Attempt.Phase, l.Attempt.N) }
+
+func attemptTitle(phase string, n int) string {
+	if phase == "serve" {
+		return "run " + strconv.Itoa(n)
+	}
+	return phase + ", attempt " + strconv.Itoa(n)
+}
+
+// A logLine is one line, or something that stands between lines.
 type logLine struct {
 	At    int64 // where it begins, in bytes
 	N     int   // its number; 0: it is not known
 	Spans []logSpan
 	Open  bool // more of it may come
+
+	Head string // not empty: the title of the attempt whose lines follow
+	Gap  string // not empty: a sentence about lines that are not here
+	pen  pen    // with which it begins
 }
 
 // Numbered is what stands before a line: its number, or else its place.
@@ -102,13 +118,12 @@ func placeOf(next string) int64 {
 // logOf returns the part of an activation's output that an address asks for: its end, what is
 // around a place, or the lines with a text.
 func (p *Panel) logOf(v *view, it *control.Detail) (l logView, err error) {
-	ctx, q := v.r.Context(), v.r.URL.Query()
+	ctx, q, path := v.r.Context(), v.r.URL.Query(), p.base+v.r.URL.EscapedPath()
 	in := control.LogIn{ID: it.ID, Lines: "0"}
 	chosen := q.Get("log")
 	if chosen != "" {
 		in.Phase, in.Attempt, _ = strings.Cut(chosen, ".")
 	}
-	path := p.base + "/activations/" + segment(it.ID)
 	err = p.readLog(ctx, v.Caller, in, func(out *control.LogOut, _ []byte, end int64) bool {
 		l.Attempt, l.Size, l.Key = out.Attempt, end, out.Phase+"."+strconv.Itoa(out.N)
 		if out.Activation != nil {
@@ -125,24 +140,41 @@ func (p *Panel) logOf(v *view, it *control.Detail) (l logView, err error) {
 		return l, err
 	}
 	in = control.LogIn{ID: it.ID, Phase: l.Attempt.Phase, Attempt: strconv.Itoa(l.Attempt.N)}
-	l.Stream = p.base + "/api/v1/activations/" + segment(it.ID) + "/log?follow=yes"
-	if chosen != "" {
-		l.Stream += "&phase=" + in.Phase + "&attempt=" + in.Attempt
-	}
 	l.Link = path + "?log=" + l.Key + "&at="
 	l.Whole = path + "?log=" + l.Key + "#log"
-	l.Text = path + "/log.txt?log=" + l.Key
+	l.Text = p.base + "/activations/" + segment(it.ID) + "/log.txt?log=" + l.Key
 	l.Keep = []pair{{"log", l.Key}}
-	at, aterr := strconv.ParseInt(q.Get("at"), 10, 64)
-	if q.Get("at") != "" && (aterr != nil || at < 0) {
-		return l, fmt.Errorf("at: want the number of a byte, have %.40q: %w", q.Get("at"), fault.Invalid)
+	at, err := logPlace(q.Get("at"), l.Size)
+	if err != nil {
+		return l, err
 	}
 	if l.Find = q.Get("find"); l.Find != "" {
 		err = p.search(ctx, v.Caller, in, &l, at)
 	} else {
 		err = p.window(ctx, v.Caller, in, &l, at, q.Get("at") != "")
 	}
+	if l.Ends() {
+		l.tail.key, l.tail.path, l.tail.only = l.Key, path, chosen != ""
+		l.More = p.moreOf(it.ID, &l.tail)
+	}
 	return l, err
+}
+
+// logPlace returns the place that an address names: the number of a byte, or a share of the output
+// such as 50%.
+func logPlace(text string, size int64) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	number, percent := strings.CutSuffix(strings.TrimSpace(text), "%")
+	at, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || at < 0 || percent && at > 100 {
+		return 0, fmt.Errorf("at: want the number of a byte, or a share of the output such as 50%%, have %.40q: %w", text, fault.Invalid)
+	}
+	if percent {
+		at = int64(float64(size) * float64(at) / 100)
+	}
+	return at, nil
 }
 
 // window reads the lines around a place, or the last ones.
@@ -159,7 +191,11 @@ func (p *Panel) window(ctx context.Context, c control.Caller, in control.LogIn, 
 	if i := bytes.IndexByte(data, '\n'); begin > 0 && i >= 0 && i+1 < len(data) { // it begins within a line
 		data, begin = data[i+1:], begin+int64(i)+1
 	}
-	all := paintLines(data, begin, begin == 0)
+	number := 0
+	if begin == 0 {
+		number = 1
+	}
+	all, after := paintLines(data, begin, number, pen{})
 	first := len(all) - pageLines
 	if placed {
 		first = max(0, slices.IndexFunc(all, func(line logLine) bool { return line.At >= at })-pageLines/5)
@@ -169,12 +205,8 @@ func (p *Panel) window(ctx context.Context, c control.Caller, in control.LogIn, 
 	end := begin + int64(len(data))
 	if n := first + len(l.Lines); n < len(all) {
 		end = all[n].At
-	} else if n > 0 && end >= l.Size && data[len(data)-1] != '\n' {
-		if last := &all[n-1]; l.Attempt.Ended.IsZero() {
-			last.Open, end = true, last.At
-		}
 	}
-	l.Next = l.Key + "." + strconv.FormatInt(end, 10)
+	l.tail.after(l.Lines, after, l.Attempt.Ended.IsZero() && len(data) > 0 && data[len(data)-1] != '\n')
 	if len(l.Lines) > 0 && l.Lines[0].At > 0 {
 		l.First = l.Link + "0#log"
 		l.Earlier = l.Link + strconv.FormatInt(max(0, l.Lines[0].At-logBytes/2), 10) + "#log"

@@ -58,7 +58,7 @@ func New(c Config) (*Panel, error) {
 	if err != nil {
 		return nil, err
 	}
-	shared := []string{"templates/frame.html", "templates/parts.html"}
+	shared := []string{"templates/frame.html", "templates/parts.html", "templates/log.html"}
 	for _, name := range names {
 		t, err := template.New("").Funcs(p.funcs()).ParseFS(files, append(shared, name)...)
 		if err != nil {
@@ -110,12 +110,16 @@ func (p *Panel) views() []page {
 	}
 }
 
-// Routes calls handle with the pattern of each page and what serves it.
-func (p *Panel) Routes(handle func(pattern string, serve func(http.ResponseWriter, *http.Request, Client))) {
+// Routes calls handle with the pattern of each page and what serves it, which may wait for something to happen.
+func (p *Panel) Routes(mount func(pattern string, waits bool, serve func(http.ResponseWriter, *http.Request, Client))) {
+	handle := func(pattern string, serve func(http.ResponseWriter, *http.Request, Client)) {
+		mount(pattern, false, serve)
+	}
 	for _, pg := range p.views() {
 		handle("GET "+pg.pattern, func(w http.ResponseWriter, r *http.Request, c Client) { p.show(w, r, c, pg) })
 	}
 	handle("GET /activations/{id}/log.txt", p.logText)
+	mount("GET /activations/{id}/log.html", true, p.logMore)
 	handle("GET /act", func(w http.ResponseWriter, r *http.Request, c Client) {
 		p.show(w, r, c, page{name: "confirm", fill: p.fillConfirm})
 	})
@@ -142,7 +146,7 @@ func (p *Panel) show(w http.ResponseWriter, r *http.Request, c Client, pg page) 
 		p.fail(w, r, c, pg, err)
 		return
 	}
-	p.write(w, r, http.StatusOK, pg.name, v)
+	p.send(w, r, http.StatusOK, pg.name, v)
 }
 
 // Missing says that there is no page at an address.
@@ -164,7 +168,7 @@ func (p *Panel) fail(w http.ResponseWriter, r *http.Request, c Client, pg page, 
 		v = &view{panel: p, r: r, Client: c, Now: p.now(), Zone: time.Local}
 	}
 	v.Title, v.Data = http.StatusText(code), problem{Code: code, Text: text}
-	p.write(w, r, code, "error", v)
+	p.send(w, r, code, "error", v)
 }
 
 type problem struct {
@@ -175,10 +179,19 @@ type problem struct {
 // policy keeps pages from loading or running anything but the panel's own files.
 const policy = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 
-// write writes a page.
-func (p *Panel) write(w http.ResponseWriter, r *http.Request, code int, name string, v *view) {
+// send writes a page.
+func (p *Panel) send(w http.ResponseWriter, r *http.Request, code int, name string, v *view) {
+	w.Header().Set("Referrer-Policy", "same-origin") // without it, browsers would not say where forms come from
+	if v.clearSaid {
+		http.SetCookie(w, &http.Cookie{Name: saidCookie, Path: p.base + "/", MaxAge: -1})
+	}
+	p.write(w, r, code, name, "frame", v)
+}
+
+// write writes a page, or a part of one: what a template makes of data.
+func (p *Panel) write(w http.ResponseWriter, r *http.Request, code int, name, part string, data any) {
 	var b bytes.Buffer
-	if err := p.pages[name].ExecuteTemplate(&b, "frame", v); err != nil {
+	if err := p.pages[name].ExecuteTemplate(&b, part, data); err != nil {
 		p.log.Error("a page cannot be made", "page", name, "err", err)
 		http.Error(w, "the page cannot be made; the daemon's log says why", http.StatusInternalServerError)
 		return
@@ -186,10 +199,6 @@ func (p *Panel) write(w http.ResponseWriter, r *http.Request, code int, name str
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", policy)
-	h.Set("Referrer-Policy", "same-origin") // without it, browsers would not say where forms come from
-	if v.clearSaid {
-		http.SetCookie(w, &http.Cookie{Name: saidCookie, Path: p.base + "/", MaxAge: -1})
-	}
 	deliver(w, r, code, b.Bytes())
 }
 

@@ -3,11 +3,9 @@ package panel
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"activationd/control"
-	"activationd/internal/fault"
 )
 
 // servicesData is what the list of services shows.
@@ -143,23 +141,12 @@ func countStates(all []control.ServiceInstance) string {
 type instanceData struct {
 	It      control.ServiceInstance
 	Runs    []control.Attempt // the newest first
-	Run     int               // whose log is shown
-	Lines   []string
-	More    string // the address of the page with more lines
-	NoLog   string
-	Search  string
-	Keep    []pair
+	Log     logView
 	Buttons []*button
 }
 
-// The lines of a log that the page of an instance shows, and the most that it can show.
-const (
-	logLines = 200
-	mostLog  = 5000
-)
-
 func (p *Panel) fillInstance(v *view) error {
-	ctx, id, q := v.r.Context(), v.r.PathValue("id"), v.r.URL.Query()
+	ctx, id := v.r.Context(), v.r.PathValue("id")
 	var d instanceData
 	var err error
 	if d.It, err = one[control.ServiceInstance](ctx, p, v.Caller, "service list", &control.ServiceIn{Name: []string{id}}); err != nil {
@@ -171,29 +158,8 @@ func (p *Panel) fillInstance(v *view) error {
 	}
 	d.Runs = it.Attempts
 	slices.SortStableFunc(d.Runs, func(a, b control.Attempt) int { return b.N - a.N })
-	d.Search, d.Keep = q.Get("grep"), v.keep("grep")
-	lines := logLines
-	if n, err := strconv.Atoi(q.Get("lines")); err == nil {
-		lines = min(max(n, 1), mostLog)
-	}
-	in := &control.LogIn{ID: d.It.ID, Attempt: q.Get("run"), Lines: strconv.Itoa(lines), Grep: d.Search}
-	out, err := get[control.LogOut](ctx, p, v.Caller, "log", in)
-	if err != nil {
-		d.NoLog = sentence(control.OneLine(fault.Text(err)))
-	}
-	var text strings.Builder
-	for _, line := range out {
-		if line.Attempt != nil {
-			d.Run = line.Attempt.N
-		}
-		text.WriteString(line.Text)
-	}
-	if text.Len() > 0 {
-		d.Lines = strings.Split(strings.TrimSuffix(plain(text.String()), "\n"), "\n")
-	}
-	d.Lines = d.Lines[max(0, len(d.Lines)-mostLog):]
-	if len(d.Lines) >= lines && lines < mostLog {
-		d.More = v.With("lines", strconv.Itoa(min(lines*5, mostLog)))
+	if d.Log, err = p.logOf(v, &it); err != nil {
+		return err
 	}
 	for _, op := range serviceButtons(d.It.State) {
 		if b := v.Button(op, "name", d.It.ID); b != nil {
@@ -202,9 +168,4 @@ func (p *Panel) fillInstance(v *view) error {
 	}
 	v.Title, v.Data = d.It.ID, d
 	return nil
-}
-
-// RunAddress is the address of the page with the log of a run.
-func (v *view) RunAddress(n int) string {
-	return v.With("run", strconv.Itoa(n), "lines", "", "grep", "") + "#log"
 }

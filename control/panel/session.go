@@ -141,7 +141,7 @@ func (p *Panel) loginPage(w http.ResponseWriter, r *http.Request, c Client) {
 func (p *Panel) writeLogin(w http.ResponseWriter, r *http.Request, c Client, code int, f loginForm) {
 	v := &view{panel: p, r: r, Client: c, Now: p.now(), Zone: time.Local, Title: "Log in", Data: f}
 	v.Theme = themeOf(r)
-	p.write(w, r, code, "login", v)
+	p.send(w, r, code, "login", v)
 }
 
 func (p *Panel) login(w http.ResponseWriter, r *http.Request, c Client) {

@@ -96,7 +96,7 @@ func (l *listening) nothing(mux *http.ServeMux, routed func(http.ResponseWriter,
 		notAllowed(w, r, allow)
 	case routed(w, r):
 	case l.Panel != nil && forPeople(r):
-		l.page(w, r, l.Panel.Missing)
+		l.page(w, r, l.calls, l.Panel.Missing)
 	default:
 		writeProblem(w, r, fmt.Errorf("there is nothing at %.200q; %s%s describes what there is: %w", l.Base+r.URL.Path, l.Base, descriptionPath, fault.NotFound))
 	}

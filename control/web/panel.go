@@ -1,11 +1,13 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
 
 	"activationd/control"
+	"activationd/control/access"
 	"activationd/control/panel"
 )
 
@@ -16,8 +18,19 @@ func (l *listening) pages(mux *http.ServeMux, operations map[string]http.Handler
 		mux.HandleFunc("GET /{$}", file("text/html; charset=utf-8", []byte(start)))
 		return
 	}
-	l.Panel.Routes(func(pattern string, serve func(http.ResponseWriter, *http.Request, panel.Client)) {
-		page := l.counted("panel", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { l.page(w, r, serve) }))
+	l.Panel.Routes(func(pattern string, waits bool, serve func(http.ResponseWriter, *http.Request, panel.Client)) {
+		page := l.counted("panel", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !waits {
+				l.page(w, r, l.calls, serve)
+				return
+			}
+			l.all.Add(1)
+			defer l.all.Done()
+			ctx, cancel := context.WithCancel(r.Context())
+			defer cancel()
+			defer context.AfterFunc(l.ctx, cancel)()
+			l.page(w, r.WithContext(ctx), l.streams, serve)
+		}))
 		if op := operations[pattern]; op != nil {
 			delete(operations, pattern)
 			mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -39,7 +52,7 @@ func forPeople(r *http.Request) bool {
 }
 
 // page serves a page of the panel to whoever asks for it.
-func (l *listening) page(w http.ResponseWriter, r *http.Request, serve func(http.ResponseWriter, *http.Request, panel.Client)) {
+func (l *listening) page(w http.ResponseWriter, r *http.Request, quota *access.Quota, serve func(http.ResponseWriter, *http.Request, panel.Client)) {
 	c := panel.Client{
 		// A front server that ends TLS says so. Who lies gets a cookie that the browser does not send.
 		Secure:   r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
@@ -51,7 +64,7 @@ func (l *listening) page(w http.ResponseWriter, r *http.Request, serve func(http
 		return
 	}
 	c.Fixed = c.Caller.Role >= control.Viewer && l.Panel.Secret(r) == ""
-	release, err := l.take(l.calls, r, c.Caller)
+	release, err := l.take(quota, r, c.Caller)
 	if err != nil {
 		l.fail(w, r, "panel", err)
 		return
