@@ -17,7 +17,7 @@ func TestRoutesLeaveOwnPaths(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := 0
-	pages.Routes(func(pattern string, _ func(http.ResponseWriter, *http.Request, panel.Client)) {
+	pages.Routes(func(pattern string, _ bool, _ func(http.ResponseWriter, *http.Request, panel.Client)) {
 		_, path, _ := strings.Cut(pattern, " ")
 		if path == "/{$}" {
 			return
