@@ -63,8 +63,8 @@ demo: build ## two overlapping reservations on real switches, checked; about a m
 panel: build ## the web panel with a week of a made-up laboratory, at 127.0.0.1:8085, until Ctrl-C
 	@go run ./scripts/panel -bin '$(BIN)' -address '$(ADDRESS)'
 
-panel-pictures: build ## pictures of the panel's pages, into bin/panel, by Chromium
-	@go run ./scripts/panel -bin '$(BIN)' -address '$(ADDRESS)' -pictures '$(BIN)/panel'
+panel-pictures: build ## the pictures of docs/panel.md, by Chromium
+	@go run ./scripts/panel -bin '$(BIN)' -address '$(ADDRESS)' -pictures docs/pictures
 
 test: TIMES := $(BIN)/test-times
 test: install-deps lint build unit whole ## all tests; each part ends with the skipped tests and the slowest ones so far

@@ -95,6 +95,13 @@ func (p *Panel) fillNow(v *view) error {
 		d.Soon = append(d.Soon, a)
 	}
 	d.Begins = len(d.Soon)
+	late := func(a *control.Activation) int { // jobs that only wait for others to end come after what is to come
+		if a.Kind == "job" && !a.Planned.After(v.Now) {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(d.Soon, func(a, b control.Activation) int { return late(&a) - late(&b) })
 	d.Soon = d.Soon[:min(d.Begins, begins)]
 	d.Later = d.Begins - len(d.Soon)
 	slices.SortStableFunc(d.Running, func(a, b control.Activation) int { return runRank(&a) - runRank(&b) })

@@ -350,7 +350,7 @@ func TestOnlyOnePartIsPrivileged(t *testing.T) {
 func TestOneReaderOfTimes(t *testing.T) {
 	others := []string{
 		"lab/manifest.go time.ParseDuration", "cmd/atctl-lab/device.go time.Parse", "cmd/atctl-lab/device.go time.ParseDuration",
-		"reservation/sql/server.go time.Parse",
+		"reservation/sql/server.go time.Parse", "control/panel/format.go time.ParseInLocation",
 	}
 	for _, line := range golist(t, "-f", `{{.ImportPath}} {{.Dir}} {{join .GoFiles " "}}`, module+"...") {
 		words := strings.Fields(line)

@@ -6,8 +6,8 @@
 //
 //	go run ./scripts/panel [-bin DIR] [-address ADDRESS] [-jobs N] [-pictures DIR]
 //
-// With -pictures it saves pictures of all pages, by Chromium, and ends: by day and by night, wide
-// and narrow. The same reservations are made each time, as far from now.
+// With -pictures it saves the pictures of the documentation, by Chromium, and ends. The same
+// reservations are made each time, as far from now.
 package main
 
 import (
@@ -25,7 +25,6 @@ import (
 	"os/signal"
 	"os/user"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -46,7 +45,7 @@ func main() {
 	flag.StringVar(&d.bin, "bin", "bin", "where activationd and atctl are")
 	flag.StringVar(&d.address, "address", "127.0.0.1:8085", "where the panel is")
 	flag.IntVar(&d.jobs, "jobs", 2000, "how many jobs to run")
-	flag.StringVar(&d.pictures, "pictures", "", "save pictures of all pages here, and end")
+	flag.StringVar(&d.pictures, "pictures", "", "save the pictures of the documentation here, and end")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := d.run(ctx)
@@ -222,6 +221,9 @@ exit 1
 	return nil
 }
 
+// stuckSlot is the reservation that cannot be undone.
+const stuckSlot = "1000@ostrava"
+
 // reservations makes 400 reservations around a time. Those of exams want devices that the
 // timetable has given away, and one of the first cannot be undone.
 func reservations(now time.Time, devices []string) (timetable, exams []slot) {
@@ -258,7 +260,7 @@ func reservations(now time.Time, devices []string) (timetable, exams []slot) {
 		timetable = append(timetable, s)
 	}
 	timetable = append(timetable, slot{
-		ID: "1000@ostrava", Owner: "group3", Start: first.Add(-time.Hour), End: now.Add(20 * time.Second), Devices: devices[len(devices)-1:],
+		ID: stuckSlot, Owner: "group3", Start: first.Add(-time.Hour), End: now.Add(20 * time.Second), Devices: devices[len(devices)-1:],
 		Label: "spanning tree", Deactivate: []string{"DIR/broken"},
 	})
 	for i := range 11 {
@@ -366,76 +368,6 @@ func (d *demo) fillQueues(ctx context.Context) error {
 				return err
 			}
 		}
-	}
-	return nil
-}
-
-// takePictures saves pictures of all pages of the navigation, and of some others.
-func (d *demo) takePictures(ctx context.Context) error {
-	if err := os.MkdirAll(d.pictures, 0o755); err != nil {
-		return err
-	}
-	pages, err := d.navigation(ctx)
-	if err != nil {
-		return err
-	}
-	pages["now"] = "/"
-	pages["jobs"] = "/activations?kind=job&state=all"
-	pages["activation"] = "/activations/1001@ostrava"
-	pages["stuck"] = "/activations/1000@ostrava"
-	for name, path := range pages {
-		for _, how := range []struct {
-			name  string
-			width int
-			flags []string
-		}{
-			{"day", 1400, nil}, {"night", 1400, []string{"--blink-settings=preferredColorScheme=0"}}, {"narrow", 400, nil},
-		} {
-			file := filepath.Join(d.pictures, name+"-"+how.name+".png")
-			if err := d.takePicture(ctx, path, file, how.width, how.flags); err != nil {
-				return fmt.Errorf("%s: %w", file, err)
-			}
-			fmt.Println(file)
-		}
-	}
-	return nil
-}
-
-// navigation returns the pages that the panel leads to, by their names.
-func (d *demo) navigation(ctx context.Context) (map[string]string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+d.address+"/", nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Accept", "text/html")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	page, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, err
-	}
-	_, nav, _ := strings.Cut(string(page), "<nav")
-	nav, _, _ = strings.Cut(nav, "</nav>")
-	pages := make(map[string]string)
-	for _, link := range regexp.MustCompile(`href="/([a-z]+)"`).FindAllStringSubmatch(nav, -1) {
-		pages[link[1]] = "/" + link[1]
-	}
-	return pages, nil
-}
-
-func (d *demo) takePicture(ctx context.Context, path, file string, width int, flags []string) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	args := append([]string{
-		"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars", "--user-data-dir=" + d.dir + "/chromium",
-		fmt.Sprintf("--window-size=%d,1000", width), "--screenshot=" + file,
-	}, flags...)
-	out, err := exec.CommandContext(ctx, "chromium", append(args, "http://"+d.address+path)...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%w\n%s", err, out)
 	}
 	return nil
 }
