@@ -30,6 +30,8 @@ const (
 	operatorToken = "0123456789abcdef-operator"
 	viewerToken   = "0123456789abcdef-viewer"
 	adminToken    = "0123456789abcdef-admin"
+	gusToken      = "0123456789abcdef-gus" // submitters
+	evaToken      = "0123456789abcdef-eva"
 )
 
 // panelConfig has something for every page to show.
@@ -40,13 +42,14 @@ tokens: tokens
 sources: [{files: DIR/res.yaml}]
 reservations: {activate: ['true'], deactivate: ['true'], deactivate_retries: 0}
 services: {db: {command: [sleep, "10000"], groups: [data]}}
+booking: {role: submitter, devices: ['b*'], max: 8h, quota: {hours_per_week: 5h, devices: 3, days_ahead: 14}, activate: ['true'], deactivate: ['true']}
 `
 
 // newPanelDaemon starts a daemon for the tests of the panel, and returns its address.
 func newPanelDaemon(t *testing.T) (*daemon, string) {
 	t.Helper()
 	d := newDaemon(t, panelConfig)
-	d.write("tokens", "ops operator "+operatorToken+"\nada viewer "+viewerToken+"\nchief admin "+adminToken+"\n", 0o600)
+	d.write("tokens", "ops operator "+operatorToken+"\nada viewer "+viewerToken+"\nchief admin "+adminToken+"\ngus submitter "+gusToken+"\neva submitter "+evaToken+"\n", 0o600)
 	now := time.Now().UTC()
 	at := func(after time.Duration) string { return now.Add(after).Format(time.RFC3339) }
 	d.write("res.yaml", fmt.Sprintf(`reservations:
@@ -83,6 +86,11 @@ func TestPanel(t *testing.T) {
 		{"stuck", testStuck},
 		{"log", testLog},
 		{"list", testList},
+		{"book", testBook},
+		{"book without scripts", testBookPlain},
+		{"book at once", testBookTwo},
+		{"book roles", testBookRoles},
+		{"book hostile", testBookHostile},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -125,7 +133,7 @@ func testPages(t *testing.T, b *browser, d *daemon, home string) {
 		p.axe()
 		p.media("prefers-color-scheme=dark")
 		p.axe("color-contrast")
-		if path == "/" || path == "/timeline" {
+		if path == "/" || path == "/timeline" || path == "/book" {
 			p.media("forced-colors=active")
 			p.axe()
 		}

@@ -214,6 +214,12 @@ func (d Daemon) free(ctx context.Context, _ control.Caller, in control.FreeIn) (
 	if !on {
 		lead = d.Engine.Settings().Reservations.Lead
 	}
+	if now := time.Now(); in.From != "" && from.After(now) {
+		from = from.Add(-lead)
+		if from.Before(now) {
+			from = now.Add(time.Minute - 1).Truncate(time.Minute)
+		}
+	}
 	v, err := d.Engine.Free(ctx, needs, lead+length, from, to, in.Limit)
 	if err != nil {
 		return reply, err

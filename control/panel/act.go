@@ -1,6 +1,7 @@
 package panel
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/http"
@@ -21,6 +22,8 @@ type verb struct {
 	no    string // the link that does not
 	done  string // what was done; %s is what it is about
 	input string // an argument that the page asks for
+	named string // what people call it; empty: as it is called
+	value string // what is there at first
 	hint  string // what to type there
 	// of names what it is about; nil: the first argument that names something does.
 	of func(args url.Values) string
@@ -39,6 +42,14 @@ var verbs = map[string]verb{
 	"forgive": {
 		label: "Forgive", ask: "Is %s cleaned up by hand?", tell: "It is marked as over without another attempt, and its devices are free for others at once. Whatever is still configured on them stays.",
 		yes: "It is cleaned up", no: "Not yet", done: "%s is marked as over",
+	},
+	"book extend": {
+		label: "Extend", ask: "Extend %s?", tell: "Its slot ends later, if nobody else has one of its devices then, and the owner's quota allows it.",
+		yes: "Extend it", no: "Leave it alone", done: "%s ends later", input: "by", named: "by how long", value: "30m", hint: "as 30m or 2h",
+	},
+	"book end": {
+		label: "End", ask: "End %s?", tell: "If its slot has begun, it is deactivated now. Otherwise it is cancelled. It does not come back, and its devices are free for others.",
+		yes: "End it now", no: "Leave it alone", done: "%s is ended",
 	},
 	"reload":        {label: "Reload", done: "The sources and the configuration were read again"},
 	"every hold":    {label: "Hold", done: "%s is held"},
@@ -143,7 +154,8 @@ type question struct {
 	Args                   url.Values
 	Names                  []string // of Args, sorted
 	Back                   string
-	Input, Hint            string
+	Input, Named           string
+	Value, Hint            string
 }
 
 // fillConfirm asks whether an operation is to be carried out.
@@ -161,7 +173,7 @@ func (p *Panel) fillConfirm(v *view) error {
 		return errNoRow
 	}
 	q := question{
-		Op: op, Tell: known.tell, Yes: known.yes, No: known.no, Back: p.local(args.Get("back")), Input: known.input, Hint: known.hint,
+		Op: op, Tell: known.tell, Yes: known.yes, No: known.no, Back: p.local(args.Get("back")), Input: known.input, Named: cmp.Or(known.named, known.input), Value: known.value, Hint: known.hint,
 	}
 	args.Del("op")
 	args.Del("back")
@@ -193,15 +205,19 @@ func (p *Panel) act(w http.ResponseWriter, r *http.Request, c Client) {
 		p.fail(w, r, c, pg, err)
 		return
 	}
-	said = sentenceStart(said)
-	http.SetCookie(w, &http.Cookie{
-		Name: saidCookie, Value: url.QueryEscape(said), Path: p.base + "/", MaxAge: 60, HttpOnly: true, SameSite: http.SameSiteStrictMode,
-	})
+	say(w, p.base, said)
 	http.Redirect(w, r, back, http.StatusSeeOther)
 }
 
 // errNoRow is what is wrong if none is ticked, or more than a page has.
 var errNoRow = fmt.Errorf("tick at least one row, and at most %d: %w", pageRows, fault.Invalid)
+
+// say has the next page say what was done.
+func say(w http.ResponseWriter, base, said string) {
+	http.SetCookie(w, &http.Cookie{
+		Name: saidCookie, Value: url.QueryEscape(sentenceStart(said)), Path: base + "/", MaxAge: 60, HttpOnly: true, SameSite: http.SameSiteStrictMode,
+	})
+}
 
 // bulk are the operations that the list of activations can do with several at once.
 var bulk = map[string]bool{"run": true, "hold": true, "release": true, "retry": true, "cancel": true, "forgive": true}

@@ -210,7 +210,12 @@ func (p *Panel) fillActivation(v *view) error {
 	if d.Log, err = p.logOf(v, &d.It); err != nil {
 		return err
 	}
-	for _, op := range []string{"run", "hold", "release", "retry", "cancel", "forgive"} {
+	ops := []string{"run", "hold", "release", "retry", "cancel", "forgive"}
+	if d.It.Source == control.BookingSource {
+		d.Buttons = v.bookingButtons(d.It.ID, d.It.Owner, d.It.State)
+		ops = []string{"run", "hold", "release", "retry", "forgive"} // to end it is to cancel it
+	}
+	for _, op := range ops {
 		if v.sensible(op, &d.It) {
 			if b := v.Button(op, "id", d.It.ID); b != nil {
 				d.Buttons = append(d.Buttons, b)

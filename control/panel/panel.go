@@ -94,6 +94,7 @@ func (p *Panel) views() []page {
 	return []page{
 		{"/{$}", "Now", false, "activation service source queue vlan login pause hook daemon", "now", p.fillNow},
 		{"/timeline", "Timeline", false, "activation pause source device service queue vlan", "timeline", p.fillTimeline},
+		{"/book", "Book", false, "activation pause device source", "book", p.fillBook},
 		{"/activations", "Activations", false, "activation", "activations", p.fillActivations},
 		{"/activations/{id}", "", false, "activation", "activation", p.fillActivation},
 		{"/services", "Services", false, "service pause", "services", p.fillServices},
@@ -124,6 +125,7 @@ func (p *Panel) Routes(mount func(pattern string, waits bool, serve func(http.Re
 		p.show(w, r, c, page{name: "confirm", fill: p.fillConfirm})
 	})
 	handle("POST /act", p.act)
+	handle("POST /book", p.book)
 	handle("GET /login", p.loginPage)
 	handle("POST /login", p.login)
 	handle("POST /logout", p.logout)
@@ -167,13 +169,18 @@ func (p *Panel) fail(w http.ResponseWriter, r *http.Request, c Client, pg page, 
 	if verr != nil { // the zone, say
 		v = &view{panel: p, r: r, Client: c, Now: p.now(), Zone: time.Local}
 	}
-	v.Title, v.Data = http.StatusText(code), problem{Code: code, Text: text}
+	it := problem{Code: code, Text: text}
+	if back := r.Form.Get("back"); back != "" && r.Method == http.MethodPost {
+		it.Back = p.local(back)
+	}
+	v.Title, v.Data = http.StatusText(code), it
 	p.send(w, r, code, "error", v)
 }
 
 type problem struct {
 	Code int
 	Text string
+	Back string // the page with the button that was pressed; empty: there was none
 }
 
 // policy keeps pages from loading or running anything but the panel's own files.

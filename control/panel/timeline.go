@@ -60,6 +60,8 @@ type timelineData struct {
 	Chips      []chip
 	Groups     []link // to one group of rows
 	Ticks      []tick
+	Week       bool // it has days
+	Weekends   []band
 	NowX       string // where now is; empty: outside
 	Rows       string // devices | services | queues | vlans
 	Kinds      []link // of rows
@@ -75,7 +77,9 @@ type timelineData struct {
 	Paged      bool
 	Unfiltered string // the address without filters
 
-	groups map[string]string // of the rows
+	groups map[string]string  // of the rows
+	quota  *control.BookQuota // what the reader may book; nil: nothing
+	free   int                // how many free stretches there are so far
 }
 
 // A tick is a time on the axis.
@@ -83,7 +87,7 @@ type tick struct {
 	X    string
 	Text string
 	Day  bool // a day begins
-	Edge bool // it stands at the beginning, so its text goes to the right
+	Edge bool // its text goes to the right: it stands at the beginning, or is the heading of a day
 }
 
 // A part is a group of rows.
@@ -101,6 +105,7 @@ type row struct {
 	Noun    string // what its bars are
 	Height  int
 	Bars    []bar
+	Gaps    []gap
 	More    int // bars that have no room
 	Pause   *control.Pause
 	PauseX  string
@@ -167,13 +172,23 @@ func (p *Panel) fillTimeline(v *view) error {
 		return err
 	}
 	v.choices(&d, w)
-	d.Ticks = ticks(d.From, d.To, v.Now, w.tick)
+	now := v.Now
+	if d.Week = w.long > day; d.Week {
+		d.Weekends = weekends(d.From, d.To)
+		now = time.Time{} // its clock has no room beside the names of the days
+	}
+	d.Ticks = ticks(d.From, d.To, now, w.tick)
 	if !v.Now.Before(d.From) && v.Now.Before(d.To) {
 		d.NowX = d.percent(v.Now)
 	}
 	ctx := v.r.Context()
 	if d.Paused, err = get[control.Pause](ctx, p, v.Caller, "pauses", &control.Nothing{}); err != nil {
 		return err
+	}
+	if d.Rows == rowKinds[0].name {
+		if d.quota, err = v.booking(); err != nil {
+			return err
+		}
 	}
 	if err := v.rows(&d); err != nil {
 		return err
@@ -474,6 +489,10 @@ func (v *view) drawRow(d *timelineData, name string, set *rowSet, lines []slot) 
 		}
 		r.PauseW = d.width(pause.Since, until)
 	}
+	if d.quota != nil && d.free < timelineGaps && canBook(d.quota, name) {
+		r.Gaps = v.gaps(d, name, pause, lines)
+		d.free += len(r.Gaps)
+	}
 	// What loses a conflict stands below what wins it.
 	rank := func(s *slot) int {
 		if loses(&s.CalendarLine) {
@@ -658,7 +677,7 @@ func ticks(from, to, now time.Time, step time.Duration) (all []tick) {
 		if t.Sub(from) < room && !day || to.Sub(t) < room || t.Sub(now).Abs() < room {
 			text = ""
 		}
-		all = append(all, tick{X: percent(t.Sub(from), whole), Text: text, Day: day, Edge: t.Sub(from) < room})
+		all = append(all, tick{X: percent(t.Sub(from), whole), Text: text, Day: day, Edge: t.Sub(from) < room || step >= 24*time.Hour})
 	}
 	// All zones of today differ from UTC by a number of quarters of an hour. Between two of these there
 	// is no change of the clocks.
@@ -692,6 +711,9 @@ func groupOf(name string) string {
 	}
 	return name
 }
+
+// MayBook reports whether the reader may book devices.
+func (d *timelineData) MayBook() bool { return d.quota != nil }
 
 // Legend are the states that the page has, in their order in the life of a slot.
 func (d *timelineData) Legend() (states []string) {

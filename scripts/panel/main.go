@@ -278,6 +278,9 @@ func (d *demo) fill(ctx context.Context) error {
 	if err := d.fillQueues(ctx); err != nil {
 		return err
 	}
+	if err := d.fillBookings(ctx); err != nil {
+		return err
+	}
 	in := func(after, label string, arg ...string) control.AddIn {
 		return control.AddIn{In: after, Label: label, Arg: arg}
 	}
@@ -346,6 +349,37 @@ func (d *demo) fill(ctx context.Context) error {
 func (d *demo) call(ctx context.Context, op string, in any) error {
 	if _, _, err := control.Call[json.RawMessage](ctx, &d.client, op, in); err != nil {
 		return fmt.Errorf("%s: %w", op, err)
+	}
+	return nil
+}
+
+// fillBookings books devices for groups and for whoever looks at the panel, as far as they are free.
+func (d *demo) fillBookings(ctx context.Context) error {
+	me, err := user.Current()
+	if err != nil {
+		return err
+	}
+	for _, b := range []struct{ owner, kind, long, from, label string }{
+		{me.Username, "frr:2", "2h", "", "firmware of two routers"},
+		{me.Username, "linux:1", "90m", "+1d", "a new image"},
+		{me.Username, "frr:1", "8h", "+2d", "measurements over a day"},
+		{"group3", "frr:2", "1h", "+5h", "BGP, again"},
+		{"group7", "openvswitch:2", "3h", "+1d", "spanning tree"},
+		{"group7", "frr:3", "4h", "+3d", "thesis <b>of Eva</b>"},
+		{"group12", "linux:4", "2h", "+7d", ""},
+	} {
+		_, slots, err := control.Call[control.FreeOut](ctx, &d.client, "free", control.FreeIn{For: b.long, Kind: []string{b.kind}, From: b.from, Limit: 1})
+		if err != nil {
+			return err
+		}
+		for _, s := range slots {
+			in := control.BookAddIn{
+				Owner: b.owner, Devices: s.Devices, From: s.From.Format(time.RFC3339), To: s.To.Format(time.RFC3339), Label: b.label,
+			}
+			if err := d.call(ctx, "book add", in); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

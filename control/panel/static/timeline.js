@@ -14,10 +14,17 @@ const chart = document.querySelector("#tl");
 const said = document.querySelector("#inspect");
 const hint = said?.textContent ?? "";
 
-/** What can have the focus in a row: its name and its bars.
+/** What can have the focus in a row: its name, its bars, and free stretches that can be booked.
  * @param {Element | null | undefined} row
  * @returns {(HTMLElement | SVGElement)[]} */
 function stops(row) { return row ? [...row.querySelectorAll("a")] : []; }
+
+/** Stops in the order in which they stand: free stretches are between bars.
+ * @param {Element | null | undefined} row */
+function placed(row) {
+  const at = stops(row).map((stop) => ({ stop, x: stop.getBoundingClientRect().left }));
+  return at.sort((a, b) => a.x - b.x).map(({ stop }) => stop);
+}
 
 /** @returns {Element[]} */
 function rows() { return chart ? [...chart.querySelectorAll(".tl-row")] : []; }
@@ -45,13 +52,13 @@ function tell(bar) {
 }
 
 /** @param {EventTarget | null} target */
-const barOf = (target) => target instanceof Element ? target.closest("a[data-id]") : null;
+const barOf = (target) => target instanceof Element ? target.closest(".tl-lane a") : null;
 
 /** Of the stops of another row, the one above or below.
  * @param {(HTMLElement | SVGElement)[]} list
  * @param {Element} from */
 function nearest(list, from) {
-  if (!from.hasAttribute("data-id") || list.length < 2) return list[0];
+  if (from.matches(".tl-name") || list.length < 2) return list[0];
   const middle = (/** @type {Element} */ e) => { const box = e.getBoundingClientRect(); return (box.left + box.right) / 2; };
   const x = middle(from);
   return list.slice(1).reduce((best, stop) => Math.abs(middle(stop) - x) < Math.abs(middle(best) - x) ? stop : best);
@@ -61,15 +68,15 @@ function nearest(list, from) {
 function move(event) {
   if (!(event.target instanceof Element) || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
   const row = event.target.closest(".tl-row"), all = rows();
-  const list = stops(row), r = row ? all.indexOf(row) : -1;
+  const list = placed(row), r = row ? all.indexOf(row) : -1;
   const i = list.findIndex((stop) => stop === event.target);
   /** @type {HTMLElement | SVGElement | undefined} */
   let to;
   switch (event.key) {
     case "ArrowRight": to = list[i + 1]; break;
     case "ArrowLeft": to = list[i - 1]; break;
-    case "ArrowDown": to = nearest(stops(all[r + 1]), event.target); break;
-    case "ArrowUp": to = nearest(stops(all[r - 1]), event.target); break;
+    case "ArrowDown": to = nearest(placed(all[r + 1]), event.target); break;
+    case "ArrowUp": to = nearest(placed(all[r - 1]), event.target); break;
     case "Home": case "Escape": to = list[0]; break;
     case "End": to = list.at(-1); break;
     default: return;
