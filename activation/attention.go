@@ -72,26 +72,20 @@ func (t *Txn) hanging(by Actor, most int) (s Sample) {
 	return s
 }
 
-// failures returns the failures of the last [FailedFor]. The index of finished activations
-// says which ones failed, so few records are read.
+// failures returns the failures of the last [FailedFor]. The index of failures has them alone, so
+// few records are read.
 func (t *Txn) failures(by Actor, most int) (s Sample) {
 	since := t.Now.Add(-FailedFor)
-	counts := func(id string) bool {
-		r, err := t.Record(id)
-		return err == nil && r.failed() && !r.Since.Before(since) && by.mayKnow(r)
-	}
 	var newest []string // ids, the newest last
-	for k, mark := range t.Scan(finishedKey, finishedKey+Instant(since)) {
-		if string(mark) == otherMark {
+	for k := range t.Scan(failedKey, failedKey+Instant(since)) {
+		_, id, err := parseInstant(strings.TrimPrefix(k, failedKey))
+		if err != nil {
 			continue
 		}
-		_, id, err := parseInstant(strings.TrimPrefix(k, finishedKey))
-		switch {
-		case err != nil:
-			continue
-		case string(mark) == failedMark && isJob(id) && !by.OnlyOwn && !by.NoJobs: // the index says enough
-		case !counts(id):
-			continue
+		if isJob(id) && (by.OnlyOwn || by.NoJobs) {
+			if r, err := t.Record(id); err != nil || !by.mayKnow(r) {
+				continue
+			}
 		}
 		s.All++
 		newest = append(newest, id)

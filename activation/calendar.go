@@ -570,41 +570,15 @@ func (t *Txn) lost(id, device string) bool {
 
 // indexCalendar makes the calendar in a store of a version that had none.
 func indexCalendar(ctx context.Context, db store.Store) error {
-	most := migrateRecords
-	if ops, _ := store.Limits(db); ops == store.NoLimit {
-		most = 10_000
-	}
-	for from := ""; ; {
-		begin, done := from, false
-		if err := db.Update(ctx, func(tx store.Tx) error {
-			if from, done = begin, tx.Get(calendarMade) != nil; done {
-				return nil
-			}
-			n := 0
-			for k, v := range tx.Scan(sourceKey, begin) {
-				if n == most {
-					from = k
-					return nil
-				}
-				n++
-				if _, live := parseMark(v); !live {
-					continue
-				}
-				id := k[strings.LastIndexByte(k, '/')+1:]
-				r, err := decode(id, tx.Get(key(id)))
-				if err != nil {
-					continue // a turn that reads it logs the error
-				}
-				for _, e := range r.calendarEntries() {
-					if err := tx.Put(e.key, e.val); err != nil {
-						return err
-					}
-				}
-			}
-			done = true
-			return tx.Put(calendarMade, nil)
-		}); err != nil || done {
-			return err
+	return indexLater(ctx, db, calendarMade, sourceKey, func(tx store.Tx, k string, v []byte) []entry {
+		if _, live := parseMark(v); !live {
+			return nil
 		}
-	}
+		id := k[strings.LastIndexByte(k, '/')+1:]
+		r, err := decode(id, tx.Get(key(id)))
+		if err != nil {
+			return nil // a turn that reads it logs the error
+		}
+		return r.calendarEntries()
+	})
 }

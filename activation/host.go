@@ -67,6 +67,9 @@ func (e *Engine) prepare(ctx context.Context) error {
 	if err := indexCalendar(ctx, e.parts.DB); err != nil {
 		return fmt.Errorf("make the calendar: %w", err)
 	}
+	if err := indexStatuses(ctx, e.parts.DB); err != nil {
+		return fmt.Errorf("make the indexes of lists: %w", err)
+	}
 	err = e.parts.DB.View(ctx, func(tx store.Tx) error {
 		mark = bytes.Clone(tx.Get(clockMark + h.host))
 		return nil

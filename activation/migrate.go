@@ -150,3 +150,37 @@ func (m *migration) finish(shared bool) error {
 	}
 	return m.Put(layoutMark, []byte(layout))
 }
+
+// indexLater makes an index in a store of a version that had none, from the keys with a prefix.
+// Made is set when it is whole. If it is interrupted, it begins again.
+func indexLater(ctx context.Context, db store.Store, made, prefix string, of func(tx store.Tx, k string, v []byte) []entry) error {
+	most := migrateRecords
+	if ops, _ := store.Limits(db); ops == store.NoLimit {
+		most = 10_000
+	}
+	for from := ""; ; {
+		begin, done := from, false
+		if err := db.Update(ctx, func(tx store.Tx) error {
+			if from, done = begin, tx.Get(made) != nil; done {
+				return nil
+			}
+			n := 0
+			for k, v := range tx.Scan(prefix, begin) {
+				if n == most {
+					from = k
+					return nil
+				}
+				n++
+				for _, e := range of(tx, k, v) {
+					if err := tx.Put(e.key, e.val); err != nil {
+						return err
+					}
+				}
+			}
+			done = true
+			return tx.Put(made, nil)
+		}); err != nil || done {
+			return err
+		}
+	}
+}

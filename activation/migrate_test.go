@@ -231,7 +231,7 @@ func TestManyOfLayout1(t *testing.T) {
 		rig := &testRig{t: t, db: mem, mem: mem, w: newWorld(), boot: "boot1", set: testSettings(), older: true}
 		rig.start()
 		defer rig.shutDown()
-		if commits := mem.Commits() - before; commits > n/MigrateRecords+5 {
+		if commits := mem.Commits() - before; commits > 2*n/MigrateRecords+5 {
 			t.Errorf("it took %d transactions", commits)
 		}
 		rig.sound()

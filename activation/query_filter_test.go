@@ -32,7 +32,7 @@ func TestListIsTheNaiveList(t *testing.T) {
 		}
 		e := listEngine(db)
 		now := time.Now()
-		ids := make(map[string]bool)
+		ids, indexes := make(map[string]bool), make(map[string]map[string]string)
 		for range rapid.IntRange(0, 40).Draw(t, "records") {
 			r := randomRecord(t, now)
 			encode := r.Encode
@@ -44,12 +44,12 @@ func TestListIsTheNaiveList(t *testing.T) {
 				t.Fatal(err)
 			}
 			err = db.Update(context.Background(), func(tx store.Tx) error {
-				return errors.Join(tx.Put(StdinKey+r.ID+"/0000", []byte(largeInput)), tx.Put(Key(r.ID), data)) // the first for those with a StdinSize
+				return errors.Join(replaceIndex(tx, indexes[r.ID], r), tx.Put(StdinKey+r.ID+"/0000", []byte(largeInput)), tx.Put(Key(r.ID), data)) // the second for those with a StdinSize
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
-			ids[r.ID] = true
+			ids[r.ID], indexes[r.ID] = true, r.Index()
 		}
 		var all []View
 		for id := range ids {
@@ -75,6 +75,17 @@ func TestListIsTheNaiveList(t *testing.T) {
 			}
 		}
 	})
+}
+
+// replaceIndex replaces the index entries of a record.
+func replaceIndex(tx store.Tx, was map[string]string, r *Record) (err error) {
+	for k := range was {
+		err = errors.Join(err, tx.Delete(k))
+	}
+	for k, v := range r.Index() {
+		err = errors.Join(err, tx.Put(k, []byte(v)))
+	}
+	return err
 }
 
 // listEngine returns an engine that does nothing but read.

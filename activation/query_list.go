@@ -406,7 +406,7 @@ func (e *Engine) choose(ctx context.Context, c *choice) error {
 			read, decoded, size := 0, 0, 0
 			var r Record
 			var decodedView View
-			for k, data := range t.Scan(recordKey, from) {
+			for k, data := range t.candidates(c.f, from) {
 				if read == pagePast || decoded == pageSize || size > pageBytes {
 					next = k
 					return nil

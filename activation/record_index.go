@@ -24,8 +24,10 @@ import (
 //	q/LOCK/PLACE/ID          the queue for a lock, by priority and arrival: see queuePosition
 //	q/=slot/PLACE/ID         the queue for a free slot
 //	w/ID/ID                  the second waits for the end of the first
-//	o/INSTANT/ID             finished activations, in the order in which they may be removed; the value says
-//	                         whether it failed: see endMark
+//	o/INSTANT/ID             finished activations, in the order in which they may be removed
+//	st/KIND/STATUS/ID        all activations, for lists: see query_pick.go
+//	fe/INSTANT/ID            finished reservations, by the ends of their slots
+//	ff/INSTANT/ID            finished activations that failed, by when that was
 //	s/SOURCE/ID              what a source announced: see sourceMark
 //	bo/OWNER/INSTANT/ID      bookings by the ends of what they take of their owners' quotas, a BookedPart
 //	bk/OWNER/KEY/ID          unfinished bookings by the keys of the requests
@@ -61,6 +63,9 @@ const (
 	queueKey     = "q/"
 	afterKey     = "w/"
 	finishedKey  = "o/"
+	statusKey    = "st/"
+	slotEndKey   = "fe/"
+	failedKey    = "ff/"
 	slotQueue    = "=slot" // cannot be a lock's name: those begin with a letter, a digit or _
 	sourceKey    = "s/"
 	bookingKey   = "bo/"
@@ -84,6 +89,7 @@ const (
 	bootID        = "n/boot/"      // + HOST: the host's boot when its daemon last started
 	finishedBytes = "n/old-bytes/" // + HOST: the size in bytes of the history's run directories there
 	calendarMade  = "n/calendar"   // the calendar has all reservations
+	statusesMade  = "n/status"     // the indexes for lists have all activations
 	stateNumber   = "n/state/"     // + HOST/STATE: see stateCounts
 )
 
@@ -226,8 +232,9 @@ func (r *Record) index() []entry {
 		}
 	}
 	if r.State == Finished {
-		es = append(es, entry{finishedKey + Instant(r.removableFrom()) + "/" + r.ID, r.endMark()})
+		es = append(es, entry{finishedKey + Instant(r.removableFrom()) + "/" + r.ID, []byte{}})
 	}
+	es = append(es, r.listEntries()...)
 	es = append(es, r.calendarEntries()...)
 	if len(r.Conflicts) > 0 {
 		es = append(es, r.conflictEntry())
@@ -256,20 +263,6 @@ func (r *Record) runMark() []byte {
 		return []byte(stopMark)
 	}
 	return []byte{}
-}
-
-// Values in the index of finished activations for those that failed, and for the others. An
-// earlier version wrote empty values.
-const (
-	failedMark = "f"
-	otherMark  = "o"
-)
-
-func (r *Record) endMark() []byte {
-	if r.failed() {
-		return []byte(failedMark)
-	}
-	return []byte(otherMark)
 }
 
 // sourceMark is the value in a source's index for each id: the hash of the announcement,

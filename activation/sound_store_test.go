@@ -86,12 +86,12 @@ func CheckStore(tx store.Tx) (faults []string) {
 			entries[en.key] = string(en.val)
 		}
 	}
-	for _, prefix := range []string{startKey, instantKey, forgetKey, runKey, activeKey, holderKey, queueKey, afterKey, finishedKey, sourceKey, bookingKey, requestKey, memberKey, atKey, pausedKey, calendarKey, conflictKey} {
+	for _, prefix := range []string{startKey, instantKey, forgetKey, runKey, activeKey, holderKey, queueKey, afterKey, finishedKey, sourceKey, bookingKey, requestKey, memberKey, atKey, pausedKey, calendarKey, conflictKey, statusKey, slotEndKey, failedKey} {
 		for k, v := range tx.Scan(prefix, "") {
 			if prefix == startKey && strings.Contains(k, "/"+producerMark) { // producers' tests check their own
 				continue
 			}
-			old := prefix == finishedKey && len(v) == 0 // an earlier version wrote no values
+			old := prefix == finishedKey // earlier versions wrote other values
 			if val, ok := entries[k]; !ok || val != string(v) && !old {
 				fault("index: %s=%q is of no record", k, v)
 			}
