@@ -142,7 +142,9 @@ func conflictingOnly(list []Condition) bool {
 }
 
 // only reports whether f chooses all activations of a state, and no others.
-func (f *Filter) only(s State) bool { return len(f.In) == 1 && slices.Equal(f.In[0], []Condition{{State: s}}) }
+func (f *Filter) only(s State) bool {
+	return len(f.In) == 1 && slices.Equal(f.In[0], []Condition{{State: s}})
+}
 
 // statuses returns the prefixes of the index of kinds and statuses that have all that f chooses;
 // nil: so many records are chosen, or must be looked at, that reading all of them in their order is

@@ -201,6 +201,8 @@ var families = []family{
 
 	{"store_bytes", "Size of the file of a store.", false, []string{"store"},
 		func(r *Reading, emit emitter) { byKey(r.Stores, emit) }},
+	{"store_reads_total", "Values that were read from a store.", true, []string{"store"},
+		func(r *Reading, emit emitter) { byKey(r.Reads, emit) }},
 	{"disk_free_bytes", "Space on the file system of a directory that is free for the daemon.", false, []string{"directory"},
 		func(r *Reading, emit emitter) {
 			for _, d := range r.Disks {

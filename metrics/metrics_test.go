@@ -28,6 +28,7 @@ func full() *metrics.Reading {
 		Services: []metrics.Service{{Name: "web", States: map[string]int{"ready": 2}}},
 		Disks:    []metrics.Disk{{Directory: "state", Free: 1, Size: 2, Inodes: 3, AllInodes: 4}},
 		Stores:   map[string]int64{"state": 5},
+		Reads:    map[string]uint64{"state": 7},
 	}
 }
 

@@ -27,7 +27,8 @@ type Reading struct {
 	Hooks    []Hook
 	Services []Service
 	Disks    []Disk
-	Stores   map[string]int64 // sizes of files
+	Stores   map[string]int64  // sizes of files
+	Reads    map[string]uint64 // of values, by store
 }
 
 // A Source is a source of reservations.

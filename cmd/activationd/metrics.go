@@ -139,8 +139,9 @@ func (d *daemon) readEngine(ctx context.Context, r *metrics.Reading) error {
 		r.Pauses[pauses[i].What]++
 	}
 	r.Stores = map[string]int64{"state": d.main.Size()}
+	r.Reads = map[string]uint64{"state": d.main.Reads()}
 	if d.queues.own != nil {
-		r.Stores["queues"] = d.queues.own.Size()
+		r.Stores["queues"], r.Reads["queues"] = d.queues.own.Size(), d.queues.own.Reads()
 	}
 	return nil
 }

@@ -73,6 +73,7 @@ type DB struct {
 	durable durable
 
 	touches atomic.Uint32 // pages looked at, roughly; see relax
+	reads   atomic.Uint64 // see Reads
 
 	committed atomic.Pointer[func(time.Duration)] // see OnCommit
 }
@@ -80,6 +81,9 @@ type DB struct {
 // OnCommit has fn called after each commit with how long it took, its sync included. The next
 // transaction waits for fn, so it must be quick.
 func (d *DB) OnCommit(fn func(time.Duration)) { d.committed.Store(&fn) }
+
+// Reads returns how many values transactions have read since the file was opened.
+func (d *DB) Reads() uint64 { return d.reads.Load() }
 
 // Size returns the size of the file, or 0 if it is not known.
 func (d *DB) Size() int64 {

@@ -20,6 +20,7 @@ type tx struct {
 	cur    *bbolt.Cursor
 	buf    []byte // a key for cur
 	closed bool   // the function has returned
+	reads  uint64 // values that were handed out
 
 	number   uint64 // the newest number of a stamp or an entry
 	appended []appended
@@ -33,11 +34,16 @@ type appended struct {
 }
 
 // end makes every later call panic.
-func (t *tx) end() { t.closed = true }
+func (t *tx) end() {
+	t.closed = true
+	t.d.reads.Add(t.reads)
+	t.reads = 0
+}
 
 // Get implements [store.Tx].
 func (t *tx) Get(key string) []byte {
 	t.check()
+	t.reads++
 	if t.patch != nil {
 		if e, ok := t.patch.get(key); ok {
 			return e.val
@@ -149,6 +155,7 @@ func (t *tx) Scan(prefix, from string) iter.Seq2[string, []byte] {
 				if below && e.key == string(k) {
 					k, v = t.next(cur)
 				}
+				t.reads++
 				if e.val != nil && !yield(e.key, e.val) {
 					return
 				}
@@ -156,6 +163,7 @@ func (t *tx) Scan(prefix, from string) iter.Seq2[string, []byte] {
 			case below:
 				key, val := string(k), filled(v)
 				k, v = t.next(cur)
+				t.reads++
 				if !yield(key, val) {
 					return
 				}
