@@ -77,6 +77,15 @@ func (r *Record) occupiedFrom() time.Time {
 	return r.activateAt()
 }
 
+// noteSpan keeps how long the longest span is that was ever in the calendar: so who wants those that
+// begin before some time need not read all that end after it.
+func noteSpan(tx store.Tx, span time.Duration) error {
+	if uint64(max(0, span)) <= number(tx, longestSpan) {
+		return nil
+	}
+	return putNumber(tx, longestSpan, uint64(span))
+}
+
 // parseCalendarEntry decodes an entry of the calendar. The devices are not in the use.
 func parseCalendarEntry(key string, val []byte) (device string, u calendar.Use, ok bool) {
 	device, rest, _ := strings.Cut(strings.TrimPrefix(key, calendarKey), "/")
@@ -402,11 +411,15 @@ func (t *Txn) calendarPage(f *CalendarFilter, device, from string) (page []Calen
 	if from == "" && f.From.After(t.Now.Add(overdue)) {
 		from = prefix + Instant(f.From)
 	}
+	longest := time.Duration(number(t, longestSpan))
 	for k, v := range t.Scan(prefix, from) {
 		if len(page) == calendarPage {
 			return page, k
 		}
 		_, u, ok := parseCalendarEntry(k, v)
+		if ok && !f.To.IsZero() && !u.To.Add(-longest).Before(f.To) {
+			break // neither this one nor those that end later have begun by then
+		}
 		if !u.To.After(t.Now) {
 			u.To = t.Now.Add(overdue)
 		}

@@ -67,7 +67,7 @@ func (e *Engine) prepare(ctx context.Context) error {
 	if err := indexCalendar(ctx, e.parts.DB); err != nil {
 		return fmt.Errorf("make the calendar: %w", err)
 	}
-	if err := indexStatuses(ctx, e.parts.DB); err != nil {
+	if err := indexStatuses(ctx, e.parts.DB, h.host); err != nil {
 		return fmt.Errorf("make the indexes of lists: %w", err)
 	}
 	err = e.parts.DB.View(ctx, func(tx store.Tx) error {
@@ -105,14 +105,20 @@ func (r *Record) servedBy() *Attempt {
 // ofHost is the prefix of a host's part of an index; an id follows it.
 func ofHost(index, host string) string { return index + host + "/" }
 
-// stateCounts returns how many records are in each state, added up over all hosts. Each
-// host counts the records that it changed itself, so the count of a single host may be
-// negative.
-func stateCounts(tx store.Tx) map[State]int {
-	counts := make(map[State]int)
-	for k, v := range tx.Scan(stateNumber, "") {
-		if _, state, ok := strings.Cut(strings.TrimPrefix(k, stateNumber), "/"); ok {
-			counts[State(state)] += int(int64(decodeNumber(v)))
+// stateCounts returns how many records are in each state.
+func stateCounts(tx store.Tx) map[State]int { return counted[State](tx, stateNumber) }
+
+// LiveReservations returns how many reservations of each source are not finished, by the sources'
+// keys: see [SourceKey].
+func (t *Txn) LiveReservations() map[string]int { return counted[string](t, liveNumber) }
+
+// counted returns numbers, added up over all hosts. Each host counts the records that it changed
+// itself, so the count of a single host may be negative.
+func counted[K ~string](tx store.Tx, prefix string) map[K]int {
+	counts := make(map[K]int)
+	for k, v := range tx.Scan(prefix, "") {
+		if _, what, ok := strings.Cut(strings.TrimPrefix(k, prefix), "/"); ok {
+			counts[K(what)] += int(int64(decodeNumber(v)))
 		}
 	}
 	return counts

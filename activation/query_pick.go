@@ -42,8 +42,36 @@ func (r *Record) listEntries() []entry {
 
 func statusPrefix(k Kind, status string) string { return statusKey + string(k) + "/" + status + "/" }
 
-// indexStatuses makes the indexes for lists in a store of a version that had none.
-func indexStatuses(ctx context.Context, db store.Store) error {
+// indexStatuses makes the indexes for lists in a store of a version that had none, and counts what
+// is live. The calendar has been made before.
+func indexStatuses(ctx context.Context, db store.Store, host string) error {
+	if err := db.Update(ctx, func(tx store.Tx) error {
+		if tx.Get(statusesMade) != nil {
+			return nil
+		}
+		for k, v := range tx.Scan(calendarKey, "") {
+			if _, u, ok := parseCalendarEntry(k, v); ok {
+				if err := noteSpan(tx, u.To.Sub(u.From)); err != nil {
+					return err
+				}
+			}
+		}
+		counts := make(map[string]uint64)
+		for k, v := range tx.Scan(sourceKey, "") {
+			if _, live := parseMark(v); live {
+				source, _, _ := strings.Cut(strings.TrimPrefix(k, sourceKey), "/")
+				counts[source]++
+			}
+		}
+		for source, n := range counts {
+			if err := putNumber(tx, ofHost(liveNumber, host)+source, n); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
 	return indexLater(ctx, db, statusesMade, recordKey, func(_ store.Tx, k string, v []byte) []entry {
 		r, err := decode(k, v)
 		if err != nil {
@@ -91,7 +119,7 @@ func (f *Filter) narrow() bool {
 func (t *Txn) pick(f *Filter) (keys []string, ok bool) {
 	add := func(id string) { keys = append(keys, key(id)) }
 	switch over := f.states(Finished); {
-	case f.Kind == Reservation && !over && len(f.Devices) > 0:
+	case f.Kind.policy().devices && !over && len(f.Devices) > 0:
 		for _, d := range f.Devices {
 			prefix := calendarKey + d + "/"
 			for k := range t.Scan(prefix, "") {
@@ -109,17 +137,26 @@ func (t *Txn) pick(f *Filter) (keys []string, ok bool) {
 		for k := range t.Scan(conflictKey, "") {
 			add(strings.TrimPrefix(k, conflictKey))
 		}
-	case f.Kind == Reservation && !f.EndsAfter.IsZero() && over && !slices.ContainsFunc(States[:len(States)-1], f.states):
+	case f.Kind.policy().ends && !f.EndsAfter.IsZero() && over && !slices.ContainsFunc(States[:len(States)-1], f.states):
 		for k := range t.Scan(slotEndKey, slotEndKey+Instant(f.EndsAfter)) {
 			if _, id, err := parseInstant(strings.TrimPrefix(k, slotEndKey)); err == nil {
 				add(id)
 			}
 		}
-	case f.Sort == "due" && !f.Reverse && f.Limit > 0 && !f.narrow() && f.only(Scheduled):
+	case !f.Since.IsZero() && over && !f.may(&Record{Kind: f.Kind, Life: Life{State: Finished, Outcome: Succeeded}}) && !f.may(&Record{Kind: f.Kind, Life: Life{State: Finished, Outcome: Cancelled}}):
+		for k := range t.Scan(failedKey, failedKey+Instant(f.Since)) {
+			if _, id, err := parseInstant(strings.TrimPrefix(k, failedKey)); err == nil {
+				add(id)
+			}
+		}
+		for k := range t.merged(f.unfinished(), "") {
+			keys = append(keys, k)
+		}
+	case f.Sort == "due" && !f.Reverse && f.Limit > 0 && !f.narrow() && f.only(Scheduled) && !f.Kind.policy().serves:
 		last := ""
 		for k := range t.Scan(startKey, "") {
 			_, id, err := parseInstant(strings.TrimPrefix(k, startKey))
-			if err != nil || strings.HasPrefix(id, producerMark) || f.Kind != "" && (f.Kind == Job) != isJob(id) {
+			if err != nil || strings.HasPrefix(id, producerMark) || f.Kind != "" && f.Kind.policy().private != isJob(id) {
 				continue
 			}
 			at, _, _ := strings.Cut(strings.TrimPrefix(k, startKey), "/")
@@ -153,26 +190,35 @@ func (f *Filter) statuses() (prefixes []string) {
 	if f.states(Finished) && (!f.byID() || f.Limit == 0 || f.narrow() || f.Kind == "" && f.Finished && len(f.In) == 0) {
 		return nil
 	}
-	kinds := []Kind{f.Kind}
-	if f.Kind == "" {
-		kinds = []Kind{Job, Reservation}
-	}
-	for _, k := range kinds {
-		for _, s := range States {
-			if s != Finished && f.may(&Record{Kind: k, Life: Life{State: s}}) {
-				prefixes = append(prefixes, statusPrefix(k, string(s)))
-			}
-		}
+	for _, k := range f.kinds() {
 		for _, o := range Outcomes {
 			if f.may(&Record{Kind: k, Life: Life{State: Finished, Outcome: o}}) {
 				prefixes = append(prefixes, statusPrefix(k, string(o)))
 			}
 		}
 	}
-	if prefixes == nil {
-		prefixes = []string{}
+	return append(f.unfinished(), prefixes...)
+}
+
+// unfinished returns those prefixes for activations that are not finished.
+func (f *Filter) unfinished() []string {
+	prefixes := []string{}
+	for _, k := range f.kinds() {
+		for _, s := range States {
+			if s != Finished && f.may(&Record{Kind: k, Life: Life{State: s}}) {
+				prefixes = append(prefixes, statusPrefix(k, string(s)))
+			}
+		}
 	}
 	return prefixes
+}
+
+// kinds are the kinds of activations that a list may have.
+func (f *Filter) kinds() []Kind {
+	if f.Kind != "" {
+		return []Kind{f.Kind}
+	}
+	return []Kind{Job, Reservation}
 }
 
 // may reports whether f may choose activations with the kind, the state and the outcome of r.

@@ -91,6 +91,8 @@ const (
 	calendarMade  = "n/calendar"   // the calendar has all reservations
 	statusesMade  = "n/status"     // the indexes for lists have all activations
 	stateNumber   = "n/state/"     // + HOST/STATE: see stateCounts
+	longestSpan   = "n/longest"    // the longest span in the calendar so far, in nanoseconds
+	liveNumber    = "n/live/"      // + HOST/SOURCE: see LiveReservations
 )
 
 // jobDigits is the width to which the number of a job is padded in its key, so that keys

@@ -19,7 +19,7 @@ import (
 func CheckStore(tx store.Tx) (faults []string) {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	entries := make(map[string]string)
-	states := make(map[State]int)
+	states, live := make(map[State]int), make(map[string]int)
 	holders := make(map[string][]lockRequest)
 	bytes := int64(0)
 	for k, data := range tx.Scan(recordKey, "") {
@@ -29,6 +29,9 @@ func CheckStore(tx store.Tx) (faults []string) {
 			continue
 		}
 		states[r.State]++
+		if r.Source != "" && r.State != Finished {
+			live[r.Source]++
+		}
 		for _, en := range r.index() {
 			entries[en.key] = string(en.val)
 		}
@@ -113,6 +116,11 @@ func CheckStore(tx store.Tx) (faults []string) {
 		if n := counts[s]; n != states[s] {
 			fault("%d are %s, counted %d", states[s], s, n)
 		}
+	}
+	got := counted[string](tx, liveNumber)
+	maps.DeleteFunc(got, func(_ string, n int) bool { return n == 0 })
+	if !maps.Equal(live, got) {
+		fault("of the sources are live %v, counted %v", live, got)
 	}
 	return faults
 }

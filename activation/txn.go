@@ -26,10 +26,11 @@ type Txn struct {
 	Settings  *Settings
 	parts     *Parts
 	producers producers
-	actor     *event.Actor    // the client that requested it; nil: none
-	loadAvg   loadAverage     // this host's, in a View and a turn
-	states    map[State]int64 // how many more records are in each state than before
-	sums      usages          // with what this transaction forgets
+	actor     *event.Actor     // the client that requested it; nil: none
+	loadAvg   loadAverage      // this host's, in a View and a turn
+	states    map[State]int64  // how many more records are in each state than before
+	live      map[string]int64 // how many more reservations of each source are live than before
+	sums      usages           // with what this transaction forgets
 	effects
 	rejudge    int  // judgeNothing, judgeMarked or judgeAll
 	unfinished bool // work on many records must continue in the next turn
@@ -93,14 +94,22 @@ func (t *Txn) Save(old, r *Record) error {
 	if err := t.tallyBytes(old, r); err != nil {
 		return err
 	}
+	if r.inCalendar() {
+		if err := noteSpan(t, r.End.Sub(r.occupiedFrom())); err != nil {
+			return err
+		}
+	}
 	if err := t.reindex(was, r.index()); err != nil {
 		return err
 	}
 	return t.Put(key(r.ID), data)
 }
 
-// tally counts the records in each state. A nil record stands for none.
+// tally counts the records in each state, and the reservations of each source that are live. A nil
+// record stands for none.
 func (t *Txn) tally(old, r *Record) {
+	t.tallyLive(old, -1)
+	t.tallyLive(r, +1)
 	if t.states == nil {
 		t.states = make(map[State]int64, 2)
 	}
@@ -112,18 +121,37 @@ func (t *Txn) tally(old, r *Record) {
 	}
 }
 
+func (t *Txn) tallyLive(r *Record, by int64) {
+	if r == nil || r.Source == "" || r.State == Finished {
+		return
+	}
+	if t.live == nil {
+		t.live = make(map[string]int64, 1)
+	}
+	t.live[r.Source] += by
+}
+
 // putTallies adds what was tallied to the numbers in the store.
 func (t *Txn) putTallies() error {
 	for state, by := range t.states {
-		if by == 0 {
-			continue
+		if err := t.addTo(ofHost(stateNumber, t.host)+string(state), by); err != nil {
+			return err
 		}
-		k := ofHost(stateNumber, t.host) + string(state)
-		if err := putNumber(t, k, uint64(int64(number(t, k))+by)); err != nil {
+	}
+	for source, by := range t.live {
+		if err := t.addTo(ofHost(liveNumber, t.host)+source, by); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// addTo adds to a number, which may be negative: others have counted, too.
+func (t *Txn) addTo(k string, by int64) error {
+	if by == 0 {
+		return nil
+	}
+	return putNumber(t, k, uint64(int64(number(t, k))+by))
 }
 
 // reindex replaces the index entries of a record. There are few, so comparing all is

@@ -27,25 +27,19 @@ type SourceStatus struct {
 // daemon itself counts as a source that is never read.
 func (l *Loader) Sources(ctx context.Context) ([]SourceStatus, error) {
 	var all []SourceStatus
-	booked, on := 0, false
+	var live map[string]int
+	on := false
 	err := l.engine.View(ctx, func(t *activation.Txn) error {
-		all = nil
+		all, live = nil, t.LiveReservations()
 		for k, v := range t.Scan(loadKey, "") {
 			key := strings.TrimPrefix(k, loadKey)
-			_, live := t.Announced(key)
 			last, err := parseLast(k, v)
 			if err != nil {
 				return err
 			}
 			all = append(all, SourceStatus{
-				Name: activation.SourceName(key), Live: len(live), Rejected: last.Rejected, Over: last.Over, Read: last.Read,
+				Name: activation.SourceName(key), Live: live[key], Rejected: last.Rejected, Over: last.Over, Read: last.Read,
 			})
-		}
-		booked = 0
-		for _, live := range t.Bookings() {
-			if live {
-				booked++
-			}
 		}
 		_, on = t.Settings.Sources[activation.BookingSource]
 		return nil
@@ -63,7 +57,7 @@ func (l *Loader) Sources(ctx context.Context) ([]SourceStatus, error) {
 		n := l.reads[src.Name()]
 		all[i].Reads, all[i].Failures = n.ok, n.failed
 	}
-	if on || booked > 0 {
+	if booked := live[activation.BookingSource]; on || booked > 0 {
 		all = append(all, SourceStatus{Name: activation.BookingSource, Live: booked})
 	}
 	if f := l.failed[activation.Declared]; f.text != "" || len(l.declared) > 0 {

@@ -21,14 +21,16 @@ const (
 
 // nowData is what Now shows.
 type nowData struct {
-	Status  control.StatusOut
-	Needs   []need
-	Count   int // of things that need attention, with those that are not shown
-	Running []control.Activation
-	Soon    []control.Activation
-	Begins  int       // how many begin within the hour
-	Later   int       // of them, how many are not in Soon
-	Next    time.Time // when something begins after that; zero: nothing is known
+	Status   control.StatusOut
+	Needs    []need
+	Count    int // of things that need attention, with those that are not shown
+	Running  []control.Activation
+	MoreRun  bool // more of them than are shown
+	Soon     []control.Activation
+	Begins   int       // how many begin within the hour, of those that were looked at
+	MoreSoon bool      // more may
+	Later    int       // of Begins, how many are not in Soon
+	Next     time.Time // when something begins after that; zero: nothing is known
 }
 
 // A need is something that needs attention.
@@ -72,17 +74,43 @@ func (p *Panel) fillNow(v *view) error {
 		d.Count += max(1, a.More)
 	}
 	v.Needs = d.Count
-	running := &control.ListIn{State: []string{"activating", "active", "running", "deactivating"}, Sort: "started", Reverse: true, Limit: rows}
-	if d.Running, err = get[control.Activation](ctx, p, v.Caller, "list", running); err != nil {
+	running := &control.ListIn{State: []string{"activating", "active", "running", "deactivating"}, Sort: "started", Reverse: true, Limit: rows + 1}
+	if d.Running, d.MoreRun, err = v.some(running); err != nil {
 		return err
 	}
-	coming := &control.ListIn{State: []string{"scheduled", "waiting", "held"}, Sort: "planned", Limit: rows}
-	all, err := get[control.Activation](ctx, p, v.Caller, "list", coming)
+	slices.SortStableFunc(d.Running, func(a, b control.Activation) int { return runRank(&a) - runRank(&b) })
+	if err := v.coming(&d); err != nil {
+		return err
+	}
+	v.Title = "Now"
+	v.Data = d
+	return nil
+}
+
+// some returns one activation less than the limit of a list, and reports whether there are more.
+func (v *view) some(in *control.ListIn) (all []control.Activation, more bool, err error) {
+	all, err = get[control.Activation](v.r.Context(), v.panel, v.Caller, "list", in)
+	if more = len(all) == in.Limit; more {
+		all = all[:in.Limit-1]
+	}
+	return all, more, err
+}
+
+// coming finds what begins soon. These orders are those of indexes: nothing else is read.
+func (v *view) coming(d *nowData) (err error) {
+	scheduled, more, err := v.some(&control.ListIn{State: []string{"scheduled"}, Sort: "due", Limit: rows + 1})
 	if err != nil {
 		return err
 	}
+	waiting, moreWait, err := v.some(&control.ListIn{State: []string{"waiting", "held"}, Sort: "id", Limit: rows + 1})
+	if err != nil {
+		return err
+	}
+	at := func(a *control.Activation) time.Time { return cmp.Or(a.Start.Time, a.Planned) }
+	all := append(waiting, scheduled...)
+	slices.SortStableFunc(all, func(a, b control.Activation) int { return at(&a).Compare(at(&b)) })
 	for _, a := range all {
-		at := cmp.Or(a.Start.Time, a.Planned)
+		at := at(&a)
 		if a.State == "held" && !at.After(v.Now) {
 			continue // it begins when somebody releases it
 		}
@@ -94,6 +122,7 @@ func (p *Panel) fillNow(v *view) error {
 		}
 		d.Soon = append(d.Soon, a)
 	}
+	d.MoreSoon = moreWait || more && d.Next.IsZero()
 	d.Begins = len(d.Soon)
 	late := func(a *control.Activation) int { // jobs that only wait for others to end come after what is to come
 		if a.Kind == "job" && !a.Planned.After(v.Now) {
@@ -104,9 +133,6 @@ func (p *Panel) fillNow(v *view) error {
 	slices.SortStableFunc(d.Soon, func(a, b control.Activation) int { return late(&a) - late(&b) })
 	d.Soon = d.Soon[:min(d.Begins, begins)]
 	d.Later = d.Begins - len(d.Soon)
-	slices.SortStableFunc(d.Running, func(a, b control.Activation) int { return runRank(&a) - runRank(&b) })
-	v.Title = "Now"
-	v.Data = d
 	return nil
 }
 

@@ -133,7 +133,8 @@ var policy = map[string]string{
 
 	"bench":                         "*",
 	"test":                          "",
-	"test/harness":                  "control", // imported by tests only
+	"test/harness":                  "control",                                                                                                                         // imported by tests only
+	"test/biglab":                   "activation activation/announce reservation/file schedule store store/bolt store/memstore supervisor supervisor/wrapper topology", // likewise
 	"test/lab":                      "",
 	"test/vm":                       "",
 	"examples/embed":                "activation schedule store/bolt supervisor", // as a program of another module would

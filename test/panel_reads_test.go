@@ -1,0 +1,116 @@
+package test
+
+import (
+	"net/http"
+	"os"
+	"testing"
+	"time"
+
+	"activationd/metrics/exposition"
+	"activationd/test/biglab"
+	"activationd/test/harness"
+)
+
+// largeConfig is the configuration of a daemon with a large laboratory.
+const largeConfig = httpConfig + `
+sources: [{http: ` + biglab.Source + `}]
+reservations: {activate: ['true'], deactivate: ['true']}
+history: {keep: 366d}
+`
+
+// newLarge starts a daemon with a large laboratory.
+func newLarge(t *testing.T, config string, l biglab.Lab) *daemon {
+	t.Helper()
+	d := newDaemon(t, config)
+	if err := os.Mkdir(d.state, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	// In the middle of a slot: nothing is due while a test looks.
+	if err := biglab.Fill(t.Context(), d.state+"/state.db", l, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	d.Start()
+	return d
+}
+
+// largePages are pages of the panel, with how many values of the store may be read for each.
+var largePages = []struct {
+	path string
+	most int
+}{
+	{"/", 1500},
+	{"/timeline", 3000},
+	{"/timeline?view=table", 3000},
+	{"/timeline?match=user7", 6000},
+	{"/timeline?rows=services", 300},
+	{"/timeline?rows=queues", 300},
+	{"/timeline?rows=vlans", 300},
+	{"/activations", 1500},
+	{"/activations?kind=job", 1500},
+	{"/activations?state=all", 1500},
+	{"/activations?kind=job&state=all", 1500},
+	{"/activations?state=failed", 1500},
+	{"/activations?failed=yes", 1500},
+	{"/activations?outcome=succeeded", 1500},
+	{"/activations?state=conflicting", 1500},
+	{"/activations?state=scheduled&state=held", 1500},
+	{"/activations?device=core3", 1500},
+	{"/services", 300},
+	{"/queues", 300},
+	{"/vlans", 300},
+	{"/locks", 1500},
+	{"/recurrences", 300},
+	{"/events", 1500},
+	{"/audit", 20_500}, // a search ends after 20,000 numbers of events,
+}
+
+// TestPanelReads counts what the daemon reads for each page: it does not depend on how many
+// activations are finished or pending.
+func TestPanelReads(t *testing.T) {
+	t.Parallel()
+	labs := []biglab.Lab{{Finished: 2000, Pending: 1000, Devices: 50}, {Finished: 8000, Pending: 4000, Devices: 50}}
+	if harness.All() {
+		labs[1] = biglab.Lab{Finished: 100_000, Pending: 10_000, Devices: 50}
+	}
+	reads := make([]map[string]int, len(labs))
+	for i, l := range labs {
+		d := newLarge(t, largeConfig, l)
+		c := d.plainWeb()
+		reads[i] = make(map[string]int)
+		for _, pg := range largePages {
+			reads[i][pg.path] = d.reads(c, pg.path)
+		}
+		d.End()
+	}
+	for _, pg := range largePages {
+		small, large := reads[0][pg.path], reads[1][pg.path]
+		t.Logf("%-45s %6d %6d", pg.path, small, large)
+		if max(small, large) > pg.most {
+			t.Errorf("for %s %d values are read of a small laboratory and %d of a large one, want %d at most", pg.path, small, large, pg.most)
+		}
+	}
+}
+
+// reads returns how many values of the store the daemon reads for a page. It is the least of several
+// times, as the daemon may have something to do meanwhile.
+func (d *daemon) reads(c *http.Client, path string) int {
+	d.t.Helper()
+	count := func() int {
+		s, err := exposition.Parse(d.page(c, "/metrics", http.StatusOK))
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		n, _ := s.Value("activationd_store_reads_total", "store", "state")
+		return int(n)
+	}
+	least := -1
+	for range 3 {
+		before := count()
+		scrape := count() - before // a scrape reads, too
+		d.page(c, path, http.StatusOK)
+		if n := count() - before - 2*scrape; least < 0 || n < least {
+			least = n
+		}
+	}
+	return least
+}
