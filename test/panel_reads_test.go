@@ -25,7 +25,6 @@ func newLarge(t *testing.T, config string, l biglab.Lab) *daemon {
 	if err := os.Mkdir(d.state, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	// In the middle of a slot: nothing is due while a test looks.
 	if err := biglab.Fill(t.Context(), d.state+"/state.db", l, time.Now()); err != nil {
 		t.Fatal(err)
 	}
@@ -91,26 +90,26 @@ func TestPanelReads(t *testing.T) {
 	}
 }
 
-// reads returns how many values of the store the daemon reads for a page. It is the least of several
-// times, as the daemon may have something to do meanwhile.
-func (d *daemon) reads(c *http.Client, path string) int {
+// reads returns how many values of the store the daemon reads for a page. It looks until the answer is
+// the same twice, as the daemon may have something else to do meanwhile.
+func (d *daemon) reads(c *http.Client, path string) (n int) {
 	d.t.Helper()
 	count := func() int {
 		s, err := exposition.Parse(d.page(c, "/metrics", http.StatusOK))
 		if err != nil {
 			d.t.Fatal(err)
 		}
-		n, _ := s.Value("activationd_store_reads_total", "store", "state")
-		return int(n)
+		all, _ := s.Value("activationd_store_reads_total", "store", "state")
+		return int(all)
 	}
-	least := -1
-	for range 3 {
+	n = -1
+	var last int
+	d.await("it reads the same for "+path+" again", func() bool {
 		before := count()
-		scrape := count() - before // a scrape reads, too
+		scrape := count() - before // which reads, too
 		d.page(c, path, http.StatusOK)
-		if n := count() - before - 2*scrape; least < 0 || n < least {
-			least = n
-		}
-	}
-	return least
+		last, n = n, count()-before-2*scrape
+		return n == last
+	})
+	return n
 }
