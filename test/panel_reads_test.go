@@ -50,6 +50,7 @@ var largePages = []struct {
 	{"/activations?kind=job&state=all", 1500},
 	{"/activations?state=failed", 1500},
 	{"/activations?failed=yes", 1500},
+	{"/activations?failed=yes&since=24h&kind=job&sort=ended&reverse=yes", 1500},
 	{"/activations?outcome=succeeded", 1500},
 	{"/activations?state=conflicting", 1500},
 	{"/activations?state=scheduled&state=held", 1500},

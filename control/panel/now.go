@@ -107,7 +107,7 @@ func (v *view) coming(d *nowData) (err error) {
 		return err
 	}
 	at := func(a *control.Activation) time.Time { return cmp.Or(a.Start.Time, a.Planned) }
-	all := append(waiting, scheduled...)
+	all := slices.Concat(waiting, scheduled)
 	slices.SortStableFunc(all, func(a, b control.Activation) int { return at(&a).Compare(at(&b)) })
 	for _, a := range all {
 		at := at(&a)
