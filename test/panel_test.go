@@ -306,7 +306,7 @@ func newCutter(t *testing.T, to string) *cutter {
 	return c
 }
 
-// close cuts all connections for ever.
+// close cuts all connections, and lets nobody connect again.
 func (c *cutter) close() {
 	_ = c.l.Close()
 	c.all()

@@ -47,7 +47,7 @@ func TestSentence(t *testing.T) {
 	}
 }
 
-// What the daemon tells in its zone and with full names is told as the page writes it.
+// Texts that have the daemon's zone and full names are shown as the page writes them.
 func TestTold(t *testing.T) {
 	local := time.Local
 	time.Local = time.UTC
@@ -66,7 +66,7 @@ func TestTold(t *testing.T) {
 		"2099-13-99 10:00:00 is no time, nor is source of it":        "2099-13-99 10:00:00 is no time, nor is source of it",
 	} {
 		if got := v.Told(text); got != want {
-			t.Errorf("%q is told as %q, want %q", text, got, want)
+			t.Errorf("%q is shown as %q, want %q", text, got, want)
 		}
 	}
 }

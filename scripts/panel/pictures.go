@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"image"
 	"image/color"
+	"image/draw"
 	"image/png"
 	"maps"
 	"os"
@@ -112,13 +113,14 @@ func (d *demo) takePicture(ctx context.Context, path string, args []string) ([]b
 
 // fewColours returns a picture with its 256 most frequent colours. What pages have besides are the
 // edges of letters.
-func fewColours(whole image.Image) *image.Paletted {
-	area := whole.Bounds()
+func fewColours(decoded image.Image) *image.Paletted {
+	area := decoded.Bounds()
+	whole := image.NewRGBA(area)
+	draw.Draw(whole, area, decoded, area.Min, draw.Src)
 	counts := make(map[color.RGBA]int)
-	at := func(x, y int) color.RGBA { return color.RGBAModel.Convert(whole.At(x, y)).(color.RGBA) }
 	for y := area.Min.Y; y < area.Max.Y; y++ {
 		for x := area.Min.X; x < area.Max.X; x++ {
-			counts[at(x, y)]++
+			counts[whole.RGBAAt(x, y)]++
 		}
 	}
 	order := slices.SortedFunc(maps.Keys(counts), func(a, b color.RGBA) int {
@@ -132,7 +134,7 @@ func fewColours(whole image.Image) *image.Paletted {
 	nearest := make(map[color.RGBA]uint8)
 	for y := area.Min.Y; y < area.Max.Y; y++ {
 		for x := area.Min.X; x < area.Max.X; x++ {
-			c := at(x, y)
+			c := whole.RGBAAt(x, y)
 			i, ok := nearest[c]
 			if !ok {
 				i = uint8(palette.Index(c)) //nolint:gosec // there are 256
