@@ -126,7 +126,7 @@ func testBookPlain(t *testing.T, b *browser, d *daemon, home string) {
 	before := d.show(id)
 	p.open("/activations/" + id)
 	p.click("a[data-ask][href*='op=book+extend']")
-	p.click("form button.danger")
+	p.click("#ask button.primary")
 	if text := eval[string](p, said); text != id+" ends later." {
 		t.Errorf("after Extend the page says %q", text)
 	}

@@ -64,6 +64,12 @@ func (d *Desk) Lead() (lead time.Duration, on bool) {
 	return 0, false
 }
 
+// Bookable reports whether a device can be booked; all can if nothing can be booked at all.
+func (d *Desk) Bookable(device string) bool {
+	rules := d.rules.Load()
+	return rules == nil || rules.opens(device)
+}
+
 // inForce returns the rules, if by may book for an owner by them.
 func (d *Desk) inForce(by activation.Actor, owner string, uid int) (*Rules, error) {
 	rules := d.rules.Load()
@@ -258,10 +264,7 @@ func (r *Rules) bookable(was, is *activation.Record) error {
 		if slices.Contains(was.Devices, dev) {
 			continue
 		}
-		if !slices.ContainsFunc(r.Devices, func(pattern string) bool {
-			ok, err := path.Match(pattern, dev)
-			return ok && err == nil
-		}) {
+		if !r.opens(dev) {
 			return fmt.Errorf("devices: %s cannot be booked; these can: %s: %w", dev, few(r.Devices, ", "), fault.Invalid)
 		}
 	}
@@ -270,6 +273,14 @@ func (r *Rules) bookable(was, is *activation.Record) error {
 		return fmt.Errorf("a slot can last at most %s, and this is %s: %w", hours(r.Max), hours(length), fault.Invalid)
 	}
 	return nil
+}
+
+// opens reports whether the rules let a device be booked.
+func (r *Rules) opens(device string) bool {
+	return slices.ContainsFunc(r.Devices, func(pattern string) bool {
+		ok, err := path.Match(pattern, device)
+		return ok && err == nil
+	})
 }
 
 // A Condition is met by a booking unless it returns an error, which refuses the change.

@@ -205,7 +205,7 @@ func (d Daemon) free(ctx context.Context, _ control.Caller, in control.FreeIn) (
 	if err != nil {
 		return reply, err
 	}
-	needs, err := needed(in.Devices, in.Kind, known)
+	needs, err := needed(in.Devices, in.Kind, known, d.Bookings.Bookable)
 	if err != nil {
 		return reply, err
 	}
@@ -243,8 +243,9 @@ func freeFor(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// needed reads what devices are needed: some by name, and some of kinds.
-func needed(devices, kinds []string, known map[string][]string) (needs []calendar.Need, err error) {
+// needed reads what devices are needed: some by name, and some of kinds, of which only those are
+// chosen that can be booked.
+func needed(devices, kinds []string, known map[string][]string, bookable func(string) bool) (needs []calendar.Need, err error) {
 	var names []string
 	for _, name := range commas(devices) {
 		switch {
@@ -271,12 +272,16 @@ func needed(devices, kinds []string, known map[string][]string) (needs []calenda
 			return nil, fmt.Errorf("kind: the daemon does not know what kinds its devices have, because its configuration has no lab.inventory; name them with devices: %w", fault.Invalid)
 		}
 		var of, named []string // the latter are no others of the kind
+		closed := 0            // of the kind, but cannot be booked
 		for _, name := range slices.Sorted(maps.Keys(known)) {
 			switch {
 			case !slices.Contains(known[name], kind):
 				continue
 			case slices.Contains(names, name):
 				named = append(named, name)
+				continue
+			case !bookable(name):
+				closed++
 				continue
 			}
 			if other := taken[name]; other != "" {
@@ -289,6 +294,8 @@ func needed(devices, kinds []string, known map[string][]string) (needs []calenda
 		case len(of) < n && named != nil:
 			return nil, fmt.Errorf("kind: %d devices of kind %s are wanted besides %s, which devices names, and the inventory has %d others: %w",
 				n, kind, strings.Join(named, ", "), len(of), fault.NotFound)
+		case len(of) < n && closed > 0:
+			return nil, fmt.Errorf("kind: %d devices of kind %s are wanted, and %d can be booked, of %d in the inventory: %w", n, kind, len(of), len(of)+closed, fault.NotFound)
 		case len(of) < n:
 			return nil, fmt.Errorf("kind: %d devices of kind %s are wanted, and the inventory has %d (its kinds are %s): %w",
 				n, kind, len(of), kindWords(known), fault.NotFound)

@@ -12,8 +12,9 @@ import (
 
 func TestNeeded(t *testing.T) {
 	known := map[string][]string{
-		"r1": {"frr", "linux"}, "r2": {"frr", "linux"}, "r3": {"frr", "linux"}, "e1": {"arista_eos"}, "h1": {"linux"},
+		"r1": {"frr", "linux"}, "r2": {"frr", "linux"}, "r3": {"frr", "linux"}, "e1": {"arista_eos"}, "e2": {"arista_eos"}, "h1": {"linux"},
 	}
+	bookable := func(name string) bool { return name != "e2" }
 	tests := []struct {
 		name, devices, kinds, want string
 	}{
@@ -26,6 +27,8 @@ func TestNeeded(t *testing.T) {
 		{"too many", "", "frr:4", "4 devices of kind frr are wanted, and the inventory has 3 (its kinds are arista_eos, frr, linux)"},
 		{"too many others", "r1", "frr:3", "3 devices of kind frr are wanted besides r1, which devices names, and the inventory has 2 others"},
 		{"kinds that have devices in common", "", "frr:1,linux:1", "r1 is of both kinds, frr and linux"},
+		{"one that cannot be booked", "", "arista_eos:2", "2 devices of kind arista_eos are wanted, and 1 can be booked, of 2 in the inventory"},
+		{"but it has a name", "e2", "arista_eos:1", "[{[e2] 0} {[e1] 1}]"},
 		{"no number", "", "frr:x", `as frr:3, have "frr:x"`},
 		{"none", "", "frr:0", `as frr:3, have "frr:0"`},
 		{"nothing", ",", "", "devices: is empty"},
@@ -36,7 +39,7 @@ func TestNeeded(t *testing.T) {
 			if tt.kinds != "" {
 				kinds = []string{tt.kinds}
 			}
-			needs, err := needed([]string{tt.devices}, kinds, known)
+			needs, err := needed([]string{tt.devices}, kinds, known, bookable)
 			got := fmt.Sprint(needs)
 			if err != nil {
 				got = err.Error()
@@ -46,10 +49,10 @@ func TestNeeded(t *testing.T) {
 			}
 		})
 	}
-	if needs, err := needed([]string{"any"}, nil, nil); err != nil || fmt.Sprint(needs) != "[{[any] 0}]" {
+	if needs, err := needed([]string{"any"}, nil, nil, bookable); err != nil || fmt.Sprint(needs) != "[{[any] 0}]" {
 		t.Errorf("without an inventory: %v, %v", needs, err)
 	}
-	if _, err := needed(nil, []string{"frr"}, nil); !errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "has no lab.inventory") {
+	if _, err := needed(nil, []string{"frr"}, nil, bookable); !errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "has no lab.inventory") {
 		t.Errorf("a kind without an inventory: %v", err)
 	}
 }

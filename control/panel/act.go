@@ -19,6 +19,7 @@ type verb struct {
 	ask   string // the question of the page that asks first; empty: it does not ask. %s is what it is about
 	tell  string // what happens then
 	yes   string // the button that does it
+	mild  bool   // nothing is lost by it
 	no    string // the link that does not
 	done  string // what was done; %s is what it is about
 	input string // an argument that the page asks for
@@ -45,7 +46,7 @@ var verbs = map[string]verb{
 	},
 	"book extend": {
 		label: "Extend", ask: "Extend %s?", tell: "Its slot ends later, if nobody else has one of its devices then, and the owner's quota allows it.",
-		yes: "Extend it", no: "Leave it alone", done: "%s ends later", input: "by", named: "by how long", value: "30m", hint: "as 30m or 2h",
+		yes: "Extend it", mild: true, no: "Leave it alone", done: "%s ends later", input: "by", named: "by how long", value: "30m", hint: "as 30m or 2h",
 	},
 	"book end": {
 		label: "End", ask: "End %s?", tell: "If its slot has begun, it is deactivated now. Otherwise it is cancelled. It does not come back, and its devices are free for others.",
@@ -156,6 +157,7 @@ type question struct {
 	Back                   string
 	Input, Named           string
 	Value, Hint            string
+	Mild                   bool
 }
 
 // fillConfirm asks whether an operation is to be carried out.
@@ -173,7 +175,7 @@ func (p *Panel) fillConfirm(v *view) error {
 		return errNoRow
 	}
 	q := question{
-		Op: op, Tell: known.tell, Yes: known.yes, No: known.no, Back: p.local(args.Get("back")), Input: known.input, Named: cmp.Or(known.named, known.input), Value: known.value, Hint: known.hint,
+		Op: op, Tell: known.tell, Yes: known.yes, No: known.no, Back: p.local(args.Get("back")), Input: known.input, Named: cmp.Or(known.named, known.input), Value: known.value, Mild: known.mild, Hint: known.hint,
 	}
 	args.Del("op")
 	args.Del("back")

@@ -251,10 +251,10 @@ func (v *view) bookFrom(text string) (from time.Time, err error) {
 	if text == "" || text == "now" {
 		return from, nil
 	}
-	if from, err = v.instant(text); err != nil || from.After(v.Now) {
-		return from, err
+	if from, err = v.instant(text); err != nil || !from.After(v.Now) {
+		return time.Time{}, err
 	}
-	return time.Time{}, nil
+	return from.Add(time.Minute - 1).Truncate(time.Minute), nil // nobody books seconds
 }
 
 // bookings lists the bookings of the page.
