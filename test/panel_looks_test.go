@@ -95,7 +95,7 @@ func TestPanelLooks(t *testing.T) {
 	p.login(adminToken)
 	p.cookieOverTLS()
 	for _, at := range harness.Part(t, []string{
-		"/", "/timeline", "/timeline?view=table", "/timeline?view=agenda", "/timeline?rows=vlans", "/activations?kind=reservation", "/activations?kind=job",
+		"/", "/book", "/timeline", "/timeline?view=table", "/timeline?view=agenda", "/timeline?rows=vlans", "/activations?kind=reservation", "/activations?kind=job",
 		"/activations?match=nobody", "/activations/long@x", "/activations/1@x", "/activations/" + waits, "/services", "/services/bad@1", "/queues", "/queues/bills",
 		"/queues/bills?message=" + dead, "/queues/lonely", "/vlans", "/vlans?state=quarantined", "/locks", "/locks?match=nobody", "/recurrences", "/recurrences/nightly",
 		"/events", "/events?match=nobody", "/audit", "/reports", "/reports?month=2001-02", "/act?op=forgive&id=1@x", "/act?op=cancel&id=" + waits,

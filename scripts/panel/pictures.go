@@ -33,7 +33,7 @@ var pictures = []struct {
 	{"agenda", "/timeline?group=frr&view=agenda", 500, 800, false},
 	{"stuck", "/activations/" + stuckSlot, 1200, 560, true},
 	{"queue", "/queues/broken", 1200, 560, false},
-	{"vlans", "/vlans", 1200, 560, true},
+	{"book", "/book?for=2h&kind=frr:2", 1200, 700, false},
 }
 
 // takePictures saves the pictures.
