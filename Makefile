@@ -189,6 +189,7 @@ install: build manual ## into $(DESTDIR)$(PREFIX)
 		'$(DESTDIR)$(DOC)/examples/prometheus' '$(DESTDIR)$(DOC)/examples/grafana' '$(DESTDIR)$(DOC)/examples/munin'
 	install -m 644 docs/*.schema.json '$(DESTDIR)$(SHARE)'
 	install -m 644 LICENSE $(DOCS) '$(DESTDIR)$(DOC)'
+	install -D -m 644 -t '$(DESTDIR)$(DOC)/pictures' docs/pictures/*.png
 	install -m 644 examples/labs/* '$(DESTDIR)$(DOC)/examples/labs'
 	install -m 644 examples/prometheus/*.yml '$(DESTDIR)$(DOC)/examples/prometheus'
 	install examples/munin/activationd_ '$(DESTDIR)$(DOC)/examples/munin'

@@ -573,10 +573,10 @@ func (v *view) drawBar(d *timelineData, s *slot) bar {
 	return b
 }
 
-// room returns how many characters have room in a span: one takes about 6.5 of the 1,200 pixels that
+// room returns how many characters have room in a span: one takes about 6.5 of the 1,040 pixels that
 // a window has.
 func (d *timelineData) room(from, to time.Time) int {
-	return int(clamp(to, d.From, d.To).Sub(clamp(from, d.From, d.To)).Seconds()/d.To.Sub(d.From).Seconds()*1200/6.5) - 2
+	return int(clamp(to, d.From, d.To).Sub(clamp(from, d.From, d.To)).Seconds()/d.To.Sub(d.From).Seconds()*1040/6.5) - 2
 }
 
 // explain writes beside those bars of a row that wait, conflict or are stuck why that is, up to the

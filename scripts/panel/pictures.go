@@ -29,11 +29,11 @@ var pictures = []struct {
 	night         bool
 }{
 	{"now", "/", 1200, 800, false},
-	{"timeline", "/timeline?group=openvswitch", 1200, 660, false},
+	{"timeline", "/timeline?group=openvswitch", 1200, 690, false},
 	{"agenda", "/timeline?group=frr&view=agenda", 500, 800, false},
 	{"stuck", "/activations/" + stuckSlot, 1200, 560, true},
 	{"queue", "/queues/broken", 1200, 560, false},
-	{"book", "/book?for=2h&kind=frr:2", 1200, 700, false},
+	{"book", "/book?for=2h&kind=frr:2", 1200, 690, false},
 }
 
 // takePictures saves the pictures.
