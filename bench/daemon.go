@@ -40,7 +40,12 @@ func (b *bench) start(config string) (*daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{b: b, dir: dir}
+	return b.startIn(dir, config)
+}
+
+// startIn starts a daemon in a directory, which may have a state directory.
+func (b *bench) startIn(dir, config string) (d *daemon, err error) {
+	d = &daemon{b: b, dir: dir}
 	if d.runtime, err = os.MkdirTemp(inMemory(), "activationd-bench-"); err != nil {
 		return nil, err
 	}

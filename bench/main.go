@@ -48,6 +48,7 @@ var sections = []section{
 	{"services", 3, services}, // pairs
 	{"queues", 3, queues},     // pairs
 	{"http", 0, overHTTP},
+	{"panel", 0, panelSpeed},
 	{"idle", 0, idle},
 	{"tree", 1, tree},
 	{"generate", 1, generate},
