@@ -2,6 +2,7 @@ package test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -236,17 +238,17 @@ func testStream(t *testing.T, b *browser, d *daemon, home string) {
 		globalThis.seen = [];
 		globalThis.opened = 0;
 		stream("", (data) => {
-			if (data.kind === "event" && data.topic.startsWith("custom.cut.")) seen.push(data.topic);
+			if (data.kind === "event" && data.topic.startsWith("custom.cut.")) seen.push(data.seq + " " + data.topic);
 			if (data.kind === "state" && data.on) opened++;
 		});
 		return null;
 	})`)
 	p.until("opened === 1")
-	var want []string
+	all := 0
 	for n := range harness.Size(3, 50) {
 		for k := range 20 {
 			topic := fmt.Sprintf("custom.cut.%d-%d", n, k)
-			want = append(want, topic)
+			all++
 			if _, _, err := control.Call[control.PublishOut](t.Context(), &d.Client, "publish", control.PublishIn{Topic: topic, Text: "x"}); err != nil {
 				t.Fatal(err)
 			}
@@ -257,9 +259,17 @@ func testStream(t *testing.T, b *browser, d *daemon, home string) {
 		}
 		p.until("opened === %d", n+2)
 	}
-	p.until("seen.length >= %d", len(want))
-	if got := eval[[]string](p, "seen"); !slices.Equal(got, want) {
-		t.Errorf("with a stream that was cut, the browser has seen %d events instead of %d:\n%v", len(got), len(want), got)
+	p.until("seen.length >= %d", all)
+	var want []string
+	for line := range strings.Lines(d.must("events", "custom.cut.#", "--since", "0", "-n", strconv.Itoa(all), "--json")) {
+		var ev control.Event
+		if err := json.Unmarshal([]byte(line), &ev); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, fmt.Sprint(ev.Seq, " ", ev.Topic))
+	}
+	if got := eval[[]string](p, "seen"); len(want) != all || !slices.Equal(got, want) {
+		t.Errorf("with a stream that was cut, the browser has seen these %d events:\n%v\natctl events prints %d:\n%v", len(got), got, len(want), want)
 	}
 }
 
@@ -269,6 +279,7 @@ type cutter struct {
 	l     net.Listener
 	mu    sync.Mutex
 	conns []net.Conn
+	shut  bool
 }
 
 func newCutter(t *testing.T, to string) *cutter {
@@ -296,6 +307,11 @@ func newCutter(t *testing.T, to string) *cutter {
 				continue
 			}
 			c.mu.Lock()
+			if c.shut {
+				_, _ = in.Close(), out.Close()
+				c.mu.Unlock()
+				continue
+			}
 			c.conns = append(c.conns, in, out)
 			c.mu.Unlock()
 			wg.Go(func() { join(in, out) })
@@ -310,6 +326,16 @@ func newCutter(t *testing.T, to string) *cutter {
 func (c *cutter) close() {
 	_ = c.l.Close()
 	c.all()
+}
+
+// refuse cuts all connections and refuses others, or lets them through again.
+func (c *cutter) refuse(shut bool) {
+	c.mu.Lock()
+	c.shut = shut
+	c.mu.Unlock()
+	if shut {
+		c.all()
+	}
 }
 
 // all cuts all connections.

@@ -1,6 +1,6 @@
 // What every page has: the theme and the zone of the browser, questions in a dialog, keys, and the
 // page kept up to date. Without it everything works, too, by loading pages.
-import { follow } from "./live.js";
+import { follow, returns } from "./live.js";
 import { morph } from "./morph.js";
 
 const base = document.body.dataset.base ?? "";
@@ -25,7 +25,7 @@ function say(text) {
 // The page as it is now, into the page that is there.
 let loading = false, again = false;
 async function refresh() {
-  if (document.hidden && !tells()) { stale = true; return; }
+  if (document.hidden && !tells()) return;
   if (loading) { again = true; return; }
   loading = true;
   try {
@@ -53,9 +53,6 @@ async function refresh() {
 let due = 0;
 function soon() { due ||= window.setTimeout(() => { due = 0; refresh(); }, 400); }
 
-let stale = false;
-document.addEventListener("visibilitychange", () => { if (!document.hidden && stale) { stale = false; refresh(); } });
-
 const topics = new Set((main.dataset.topics ?? "").split(" ").filter(Boolean));
 if (topics.size > 0) {
   live.hidden = false;
@@ -68,6 +65,11 @@ if (topics.size > 0) {
       if (on) soon(); // what happened meanwhile
     },
   });
+}
+// Who comes back to a page sees it as it is now.
+if (topics.size > 0) {
+  document.addEventListener("visibilitychange", () => refresh());
+  returns(() => refresh());
 }
 setInterval(() => { if (topics.size > 0) soon(); }, 60_000); // "in 14 min" becomes "in 13 min"
 
