@@ -163,7 +163,8 @@ var foreign = map[string]string{
 	"github.com/coreos/go-systemd":      "cmd/activationd",
 	"github.com/spf13/cobra":            "cmd/atctl cmd/atctl-lab cmd/atctl-top internal/completion internal/help",
 	"github.com/spf13/pflag":            "cmd/atctl internal/completion internal/connection internal/help", // what cobra's flags are
-	"pgregory.net/rapid":                "store/storetest",                                                 // tests that others call
+	"github.com/chromedp/chromedp":      "bench",
+	"pgregory.net/rapid":                "store/storetest", // tests that others call
 	"github.com/anishathalye/porcupine": "vlanstore/vlantest",
 	// The form of Prometheus, with its histograms and what it tells of a process.
 	"github.com/prometheus/client_golang": "metrics",
