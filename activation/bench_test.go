@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"strconv"
@@ -47,15 +48,18 @@ func (r *instantRuns) Kill(supervisor.Key) error                     { return ni
 func (r *instantRuns) Exits() <-chan supervisor.Exit                 { return r.exits }
 func (r *instantRuns) RunDir(supervisor.Key) string                  { return "" }
 func (r *instantRuns) Open(supervisor.Key, string) (*os.File, error) { return nil, os.ErrNotExist }
-func (r *instantRuns) Size(supervisor.Key) int64                     { return 0 }
-func (r *instantRuns) Workdir(string, int, int) (string, error)      { return "", nil }
-func (r *instantRuns) RemoveWorkdir(context.Context, string) error   { return nil }
-func (r *instantRuns) Workdirs() ([]string, error)                   { return nil, nil }
-func (r *instantRuns) Remove(context.Context, supervisor.Key) error  { return nil }
-func (r *instantRuns) Frozen(supervisor.Key) string                  { return "" }
-func (r *instantRuns) Guard() (string, string)                       { return "", "" }
-func (r *instantRuns) AwaitStart(supervisor.Key) error               { return nil }
-func (r *instantRuns) Begins() <-chan supervisor.Key                 { return nil }
+func (r *instantRuns) Files(supervisor.Key) ([]supervisor.File, error) {
+	return nil, fs.ErrNotExist
+}
+func (r *instantRuns) Size(supervisor.Key) int64                    { return 0 }
+func (r *instantRuns) Workdir(string, int, int) (string, error)     { return "", nil }
+func (r *instantRuns) RemoveWorkdir(context.Context, string) error  { return nil }
+func (r *instantRuns) Workdirs() ([]string, error)                  { return nil, nil }
+func (r *instantRuns) Remove(context.Context, supervisor.Key) error { return nil }
+func (r *instantRuns) Frozen(supervisor.Key) string                 { return "" }
+func (r *instantRuns) Guard() (string, string)                      { return "", "" }
+func (r *instantRuns) AwaitStart(supervisor.Key) error              { return nil }
+func (r *instantRuns) Begins() <-chan supervisor.Key                { return nil }
 func (r *instantRuns) Started(supervisor.Key) (pid int, at time.Time, ok bool) {
 	return 0, time.Time{}, false
 }

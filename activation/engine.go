@@ -37,6 +37,7 @@ type Runs interface {
 	Frozen(supervisor.Key) string // the frozen cgroup that its processes are in; empty: none
 	RunDir(supervisor.Key) string
 	Open(k supervisor.Key, name string) (*os.File, error) // a file of the run's directory, for reading
+	Files(supervisor.Key) ([]supervisor.File, error)      // of the run's configuration directory; fs.ErrNotExist: there is none
 	// Workdir makes an activation's work directory for a user, if there is none; -1 is
 	// the daemon's own user. RemoveWorkdir removes it, or as much of it as it can until
 	// ctx is done. Workdirs lists the activations that have one. Remove is RemoveWorkdir

@@ -159,18 +159,47 @@ type Log struct {
 // An Output is the opened output of an attempt.
 type Output = supervisor.Output
 
+// here returns an error if the attempt has no directory on this host: fs.ErrNotExist if it did not run.
+func (l Log) here(what string) error {
+	switch l.Attempt.Result.Reason {
+	case wrapper.NotStarted, wrapper.Void, wrapper.Unborn: // a directory of its name may be another run's, from before a backup was restored
+		return fmt.Errorf("%s attempt %d did not run: %w", l.Attempt.Phase, l.Attempt.N, fs.ErrNotExist)
+	}
+	if host := l.Attempt.Host; host != "" && host != l.engine.home.host {
+		return fmt.Errorf("the %s of %s attempt %d is on host %s: ask its daemon: %w", what, l.Attempt.Phase, l.Attempt.N, host, fault.Unavailable)
+	}
+	return nil
+}
+
 // Open opens the output for reading. The caller closes it. The error is fs.ErrNotExist if
 // the attempt has written nothing yet or its output was removed, and of kind
 // fault.Unavailable if the output is on another host.
 func (l Log) Open() (*Output, error) {
-	switch l.Attempt.Result.Reason {
-	case wrapper.NotStarted, wrapper.Void, wrapper.Unborn: // a directory of its name may be another run's, from before a backup was restored
-		return nil, fmt.Errorf("%s attempt %d did not run: %w", l.Attempt.Phase, l.Attempt.N, fs.ErrNotExist)
-	}
-	if host := l.Attempt.Host; host != "" && host != l.engine.home.host {
-		return nil, fmt.Errorf("the output of %s attempt %d is on host %s: ask its daemon: %w", l.Attempt.Phase, l.Attempt.N, host, fault.Unavailable)
+	if err := l.here("output"); err != nil {
+		return nil, err
 	}
 	return supervisor.OpenOutput(func(name string) (*os.File, error) { return l.engine.parts.Runs.Open(l.run, name) })
+}
+
+// A File is a file of the configuration directory of an attempt.
+type File = supervisor.File
+
+// Files lists the files of the attempt's configuration directory, also while it runs: 1000 at most, with none whose
+// name begins with a dot. The errors are those of Open.
+func (l Log) Files() ([]File, error) {
+	if err := l.here("configuration directory"); err != nil {
+		return nil, err
+	}
+	return l.engine.parts.Runs.Files(l.run)
+}
+
+// OpenFile opens one of Files for reading. The caller closes it. It is of kind fault.Invalid to ask for something
+// that Files does not list.
+func (l Log) OpenFile(name string) (*os.File, error) {
+	if err := l.here("configuration directory"); err != nil {
+		return nil, err
+	}
+	return l.engine.parts.Runs.Open(l.run, wrapper.ConfigDir+"/"+name)
 }
 
 // Logs returns an activation and its attempts with their output, the oldest first. The

@@ -452,6 +452,8 @@ func (f *fakeRuns) Frozen(supervisor.Key) string {
 	return ""
 }
 
+func (f *fakeRuns) Files(supervisor.Key) ([]supervisor.File, error) { return nil, fs.ErrNotExist }
+
 func (f *fakeRuns) Size(supervisor.Key) int64 {
 	outsideOnly("a directory is measured")
 	return 4096

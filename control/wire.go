@@ -450,6 +450,35 @@ type LogOut struct {
 	Activation *Activation `json:"activation,omitempty"`
 }
 
+// FilesIn says whose files are listed.
+type FilesIn struct {
+	ID      string `arg:"id,required"` // the id of the job or reservation
+	Phase   string `arg:"phase"`       // only this phase: activate | deactivate | serve
+	Attempt string `arg:"attempt"`     // only this attempt, by its number
+}
+
+// A File is a file that an attempt has, or has left, in its configuration directory.
+type File struct {
+	Phase string    `json:"phase"` // of the attempt
+	N     int       `json:"n"`     // of the attempt
+	Name  string    `json:"name"`  // in the directory, such as r1.conf
+	Size  int64     `json:"size"`  // in bytes
+	Time  time.Time `json:"time"`  // of its last change
+}
+
+// FileIn names a file.
+type FileIn struct {
+	ID      string `arg:"id,required"`   // the id of the job or reservation
+	Name    string `arg:"name,required"` // the name of the file, as in the list of files
+	Phase   string `arg:"phase"`         // of this phase: activate | deactivate | serve
+	Attempt string `arg:"attempt"`       // of this attempt, by its number; none: the newest that has the file
+}
+
+// FileOut is a piece of a file.
+type FileOut struct {
+	Base64 string `json:"base64"`
+}
+
 // WaitOut is an activation that has ended.
 type WaitOut struct {
 	Activation

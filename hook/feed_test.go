@@ -72,6 +72,7 @@ func (r noRuns) Exits() <-chan supervisor.Exit                      { return r.e
 func (noRuns) Started(supervisor.Key) (int, time.Time, bool)        { return 0, time.Time{}, false }
 func (noRuns) Open(supervisor.Key, string) (*os.File, error)        { return nil, os.ErrNotExist }
 func (noRuns) RunDir(supervisor.Key) string                         { return "" }
+func (noRuns) Files(supervisor.Key) ([]supervisor.File, error)      { return nil, nil }
 func (noRuns) Remove(context.Context, supervisor.Key) error         { return nil }
 func (noRuns) List() ([]supervisor.Key, error)                      { return nil, nil }
 func (noRuns) Stream(supervisor.Key) (broker.Stream, error)         { return nil, errNoRuns }

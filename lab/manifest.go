@@ -165,13 +165,17 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// WritePlan writes the files of a plan into a directory, which must exist.
+// WritePlan writes the files of a plan into a directory, which must exist, and for people what is sent to each
+// device, as a difference to nothing: Upload knows what there was.
 func WritePlan(dir string, p *Plan, platforms map[string]*Platform) error {
 	files, err := p.Files(platforms)
 	if err != nil {
 		return err
 	}
-	if err := writeFiles(dir, files); err != nil {
+	for i := range p.Devices {
+		err = errors.Join(err, writeDifference(dir, &p.Devices[i], ""))
+	}
+	if err := errors.Join(err, writeFiles(dir, files)); err != nil {
 		return fmt.Errorf("%w: %w", err, fault.Unavailable)
 	}
 	return nil

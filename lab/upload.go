@@ -63,6 +63,11 @@ func (w *Work) Upload(ctx context.Context, dir, keep string) error {
 		if err == nil {
 			w.say(d.Name, "sent: %d lines", len(d.Apply))
 		}
+		if state, e := os.ReadFile(before); e == nil && d.Comparable {
+			if e := writeDifference(dir, d, string(state)); e != nil { // it is only shown
+				w.say(d.Name, "the difference to its previous state is not written: %v", e)
+			}
+		}
 		return errors.Join(err, t.close())
 	})
 }

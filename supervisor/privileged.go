@@ -56,9 +56,12 @@ type Privileged interface {
 	// MakeWorkdir makes the work directory of an activation, if it is not there yet,
 	// and gives it to a user; -1 is the daemon's own.
 	MakeWorkdir(id string, uid, gid int) error
-	// Open opens a file of a run's directory for reading, or of the configuration directory that is
-	// kept in it. It must be a regular file.
+	// Open opens a file of a run's directory for reading, or, with the name config/FILE, one of its configuration
+	// directory, also in directories there. It must be a regular file.
 	Open(run, name string) (*os.File, error)
+	// Files lists the files of a run's configuration directory that Open would open, sorted by name: 1000 at
+	// most. If there is no such directory, the error is fs.ErrNotExist.
+	Files(run string) ([]File, error)
 	// Size returns how many bytes a run's directory takes on disk. For a directory with
 	// very many files the result is too small.
 	Size(run string) int64

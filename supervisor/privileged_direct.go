@@ -130,21 +130,17 @@ func (p *direct) MakeWorkdir(id string, uid, gid int) error {
 // Open implements [Privileged]. A script of the daemon's own user can replace a run's
 // file by anything.
 func (p *direct) Open(run, name string) (*os.File, error) {
+	if file, ok := strings.CutPrefix(name, wrapper.ConfigDir+"/"); ok {
+		return p.openFile(run, file)
+	}
 	dir, err := p.path(RunDirs, run)
-	file, config := strings.CutPrefix(name, wrapper.ConfigDir+"/")
 	if err == nil {
-		err = checkName(file)
+		err = checkName(name)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if config {
-		dir = filepath.Join(dir, wrapper.ConfigDir)
-		if info, err := os.Lstat(dir); err != nil || !info.IsDir() { // a link may lead anywhere
-			return nil, fmt.Errorf("%s is no directory: %w", dir, errors.Join(err, os.ErrNotExist))
-		}
-	}
-	return openRegular(filepath.Join(dir, file))
+	return openRegular(filepath.Join(dir, name))
 }
 
 // Remove implements [Privileged]. With a run's directory it removes the run's cgroup,

@@ -174,6 +174,9 @@ func daemonRuns(config string) error {
 	} else if text, err := io.ReadAll(log); string(text) != "out\n" {
 		return fmt.Errorf("log: %q, %w", text, err)
 	}
+	if files, err := s.Files(key("exits")); err != nil || len(files) != 1 || files[0].Name != "zeros" || files[0].Size != 100_000 {
+		return fmt.Errorf("files: %+v, %w", files, err)
+	}
 	if n := s.Size(key("exits")); n < 100_000 {
 		return fmt.Errorf("size: %d", n)
 	}
@@ -564,6 +567,11 @@ func (e *elsewhere) Open(run, name string) (*os.File, error) {
 	return os.NewFile(uintptr(fds[0]), run+"/"+name), nil
 }
 
+func (e *elsewhere) Files(run string) (files []supervisor.File, err error) {
+	_, err = e.call(context.Background(), "Files", []any{run}, &files)
+	return files, err
+}
+
 func (e *elsewhere) Size(run string) (n int64) {
 	_, _ = e.call(context.Background(), "Size", []any{run}, &n)
 	return n
@@ -684,6 +692,9 @@ func serveCall(p supervisor.Privileged, c call, reply int, fds []int) error {
 		arg(0, &s)
 		arg(1, &s2)
 		out, done = p.Open(s, s2)
+	case "Files":
+		arg(0, &s)
+		value, done = p.Files(s)
 	case "Size":
 		arg(0, &s)
 		value = p.Size(s)

@@ -306,6 +306,9 @@ func (s *Supervisor) Started(k Key) (pid int, at time.Time, ok bool) {
 	return st.PID, st.At, err == nil
 }
 
+// Files lists the files of the script's configuration directory: see [Privileged].
+func (s *Supervisor) Files(k Key) ([]File, error) { return s.privileged.Files(k.String()) }
+
 // Open opens a file of the run's directory for reading, or, with the name config/FILE, one of the script's configuration
 // directory. The caller closes it. The error
 // is os.ErrNotExist if there is no such file, and of kind fault.Invalid if it is not a

@@ -106,6 +106,7 @@ func (a *app) arguments() completion.Arguments {
 		"show":        a.completeIDs(0, all),
 		"why":         a.completeIDs(1, all),
 		"log":         a.completeIDs(0, begun, in("finished")),
+		"files":       a.completeIDs(1, begun, in("finished")),
 		"wait":        a.completeIDs(1, unfinished),
 		"edit":        completeCommand(1, a.completeIDs(1, control.ListIn{State: []string{"scheduled", "held", "waiting"}, Kind: "job"})),
 		"progress":    completion.Nothing,

@@ -48,6 +48,7 @@ func groups() []group {
 			"show":        newShowCommand,
 			"why":         newWhyCommand,
 			"log":         newLogCommand,
+			"files":       newFilesCommand,
 			"wait":        newWaitCommand,
 			"locks":       newLocksCommand,
 			"calendar":    newCalendarCommand,

@@ -42,7 +42,7 @@ type ask struct {
 // audit. The others are listed here, so that no operation can be forgotten.
 func TestEveryChangeIsAudited(t *testing.T) {
 	changesNothing := strings.Fields("list show input why log wait locks clock status events audit next atq atcat backup calendar free")
-	changesNothing = append(changesNothing, "every list", "every show", "vlan pools", "vlan list", "vlan sections", "login list", "plan show", "pauses", "service list", "service env", "service places", "book list", "book quota",
+	changesNothing = append(changesNothing, "every list", "every show", "vlan pools", "vlan list", "vlan sections", "login list", "plan show", "files", "file", "pauses", "service list", "service env", "service places", "book list", "book quota",
 		"queue list", "queue show", "queue peek", "queue result", "queue dead", "queue allowed", "queue listen", "queue answer", "report", "source show")
 	// What a script does for its own activation follows from that; a section changes no state;
 	// forgive needs a stuck reservation, and shares its code with the other verbs. What is published changes nothing, and its event has its actor.

@@ -93,6 +93,8 @@ func Registry(d Daemon) *control.Registry {
 		control.Declare("show", control.Viewer, "show a job or reservation, with its attempts", d.show).At("GET /activations/{id}").Single(),
 		control.DeclareStream("why", control.Viewer, "explain why a job or reservation is in its state", d.why).At("GET /activations/{id}/why"),
 		control.DeclareStream("log", control.Viewer, "print the output of your own jobs; as operator, of all jobs and reservations", d.logs).At("GET /activations/{id}/log").Resuming("next"),
+		control.Declare("files", control.Viewer, "list the files of the attempts of your own jobs; as operator, of all jobs and reservations", d.files).At("GET /activations/{id}/files"),
+		control.DeclareStream("file", control.Viewer, "send a file of an attempt, in pieces of base64; as operator, of others only differences and transcripts", d.file).At("GET /activations/{id}/file"),
 		control.DeclareStream("input", control.Viewer, "send the script or standard input of a job of your own; as admin, of any, in pieces of base64", d.input).At("GET /inputs"),
 		control.DeclareStream("wait", control.Viewer, "wait until a job or reservation is finished", d.wait).At("GET /activations/{id}/end").Single(),
 		control.Declare("edit", control.Submitter, "change a job that has not begun", d.edit).At("PATCH /activations/{id}").Single(),

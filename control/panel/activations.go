@@ -194,6 +194,7 @@ type activationData struct {
 	It      control.Detail
 	Why     []control.WhyLine
 	Log     logView
+	Left    filesView
 	Buttons []*button
 }
 
@@ -208,6 +209,9 @@ func (p *Panel) fillActivation(v *view) error {
 		return err
 	}
 	if d.Log, err = p.logOf(v, &d.It); err != nil {
+		return err
+	}
+	if d.Left, err = p.filesOf(v, &d.It); err != nil {
 		return err
 	}
 	ops := []string{"run", "hold", "release", "retry", "cancel", "forgive"}

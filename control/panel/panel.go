@@ -97,6 +97,7 @@ func (p *Panel) views() []page {
 		{"/book", "Book", false, "activation pause device source", "book", p.fillBook},
 		{"/activations", "Activations", false, "activation", "activations", p.fillActivations},
 		{"/activations/{id}", "", false, "activation", "activation", p.fillActivation},
+		{"/activations/{id}/file", "", false, "", "file", p.fillFile},
 		{"/services", "Services", false, "service pause", "services", p.fillServices},
 		{"/services/{id}", "", false, "service", "instance", p.fillInstance},
 		{"/queues", "Queues", false, "queue", "queues", p.fillQueues},
@@ -121,6 +122,7 @@ func (p *Panel) Routes(mount func(pattern string, waits bool, serve func(http.Re
 	}
 	handle("GET /activations/{id}/log.txt", p.logText)
 	mount("GET /activations/{id}/log.html", true, p.logMore)
+	handle("GET /activations/{id}/download", p.download)
 	handle("GET /act", func(w http.ResponseWriter, r *http.Request, c Client) {
 		p.show(w, r, c, page{name: "confirm", fill: p.fillConfirm})
 	})

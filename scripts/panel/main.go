@@ -191,7 +191,19 @@ func (d *demo) write(now time.Time) error {
 		"activate": `#!/bin/sh
 printf '\033[1mactivating %s for %s\033[0m\n' "$ACTIVATION_ID" "$ACTIVATION_OWNER"
 ` + d.bin + `/atctl vlan alloc dc1:a dc2:b || exit 1
-for device in $ACTIVATION_DEVICES; do printf '%s: \033[32mconfigured\033[0m\n' "$device"; sleep 0.3; done
+for device in $ACTIVATION_DEVICES; do printf '%s: \033[32mconfigured\033[0m\n' "$device"; sleep 0.3
+cat >"$ACTIVATION_CONFIG_DIR/$device.diff" <<END
+ interface eth1
+- shutdown
++ description $ACTIVATION_ID
++ ip address 10.0.12.$ACTIVATION_FENCE 255.255.255.0
++router ospf
++ ospf router-id 10.255.0.1
++username lab secret ***
+END
+printf '2099-11-21T10:00:00.000Z > show running-config\n2099-11-21T10:00:00.150Z < \033[1mhostname %s\033[0m\n' "$device" >"$ACTIVATION_CONFIG_DIR/$device.transcript"
+echo "hostname $device" >"$ACTIVATION_CONFIG_DIR/$device.conf"
+done
 `,
 		"deactivate": `#!/bin/sh
 for device in $ACTIVATION_DEVICES; do echo "$device: cleaned"; done

@@ -97,6 +97,7 @@ func (w *warp) AwaitStart(supervisor.Key) error                                {
 func (w *warp) Begins() <-chan supervisor.Key                                  { return nil }
 func (w *warp) Frozen(supervisor.Key) string                                   { return "" }
 func (w *warp) RunDir(supervisor.Key) string                                   { return "" }
+func (w *warp) Files(supervisor.Key) ([]supervisor.File, error)                { return nil, nil }
 func (w *warp) Open(supervisor.Key, string) (*os.File, error)                  { return nil, fs.ErrNotExist }
 func (w *warp) Workdir(string, int, int) (string, error)                       { return "", nil }
 func (w *warp) RemoveWorkdir(context.Context, string) error                    { return nil }
