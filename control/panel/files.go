@@ -100,16 +100,16 @@ func (p *Panel) filesOf(v *view, it *control.Detail) (out filesView, err error) 
 func planOf(device, text string) devicePlan {
 	d := devicePlan{Device: device}
 	for line := range strings.Lines(text) {
-		l := diffLine{Sign: " ", Class: "at", Text: plain(strings.TrimRight(line, "\r\n"))}
+		l := diffLine{Sign: " ", Class: "old", Text: plain(strings.TrimRight(line, "\r\n"))}
 		if l.Text != "" {
 			l.Sign, l.Text = l.Text[:1], l.Text[1:]
 		}
 		switch l.Sign {
 		case "+":
-			l.Class = "add"
+			l.Class = "plus"
 			d.Added++
 		case "-":
-			l.Class = "del"
+			l.Class = "minus"
 			d.Removed++
 		default:
 			l.Text, l.Sign = strings.TrimPrefix(l.Sign, " ")+l.Text, " "
