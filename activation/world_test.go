@@ -452,7 +452,7 @@ func (f *fakeRuns) Frozen(supervisor.Key) string {
 	return ""
 }
 
-func (f *fakeRuns) Files(supervisor.Key) ([]supervisor.File, error) { return nil, fs.ErrNotExist }
+func (f *fakeRuns) Files(supervisor.Key) ([]supervisor.File, error) { return nil, os.ErrNotExist }
 
 func (f *fakeRuns) Size(supervisor.Key) int64 {
 	outsideOnly("a directory is measured")
