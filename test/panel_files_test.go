@@ -17,7 +17,7 @@ head -c 300000 /dev/zero | tr '\0' x | fold -w 99 >long.transcript
 `
 
 // TestPanelFiles looks at the files that a job has left: who may read which, that what they contain is text, and that
-// nothing else can be had.
+// no other file can be read.
 func TestPanelFiles(t *testing.T) {
 	t.Parallel()
 	b := newBrowser(t)
