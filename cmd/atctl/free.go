@@ -22,10 +22,10 @@ func newFreeCommand(a *app) *cobra.Command {
 of --devices, and as many devices of each kind as --kind says. The inventory of the daemon's
 configuration (lab.inventory) says of which kinds a device is.
 
-UNTIL is when the first of the devices is taken again, or the end of the search. Each slot
-begins later than the one before it, and its devices stay free until later. If the daemon
-prepares bookings before their slots begin (booking.lead), the devices are free for that
-time, too. A device that is paused or stuck is not free.`,
+UNTIL is when the first of the devices is taken again, or the end of the search. A slot is
+listed only if its devices stay free longer than those of every earlier slot. If slots are
+prepared before they begin (booking.lead, or without booking reservations.lead), the devices
+are free for that time, too. A device that is paused or stuck is not free.`,
 		Example: `  atctl free --for 2h --devices r1,r2
   atctl free --for 90m --kind frr:3 --from monday --to +5d`,
 		Args: none,
