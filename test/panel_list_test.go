@@ -52,13 +52,21 @@ func testList(t *testing.T, b *browser, d *daemon, home string) {
 	p.until(`document.querySelector("#ticked").innerText.trim() == "(4)"`)
 	press("#bulk button[value=cancel]")
 	p.do(chromedp.WaitVisible(chromedp.CSS("dialog[open] button.danger")))
-	if got := eval[string](p, `document.querySelector("#asked").innerText`); got != "End 4 things now?" {
+	if got := eval[string](p, `document.querySelector("#asked").innerText`); got != "Cancel 4 things?" {
 		t.Errorf("the question is %q", got)
 	}
 	p.axe()
 	p.click("dialog[open] button.danger")
 	p.until(`/Cancel: done for 1 of 4. The others were refused, the first because ./.test(document.querySelector("#said").innerText)`)
 	d.ended(ids[3], "cancelled", 125)
+
+	// What people type at the top of a page leads to the activation, or to the list that has some.
+	for text, want := range map[string]string{ids[0]: "/activations/" + ids[0], "bulk": "/activations?kind=job&match=bulk&state=all"} {
+		p.open("/find?text=" + text)
+		if got := eval[string](p, `location.pathname + location.search`); got != want {
+			t.Errorf("%q leads to %s, want %s", text, got, want)
+		}
+	}
 
 	p.open("/activations?kind=job&match=bulk&state=all")
 	p.click("#bulk button[value=retry]") // nothing is ticked

@@ -199,7 +199,7 @@ func testZones(t *testing.T, b *browser, p *tab) {
 		t.Fatal(err)
 	}
 	p.open("/timeline?window=6h")
-	lab := strings.TrimPrefix(eval[string](p, `document.querySelector("button[name=zone]").textContent`), "Lab: ")
+	lab := strings.TrimPrefix(eval[string](p, `document.querySelector("button[name=zone]").textContent`), "Daemon: ")
 	for _, tt := range []struct{ button, zone, name string }{
 		{"#own-zone", "Asia/Tokyo", "Asia/Tokyo"}, {"button[name=zone][value=UTC]", "UTC", "UTC"}, {"button[name=zone][value=lab]", "lab", lab},
 	} {

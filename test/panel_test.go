@@ -119,7 +119,7 @@ func testPages(t *testing.T, b *browser, d *daemon, home string) {
 		t.Errorf("after the log-in a person comes to %s", at)
 	}
 	pages := map[string]string{ // besides those of the navigation
-		"/activations/1@x": "1@x", "/activations/nothing": "Not Found", "/act?op=cancel&id=3@x": "End 3@x now?",
+		"/activations/1@x": "1@x", "/activations/nothing": "Not Found", "/act?op=cancel&id=3@x": "Cancel 3@x?",
 		"/services/db@1": "db@1",
 	}
 	p.open("/")

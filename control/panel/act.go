@@ -37,19 +37,19 @@ var verbs = map[string]verb{
 	"run":     {label: "Run now", done: "%s starts now"},
 	"retry":   {label: "Retry", done: "%s runs again"},
 	"cancel": {
-		label: "Cancel", ask: "End %s now?", tell: "Its script is stopped. A reservation is deactivated, and its devices are free then.",
-		yes: "End it now", no: "Leave it alone", done: "%s is cancelled", input: "reason", hint: "Others see it",
+		label: "Cancel", ask: "Cancel %s?", tell: "What runs is stopped. A reservation is deactivated, and its devices are free then.",
+		yes: "Cancel now", no: "Leave it alone", done: "%s is cancelled", input: "reason", hint: "shown to others",
 	},
 	"forgive": {
-		label: "Forgive", ask: "Is %s cleaned up by hand?", tell: "It is marked as over without another attempt, and its devices are free for others at once. Whatever is still configured on them stays.",
-		yes: "It is cleaned up", no: "Not yet", done: "%s is marked as over",
+		label: "Forgive", ask: "Have you cleaned up %s by hand?", tell: "It is ended without another attempt, and its devices are free for others at once. Whatever is still configured on them stays.",
+		yes: "It is cleaned up", no: "Not yet", done: "%s is ended",
 	},
 	"book extend": {
 		label: "Extend", ask: "Extend %s?", tell: "Its slot ends later, if nobody else has one of its devices then, and the owner's quota allows it.",
 		yes: "Extend it", mild: true, no: "Leave it alone", done: "%s ends later", input: "by", named: "by how long", value: "30m", hint: "as 30m or 2h",
 	},
 	"book end": {
-		label: "End", ask: "End %s?", tell: "If its slot has begun, it is deactivated now. Otherwise it is cancelled. It does not come back, and its devices are free for others.",
+		label: "End", ask: "End %s?", tell: "If it is active, it is deactivated now. Otherwise it is cancelled. Then its devices are free for others, and only an operator can bring it back.",
 		yes: "End it now", no: "Leave it alone", done: "%s is ended",
 	},
 	"reload":        {label: "Reload", done: "The sources and the configuration were read again"},
@@ -58,15 +58,15 @@ var verbs = map[string]verb{
 	"every run":     {label: "Run now", done: "A job of %s starts now"},
 	"service start": {label: "Start", done: "%s is started"},
 	"service restart": {
-		label: "Restart", ask: "Restart %s?", tell: "Its instances are stopped and started again.", yes: "Restart it", no: "Let it run", done: "%s is restarted",
+		label: "Restart", ask: "Restart %s?", tell: "Each instance is stopped and started again.", yes: "Restart it", no: "Let it run", done: "%s is restarted",
 	},
 	"service stop": {
-		label: "Stop", ask: "Stop %s?", tell: "Its instances end, and are not started again before somebody starts the service.", yes: "Stop it", no: "Let it run", done: "%s is stopped",
+		label: "Stop", ask: "Stop %s?", tell: "It ends, and is not started again before somebody starts it.", yes: "Stop it", no: "Let it run", done: "%s is stopped",
 	},
 	"queue pause":  {label: "Pause", done: "%s is paused"},
 	"queue resume": {label: "Resume", done: "%s is served again"},
 	"queue retry": {
-		label: "Retry", ask: "Try %s again?", tell: "What is a dead letter is ready again, with all its attempts.", yes: "Try again", no: "Leave it", done: "%s: ready again", of: deadLetters,
+		label: "Retry", ask: "Try %s again?", tell: "A dead letter becomes ready again, as if it had never been tried.", yes: "Try again", no: "Leave it", done: "%s: ready again", of: deadLetters,
 	},
 	"queue purge": {
 		label: "Remove", ask: "Remove %s?", tell: "What is removed is gone, with its body: nobody can get it back. Messages in work are not removed.", yes: "Remove", no: "Keep", done: "%s: removed", of: purged,
@@ -75,10 +75,10 @@ var verbs = map[string]verb{
 		label: "Cancel", ask: "Cancel %s?", tell: "It is not handed out any more. If a listener works on it, that attempt ends.", yes: "Cancel the message", no: "Leave it alone", done: "%s: cancelled", of: messages,
 	},
 	"vlan free": {
-		label: "Free", ask: "Is VLAN %s removed from all switches?", tell: "Another reservation may get it at once. If it is still configured somewhere, two laboratories are connected.", yes: "It is removed", no: "Not yet", done: "VLAN %s is free",
+		label: "Free", ask: "Is VLAN %s removed from all switches?", tell: "Another reservation may get it at once. If it is still configured somewhere, two laboratories are connected.", yes: "It is removed", no: "Not yet", done: "VLAN %s is free", of: vlanOf,
 	},
 	"pause": {
-		label: "Pause", ask: "Pause %s?", tell: "Nothing begins before somebody resumes. What runs goes on, and what ends is undone.", yes: "Pause", no: "Go on", done: "%s is paused", input: "reason", hint: "Others see it",
+		label: "Pause", ask: "Pause %s?", tell: "Nothing begins until somebody resumes. What runs goes on, and reservations are deactivated at their ends.", yes: "Pause now", no: "Do not pause", done: "%s is paused", input: "reason", hint: "shown to others",
 	},
 	"resume": {label: "Resume", done: "%s is resumed"},
 }
@@ -128,14 +128,18 @@ func (b *button) Address() string {
 // about names what an operation is about: the first of the arguments that name something.
 func about(args url.Values) string {
 	for _, name := range []string{"id", "name", "what"} {
-		if all := args[name]; len(all) == 1 {
-			return all[0]
-		} else if len(all) > 1 {
+		switch all := args[name]; {
+		case len(all) > 1:
 			return plural(len(all), "thing", "things")
+		case len(all) == 1 && all[0] != "" && all[0] != "daemon":
+			return all[0]
 		}
 	}
 	return "the daemon"
 }
+
+// vlanOf names a VLAN with its pool.
+func vlanOf(args url.Values) string { return args.Get("id") + " of " + args.Get("domain") }
 
 // phrase puts what an operation is about into a text about it.
 func (k *verb) phrase(text string, args url.Values) string {

@@ -3,6 +3,7 @@ package panel
 import (
 	"cmp"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -100,6 +101,33 @@ func (p *Panel) fillActivations(v *view) error {
 	}
 	v.Data = d
 	return nil
+}
+
+// find leads from what people type at the top of a page to the activation with that id, or to the
+// list that has some: of reservations or jobs, first those that are not finished.
+func (p *Panel) find(w http.ResponseWriter, r *http.Request, c Client) {
+	ctx, text := r.Context(), strings.TrimSpace(r.URL.Query().Get("text"))
+	to := url.Values{"match": {text}}
+	lists := []*control.ListIn{{Kind: "reservation"}, {Kind: "job"}, {Kind: "reservation", State: []string{"all"}}, {Kind: "job", State: []string{"all"}}}
+	if c.Caller.Role < control.Viewer || text == "" {
+		lists = nil
+	} else if it, err := one[control.Detail](ctx, p, c.Caller, "show", &control.IDIn{ID: text}); err == nil {
+		http.Redirect(w, r, p.base+"/activations/"+segment(it.ID), http.StatusSeeOther)
+		return
+	}
+	for _, in := range lists {
+		in.Match, in.Limit = text, 1
+		some, err := get[control.Activation](ctx, p, c.Caller, "list", in)
+		if err != nil {
+			p.fail(w, r, c, page{}, err)
+			return
+		}
+		if len(some) > 0 {
+			to["kind"], to["state"] = []string{in.Kind}, in.State
+			break
+		}
+	}
+	http.Redirect(w, r, p.base+"/activations?"+to.Encode(), http.StatusSeeOther)
 }
 
 // pageNumber reads the number of a page of a sorted list.

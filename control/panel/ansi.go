@@ -276,7 +276,7 @@ func gapIn(line string) string {
 	}
 	n, _ := strconv.ParseInt(found[1], 10, 64)
 	if found[2] == "left out here" {
-		return amount(n) + " of output were not kept: runs.output in the configuration says how much is."
+		return amount(n) + " of output were not kept, because of runs.output in the configuration."
 	}
 	return amount(n) + " of output were removed when the log was rotated."
 }

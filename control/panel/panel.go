@@ -127,6 +127,7 @@ func (p *Panel) Routes(mount func(pattern string, waits bool, serve func(http.Re
 		p.show(w, r, c, page{name: "confirm", fill: p.fillConfirm})
 	})
 	handle("POST /act", p.act)
+	handle("GET /find", p.find)
 	handle("POST /book", p.book)
 	handle("GET /login", p.loginPage)
 	handle("POST /login", p.login)

@@ -101,7 +101,7 @@ func (v *view) ZoneName() string {
 // is another. The address of a choice is the name of its zone.
 func (v *view) Zones() []link {
 	have := v.ZoneName()
-	all := []link{{Text: "Lab: " + v.Lab, Address: "lab", Here: v.Zone == time.Local}}
+	all := []link{{Text: "Daemon: " + v.Lab, Address: "lab", Here: v.Zone == time.Local}}
 	if v.Lab != "UTC" {
 		all = append(all, link{Text: "UTC", Address: "UTC", Here: have == "UTC"})
 	}

@@ -58,7 +58,7 @@ var (
 // ownSegments are the first segments of the paths of HTTP that the daemon serves itself.
 var ownSegments = []string{
 	"api", "docs", "events", "healthz", "metrics", "openapi.json", "readyz", "version",
-	"act", "activations", "audit", "book", "locks", "login", "logout", "queues", "recurrences", "reports", "services", "settings", "static", "timeline", "vlans", // the panel
+	"act", "activations", "audit", "book", "find", "locks", "login", "logout", "queues", "recurrences", "reports", "services", "settings", "static", "timeline", "vlans", // the panel
 }
 
 func (p *checker) checkRoutes() {
