@@ -206,14 +206,14 @@ func testZones(t *testing.T, b *browser, p *tab) {
 		if lab == "UTC" && tt.zone == "UTC" {
 			continue // there is one button for both
 		}
-		eval[any](p, `document.querySelector("details:has(#clock)").open = true, null`)
+		eval[any](p, `document.querySelector("details:has(#clock-now)").open = true, null`)
 		p.click("details[open] " + tt.button)
 		if got := eval[string](p, `new URLSearchParams(location.search).get("zone") + " " + new URLSearchParams(location.search).get("window")`); got != tt.zone+" 6h" {
 			t.Errorf("after %s the address has %s", tt.button, got)
 		}
 		for _, at := range []string{"/timeline?window=6h", "/timeline?rows=services", "/", "/events"} {
 			p.open(at)
-			if got := eval[string](p, `document.querySelector("#clock .quiet").innerText + " " + (document.querySelector(".tl-corner")?.innerText ?? "")`); strings.TrimSpace(got) != strings.TrimSpace(tt.name+" "+map[bool]string{true: tt.name}[strings.HasPrefix(at, "/timeline")]) {
+			if got := eval[string](p, `document.querySelector("#clock-now .quiet").innerText + " " + (document.querySelector(".tl-corner")?.innerText ?? "")`); strings.TrimSpace(got) != strings.TrimSpace(tt.name+" "+map[bool]string{true: tt.name}[strings.HasPrefix(at, "/timeline")]) {
 				t.Errorf("with the zone %s, %s names %q", tt.zone, at, got)
 			}
 		}
@@ -222,7 +222,7 @@ func testZones(t *testing.T, b *browser, p *tab) {
 	q := b.person(t, p.home)
 	q.login(adminToken)
 	q.open("/timeline?zone=Asia/Tokyo")
-	if got := eval[string](q, `document.querySelector(".tl-corner").innerText + document.querySelector("#clock time").getAttribute("datetime").slice(-6)`); got != "Asia/Tokyo+09:00" {
+	if got := eval[string](q, `document.querySelector(".tl-corner").innerText + document.querySelector("#clock-now time").getAttribute("datetime").slice(-6)`); got != "Asia/Tokyo+09:00" {
 		t.Errorf("another browser shows an address in the zone %s", got)
 	}
 }

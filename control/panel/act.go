@@ -34,8 +34,11 @@ type verb struct {
 var verbs = map[string]verb{
 	"hold":    {label: "Hold", done: "%s is held"},
 	"release": {label: "Release", done: "%s is released"},
-	"run":     {label: "Run now", done: "%s starts now"},
-	"retry":   {label: "Retry", done: "%s runs again"},
+	"retry":   {label: "Retry", done: "%s is tried again"},
+	"run": {
+		label: "Run now", ask: "Run %s now?", tell: "It starts before its time, also if it is held. A reservation has its devices from now on, also those that other reservations want until then.",
+		yes: "Run now", mild: true, no: "Wait for its time", done: "%s starts now",
+	},
 	"cancel": {
 		label: "Cancel", ask: "Cancel %s?", tell: "What runs is stopped. A reservation is deactivated, and its devices are free then.",
 		yes: "Cancel now", no: "Leave it alone", done: "%s is cancelled", input: "reason", hint: "shown to others",

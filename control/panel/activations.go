@@ -53,7 +53,7 @@ const sortedPages = 10
 
 func (p *Panel) fillActivations(v *view) error {
 	q := v.r.URL.Query()
-	d := listData{Kind: "reservation", Match: q.Get("match"), Chips: v.chips(filters...), Keep: v.keep("match", "after", "page")}
+	d := listData{Kind: "reservation", Match: strings.TrimSpace(q.Get("match")), Chips: v.chips(filters...), Keep: v.keep("match", "after", "page")}
 	if q.Get("kind") == "job" {
 		d.Kind = "job"
 	}

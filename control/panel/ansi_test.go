@@ -45,7 +45,7 @@ func TestPaintLines(t *testing.T) {
 	got, next := paintLines([]byte("\x1b[31ma\nb\n\n[activationd: 20480 bytes of output left out here]\nc"), 100, 1, pen{})
 	want := []logLine{
 		{At: 100, N: 1, Spans: []logSpan{{"f1", "a"}}}, {At: 107, N: 2, Spans: []logSpan{{"f1", "b"}}, pen: red}, {At: 109, N: 3, pen: red},
-		{At: 110, N: 4, pen: red, Gap: "20 KiB of output were not kept: runs.output in the configuration says how much is."},
+		{At: 110, N: 4, pen: red, Gap: "20 KiB of output were not kept, because of runs.output in the configuration."},
 		{At: 161, Spans: []logSpan{{"", "c"}}},
 	}
 	if !reflect.DeepEqual(got, want) || !reflect.DeepEqual(next, logLine{At: 162}) {

@@ -198,7 +198,9 @@ func (p *Panel) window(ctx context.Context, c control.Caller, in control.LogIn, 
 	all, after := paintLines(data, begin, number, pen{})
 	first := len(all) - pageLines
 	if placed {
-		first = max(0, slices.IndexFunc(all, func(line logLine) bool { return line.At >= at })-pageLines/5)
+		if i := slices.IndexFunc(all, func(line logLine) bool { return line.At >= at }); i >= 0 {
+			first = i - pageLines/5
+		}
 	}
 	first = max(0, first)
 	l.Lines = all[first:min(len(all), first+pageLines)]

@@ -610,7 +610,11 @@ func (v *view) tell(s *slot) string {
 	}
 	text += ", " + word(s.Shown) + ", " + v.between(s.Start, s.End)
 	if devices := s.Devices; len(devices) > 0 {
-		text += ", has " + strings.Join(devices[:min(len(devices), 8)], " ")
+		verb := ", has "
+		if s.Shown == "conflicting" {
+			verb = ", wants "
+		}
+		text += verb + strings.Join(devices[:min(len(devices), 8)], " ")
 		if n := len(devices) - 8; n > 0 {
 			text += fmt.Sprintf(" and %d more", n)
 		}

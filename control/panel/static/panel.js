@@ -11,7 +11,7 @@ const live = /** @type {HTMLElement} */ (document.querySelector("#live"));
 /** Writes a time as the page does: in its zone, which is that of its clock.
  * @param {string} time */
 function hour(time) {
-  const [, sign, hours, minutes] = /([+-])(\d\d):(\d\d)$/.exec(document.querySelector("#clock time")?.getAttribute("datetime") ?? "") ?? ["", "+", "0", "0"];
+  const [, sign, hours, minutes] = /([+-])(\d\d):(\d\d)$/.exec(document.querySelector("#clock-now time")?.getAttribute("datetime") ?? "") ?? ["", "+", "0", "0"];
   return new Date(Date.parse(time) + Number(`${sign}1`) * (Number(hours) * 60 + Number(minutes)) * 60_000).toISOString().slice(11, 16);
 }
 
@@ -38,7 +38,8 @@ async function refresh() {
       const said = main.querySelector("#said"); // it stays until somebody goes to another page
       if (said) next.prepend(said.cloneNode(true));
       morph(main, next);
-      for (const clock of page.querySelectorAll("#clock")) document.querySelector("#clock")?.replaceWith(clock);
+      const clock = page.querySelector("#clock-now");
+      if (clock) document.querySelector("#clock-now")?.replaceWith(clock);
       document.title = page.title;
       main.dispatchEvent(new CustomEvent("refreshed", { bubbles: true }));
       count();
