@@ -92,7 +92,7 @@ func TestPanelReads(t *testing.T) {
 }
 
 // reads returns how many values of the store the daemon reads for a page. It looks until the answer is
-// the same twice, as the daemon may have something else to do meanwhile.
+// the same three times, as the daemon may have something else to do meanwhile.
 func (d *daemon) reads(c *http.Client, path string) (n int) {
 	d.t.Helper()
 	count := func() int {
@@ -104,13 +104,16 @@ func (d *daemon) reads(c *http.Client, path string) (n int) {
 		return int(all)
 	}
 	n = -1
-	var last int
+	same := 0
 	d.await("it reads the same for "+path+" again", func() bool {
 		before := count()
 		scrape := count() - before // which reads, too
 		d.page(c, path, http.StatusOK)
-		last, n = n, count()-before-2*scrape
-		return n == last
+		got := count() - before - 2*scrape
+		if same++; got != n {
+			n, same = got, 1
+		}
+		return same == 3
 	})
 	return n
 }

@@ -87,7 +87,7 @@ services: {shop_db: {command: [sleep, '100000']}, shop_web: {command: [sh, -c, '
 		{"a group of rows", day + "&group=r", []string{`id="row-r2"`, `id="row-r10"`}, `id="row-c1"`},
 		{"the rows of an owner", day + "&match=EVE", []string{`id="row-c1"`, `id="row-r2"`}, `id="row-r10"`},
 		{"some rows by name", day + "&match=r1", []string{`id="row-r10"`}, `id="row-r2"`},
-		{"none", day + "&match=nobody", []string{`No row matches all filters`}, `id="tl"`},
+		{"none", day + "&match=nobody", []string{`No row matches the filters`}, `id="tl"`},
 		{"a day of 23 hours", "/timeline?zone=Europe/Prague&from=2099-03-29&window=24h", []string{`>Sun 29<`, `x="4.167%"|>04:00<`, `Mon 30`}, `>02:00<`},
 		{"instances of services", "/timeline?rows=services", []string{`1 of 2 instances are ready`, `id="bar-shop_db@1-run1" href="/services/shop_db@1" data-s="ready"`, `class="on"`, `id="bar-shop_web@1-run1"[^>]*data-s="failed"[^>]*exited with status 3`}, `id="row-c1"`},
 		{"queues", "/timeline?rows=queues", []string{`Messages wait in 1 of 2 queues`, `id="bar-mails-mails" href="/queues/mails" data-s="waiting"[^>]*aria-label="1 ready`, `id="row-resize"`, "paused: the disk is full"}, `id="row-c1"`},

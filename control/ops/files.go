@@ -35,7 +35,8 @@ func (d Daemon) filesOf(ctx context.Context, c control.Caller, verb, id, phase, 
 	}
 	logs = slices.DeleteFunc(logs, func(l activation.Log) bool { return !w.wants(&l) })
 	if len(logs) == 0 {
-		return v, nil, w.missing(&v)
+		err := w.missing(&v)
+		return v, nil, err
 	}
 	slices.Reverse(logs)
 	return v, logs, nil
