@@ -77,6 +77,7 @@ func TestPanelReads(t *testing.T) {
 		d := newLarge(t, largeConfig, l)
 		c := d.plainWeb()
 		reads[i] = make(map[string]int)
+		d.await("it has judged all conflicts after its start, and reads nothing by itself", func() bool { return d.reads(c, "/login") == 0 })
 		for _, pg := range largePages {
 			reads[i][pg.path] = d.reads(c, pg.path)
 		}
