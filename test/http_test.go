@@ -79,11 +79,13 @@ type step struct {
 
 // wholeSteps calls every operation, so that each has something to do.
 var wholeSteps = []step{
-	{"job", "POST /activations", `{"arg":["sh","-c","echo out; exit 3"],"label":"first","env":["A=b"]}`, 0},
+	{"job", "POST /activations", `{"arg":["sh","-c","echo out; echo +vlan >$ACTIVATION_CONFIG_DIR/r1.diff; exit 3"],"label":"first","env":["A=b"]}`, 0},
 	{"", "GET /activations/{job}/end", "", 0},
 	{"", "GET /activations/{job}", "", 0},
 	{"", "GET /activations/{job}/why", "", 0},
 	{"", "GET /activations/{job}/log", "", 0},
+	{"", "GET /activations/{job}/files", "", 0},
+	{"", "GET /activations/{job}/file?name=r1.diff", "", 0},
 	{"", "POST /activations/{job}/retry", `{"was":["failed"]}`, 0},
 	{"script", "POST /activations", `{"script":"cat >&2","in":"1h","tag":["x","y"],"lock":["l"],"after":["{job}"],"deadline":"2h"}`, 0},
 	{"", "GET /inputs?id={script}", "", 0},

@@ -120,7 +120,7 @@ recurrences:
 		t.Errorf("the page of a recurrence has %d coming times, want 10", n)
 	}
 	d.press(c, "/recurrences", url.Values{"op": {"every hold"}, "name": {"often"}})
-	if text := d.page(c, "/recurrences/often", http.StatusOK); !strings.Contains(text, "data-s=\"held\"") || !strings.Contains(text, "before it is released") {
+	if text := d.page(c, "/recurrences/often", http.StatusOK); !strings.Contains(text, "data-s=\"held\"") || !strings.Contains(text, "until you release it") {
 		t.Errorf("after a recurrence was held its page is:\n%s", text)
 	}
 	d.press(c, "/recurrences", url.Values{"op": {"every run"}, "name": {"nightly"}})

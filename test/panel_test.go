@@ -79,6 +79,7 @@ func TestPanel(t *testing.T) {
 		{"timeline", testTimelineKeys},
 		{"place", testPlace},
 		{"tabs", testTabs},
+		{"away", testAway},
 		{"stream", testStream},
 		{"without scripts", testPlain},
 		{"roles", testRoles},
@@ -217,15 +218,48 @@ func testTabs(t *testing.T, b *browser, d *daemon, home string) {
 	}
 	id := d.add("--hold", "--label", "for ten tabs", "--", "true")
 	for n, p := range tabs {
-		p.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
-			_, err := cdp.Call(ctx, t, page.BringToFront, cdp.Empty{}) // who looks at a tab sees it as it is
-			return err
-		}))
+		p.front() // who looks at a tab sees it as it is
 		p.until(`!!document.querySelector("#row-%s")`, id)
 		if n%3 == 0 {
 			p.open("/activations/" + id)
 		}
 	}
+}
+
+// front brings a tab to the front, as if somebody chose it.
+func (p *tab) front() {
+	p.t.Helper()
+	p.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, page.BringToFront, cdp.Empty{})
+		return err
+	}))
+}
+
+// testAway looks at a page that nobody looks at for a while: it does nothing then, and shows what is
+// there as soon as somebody comes back.
+func testAway(t *testing.T, b *browser, d *daemon, home string) {
+	p := b.person(t, home)
+	p.login(operatorToken)
+	q := p.another()
+	for _, tab := range []*tab{p, q} {
+		tab.open("/activations?kind=job")
+		tab.until(`document.querySelector("#live").textContent === "Live"`)
+	}
+	look := func(hidden bool) {
+		eval[any](p, `Object.defineProperty(document, "hidden", {get: () => %t, configurable: true}), null`, hidden)
+	}
+	q.front()
+	look(true)
+	first := d.add("--hold", "--label", "while nobody looks", "--", "true")
+	q.until(`!!document.querySelector("#row-%s")`, first) // the page had the event at the same time
+	second := d.add("--hold", "--label", "and another", "--", "true")
+	q.until(`!!document.querySelector("#row-%s")`, second)
+	if eval[bool](p, `!!document.querySelector("#row-%s")`, first) {
+		t.Error("a page works although nobody looks at it")
+	}
+	look(false)
+	eval[any](p, `document.dispatchEvent(new Event("visibilitychange")), null`)
+	p.until(`!!document.querySelector("#row-%s")`, second)
 }
 
 // testStream cuts the stream of events again and again: no event is missed, and none comes twice.
