@@ -32,12 +32,14 @@ listeners:
 - {queues: ["mail*"], command: [DIR/work], attempts: 1, instances: 4}
 `)
 	b := d.beacon()
-	gate := d.dir + "/gate"
-	if err := syscall.Mkfifo(gate, 0o600); err != nil {
-		t.Fatal(err)
+	gate := d.dir + "/gate-slow"
+	for _, path := range []string{gate, d.dir + "/gate-slower"} {
+		if err := syscall.Mkfifo(path, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	d.script("work", `read word
-case $word in slow) echo $word >`+b.path+`; read go <`+gate+`;; bad) echo no >&2; exit 65;; esac
+case $word in slow*) echo $word >`+b.path+`; read go <`+d.dir+`/gate-$word;; bad) echo no >&2; exit 65;; esac
 echo "did $word"
 `)
 	d.Start()
@@ -149,7 +151,7 @@ echo "did $word"
 	}()
 	b.next()
 	go func() {
-		_, out, err := control.Call[control.QueuePushOut](t.Context(), &d.Client, "queue push", control.QueuePushIn{Name: "mails", Body: []string{"slow"}, Wait: "1h"})
+		_, out, err := control.Call[control.QueuePushOut](t.Context(), &d.Client, "queue push", control.QueuePushIn{Name: "mails", Body: []string{"slower"}, Wait: "1h"})
 		if err != nil {
 			t.Error(err)
 		}
@@ -166,7 +168,7 @@ echo "did $word"
 	}
 	d.Start()
 	d.open(gate, "go")
-	d.open(gate, "go")
+	d.open(d.dir+"/gate-slower", "go")
 	if got := d.must("queue", "result", "mails", fmt.Sprint(pushed(t, a.webReply).ID), "--wait"); got != "did slow" {
 		t.Errorf("its result is %q", got)
 	}

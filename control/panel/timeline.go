@@ -563,7 +563,7 @@ func (v *view) drawBar(d *timelineData, s *slot) bar {
 	own, _, _ := strings.Cut(name, "@")
 	switch {
 	case len([]rune(name))+1+len([]rune(owner)) <= room:
-		b.Text, b.Owner = name, owner
+		b.Text, b.Owner = name, isolate(owner) // as in the label, which has to begin with what is seen
 	case len([]rune(name)) <= room:
 		b.Text = name
 	case len([]rune(own)) <= room:
