@@ -676,9 +676,9 @@ func percent(part, whole time.Duration) string {
 func ticks(from, to, now time.Time, step time.Duration) (all []tick) {
 	whole := to.Sub(from)
 	add := func(t time.Time, text string, day bool) {
-		// There is room for about 40 words, and now has one, too.
+		// There is room for about 40 words, and now has a wide one, too.
 		room := whole / 40
-		if t.Sub(from) < room && !day || to.Sub(t) < room || t.Sub(now).Abs() < room {
+		if t.Sub(from) < room && !day || to.Sub(t) < room || t.Sub(now).Abs() < whole/26 {
 			text = ""
 		}
 		all = append(all, tick{X: percent(t.Sub(from), whole), Text: text, Day: day, Edge: t.Sub(from) < room || step >= 24*time.Hour})
