@@ -100,7 +100,7 @@ func TestPanelLooks(t *testing.T) {
 		"/queues/bills?message=" + dead, "/queues/lonely", "/vlans", "/vlans?state=quarantined", "/locks", "/locks?match=nobody", "/recurrences", "/recurrences/nightly",
 		"/events", "/events?match=nobody", "/audit", "/reports", "/reports?month=2001-02", "/act?op=forgive&id=1@x", "/act?op=cancel&id=" + waits,
 		"/act?op=vlan+free&domain=brno&id=170", "/queues/nothing", "/reports?month=soon",
-	}, 16) {
+	}, 8) {
 		p.open(at)
 		p.looks(at)
 	}
