@@ -464,6 +464,8 @@ type File struct {
 	Name  string    `json:"name"`  // in the directory, such as r1.conf
 	Size  int64     `json:"size"`  // in bytes
 	Time  time.Time `json:"time"`  // of its last change
+	// Closed says that the caller may not read it, as it may have secrets.
+	Closed bool `json:"closed,omitzero"`
 }
 
 // FileIn names a file.

@@ -23,6 +23,11 @@ const (
 // harmless are the ends of the names of files in which atctl lab masks secrets.
 var harmless = []string{".diff", ".transcript"}
 
+// mayRead reports whether a caller may read a file of an activation.
+func mayRead(v *activation.View, c control.Caller, name string) bool {
+	return slices.Contains(harmless, path.Ext(name)) || v.For(actor(c)).Inputs
+}
+
 // filesOf returns the attempts whose files are wanted, the newest first.
 func (d Daemon) filesOf(ctx context.Context, c control.Caller, verb, id, phase, n string) (activation.View, []activation.Log, error) {
 	w, err := readLogWish(control.LogIn{ID: id, Phase: phase, Attempt: n})
@@ -44,7 +49,7 @@ func (d Daemon) filesOf(ctx context.Context, c control.Caller, verb, id, phase, 
 
 // files lists files. The directories are looked at while the reply is written.
 func (d Daemon) files(ctx context.Context, c control.Caller, in control.FilesIn) (reply control.Reply[control.File], err error) {
-	_, logs, err := d.filesOf(ctx, c, "files", in.ID, in.Phase, in.Attempt)
+	v, logs, err := d.filesOf(ctx, c, "files", in.ID, in.Phase, in.Attempt)
 	if err != nil {
 		return reply, err
 	}
@@ -61,7 +66,7 @@ func (d Daemon) files(ctx context.Context, c control.Caller, in control.FilesIn)
 		}
 		key := keyOf(&logs[i])
 		for _, f := range all {
-			reply.Lines = append(reply.Lines, control.File{Phase: key.phase, N: key.n, Name: f.Name, Size: f.Size, Time: f.Time})
+			reply.Lines = append(reply.Lines, control.File{Phase: key.phase, N: key.n, Name: f.Name, Size: f.Size, Time: f.Time, Closed: !mayRead(&v, c, f.Name)})
 		}
 	}
 	switch {
@@ -81,7 +86,7 @@ func (d Daemon) file(ctx context.Context, c control.Caller, in control.FileIn, s
 	if err != nil {
 		return err
 	}
-	if v = v.For(actor(c)); !v.Inputs && !slices.Contains(harmless, path.Ext(in.Name)) {
+	if !mayRead(&v, c, in.Name) {
 		return fmt.Errorf("%.80q may have secrets in it, so only the owner of a job and admins may read it; you may read differences (NAME.diff) and transcripts (NAME.transcript): %w",
 			in.Name, fault.Denied)
 	}

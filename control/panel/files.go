@@ -65,7 +65,7 @@ func (p *Panel) filesOf(v *view, it *control.Detail) (out filesView, err error) 
 	for _, f := range all {
 		row := fileRow{File: f}
 		name, ok := strings.CutSuffix(f.Name, ".diff")
-		if ok || path.Ext(f.Name) == ".transcript" || v.Caller.Role >= control.Admin || it.Kind == "job" && it.Owner == v.Caller.Name {
+		if !f.Closed {
 			row.Address = p.base + "/activations/" + segment(it.ID) + "/file?" + url.Values{"name": {f.Name}, "log": {f.Phase + "." + strconv.Itoa(f.N)}}.Encode()
 		} else {
 			out.Closed = true
