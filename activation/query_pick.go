@@ -15,6 +15,7 @@ import (
 //     outcome.
 //   - the reservations of devices that are not finished, in the calendar
 //   - finished reservations whose slots end after a time
+//   - failures by when they ended, which is not when that was noticed: the daemon may have been down
 //   - scheduled activations by when they are due
 
 // status is r's place in the index of kinds and statuses.
@@ -35,7 +36,7 @@ func (r *Record) listEntries() []entry {
 		es = append(es, entry{slotEndKey + Instant(r.End) + "/" + r.ID, []byte{}})
 	}
 	if r.failed() {
-		es = append(es, entry{failedKey + Instant(r.Since) + "/" + r.ID, []byte{}})
+		es = append(es, entry{failedKey + Instant(r.Ended()) + "/" + r.ID, []byte{}})
 	}
 	return es
 }
