@@ -173,6 +173,7 @@ fuzz: ## each fuzz target for FUZZTIME (10s)
 	scripts/fuzz $(FUZZTIME) $(PKG)
 
 manual: build ## the manual pages, of the texts in docs/ and of the programs, into bin/man
+	rm -rf '$(BIN)/man'
 	scripts/manual '$(BIN)/man' '$(BIN)' '$(DOC)'
 
 install: build manual ## into $(DESTDIR)$(PREFIX)
@@ -182,9 +183,8 @@ install: build manual ## into $(DESTDIR)$(PREFIX)
 	for unit in activationd.service activationd.socket; do \
 		sed 's|/usr/bin/|$(PREFIX)/bin/|' scripts/units/$$unit >'$(DESTDIR)$(PREFIX)/lib/systemd/system/'$$unit; \
 	done
-	for page in man1/atctl.1 man5/activationd.yaml.5 man5/activationd-reservations.5 man8/activationd.8; do \
-		install -D -m 644 '$(BIN)/man/'$$page '$(DESTDIR)$(PREFIX)/share/man/'$$page || exit; \
-	done
+	install -d '$(DESTDIR)$(PREFIX)/share/man'
+	cp -dR --preserve=mode '$(BIN)/man/'man? '$(DESTDIR)$(PREFIX)/share/man'
 	install -d '$(DESTDIR)$(DOC)/examples/labs' '$(DESTDIR)$(DOC)/examples/nginx' \
 		'$(DESTDIR)$(DOC)/examples/prometheus' '$(DESTDIR)$(DOC)/examples/grafana' '$(DESTDIR)$(DOC)/examples/munin'
 	install -m 644 docs/*.schema.json '$(DESTDIR)$(SHARE)'
@@ -208,9 +208,9 @@ install: build manual ## into $(DESTDIR)$(PREFIX)
 install-at: install ## at, atq, atrm and batch, too: links to atctl, beside it
 	for name in at atq atrm batch; do \
 		ln -sf atctl '$(DESTDIR)$(PREFIX)/bin/'$$name && \
-		ln -sf atctl '$(DESTDIR)$(BASH_COMPLETIONS)/'$$name && \
-		install -m 644 '$(BIN)/man/man1/'$$name.1 '$(DESTDIR)$(PREFIX)/share/man/man1' || exit; \
+		ln -sf atctl '$(DESTDIR)$(BASH_COMPLETIONS)/'$$name || exit; \
 	done
+	cp -dR --preserve=mode '$(BIN)/man/at/man1' '$(DESTDIR)$(PREFIX)/share/man'
 
 clean: ## what make made
 	rm -rf bin dist
