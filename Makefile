@@ -191,6 +191,7 @@ install: build manual ## into $(DESTDIR)$(PREFIX)
 	install -m 644 LICENSE $(DOCS) '$(DESTDIR)$(DOC)'
 	install -D -m 644 -t '$(DESTDIR)$(DOC)/pictures' docs/pictures/*.png
 	install -m 644 examples/labs/* '$(DESTDIR)$(DOC)/examples/labs'
+	install -D -m 644 -t '$(DESTDIR)$(DOC)/examples/systemd' examples/systemd/*
 	install -m 644 examples/prometheus/*.yml '$(DESTDIR)$(DOC)/examples/prometheus'
 	install examples/munin/activationd_ '$(DESTDIR)$(DOC)/examples/munin'
 	install -m 644 examples/grafana/*.json '$(DESTDIR)$(DOC)/examples/grafana'
