@@ -44,7 +44,7 @@ ROOT     := $(filter 0,$(shell id -u))
 TIMES    :=
 GOTEST    = go run ./scripts/gotest $(NO_SKIPS) $(if $(TIMES),-times '$(TIMES)') $(HANGS)
 
-.PHONY: help build atwrap manual demo panel panel-pictures test test-all test-loaded test-short test-lab test-vm test-upgrade test-at stacks stack-broker stack-micro stack-builds unit whole bench torture mutants lint vet shellcheck fuzz clean install install-at install-deps
+.PHONY: help build atwrap manual demo panel panel-pictures test test-all test-loaded test-short test-lab test-vm test-deb-all test-upgrade test-at stacks stack-broker stack-micro stack-builds unit whole bench torture mutants lint vet shellcheck fuzz clean install install-at install-deps
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-12s %s\n' "$$t" "$$d"; done
@@ -93,6 +93,12 @@ ifneq ($(ROOT),)
 endif
 	$(GOTEST) -count=1 ./test/vm -args -all -seed=$(or $(SEED),0)
 
+test-deb-all: ## the Debian packages, installed, upgraded and removed on a small Debian that boots
+ifneq ($(ROOT),)
+	@scripts/install-deps deb
+endif
+	ACTIVATIOND_TESTS=all $(GOTEST) -count=1 ./test/deb
+
 test-upgrade: ## this build opens the state of an older one, in OLD=DIR, while its runs go on
 	go test ./test -run '^TestOldState$$' -count=1 -v $(HANGS) -args -old='$(abspath $(OLD))'
 
@@ -137,6 +143,7 @@ unit:
 whole: build
 	$(GOTEST) -count=1 -p 2 ./test ./test/harness ./test/lab
 	$(GOTEST) -count=1 ./test/vm
+	$(GOTEST) -count=1 ./test/deb
 
 bench: build ## the table of speeds, beside the programs that people use today; AGAINST=DIR: beside another build
 ifneq ($(ROOT),)

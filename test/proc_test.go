@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"activationd/supervisor/wrapper"
+	"activationd/test/harness"
 )
 
 // marked returns the processes of this daemon's runs and of the checks of services.
@@ -106,33 +107,13 @@ func (d *daemon) wrapperOf(run string) int {
 func (d *daemon) cgroup() string { return cgroupOf(d.state + "/runs") }
 
 func cgroupOf(runs string) string {
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
+	own := harness.Cgroup()
+	if own == "" {
 		return ""
-	}
-	self, err := os.ReadFile("/proc/self/cgroup")
-	if err != nil {
-		return ""
-	}
-	path := "/"
-	for l := range strings.Lines(string(self)) {
-		if p, ok := strings.CutPrefix(strings.TrimSpace(l), "0::"); ok {
-			path = p
-		}
 	}
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(runs))
-	for l := range strings.Lines(string(mounts)) {
-		head, tail, _ := strings.Cut(l, " - ")
-		f := strings.Fields(head)
-		if len(f) < 6 || !strings.HasPrefix(tail, "cgroup2 ") {
-			continue
-		}
-		if rel, err := filepath.Rel(f[3], path); err == nil {
-			return filepath.Join(f[4], rel, fmt.Sprintf("activationd-runs-%08x", h.Sum32()))
-		}
-	}
-	return ""
+	return filepath.Join(own, fmt.Sprintf("activationd-runs-%08x", h.Sum32()))
 }
 
 // cgroups returns the cgroups of runs, and of listeners.

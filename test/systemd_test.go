@@ -1,30 +1,23 @@
 package test
 
 import (
-	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"activationd/control"
-	"activationd/supervisor/wrapper"
 	"activationd/test/harness"
 )
 
-// systemdInit becomes a systemd of its own, in namespaces of its own: nothing of
-// the machine's is touched. $0 is the place, which it sees as /run/lab; $1 is
-// the cgroup that it gets.
-const systemdInit = `set -e
-mount --make-rprivate /
+// systemdInit prepares what a systemd of its own sees: this machine, but nothing of it is
+// touched. $1 is the place, which it sees as /run/lab.
+const systemdInit = `mount -t proc proc /proc
 mount -t tmpfs tmpfs /mnt
 mkdir /mnt/lab
-mount --bind "$0" /mnt/lab
+mount --bind "$1" /mnt/lab
 mount -t tmpfs tmpfs /run
 mkdir /run/lab
 mount --bind /mnt/lab /run/lab
@@ -32,18 +25,14 @@ umount /mnt/lab /mnt
 for dir in /tmp /var/tmp /var/lib /var/log; do mount -t tmpfs tmpfs $dir; done
 umount -R /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-mkdir -p /run/systemd/system/basic.target.wants
+mkdir -p /run/systemd/system
 cp /run/lab/units/* /run/systemd/system
-ln -s ../booted.service /run/systemd/system/basic.target.wants/booted.service
-export container=test
-exec /lib/systemd/systemd --system --unit=basic.target --log-target=null
 `
 
 // A machine is a systemd that runs in namespaces of its own.
 type machine struct {
 	*daemon // its place; the daemon itself is systemd's
-	init    int
-	cgroup  string
+	systemd *harness.Systemd
 }
 
 func bootSystemd(t *testing.T) *machine {
@@ -53,46 +42,21 @@ func bootSystemd(t *testing.T) *machine {
 	if _, err := os.Stat("/lib/systemd/systemd"); err != nil {
 		t.Skipf("systemd is not installed: %v", err)
 	}
-	d := newDaemon(t, "")
-	parent := filepath.Dir(d.cgroup())
-	if parent == "." {
+	parent := harness.Cgroup()
+	if parent == "" {
 		t.Skip("there is no cgroup v2 here")
 	}
-	m := &machine{daemon: d, cgroup: filepath.Join(parent, filepath.Base(d.dir)+".systemd")}
-	b := d.beacon()
-	d.prepareUnits(b)
-	if err := os.Mkdir(m.cgroup, 0o755); err != nil {
-		t.Skipf("no cgroup can be made: %v", err)
-	}
-	t.Cleanup(m.end)
-	cmd := exec.Command("sh", "-c", `echo $$ >"$0/cgroup.procs" && exec unshare --pid --mount --fork --mount-proc --cgroup --ipc --uts --kill-child sh -c "$1" "$2"`, m.cgroup, systemdInit, d.dir)
-	cmd.Stdout, cmd.Stderr = d.Log, d.Log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	gone := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(gone) }()
-	t.Cleanup(func() { _ = cmd.Process.Kill(); <-gone })
-	select {
-	case got := <-b.lines:
-		if _, err := fmt.Sscan(got, new(int)); err != nil {
-			t.Fatalf("the booted systemd told %q", got)
-		}
-	case <-gone:
-		t.Skipf("no systemd can be booted here:\n%s", d.read(d.dir+"/daemon.log"))
-	case <-time.After(patience):
-		t.Fatalf("systemd does not boot:\n%s", d.read(d.dir+"/daemon.log"))
-	}
-	for _, pid := range wrapper.Processes() { // its number out here
-		if p, ok := wrapper.Stat(pid); ok && p.Parent == cmd.Process.Pid {
-			m.init = pid
-		}
-	}
-	return m
+	d := newDaemon(t, "")
+	d.prepareUnits()
+	return &machine{d, harness.BootSystemd(t, harness.Boot{
+		Cgroup:  filepath.Join(parent, filepath.Base(d.dir)+".systemd"),
+		Prepare: systemdInit, Args: []string{d.dir}, Shared: d.dir, Inside: "/run/lab",
+		Flags: []string{"--unit=basic.target"}, Log: d.Log,
+	})}
 }
 
 // prepareUnits puts the programs and the real units where the machine finds them.
-func (d *daemon) prepareUnits(b *beacon) {
+func (d *daemon) prepareUnits() {
 	d.t.Helper()
 	for _, name := range []string{"activationd", "atctl", "atwrap"} {
 		data, err := os.ReadFile(filepath.Join(harness.Bin, name))
@@ -113,38 +77,12 @@ func (d *daemon) prepareUnits(b *beacon) {
 		}
 		d.write("units/"+name, strings.ReplaceAll(string(data), "/usr/bin/", "/run/lab/bin/"), 0o644)
 	}
-	d.write("units/booted.service", "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo $$$$ >/run/lab/shared/"+filepath.Base(b.path)+"'\n", 0o644)
-}
-
-// end ends everything in the machine.
-func (m *machine) end() {
-	kill := filepath.Join(m.cgroup, "cgroup.kill")
-	if err := os.WriteFile(kill, []byte("1"), 0); err != nil {
-		m.t.Error(err)
-	}
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if text := m.read(filepath.Join(m.cgroup, "cgroup.events")); strings.Contains(text, "populated 0") {
-			break
-		}
-	}
-	var dirs []string
-	_ = filepath.WalkDir(m.cgroup, func(path string, e os.DirEntry, err error) error {
-		if err == nil && e.IsDir() {
-			dirs = append(dirs, path)
-		}
-		return nil
-	})
-	for i := len(dirs) - 1; i >= 0; i-- {
-		if err := syscall.Rmdir(dirs[i]); err != nil && !errors.Is(err, syscall.ENOENT) {
-			m.t.Errorf("%s: %v", dirs[i], err)
-		}
-	}
 }
 
 // try runs a command in the machine.
 func (m *machine) try(argv ...string) output {
 	m.t.Helper()
-	return m.run("", append([]string{"nsenter", "-t", strconv.Itoa(m.init), "-a", "env", "-u", "ACTIVATIOND_SOCKET",
+	return m.run("", append([]string{"nsenter", "-t", strconv.Itoa(m.systemd.Init), "-a", "env", "-u", "ACTIVATIOND_SOCKET",
 		"PATH=/run/lab/bin:" + os.Getenv("PATH")}, argv...)...)
 }
 

@@ -10,7 +10,8 @@ import (
 type NotifySocket struct {
 	States chan string
 
-	path string
+	path  string
+	close func()
 }
 
 func newNotifySocket(t *testing.T, path string) *NotifySocket {
@@ -38,7 +39,8 @@ func newNotifySocket(t *testing.T, path string) *NotifySocket {
 			}
 		}
 	}()
-	t.Cleanup(func() { _ = conn.Close(); <-done })
+	n.close = func() { _ = conn.Close(); <-done }
+	t.Cleanup(n.close)
 	return n
 }
 
