@@ -65,7 +65,7 @@ func checkReferences(t *testing.T, dest, prefix string) {
 	link := regexp.MustCompile(`\]\(([^):#]+)(?:#[^)]*)?\)`)
 	text := regexp.MustCompile(`\b[a-z]+(?:\.example\.yaml|\.schema\.json)|\b[a-z]+(?:-[a-z]+)*\.md\b`)
 	below := regexp.MustCompile(regexp.QuoteMeta(prefix) + `/[\w./-]*\w`)
-	page := regexp.MustCompile(`\b(activationd[a-z.-]*|atctl)\(([0-9])\)`)
+	page := regexp.MustCompile(`\b(activationd[a-z.-]*|atctl[a-z-]*)\(([0-9])\)`)
 	seen := 0
 	err := filepath.WalkDir(dest+prefix+"/share", func(path string, d os.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
@@ -82,7 +82,7 @@ func checkReferences(t *testing.T, dest, prefix string) {
 		if !isPage && !isText && !isExample {
 			return nil
 		}
-		said := strings.NewReplacer(`\-`, "-", `\fB`, "", `\fP`, "", `\fR`, "").Replace(string(data))
+		said := strings.NewReplacer(`\-`, "-", `\(aq`, "'", `\fB`, "", `\fP`, "", `\fR`, "").Replace(string(data))
 		for _, m := range below.FindAllString(said, -1) {
 			exists(name, m)
 			seen++
@@ -136,41 +136,5 @@ func checkCompletions(t *testing.T, share string) {
 				t.Errorf("%v\n%s\nwant\n%s", err, out, shell.want)
 			}
 		})
-	}
-}
-
-// TestManual checks the manual pages with a formatter.
-func TestManual(t *testing.T) {
-	if _, err := exec.LookPath("mandoc"); err != nil {
-		t.Skip("mandoc is not installed")
-	}
-	dir := t.TempDir()
-	if out, err := exec.CommandContext(t.Context(), "./manual", dir, buildPrograms(t)).CombinedOutput(); err != nil {
-		t.Fatalf("manual: %v\n%s", err, out)
-	}
-	for _, page := range []string{"/at/man1/at.1", "/man1/atctl.1", "/man5/activationd.yaml.5", "/man5/activationd-reservations.5", "/man8/activationd.8"} {
-		out, err := exec.CommandContext(t.Context(), "mandoc", "-T", "lint", "-W", "error", dir+page).CombinedOutput()
-		if err != nil || len(out) > 0 {
-			t.Errorf("%s: %v\n%s", page, err, out)
-		}
-		text, err := exec.CommandContext(t.Context(), "mandoc", "-T", "ascii", dir+page).Output()
-		if err != nil || strings.Contains(string(text), "](") || strings.Contains(string(text), "\n| ") {
-			t.Errorf("%s: %v, or its Markdown shows", page, err)
-		}
-		source, err := os.ReadFile(dir + page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, section := range map[string][]string{
-			"/at/man1/at.1":                    {"SYNOPSIS", "DESCRIPTION"},
-			"/man1/atctl.1":                    {"SYNOPSIS", "COMMANDS", "OPTIONS OF ALL COMMANDS", "FILES", "EXIT STATUS", "EXAMPLES", "SEE ALSO"},
-			"/man5/activationd.yaml.5":         {"DESCRIPTION", "FILES", "SEE ALSO"},
-			"/man5/activationd-reservations.5": {"KEYS", "FILES", "SEE ALSO"},
-			"/man8/activationd.8":              {"SYNOPSIS", "OPTIONS", "FILES", "EXIT STATUS", "EXAMPLES", "SEE ALSO"},
-		}[page] {
-			if n := strings.Count(string(source), "\n.SH "+section+"\n"); n != 1 {
-				t.Errorf("%s has %d sections %s", page, n, section)
-			}
-		}
 	}
 }

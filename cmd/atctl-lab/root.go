@@ -80,6 +80,9 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(newPlanCommand(a), newGenerateCommand(a), newUploadCommand(a), newVerifyCommand(a), newEraseCommand(a), newDriftCommand(a), newPlatformsCommand(a))
 	root.SetHelpCommand(help.NewCommand())
 	help.Use(root)
+	if len(os.Args) > 1 && os.Args[1] == "manual" {
+		root.AddCommand(help.NewManualCommand())
+	}
 	if len(os.Args) > 1 && os.Args[1] == cobra.ShellCompRequestCmd {
 		completion.Use(root, values(), nil)
 	}

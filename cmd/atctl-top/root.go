@@ -53,6 +53,9 @@ func newRootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(help.WrongFlag)
 	daemon.Add(root.Flags())
 	help.Use(root)
+	if len(os.Args) > 1 && os.Args[1] == "manual" {
+		root.AddCommand(help.NewManualCommand())
+	}
 	if len(os.Args) > 1 && os.Args[1] == cobra.ShellCompRequestCmd {
 		completion.Use(root, values(), nil)
 	}

@@ -144,6 +144,7 @@ var policy = map[string]string{
 	"examples/stacks/builds/farm":   "",                                          // likewise
 	"scripts":                       "",
 	"scripts/gotest":                "",
+	"scripts/manual":                "control/ops internal/help", // what it describes
 	"scripts/mutants":               "",
 	"scripts/panel":                 "control", // it asks the daemon as atctl does
 }
@@ -169,6 +170,7 @@ var foreign = map[string]string{
 	"github.com/anishathalye/porcupine": "vlanstore/vlantest",
 	// The form of Prometheus, with its histograms and what it tells of a process.
 	"github.com/prometheus/client_golang": "metrics",
+	"github.com/russross/blackfriday/v2":  "scripts/manual", // a reader of Markdown
 	// Keys, the size and the redrawing of a terminal. x/ansi is its own knowledge of how wide texts are.
 	"charm.land/bubbletea/v2":         "cmd/atctl-top",
 	"github.com/charmbracelet/x/ansi": "cmd/atctl-top",

@@ -1,91 +1,67 @@
 package help
 
 import (
-	"fmt"
+	"encoding/json"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
-// NewManualCommand returns the hidden command "manual", which prints the commands of a
-// program and their flags for its manual page.
+// A Description is what the help of a command says, for its manual page.
+type Description struct {
+	Path     string // with the program's name: "atctl queue push"
+	Usage    string // the path and the arguments; empty if there must be a command below it
+	Short    string
+	Long     string
+	Example  string
+	Flags    []FlagDescription // without those of all commands
+	Shared   []FlagDescription // those that all commands below have, too
+	Commands []Description
+}
+
+// A FlagDescription is a flag with its value, as in "-n, --lines N", and what it does.
+type FlagDescription struct {
+	Name, Text string
+}
+
+// NewManualCommand returns the hidden command "manual", which prints the [Description] of a
+// program for its manual pages, in JSON.
 func NewManualCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:    "manual",
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprint(cmd.OutOrStdout(), Manual(cmd.Root()))
-			return err
+			return json.NewEncoder(cmd.OutOrStdout()).Encode(Describe(cmd.Root()))
 		},
 	}
 }
 
-// Manual returns what the help of all commands says, in Markdown.
-func Manual(root *cobra.Command) string {
-	var b strings.Builder
-	b.WriteString("# COMMANDS\n\n")
-	describe(&b, root)
-	b.WriteString("# OPTIONS OF ALL COMMANDS\n\n")
-	root.PersistentFlags().VisitAll(func(f *pflag.Flag) { option(&b, f) })
-	return b.String()
+// Describe returns what the help of a command and of all commands below it says.
+func Describe(cmd *cobra.Command) Description {
+	d := Description{Path: cmd.CommandPath(), Short: cmd.Short, Long: cmd.Long, Example: cmd.Example}
+	if d.Long == "" {
+		d.Long = cmd.Short + "."
+	}
+	if cmd.Runnable() {
+		d.Usage = cmd.UseLine()
+	}
+	describeFlags(&d.Flags, cmd.LocalNonPersistentFlags())
+	describeFlags(&d.Shared, cmd.PersistentFlags())
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() && sub.Name() != "help" {
+			d.Commands = append(d.Commands, Describe(sub))
+		}
+	}
+	return d
 }
 
-func describe(b *strings.Builder, parent *cobra.Command) {
-	for _, cmd := range parent.Commands() {
-		if !cmd.IsAvailableCommand() || cmd.Name() == "help" {
-			continue
+func describeFlags(to *[]FlagDescription, flags *pflag.FlagSet) {
+	flags.VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden && f.Name != "help" {
+			r := row(f)
+			*to = append(*to, FlagDescription{Name: strings.TrimSpace(r[0]), Text: r[1]})
 		}
-		fmt.Fprintf(b, "### %s\n\n", cmd.CommandPath())
-		if cmd.Runnable() {
-			fmt.Fprintf(b, "    %s\n\n", cmd.UseLine())
-		}
-		text := cmd.Long
-		if text == "" {
-			text = cmd.Short + "."
-		}
-		verbatim := false
-		for l := range strings.Lines(strings.TrimSpace(text) + "\n\n") {
-			if is := strings.HasPrefix(l, " "); is != verbatim && l != "\n" {
-				b.WriteString("\n")
-				verbatim = is
-			}
-			if verbatim && l != "\n" {
-				l = "    " + l
-			} else {
-				l = plain.Replace(l)
-			}
-			b.WriteString(l)
-		}
-		cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
-			if f.Name != "help" {
-				option(b, f)
-			}
-		})
-		if cmd.HasExample() {
-			b.WriteString("\nExamples:\n\n")
-			for l := range strings.Lines(strings.TrimRight(cmd.Example, "\n") + "\n") {
-				b.WriteString("    " + strings.TrimPrefix(l, "  "))
-			}
-			b.WriteString("\n")
-		}
-		describe(b, cmd)
-	}
+	})
 }
-
-func option(b *strings.Builder, f *pflag.Flag) {
-	if f.Hidden {
-		return
-	}
-	r := row(f)
-	name, value, _ := strings.Cut(strings.TrimSpace(strings.Replace(r[0], ", --", ",--", 1)), " ")
-	fmt.Fprintf(b, "**%s**", strings.Replace(name, ",--", ", --", 1))
-	if value != "" {
-		fmt.Fprintf(b, " %s", plain.Replace(value))
-	}
-	fmt.Fprintf(b, "\n: %s\n\n", plain.Replace(r[1]))
-}
-
-// plain marks characters that mean something to Markdown.
-var plain = strings.NewReplacer(`\`, `\\`, "*", `\*`, "_", `\_`, "`", "\\`", "<", `\<`, "[", `\[`, "]", `\]`, "#", `\#`)
