@@ -144,8 +144,7 @@ Flags:
                       as 127.0.0.1: an address that other machines can reach
                       needs TLS, which only the file can set
   --atwrap FILE       the wrapper's program. Default: atwrap beside activationd,
-                      in /usr/local/libexec/activationd or
-                      /usr/lib/activationd, or in PATH
+                      in ../libexec/activationd from there, or in PATH
   --drain             when asked to stop, start nothing more, wait until all
                       running scripts have ended, then stop. When asked again,
                       stop at once

@@ -15,6 +15,7 @@ import (
 	"activationd/hook"
 	"activationd/internal/config"
 	"activationd/internal/fault"
+	"activationd/internal/programs"
 	"activationd/queue"
 	"activationd/queue/broker"
 	"activationd/supervisor/wrapper"
@@ -109,7 +110,7 @@ func (v *validator) hooks() {
 			if err := hook.CheckAddress(h.Mail); err != nil {
 				v.wrong(&h.Mail, err)
 			}
-			if executable(v.config.At.Sendmail) != nil {
+			if programs.Executable(v.config.At.Sendmail) != nil {
 				v.notice(&h.Mail, "the program that sends mails is not installed: %s (at.sendmail)", v.config.At.Sendmail)
 			}
 		case len(h.Command) > 0:

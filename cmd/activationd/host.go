@@ -3,10 +3,10 @@ package main
 import (
 	"fmt"
 	"path/filepath"
-	"strings"
 
 	"activationd/internal/config"
 	"activationd/internal/fault"
+	"activationd/internal/programs"
 )
 
 // A host is what the daemon finds around itself when it starts.
@@ -47,7 +47,7 @@ func (h *host) installedScripts(r *config.Reservations) {
 	dir := filepath.Join(filepath.Dir(h.executable), "..", "share", "activationd", "scripts")
 	for _, command := range [][]string{r.Activate, r.Deactivate} {
 		name := filepath.Join(dir, filepath.Base(command[0]))
-		if filepath.IsAbs(name) && executable(name) == nil {
+		if filepath.IsAbs(name) && programs.Executable(name) == nil {
 			command[0] = name
 		}
 	}
@@ -56,17 +56,14 @@ func (h *host) installedScripts(r *config.Reservations) {
 // findAtwrap returns the wrapper's program.
 func findAtwrap(flag string, h *host) (string, error) {
 	if flag != "" {
-		if err := executable(flag); err != nil {
+		if err := programs.Executable(flag); err != nil {
 			return "", fmt.Errorf("--atwrap: %w: %w", err, fault.Invalid)
 		}
 		return flag, nil
 	}
-	places := []string{filepath.Dir(h.executable), "/usr/local/libexec/activationd", "/usr/lib/activationd"}
-	for _, dir := range append(places, filepath.SplitList(h.getenv("PATH"))...) {
-		if name := filepath.Join(dir, "atwrap"); filepath.IsAbs(name) && executable(name) == nil {
-			return name, nil
-		}
+	file, err := programs.Find("atwrap", h.executable, h.getenv("PATH"))
+	if err != nil {
+		return "", fmt.Errorf("%w: install it, or name it with --atwrap: %w", err, fault.NotFound)
 	}
-	return "", fmt.Errorf("there is no atwrap in %s or in PATH: install it, or name it with --atwrap: %w",
-		strings.Join(places, ", "), fault.NotFound)
+	return file, nil
 }

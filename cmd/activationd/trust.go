@@ -13,6 +13,7 @@ import (
 
 	"activationd/internal/config"
 	"activationd/internal/fault"
+	"activationd/internal/programs"
 	"activationd/internal/trust"
 	"activationd/reservation/file"
 )
@@ -93,7 +94,7 @@ func executed(argv []string, path string) (files []string) {
 	program := argv[0]
 	if !strings.Contains(program, "/") {
 		for dir := range strings.SplitSeq(path, ":") {
-			if found := filepath.Join(dir, argv[0]); executable(found) == nil {
+			if found := filepath.Join(dir, argv[0]); programs.Executable(found) == nil {
 				program = found
 				break
 			}

@@ -235,14 +235,3 @@ func secretFile(name string) error {
 	}
 	return nil
 }
-
-func executable(name string) error {
-	info, err := os.Stat(name)
-	switch {
-	case err != nil:
-		return err
-	case !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0:
-		return fmt.Errorf("%s is not executable", name)
-	}
-	return nil
-}

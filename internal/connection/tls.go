@@ -7,13 +7,12 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
 	"activationd/internal/fault"
+	"activationd/internal/programs"
 )
 
 // carrierName is the program that carries atctl's connection over TLS.
@@ -71,24 +70,13 @@ func findCarrier() (string, error) {
 	return path, nil
 }
 
-// FindProgram finds a program that works for atctl, as activationd finds its wrapper: beside
-// this program, in the directories of packages, or in PATH.
+// FindProgram finds a program that works for atctl, as activationd finds its wrapper.
 func FindProgram(name string) (string, error) {
-	dirs := []string{"/usr/local/libexec/activationd", "/usr/lib/activationd"}
-	if self, err := os.Executable(); err == nil {
-		dirs = append([]string{filepath.Dir(self)}, dirs...)
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
 	}
-	for _, dir := range dirs {
-		if path := filepath.Join(dir, name); isProgram(path) {
-			return path, nil
-		}
-	}
-	return exec.LookPath(name)
-}
-
-func isProgram(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
+	return programs.Find(name, self, os.Getenv("PATH"))
 }
 
 // welcome reads the carrier's own line, and no byte after it.

@@ -31,13 +31,14 @@ var policy = map[string]string{
 	"internal/terminal":   "",
 	"internal/trace":      "",
 	"internal/trust":      "",
+	"internal/programs":   "",
 	"internal/completion": "",
 	"internal/ical":       "",
 	"internal/timeline":   "internal/timetext", // it draws what it is given: no terminal, no clock
 	"internal/help":       "internal/fault",    // atctl and atctl-lab print their help in the same form
 	"internal/document":   "internal/diag",
-	"internal/display":    "control internal/timetext", // timetext: the offset of a daemon's zone
-	"internal/connection": "control internal/fault",    // one way to a daemon for the programs that people start
+	"internal/display":    "control internal/timetext",                // timetext: the offset of a daemon's zone
+	"internal/connection": "control internal/fault internal/programs", // one way to a daemon for the programs that people start
 	"internal/envfile":    "internal/diag",
 	"docs":                "", // the schemas, for activationd to print, and the description of HTTP, for it to serve
 
