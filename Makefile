@@ -22,13 +22,28 @@ DOC     = $(PREFIX)/share/doc/activationd
 SHARE   = $(PREFIX)/share/activationd
 DOCS   := $(filter-out docs/RELIABILITY.md,$(wildcard docs/*.md)) $(wildcard docs/*.yaml)
 
-# Where shells look for what completes command lines.
+# Debian 12's debhelper knows the units of packages only in /lib. The daemon of root reads
+# its configuration in /etc, wherever it is installed.
+UNITDIR    ?= $(if $(filter /usr,$(PREFIX)),,$(PREFIX))/lib/systemd/system
+SYSCONFDIR ?= /etc
+
+# Where shells look for what completes command lines. Debian's zsh has a directory for packages.
 BASH_COMPLETIONS ?= $(PREFIX)/share/bash-completion/completions
 ZSH_COMPLETIONS  ?= $(PREFIX)/share/zsh/site-functions
 FISH_COMPLETIONS ?= $(PREFIX)/share/fish/vendor_completions.d
 
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-PROGRAMS := activationd atctl atctl-lab atctl-tls atctl-top atwrap
+# What people call, and what these call.
+COMMANDS := activationd atctl
+HELPERS  := atctl-lab atctl-tls atctl-top atwrap
+
+ifndef VERSION
+VERSION  := $(shell scripts/version)
+endif
+# The time that stands for the time of the build, in what is built.
+ifndef SOURCE_DATE_EPOCH
+SOURCE_DATE_EPOCH := $(shell scripts/version --time)
+endif
+export SOURCE_DATE_EPOCH
 
 # Whole-program tests and measurements are run by targets of their own.
 UNITS = $(shell go list ./... | grep -vE '/(test|bench)(/|$$)')
@@ -44,13 +59,13 @@ ROOT     := $(filter 0,$(shell id -u))
 TIMES    :=
 GOTEST    = go run ./scripts/gotest $(NO_SKIPS) $(if $(TIMES),-times '$(TIMES)') $(HANGS)
 
-.PHONY: help build atwrap manual demo panel panel-pictures test test-all test-loaded test-short test-lab test-vm test-deb-all test-upgrade test-at stacks stack-broker stack-micro stack-builds unit whole bench torture mutants lint vet shellcheck fuzz clean install install-at install-deps
+.PHONY: help build atwrap manual demo panel panel-pictures test test-all test-loaded test-short test-lab test-vm test-deb-all test-upgrade test-at stacks stack-broker stack-micro stack-builds unit whole bench torture mutants lint vet shellcheck fuzz clean install install-at install-at-only deb install-deps
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-12s %s\n' "$$t" "$$d"; done
 
 build: atwrap ## the programs, static, into bin/
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.buildVersion=$(VERSION)' -o '$(BIN)/' $(patsubst %,./cmd/%,$(filter-out atwrap,$(PROGRAMS)))
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.buildVersion=$(VERSION)' -o '$(BIN)/' $(patsubst %,./cmd/%,$(COMMANDS) $(filter-out atwrap,$(HELPERS)))
 
 # The wrapper begins at an entry of its own, see supervisor/wrapper/idle.go.
 atwrap: ## the wrapper's program only; IDLE_AFTER=N: it becomes idle after N ns without an event
@@ -184,12 +199,19 @@ manual: build ## the manual pages, of the texts in docs/ and of the programs, in
 	go run ./scripts/manual -doc '$(DOC)' -share '$(SHARE)' '$(BIN)/man' '$(BIN)'
 
 install: build manual ## into $(DESTDIR)$(PREFIX)
-	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/activationd/scripts' '$(DESTDIR)$(PREFIX)/lib/systemd/system'
-	install $(PROGRAMS:%='$(BIN)/%') '$(DESTDIR)$(PREFIX)/bin'
-	install scripts/activate scripts/deactivate '$(DESTDIR)$(PREFIX)/share/activationd/scripts'
-	for unit in activationd.service activationd.socket; do \
-		sed 's|/usr/bin/|$(PREFIX)/bin/|' scripts/units/$$unit >'$(DESTDIR)$(PREFIX)/lib/systemd/system/'$$unit; \
-	done
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/libexec/activationd' '$(DESTDIR)$(SHARE)/scripts' '$(DESTDIR)$(UNITDIR)' \
+		'$(DESTDIR)$(PREFIX)/lib/sysusers.d' '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d' '$(DESTDIR)$(SYSCONFDIR)/activationd' '$(DESTDIR)$(SYSCONFDIR)/needrestart/conf.d'
+	install $(COMMANDS:%='$(BIN)/%') '$(DESTDIR)$(PREFIX)/bin'
+	install $(HELPERS:%='$(BIN)/%') '$(DESTDIR)$(PREFIX)/libexec/activationd'
+	install scripts/activate scripts/deactivate '$(DESTDIR)$(SHARE)/scripts'
+	install -m 644 scripts/units/activationd.service scripts/units/activationd.socket '$(DESTDIR)$(UNITDIR)'
+	install -m 644 scripts/system/activationd.sysusers '$(DESTDIR)$(PREFIX)/lib/sysusers.d/activationd.conf'
+	install -m 644 scripts/system/activationd.tmpfiles '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/activationd.conf'
+	install -m 644 scripts/system/activationd.needrestart '$(DESTDIR)$(SYSCONFDIR)/needrestart/conf.d/activationd.conf'
+	sed -i 's|/usr/bin/|$(PREFIX)/bin/|; s|/usr/libexec/|$(PREFIX)/libexec/|' '$(DESTDIR)$(UNITDIR)'/activationd.* '$(DESTDIR)$(SYSCONFDIR)/needrestart/conf.d/activationd.conf'
+	[[ -e '$(DESTDIR)$(SYSCONFDIR)/activationd/activationd.yaml' ]] || { \
+		install -m 644 scripts/system/activationd.yaml '$(DESTDIR)$(SYSCONFDIR)/activationd' && \
+		sed -i 's|schema=|&$(SHARE)/|; s|/usr/share/|$(PREFIX)/share/|' '$(DESTDIR)$(SYSCONFDIR)/activationd/activationd.yaml'; }
 	install -d '$(DESTDIR)$(PREFIX)/share/man'
 	cp -dR --preserve=mode '$(BIN)/man/'man? '$(DESTDIR)$(PREFIX)/share/man'
 	install -d '$(DESTDIR)$(DOC)/examples/labs' '$(DESTDIR)$(DOC)/examples/nginx' \
@@ -213,12 +235,21 @@ install: build manual ## into $(DESTDIR)$(PREFIX)
 	ln -sf atctl '$(DESTDIR)$(BASH_COMPLETIONS)/activationd'
 	ln -sf atctl.fish '$(DESTDIR)$(FISH_COMPLETIONS)/activationd.fish'
 
-install-at: install ## at, atq, atrm and batch, too: links to atctl, beside it
+install-at: install install-at-only ## at, atq, atrm and batch, too: links to atctl, beside it
+
+install-at-only: manual
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(BASH_COMPLETIONS)' '$(DESTDIR)$(PREFIX)/share/man'
 	for name in at atq atrm batch; do \
 		ln -sf atctl '$(DESTDIR)$(PREFIX)/bin/'$$name && \
 		ln -sf atctl '$(DESTDIR)$(BASH_COMPLETIONS)/'$$name || exit; \
 	done
 	cp -dR --preserve=mode '$(BIN)/man/at/man1' '$(DESTDIR)$(PREFIX)/share/man'
+
+deb: ## the Debian packages of VERSION, into dist/
+ifneq ($(ROOT),)
+	@scripts/install-deps deb
+endif
+	scripts/deb '$(VERSION)'
 
 clean: ## what make made
 	rm -rf bin dist

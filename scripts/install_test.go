@@ -32,7 +32,7 @@ func TestInstall(t *testing.T) {
 		"--state-dir", dest+"/state", "--runtime-dir", dest+"/run")
 	check.Env = []string{"PATH=/nowhere"}
 	out, err = check.CombinedOutput()
-	if err != nil || strings.Contains(string(out), "notice") || !strings.Contains(string(out), dest+"/opt/lab/bin/atwrap") {
+	if err != nil || strings.Contains(string(out), "notice") || !strings.Contains(string(out), dest+"/opt/lab/libexec/activationd/atwrap") {
 		t.Errorf("--check-config: %v, and not all was found\n%s", err, out)
 	}
 	man := dest + "/opt/lab/share/man/"

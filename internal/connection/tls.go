@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"time"
@@ -72,11 +73,12 @@ func findCarrier() (string, error) {
 
 // FindProgram finds a program that works for atctl, as activationd finds its wrapper.
 func FindProgram(name string) (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", err
+	if self, err := os.Executable(); err == nil {
+		if file, err := programs.Find(name, self, ""); err == nil {
+			return file, nil
+		}
 	}
-	return programs.Find(name, self, os.Getenv("PATH"))
+	return exec.LookPath(name)
 }
 
 // welcome reads the carrier's own line, and no byte after it.
