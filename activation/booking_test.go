@@ -128,7 +128,7 @@ func exceeds(owner string, rs []*Record) string {
 		}
 		for at := r.Start.UTC(); at.Before(r.End); at = at.Add(quarter) {
 			if has(r, at, 0) {
-				weeks[monday(at)] += quarter
+				weeks[monday(at)] += min(quarter, r.BookedPart().To.Sub(at)) // its deactivation may have ended at any time
 				devices[at] += len(r.Devices)
 			}
 		}
@@ -353,11 +353,11 @@ func (m *bookingMachine) cancel(rt *rapid.T) {
 	}
 }
 
-// retry has an operator run a booking again whose slot has not begun. That can exceed a quota,
-// so it is cancelled again at once.
+// retry has an operator run a booking again whose slot and lead have not begun. That can exceed a
+// quota, so it is cancelled again at once, before it has anything to undo.
 func (m *bookingMachine) retry(rt *rapid.T) {
 	over := slices.DeleteFunc(m.all(), func(r *Record) bool {
-		return r.State != Finished || r.Source != BookingSource || !r.Start.After(time.Now())
+		return r.State != Finished || r.Source != BookingSource || !r.Start.Add(-bookingRules.Lead).After(time.Now())
 	})
 	if len(over) == 0 {
 		return
