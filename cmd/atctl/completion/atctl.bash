@@ -93,7 +93,7 @@ _atctl_activationd() {
 	--listen) ;;
 	--schema) mapfile -t COMPREPLY < <(compgen -W 'config reservations' -- "$word") ;;
 	*) mapfile -t COMPREPLY < <(compgen -W '--config --state-dir --runtime-dir --listen --atwrap --drain
-		--check-config --strict --schema --version --help' -- "$word") ;;
+		--check-config --sql --strict --schema --version --help' -- "$word") ;;
 	esac
 }
 

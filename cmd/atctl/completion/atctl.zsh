@@ -49,6 +49,7 @@ _atctl_activationd() {
 		'--atwrap=[the program of the wrapper]:file:_files' \
 		'--drain[when asked to stop, wait for running scripts]' \
 		'--check-config[check the configuration and the reservations, and exit]' \
+		'--sql[with --check-config, check the sources that are databases, too]' \
 		'--strict[with --check-config, notices are faults]' \
 		'(- *)--schema=[print a JSON Schema and exit]:schema:(config reservations)' \
 		'(- *)--version[print the version and exit]' \
