@@ -263,8 +263,24 @@ func TestRoleIsTakenAway(t *testing.T) {
 	needProgram(t, "setpriv", "socat")
 	d := newDaemon(t, "access: {operators: [games]}\n")
 	d.Start()
-	cmd := exec.CommandContext(t.Context(), "setpriv", fmt.Sprintf("--reuid=%d", games), fmt.Sprintf("--regid=%[1]d", games), "--clear-groups",
+	open := newTalker(t, "setpriv", fmt.Sprintf("--reuid=%d", games), fmt.Sprintf("--regid=%[1]d", games), "--clear-groups",
 		"socat", "-", "UNIX-CONNECT:"+d.socket)
+	open.reload("200")
+	d.write("config.yaml", "access: {operators: []}\n", 0o644)
+	d.must("reload")
+	open.reload("403")
+}
+
+// A talker is a process that has one connection open, on which it sends what it reads.
+type talker struct {
+	t     *testing.T
+	in    io.WriteCloser
+	lines *bufio.Scanner
+}
+
+func newTalker(t *testing.T, argv ...string) *talker {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -276,25 +292,25 @@ func TestRoleIsTakenAway(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = cmd.Wait() }()
-	defer func() { _ = in.Close() }()
-	lines := bufio.NewScanner(out)
-	ask := func(want string) {
-		t.Helper()
-		if _, err := io.WriteString(in, "reload\n\n"); err != nil {
-			t.Fatal(err)
-		}
-		if !lines.Scan() || !strings.HasPrefix(lines.Text(), want) {
-			t.Errorf("reload: %q, want %s", lines.Text(), want)
-		}
-		for lines.Text() != "." {
-			if !lines.Scan() {
-				t.Fatal("the connection was closed")
-			}
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = cmd.Wait()
+	})
+	return &talker{t, in, bufio.NewScanner(out)}
+}
+
+// reload requests a reload and checks how the reply begins.
+func (k *talker) reload(want string) {
+	k.t.Helper()
+	if _, err := io.WriteString(k.in, "reload\n\n"); err != nil {
+		k.t.Fatal(err)
+	}
+	if !k.lines.Scan() || !strings.HasPrefix(k.lines.Text(), want) {
+		k.t.Errorf("reload: %q, want %s", k.lines.Text(), want)
+	}
+	for k.lines.Text() != "." {
+		if !k.lines.Scan() {
+			k.t.Fatal("the connection was closed")
 		}
 	}
-	ask("200")
-	d.write("config.yaml", "access: {operators: []}\n", 0o644)
-	d.must("reload")
-	ask("403")
 }

@@ -22,6 +22,7 @@ const maxConfig = 4 << 20
 type configuration struct {
 	*config.Config
 	roles  map[uint32]control.Role // of the users that access names
+	groups map[uint32]control.Role // of the members of groups
 	fronts map[int]bool            // the uids of the front server
 	pools  vlanstore.Pools         // of the inventory
 	// bookable are the patterns of the devices that can be booked: of the key booking, or else

@@ -68,19 +68,29 @@ func TestRoles(t *testing.T) {
 	if err != nil {
 		t.Skipf("this machine has no user nobody: %v", err)
 	}
-	c, _, err := loading(t, 77, map[string]string{"d.yaml": "access: {admins: [12345], operators: [nobody], viewers: [78]}\n"})
+	c, _, err := loading(t, 77, map[string]string{"d.yaml": "access: {admins: [12345, '%501'], operators: [nobody, '%root'], viewers: [78, '%502']}\n"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
-		uid  uint32
-		want control.Role
-	}{{0, control.Admin}, {77, control.Admin}, {12345, control.Admin}, {78, control.Viewer}, {79, control.NoRole}} {
-		if got := c.roleOf(tt.uid); got != tt.want {
-			t.Errorf("RoleOf(%d) = %v, want %v", tt.uid, got, tt.want)
+		uid    uint32
+		groups []uint32
+		want   control.Role
+	}{
+		{0, nil, control.Admin},
+		{77, nil, control.Admin},
+		{12345, []uint32{502}, control.Admin},
+		{78, []uint32{78}, control.Viewer},
+		{78, []uint32{78, 0}, control.Operator},
+		{79, []uint32{79, 500}, control.NoRole},
+		{79, []uint32{502}, control.Viewer},
+		{79, []uint32{502, 501, 0}, control.Admin},
+	} {
+		if got := c.roleOf(tt.uid, tt.groups); got != tt.want {
+			t.Errorf("the role of %d in %v is %v, want %v", tt.uid, tt.groups, got, tt.want)
 		}
 	}
-	if uid, err := strconv.ParseUint(nobody.Uid, 10, 32); err != nil || c.roleOf(uint32(uid)) != control.Operator {
+	if uid, err := strconv.ParseUint(nobody.Uid, 10, 32); err != nil || c.roleOf(uint32(uid), nil) != control.Operator {
 		t.Errorf("nobody, %s, is no operator (%v)", nobody.Uid, err)
 	}
 	if c.Socket.Mode != 0o600 {
@@ -91,8 +101,8 @@ func TestRoles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.roleOf(0) != control.Admin || c.roleOf(79) != control.Submitter || c.Socket.Mode != 0o666 {
-		t.Errorf("as root: root is %v, others %v, socket %o", c.roleOf(0), c.roleOf(79), c.Socket.Mode)
+	if c.roleOf(0, nil) != control.Admin || c.roleOf(79, nil) != control.Submitter || c.Socket.Mode != 0o666 {
+		t.Errorf("as root: root is %v, others %v, socket %o", c.roleOf(0, nil), c.roleOf(79, nil), c.Socket.Mode)
 	}
 }
 

@@ -17,10 +17,10 @@ func (d *daemon) front(c *configuration) *access.Front {
 		return nil
 	}
 	others, _ := control.ParseRole(c.Front.Others) // the parse has checked it
-	users := &frontUsers{others: others, lookup: lookupIdentity, roleOf: func(uid uint32) control.Role {
+	users := &frontUsers{others: others, lookup: lookupIdentity, roleOf: func(uid uint32, groups []uint32) control.Role {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		return d.current.roleOf(uid)
+		return d.current.roleOf(uid, groups)
 	}}
 	return &access.Front{Header: c.Front.Header, Is: func(uid int) bool { return c.fronts[uid] }, User: users.caller}
 }
@@ -31,7 +31,7 @@ func (d *daemon) front(c *configuration) *access.Front {
 type frontUsers struct {
 	others control.Role // of those whom this machine does not know
 	lookup func(name string) (*activation.Identity, error)
-	roleOf func(uid uint32) control.Role
+	roleOf func(uid uint32, groups []uint32) control.Role
 
 	mu    sync.Mutex
 	known map[string]knownIdentity // without an id: the machine does not know the user
@@ -48,7 +48,11 @@ func (f *frontUsers) caller(name string) (control.Caller, error) {
 	case id.UID == 0: // no password of a web page makes anybody root
 		return control.Caller{Name: name, UID: -1, GID: -1}, nil
 	}
-	return control.Caller{Name: name, Role: f.roleOf(uint32(id.UID)), UID: id.UID, GID: id.GID}, nil
+	groups := []uint32{uint32(id.GID)}
+	for _, gid := range id.Groups {
+		groups = append(groups, uint32(gid))
+	}
+	return control.Caller{Name: name, Role: f.roleOf(uint32(id.UID), groups), UID: id.UID, GID: id.GID}, nil
 }
 
 // identity returns who has a name; nil: nobody. What it found is remembered for userMemory.

@@ -20,7 +20,7 @@ func TestFrontUsers(t *testing.T) {
 		var down bool
 		users := &frontUsers{
 			others: control.Viewer,
-			roleOf: func(uint32) control.Role { return role },
+			roleOf: func(uint32, []uint32) control.Role { return role },
 			lookup: func(name string) (*activation.Identity, error) {
 				looked++
 				switch {

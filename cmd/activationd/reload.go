@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -78,6 +79,9 @@ func (d *daemon) readAgain() (r rereading, err error) {
 	}
 	if !slices.Equal(d.current.bookable, r.conf.bookable) && !slices.Contains(r.changed, "booking") {
 		r.changed = append(r.changed, "lab.inventory (devices)")
+	}
+	if !slices.Contains(r.changed, "access") && !(maps.Equal(d.current.roles, r.conf.roles) && maps.Equal(d.current.groups, r.conf.groups)) {
+		r.changed = append(r.changed, "access (the numbers of users and groups)")
 	}
 	if len(r.changed) == 0 { // the same sources go on being watched; the groups of a rule's user may have changed
 		r.Settings, r.Sources = d.inForce.Settings, d.inForce.Sources

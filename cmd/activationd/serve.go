@@ -96,10 +96,10 @@ func (d *daemon) answering(l listener) (func(context.Context) error, error) {
 	}
 	if l.Unix {
 		return func(ctx context.Context) error {
-			return serve(ctx, l, access.UnixPeers(func(uid uint32) control.Role {
+			return serve(ctx, l, access.UnixPeers(func(uid uint32, groups []uint32) control.Role {
 				d.mu.Lock()
 				defer d.mu.Unlock()
-				return d.current.roleOf(uid)
+				return d.current.roleOf(uid, groups)
 			}))
 		}, nil
 	}

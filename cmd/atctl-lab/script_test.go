@@ -99,7 +99,7 @@ func serve(t *testing.T, work string) (string, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- s.Serve(ctx, ln, access.UnixPeers(func(uint32) control.Role { return control.Admin }))
+		ended <- s.Serve(ctx, ln, access.UnixPeers(func(uint32, []uint32) control.Role { return control.Admin }))
 	}()
 	t.Cleanup(func() {
 		cancel()

@@ -91,7 +91,7 @@ func serveFake(ctx context.Context, socket, tcp, cert, tokens, life string) erro
 	case tcp != "":
 		return s.Serve(ctx, ln, access.TCPPeers{Role: control.Admin, UID: -1, GID: -1}.Authenticate)
 	}
-	return s.Serve(ctx, ln, access.UnixPeers(func(uint32) control.Role { return control.Admin }))
+	return s.Serve(ctx, ln, access.UnixPeers(func(uint32, []uint32) control.Role { return control.Admin }))
 }
 
 func newFake(life string) *fake {

@@ -53,7 +53,7 @@ func (f *face) start(t *testing.T, role func(uid uint32) control.Role) (address 
 	if err != nil {
 		t.Fatal(err)
 	}
-	authenticate := access.UnixPeers(role)
+	authenticate := access.UnixPeers(func(uid uint32, _ []uint32) control.Role { return role(uid) })
 	s := httptest.NewUnstartedServer(f)
 	s.Listener = ln
 	s.Config.BaseContext = func(net.Listener) context.Context { return ctx }

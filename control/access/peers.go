@@ -6,10 +6,14 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"os/user"
 	"strconv"
 	"sync/atomic"
 	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"activationd/control"
 	"activationd/internal/fault"
@@ -19,9 +23,10 @@ import (
 // itself shows it. Its error is of kind fault.Denied, or that of a TLS handshake.
 type Authenticator func(net.Conn) (control.Caller, error)
 
-// UnixPeers returns an authenticator for the peers of a Unix socket. It knows a
-// peer by its uid, which the kernel recorded when the peer connected.
-func UnixPeers(role func(uid uint32) control.Role) Authenticator {
+// UnixPeers returns an authenticator for the peers of a Unix socket. It knows a peer
+// by its uid and its groups, which the kernel recorded when the peer connected. The
+// first of the groups is that of the process, others may follow in any order.
+func UnixPeers(role func(uid uint32, groups []uint32) control.Role) Authenticator {
 	var conns atomic.Uint64
 	return func(conn net.Conn) (control.Caller, error) {
 		c, ok := conn.(*net.UnixConn)
@@ -32,8 +37,12 @@ func UnixPeers(role func(uid uint32) control.Role) Authenticator {
 		if err != nil {
 			return control.Caller{}, fmt.Errorf("the peer's user: %w: %w", err, fault.Denied)
 		}
+		groups, err := peerGroups(c)
+		if err != nil {
+			return control.Caller{}, fmt.Errorf("the peer's groups: %w: %w", err, fault.Denied)
+		}
 		caller := control.Caller{
-			Kind: control.ByUID, Role: role(cred.Uid), UID: int(cred.Uid), GID: int(cred.Gid),
+			Kind: control.ByUID, Role: role(cred.Uid, append([]uint32{cred.Gid}, groups...)), UID: int(cred.Uid), GID: int(cred.Gid),
 			Name: "#" + strconv.Itoa(int(cred.Uid)), PID: int(cred.Pid), Conn: conns.Add(1),
 			Via: fmt.Sprintf("unix pid %d", cred.Pid),
 		}
@@ -55,6 +64,38 @@ func credentials(conn *net.UnixConn) (cred *syscall.Ucred, err error) {
 		cred, cerr = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
 	})
 	return cred, errors.Join(err, cerr)
+}
+
+// peerGroups returns the supplementary groups of the process that opened the other end
+// of a Unix socket, as they were then.
+func peerGroups(conn *net.UnixConn) (groups []uint32, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var errno syscall.Errno
+	err = raw.Control(func(fd uintptr) {
+		groups = make([]uint32, 32)
+		for {
+			size := uint32(4 * len(groups))
+			_, _, errno = syscall.Syscall6(syscall.SYS_GETSOCKOPT, fd, syscall.SOL_SOCKET, unix.SO_PEERGROUPS,
+				uintptr(unsafe.Pointer(&groups[0])), uintptr(unsafe.Pointer(&size)), 0)
+			known := len(groups)
+			groups = groups[:0]
+			if errno == syscall.ERANGE && int(size/4) > known {
+				groups = make([]uint32, size/4) // the kernel says how many there are
+				continue
+			}
+			if errno == 0 {
+				groups = groups[:size/4]
+			}
+			return
+		}
+	})
+	if err == nil && errno != 0 {
+		err = os.NewSyscallError("getsockopt SO_PEERGROUPS", errno)
+	}
+	return groups, err
 }
 
 // TCPPeers knows the peers of a TCP listener, as long as they show no token.

@@ -39,7 +39,7 @@ func TestUnixPeer(t *testing.T) {
 	}
 	ln := unixListener(t)
 	callers := make(chan control.Caller, 1)
-	authenticate := access.UnixPeers(func(uid uint32) control.Role {
+	authenticate := access.UnixPeers(func(uid uint32, _ []uint32) control.Role {
 		if int(uid) == me {
 			return control.Viewer
 		}
@@ -91,7 +91,7 @@ func TestOtherUnixPeer(t *testing.T) {
 	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(sock, 0o666), copyFile(exe, "/proc/self/exe")); err != nil {
 		t.Fatal(err)
 	}
-	serve(t, &line.Server{}, ln, access.UnixPeers(func(uid uint32) control.Role {
+	serve(t, &line.Server{}, ln, access.UnixPeers(func(uid uint32, _ []uint32) control.Role {
 		if uid == 0 {
 			return control.Admin
 		}

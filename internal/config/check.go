@@ -107,7 +107,9 @@ func (p *checker) checkAccess() {
 	}{{"admins", p.Access.Admins}, {"operators", p.Access.Operators}, {"viewers", p.Access.Viewers}} {
 		for i, name := range list.names {
 			if name == "" {
-				p.wrong(&list.names[i], "want a user's name or number")
+				p.wrong(&list.names[i], "want a user's name or number, or that of a group after a %%")
+			} else if name == "%" {
+				p.wrong(&list.names[i], "want a group's name or number after %%")
 			} else if other, twice := where[name]; twice {
 				p.wrong(&list.names[i], "%s is among the %s already", name, other)
 			}

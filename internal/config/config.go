@@ -88,9 +88,9 @@ type Socket struct {
 }
 
 // Access has the roles of users on the Unix socket. Root and the daemon's own user are
-// always admins.
+// always admins. The members of a group are given by %NAME, as in sudoers(5).
 type Access struct {
-	Admins    []string `yaml:"admins"` // user names or numbers
+	Admins    []string `yaml:"admins"` // names or numbers of users, and of groups after a %
 	Operators []string `yaml:"operators"`
 	Viewers   []string `yaml:"viewers"`
 	Others    string   `yaml:"others" words:"submitter viewer none"` // empty: submitter as root, none otherwise
