@@ -65,7 +65,9 @@ func (b *book) print(ctx context.Context, dir, bin, epoch string) (err error) {
 	if out, err = exec.CommandContext(ctx, daemon, "--version").Output(); err != nil {
 		return fmt.Errorf("activationd --version: %w", err)
 	}
-	b.version = strings.TrimSpace(string(out))
+	if b.version = strings.TrimSpace(string(out)); len(b.version) > 30 { // there is no room for it at the end of a page
+		_, b.version, _ = strings.Cut(b.version, " ")
+	}
 	for _, s := range specs {
 		source, err := b.page(s)
 		if err != nil {

@@ -248,6 +248,8 @@ func TestNarrowed(t *testing.T) {
 		{"only if one of its lines is too wide", "# one\n# two\n\ncp one two three four", "# one\n# two\n\ncp one two\n    three four"},
 		{"indented", "  # one two three\n  ls", "  # one two\n  # three\n  ls"},
 		{"JSON", `{"a":"b","c":"d","e":1}`, "{\"a\":\"b\",\n    \"c\":\"d\",\n    \"e\":1}"},
+		{"a command line", `atctl x 'a b c d e' -y`, "atctl x \\\n    'a b c d e' \\\n    -y"},
+		{"the form of a command line", "atctl x [--flag NAME]", "atctl x [--flag\n    NAME]"},
 		{"a word that is too wide", "123456789012345678901234567890", "123456789012345678901234567890"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

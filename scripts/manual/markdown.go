@@ -204,7 +204,11 @@ func (d *document) inline(block *md.Node) string {
 		case md.Text:
 			b.WriteString(escape(string(n.Literal)))
 		case md.Code:
-			b.WriteString(bold(string(n.Literal)))
+			code := string(n.Literal)
+			if block.Type == md.TableCell { // where a bar has to be marked
+				code = strings.ReplaceAll(code, `\|`, "|")
+			}
+			b.WriteString(bold(code))
 		case md.Strong:
 			b.WriteString(`\fB` + d.inline(n) + `\fR`)
 		case md.Emph:

@@ -124,7 +124,7 @@ func (r *roff) tag(term string, texts ...string) {
 		r.WriteString(".RS 7\n")
 	} else {
 		r.begun = false
-		r.macro("TP")
+		r.macro("TP", "7")
 		r.WriteString(term + "\n")
 	}
 	for i, text := range texts {
@@ -203,7 +203,11 @@ func narrowed(lines []string, width int) []string {
 		}
 		rest := strings.TrimLeft(line, " ")
 		first := line[:len(line)-len(rest)]
-		out = append(out, wrapped([]string{rest}, first, first+"    ", width)...)
+		if shell.MatchString(line) && !strings.Contains(line, "...") {
+			out = append(out, folded(word.FindAllString(rest, -1), first, first+"    ", ` \`, width)...)
+		} else {
+			out = append(out, wrapped([]string{rest}, first, first+"    ", width)...)
+		}
 	}
 	flush()
 	return out
@@ -220,17 +224,29 @@ func wrapped(texts []string, first, rest string, width int) []string {
 	if fits {
 		return out
 	}
-	out = nil
+	return folded(pieces(strings.Join(texts, " "), width-len(rest)), first, rest, "", width)
+}
+
+// folded puts words, each with the blank behind it, into lines, the first after first and the
+// others after rest. Each line but the last ends with end.
+func folded(words []string, first, rest, end string, width int) []string {
+	var out []string
 	line, fresh := first, true
-	for _, word := range pieces(strings.Join(texts, " "), width-len(rest)) {
-		if !fresh && len([]rune(line+word)) > width+strings.Count(word[len(word)-1:], " ") {
-			out = append(out, strings.TrimRight(line, " "))
+	for _, word := range words {
+		if !fresh && len([]rune(strings.TrimRight(line+word, " ")+end)) > width {
+			out = append(out, strings.TrimRight(line, " ")+end)
 			line = rest
 		}
 		line, fresh = line+word, false
 	}
 	return append(out, strings.TrimRight(line, " "))
 }
+
+var (
+	// shell is a command line, and not the form of one.
+	shell = regexp.MustCompile(`^ *(?:\$ )?(?:[^ ]+ .*\| )?(?:atctl|activationd|at) [^\[{]*$`)
+	word  = regexp.MustCompile(`(?:--[a-z][a-z-]* )?(?:[^ '"]|'[^']*'|"[^"]*")+ *`)
+)
 
 // pieces divides a line where another can begin: after blanks, and, in words that are wider
 // than a line, after commas.
