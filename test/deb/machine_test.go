@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -23,13 +24,27 @@ import (
 	"activationd/test/harness"
 )
 
+// quick names the tests that `make test` has time for. `make test-deb-all` runs all.
+var quick = []string{"TestInstall"}
+
 // TestMain runs few machines at once: each boots a systemd and installs packages.
 func TestMain(m *testing.M) {
-	if err := harness.Parallel(2); err != nil {
+	if err := choose(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
+}
+
+// choose chooses the quick tests, unless all shall run, or the flag -run names some.
+func choose() error {
+	if err := harness.Parallel(2); err != nil {
+		return err
+	}
+	if harness.All() || flag.Lookup("test.run").Value.String() != "" {
+		return nil
+	}
+	return flag.Set("test.run", "^("+strings.Join(quick, "|")+")$")
 }
 
 // prepare makes a machine's file system: $1 is the tree, $2 the machine's directory, of
@@ -116,8 +131,9 @@ func (m *machine) on() {
 		Prepare: prepare, Args: []string{m.tree, m.dir}, Shared: m.dir + "/host", Inside: "/run/host",
 		OwnLoopback: true, Log: log,
 	})
+	running := m.Systemd
 	m.t.Cleanup(func() {
-		if m.t.Failed() {
+		if m.t.Failed() && m.Systemd == running {
 			m.report()
 		}
 	})
@@ -133,9 +149,6 @@ func (m *machine) off() {
 
 // report shows what a machine knows of its faults.
 func (m *machine) report() {
-	if m.Systemd == nil {
-		return
-	}
 	for _, argv := range [][]string{{"systemctl", "--failed", "--no-pager"}, {"journalctl", "--no-pager", "-n", "60"}} {
 		if out, err := m.exec("", argv); err == nil {
 			m.t.Logf("%s:\n%s", strings.Join(argv, " "), out.out)
