@@ -235,9 +235,11 @@ install: build manual ## into $(DESTDIR)$(PREFIX)
 	ln -sf atctl '$(DESTDIR)$(BASH_COMPLETIONS)/activationd'
 	ln -sf atctl.fish '$(DESTDIR)$(FISH_COMPLETIONS)/activationd.fish'
 
-install-at: install install-at-only ## at, atq, atrm and batch, too: links to atctl, beside it
+install-at: install ## at, atq, atrm and batch, too: links to atctl, beside it
+	$(MAKE) --no-print-directory install-at-only
 
-install-at-only: manual
+# After install, which makes what this copies.
+install-at-only:
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(BASH_COMPLETIONS)' '$(DESTDIR)$(PREFIX)/share/man'
 	for name in at atq atrm batch; do \
 		ln -sf atctl '$(DESTDIR)$(PREFIX)/bin/'$$name && \
