@@ -246,6 +246,8 @@ install-at-only:
 		ln -sf atctl '$(DESTDIR)$(BASH_COMPLETIONS)/'$$name || exit; \
 	done
 	cp -dR --preserve=mode '$(BIN)/man/at/man1' '$(DESTDIR)$(PREFIX)/share/man'
+	[[ -e '$(DESTDIR)$(SYSCONFDIR)/at.allow' || -e '$(DESTDIR)$(SYSCONFDIR)/at.deny' ]] || \
+		install -D -m 644 scripts/system/at.deny '$(DESTDIR)$(SYSCONFDIR)/at.deny'
 
 deb: ## the Debian packages of VERSION, into dist/
 ifneq ($(ROOT),)
