@@ -31,7 +31,7 @@ func newCompletionCommand(*app) *cobra.Command {
 atctl and activationd: commands, flags and their values, ids of jobs and reservations. In
 bash it completes those of at, atq, atrm and batch, too; zsh and fish know these programs.
 
-"make install" installs the scripts. Without it, put them where the shell looks for them:
+The package and "make install" install the scripts. Otherwise put them where the shell looks for them:
   atctl completion bash >/etc/bash_completion.d/atctl
   atctl completion zsh >/usr/local/share/zsh/site-functions/_atctl
   atctl completion fish >/etc/fish/completions/atctl.fish

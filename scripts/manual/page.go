@@ -194,8 +194,9 @@ func (p *page) options(cmds []help.Description) {
 // operations writes an index of the protocol's commands, of their declarations.
 func (p *page) operations() {
 	p.heading("Index of commands")
-	p.para("Each line has a command, the lowest role that may send it, and its arguments. " +
-		"Those in brackets are optional, those with dots can be repeated.")
+	p.para("Each entry has a command, the lowest role that may send it, what it does, and its arguments. " +
+		"Arguments in brackets are optional, although some commands need one of several. " +
+		"Arguments with dots can be repeated.")
 	for _, op := range ops.Registry(ops.Daemon{}).Ops() {
 		var args []string
 		for _, a := range op.Args() {

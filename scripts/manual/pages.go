@@ -64,7 +64,7 @@ var specs = []spec{
 		texts:    []text{{"atctl.md", []string{"Lists"}}},
 	},
 	{
-		name: "atctl-log", section: 1, title: "print output and files of attempts, wait, report progress",
+		name: "atctl-log", section: 1, title: "print what runs have written, wait for them, report progress",
 		commands: []string{"log", "files", "wait", "progress"},
 		about:    "These commands are about runs of jobs and reservations: what they print, the files that they leave, and how they end.",
 		texts:    []text{{"atctl.md", []string{"Output"}}},
@@ -72,7 +72,7 @@ var specs = []spec{
 	{
 		name: "atctl-cancel", section: 1, title: "cancel, hold, release, run, retry and forgive jobs and reservations",
 		commands: []string{"cancel", "hold", "release", "run", "retry", "forgive"},
-		about:    "These commands intervene in what is to happen with jobs and reservations, one or many.",
+		about:    "These commands cancel, hold, release, start, retry and forgive jobs and reservations: those with the given ids, or all that match filters.",
 		texts:    []text{{"atctl.md", []string{"One command for many"}}},
 	},
 	{
@@ -110,7 +110,7 @@ var specs = []spec{
 	{
 		name: "atctl-events", section: 1, title: "follow events, publish texts, find who changed what",
 		commands: []string{"events", "publish", "audit"},
-		about:    "These commands are about what has happened and what happens now.",
+		about:    "These commands follow events, publish them, and list who changed what.",
 		texts:    []text{{"atctl.md", []string{"What happened, and who did it"}}, {"hooks.md", nil}},
 	},
 	{
@@ -121,12 +121,12 @@ var specs = []spec{
 	{
 		name: "atctl-reload", section: 1, title: "check and load the configuration and the reservations",
 		commands: []string{"check", "reload", "source"},
-		about:    "These commands check what the daemon is to read, and have it read.",
+		about:    "These commands check the configuration and the reservations, and load them.",
 	},
 	{
-		name: "atctl-pause", section: 1, title: "maintenance: pauses, backup, the end of the daemon",
+		name: "atctl-pause", section: 1, title: "pause what would begin, back up the state, stop the daemon",
 		commands: []string{"pause", "resume", "backup", "stop"},
-		about:    "These commands are for maintenance of devices, and of the daemon itself. activationd(8) describes pauses, backups and the ways to stop the daemon.",
+		about:    "These commands are for maintenance. activationd(8) describes pauses, backups, and the ways to stop the daemon.",
 	},
 	{
 		name: "atctl-lab", section: 1, title: "configure the devices of a laboratory, and undo it",
@@ -135,7 +135,7 @@ var specs = []spec{
 			{"atctl.md", []string{"The laboratory"}}},
 	},
 	{
-		name: "atctl-vlan", section: 1, title: "leases of VLANs, and sections that one command is in at a time",
+		name: "atctl-vlan", section: 1, title: "lease VLANs, and run commands one at a time",
 		commands: []string{"vlan"},
 		about:    "These commands lease the VLANs of a laboratory's switches, and keep commands apart that must not run at the same time.",
 		texts:    []text{{"atctl.md", []string{"VLANs"}}},
