@@ -164,7 +164,14 @@ func (p *page) example() error {
 	}
 	p.para(escape(p.spec.sentence) + " A copy is " + escape(filepath.Join(p.book.doc, p.spec.example)) + ".")
 	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
-	p.code(slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, "yaml-language-server") }))
+	lines = slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, "yaml-language-server") })
+	for i, line := range lines {
+		lines[i] = named.ReplaceAllStringFunc(line, func(file string) string {
+			file = strings.TrimPrefix(file, "docs/")
+			return shown.Replace(p.link(file, escape(file)))
+		})
+	}
+	p.code(lines)
 	return nil
 }
 
