@@ -2,6 +2,7 @@ package deb
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -151,10 +152,10 @@ mkdir /mnt/root
 mount --bind / /mnt/root
 mount -t tmpfs tmpfs /mnt/root/run
 mount --bind /mnt/packages /mnt/root/srv`)
-	for _, version := range []string{older.version, newer.version} {
-		m.sh("chroot /mnt/root apt-get -q -y install /srv/activationd_" + version + "_*.deb")
-		if out := m.do("chroot", "/mnt/root", "activationd", "--version"); !strings.Contains(out, version) {
-			t.Errorf("activationd --version is %q, want %s", out, version)
+	for _, r := range []release{older, newer} {
+		m.do("chroot", "/mnt/root", "apt-get", "-q", "-y", "install", "/srv/"+filepath.Base(r.main))
+		if out := m.do("chroot", "/mnt/root", "activationd", "--version"); !strings.Contains(out, r.version) {
+			t.Errorf("activationd --version is %q, want %s", out, r.version)
 		}
 	}
 	if out := m.try("pgrep", "-x", "activationd"); out.status != 1 {
