@@ -196,7 +196,7 @@ fuzz: ## each fuzz target for FUZZTIME (10s)
 
 manual: build ## the manual pages, of the texts in docs/ and of the programs, into bin/man
 	rm -rf '$(BIN)/man'
-	go run ./scripts/manual -doc '$(DOC)' -share '$(SHARE)' '$(BIN)/man' '$(BIN)'
+	go run -trimpath ./scripts/manual -doc '$(DOC)' -share '$(SHARE)' '$(BIN)/man' '$(BIN)'
 
 install: build manual ## into $(DESTDIR)$(PREFIX)
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/libexec/activationd' '$(DESTDIR)$(SHARE)/scripts' '$(DESTDIR)$(UNITDIR)' \
