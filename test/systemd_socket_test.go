@@ -8,7 +8,7 @@ import (
 
 // TestSystemdSocketStays stops the unit of the socket under a daemon that runs: the daemon
 // still answers, and the next one has the socket from systemd again. When both are
-// stopped, clients are told that nobody answers, and a start of the service alone brings
+// stopped, nobody answers, and a start of the service alone brings
 // the socket back, also after systemd has given up on a broken configuration.
 func TestSystemdSocketStays(t *testing.T) {
 	t.Parallel()
@@ -52,5 +52,5 @@ func TestSystemdSocketStays(t *testing.T) {
 	m.configure("{}\n")
 	m.do("systemctl", "reset-failed", "activationd.service")
 	m.do("systemctl", "start", "activationd.service")
-	active("after the configuration was mended")
+	active("after the configuration was corrected")
 }

@@ -28,7 +28,7 @@ func TestDatesToCome(t *testing.T) {
 		name := filepath.ToSlash(strings.TrimPrefix(path, root+string(filepath.Separator)))
 		if d.IsDir() {
 			switch d.Name() {
-			case ".git", "bin", "testdata", "test", "bench", "findings", "timeforms":
+			case ".git", "bin", "dist", "testdata", "test", "bench", "findings", "timeforms":
 				return filepath.SkipDir
 			}
 			return nil

@@ -79,7 +79,7 @@ func readCode(t *testing.T) code {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && (d.Name() == ".git" || d.Name() == "testdata" || d.Name() == "bin"):
+		case d.IsDir() && (d.Name() == ".git" || d.Name() == "testdata" || d.Name() == "bin" || d.Name() == "dist"):
 			return filepath.SkipDir
 		case filepath.Ext(path) != ".go":
 			return nil

@@ -130,7 +130,7 @@ func TestPlainWords(t *testing.T) {
 		}
 		name := filepath.ToSlash(strings.TrimPrefix(path, root+string(filepath.Separator)))
 		if d.IsDir() {
-			if name == ".git" || name == "bin" || name == "internal/prose" {
+			if name == ".git" || name == "bin" || name == "dist" || name == "internal/prose" {
 				return filepath.SkipDir
 			}
 			return nil
