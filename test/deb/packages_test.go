@@ -20,11 +20,20 @@ type release struct {
 }
 
 // The packages of two versions of this source, built once for all tests, when the first
-// asks.
+// asks. The second writes a state that the first does not know.
 var buildReleases = sync.OnceValues(func() ([2]release, error) {
 	var built [2]release
-	for i := range built {
-		r, err := build(fmt.Sprintf("1.0~test%d", i+1))
+	dir, err := os.MkdirTemp("", "activationd-newer-")
+	if err != nil {
+		return built, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	flags, err := newerState(dir)
+	if err != nil {
+		return built, err
+	}
+	for i, flags := range []string{"", flags} {
+		r, err := build(fmt.Sprintf("1.0~test%d", i+1), flags)
 		if err != nil {
 			return built, err
 		}
@@ -43,12 +52,31 @@ func releases(t *testing.T) (older, newer release) {
 	return built[0], built[1]
 }
 
-func build(version string) (release, error) {
+// newerState returns flags of go for programs whose state has one more version than those
+// of this source.
+func newerState(dir string) (flags string, err error) {
+	const file, before, after = "store/bolt/open.go", "\tfunc(*bbolt.Tx) error { return nil },\n}", "\tfunc(*bbolt.Tx) error { return nil },\n\tfunc(*bbolt.Tx) error { return nil },\n}"
+	source, err := os.ReadFile("../../" + file)
+	if err != nil {
+		return "", err
+	}
+	if strings.Count(string(source), before) != 1 {
+		return "", fmt.Errorf("%s does not have %q once", file, before)
+	}
+	return "-overlay=" + dir + "/overlay.json", errors.Join(
+		os.WriteFile(dir+"/open.go", []byte(strings.Replace(string(source), before, after, 1)), 0o644),
+		os.WriteFile(dir+"/overlay.json", fmt.Appendf(nil, `{"Replace": {%q: %q}}`, file, dir+"/open.go"), 0o644))
+}
+
+// build makes the packages of a version, with these flags of go.
+func build(version, flags string) (release, error) {
 	arch, err := exec.Command("dpkg", "--print-architecture").Output()
 	if err != nil {
 		return release{}, fmt.Errorf("dpkg --print-architecture: %w", err)
 	}
-	if out, err := exec.Command("make", "-C", "../..", "deb", "VERSION="+version).CombinedOutput(); err != nil {
+	cmd := exec.Command("make", "-C", "../..", "deb", "VERSION="+version)
+	cmd.Env = append(os.Environ(), "GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" "+flags))
+	if out, err := cmd.CombinedOutput(); err != nil {
 		return release{}, fmt.Errorf("make deb: %w\n%s", err, harness.Tail(string(out), 40))
 	}
 	name := "../../dist/activationd%s_" + version + "_" + strings.TrimSpace(string(arch)) + ".deb"
