@@ -15,8 +15,8 @@ import (
 	"testing"
 )
 
-// packageVersion is the version that test/deb, too, builds first: the files are the same.
-const packageVersion = "1.0~test1"
+// packageVersion is no version that anybody else builds.
+const packageVersion = "1.0~package.test"
 
 // TestPackage builds the packages twice, in different places and surroundings, and checks what
 // can be seen without installing them; test/deb installs them.
@@ -63,6 +63,7 @@ func buildPackages(t *testing.T, tree, umask string, env ...string) []string {
 			t.Fatalf("make deb in %s made %v (%v)\n%s", tree, found, err, out)
 		}
 		debs = append(debs, found[0])
+		t.Cleanup(func() { _ = os.Remove(found[0]) })
 	}
 	return debs
 }

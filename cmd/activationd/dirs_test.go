@@ -138,17 +138,27 @@ func TestMakeDirectory(t *testing.T) {
 }
 
 func TestFindAtwrap(t *testing.T) {
-	own, path := t.TempDir(), t.TempDir()
+	prefix, path := t.TempDir(), t.TempDir()
+	own, libexec := filepath.Join(prefix, "bin"), filepath.Join(prefix, "libexec", "activationd")
+	for _, dir := range []string{own, libexec} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
 	s := &host{executable: filepath.Join(own, "activationd"), getenv: func(k string) string {
 		return map[string]string{"PATH": "relative:" + path}[k]
 	}}
-	if got, err := findAtwrap("", s); err == nil {
-		t.Skipf("this machine has %s", got)
-	} else if !strings.Contains(err.Error(), own) || !strings.Contains(err.Error(), "--atwrap") {
-		t.Errorf("the error does not help: %v", err)
+	got, err := findAtwrap("", s)
+	if err == nil {
+		t.Fatalf("found %s, and there is none", got)
+	}
+	for _, help := range []string{own, libexec, "--atwrap"} {
+		if !strings.Contains(err.Error(), help) {
+			t.Errorf("the error does not name %s: %v", help, err)
+		}
 	}
 	// The further down the list, the less it counts.
-	for _, dir := range []string{path, own} {
+	for _, dir := range []string{path, libexec, own} {
 		file := filepath.Join(dir, "atwrap")
 		if err := os.WriteFile(file, nil, 0o600); err != nil {
 			t.Fatal(err)
