@@ -25,7 +25,7 @@ import (
 )
 
 // quick names the tests that `make test` has time for. `make test-deb-all` runs all.
-var quick = []string{"TestInstall"}
+var quick = []string{"TestInstall", "TestUpgradeUnderLoad", "TestInterruptedPackages"}
 
 // TestMain runs few machines at once: each boots a systemd and installs packages.
 func TestMain(m *testing.M) {
