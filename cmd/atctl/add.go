@@ -73,7 +73,7 @@ const (
 	labelHelp    = "show `TEXT` in lists, instead of the command"
 	tagHelp      = "add the `TAG`, for \"atctl list --tag\"; separate several tags with commas"
 	envHelp      = "set `NAME=VALUE`, or NAME to its current value; may be repeated"
-	missedHelp   = "`run|skip` the job if nothing could run at its time or in the minute after it, for example because the daemon was down"
+	missedHelp   = "if the job could not start within a minute of its time, for example because the daemon was down: `run|skip` it, that is, start it late or not at all"
 )
 
 func newAddCommand(a *app) *cobra.Command {

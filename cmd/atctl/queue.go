@@ -20,7 +20,7 @@ func newQueueCommand(a *app) *cobra.Command {
 		Short: "Create queues, push messages, and control their listeners",
 		Long: `Queue creates and shows queues, pushes messages, and says what becomes of them. A queue keeps
 messages on disk until a listener has handled them. The configuration declares listeners:
-which command handles the messages of which queues (docs/queues.md).
+which command handles the messages of which queues; see docs/queues.md.
 
 A message is handled at least once, and never by two listeners at the same time. It has a
 number, which push prints. If its attempts are used up, it becomes a dead letter: it is kept

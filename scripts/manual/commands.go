@@ -147,7 +147,7 @@ func (p *page) terms(lines []string) bool {
 		switch {
 		case m != nil:
 			list = append(list, [2]string{m[2], m[3]})
-		case len(list) > 0 && len(line)-len(rest) > 5:
+		case len(list) > 0 && len(line)-len(rest) > 4:
 			list[len(list)-1][1] += " " + rest
 		default:
 			return false

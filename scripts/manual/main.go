@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -65,9 +66,7 @@ func (b *book) print(ctx context.Context, dir, bin, epoch string) (err error) {
 	if out, err = exec.CommandContext(ctx, daemon, "--version").Output(); err != nil {
 		return fmt.Errorf("activationd --version: %w", err)
 	}
-	if b.version = strings.TrimSpace(string(out)); len(b.version) > 30 { // there is no room for it at the end of a page
-		_, b.version, _ = strings.Cut(b.version, " ")
-	}
+	b.version = short(strings.TrimSpace(string(out)))
 	for _, s := range specs {
 		source, err := b.page(s)
 		if err != nil {
@@ -82,6 +81,19 @@ func (b *book) print(ctx context.Context, dir, bin, epoch string) (err error) {
 		}
 	}
 	return nil
+}
+
+// commit is what a version that has not been released has after its day: the time, the commit,
+// and a sign of changes. A page's last line has no room for it.
+var commit = regexp.MustCompile(`(~git[0-9]{8})\.\S*`)
+
+// short returns a version that fits into the last line of a page, beside its date and its name.
+func short(version string) string {
+	version = commit.ReplaceAllString(version, "$1")
+	if len(version) > 30 {
+		_, version, _ = strings.Cut(version, " ") // the program's name
+	}
+	return version[:min(len(version), 30)]
 }
 
 // put writes a page and the links to it, with the same modes whatever the umask is.

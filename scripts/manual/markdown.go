@@ -214,11 +214,7 @@ func (d *document) inline(block *md.Node) string {
 		case md.Emph:
 			b.WriteString(`\fI` + d.inline(n) + `\fR`)
 		case md.Link:
-			link := d.link(string(n.Destination), d.inline(n))
-			if before := strings.TrimSpace(b.String()); before == "" || strings.HasSuffix(before, ".") {
-				link = strings.Replace(link, "this page", "This page", 1)
-			}
-			b.WriteString(link)
+			b.WriteString(d.link(string(n.Destination), d.inline(n)))
 		case md.Softbreak, md.Hardbreak:
 			b.WriteString(" ")
 		case md.Image, md.HTMLSpan:

@@ -305,18 +305,46 @@ func (p *page) link(dest, words string) string {
 			home = i
 		}
 	}
-	isName := dest[0] != '#' && strings.Contains(shown.Replace(words), file)
+	isName := strings.Contains(shown.Replace(words), file)
+	if dest[0] == '#' { // the words "below" and "above" name no place on another page, or in a long one
+		isName = words == "below" || words == "above"
+	}
 	switch {
 	case home < 0:
 		return words
 	case specs[home].name == p.spec.name && isName:
-		return "this page"
+		return p.sectionOf(file, anchor)
 	case specs[home].name == p.spec.name:
 		return words
 	case isName:
 		return reference(specs[home])
 	}
 	return words + " (" + reference(specs[home]) + ")"
+}
+
+// sectionOf returns the heading below which the page has a text, or the section of it that
+// the anchor names.
+func (p *page) sectionOf(file, anchor string) string {
+	data, err := os.ReadFile(filepath.Join(p.book.texts, file))
+	if i := slices.IndexFunc(p.spec.texts, func(t text) bool { return t.file == file }); err == nil && i >= 0 {
+		parts := parse(data)
+		isSection := i == 0 || p.spec.texts[i].sections != nil
+		for _, part := range parts[1:] {
+			switch heading := title(part[0]); {
+			case anchor == "" && isSection && slices.Contains(p.spec.texts[i].sections, heading), anchor == anchorOf(heading) && isSection:
+				return escape(strings.ToUpper(heading))
+			case anchor == anchorOf(heading):
+				return escape(heading)
+			}
+		}
+		if i > 0 && len(parts[0]) > 0 {
+			return escape(strings.ToUpper(title(parts[0][0])))
+		}
+	}
+	if p.spec.example == file && len(p.spec.texts) > 0 {
+		return "EXAMPLE"
+	}
+	return "DESCRIPTION"
 }
 
 // anchorOf returns the anchor of a heading.
