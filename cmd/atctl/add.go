@@ -73,7 +73,7 @@ const (
 	labelHelp    = "show `TEXT` in lists, instead of the command"
 	tagHelp      = "add the `TAG`, for \"atctl list --tag\"; separate several tags with commas"
 	envHelp      = "set `NAME=VALUE`, or NAME to its current value; may be repeated"
-	missedHelp   = "if the job could not start within a minute of its time, for example because the daemon was down: `run|skip` it, that is, start it late or not at all"
+	missedHelp   = "`run|skip`: start the job late, or skip it, if it could not start within a minute of its time, for example because the daemon was down"
 )
 
 func newAddCommand(a *app) *cobra.Command {

@@ -85,10 +85,20 @@ func TestManual(t *testing.T) {
 	}
 }
 
+// lastLine is the last line of a page: a version, a date, and the name.
+var lastLine = regexp.MustCompile(`^.*\S {2,}\d{4}-\d\d-\d\d {2,}\S+\(\d\)$`)
+
 // readable checks that no line is wider than a terminal, unless it is one word, and that
 // neither Markdown nor the language of pages shows.
 func readable(t *testing.T, shown string) {
 	t.Helper()
+	lines := strings.Split(strings.TrimSpace(shown), "\n")
+	if last := lines[len(lines)-1]; !lastLine.MatchString(last) {
+		t.Errorf("the last line has no room for its parts: %q", last)
+	}
+	if regexp.MustCompile(`(?i)see (this page|below \()|\(this page\)|: this page`).MatchString(strings.Join(strings.Fields(shown), " ")) {
+		t.Error("it refers to itself instead of a section")
+	}
 	signs := regexp.MustCompile("\\]\\(|\\*\\*[a-z]|^ *\\|.*\\||```|\\\\f[BIR]|\\\\\\((?:aq|dq|ha|ti)|^\\.[A-Z]{2}")
 	for line := range strings.Lines(shown) {
 		line = strings.TrimSpace(strings.TrimRight(line, "\n"))
@@ -274,5 +284,50 @@ func TestEscape(t *testing.T) {
 		if line[0] == '.' || line[0] == '\'' || len(line) > source+1 {
 			t.Errorf("fill gives the line %q", line)
 		}
+	}
+}
+
+// TestShort checks that a version leaves room in the last line of a page.
+func TestShort(t *testing.T) {
+	for in, want := range map[string]string{
+		"activationd 1.2": "activationd 1.2",
+		"activationd 1.0~git20261202.011912.0518fd2":            "activationd 1.0~git20261202",
+		"activationd 1.0~git20261202.011912.0518fd2.dirty":      "activationd 1.0~git20261202",
+		"activationd 1.0~something.that.has.no.room":            "1.0~something.that.has.no.room",
+		"activationd 1.0~something.that.has.no.room.for.a.page": "1.0~something.that.has.no.room",
+	} {
+		if got := short(in); got != want {
+			t.Errorf("short(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+// TestSectionOf checks that references to the page itself name the section that they mean.
+func TestSectionOf(t *testing.T) {
+	for _, tt := range []struct{ page, dest, words, want string }{
+		{"atctl-queue", "queues.md", "queues.md", "DESCRIPTION"},
+		{"atctl-queue", "queues.md#what-is-promised", "queues.md", "WHAT IS PROMISED"},
+		{"atctl-book", "conflicts.md#who-keeps-the-device", "conflicts.md", "Who keeps the device"},
+		{"atctl-book", "conflicts.md", "conflicts.md", "CONFLICTS BETWEEN RESERVATIONS"},
+		{"activationd-inventory", "lab.example.yaml", "lab.example.yaml", "EXAMPLE"},
+	} {
+		i := slices.IndexFunc(specs, func(s spec) bool { return s.name == tt.page })
+		p := page{book: &book{texts: "../../docs"}, spec: specs[i]}
+		if got := p.link(tt.dest, tt.words); got != tt.want {
+			t.Errorf("%s: the link to %s is %q, want %q", tt.page, tt.dest, got, tt.want)
+		}
+	}
+	p := page{book: &book{texts: "../../docs"}, spec: specs[0], file: "atctl.md"}
+	if got := p.link("#one-command-for-many", "below"); got != `\fBatctl\-cancel\fR(1)` {
+		t.Errorf("a link to a part of the text on another page is %q", got)
+	}
+}
+
+// TestTermsWrap checks that lines of a list in --help go on where their texts begin.
+func TestTermsWrap(t *testing.T) {
+	p := page{document: document{roff: &roff{}}}
+	p.prose("  0  well\n  2  the state file is\n     damaged")
+	if got := p.String(); strings.Contains(got, ".EX") || !strings.Contains(got, "the state file is damaged\n") {
+		t.Errorf("the page has\n%s", got)
 	}
 }
