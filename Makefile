@@ -7,6 +7,7 @@ SHELL := /bin/bash
 
 PREFIX   ?= /usr/local
 BIN      := bin
+DIST     ?= dist
 IDLE_AFTER ?=
 DESTDIR  ?=
 KILLS    ?= 200
@@ -249,11 +250,11 @@ install-at-only:
 	[[ -e '$(DESTDIR)$(SYSCONFDIR)/at.allow' || -e '$(DESTDIR)$(SYSCONFDIR)/at.deny' ]] || \
 		install -D -m 644 scripts/system/at.deny '$(DESTDIR)$(SYSCONFDIR)/at.deny'
 
-deb: ## the Debian packages of VERSION, into dist/
+deb: ## the Debian packages of VERSION, into DIST=dist
 ifneq ($(ROOT),)
 	@scripts/install-deps deb
 endif
-	scripts/deb '$(VERSION)'
+	scripts/deb '$(VERSION)' '$(DIST)'
 
 clean: ## what make made
 	rm -rf bin dist

@@ -49,8 +49,9 @@ func TestPackage(t *testing.T) {
 // buildPackages builds the packages of a tree and returns their files.
 func buildPackages(t *testing.T, tree, umask string, env ...string) []string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "bash", "-c", `umask "$1"; exec make -C "$2" deb VERSION="$3" SOURCE_DATE_EPOCH=1700000000`,
-		"build", umask, tree, packageVersion)
+	dir := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), "bash", "-c", `umask "$1"; exec make -C "$2" deb VERSION="$3" DIST="$4" SOURCE_DATE_EPOCH=1700000000`,
+		"build", umask, tree, packageVersion, dir)
 	cmd.Env = append(os.Environ(), env...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -58,12 +59,11 @@ func buildPackages(t *testing.T, tree, umask string, env ...string) []string {
 	}
 	var debs []string
 	for _, name := range []string{"activationd", "activationd-at"} {
-		found, err := filepath.Glob(filepath.Join(tree, "dist", name+"_"+packageVersion+"_*.deb"))
+		found, err := filepath.Glob(filepath.Join(dir, name+"_"+packageVersion+"_*.deb"))
 		if err != nil || len(found) != 1 {
 			t.Fatalf("make deb in %s made %v (%v)\n%s", tree, found, err, out)
 		}
 		debs = append(debs, found[0])
-		t.Cleanup(func() { _ = os.Remove(found[0]) })
 	}
 	return debs
 }

@@ -13,6 +13,9 @@ import (
 	"activationd/test/harness"
 )
 
+// packages is the directory of the packages that the tests have built; TestMain removes it.
+var packages string
+
 // A release is what one `make deb` makes.
 type release struct {
 	version  string
@@ -23,17 +26,13 @@ type release struct {
 // asks. The second writes a state that the first does not know.
 var buildReleases = sync.OnceValues(func() ([2]release, error) {
 	var built [2]release
-	dir, err := os.MkdirTemp("", "activationd-newer-")
-	if err != nil {
-		return built, err
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	flags, err := newerState(dir)
+	flags, err := newerState(packages)
 	if err != nil {
 		return built, err
 	}
 	for i, flags := range []string{"", flags} {
-		r, err := build(fmt.Sprintf("1.0~test%d", i+1), flags)
+		version := fmt.Sprintf("1.0~test%d", i+1)
+		r, err := build(version, filepath.Join(packages, version), flags)
 		if err != nil {
 			return built, err
 		}
@@ -68,22 +67,19 @@ func newerState(dir string) (flags string, err error) {
 		os.WriteFile(dir+"/overlay.json", fmt.Appendf(nil, `{"Replace": {%q: %q}}`, file, dir+"/open.go"), 0o644))
 }
 
-// build makes the packages of a version, with these flags of go.
-func build(version, flags string) (release, error) {
+// build makes the packages of a version in a directory, with these flags of go.
+func build(version, dir, flags string) (release, error) {
 	arch, err := exec.Command("dpkg", "--print-architecture").Output()
 	if err != nil {
 		return release{}, fmt.Errorf("dpkg --print-architecture: %w", err)
 	}
-	cmd := exec.Command("make", "-C", "../..", "deb", "VERSION="+version)
+	cmd := exec.Command("make", "-C", "../..", "deb", "VERSION="+version, "DIST="+dir)
 	cmd.Env = append(os.Environ(), "GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" "+flags))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return release{}, fmt.Errorf("make deb: %w\n%s", err, harness.Tail(string(out), 40))
 	}
-	name := "../../dist/activationd%s_" + version + "_" + strings.TrimSpace(string(arch)) + ".deb"
+	name := dir + "/activationd%s_" + version + "_" + strings.TrimSpace(string(arch)) + ".deb"
 	r := release{version: version, main: fmt.Sprintf(name, ""), at: fmt.Sprintf(name, "-at")}
-	if _, err := os.Stat(r.at); err != nil { // a package for all architectures
-		r.at = filepath.Join("../../dist", "activationd-at_"+version+"_all.deb")
-	}
 	_, noMain := os.Stat(r.main)
 	_, noAt := os.Stat(r.at)
 	return r, errors.Join(noMain, noAt)
