@@ -86,7 +86,7 @@ func (d *document) block(n *md.Node) {
 			d.para(s)
 		}
 	case md.CodeBlock:
-		d.code(strings.Split(strings.TrimRight(string(n.Literal), "\n"), "\n"))
+		d.code(d.mentions(strings.Split(strings.TrimRight(string(n.Literal), "\n"), "\n")))
 	case md.List:
 		d.list(n)
 	case md.Table:
@@ -159,6 +159,17 @@ func (d *document) table(table *md.Node) {
 		}
 		d.tag(term, texts...)
 	}
+}
+
+// mentions returns lines that stay as they are, in which pages stand for the texts in docs.
+func (d *document) mentions(lines []string) []string {
+	for i, line := range lines {
+		lines[i] = named.ReplaceAllStringFunc(line, func(file string) string {
+			file = strings.TrimPrefix(file, "docs/")
+			return shown.Replace(d.link(file, escape(file)))
+		})
+	}
+	return lines
 }
 
 // grid writes a table for tbl(1).

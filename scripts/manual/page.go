@@ -165,13 +165,7 @@ func (p *page) example() error {
 	p.para(escape(p.spec.sentence) + " A copy is " + escape(filepath.Join(p.book.doc, p.spec.example)) + ".")
 	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
 	lines = slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, "yaml-language-server") })
-	for i, line := range lines {
-		lines[i] = named.ReplaceAllStringFunc(line, func(file string) string {
-			file = strings.TrimPrefix(file, "docs/")
-			return shown.Replace(p.link(file, escape(file)))
-		})
-	}
-	p.code(lines)
+	p.code(p.mentions(lines))
 	return nil
 }
 

@@ -101,14 +101,14 @@ func (r *roff) fill(text string) {
 			line += " "
 		}
 		line += word
-		if sentence.MatchString(word) {
+		if sentence.MatchString(shown.Replace(word)) {
 			flush()
 		}
 	}
 	flush()
 }
 
-var sentence = regexp.MustCompile(`[^.][.?!](\\f.|\)|\\\(dq)*$`)
+var sentence = regexp.MustCompile(`[^.][.?!][)"]*$`)
 
 func (r *roff) para(text string) {
 	r.apart()
