@@ -98,7 +98,7 @@ id. Either all ids are leased, or none.
 In the script of an activation, the holder is the activation, which keeps the ids until
 its deactivation is verified:
 
-  set -- $(atctl vlan alloc ostrava:r1--r2 ostrava:r2--r3 karvina/150:r3--r4)
+  set -- $(atctl vlan alloc ostrava:r1--r2 karvina/150:r2--r3)
 
 Other users, such as an admin who needs a VLAN for a while, choose a name for --holder,
 and release the ids with "atctl vlan release".`,
