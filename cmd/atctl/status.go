@@ -43,7 +43,7 @@ func newStatusCommand(a *app) *cobra.Command {
   conflict     another reservation has the device, or a pool has too few VLANs
   login        a device has refused a password or a key
   quarantined  a VLAN id may still be on a switch, and is not used
-  queue        a listener cannot run, there are dead letters, or queues.pools is unreadable
+  queue        a listener cannot run, or a queue has dead letters
   hook         events of a hook could not be delivered
   failed       a job or reservation failed in the last 24 hours
 
@@ -54,8 +54,8 @@ OVER new ones whose slots had ended when they were read first: "atctl why ID" sa
 
 With --check, status shows only what needs attention. Its exit status is 0 if nothing
 does, 4 if something does, and 6 if the daemon cannot be reached. So cron and monitoring
-systems can use it. Users who are not operators see no jobs of others, no logins, no queues and no
-hooks.`,
+systems can use it. Users who are not operators see no jobs of others, no logins, no queues
+and no hooks.`,
 		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runStatus(cmd.Context(), a, opts)
