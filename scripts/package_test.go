@@ -76,7 +76,7 @@ func copyTree(t *testing.T) string {
 		t.Fatal(err)
 	}
 	out, err := exec.CommandContext(t.Context(), "bash", "-c",
-		`set -o pipefail; cd ..; git ls-files -z --cached --others --exclude-standard | tar -c --null --ignore-failed-read -T - | tar -x -C "$1"`, "copy", dir).CombinedOutput()
+		`set -o pipefail; cd ..; git ls-files -z --cached --others --exclude-standard | tar -c --null --ignore-failed-read -T - | tar -x -C "$1"; find "$1" -type f -exec touch -d 2001-02-03 {} +`, "copy", dir).CombinedOutput()
 	if err != nil {
 		t.Fatalf("copying the tree: %v\n%s", err, out)
 	}

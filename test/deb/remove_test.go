@@ -98,6 +98,75 @@ func TestRemoveAndInstallAgain(t *testing.T) {
 	}
 }
 
+// TestRemovalIsInterrupted ends a removal while it waits for what runs. A daemon that takes work
+// runs afterwards: at once if the scripts could see to that, otherwise after the next run of
+// dpkg.
+func TestRemovalIsInterrupted(t *testing.T) {
+	t.Parallel()
+	r, _ := releases(t)
+	m := boot(t)
+	m.install(r.main)
+	path := m.bring(r.main)[0]
+	long, pid := m.running("/run/enough", "7")
+	draining := func() bool { return strings.Contains(m.do("atctl", "status", "--json"), `"draining":true`) }
+	for _, signal := range []string{"HUP", "KILL"} {
+		m.sh("setsid dpkg -r activationd >/run/removal 2>&1 & echo $! >/run/removing")
+		m.until("the daemon drains", draining)
+		m.sh("kill -" + signal + " -- -$(cat /run/removing)")
+		if signal == "KILL" {
+			m.do("dpkg", "-i", path)
+		}
+		m.until("after "+signal+" a daemon takes work", func() bool {
+			return m.state("activationd.service") == "active" && m.try("atctl", "add", "--", "true").status == 0
+		})
+		m.sh("dpkg --configure -a; dpkg -i " + path)
+		if out := m.do("dpkg", "--audit"); out != "" {
+			t.Errorf("after %s dpkg --audit says\n%s", signal, out)
+		}
+	}
+	if a := m.show(long); len(a.Attempts) != 1 || a.Attempts[0].PID != pid {
+		t.Errorf("the job has %+v, want one attempt, process %d", a.Attempts, pid)
+	}
+}
+
+// TestRemovalNamesWhatIsLeft removes the package with nothing that stays, with a service, and
+// with a daemon that was stopped while a job runs, which goes on after an installation.
+func TestRemovalNamesWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	r, _ := releases(t)
+	m := boot(t)
+	m.install(r.main)
+	const enough = "echo 'while [ $(atctl status --json | grep -c draining.:true) = 0 ]; do sleep 0.1; done; touch /run/removing' >/run/watch; systemd-run sh /run/watch"
+	m.running("/run/removing", "0")
+	m.sh(enough)
+	o := m.apt("remove", "activationd")
+	if said := o.out + o.err; strings.Contains(said, "have not ended") || strings.Contains(said, "go on") {
+		t.Errorf("nothing was left, and the removal says\n%s", said)
+	}
+
+	m.write(configuration, "services: {web: {command: [sleep, infinity]}}\n", 0o644)
+	m.install(r.main)
+	m.until("the service runs", func() bool { return strings.Contains(m.do("atctl", "list", "--kind", "service"), "web@1") })
+	o = m.apt("remove", "activationd")
+	if said := o.out + o.err; !strings.Contains(said, "web@1") || !strings.Contains(said, "go on;") {
+		t.Errorf("the service goes on, and the removal says\n%s", said)
+	}
+
+	m.install(r.main)
+	m.sh("until atctl status --wait 10s; do :; done; atctl service stop web")
+	_, pid := m.running("/run/enough", "7")
+	m.do("systemctl", "stop", "activationd.socket", "activationd.service")
+	o = m.apt("remove", "activationd")
+	if said := o.out + o.err; !strings.Contains(said, "go on;") {
+		t.Errorf("a job goes on, and the removal says\n%s", said)
+	}
+	m.do("kill", "-0", strconv.Itoa(pid))
+	m.install(r.main)
+	if state := m.state("activationd.service"); state != "active" {
+		t.Errorf("after an installation the daemon is %s", state)
+	}
+}
+
 // TestPurgeLeavesNothing installs, uses, upgrades, removes and purges the packages. Of the
 // file system only the group is other than before.
 func TestPurgeLeavesNothing(t *testing.T) {
