@@ -112,7 +112,7 @@ func TestRemovalIsInterrupted(t *testing.T) {
 	for _, signal := range []string{"HUP", "KILL"} {
 		m.sh("setsid dpkg -r activationd >/run/removal 2>&1 & echo $! >/run/removing")
 		m.until("the daemon drains", draining)
-		m.sh("kill -" + signal + " -- -$(cat /run/removing)")
+		m.sh("pkill -" + signal + " -g $(cat /run/removing)")
 		if signal == "KILL" {
 			m.do("dpkg", "-i", path)
 		}
