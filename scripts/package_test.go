@@ -121,8 +121,8 @@ func checkControl(t *testing.T, deb string) {
 		}
 		at = next
 	}
-	if n := strings.Count(string(postinst), "deb-systemd-invoke"); n != 2 {
-		t.Errorf("the postinst starts or restarts %d times, want one start and one restart:\n%s", n, postinst)
+	if n := strings.Count(string(postinst), "deb-systemd-invoke"); n != 3 {
+		t.Errorf("the postinst starts or restarts %d times, want one start of the socket and two restarts of the service:\n%s", n, postinst)
 	}
 }
 
