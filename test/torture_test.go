@@ -385,7 +385,7 @@ func (tt *torture) pauses() {
 		if random.IntN(2) == 0 {
 			until = fmt.Sprintf("%dms", 1+random.IntN(60))
 		}
-		_, _ = call[control.Pause](tt, c, "pause", control.PauseIn{What: p.What, Name: p.Name, Until: until}, 404) // before the first load there is no source
+		_, _ = call[control.Pause](tt, c, "pause", control.PauseIn{What: p.What, Name: p.Name, Until: until}, 404, 400) // before the first load there is no source; it may be over when the daemon gets to it
 		tt.idle(time.Duration(random.IntN(60)) * time.Millisecond)
 		_, _ = call[control.Pause](tt, c, "resume", p, 409, 404)
 		tt.idle(time.Duration(100+random.IntN(400)) * time.Millisecond)
