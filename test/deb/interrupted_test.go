@@ -101,8 +101,15 @@ func (i *interruptions) prepare(phase string) {
 	case phase == "upgrade" && !installed, phase == "remove" && !installed:
 		i.dpkg("install")
 		i.next = 1 - i.next
-	case phase == "purge" && installed:
-		i.dpkg("remove")
+	case phase == "purge":
+		if !installed && i.status() != "deinstall ok config-files" { // the phase before has purged it
+			i.dpkg("install")
+			i.next = 1 - i.next
+			installed = true
+		}
+		if installed {
+			i.dpkg("remove")
+		}
 	case phase == "install" && installed:
 		i.dpkg("purge")
 	}
