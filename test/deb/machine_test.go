@@ -59,9 +59,9 @@ func choose() error {
 // which the machine sees $2/host as /run/host. The machine may not set what is the
 // kernel's, such as sysctls.
 const prepare = `
-mkdir -p "$2/upper" "$2/work" "$2/root"
-rm -rf "$2/work/work/incompat"
-mount -t overlay -o "volatile,lowerdir=$1,upperdir=$2/upper,workdir=$2/work" overlay "$2/root"
+mkdir -p "$2/upper" "$2/scratch" "$2/root"
+rm -rf "$2"/scratch/*/incompat
+mount -t overlay -o "volatile,lowerdir=$1,upperdir=$2/upper,workdir=$2/scratch" overlay "$2/root"
 cd "$2/root"
 mount -t proc proc proc
 mount --bind proc/sys proc/sys
