@@ -154,3 +154,33 @@ func TestConfigurationLeftInvalid(t *testing.T) {
 		t.Errorf("with the packaged configuration the daemon is %s", state)
 	}
 }
+
+// TestConfigurationOfADropIn upgrades daemons whose configuration the administrator's own unit
+// names, in each way that systemd knows: the new version is asked about that one.
+func TestConfigurationOfADropIn(t *testing.T) {
+	t.Parallel()
+	r, _ := releases(t)
+	m := boot(t)
+	m.install(r.main)
+	path := m.bring(r.main)[0]
+	m.write("/srv/my conf.yaml", "{}\n", 0o644)
+	for _, text := range []string{
+		`ExecStart=/usr/bin/activationd --config "/srv/my conf.yaml"`,
+		"WorkingDirectory=/srv\nExecStart=/usr/bin/activationd --config \"my conf.yaml\"",
+		"Environment=\"OPTS=--state-dir /srv/state\"\nExecStart=/usr/bin/activationd $OPTS",
+	} {
+		m.write("/etc/systemd/system/activationd.service.d/own.conf", "[Service]\nExecStart=\n"+text+"\n", 0o644)
+		m.sh("systemctl daemon-reload; systemctl restart activationd")
+		before := m.pid()
+		o := m.try("dpkg", "-i", path)
+		if o.status != 0 || strings.Contains(o.out+o.err, "refuses") || m.pid() == before {
+			t.Errorf("with\n%s\nthe daemon was not restarted: %+v", text, o)
+		}
+	}
+	m.write("/etc/systemd/system/activationd.service.d/own.conf", "[Service]\nExecStart=\nExecStart=/usr/bin/activationd --config \"/srv/my conf.yaml\"\n", 0o644)
+	m.sh("systemctl daemon-reload; echo '{}' >'/srv/my conf.yaml'; systemctl restart activationd; echo 'wrong: 1' >'/srv/my conf.yaml'")
+	before := m.pid()
+	if o := m.try("dpkg", "-i", path); o.status != 0 || !strings.Contains(o.out+o.err, "/srv/my conf.yaml:1:") || m.pid() != before {
+		t.Errorf("the configuration of the drop-in is wrong: %+v, want a line of it, and process %s still", o, before)
+	}
+}

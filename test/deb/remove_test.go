@@ -36,6 +36,12 @@ func (m *machine) running(enough, status string) (id string, pid int) {
 	return id, pid
 }
 
+// onceDraining has the machine make a file when the daemon drains.
+func (m *machine) onceDraining(file string) {
+	m.t.Helper()
+	m.sh("echo 'until atctl status --json | grep -q draining.:true; do sleep 0.1; done; touch " + file + "' >/run/watch; systemd-run sh /run/watch")
+}
+
 // TestRemoveAndInstallAgain removes the package while jobs run and a reservation is active.
 // The removal waits for what ends soon and lists what does not end, which goes on; an
 // installation finds all of it.
@@ -54,8 +60,7 @@ func TestRemoveAndInstallAgain(t *testing.T) {
 	short, _ := m.running("/run/removing", "5")
 	waiting := m.do("atctl", "add", "--in", "24h", "--", "true")
 
-	m.sh("echo 'while [ $(atctl status --json | grep -c draining) = 0 ]; do sleep 0.1; done; touch /run/removing' >/run/watch")
-	m.do("systemd-run", "sh", "/run/watch")
+	m.onceDraining("/run/removing")
 	start := time.Now()
 	o := m.apt("remove", "activationd")
 	t.Logf("the removal took %v and printed\n%s%s", time.Since(start), o.out, o.err)
@@ -136,9 +141,8 @@ func TestRemovalNamesWhatIsLeft(t *testing.T) {
 	r, _ := releases(t)
 	m := boot(t)
 	m.install(r.main)
-	const enough = "echo 'while [ $(atctl status --json | grep -c draining.:true) = 0 ]; do sleep 0.1; done; touch /run/removing' >/run/watch; systemd-run sh /run/watch"
 	m.running("/run/removing", "0")
-	m.sh(enough)
+	m.onceDraining("/run/removing")
 	o := m.apt("remove", "activationd")
 	if said := o.out + o.err; strings.Contains(said, "have not ended") || strings.Contains(said, "go on") {
 		t.Errorf("nothing was left, and the removal says\n%s", said)
@@ -164,6 +168,27 @@ func TestRemovalNamesWhatIsLeft(t *testing.T) {
 	m.install(r.main)
 	if state := m.state("activationd.service"); state != "active" {
 		t.Errorf("after an installation the daemon is %s", state)
+	}
+
+	m.write("/etc/systemd/system/activationd.socket.d/place.conf", "[Socket]\nListenStream=\nListenStream=/run/elsewhere.sock\n", 0o644)
+	m.sh("systemctl daemon-reload; systemctl stop activationd.service activationd.socket; systemctl start activationd.service")
+	if o := m.apt("remove", "activationd"); !strings.Contains(o.out+o.err, "/run/enough") {
+		t.Errorf("the socket is elsewhere and a job goes on, and the removal says\n%s%s", o.out, o.err)
+	}
+}
+
+// TestPurgeOfADisk purges the package when its state is on a disk of its own: the disk is empty
+// and stays mounted.
+func TestPurgeOfADisk(t *testing.T) {
+	t.Parallel()
+	r, _ := releases(t)
+	m := boot(t)
+	m.sh("mkdir /var/lib/activationd; mount -t tmpfs none /var/lib/activationd")
+	m.install(r.main)
+	m.sh("atctl wait $(atctl add -- true)")
+	m.apt("purge", "activationd")
+	if left := m.sh("mountpoint /var/lib/activationd; ls -A /var/lib/activationd; dpkg --audit"); left != "/var/lib/activationd is a mountpoint" {
+		t.Errorf("after the purge: %s", left)
 	}
 }
 
