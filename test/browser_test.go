@@ -158,16 +158,17 @@ func (p *tab) open(path string) {
 	p.do(chromedp.Navigate(p.home + path))
 }
 
-// click presses an element, and waits for the page to which that leads.
+// click presses an element, and waits for the page to which that leads. A script presses it: the
+// mouse's press falls beside an element that the page moves meanwhile.
 func (p *tab) click(selector string) {
 	p.t.Helper()
+	p.until(`document.querySelector(%q)?.checkVisibility()`, selector)
 	ctx, cancel := context.WithTimeout(p.ctx, stepPatience)
 	defer cancel()
-	_, err := chromedp.RunResponse(ctx, chromedp.Click(chromedp.CSS(selector)))
-	for err != nil && ctx.Err() == nil && strings.Contains(err.Error(), "Could not find node with given id") {
-		// chromedp keeps numbers of nodes, and the browser gives new ones when it has read a page to its end.
-		_, err = chromedp.RunResponse(ctx, chromedp.Click(chromedp.CSS(selector)))
-	}
+	_, err := chromedp.RunResponse(ctx, func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
+		_, err := chromedp.Evaluate[any](fmt.Sprintf(`document.querySelector(%q).click(), null`, selector))(ctx, t)
+		return chromedp.Void{}, err
+	})
 	if err != nil {
 		p.t.Fatalf("pressing %s: %v\n%s", selector, err, p.seen())
 	}

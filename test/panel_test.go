@@ -565,8 +565,12 @@ func testAddress(t *testing.T, b *browser, d *daemon, home string) {
 	if got := eval[string](q, "%s", rows); got != want {
 		t.Errorf("the other browser shows %q instead of %q", got, want)
 	}
-	p.click("#row-" + id + " a")
-	p.do(chromedp.NavigateBack())
+	// By scripts, as a row may just be put in its place again, and as a page that comes out of the
+	// browser's memory is not loaded, for which chromedp's way back waits.
+	eval[any](p, `document.querySelector("#row-%s a").click(), null`, id)
+	p.until(`location.pathname === "/activations/%s" && document.readyState === "complete"`, id)
+	eval[any](p, `history.back(), null`)
+	p.until(`location.pathname === "/activations" && document.readyState === "complete"`)
 	if got := eval[string](p, "%s", rows); got != want {
 		t.Errorf("the way back leads to %q instead of %q", got, want)
 	}
