@@ -16,10 +16,13 @@ var actSource string
 
 // act compiles the program that is started where a start is measured. Its first act is to read
 // the clock, so a measured time depends on no record of whoever started it.
-func (b *bench) act() (string, error) {
-	name := filepath.Join(b.dir, "act")
+func (b *bench) act() (string, error) { return b.compile("act", actSource) }
+
+// compile compiles a C program into the directory of the round.
+func (b *bench) compile(name, source string) (string, error) {
+	name = filepath.Join(b.dir, name)
 	cc := exec.Command("gcc", "-O2", "-static", "-s", "-x", "c", "-o", name, "-")
-	cc.Stdin = strings.NewReader(actSource)
+	cc.Stdin = strings.NewReader(source)
 	if out, err := cc.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("gcc: %w: %s", err, out)
 	}

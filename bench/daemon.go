@@ -29,6 +29,7 @@ type daemon struct {
 	dir string
 	// runtime is the runtime directory: in memory, as on most machines.
 	runtime string
+	cgroup  string // of the daemon and of all that it starts
 	cmd     *exec.Cmd
 	gone    chan struct{} // closed when the process has ended
 	client  *control.Client
@@ -50,11 +51,17 @@ func (b *bench) startIn(dir, config string) (d *daemon, err error) {
 		return nil, err
 	}
 	d.client = &control.Client{Network: "unix", Address: filepath.Join(d.runtime, "control.sock")}
+	if d.cgroup, err = newCgroup(); err != nil {
+		return nil, err
+	}
 	if err := d.configure(config); err != nil {
 		return nil, err
 	}
-	err = d.up()
-	return d, err
+	if err := d.up(); err != nil {
+		d.forget()
+		return nil, err
+	}
+	return d, nil
 }
 
 func (d *daemon) configure(config string) error {
@@ -71,6 +78,12 @@ func (d *daemon) up() error {
 	d.cmd = exec.Command(filepath.Join(d.b.bin, "activationd"), "--config", filepath.Join(d.dir, "c.yaml"),
 		"--state-dir", filepath.Join(d.dir, "state"), "--runtime-dir", d.runtime)
 	d.cmd.Stderr = log
+	cgroup, err := os.Open(d.cgroup)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = cgroup.Close() }()
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}
 	if err := d.cmd.Start(); err != nil {
 		return err
 	}
@@ -123,6 +136,12 @@ func (d *daemon) end() {
 		_ = d.wait(a.ID)
 	}
 	d.kill()
+	d.forget()
+}
+
+// forget removes what a daemon that has ended has outside the directory of the round.
+func (d *daemon) forget() {
+	removeCgroup(d.cgroup)
 	_ = os.RemoveAll(d.runtime)
 }
 
@@ -162,20 +181,40 @@ func (d *daemon) reload() (summary string, err error) {
 // pipeline adds n jobs of one kind over one connection without waiting for the
 // replies. It returns their ids and how long it took until the last was acknowledged.
 func (d *daemon) pipeline(n int, request string) (ids []string, took time.Duration, err error) {
-	c, err := net.Dial("unix", d.client.Address)
-	if err != nil {
+	begin := time.Now()
+	if err := d.exchange(n, func(int) string { return request }, func(line []byte) error {
+		var out control.AddOut
+		err := json.Unmarshal(line, &out)
+		ids = append(ids, out.ID)
+		return err
+	}); err != nil {
 		return nil, 0, err
 	}
+	return ids, time.Since(begin), nil
+}
+
+// waitAll waits until the ends of jobs are recorded. It asks for all at once, so that it costs the
+// daemon little while they run.
+func (d *daemon) waitAll(ids []string) error {
+	return d.exchange(len(ids), func(i int) string { return "wait\nid:" + ids[i] + "\n\n" }, func([]byte) error { return nil })
+}
+
+// exchange sends n requests over one connection, and has a function look at the lines of their
+// replies, which come meanwhile. Each reply has one.
+func (d *daemon) exchange(n int, request func(i int) string, look func(line []byte) error) error {
+	c, err := net.Dial("unix", d.client.Address)
+	if err != nil {
+		return err
+	}
 	defer func() { _ = c.Close() }()
-	begin := time.Now()
-	if err := c.SetDeadline(begin.Add(patience)); err != nil {
-		return nil, 0, err
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		return err
 	}
 	sent := make(chan error, 1)
 	go func() {
 		w := bufio.NewWriterSize(c, 1<<16)
-		for range n {
-			if _, err := w.WriteString(request); err != nil {
+		for i := range n {
+			if _, err := w.WriteString(request(i)); err != nil {
 				sent <- err
 				return
 			}
@@ -183,19 +222,18 @@ func (d *daemon) pipeline(n int, request string) (ids []string, took time.Durati
 		sent <- w.Flush()
 	}()
 	in := bufio.NewScanner(c)
-	for len(ids) < n && in.Scan() {
-		var out control.AddOut
+	for seen := 0; seen < n && in.Scan(); {
 		switch l := in.Text(); {
 		case strings.HasPrefix(l, "{"):
-			if err := json.Unmarshal([]byte(l), &out); err != nil {
-				return nil, 0, err
+			if err := look(in.Bytes()); err != nil {
+				return err
 			}
-			ids = append(ids, out.ID)
+			seen++
 		case !strings.HasPrefix(l, "200") && l != ".":
-			return nil, 0, errors.New(l)
+			return errors.New(l)
 		}
 	}
-	return ids, time.Since(begin), errors.Join(<-sent, in.Err())
+	return errors.Join(<-sent, in.Err())
 }
 
 // fill adds the pending jobs, none of which is due while the bench runs.
@@ -225,18 +263,4 @@ func (d *daemon) memory() (rss, anon float64) {
 		}
 	}
 	return rss, anon
-}
-
-// processorTime is that of the daemon and of all processes that have ended under it, in
-// microseconds. It depends little on what else the machine does.
-func (d *daemon) processorTime() (us float64) {
-	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.cmd.Process.Pid))
-	_, rest, _ := strings.Cut(string(stat), ") ")
-	if f := strings.Fields(rest); len(f) > 14 {
-		for _, ticks := range f[11:15] { // each of 10 ms
-			n, _ := strconv.ParseFloat(ticks, 64)
-			us += n * 1e4
-		}
-	}
-	return us
 }

@@ -41,6 +41,8 @@ var sections = []section{
 	{"restart", 0, restart},
 	{"attached", 0, attached},
 	{"burst", 1, burst},
+	{"immediate", 1, immediate},
+	{"waiting", 1, waiting},
 	{"atd", 0, besideAtd},
 	{"timers", 1, timers},
 	{"throughput", 1, throughput},
@@ -67,8 +69,8 @@ type bench struct {
 
 func main() {
 	only := flag.String("row", "", "only sections whose name matches this `REGEXP`; with -against all that "+compared+" match, unless it is given")
-	runs := flag.Int("runs", 3, "`N` rounds of whatever can be repeated; with -against N pairs, at least 9")
-	quick := flag.Bool("quick", false, "50,000 pending instead of 1,000,000")
+	runs := flag.Int("runs", 0, "`N` rounds of whatever can be repeated, 3 unless it is given, with -quick 1; with -against N pairs, 9 unless it is given")
+	quick := flag.Bool("quick", false, "50,000 pending instead of 1,000,000, and one round")
 	against := flag.String("against", "", "compare with the programs of another build in `DIR`, instead of those of other people")
 	flag.Parse()
 	if flag.Arg(0) == doNothing {
@@ -94,9 +96,18 @@ func main() {
 		}
 		return
 	}
-	b := bench{bin: "bin", runs: *runs, pending: 1_000_000, peers: true}
+	b := bench{bin: "bin", runs: *runs, pending: 1_000_000, peers: *against == ""}
 	if *quick {
 		b.pending = 50_000
+	}
+	switch {
+	case b.runs > 0:
+	case *against != "":
+		b.runs = enoughPairs
+	case *quick:
+		b.runs = 1
+	default:
+		b.runs = 3
 	}
 	if err := b.run(*only, *against); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

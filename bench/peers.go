@@ -72,38 +72,6 @@ func (a *atd) stop() {
 	_ = a.cmd.Wait() // killed
 }
 
-// besideAtd measures many starts at one instant beside atd, by what the scripts
-// themselves write.
-func besideAtd(b *bench, t *table) error {
-	d, err := b.start("{}")
-	if err != nil {
-		return err
-	}
-	defer d.end()
-	late, err := d.marks(dueAtOnce)
-	if err != nil {
-		return err
-	}
-	ours := dueAtOnce / late[dueAtOnce-1] * 1000
-	t.add(fmt.Sprintf("%d at one instant, a script that writes a mark: starts per second", dueAtOnce), "/s", ours)
-	if !b.peers {
-		return nil
-	}
-	theirs := 0.0
-	a, err := startAtd()
-	if err == nil {
-		late, err = a.burst(b.dir, dueAtOnce)
-		a.stop()
-	}
-	if err == nil {
-		theirs = dueAtOnce / late[dueAtOnce-1] * 1000
-		t.add("  atd: first start late by", "ms", late[0])
-	}
-	t.peer("  atd", "/s", theirs, err)
-	t.ratio("  ratio", ours, theirs).atLeast(1.3)
-	return nil
-}
-
 // marks adds n jobs for one instant, whose scripts write when they start, and
 // returns how late each was, in milliseconds.
 func (d *daemon) marks(n int) ([]float64, error) {
@@ -114,20 +82,18 @@ func (d *daemon) marks(n int) ([]float64, error) {
 	return readMarks(name, n, due)
 }
 
-// burst submits n jobs for one minute and returns how late each started, in
-// milliseconds, by what it wrote itself.
-func (a *atd) burst(dir string, n int) ([]float64, error) {
-	marks := filepath.Join(dir, "atd-marks")
-	minute := time.Now().Truncate(time.Minute).Add(time.Minute)
+// burst submits jobs of one command for the start of a minute, which it returns.
+func (a *atd) burst(command string) (minute time.Time, err error) {
+	minute = time.Now().Truncate(time.Minute).Add(time.Minute)
 	if time.Until(minute) < 10*time.Second {
 		minute = minute.Add(time.Minute)
 	}
-	for range n {
+	for range dueAtOnce {
 		cmd := exec.Command("at", "-t", minute.Format("200601021504"))
-		cmd.Stdin = strings.NewReader("date +%s.%N >> " + marks + "\n")
+		cmd.Stdin = strings.NewReader(command + "\n")
 		out, err := cmd.CombinedOutput()
 		if err != nil {
-			return nil, fmt.Errorf("at: %w: %s", err, out)
+			return minute, fmt.Errorf("at: %w: %s", err, out)
 		}
 		for l := range strings.Lines(string(out)) {
 			if f := strings.Fields(l); len(f) > 1 && f[0] == "job" {
@@ -135,7 +101,7 @@ func (a *atd) burst(dir string, n int) ([]float64, error) {
 			}
 		}
 	}
-	return readMarks(marks, n, minute)
+	return minute, nil
 }
 
 // readMarks waits until there are n marks, and returns how late they are.

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,13 +26,20 @@ func submissions(b *bench, t *table) error {
 	}
 	defer d.end()
 	const n = 50_000
-	before := d.processorTime()
+	before, err := d.processorTime()
+	if err != nil {
+		return err
+	}
 	_, took, err := d.pipeline(n, "add\nin:20d\narg:/bin/true\n\n")
 	if err != nil {
 		return err
 	}
+	after, err := d.processorTime()
+	if err != nil {
+		return err
+	}
 	t.add("submissions, one connection, pipelined", "/s", n/took.Seconds()).atLeast(20000)
-	t.add("  the daemon's processor time for one", "us", (d.processorTime()-before)/n)
+	t.add("  the daemon's processor time for one", "us", (after-before)/n)
 	rate, err := d.callers(64, 3*time.Second)
 	if err != nil {
 		return err
@@ -331,74 +337,6 @@ func wrapperMemory(bin string) (all []float64, err error) {
 		}
 	}
 	return all, nil
-}
-
-// dueAtOnce is how many jobs are due at one instant.
-const dueAtOnce = 1000
-
-// burst measures many starts at one instant, beside programs that start processes
-// without any record of them.
-func burst(b *bench, t *table) error {
-	d, err := b.start("{}")
-	if err != nil {
-		return err
-	}
-	defer d.end()
-	program, err := b.act()
-	if err != nil {
-		return err
-	}
-	before := d.processorTime()
-	rate, err := d.burst(dueAtOnce, program)
-	if err != nil {
-		return err
-	}
-	t.add(fmt.Sprintf("%d due at one instant: starts per second until the last", dueAtOnce), "/s", rate).noted("by the times that the programs write")
-	t.add("  processor time for one, with its wrapper and program", "us", (d.processorTime()-before)/dueAtOnce)
-	if !b.peers {
-		return nil
-	}
-	command := []string{program, filepath.Join(b.dir, "peers"), "peer"}
-	for _, peer := range []struct {
-		what   string
-		atOnce int
-		argv   []string
-	}{
-		{"timeout 60 with the same program, one after the other", 1, append([]string{"timeout", "60"}, command...)},
-		{"timeout 60 with it, 4 at a time", 4, append([]string{"timeout", "60"}, command...)},
-		{"bare fork+exec of it, 4 at a time", 4, command},
-	} {
-		theirs, err := perSecond(dueAtOnce, peer.atOnce, peer.argv...)
-		if err != nil {
-			return err
-		}
-		t.add(peer.what, "/s", theirs)
-		if peer.atOnce == 1 {
-			t.ratio("  ratio of ours to it", rate, theirs).atLeast(0.75)
-		}
-	}
-	return nil
-}
-
-// burst adds n jobs for one instant and returns how many started in a second,
-// from then until the last. The program is that of [bench.act].
-func (d *daemon) burst(n int, program string) (float64, error) {
-	due, file := time.Now().Add(2*time.Second), filepath.Join(d.dir, "burst")
-	ids, _, err := d.pipeline(n, fmt.Sprintf("add\nat:%s\narg:%s\narg:%s\narg:burst\n\n", due.Format(time.RFC3339Nano), program, file))
-	if err != nil {
-		return 0, err
-	}
-	for _, id := range ids {
-		if err := d.wait(id); err != nil {
-			return 0, err
-		}
-	}
-	all, err := acts(file, n)
-	if err != nil {
-		return 0, err
-	}
-	last := slices.MaxFunc(all, func(a, b act) int { return a.at.Compare(b.at) })
-	return float64(n) / last.at.Sub(due).Seconds(), nil
 }
 
 // throughput measures jobs from their submission to their recorded end.

@@ -239,7 +239,7 @@ func (o *ownServices) startAll() error {
 func (o *ownServices) end() {
 	if o.daemon != nil {
 		_ = o.stopAll() // what still runs then shows in the next round: its port is in use
-		o.kill()
+		o.daemon.end()
 	}
 }
 

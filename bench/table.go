@@ -16,6 +16,7 @@ type row struct {
 	goal       string // empty: there is none
 	reached    func(median float64) bool
 	note       string
+	slowdown   float64 // at most so much of what another build costs; 0: of the bench's own
 }
 
 // row returns the row of a measure, which is added if the table does not have it.
@@ -62,6 +63,12 @@ func (r *row) atMost(limit float64) *row {
 
 func (r *row) atLeast(limit float64) *row {
 	r.goal, r.reached = fmt.Sprintf(">= %s", r.figure(limit)), func(median float64) bool { return median >= limit }
+	return r
+}
+
+// before sets the goal beside the build from before: at most so much of what it costs.
+func (r *row) before(limit float64) *row {
+	r.slowdown = limit
 	return r
 }
 

@@ -1,7 +1,7 @@
-/* What the measured programs start: act FILE WORD [ADDRESS PORT]
+/* What the measured programs start: act FILE WORD [SECONDS | ADDRESS PORT]
  *
  * Its first act is to read the clock. It appends a line to FILE: WORD, and that time in
- * nanoseconds of CLOCK_REALTIME. With an address it listens there before it writes, and then
+ * nanoseconds of CLOCK_REALTIME. Then it sleeps so many seconds. With an address it listens there before it writes, and then
  * answers each connection with a line until it is killed. It reports by sd_notify(3) that it
  * is ready, if it is asked to. */
 #include <arpa/inet.h>
@@ -45,7 +45,7 @@ int main(int argc, char **argv)
 {
 	struct timespec now;
 	clock_gettime(CLOCK_REALTIME, &now);
-	if (argc != 3 && argc != 5)
+	if (argc < 3 || argc > 5)
 		return 2;
 	int server = argc == 5 ? serve(argv[3], argv[4]) : -1;
 	char line[256];
@@ -56,6 +56,8 @@ int main(int argc, char **argv)
 	close(file);
 	if (getenv("NOTIFY_SOCKET"))
 		notify(getenv("NOTIFY_SOCKET"));
+	if (argc == 4)
+		sleep(atoi(argv[3]));
 	while (server >= 0) {
 		int client = accept(server, NULL, NULL);
 		if (client < 0 || write(client, "here\n", 5) != 5)
