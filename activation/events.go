@@ -79,16 +79,22 @@ func (t *Txn) finish() (err error) {
 	return err
 }
 
-// about returns what the transaction did, for people: the ids that its events are about.
+// mostAbout bounds how many ids [Txn.about] names.
+const mostAbout = 8
+
+// about returns what the transaction did, for people: the ids that its events are about. It
+// looks at no more events than it needs, because a load has one for each reservation.
 func (t *Txn) about() string {
 	var ids []string
 	for _, ev := range t.events {
-		if ev.ID != "" && !slices.Contains(ids, ev.ID) {
-			ids = append(ids, ev.ID)
+		if ev.ID == "" || slices.Contains(ids, ev.ID) {
+			continue
 		}
-	}
-	if len(ids) > 8 {
-		ids = append(ids[:8], "...")
+		if len(ids) == mostAbout {
+			ids = append(ids, "...")
+			break
+		}
+		ids = append(ids, ev.ID)
 	}
 	return strings.Join(ids, ", ")
 }
