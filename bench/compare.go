@@ -13,7 +13,7 @@ import (
 )
 
 // compared matches the sections that show whether a change made the daemon slower.
-const compared = "^(submissions|lateness|burst|immediate|waiting)$"
+const compared = "^((at )?submissions|lateness|burst|immediate|waiting)$"
 
 const (
 	enoughPairs = 9

@@ -84,6 +84,11 @@ func (d *daemon) up() error {
 	}
 	defer func() { _ = cgroup.Close() }()
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}
+	return d.launch()
+}
+
+// launch starts the process and waits until it answers.
+func (d *daemon) launch() error {
 	if err := d.cmd.Start(); err != nil {
 		return err
 	}

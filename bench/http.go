@@ -257,9 +257,14 @@ func (d *daemon) httpStreams(t *table, socket string) error {
 // followsEvents is the command of the client of streams.
 const followsEvents = "follow-events"
 
-// followEvents opens n streams of events that the bench publishes. It prints the time when all of
+// followEvents opens so many streams of events that the bench publishes. It prints the time when all of
 // them have begun, and each time an event has come to all, and ends with its input.
-func followEvents(socket string, n int) error {
+func followEvents(args []string) error {
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	socket := args[0]
 	var begun, came atomic.Int64
 	times := make(chan time.Time, 100)
 	errs := make(chan error, 1)

@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -95,6 +97,12 @@ func idle(b *bench, t *table) error {
 
 // doNothing as an argument makes this program the peer of the idle daemon.
 const doNothing = "do-nothing"
+
+func waitForInput([]string) error {
+	runtime.GC()                            // from then on the runtime does it from time to time, as in any program that has worked
+	_, err := io.Copy(io.Discard, os.Stdin) // until the parent closes it
+	return err
+}
 
 // activity is how often the threads of a process have gone to sleep, and so were woken, and
 // their processor time in ticks.

@@ -14,12 +14,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -58,6 +56,15 @@ var sections = []section{
 	{"vlans", 1, vlans},
 }
 
+// parts are what this program does in a process of its own if the argument is one of these words.
+var parts = map[string]func(args []string) error{
+	doNothing:     waitForInput,
+	answers:       func([]string) error { return answerMessages() },
+	followsEvents: followEvents,
+	echoes:        echo,
+	decodes:       decode,
+}
+
 // A bench is what a round needs to know.
 type bench struct {
 	bin     string // the directory of the programs that are measured
@@ -73,24 +80,8 @@ func main() {
 	quick := flag.Bool("quick", false, "50,000 pending instead of 1,000,000, and one round")
 	against := flag.String("against", "", "compare with the programs of another build in `DIR`, instead of those of other people")
 	flag.Parse()
-	if flag.Arg(0) == doNothing {
-		runtime.GC()                         // from then on the runtime does it from time to time, as in any program that has worked
-		_, _ = io.Copy(io.Discard, os.Stdin) // until the parent closes it
-		return
-	}
-	if flag.Arg(0) == answers {
-		if err := answerMessages(); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-			os.Exit(1)
-		}
-		return
-	}
-	if flag.Arg(0) == followsEvents {
-		n, err := strconv.Atoi(flag.Arg(2))
-		if err == nil {
-			err = followEvents(flag.Arg(1), n)
-		}
-		if err != nil {
+	if part, ok := parts[flag.Arg(0)]; ok {
+		if err := part(flag.Args()[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
 		}

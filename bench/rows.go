@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -44,16 +43,14 @@ func submissions(b *bench, t *table) error {
 	if err != nil {
 		return err
 	}
-	t.add("submissions, 64 callers, each waits for its reply", "/s", rate).atLeast(20000)
-	ours, err := shellLoop(d, 300, filepath.Join(b.bin, "atctl")+" add --in 20d -- true")
-	if err != nil {
-		return err
-	}
-	t.add("submission by atctl from a shell loop", "ms", ours)
+	t.add("submissions, 64 callers, each waits for its reply", "/s", rate).atLeast(20000).before(0.5)
 	if b.peers {
-		theirs, err := shellLoop(d, 300, "echo true | at now + 20 days")
-		t.peer("submission by at from a shell loop", "ms", theirs, err).noted("nothing is fsynced")
-		t.ratio("  ratio", ours, theirs).atMost(1.6)
+		least, err := d.echoRate(64, 3*time.Second)
+		if err != nil {
+			return err
+		}
+		t.add("  a server that only answers, the same callers", "/s", least)
+		t.ratio("  ratio", rate, least).atLeast(0.5)
 	}
 	return nil
 }
@@ -85,101 +82,6 @@ func (d *daemon) callers(n int, during time.Duration) (float64, error) {
 	default:
 		return float64(done.Load()) / during.Seconds(), nil
 	}
-}
-
-// shellLoop returns how long a command takes in a shell loop, in milliseconds.
-// What it queued with at(1) it removes again.
-func shellLoop(d *daemon, n int, command string) (float64, error) {
-	cmd := exec.Command("sh", "-c", fmt.Sprintf("i=0; while [ $i -lt %d ]; do %s; i=$((i+1)); done", n, command))
-	cmd.Env = append(os.Environ(), "ACTIVATIOND_SOCKET="+d.client.Address)
-	cmd.Dir = d.dir
-	begin := time.Now()
-	out, err := cmd.CombinedOutput()
-	took := time.Since(begin)
-	for l := range strings.Lines(string(out)) {
-		if f := strings.Fields(l); len(f) > 1 && f[0] == "job" {
-			_ = exec.Command("atrm", f[1]).Run()
-		}
-	}
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w: %.200s", command, err, out)
-	}
-	return took.Seconds() * 1000 / float64(n), nil
-}
-
-// lateness measures one start at a time while many others wait, and the memory
-// that those take.
-func lateness(b *bench, t *table) error {
-	d, err := b.start("runs: {arm_ahead: 50ms}\n")
-	if err != nil {
-		return err
-	}
-	defer d.end()
-	rate, err := d.fill()
-	if err != nil {
-		return err
-	}
-	t.add(fmt.Sprintf("%d submissions, pipelined", b.pending), "/s", rate)
-	rss, anon := d.memory()
-	t.add("memory of the daemon just after them", "MiB", rss).noted("%.0f MiB its own", anon)
-	for _, arm := range []string{"50ms", "0s"} {
-		if err := d.configure("runs: {arm_ahead: " + arm + "}\n"); err != nil {
-			return err
-		}
-		if _, err := d.reload(); err != nil {
-			return err
-		}
-		late, err := d.starts(200, 40*time.Millisecond)
-		if err != nil {
-			return err
-		}
-		what := fmt.Sprintf("lateness of a start, %d pending, armed %s ahead: ", b.pending, arm)
-		t.add(what+"p50", "ms", median(late))
-		p99 := t.add(what+"p99", "ms", percentile(late, 0.99))
-		if arm != "0s" {
-			p99.atMost(2)
-		}
-	}
-	rss, anon = d.memory()
-	t.add("memory of the daemon after that", "MiB", rss).atMost(64).noted("%.0f MiB its own", anon)
-	return nil
-}
-
-// starts adds n jobs that are due one after the other, and returns how late each
-// was, in milliseconds, by the started program's own account.
-func (d *daemon) starts(n int, apart time.Duration) ([]float64, error) {
-	program, err := d.b.act()
-	if err != nil {
-		return nil, err
-	}
-	file := filepath.Join(d.dir, "starts")
-	if err := os.RemoveAll(file); err != nil {
-		return nil, err
-	}
-	begin := time.Now().Add(2 * time.Second)
-	due := func(i int) time.Time { return begin.Add(time.Duration(i) * apart) }
-	var last string
-	for i := range n {
-		if last, err = d.add(control.AddIn{At: due(i).Format(time.RFC3339Nano), Arg: []string{program, file, strconv.Itoa(i)}}); err != nil {
-			return nil, err
-		}
-	}
-	if err := d.wait(last); err != nil {
-		return nil, err
-	}
-	all, err := acts(file, n)
-	if err != nil {
-		return nil, err
-	}
-	late := make([]float64, n)
-	for _, a := range all {
-		i, err := strconv.Atoi(a.word)
-		if err != nil {
-			return nil, err
-		}
-		late[i] = a.at.Sub(due(i)).Seconds() * 1000
-	}
-	return late, nil
 }
 
 // restart measures a daemon that was killed with much to do: until the first
@@ -416,6 +318,15 @@ func (b *bench) reload(t *table, form string) error {
 		if step.goal > 0 {
 			r.atMost(step.goal)
 		}
+		if step.changed > 0 || !step.touch || !b.peers {
+			continue
+		}
+		alone, err := decodeTime(name)
+		if err != nil {
+			return err
+		}
+		t.add("  decoding it alone, "+strings.ToUpper(form), "ms", alone)
+		t.ratio("  ratio, "+strings.ToUpper(form), took.Seconds()*1000, alone).atMost(2)
 	}
 	return nil
 }
