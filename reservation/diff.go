@@ -25,13 +25,17 @@ func (d Diff) Empty() bool { return len(d.Added)+len(d.Changed)+len(d.Removed) =
 func Compare(known map[string][16]byte, set Set) Diff {
 	var d Diff
 	present := make(map[string]struct{}, len(set.Reservations))
-	for _, r := range set.Reservations {
+	if n := len(set.Reservations) - len(known); n > 0 {
+		d.Added = make([]Reservation, 0, n) // at least so many are new
+	}
+	for i := range set.Reservations {
+		r := &set.Reservations[i] // large: a copy would cost as much as the comparison
 		present[r.ID] = struct{}{}
 		switch hash, ok := known[r.ID]; {
 		case !ok:
-			d.Added = append(d.Added, r)
+			d.Added = append(d.Added, *r)
 		case hash != r.Hash():
-			d.Changed = append(d.Changed, r)
+			d.Changed = append(d.Changed, *r)
 		default:
 			d.Unchanged++
 		}

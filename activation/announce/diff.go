@@ -62,7 +62,9 @@ func (p *pass) compare(t *activation.Txn, readings []*reading) {
 		for _, id := range d.diff.Removed {
 			p.leaving[id] = r.name()
 		}
-		d.changes = slices.Concat(d.diff.Added, d.diff.Changed)
+		if d.changes = d.diff.Added; len(d.diff.Changed) > 0 { // a copy of many costs a while
+			d.changes = slices.Concat(d.diff.Added, d.diff.Changed)
+		}
 		d.nodes, d.outcomes = make([][]string, len(d.changes)), make([]outcome, len(d.changes))
 		d.withdrawn = make([]bool, len(d.diff.Removed))
 	}

@@ -11,7 +11,10 @@ import (
 // of their keys. It is a list of sorted runs, so that each of a hundred thousand
 // writes costs as little as the first. They are applied in order because a page
 // grows until the commit: inserting in its middle would take quadratic time.
-type patch struct{ runs [][]entry }
+type patch struct {
+	runs   [][]entry
+	writes int // how many there were, also to keys that were written before
+}
 
 // An entry is a write. Its val is nil for a deletion.
 type entry struct {
@@ -51,22 +54,34 @@ func (p *patch) get(key string) (entry, bool) {
 	return p.runs[run][i], true
 }
 
-// seek returns the first write whose key is not less than key.
-func (p *patch) seek(key string) (entry, bool) {
-	if p.empty() {
-		return entry{}, false
+// A place is where the last seek of a scan ended. Keys are sought in order, so while nothing is
+// written the next one is there or next to it, and need not be looked for.
+type place struct{ run, i, writes int }
+
+// seek returns the first write whose key is not less than key, which is not less than the one
+// that was sought before.
+func (at *place) seek(p *patch, key string) (entry, bool) {
+	if at.writes != p.writes || p.empty() {
+		if p.empty() {
+			return entry{}, false
+		}
+		at.run, at.i, _ = p.find(key)
+		at.writes = p.writes
 	}
-	run, i, _ := p.find(key)
-	if i == len(p.runs[run]) {
-		run, i = run+1, 0
+	for at.run < len(p.runs) {
+		r := p.runs[at.run]
+		for ; at.i < len(r); at.i++ {
+			if r[at.i].key >= key {
+				return r[at.i], true
+			}
+		}
+		at.run, at.i = at.run+1, 0
 	}
-	if run == len(p.runs) {
-		return entry{}, false
-	}
-	return p.runs[run][i], true
+	return entry{}, false
 }
 
 func (p *patch) set(e entry) {
+	p.writes++
 	if p.empty() {
 		p.runs = append(p.runs, []entry{e})
 		return

@@ -30,21 +30,27 @@ func TestPatch(t *testing.T) {
 			}
 			sorted := slices.Sorted(maps.Keys(m))
 			i := 0
-			for e, ok := p.seek(""); ok; e, ok = p.seek(e.key + "\x00") {
+			var ahead place
+			for e, ok := ahead.seek(&p, ""); ok; e, ok = ahead.seek(&p, e.key+"\x00") {
 				if i >= len(sorted) || e.key != sorted[i] || (e.val == nil) != (m[e.key] == "deleted") {
 					t.Fatalf("entry %d is %q=%q of %d", i, e.key, e.val, len(sorted))
 				}
 				i++
+				if i%5 == 0 { // what is written behind moves what is ahead
+					p.set(entry{"!" + e.key, []byte("!" + e.key)})
+					m["!"+e.key] = "!" + e.key
+				}
 			}
 			if i != len(sorted) {
 				t.Fatalf("%d entries, want %d", i, len(sorted))
 			}
+			sorted = slices.Sorted(maps.Keys(m))
 			k := key.Draw(t, "key")
 			if _, ok := p.get(k); ok != (m[k] != "") {
 				t.Fatalf("get(%q) = %v", k, ok)
 			}
 			at, found := slices.BinarySearch(sorted, k)
-			if e, ok := p.seek(k); ok != (at < len(sorted)) || ok && e.key != sorted[at] || found && e.key != k {
+			if e, ok := new(place).seek(&p, k); ok != (at < len(sorted)) || ok && e.key != sorted[at] || found && e.key != k {
 				t.Fatalf("seek(%q) = %q, %v", k, e.key, ok)
 			}
 		}

@@ -135,19 +135,21 @@ func (t *tx) checkEntry(e entry) error {
 }
 
 // Scan implements [store.Tx]. The bucket below the patch does not change while the
-// function runs, so only the position in the patch is looked up again.
+// function runs, so only the position in the patch is looked up again, if the loop's body
+// has written.
 func (t *tx) Scan(prefix, from string) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
 		t.check()
 		at := max(prefix, from)
 		cur := t.b.Cursor()
 		k, v := t.seek(cur, []byte(at))
+		var ahead place
 		for {
 			below := strings.HasPrefix(string(k), prefix) && k != nil
 			var e entry
 			var above bool
 			if t.patch != nil {
-				e, above = t.patch.seek(at)
+				e, above = ahead.seek(t.patch, at)
 				above = above && strings.HasPrefix(e.key, prefix)
 			}
 			switch {
