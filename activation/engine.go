@@ -112,7 +112,9 @@ type Engine struct {
 	idle     chan struct{} // closed by Run when it is draining and no attempt runs any more
 
 	wakeAt   atomic.Int64  // the time for which the alarm is set, in Unix nanoseconds; written by Run only
+	entered  atomic.Int64  // how many records were added since that do not move it by themselves
 	budget   budget        // used by Run only
+	early    early         // used by Run only
 	newBoot  bool          // the machine was started again, and not all consequences are written yet; used by Run only
 	doubted  bool          // the clock was in doubt at the last turn; used by Run only
 	sweepNow chan struct{} // capacity one: run directories or work directories must be removed
@@ -241,7 +243,7 @@ func (e *Engine) Update(ctx context.Context, fn func(*Txn) error) error {
 		if t.rearm {
 			e.poke()
 		} else {
-			e.nudge(t.next)
+			e.nudge(t.next, t.entered)
 		}
 	})
 }
@@ -283,6 +285,7 @@ type effects struct {
 	freed    []string  // locks that activations may be waiting for
 	later    []string  // ids of records that Run has to look at
 	next     time.Time // the first due time that the transaction entered
+	entered  int       // how many it entered
 	rearm    bool      // a producer entered or removed an instant
 	stops    []supervisor.Key
 	kills    []supervisor.Key

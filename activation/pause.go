@@ -13,7 +13,6 @@ import (
 
 	"activationd/event"
 	"activationd/internal/fault"
-	"activationd/supervisor"
 )
 
 // While something is paused, no job or reservation that it concerns begins: what would be
@@ -327,14 +326,17 @@ func (t *Txn) running() (ids []string) {
 	return ids
 }
 
-// disarm stops an attempt that waits for its start time, if a pause concerns it.
+// disarm takes back an attempt that waits for its start time, if a pause concerns it.
 func (t *turn) disarm(r *Record) (changed bool) {
 	a := r.openAttempt()
-	if !r.armed(t.Now) || r.Stopped || !t.here(a) || t.pauseOf(r) == nil {
+	if !r.armed(t.Now) || r.Stopped || r.Recalled != "" || !t.here(a) {
 		return false
 	}
-	r.Stopped = true
-	t.stops = append(t.stops, supervisor.Key{ID: r.ID, Phase: a.Phase, N: a.N})
+	p := t.pauseOf(r)
+	if p == nil {
+		return false
+	}
+	r.Recalled = "taken back because of " + p.String()
 	return true
 }
 

@@ -108,9 +108,10 @@ type Life struct {
 	ending
 	Comeback comeback  `json:"-"`
 	Urgency  Urgency   `json:"-"`
-	HoldNext bool      `json:"pause,omitempty"`   // it was held while armed, and enters Held once its attempt has ended
-	Stopped  bool      `json:"stopped,omitempty"` // the open attempt was asked to stop
-	Until    time.Time `json:"until,omitzero"`    // waiting: when that ends; finished: when it is removed
+	HoldNext bool      `json:"pause,omitempty"`    // it was held while armed, and enters Held once its attempt has ended
+	Stopped  bool      `json:"stopped,omitempty"`  // the open attempt was asked to stop
+	Recalled string    `json:"recalled,omitempty"` // why the open attempt, which waits for its start time, is taken back; the activation is scheduled again
+	Until    time.Time `json:"until,omitzero"`     // waiting: when that ends; finished: when it is removed
 	retry
 	queue
 	// Conflicts are what it cannot have in its slot: it is marked as conflicting, since
@@ -407,6 +408,7 @@ func (r *Record) facts(m Moment) facts {
 		armed:      r.armed(m.Now),
 		pause:      r.HoldNext,
 		hangs:      r.hangs() != nil,
+		early:      r.recallable(m.Now),
 	}
 }
 

@@ -23,7 +23,7 @@ func (r *Record) toBeStopped() bool {
 	if r.policy().serves {
 		return r.leaving()
 	}
-	return r.State == Activating && (r.PendingOutcome != "" || r.HoldNext)
+	return r.State == Activating && (r.PendingOutcome != "" || r.HoldNext || r.Recalled != "")
 }
 
 // decide compares the wanted state with the actual one, and returns the trigger that is

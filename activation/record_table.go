@@ -80,6 +80,7 @@ type facts struct {
 	armed      bool // its attempt waits for its start time
 	pause      bool // it will be held once its attempt has ended
 	hangs      bool // a process of its attempt hangs in the kernel
+	early      bool // its attempt waits for its start time, and can be taken back
 }
 
 // next is the table of transitions. It returns the state that follows from s by the
@@ -225,6 +226,8 @@ func nextActivating(on Trigger, f facts) (State, bool) {
 		return Activating, f.hangs
 	case Hold:
 		return Activating, f.armed && !f.pendingEnd
+	case RunNow: // by another attempt, which does not wait
+		return Activating, f.early && f.armed && !f.pendingEnd && !f.pause
 	case Release:
 		return Activating, f.pause
 	}

@@ -25,6 +25,7 @@ var allFacts = []struct {
 	{"armed", "running", func(f *facts) { f.armed = true }},
 	{"to be held", "not held", func(f *facts) { f.pause = true }},
 	{"unverified", "verified", func(f *facts) { f.hangs = true }},
+	{"early", "about to begin", func(f *facts) { f.early = true }},
 }
 
 func makeFacts(mask int) (f facts) {
@@ -44,6 +45,8 @@ func possible(s State, f facts) bool {
 	case !f.slot && (f.needsUndo || f.serveAgain):
 		return false
 	case f.hangs && (f.armed || s != Activating && s != Deactivating):
+		return false
+	case f.early && (!f.armed || f.pendingEnd || f.pause):
 		return false
 	case f.armed && s != Activating, f.pause && s != Activating:
 		return false
@@ -128,6 +131,7 @@ const legend = `# The transitions of an activation. Where the next state depends
 #   armed, running            its attempt still waits for its start time
 #   to be held, not held      it was held while it was armed
 #   unverified, verified      a process of its attempt hangs in the kernel, and all others have ended; or none hangs
+#   early, about to begin     its start time is far enough away for the attempt to be taken back
 #
 # state       trigger     next state    when
 `

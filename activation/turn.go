@@ -45,7 +45,11 @@ type turn struct {
 	exits    []supervisor.Exit // left to the next turn, as the next two
 	begins   []supervisor.Key
 	ids      []string
-	more     bool // the next turn is due at once
+	more     bool      // the next turn is due at once
+	early    early     // what is claimed early
+	nextArm  time.Time // when more is claimed early; zero: nothing is
+	touched  []string  // records that may have changed since the last turn
+	unlocked []string  // locks that were freed in this turn
 }
 
 // A budget counts the attempts that run, and limits how many more may start.
@@ -113,13 +117,14 @@ func (e *Engine) tryTurn(ctx context.Context, w *work, size turnSize) (last stri
 	// This turn may not see records that are added from here on: until the alarm is set
 	// again, each Add wakes Run. See nudge.
 	e.wakeAt.Store(math.MaxInt64)
+	e.entered.Store(0)
 	left, mails, loadAvg := e.remainders(w.exits), e.mails(), e.loadAverage()
 	var t *turn
 	var next time.Time
 	var known mark
 	var newBoot bool
 	err = e.commit(ctx, func(txn *Txn) error {
-		t = &turn{Txn: txn, budget: e.budget, draining: e.Draining(), left: left, mails: mails, size: size}
+		t = &turn{Txn: txn, budget: e.budget, draining: e.Draining(), left: left, mails: mails, size: size, early: e.early, touched: w.ids}
 		t.loadAvg = loadAvg
 		t.slots = t.Settings.MaxParallel
 		if known, err = e.watch.write(t, t.host, markEvery); err != nil {
@@ -140,14 +145,14 @@ func (e *Engine) tryTurn(ctx context.Context, w *work, size turnSize) (last stri
 		if err := t.all(w); err != nil {
 			return err
 		}
-		next = earliest(t.nextInstant(), t.nextLoadAvg())
+		next = earliest(earliest(t.nextInstant(), t.nextArm), t.nextLoadAvg())
 		return nil
 	}, func(*Txn) {
 		w.exits, w.begins, w.ids = t.exits, t.begins, t.ids
 		e.watch.wrote(known)
 		e.tellDoubt(t.Moment)
 		e.newBoot, w.steady = newBoot, !t.unfinished
-		e.budget = t.budget
+		e.budget, e.early = t.budget, t.early
 		e.sleepUntil(earliest(next, t.again()), t.Settings.ArmAhead)
 	})
 	if err != nil {
@@ -214,6 +219,12 @@ func (t *turn) all(w *work) error {
 	if err := t.settle(); err != nil {
 		return err
 	}
+	if err := t.makeRoom(); err != nil {
+		return err
+	}
+	if t.nextArm, err = t.armEarly(); err != nil {
+		return err
+	}
 	if err := t.pruneOld(); err != nil {
 		return err
 	}
@@ -236,6 +247,7 @@ func (t *turn) reconcileAll(ids []string) (left []string, err error) {
 // until nothing changes any more: each may free more.
 func (t *turn) settle() error {
 	for {
+		t.unlocked = append(t.unlocked, t.freed...)
 		ids := append(append(t.drain(), t.nextForSlots()...), t.nextForLoadAvg()...)
 		moved := false
 		for i, id := range ids {
@@ -407,7 +419,9 @@ func (t *turn) advance(r *Record) (changed bool, err error) {
 	for range maxSteps {
 		switch on := r.decide(t.Settings.inputsOf(r, t.Moment)); on {
 		case noTrigger:
-			return t.disarm(r) || changed, nil
+			if !t.disarm(r) {
+				return changed, nil
+			}
 		case Grant:
 			if why := t.unmet(r); why != "" {
 				if err := t.Apply(r, Unmet, why); err != nil {

@@ -96,6 +96,11 @@ func (t *turn) grant(r *Record) (claimed, changed bool, err error) {
 	if lacks == "" {
 		return true, true, t.claim(r, Activate)
 	}
+	if on == waitsOnLocks {
+		if err := t.makeWay(r); err != nil {
+			return false, false, err
+		}
+	}
 	if r.WaitsOn == on {
 		return false, false, nil // Engine.Get says what it waits for now
 	}

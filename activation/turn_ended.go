@@ -86,8 +86,13 @@ func (t *turn) close(r *Record, a *Attempt, res wrapper.Result) error {
 		a.Result.Text = "its deadline has come"
 	}
 	because := r.endsBecause()
-	if a.Result.Reason == wrapper.Stopped {
+	recalled := r.Recalled
+	r.Recalled = ""
+	switch a.Result.Reason {
+	case wrapper.Stopped:
 		a.Result.Text = cmp.Or(a.Result.Text, because)
+	case wrapper.Disarmed:
+		a.Result.Text = cmp.Or(a.Result.Text, recalled)
 	}
 	on := t.verdict(r, a)
 	said := r.Describe(a)
@@ -108,9 +113,9 @@ func (t *turn) close(r *Record, a *Attempt, res wrapper.Result) error {
 	a.Final = r.State == Finished && !hung && !res.Ended.IsZero()
 	var err error
 	switch {
-	case r.State == Waiting && a.Result.Reason == wrapper.Disarmed && t.Now.Add(t.Settings.ArmAhead).Before(r.activateAt()):
-		// Disarmed because the clock was set back: its start time will come again.
-		err = t.Apply(r, Move, "the clock was set back")
+	case r.State == Waiting && (a.Result.Reason == wrapper.Disarmed || recalled != "") && r.Urgency == OnTime && t.Now.Add(t.Settings.ArmAhead).Before(r.activateAt()):
+		// It was taken back, or disarmed because the clock was set back: its start time will come.
+		err = t.Apply(r, Move, cmp.Or(recalled, "the clock was set back"))
 	case r.State == Active && t.rebooted(a): // the lab was up when the machine went down
 		err = t.undoAfterReboot(r)
 	}

@@ -85,6 +85,7 @@ func (t *Txn) Save(old, r *Record) error {
 	} else {
 		at, _ := r.due()
 		t.next = earliest(t.next, at)
+		t.entered++
 	}
 	t.noteCalendar(old, r)
 	t.tally(old, r)

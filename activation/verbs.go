@@ -164,10 +164,13 @@ func (t *Txn) addJob(j *NewJob, id string) (Added, error) {
 	return Added{ID: r.ID, Due: r.Start}, putNumber(t, jobNumber, n)
 }
 
-// nudge wakes Run if a record was added that is due before Run wakes by itself. Most are
-// not.
-func (e *Engine) nudge(next time.Time) {
-	if !next.IsZero() && next.Before(time.Unix(0, e.wakeAt.Load())) {
+// nudge wakes Run if a record was added that is due before Run wakes by itself, or so many
+// that they must be claimed earlier because of each other. Most are not.
+func (e *Engine) nudge(next time.Time, n int) {
+	wake := time.Unix(0, e.wakeAt.Load())
+	switch {
+	case next.IsZero():
+	case next.Before(wake), next.Before(wake.Add(maxLead)) && time.Duration(e.entered.Add(int64(n)))*startCost > e.Settings().ArmAhead:
 		e.poke()
 	}
 }
@@ -228,7 +231,7 @@ func (r *Record) can(by Actor, verb string, m Moment) bool {
 	case verb == "" || by.mayDo(r, Trigger(verb)) != nil || r.Kind == Service && verb != string(Forgive):
 		return false
 	case verb == edit:
-		return !r.policy().announced && r.editable()
+		return !r.policy().announced && r.editable(m)
 	}
 	return r.accepts(Trigger(verb), m)
 }
@@ -290,6 +293,9 @@ func (e *Engine) DoIf(ctx context.Context, by Actor, id string, on Trigger, why 
 			if err := t.Apply(r, RunNow, why); err != nil {
 				return err
 			}
+		}
+		if on == RunNow && r.State == Activating { // the next attempt does not wait for the start time
+			r.Recalled = why
 		}
 		if a := r.hangs(); a != nil && on == Forgive {
 			a.Forgiven = why

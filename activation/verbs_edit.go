@@ -16,8 +16,8 @@ import (
 const edit = "edit"
 
 // editable reports whether r has not begun.
-func (r *Record) editable() bool {
-	return r.State == Scheduled || r.State == Held || r.State == Waiting
+func (r *Record) editable(m Moment) bool {
+	return r.State == Scheduled || r.State == Held || r.State == Waiting || r.recallable(m.Now)
 }
 
 // Edit changes a job that has not begun: it is scheduled, held or waiting. Change gets
@@ -47,7 +47,7 @@ func (e *Engine) EditIf(ctx context.Context, by Actor, id string, ok func(*Recor
 		switch {
 		case r.policy().announced:
 			return fmt.Errorf("%s is a reservation: change it where it is booked: %w", id, fault.Conflict)
-		case !r.editable():
+		case !r.editable(t.Moment):
 			return fmt.Errorf("%s: cannot edit: it %s; only a job that has not begun can be edited: %w", id, r.is(), fault.Conflict)
 		}
 		old := r.clone()
@@ -81,7 +81,9 @@ func (e *Engine) EditIf(ctx context.Context, by Actor, id string, ok func(*Recor
 		n.Owner, n.User, n.After, n.AtJob = r.Owner, r.User, r.After, r.AtJob // these cannot be changed
 		r.Order = n.Order
 		t.happened(r, "edited", event.Event{Action: edit, Reason: "by " + by.Name, Changes: changesOf(old, r)})
-		if requeued {
+		if r.State == Activating { // it is claimed again as it is now
+			r.Recalled = "edited by " + by.Name
+		} else if requeued {
 			if err := t.Apply(r, Move, "edited by "+by.Name); err != nil {
 				return err
 			}

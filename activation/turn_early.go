@@ -1,0 +1,244 @@
+package activation
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A start is claimed, and its wrapper started, by Settings.ArmAhead before its time. Of many
+// that are due together only the first would be ready in time then. So a group of them is begun
+// earlier, by what starting them takes. Until its time comes, an attempt that was claimed so
+// early is in nobody's way: it takes neither the last slots nor a lock for which somebody waits,
+// and it is taken back for whatever is due before it.
+
+const (
+	// maxLead bounds how long before its time a start is claimed because of others.
+	maxLead = 5 * time.Second
+	// startCost is what a start takes until its wrapper waits, with some reserve.
+	startCost = 2 * time.Millisecond
+	// aheadAtOnce bounds the starts that one turn claims so early, because no other turn is
+	// taken while their wrappers are started.
+	aheadAtOnce = 32
+	// sparedShare is the part of the slots that is left for what comes meanwhile: one in
+	// sparedShare.
+	sparedShare = 16
+	// lastMoment is how long before its start an attempt can be taken back for sure.
+	lastMoment = 50 * time.Millisecond
+)
+
+// An early is what Run knows of the starts that are claimed early.
+type early struct {
+	until time.Time         // a group was begun: what starts up to then is claimed now
+	last  time.Time         // nothing that starts later was claimed early
+	left  map[string]string // ids that cannot be claimed early, with the lock that they lack; empty: they lack something else
+}
+
+// A candidate is a start that may be claimed early.
+type candidate struct {
+	at        time.Time
+	place, id string
+}
+
+// begin is when the first of a group has to be claimed, so that the n starts after it and one at a
+// time are claimed in time.
+func (s *Settings) begin(n int, at time.Time) time.Time {
+	lead := s.ArmAhead + time.Duration(n)*startCost
+	return at.Add(-min(lead, max(maxLead, s.ArmAhead)))
+}
+
+// candidates lists the next starts, in the order in which they are to be claimed: as many as can
+// make the first of them begin early. It leaves out those that were tried already, unless a lock
+// that they lacked was freed since.
+func (t *turn) candidates() (all []candidate, err error) {
+	if t.Settings.ArmAhead <= 0 || t.Doubt || t.draining {
+		return nil, nil
+	}
+	const most = int(maxLead / startCost)
+	left, last := make(map[string]string), t.Now.Add(maxLead)
+	from, looked := t.Now.Add(t.Settings.ArmAhead), 0
+	for k, place := range t.Scan(startKey, startKey+Instant(from.Add(1))) {
+		at, id, err := parseInstant(strings.TrimPrefix(k, startKey))
+		if err != nil {
+			return nil, err
+		}
+		if looked++; len(all) == most || looked > 4*most || at.After(last) && len(all) > 0 {
+			break
+		}
+		if lock, ok := t.early.left[id]; ok && !slices.Contains(t.unlocked, lock) && !slices.Contains(t.touched, id) {
+			left[id] = lock
+			continue
+		}
+		if strings.HasPrefix(id, producerMark) { // what it makes can still change
+			continue
+		}
+		if all = append(all, candidate{at, string(place) + notQueued, id}); len(all) == 1 && at.After(t.Now) {
+			last = at.Add(maxLead)
+		}
+	}
+	t.early.left = left
+	slices.SortStableFunc(all, func(a, b candidate) int {
+		return cmp.Or(a.at.Compare(b.at), strings.Compare(a.place, b.place))
+	})
+	return all, nil
+}
+
+// room is how many slots starts that are claimed early may take.
+func (t *turn) room() int { return max(0, t.free()-t.slots/sparedShare) }
+
+// armEarly claims starts whose time to begin has come because many are due together. It returns
+// when that time comes for the next ones; zero: they begin with ArmAhead.
+func (t *turn) armEarly() (next time.Time, err error) {
+	all, err := t.candidates()
+	if err != nil {
+		return next, err
+	}
+	all = all[:min(len(all), t.room())]
+	for n, c := range all {
+		if !t.Settings.begin(n, c.at).After(t.Now) && c.at.After(t.early.until) {
+			t.early.until = c.at
+		}
+	}
+	for n := 0; len(all) > 0 && !all[0].at.After(t.early.until) && t.room() > 0; all = all[1:] {
+		if n == aheadAtOnce || t.full() {
+			t.more = true
+			return next, nil
+		}
+		claimed, err := t.armOne(all[0])
+		if err != nil {
+			return next, err
+		}
+		if claimed {
+			n++
+			if t.early.last.Before(all[0].at) {
+				t.early.last = all[0].at
+			}
+		}
+	}
+	for n, c := range all {
+		next = earliest(next, t.Settings.begin(n, c.at))
+	}
+	return next, nil
+}
+
+// armOne claims a start early, if that is in nobody's way.
+func (t *turn) armOne(c candidate) (claimed bool, err error) {
+	t.looked, t.last = t.looked+1, c.id
+	r, err := t.Record(c.id)
+	if err != nil || t.size.alone[c.id] || !t.armable(r) {
+		t.early.left[c.id] = ""
+		return false, nil //nolint:nilerr // it is told when the start is due
+	}
+	if lock := t.contended(r); lock != "" {
+		t.early.left[c.id] = lock
+		return false, nil
+	}
+	old := r.clone()
+	if err := t.Apply(r, Due, ""); err != nil {
+		return false, err
+	}
+	if claimed, _, err := t.grant(r); err != nil || !claimed {
+		return false, cmp.Or(err, fmt.Errorf("%s cannot be claimed early: %s", r.ID, r.Reason))
+	}
+	return true, t.put(old, r)
+}
+
+// armable reports whether r, but for its locks and a slot, may be claimed long before its time.
+func (t *turn) armable(r *Record) bool {
+	in := t.Settings.inputsOf(r, t.Moment)
+	in.arm = r.activateAt().Sub(t.Now)
+	return r.State == Scheduled && r.Urgency == OnTime && !r.NeedsUndo && !r.AtJob.Batch() && !r.wasRecalled(t.Now) &&
+		r.decide(in) == Due && t.unmet(r) == "" && t.awaited(r) == "" && t.pauseOf(r) == nil && r.conflict() == ""
+}
+
+// wasRecalled reports whether r was taken back a moment ago. Then it is not claimed early again.
+func (r *Record) wasRecalled(now time.Time) bool {
+	n := len(r.Attempts)
+	return n > 0 && r.Attempts[n-1].neverRan() && now.Sub(r.Attempts[n-1].Claimed).Abs() < 2*maxLead
+}
+
+// contended names a lock of r that others hold or wait for; empty: there is none.
+func (t *turn) contended(r *Record) string {
+	for _, w := range r.lockRequests() {
+		if _, first := t.firstInQueue(w.name); first != "" || !w.compatible(requests(t.holders(w.name, r.ID))) {
+			return w.name
+		}
+	}
+	return ""
+}
+
+// recallable reports whether r's attempt can still be taken back: it waits for its start time, and
+// that is far enough away.
+func (r *Record) recallable(now time.Time) bool {
+	a := r.openAttempt()
+	return a != nil && r.State == Activating && a.NotBefore.After(now.Add(lastMoment)) &&
+		!r.Stopped && r.Recalled == "" && r.PendingOutcome == "" && !r.HoldNext
+}
+
+// recall takes back an attempt that would begin later than a time. Its activation is scheduled again.
+func (t *turn) recall(r *Record, before time.Time, why string) error {
+	if !r.recallable(t.Now) || !before.Before(r.activateAt()) {
+		return nil
+	}
+	old := r.clone()
+	r.Recalled = why
+	t.Later(r.ID)
+	return t.Save(old, r)
+}
+
+// makeWay takes back what was claimed early and holds a lock that r needs before.
+func (t *turn) makeWay(r *Record) error {
+	begins := r.activateAt()
+	if begins.Before(t.Now) {
+		begins = t.Now
+	}
+	for _, w := range r.lockRequests() {
+		for _, h := range t.holders(w.name, r.ID) {
+			other, err := t.Record(h.id)
+			if err != nil || w.compatible([]lockRequest{h.request}) {
+				continue
+			}
+			if err := t.recall(other, begins, fmt.Sprintf("made way for %s, which needs lock %s before", r.ID, w.name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// makeRoom takes back what was claimed early, if others wait for a slot: those that start last.
+func (t *turn) makeRoom() error {
+	if t.draining || t.free() > 0 || !t.early.last.After(t.Now.Add(lastMoment)) {
+		return nil
+	}
+	need := 0
+	for range t.queuedForSlot() {
+		if need++; need == t.slots {
+			break
+		}
+	}
+	if need == 0 {
+		return nil
+	}
+	var armed []*Record
+	for _, id := range t.running() {
+		switch r, err := t.Record(id); {
+		case err != nil:
+		case r.Stopped || r.Recalled != "": // its slot is about to be free
+			need--
+		case r.recallable(t.Now):
+			armed = append(armed, r)
+		}
+	}
+	slices.SortFunc(armed, func(a, b *Record) int {
+		return cmp.Or(b.activateAt().Compare(a.activateAt()), cmp.Compare(a.Priority, b.Priority), strings.Compare(b.ID, a.ID))
+	})
+	for _, r := range armed[:max(0, min(need, len(armed)))] {
+		if err := t.recall(r, t.Now, "made way for others, which needed its slot before"); err != nil {
+			return err
+		}
+	}
+	return nil
+}

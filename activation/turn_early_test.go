@@ -1,0 +1,214 @@
+package activation_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	. "activationd/activation"
+
+	"activationd/supervisor"
+)
+
+const arm = 50 * time.Millisecond
+
+// together makes a rig with n jobs that are due together in an hour, and lets time pass until so
+// long before. Each but the first makes them begin 2 ms earlier.
+func together(t *testing.T, n int, before time.Duration, fn func(rig *testRig, at time.Time)) {
+	t.Helper()
+	bubble(t, func(s *Settings) { s.ArmAhead, s.MaxParallel = arm, 1000 }, func(rig *testRig) {
+		at := time.Now().Add(hour)
+		jobs := make([]NewJob, n)
+		for i := range jobs {
+			jobs[i] = NewJob{At: at, Order: Order{Argv: []string{"true"}, Priority: i % 2}}
+		}
+		if _, err := rig.e.Add(context.Background(), admin, jobs); err != nil {
+			t.Fatal(err)
+		}
+		rig.sleep(time.Until(at) - before)
+		fn(rig, at)
+		rig.sound()
+	})
+}
+
+// armed counts the attempts that wait for their start time.
+func (rig *testRig) armed() (n int) {
+	for _, k := range rig.w.live() {
+		if r := rig.w.run(k); r.started.IsZero() {
+			n++
+		}
+	}
+	return n
+}
+
+func TestManyDueTogether(t *testing.T) {
+	const n = 600
+	lead := arm + (n-1)*2*time.Millisecond
+	together(t, n, lead+time.Millisecond, func(rig *testRig, at time.Time) {
+		if got := rig.armed(); got != 0 {
+			t.Errorf("%d are armed before their time", got)
+		}
+		rig.sleep(time.Millisecond)
+		if got := rig.armed(); got != n {
+			t.Errorf("%d are armed, want %d", got, n)
+		}
+		rig.ran("")
+		rig.sound()
+		rig.sleep(lead)
+		for id := 1; id <= n; id++ {
+			if began := rig.beganAt(fmt.Sprint(id), Activate, 1); !began.Equal(at) {
+				t.Fatalf("%d began at %v, want %v", id, began, at)
+			}
+		}
+		rig.sleep(minute)
+		rig.is("1", "succeeded")
+	})
+}
+
+// Those with a higher priority are claimed first, across the turns.
+func TestEarlyInOrderOfPriority(t *testing.T) {
+	var order []string
+	bubble(t, func(s *Settings) { s.ArmAhead, s.MaxParallel = arm, 1000 }, func(rig *testRig) {
+		rig.w.starts = func(k supervisor.Key) error { order = append(order, k.ID); return nil }
+		at := time.Now().Add(hour)
+		for i := range 40 {
+			rig.add(NewJob{At: at, Order: Order{Priority: i % 2}})
+		}
+		rig.sleep(hour)
+	})
+	if len(order) != 40 {
+		t.Fatalf("started: %v", order)
+	}
+	if !slices.ContainsFunc(order[:32], func(id string) bool { return id == "40" }) {
+		t.Errorf("started: %v, and 40 has the higher priority", order)
+	}
+}
+
+func TestEarlyTakenBack(t *testing.T) {
+	const before = time.Second
+	t.Run("by cancel and hold", func(t *testing.T) {
+		together(t, 600, before, func(rig *testRig, at time.Time) {
+			rig.do(Cancel, "7")
+			rig.is("7", "cancelled")
+			rig.do(Hold, "8")
+			rig.is("8", "held")
+			rig.sleep(hour)
+			if r := rig.w.run(supervisor.Key{ID: "7", Phase: Activate, N: 1}); !r.started.IsZero() {
+				t.Error("a cancelled job ran")
+			}
+			rig.is("8", "held")
+			rig.do(Release, "8")
+			rig.sleep(minute)
+			rig.is("8", "succeeded")
+		})
+	})
+	t.Run("by an edit", func(t *testing.T) {
+		together(t, 600, before, func(rig *testRig, at time.Time) {
+			later := at.Add(hour)
+			edit := func(id string, fn func(j *NewJob)) {
+				if _, err := rig.e.Edit(context.Background(), admin, id, func(j *NewJob, _ time.Time) error { fn(j); return nil }); err != nil {
+					t.Fatal(err)
+				}
+				rig.sleep(0)
+			}
+			edit("7", func(j *NewJob) { j.At = later })
+			edit("8", func(j *NewJob) { j.Argv = []string{"other"} })
+			rig.is("7", "scheduled")
+			rig.is("8", "scheduled")
+			rig.sleep(2 * hour)
+			if began := rig.beganAt("7", Activate, 2); !began.Equal(later) {
+				t.Errorf("it began at %v, want %v", began, later)
+			}
+			r := rig.w.run(supervisor.Key{ID: "8", Phase: Activate, N: 2})
+			if r == nil || !r.started.Equal(at) || r.spec.Argv[0] != "other" {
+				t.Errorf("the edited job ran as %+v", r)
+			}
+		})
+	})
+	t.Run("by run", func(t *testing.T) {
+		together(t, 600, before, func(rig *testRig, _ time.Time) {
+			now := time.Now()
+			rig.do(RunNow, "7")
+			if began := rig.beganAt("7", Activate, 2); !began.Equal(now) {
+				t.Errorf("it began at %v, want %v", began, now)
+			}
+		})
+	})
+	t.Run("by a pause", func(t *testing.T) {
+		together(t, 600, before, func(rig *testRig, _ time.Time) {
+			if _, err := rig.e.Pause(context.Background(), admin, Pause{What: PauseDaemon}); err != nil {
+				t.Fatal(err)
+			}
+			rig.sleep(minute)
+			rig.ran("")
+		})
+	})
+	t.Run("by nothing at a restart", func(t *testing.T) {
+		together(t, 600, before, func(rig *testRig, at time.Time) {
+			rig.restart()
+			rig.sleep(before)
+			if began := rig.beganAt("600", Activate, 1); !began.Equal(at) {
+				t.Errorf("it began at %v, want %v", began, at)
+			}
+			rig.sleep(minute)
+			rig.is("600", "succeeded")
+		})
+	})
+}
+
+// What is claimed early leaves slots and locks to what is due before it.
+func TestEarlyMakesWay(t *testing.T) {
+	bubble(t, func(s *Settings) { s.ArmAhead, s.MaxParallel = arm, 320 }, func(rig *testRig) {
+		at := time.Now().Add(hour)
+		locked := rig.add(NewJob{At: at, Order: Order{Locks: []string{"a"}, Priority: 9}})
+		for range 310 {
+			rig.add(NewJob{At: at})
+		}
+		rig.sleep(hour - 300*time.Millisecond)
+		if got := rig.armed(); got != 300 {
+			t.Errorf("%d are armed, want 300 of 320 slots", got)
+		}
+		rig.is(locked, "activating")
+		now := time.Now()
+		rival := rig.add(NewJob{Order: Order{Locks: []string{"a"}}})
+		if began := rig.beganAt(rival, Activate, 1); !began.Equal(now) {
+			t.Errorf("it began at %v, want %v", began, now)
+		}
+		rig.because(locked, "made way for "+rival+", which needs lock a before")
+		var others []string
+		for range 30 { // more than were left
+			others = append(others, rig.add(NewJob{}))
+		}
+		for _, id := range others {
+			if began := rig.beganAt(id, Activate, 1); !began.Equal(now) {
+				t.Errorf("%s began at %v, want %v", id, began, now)
+			}
+		}
+		rig.sleep(minute)
+		rig.is(locked, "succeeded")
+	})
+}
+
+// A lock that is held is not waited for early, and jobs that are added count.
+func TestEarlyLeavesContendedLocks(t *testing.T) {
+	together(t, 10, 5*minute, func(rig *testRig, at time.Time) {
+		rig.script("11", Activate, long)
+		rig.add(NewJob{Order: Order{Locks: []string{"a"}}})
+		waits := rig.add(NewJob{At: at, Order: Order{Locks: []string{"a"}}})
+		for range 300 {
+			rig.add(NewJob{At: at})
+		}
+		rig.sleep(time.Until(at) - 300*2*time.Millisecond) // the last few that were added count for up to arm
+		if got := rig.armed(); got < 300 {
+			t.Errorf("%d are armed, want all that were added", got)
+		}
+		rig.is(waits, "scheduled")
+		rig.sleep(time.Until(at))
+		if v := rig.get(waits); v.State != Waiting || !strings.Contains(v.Reason, "lock a") {
+			t.Errorf("it is %s: %s", v.State, v.Reason)
+		}
+	})
+}
