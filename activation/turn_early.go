@@ -129,7 +129,7 @@ func (t *turn) armOne(c candidate) (claimed bool, err error) {
 	r, err := t.Record(c.id)
 	if err != nil || t.size.alone[c.id] || !t.armable(r) {
 		t.early.left[c.id] = ""
-		return false, nil //nolint:nilerr // it is told when the start is due
+		return false, nil //nolint:nilerr // the error is logged when the start is due
 	}
 	if lock := t.contended(r); lock != "" {
 		t.early.left[c.id] = lock
@@ -145,7 +145,7 @@ func (t *turn) armOne(c candidate) (claimed bool, err error) {
 	return true, t.put(old, r)
 }
 
-// armable reports whether r, but for its locks and a slot, may be claimed long before its time.
+// armable reports whether r, apart from its locks and a slot, may be claimed long before its time.
 func (t *turn) armable(r *Record) bool {
 	in := t.Settings.inputsOf(r, t.Moment)
 	in.arm = r.activateAt().Sub(t.Now)
