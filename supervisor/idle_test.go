@@ -23,25 +23,25 @@ import (
 // In all tests of this package the wrapper becomes idle at once, see idleAfter. Those here are about
 // that itself.
 
-// idle reports whether a process is a wrapper that is idle.
+// idle reports whether a process is a wrapper that waits without Go's runtime, which has several threads.
 func idle(pid int) bool {
-	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return err == nil && strings.HasPrefix(string(line), "atwrap\x00idle\x00")
+	p, ok := wrapper.Stat(pid)
+	return ok && p.Threads == 1 && waits(pid)
 }
 
 // awaitIdle waits until the run's wrapper is idle and waits, and returns its process id.
 func (b *bench) awaitIdle() (pid int) {
 	b.t.Helper()
 	pid = b.wrapperPID()
-	b.await("an idle wrapper", func() bool { return idle(pid) && waits(pid) })
+	b.await("an idle wrapper", func() bool { return idle(pid) })
 	return pid
 }
 
-// waits reports whether a process is in ppoll(2), without a limit.
+// waits reports whether a process is in ppoll(2).
 func waits(pid int) bool {
 	call, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", pid))
-	f := strings.Fields(string(call)) // number, arguments: the descriptors, how many, the limit
-	return err == nil && len(f) > 4 && f[0] == strconv.Itoa(unix.SYS_PPOLL) && f[3] == "0x0"
+	number, _, _ := strings.Cut(string(call), " ")
+	return err == nil && number == strconv.Itoa(unix.SYS_PPOLL)
 }
 
 // An idle wrapper is small, waits without a limit, so that it never wakes, and still tells
@@ -113,7 +113,7 @@ func TestIdleStage(t *testing.T) {
 			}
 			if !tt.ends {
 				b := &bench{t: t}
-				b.await("an idle stage that waits", func() bool { return idle(c.Process.Pid) && waits(c.Process.Pid) })
+				b.await("an idle stage that waits", func() bool { return idle(c.Process.Pid) })
 				if err := syscall.Kill(-c.Process.Pid, syscall.SIGKILL); err != nil {
 					t.Error(err)
 				}
@@ -256,7 +256,7 @@ func TestIdleWithoutThreads(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.open()
-	b.start(shell("trap 'echo more; exit 5' USR1; echo up; while :; do sleep 600 & wait; done"))
+	b.start(rotating("trap 'echo more; exit 5' USR1; echo up; while :; do sleep 600 & wait; done", 1<<20, 1)) // for which it needs the runtime
 	b.awaitLog("up")
 	pid := b.awaitIdle()
 	var others []*exec.Cmd
@@ -284,8 +284,8 @@ func TestIdleWithoutThreads(t *testing.T) {
 		call, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", pid))
 		return err == nil && strings.HasPrefix(string(call), strconv.Itoa(unix.SYS_NANOSLEEP)+" ")
 	})
-	if log := b.file("log"); log != "up\n" || !idle(pid) {
-		t.Errorf("log %q, idle %v; want an idle wrapper that has not read the output", log, idle(pid))
+	if p, ok := wrapper.Stat(pid); b.file("log") != "up\n" || p.Threads > 1 {
+		t.Errorf("log %q, %v, %+v; want an idle wrapper that has not read the output", b.file("log"), ok, p)
 	}
 	end()
 	if r := b.exit(); r.Reason != wrapper.Exited || r.Exit != 5 || b.file("log") != "up\nmore\n" {

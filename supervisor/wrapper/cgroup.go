@@ -12,32 +12,17 @@ import (
 // CgroupName returns the name of a run's cgroup in Spec.Cgroup.
 func CgroupName(s *Spec) string { return s.ID + "." + s.Phase + "." + strconv.Itoa(s.Attempt) }
 
-// makeCgroup makes the run's own cgroup, if one is wanted and cgroups are available.
-func (w *run) makeCgroup() {
-	if w.spec.Cgroup == "" {
-		return
+// makeCgroupAgain makes the cgroup when that has failed.
+func (w *run) makeCgroupAgain(dir string, errno syscall.Errno) syscall.Errno {
+	if errno == syscall.ENOENT { // a daemon without runs removed the parent
+		_ = syscall.Mkdir(w.plan.cgroupRoot, 0o755)
 	}
-	dir := w.spec.Cgroup + "/" + CgroupName(w.spec)
-	err := syscall.Mkdir(dir, 0o755)
-	if err == syscall.ENOENT { // a daemon without runs removed the parent
-		_ = syscall.Mkdir(w.spec.Cgroup, 0o755)
-		err = syscall.Mkdir(dir, 0o755)
-	}
-	if err == syscall.EEXIST { // it is a lost run's
-		if err = RemoveEmptyCgroup(dir); err == nil {
-			err = syscall.Mkdir(dir, 0o755)
+	if errno == syscall.EEXIST { // it is a lost run's
+		if err := RemoveEmptyCgroup(dir); err != nil {
+			return errno
 		}
 	}
-	if err == nil {
-		if w.cgroup, err = openat(unix.AT_FDCWD, dir, syscall.O_RDONLY|syscall.O_DIRECTORY, 0); err == nil {
-			w.cgroupDir = dir
-			w.result.Contained = GuardCgroup
-			return
-		}
-		w.cgroup = -1
-		_ = syscall.Rmdir(dir)
-	}
-	w.note(errnoText("no cgroup", err))
+	return rawMkdir(pathz(dir+"\x00"), 0o755)
 }
 
 // dropCgroup removes the run's cgroup. This process has no descendant left, so any

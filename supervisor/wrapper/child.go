@@ -83,53 +83,6 @@ type cloneArgs struct {
 	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
 }
 
-// newChild prepares a script's process. The caller still has to set envv.
-func newChild(s *Spec) (*child, error) {
-	c := &child{out: -1, in: -1, stdout: -1, cgroup: -1, sockets: len(s.Listen), uid: s.UID, gid: s.GID, umask: s.Umask, noNewPrivs: s.NoNewPrivs}
-	if s.Stream {
-		c.in, c.stdout = s.scriptInput(), s.scriptOutput()
-	}
-	// Becoming another user empties the effective and the permitted set, unless a
-	// securebit says otherwise, but never the inheritable one.
-	c.noCaps = s.NoCaps || s.UID > 0
-	c.caps.header.Version = unix.LINUX_CAPABILITY_VERSION_3
-	var err error
-	if c.argv, err = syscall.SlicePtrFromStrings(s.Argv); err != nil {
-		return nil, err
-	}
-	c.paths, err = syscall.SlicePtrFromStrings(candidates(s.Argv[0], s.Env))
-	if err != nil {
-		return nil, err
-	}
-	c.paths = c.paths[:len(c.paths)-1]
-	dir := s.Dir
-	if dir == "" {
-		dir = "/"
-	}
-	if c.dir, err = syscall.BytePtrFromString(dir); err != nil {
-		return nil, err
-	}
-	if s.OOMReset {
-		if c.oomScore, err = syscall.BytePtrFromString("/proc/self/oom_score_adj"); err != nil {
-			return nil, err
-		}
-	}
-	if s.Nice != 0 {
-		old, err := syscall.Getpriority(syscall.PRIO_PROCESS, 0) // 20 less the niceness
-		if err != nil {
-			return nil, err
-		}
-		c.addNice, c.nice = true, 20-old+s.Nice
-	}
-	for _, l := range s.Limits {
-		c.limits = append(c.limits, rlimit{uintptr(resource(l.Name)), syscall.Rlimit{Cur: l.Soft, Max: l.Hard}})
-	}
-	for _, g := range s.Groups {
-		c.groups = append(c.groups, uint32(g))
-	}
-	return c, nil
-}
-
 // standardPath is where commands are searched without PATH.
 const standardPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -293,7 +246,7 @@ const firstPassed = 3
 func (c *child) addPID() {
 	if c.sockets > 0 {
 		copy(c.pidVar[:], listenPIDVar+"=")
-		c.envv = append(c.envv[:len(c.envv)-1], &c.pidVar[0], nil)
+		c.envv = append(c.envv, &c.pidVar[0])
 	}
 }
 

@@ -11,65 +11,14 @@ import (
 // AsideInfix is in the name of a configuration directory that was moved aside.
 const AsideInfix = ".old-"
 
-// makeConfigDir makes the configuration directory, whose name is the wrapper's
-// process id. If it is there already, it belongs to an earlier process with this id. It is
-// moved aside, where the daemon finds it, and never used.
-func (w *run) makeConfigDir() error {
-	root := w.spec.ConfigRoot
-	if root == "" {
-		return nil
-	}
-	dir := root + "/" + strconv.Itoa(w.result.WrapperPID)
-	err := syscall.Mkdir(dir, 0o700)
-	if err == syscall.EEXIST {
-		aside := dir + AsideInfix + strconv.Itoa(int(boottime()))
-		if err := renameMounted(unix.AT_FDCWD, dir, unix.AT_FDCWD, aside); err != nil {
-			return err
-		}
-		w.note("the configuration directory of an earlier process with this id was moved to " + aside)
-		err = syscall.Mkdir(dir, 0o700)
-	}
-	if err != nil {
+// moveAside moves the configuration directory of an earlier process with this id to where the daemon finds it.
+func (w *run) moveAside(dir string) error {
+	aside := dir + AsideInfix + strconv.Itoa(int(boottime()))
+	if err := renameMounted(unix.AT_FDCWD, dir, unix.AT_FDCWD, aside); err != nil {
 		return err
 	}
-	w.configDir = dir
-	if err := w.copyTopology(); err != nil {
-		return err
-	}
-	return w.own(dir)
-}
-
-// own makes the script's user the owner of a file.
-func (w *run) own(path string) error {
-	if w.spec.UID < 0 && w.spec.GID < 0 {
-		return nil
-	}
-	return syscall.Chown(path, w.spec.UID, w.spec.GID)
-}
-
-// maxTopology is the largest topology that is read, in bytes.
-const maxTopology = 16 << 20
-
-// copyTopology copies the topology, if there is one, to where the script can read it.
-func (w *run) copyTopology() error {
-	if !w.spec.hasTopology {
-		return nil
-	}
-	data, err := readFile(dirFD, TopologyFile, maxTopology)
-	if err != nil {
-		return err
-	}
-	path := w.configDir + "/" + ConfigTopology
-	fd, err := syscall.Open(path, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL|syscall.O_CLOEXEC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer closeFD(fd)
-	if _, err := writeAll(fd, []byte(data)); err != nil {
-		return err
-	}
-	w.topology = path
-	return w.own(path)
+	w.note("the configuration directory of an earlier process with this id was moved to " + aside)
+	return nil
 }
 
 // Bounds of a copy of a configuration directory to another file system, and of the number

@@ -119,15 +119,22 @@
 // to the file unread, and consumes nothing of it. A daemon that was not there finds it in this file; one
 // that was there may have read it since.
 //
+// # The early stage
+//
+// The wrapper prepares its run, waits for its time, starts the script, puts what it prints into the beginning of the log,
+// and records its end before Go's runtime begins, if nothing else happens. The runtime begins when it is needed: at a
+// timeout or a stop, for notifications and streams, for much output, for what the script leaves behind, and to explain
+// what failed. See early.go.
+//
 // # What a start costs
 //
 // A wrapper is started for each run, so its own start is most of its cost. Of
 // the processor time that a run of /bin/true took in all, measured on
-// one machine, two fifths were the start of Go's runtime and a quarter was
-// /bin/true. These measures made a difference; they are taken here or by the supervisor:
+// one machine, two fifths were the start of Go's runtime, until there was an early stage, and a quarter was
+// /bin/true. These measures made a difference, too; they are taken here or by the supervisor:
 //
 //   - no package os, os/exec, os/signal or fmt: os alone costs 17 page faults and 30 µs
-//     at each start;
+//     whenever the runtime begins;
 //   - GOMAXPROCS=1, which saves a thread, and no runtime.LockOSThread, which
 //     would start another;
 //   - a blocked StopSignal and a signalfd instead of os/signal, and
@@ -143,6 +150,6 @@
 //
 // A wrapper in which Go's runtime runs has about 0.55 MiB of memory of its own. After some
 // seconds without an event it becomes idle: it leaves the runtime, and waits with
-// 12 KiB and one thread until there is one. See idle.go. Until then it wakes every 30
+// 12 KiB and one thread until there is one, as in the early stage. See idle.go. Until then it wakes every 30
 // seconds to reap processes whose parents in the script have ended.
 package wrapper

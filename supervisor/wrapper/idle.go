@@ -202,7 +202,7 @@ func idleState() (state string, ok bool) {
 	if first == nil {
 		return "", false
 	}
-	return strings.CutPrefix(unix.BytePtrToString(first), idleVar+"=")
+	return strings.CutPrefix(textz(first), idleVar+"=")
 }
 
 // becomeIdle executes the program. The runtime must not move it to another thread between the
@@ -227,6 +227,9 @@ func (w *run) resume(state string) error {
 	idle := now - w.quiet.since // if that was short, something happens often in this run
 	fresh := newQuiet()
 	w.quiet.able, w.quiet.since = fresh.able, now
+	if w.spec.Stream {
+		w.input = w.spec.daemonInput()
+	}
 	if idle < 6*w.quiet.patience {
 		w.quiet.grow()
 	} else {

@@ -12,12 +12,12 @@ TEXT ·entry(SB),NOSPLIT|NOFRAME|TOPFRAME,$0
 	MOVQ	8(R12), SI
 	SYSCALL
 	CMPQ	0(R12), $3
-	JNE	awake
+	JNE	begin
 	MOVQ	16(R12), AX
 	CMPL	0(AX), $0x656c6469 // idle
-	JNE	awake
+	JNE	begin
 	CMPB	4(AX), $0
-	JNE	awake
+	JNE	begin
 
 	// A child that ended before this program began: its signal may have gone to a thread
 	// of the Go runtime. waitid(P_ALL, 0, &info, WEXITED|WNOHANG|WNOWAIT, 0)
@@ -55,6 +55,7 @@ poll:
 
 wake:
 	MOVQ	24(R12), R14
+reserve: // what R14 says; then exec, if R12 has the arguments of the idle stage
 	MOVBLZX	1(R14), SI
 	SUBL	$'0', SI
 	SHLL	$22, SI
@@ -71,13 +72,11 @@ wake:
 	MOVL	$11, AX
 	SYSCALL
 
-	MOVQ	$0, 32(SP)
-	MOVQ	$50000000, 40(SP)
 	MOVBLZX	0(R14), R13
 	SUBL	$'0', R13
 threads:
 	DECL	R13
-	JLT	exec
+	JLT	reserved
 	MOVL	$56, AX // clone(CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|CLONE_SYSVSEM, 0, 0, 0, 0)
 	MOVL	$0x50f00, DI
 	XORL	SI, SI
@@ -88,17 +87,20 @@ threads:
 	TESTQ	AX, AX
 	JLT	pause
 	JNE	threads
-	// A thread. It must not change the stack. If there is none after it, it ends before that is
+	// A thread. It must not use the stack. If there is none after it, it ends before that is
 	// tried again, so that two wrappers do not wait for each other's threads.
-	MOVL	$35, AX // nanosleep(SP+32, 0)
-	LEAQ	32(SP), DI
+	MOVL	$35, AX // nanosleep(threadPause, 0)
+	LEAQ	·threadPause(SB), DI
 	XORL	SI, SI
 	SYSCALL
 	MOVL	$60, AX // exit(0)
 	XORL	DI, DI
 	SYSCALL
 
-exec:
+reserved:
+	LEAQ	·forRuntime(SB), AX
+	CMPQ	AX, R14
+	JEQ	awake
 	MOVQ	$0x65732f636f72702f, AX // /proc/self/exe
 	MOVQ	AX, 0(SP)
 	MOVQ	$0x006578652f666c, AX
@@ -116,10 +118,35 @@ pause:
 	MOVQ	SP, DI
 	XORL	SI, SI
 	SYSCALL
-	JMP	wake
+	JMP	reserve
+
+	// The early stage: a program in Go without its runtime, see early.go.
+begin:
+	MOVQ	R12, ·initial(SB)
+	LEAQ	·noRuntime(SB), AX
+	MOVQ	AX, ·tls(SB)
+	MOVL	$158, AX // arch_prctl(ARCH_SET_FS, tls+8): g is in the word before that
+	MOVL	$0x1002, DI
+	LEAQ	·tls+8(SB), SI
+	SYSCALL
+	ANDQ	$~15, SP
+	SUBQ	$16, SP
+	CALL	·early(SB)
+	MOVQ	0(SP), DI
+	MOVQ	·initial(SB), R12
+	MOVQ	R12, SP
+	SUBQ	$2048, SP
+	LEAQ	·forRuntime(SB), R14
+	CMPQ	DI, $-2 // wakeReserve
+	JEQ	reserve
+	JLT	awake
+	CMPQ	DI, $-1 // wake
+	JEQ	awake
+	MOVL	$231, AX // exit_group(DI)
+	SYSCALL
 
 awake:
-	MOVQ	R12, ·initial(SB)
+	MOVQ	·initial(SB), SP
 	MOVL	$1, runtime·sigtable+(3*24)(SB) // QUIT: _SigNotify
 	MOVL	$1, runtime·sigtable+(15*24)(SB) // TERM
 	JMP	_rt0_amd64_linux(SB)

@@ -13,14 +13,14 @@ TEXT ·entry(SB),NOSPLIT|NOFRAME|TOPFRAME,$0
 	SVC
 	MOVD	0(R19), R0
 	CMP	$3, R0
-	BNE	awake
+	BNE	begin
 	MOVD	16(R19), R1
 	MOVWU	0(R1), R0
 	MOVD	$0x656c6469, R2 // idle
 	CMP	R2, R0
-	BNE	awake
+	BNE	begin
 	MOVBU	4(R1), R0
-	CBNZ	R0, awake
+	CBNZ	R0, begin
 
 	// A child that ended before this program began: its signal may have gone to a thread
 	// of the Go runtime. waitid(P_ALL, 0, &info, WEXITED|WNOHANG|WNOWAIT, 0)
@@ -61,6 +61,7 @@ poll:
 
 wake:
 	MOVD	24(R19), R22
+reserve: // what R22 says; then exec, if R19 has the arguments of the idle stage
 	MOVBU	1(R22), R1
 	SUB	$48, R1
 	LSL	$22, R1
@@ -76,14 +77,11 @@ wake:
 	MOVD	$215, R8 // munmap(R0, R1)
 	SVC
 
-	MOVD	ZR, 32(R20)
-	MOVD	$50000000, R0
-	MOVD	R0, 40(R20)
 	MOVBU	0(R22), R21
 	SUB	$48, R21
 threads:
 	SUBS	$1, R21, R21
-	BLT	exec
+	BLT	reserved
 	MOVD	$220, R8 // clone(CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|CLONE_SYSVSEM, 0, 0, 0, 0)
 	MOVD	$0x50f00, R0
 	MOVD	ZR, R1
@@ -93,17 +91,20 @@ threads:
 	SVC
 	TBNZ	$63, R0, pause
 	CBNZ	R0, threads
-	// A thread. It must not change the stack. If there is none after it, it ends before that is
+	// A thread. It must not use the stack. If there is none after it, it ends before that is
 	// tried again, so that two wrappers do not wait for each other's threads.
-	MOVD	$101, R8 // nanosleep(R20+32, 0)
-	ADD	$32, R20, R0
+	MOVD	$101, R8 // nanosleep(threadPause, 0)
+	MOVD	$·threadPause(SB), R0
 	MOVD	ZR, R1
 	SVC
 	MOVD	$93, R8 // exit(0)
 	MOVD	ZR, R0
 	SVC
 
-exec:
+reserved:
+	MOVD	$·forRuntime(SB), R0
+	CMP	R0, R22
+	BEQ	awake
 	MOVD	$0x65732f636f72702f, R0 // /proc/self/exe
 	MOVD	R0, 0(R20)
 	MOVD	$0x006578652f666c, R0
@@ -122,10 +123,31 @@ pause:
 	MOVD	R20, R0
 	MOVD	ZR, R1
 	SVC
-	B	wake
+	B	reserve
+
+	// The early stage: a program in Go without its runtime, see early.go.
+begin:
+	MOVD	R19, ·initial(SB)
+	MOVD	$·noRuntime(SB), g
+	SUB	$32, R19, R20
+	AND	$~15, R20
+	MOVD	R20, RSP
+	BL	·early(SB)
+	MOVD	8(RSP), R0
+	MOVD	·initial(SB), R19
+	MOVD	R19, RSP
+	SUB	$2048, R19, R20
+	MOVD	$·forRuntime(SB), R22
+	CMN	$2, R0 // wakeReserve
+	BEQ	reserve
+	CMN	$1, R0 // wake
+	BEQ	awake
+	MOVD	$94, R8 // exit_group(R0)
+	SVC
 
 awake:
-	MOVD	R19, ·initial(SB)
+	MOVD	·initial(SB), R19
+	MOVD	R19, RSP
 	MOVD	$1, R0 // _SigNotify
 	MOVW	R0, runtime·sigtable+(3*24)(SB) // QUIT
 	MOVW	R0, runtime·sigtable+(15*24)(SB) // TERM

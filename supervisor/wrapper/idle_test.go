@@ -12,6 +12,7 @@ import (
 var forgotten = map[string]string{
 	"run.topology":      "only the script's environment has it",
 	"run.held":          "it is in the limit",
+	"run.input":         "the specification says it",
 	"run.stopped":       "the wrapper is not idle after that",
 	"run.ended":         "likewise",
 	"run.reaped":        "likewise",
@@ -42,6 +43,7 @@ func TestIdleRemembersAll(t *testing.T) {
 				continue
 			}
 			switch {
+			case name == "run.beginning": // it is over
 			case f.Kind() == reflect.Struct:
 				visit(f)
 			case f.Type() == reflect.TypeFor[*log]():

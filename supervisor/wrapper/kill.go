@@ -3,6 +3,7 @@ package wrapper
 import (
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,11 +19,18 @@ func (w *run) finish() {
 	if w.keepsLeftovers() {
 		w.reap(w.pid)
 	} else {
-		_ = syscall.Kill(-w.pid, syscall.SIGKILL)
+		if !w.reaped {
+			_ = syscall.Kill(-w.pid, syscall.SIGKILL)
+		}
 		w.sweep()
 	}
 	w.drain()
 	w.lastNotices()
+	w.noteStatus()
+}
+
+// noteStatus fills the result with what is known when all children are reaped.
+func (w *run) noteStatus() {
 	switch {
 	case !w.reaped:
 	case w.status.Signaled():
@@ -31,10 +39,11 @@ func (w *run) finish() {
 		w.result.Exit = w.status.ExitStatus()
 	}
 	if w.result.Ended.IsZero() {
-		w.result.Ended = time.Now()
+		w.result.Ended = wallClock()
 	}
 	var ru syscall.Rusage
-	if syscall.Getrusage(unix.RUSAGE_CHILDREN, &ru) == nil {
+	const children = ^uintptr(0) // RUSAGE_CHILDREN
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_GETRUSAGE, children, uintptr(unsafe.Pointer(&ru)), 0); errno == 0 {
 		w.result.User = time.Duration(ru.Utime.Nano())
 		w.result.System = time.Duration(ru.Stime.Nano())
 		w.result.MaxRSS = ru.Maxrss
@@ -44,25 +53,31 @@ func (w *run) finish() {
 // reap reaps the child pid, or any child for -1. It reports whether it may be called
 // again at once; gone is true if there is no such child.
 func (w *run) reap(pid int) (ok, gone bool) {
-	var st syscall.WaitStatus
-	got, err := syscall.Wait4(pid, &st, syscall.WNOHANG, nil)
+	got, status, errno := wait4(pid)
 	switch {
-	case err == syscall.EINTR:
+	case errno == syscall.EINTR:
 		return true, false
-	case err != nil:
+	case errno != 0:
 		return false, true
 	case got == 0:
 		return false, false
-	case got == w.pid:
-		w.reaped, w.status = true, st
+	}
+	w.noteReaped(got, status)
+	return true, false
+}
+
+// noteReaped notes that a child was reaped.
+func (w *run) noteReaped(pid int, status syscall.WaitStatus) {
+	switch {
+	case pid == w.pid:
+		w.reaped, w.status = true, status
 		if !w.ended {
 			w.ended = true
-			w.result.Ended = time.Now()
+			w.result.Ended = wallClock()
 		}
-	case st.Signaled() && st.Signal() == syscall.SIGKILL:
+	case status.Signaled() && status.Signal() == syscall.SIGKILL:
 		w.result.Leftovers++
 	}
-	return true, false
 }
 
 // sweep kills and reaps until there is no child left. As this process is the

@@ -1,7 +1,6 @@
 package wrapper
 
 import (
-	"strings"
 	"syscall"
 	"time"
 	"unsafe"
@@ -44,11 +43,12 @@ func (w *run) wait(d time.Duration) (some bool) {
 	return true
 }
 
+// takeStop receives a signal: a stop, the end of the script's input, or the end of a child, which is seen elsewhere.
 func (w *run) takeStop() {
 	w.endInput()
 	var info unix.SignalfdSiginfo
-	n, err := read(w.stops, unsafe.Slice((*byte)(unsafe.Pointer(&info)), unsafe.Sizeof(info)))
-	if err == nil && n > 0 && info.Signo == uint32(StopSignal) {
+	n, errno := rawRead(w.stops, unsafe.Slice((*byte)(unsafe.Pointer(&info)), unsafe.Sizeof(info)))
+	if errno == 0 && n > 0 && info.Signo == uint32(StopSignal) {
 		w.stopped = true
 	}
 }
@@ -62,102 +62,6 @@ func (w *run) pump() {
 		closeFD(w.pipe)
 		w.pipe = -1
 	}
-}
-
-// arm holds the run back until NotBefore. It returns false if the script
-// must not run any more, or cannot be held back.
-func (w *run) arm() bool {
-	at := w.spec.NotBefore
-	timer := -1
-	for {
-		w.wait(0)
-		now := time.Now()
-		if w.stopped || !now.Before(at) {
-			break
-		}
-		if timer < 0 {
-			var err error
-			if timer, err = unix.TimerfdCreate(unix.CLOCK_REALTIME, unix.TFD_CLOEXEC); err != nil {
-				return w.fails(NotStarted, "timerfd", err)
-			}
-			defer closeFD(timer)
-		}
-		if !w.sleepUntil(timer, at) {
-			w.result.Reason = Disarmed
-			w.note("the clock was set back")
-			return false
-		}
-	}
-	if w.stopped {
-		w.result.Reason = Disarmed
-	}
-	return !w.stopped
-}
-
-// thaw holds the run back while its cgroup is frozen: a process that is made there does
-// not reach its exec, and this process would sleep until it does. It returns
-// false if the script must not run any more.
-func (w *run) thaw() bool {
-	if w.cgroup < 0 || !Frozen(w.cgroupDir) {
-		return true
-	}
-	events, err := openat(w.cgroup, "cgroup.events", syscall.O_RDONLY, 0)
-	if err != nil {
-		return w.fails(NotStarted, "cgroup.events", err)
-	}
-	defer closeFD(events)
-	began := monotonic()
-	for w.wait(0); !w.stopped && w.frozen(events); w.wait(0) {
-		left := strayPause
-		if w.spec.Timeout > 0 {
-			if left = min(left, w.spec.Timeout-w.held); left <= 0 {
-				break
-			}
-		}
-		fds := [2]unix.PollFd{{Fd: int32(w.stops), Events: unix.POLLIN}, {Fd: int32(events), Events: unix.POLLPRI}}
-		ts := unix.NsecToTimespec(int64(left))
-		_, _ = unix.Ppoll(fds[:], &ts, nil)
-		w.held = monotonic() - began
-	}
-	switch {
-	case w.stopped:
-		w.result.Reason = Disarmed
-	case w.frozen(events):
-		w.result.Reason = TimedOut
-	default:
-		w.note("its start was held back for " + w.held.Round(time.Millisecond).String() + ": its cgroup was frozen")
-		return true
-	}
-	w.note("the script never ran: its cgroup is frozen")
-	return false
-}
-
-// frozen is [Frozen] for the open file cgroup.events. After it, poll reports a change.
-func (w *run) frozen(events int) bool {
-	var buf [512]byte
-	n, err := syscall.Pread(events, buf[:], 0)
-	return err == nil && strings.Contains(string(buf[:n]), "frozen 1\n")
-}
-
-// sleepUntil waits for at, a signal or a change of the clock. It returns false
-// if the clock was set back: then the daemon has to decide again.
-func (w *run) sleepUntil(timer int, at time.Time) bool {
-	offset := clock(unix.CLOCK_REALTIME) - boottime()
-	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(at.UnixNano())}
-	if unix.TimerfdSettime(timer, unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, &spec, nil) != nil {
-		return false
-	}
-	fds := [2]unix.PollFd{{Fd: int32(w.stops), Events: unix.POLLIN}, {Fd: int32(timer), Events: unix.POLLIN}}
-	if _, err := unix.Ppoll(fds[:], nil, nil); err != nil {
-		return true
-	}
-	if fds[1].Revents == 0 {
-		return true
-	}
-	var ticks [8]byte
-	_, err := read(timer, ticks[:])
-	const jitter = 10 * time.Millisecond // of the difference of two readings
-	return err != syscall.ECANCELED || clock(unix.CLOCK_REALTIME)-boottime() > offset-jitter
 }
 
 // follow waits until the script ends, by itself or because of a timeout or a stop. When
@@ -243,7 +147,7 @@ func (w *run) reapStrays() {
 // waitable returns a child that has ended, without reaping it; 0 if there is none.
 func waitable(kind, id int) int {
 	var info [128]byte // siginfo_t; its fields for SIGCHLD begin at 16 on 64-bit machines
-	if err := unix.Waitid(kind, id, (*unix.Siginfo)(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); err != nil {
+	if _, _, errno := syscall.RawSyscall6(syscall.SYS_WAITID, uintptr(kind), uintptr(id), uintptr(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, 0, 0); errno != 0 {
 		return 0
 	}
 	return int(*(*int32)(unsafe.Pointer(&info[siginfoPID])))

@@ -3,7 +3,6 @@ package wrapper
 import (
 	"errors"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 	"unicode/utf8"
@@ -40,7 +39,8 @@ const (
 
 // A run is the run that this process is the wrapper of.
 type run struct {
-	spec   *Spec
+	beginning
+	spec   *Spec // nil in the early stage, which has a plan only
 	result Result
 
 	stops     int    // signalfd of StopSignal and InputSignal
@@ -55,6 +55,7 @@ type run struct {
 
 	held    time.Duration // how long a frozen cgroup held back the start; its timeout includes that
 	limit   time.Duration // monotonic: when the script is asked to end, or killed after that; -1: never
+	input   int           // the daemon's end of the script's standard input; -1: there is none
 	quiet   quiet
 	strays  int // signalfd of CHLD, while the process is idle; -1 otherwise
 	timer   int // timerfd of limit, likewise
@@ -66,18 +67,13 @@ type run struct {
 	status  syscall.WaitStatus
 }
 
-// Main is the wrapper process. It returns its exit status.
+// Main is the wrapper process, from where the early stage has left it. It returns its exit status.
 func Main() int {
-	if !stopBlocked() {
-		_, _ = writeAll(2, []byte("atwrap: activationd starts it, with its run's directory; it cannot be used by hand\n"))
-		return StatusMisused
-	}
-	if err := syscall.Flock(lockFD, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return StatusMisused // another wrapper has this run, or there is no such descriptor
-	}
-	ignoreSignals()
-	w := &run{pipe: -1, cgroup: -1, script: -1, limit: -1, strays: -1, timer: -1, notifier: notifier{socket: -1}}
+	w := &process
 	if state, ok := idleState(); ok {
+		ignoreSignals()
+		w.clear()
+		w.awake = true
 		if w.resume(state) != nil {
 			return StatusUnreported
 		}
@@ -85,39 +81,49 @@ func Main() int {
 		w.cleanup()
 		return w.writeResult()
 	}
-	w.result = Result{Exit: -1, WrapperPID: syscall.Getpid(), Contained: GuardSubreaper}
-	lock := Lock{w.result.WrapperPID, boottime()}.encode()
-	if n, err := syscall.Pwrite(lockFD, lock, 0); n < len(lock) || err != nil {
+	if w.memory.free == nil { // there was no early stage
+		if status := w.early(); status >= 0 {
+			return status
+		}
+	}
+	w.awake = true
+	if w.next == 0 && !w.chosen() {
+		if !stopBlocked() {
+			_, _ = writeAll(2, []byte("atwrap: activationd starts it, with its run's directory; it cannot be used by hand\n"))
+		}
+		return StatusMisused
+	}
+	ignoreSignals()
+	if w.plan.text != "" {
+		w.describe()
+	}
+	runs := w.begin()
+	if w.next == 0 {
 		return StatusNotStarted
 	}
-	if unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != nil {
-		w.result.Contained = GuardGroup
-	}
-	syscall.CloseOnExec(dirFD)
-	syscall.CloseOnExec(lockFD)
-	if err := w.openResult(); err != nil {
-		return StatusNotStarted
-	}
-	w.execute()
-	return w.writeResult()
-}
-
-// execute carries out the run, from reading its specification to clearing away what its
-// script leaves.
-func (w *run) execute() {
-	data, err := readFile(dirFD, SpecFile, 64<<20)
-	if err == nil {
-		w.spec, err = ParseSpec(data)
-	}
-	if err != nil {
-		w.fails(NotStarted, SpecFile, err)
-		return
-	}
-	defer w.cleanup()
-	if c := w.prepare(); c != nil && w.arm() && w.thaw() && w.launch(c) {
+	if runs {
 		w.quiet = newQuiet()
 		w.attend()
 	}
+	if w.spec != nil {
+		w.cleanup()
+	}
+	return w.writeResult()
+}
+
+// describe reads the whole of a specification of which there is a plan, and takes over the log. It returns false if
+// the specification is not one.
+func (w *run) describe() bool {
+	spec, err := ParseSpec(w.plan.text)
+	if err != nil {
+		return w.fails(NotStarted, SpecFile, err)
+	}
+	w.spec, w.log = spec, newLog(spec)
+	w.log.head -= w.logged
+	if w.lost > 0 {
+		w.log.lost, w.log.why = w.lost, w.whyLost
+	}
+	return true
 }
 
 // attend stays with the script until nothing is left of it.
@@ -129,22 +135,6 @@ func (w *run) attend() {
 			w.note(text)
 		}
 	}
-}
-
-// fails notes in the result why the script cannot be started. The reason is [Failed],
-// [NotStarted] or [Disarmed]. It returns false.
-func (w *run) fails(reason, what string, err error) bool {
-	return w.failsFor(reason, errnoText(what, err))
-}
-
-// failsFor is fails with a text for people.
-func (w *run) failsFor(reason, text string) bool {
-	w.result.Reason = reason
-	w.note(text)
-	if reason == Failed && w.result.Exit < 0 {
-		w.result.Exit = 126
-	}
-	return false
 }
 
 // whyNot says why a step that depends on the script failed. The kernel says "no such file"
@@ -191,13 +181,9 @@ const StopSignal = syscall.SIGUSR2
 
 // stopBlocked reports whether the process was started with StopSignal blocked.
 func stopBlocked() bool {
-	var old unix.Sigset_t
-	return unix.PthreadSigmask(unix.SIG_BLOCK, nil, &old) == nil && old.Val[0]&stopSet().Val[0] != 0
-}
-
-func stopSet() (s unix.Sigset_t) {
-	s.Val[0] = 1 << (StopSignal - 1)
-	return s
+	var old uint64
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, 0, uintptr(unsafe.Pointer(&old)), 8, 0, 0)
+	return errno == 0 && old&(1<<(StopSignal-1)) != 0
 }
 
 // ignored are signals that would end the wrapper while its script lives on.
@@ -221,164 +207,6 @@ func ignoreSignals() {
 	for _, sig := range ignored {
 		_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&ign)), 0, 8, 0, 0)
 	}
-}
-
-// prepare prepares everything that the script needs, except for its process. It returns
-// nil if that fails.
-func (w *run) prepare() *child {
-	c, err := newChild(w.spec)
-	if err != nil {
-		w.fails(blame(err), "script", err)
-		return nil
-	}
-	if err := w.makeConfigDir(); err != nil {
-		w.fails(NotStarted, "configuration directory", err)
-		return nil
-	}
-	w.makeCgroup()
-	c.cgroup = w.cgroup
-	set := stopSet()
-	set.Val[0] |= 1 << (InputSignal - 1)
-	if w.stops, err = unix.Signalfd(-1, &set, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK); err != nil {
-		w.fails(NotStarted, "signalfd", err)
-		return nil
-	}
-	if w.spec.Notify {
-		if err := w.listen(); err != nil {
-			w.fails(NotStarted, "socket for notifications", err)
-			return nil
-		}
-	}
-	w.log = newLog(w.spec)
-	var p [2]int
-	if err := syscall.Pipe2(p[:], syscall.O_CLOEXEC); err != nil {
-		w.fails(NotStarted, "pipe", err)
-		return nil
-	}
-	w.pipe, c.out = p[0], p[1]
-	if w.spec.UID > 0 { // so that the script can open /dev/stderr
-		_ = syscall.Fchown(c.out, w.spec.UID, -1)
-		if w.spec.Stream {
-			_ = syscall.Fchown(w.spec.scriptInput(), w.spec.UID, -1)
-			_ = syscall.Fchown(w.spec.scriptOutput(), w.spec.UID, -1)
-		}
-	}
-	return c
-}
-
-// launch records that the script may have run from now on, and starts it.
-func (w *run) launch(c *child) bool {
-	note, err := openat(dirFD, StartedFile, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL, 0o600)
-	if err != nil {
-		return w.fails(NotStarted, StartedFile, err)
-	}
-	defer closeFD(note)
-	now := time.Now()
-	if c.envv, err = w.environment(now); err != nil {
-		return w.fails(Failed, "environment", err)
-	}
-	c.addPID()
-	pid, step, errno := c.start()
-	if errno != 0 && c.cgroup >= 0 && pid == 0 {
-		w.note(errnoText("cannot be started in a cgroup", errno))
-		w.dropCgroup()
-		c.cgroup = -1
-		pid, step, errno = c.start()
-	}
-	if c.out >= 0 {
-		closeFD(c.out)
-	}
-	if w.spec.Stream { // or the daemon would not see the script's end
-		closeFD(w.spec.scriptInput())
-		closeFD(w.spec.scriptOutput())
-	}
-	if pid == 0 {
-		return w.fails(NotStarted, "fork", errno)
-	}
-	w.pid, w.script = pid, int(c.pidfd)
-	if step == stepUnborn {
-		w.finish()
-		return w.unborn()
-	}
-	if step != 0 {
-		w.finish()
-		w.result.Exit = -1
-		if step != stepExec && step != stepDir {
-			return w.fails(NotStarted, stepNames[step], errno)
-		}
-		if step == stepExec && errno == syscall.ENOENT {
-			w.result.Exit = 127
-		}
-		return w.failsFor(blame(errno), w.whyNot(step, errno))
-	}
-	w.result.PID, w.result.Started = pid, now
-	s := Started{PID: pid, Born: boottime(), At: now, Cgroup: w.cgroupDir}
-	if _, err := writeAll(note, s.encode()); err != nil {
-		w.note(errnoText(StartedFile, err)) // it exists, and the processes are found by the run's mark
-	}
-	if w.spec.Timeout > 0 {
-		w.limit = monotonic() + w.spec.Timeout - w.held
-	}
-	return true
-}
-
-// unborn notes that the script's process was killed before it did anything: its cgroup
-// was frozen at the moment of the fork, so the daemon killed it. It returns false.
-func (w *run) unborn() bool {
-	w.wait(0)
-	w.result.Reason, w.result.Exit, w.result.Signal = TimedOut, -1, 0
-	if w.stopped {
-		w.result.Reason = Disarmed
-	}
-	w.note("the script never ran: its process was killed before it began")
-	return false
-}
-
-// environment returns the script's environment, with the variables that only the wrapper
-// knows.
-func (w *run) environment(now time.Time) ([]*byte, error) {
-	env := make([]string, 0, len(w.spec.Env)+9)
-	for _, e := range w.spec.Env {
-		switch name, _, _ := strings.Cut(e, "="); name {
-		case ConfigVar, deadlineVar, topologyVar, MarkVar:
-		case listenVar, listenPIDVar, listenNamesVar:
-			if len(w.spec.Listen) == 0 {
-				env = append(env, e)
-			}
-		case watchdogVar, watchdogPIDVar:
-			if w.spec.Watchdog == 0 {
-				env = append(env, e)
-			}
-		case notifyVar:
-			if !w.spec.Notify {
-				env = append(env, e)
-			}
-		default:
-			env = append(env, e)
-		}
-	}
-	if n := len(w.spec.Listen); n > 0 { // the process itself adds LISTEN_PID
-		env = append(env, listenVar+"="+strconv.Itoa(n), listenNamesVar+"="+strings.Join(w.spec.Listen, ":"))
-	}
-	if usec := w.spec.Watchdog.Microseconds(); usec > 0 {
-		env = append(env, watchdogVar+"="+strconv.FormatInt(usec, 10))
-	}
-	if w.spec.Notify {
-		env = append(env, notifyVar+"="+w.notifier.name)
-	}
-	if w.configDir != "" {
-		env = append(env, ConfigVar+"="+w.configDir)
-	}
-	if w.topology != "" {
-		env = append(env, topologyVar+"="+w.topology)
-	}
-	if w.spec.Mark != "" {
-		env = append(env, MarkVar+"="+w.spec.Mark)
-	}
-	if d := w.spec.deadline(now.Add(-w.held)); d != "" {
-		env = append(env, deadlineVar+"="+d)
-	}
-	return syscall.SlicePtrFromStrings(env)
 }
 
 // Variables of the environment: MarkVar marks a run's processes, ConfigVar is the
@@ -459,43 +287,35 @@ func (w *run) leaveReader() {
 		most = min(most, own.Max) // without root's rights it cannot be more
 	}
 	reader.Limits = []Limit{{Name: "fsize", Soft: most, Hard: most}, {Name: "core"}}
-	c, err := newChild(&reader)
-	if err == nil {
-		err = syscall.Dup3(w.pipe, stdinFD, 0)
-	}
-	if err == nil {
-		env := []string{"PATH=/usr/bin:/bin"}
-		if w.spec.Mark != "" {
-			env = append(env, MarkVar+"="+w.spec.Mark)
-		}
-		c.envv, err = syscall.SlicePtrFromStrings(env)
-	}
-	if err == nil {
-		if !Frozen(w.cgroupDir) { // in a frozen one it would not begin, and this process would wait for it
-			c.cgroup = w.cgroup
-		}
-		if _, _, errno := c.start(); errno != 0 {
-			err = errno
-		}
-	}
-	if err != nil {
+	var p plan
+	if err := w.startReader(&p, string(reader.Encode())); err != 0 {
 		w.note(errnoText("the output of what the script left behind is not read", err))
 	}
 }
 
+// startReader starts a process that reads from the pipe.
+func (w *run) startReader(p *plan, spec string) (errno syscall.Errno) {
+	var m memory
+	if !p.read(&m, spec) {
+		return syscall.ENOMEM
+	}
+	p.envv = append(array[*byte](&m, wrapperVars), m.join("PATH=/usr/bin:/bin"))
+	if w.spec.Mark != "" {
+		p.add(m.join(MarkVar, "=", w.spec.Mark))
+	}
+	p.envv = append(p.envv, nil)
+	if _, errno := rawCall(syscall.SYS_DUP3, uintptr(w.pipe), stdinFD, 0); errno != 0 {
+		return errno
+	}
+	if !Frozen(w.cgroupDir) { // in a frozen one it would not begin, and this process would wait for it
+		p.cgroup = w.cgroup
+	}
+	_, _, errno = p.start()
+	return errno
+}
+
 // keepsLeftovers reports whether the leftovers are to be left alone.
 func (w *run) keepsLeftovers() bool { return w.spec.KeepLeftovers && w.result.Reason == Exited }
-
-// openResult makes the result's file and reserves room for it, so a disk
-// that is full at the run's end does not make the run a lost one.
-func (w *run) openResult() (err error) {
-	w.resultFD, err = openat(dirFD, resultNew, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL, 0o600)
-	if err == nil {
-		// Some file systems cannot reserve room: then writeResult tries again for a while.
-		_ = syscall.Fallocate(w.resultFD, unix.FALLOC_FL_KEEP_SIZE, 0, 4096)
-	}
-	return err
-}
 
 // How often, and after which pauses, the wrapper tries again to write a result for which
 // the disk has no room.
@@ -554,12 +374,13 @@ func (w *run) unreported() int {
 // daemonThere reports whether a supervisor holds the lock of the directory of all runs,
 // as it does while it follows them.
 func daemonThere() bool {
-	runs, err := openat(dirFD, "..", syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
-	if err != nil {
+	runs, errno := rawOpen(dirFD, pathz("..\x00"), syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
+	if errno != 0 {
 		return false
 	}
-	defer closeFD(runs)
-	return syscall.Flock(runs, syscall.LOCK_SH|syscall.LOCK_NB) == syscall.EWOULDBLOCK
+	_, errno = rawCall(syscall.SYS_FLOCK, uintptr(runs), syscall.LOCK_SH|syscall.LOCK_NB, 0)
+	rawClose(runs)
+	return errno == syscall.EWOULDBLOCK
 }
 
 func pause(d time.Duration) {

@@ -156,8 +156,10 @@ func cleanStatus(b []byte) string {
 // It is beside the configuration directory and not in it, because a daemon that gives up
 // root's rights has to reach it as another user.
 func NotifySocket(configRoot string, wrapperPID int) string {
-	return configRoot + "/" + strconv.Itoa(wrapperPID) + ".notify"
+	return configRoot + "/" + strconv.Itoa(wrapperPID) + notifySuffix
 }
+
+const notifySuffix = ".notify"
 
 // maxSocketPath is the longest name of a socket that all programs can use, in bytes.
 const maxSocketPath = 107
@@ -183,33 +185,66 @@ const (
 	notifyGarbage = 256 // messages after which garbage is collected, which is off otherwise
 )
 
-// listen makes the socket. Any user may send to it; what belongs to the run is decided for
-// each message.
-func (w *run) listen() error {
-	n := &w.notifier
-	socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return err
+// listen makes the socket, if the script is to report something. Any user may send to it; what belongs to the run is
+// decided for each message.
+func (w *run) listen() bool {
+	if !w.plan.notify {
+		return true
 	}
-	n.socket = socket
-	if err := unix.SetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
-		return err
+	errno := w.bind()
+	if errno != 0 && w.notifier.socket >= 0 {
+		rawClose(w.notifier.socket)
+		w.notifier.socket = -1
 	}
-	name := NotifySocket(w.spec.ConfigRoot, w.result.WrapperPID)
-	if w.spec.ConfigRoot == "" || len(name) > maxSocketPath {
+	return errno == 0 || w.awake && w.fails(NotStarted, "socket for notifications", errno)
+}
+
+func (w *run) bind() (errno syscall.Errno) {
+	n, p := &w.notifier, &w.plan
+	if n.socket, errno = rawCall(syscall.SYS_SOCKET, unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); errno != 0 {
+		n.socket = -1
+		return errno
+	}
+	if errno = setOption(n.socket, unix.SO_PASSCRED, 1); errno != 0 {
+		return errno
+	}
+	var digits [20]byte
+	path := w.memory.join(p.configRoot, "/", decimal(&digits, w.result.WrapperPID), notifySuffix)
+	if path == nil {
+		return syscall.ENOMEM
+	}
+	n.name = textz(path)
+	var at unix.RawSockaddrUnix
+	at.Family = unix.AF_UNIX
+	size := int(unsafe.Offsetof(at.Path))
+	if p.configRoot == "" || len(n.name) > maxSocketPath {
 		// An abstract name is always short enough, but other network namespaces do not have it.
-		name = "@" + w.spec.Mark[max(0, len(w.spec.Mark)-maxSocketPath/2):]
+		name := w.memory.join("@", p.mark[max(0, len(p.mark)-maxSocketPath/2):])
+		if name == nil {
+			return syscall.ENOMEM
+		}
+		n.name = textz(name)
 	} else {
-		_ = syscall.Unlink(name) // an earlier process's with this id
+		_, _ = pathCall(syscall.SYS_UNLINKAT, unix.AT_FDCWD, path, 0, 0, 0) // an earlier process's with this id
+		size++
 	}
-	if err := unix.Bind(socket, &unix.SockaddrUnix{Name: name}); err != nil {
-		return err
+	for i := range len(n.name) {
+		at.Path[i] = int8(n.name[i])
 	}
-	n.name = name
-	if name[0] == '@' {
-		return nil
+	if n.name[0] == '@' {
+		at.Path[0] = 0
 	}
-	return syscall.Chmod(name, 0o666)
+	if _, errno = pointerCall(syscall.SYS_BIND, uintptr(n.socket), unsafe.Pointer(&at), uintptr(size+len(n.name))); errno != 0 || n.name[0] == '@' {
+		return errno
+	}
+	_, errno = pathCall(syscall.SYS_FCHMODAT, unix.AT_FDCWD, path, 0o666, 0, 0)
+	return errno
+}
+
+//go:nosplit
+func setOption(socket, option int, value int32) syscall.Errno {
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_SETSOCKOPT, uintptr(socket), unix.SOL_SOCKET, uintptr(option), uintptr(unsafe.Pointer(&value)), 4, 0)
+	return errno
 }
 
 // unlisten removes the socket's name.

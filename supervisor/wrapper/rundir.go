@@ -56,8 +56,8 @@ type Started struct {
 	Cgroup string // the run's own, empty if it has none
 }
 
-func (l Lock) encode() []byte {
-	t := newText(lockHead, smallText)
+// put writes l into a text that has its first line.
+func (l Lock) put(t *text) []byte {
 	t.int("pid", int64(l.PID))
 	t.int("born", int64(l.Born))
 	return t.end()
@@ -79,8 +79,8 @@ func ParseLock(data string) (l Lock, err error) {
 	return l, err
 }
 
-func (s Started) encode() []byte {
-	t := newText(startedHead, smallText)
+// put writes s into a text that has its first line.
+func (s Started) put(t *text) []byte {
 	t.int("pid", int64(s.PID))
 	t.int("born", int64(s.Born))
 	t.time("at", s.At)
@@ -113,7 +113,11 @@ func (r *Result) encode() []byte {
 	if len(r.Hung) > 0 {
 		head = hungHead
 	}
-	t := newText(head, smallText)
+	return r.put(newText(head, smallText))
+}
+
+// put writes r into a text that has its first line.
+func (r *Result) put(t *text) []byte {
 	t.str("reason", r.Reason)
 	t.str("text", r.Text)
 	t.int("pid", int64(r.PID))

@@ -100,9 +100,9 @@ func TestFormatsAreKept(t *testing.T) {
 		}, *full()},
 		{"result.1", result.encode(), func(s string) (any, error) { return ParseResult(s) }, result},
 		{"result.2", hung.encode(), func(s string) (any, error) { return ParseResult(s) }, hung},
-		{"lock.1", lock.encode(), func(s string) (any, error) { return ParseLock(s) }, lock},
+		{"lock.1", lock.put(newText(lockHead, smallText)), func(s string) (any, error) { return ParseLock(s) }, lock},
 		{"notify.1", notified.encode(), func(s string) (any, error) { return ParseNotify(s) }, notified},
-		{"started.1", started.encode(), func(s string) (any, error) { return ParseStarted(s) }, started},
+		{"started.1", started.put(newText(startedHead, smallText)), func(s string) (any, error) { return ParseStarted(s) }, started},
 	}
 	for _, f := range files {
 		t.Run(f.name, func(t *testing.T) {

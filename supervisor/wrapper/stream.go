@@ -19,8 +19,6 @@ func (s *Spec) StreamFD() int { return FirstSocket + len(s.Listen) }
 
 func (s *Spec) daemonInput() int  { return s.StreamFD() }
 func (s *Spec) daemonOutput() int { return s.StreamFD() + 1 }
-func (s *Spec) scriptInput() int  { return s.StreamFD() + 2 }
-func (s *Spec) scriptOutput() int { return s.StreamFD() + 3 }
 
 // endInput closes the wrapper's copy of the daemon's end of standard input if InputSignal is pending. Standard
 // input of the wrapper itself, which is /dev/null, takes its place: another file must not get its number, which
@@ -29,8 +27,8 @@ func (s *Spec) scriptOutput() int { return s.StreamFD() + 3 }
 func (w *run) endInput() {
 	var pending unix.Sigset_t
 	_, _, errno := syscall.RawSyscall(syscall.SYS_RT_SIGPENDING, uintptr(unsafe.Pointer(&pending)), 8, 0)
-	if w.spec.Stream && errno == 0 && pending.Val[0]&(1<<(InputSignal-1)) != 0 {
-		_ = syscall.Dup3(stdinFD, w.spec.daemonInput(), 0)
+	if w.input >= 0 && errno == 0 && pending.Val[0]&(1<<(InputSignal-1)) != 0 {
+		_, _ = rawCall(syscall.SYS_DUP3, stdinFD, uintptr(w.input), 0)
 	}
 }
 
