@@ -302,32 +302,30 @@ const clockJitter = 10 * time.Millisecond
 // arm holds the run back until its time. It returns false if the script
 // must not run any more, or cannot be held back.
 func (w *run) arm() bool {
-	for !w.stopping() {
+	for {
+		for !w.stopped && readable(w.stops) {
+			if !w.awake {
+				return false
+			}
+			w.takeStop()
+		}
+		if w.stopped {
+			w.result.Reason = Disarmed
+			return false
+		}
 		now := clock(unix.CLOCK_REALTIME)
 		if int64(now) >= w.plan.notBefore {
 			return true
 		}
 		if w.setBack { // then the daemon has to decide again
-			w.result.Reason = Disarmed
-			if w.awake {
-				w.note("the clock was set back")
-			}
-			return false
+			return w.awake && w.failsFor(Disarmed, "the clock was set back")
 		}
 		if errno := w.setAlarm(now); errno != 0 {
 			return w.awake && w.fails(NotStarted, "timerfd", errno)
 		}
 		w.awaitAlarm()
 	}
-	if w.awake {
-		w.takeStop()
-		w.result.Reason = Disarmed
-	}
-	return false
 }
-
-// stopping reports whether there is a signal to be looked at, or the stop has been seen.
-func (w *run) stopping() bool { return w.stopped || readable(w.stops) }
 
 // setAlarm sets the timer for the time of the start, unless it is set. A clock that is set cancels it.
 func (w *run) setAlarm(now time.Duration) (errno syscall.Errno) {
@@ -340,7 +338,15 @@ func (w *run) setAlarm(now time.Duration) (errno syscall.Errno) {
 	}
 	w.offset = now - boottime()
 	at := unix.ItimerSpec{Value: unix.NsecToTimespec(w.plan.notBefore)}
-	return setTimer(w.alarm, &at)
+	if errno = setTimer(w.alarm, &at); errno != 0 {
+		w.dropAlarm()
+	}
+	return errno
+}
+
+func (w *run) dropAlarm() {
+	rawClose(w.alarm)
+	w.alarm = -1
 }
 
 //go:nosplit
@@ -360,8 +366,7 @@ func (w *run) awaitAlarm() {
 	if errno == syscall.ECANCELED {
 		w.setBack = clock(unix.CLOCK_REALTIME)-boottime() <= w.offset-clockJitter
 	}
-	rawClose(w.alarm)
-	w.alarm = -1
+	w.dropAlarm()
 }
 
 // thaw holds the run back while its cgroup is frozen: a process that is made there does

@@ -6,9 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 var update = flag.Bool("update", false, "write the golden files of the present formats")
@@ -200,4 +204,47 @@ func TestRareKeys(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(*got, rare) {
 		t.Errorf("ParseSpec = %+v, %v", got, err)
 	}
+}
+
+// A plan says what the specification says, whatever bytes are in its texts.
+func TestPlan(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.Custom(func(t *rapid.T) string {
+			return strings.ReplaceAll(string(rapid.SliceOfN(rapid.OneOf(rapid.Byte(), rapid.ByteRange(' ', '~')), 1, 40).Draw(t, "bytes"))+rapid.String().Draw(t, "runes"), "\x00", "")
+		})
+		s := &Spec{
+			ID: text.Draw(t, "id"), Phase: "activate", Attempt: rapid.IntRange(1, 1<<40).Draw(t, "attempt"), Mark: text.Draw(t, "mark"),
+			Argv: rapid.SliceOfN(text, 1, 5).Draw(t, "argv"), Env: rapid.SliceOfN(text, 0, 30).Draw(t, "env"), Dir: text.Draw(t, "dir"),
+			UID: rapid.IntRange(-1, 1<<31).Draw(t, "uid"), GID: rapid.IntRange(-1, 1<<31).Draw(t, "gid"), Groups: rapid.SliceOfN(rapid.IntRange(0, 1<<31), 0, 5).Draw(t, "groups"),
+			Umask: rapid.IntRange(0, 0o777).Draw(t, "umask"), Timeout: time.Duration(rapid.Int64Range(0, 1<<62).Draw(t, "timeout")), LogHead: rapid.Int64Range(0, 1<<62).Draw(t, "head"),
+			Notify: rapid.Bool().Draw(t, "notify"), KeepLeftovers: rapid.Bool().Draw(t, "keep"), Cgroup: text.Draw(t, "cgroup"), ConfigRoot: text.Draw(t, "root"),
+			Limits: []Limit{{Name: "nofile", Soft: rapid.Uint64Range(0, 1<<63).Draw(t, "soft"), Hard: Unlimited}},
+		}
+		var m memory
+		var p plan
+		data := string(s.Encode())
+		if !p.read(&m, data) {
+			t.Fatalf("no plan of\n%s", data)
+		}
+		texts := func(all []*byte) (s []string) {
+			for _, b := range all {
+				if b != nil {
+					s = append(s, textz(b))
+				}
+			}
+			return s
+		}
+		if !slices.Equal(texts(p.argv), s.Argv) || !slices.Equal(texts(p.env), s.Env) || textz(p.dir) != s.Dir || p.id != s.ID || p.mark != s.Mark || p.attempt != strconv.Itoa(s.Attempt) ||
+			p.cgroupRoot != s.Cgroup || p.configRoot != s.ConfigRoot || p.uid != s.UID || p.gid != s.GID || len(p.groups) != len(s.Groups) || p.umask != s.Umask ||
+			p.timeout != int64(s.Timeout) || p.logHead != s.LogHead || p.notify != s.Notify || p.keep != s.KeepLeftovers || p.limits[0].val.Cur != s.Limits[0].Soft || p.limits[0].val.Max != Unlimited {
+			t.Errorf("plan %+v\nof %+v", p, s)
+		}
+		if !slices.Equal(texts(p.paths), candidates(s.Argv[0], s.Env)) {
+			t.Errorf("paths %q, want %q", texts(p.paths), candidates(s.Argv[0], s.Env))
+		}
+		cut := rapid.IntRange(0, len(data)-1).Draw(t, "cut") // what is not whole is none, as for ParseSpec
+		if p.read(&m, data[:cut]) {
+			t.Errorf("a plan of %q", data[:cut])
+		}
+	})
 }
