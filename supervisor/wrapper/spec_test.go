@@ -1,6 +1,7 @@
 package wrapper
 
 import (
+	"cmp"
 	"flag"
 	"math"
 	"os"
@@ -214,7 +215,7 @@ func TestPlan(t *testing.T) {
 		})
 		s := &Spec{
 			ID: text.Draw(t, "id"), Phase: "activate", Attempt: rapid.IntRange(1, 1<<40).Draw(t, "attempt"), Mark: text.Draw(t, "mark"),
-			Argv: rapid.SliceOfN(text, 1, 5).Draw(t, "argv"), Env: rapid.SliceOfN(text, 0, 30).Draw(t, "env"), Dir: text.Draw(t, "dir"),
+			Argv: append([]string{"x" + text.Draw(t, "name")}, rapid.SliceOfN(text, 0, 5).Draw(t, "argv")...), Env: rapid.SliceOfN(text, 0, 30).Draw(t, "env"), Dir: text.Draw(t, "dir"),
 			UID: rapid.IntRange(-1, 1<<31).Draw(t, "uid"), GID: rapid.IntRange(-1, 1<<31).Draw(t, "gid"), Groups: rapid.SliceOfN(rapid.IntRange(0, 1<<31), 0, 5).Draw(t, "groups"),
 			Umask: rapid.IntRange(0, 0o777).Draw(t, "umask"), Timeout: time.Duration(rapid.Int64Range(0, 1<<62).Draw(t, "timeout")), LogHead: rapid.Int64Range(0, 1<<62).Draw(t, "head"),
 			Notify: rapid.Bool().Draw(t, "notify"), KeepLeftovers: rapid.Bool().Draw(t, "keep"), Cgroup: text.Draw(t, "cgroup"), ConfigRoot: text.Draw(t, "root"),
@@ -234,7 +235,7 @@ func TestPlan(t *testing.T) {
 			}
 			return s
 		}
-		if !slices.Equal(texts(p.argv), s.Argv) || !slices.Equal(texts(p.env), s.Env) || textz(p.dir) != s.Dir || p.id != s.ID || p.mark != s.Mark || p.attempt != strconv.Itoa(s.Attempt) ||
+		if !slices.Equal(texts(p.argv), s.Argv) || !slices.Equal(texts(p.env), s.Env) || textz(p.dir) != cmp.Or(s.Dir, "/") || p.id != s.ID || p.mark != s.Mark || p.attempt != strconv.Itoa(s.Attempt) ||
 			p.cgroupRoot != s.Cgroup || p.configRoot != s.ConfigRoot || p.uid != s.UID || p.gid != s.GID || len(p.groups) != len(s.Groups) || p.umask != s.Umask ||
 			p.timeout != int64(s.Timeout) || p.logHead != s.LogHead || p.notify != s.Notify || p.keep != s.KeepLeftovers || p.limits[0].val.Cur != s.Limits[0].Soft || p.limits[0].val.Max != Unlimited {
 			t.Errorf("plan %+v\nof %+v", p, s)
