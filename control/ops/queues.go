@@ -313,6 +313,7 @@ func (d Daemon) chosenQueues(ctx context.Context, names []string) ([]broker.Stat
 		if _, err := d.Queues.Peek(ctx, name, queue.Look{Most: 1}); err != nil { // it names the most similar one
 			return nil, err
 		}
+		return nil, fmt.Errorf("queue %.80q is being created or deleted; try again: %w", name, fault.Conflict)
 	}
 	return all, nil
 }
