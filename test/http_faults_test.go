@@ -105,6 +105,11 @@ func hostileCall(t *testing.T, client *http.Client, op *control.Op, a control.Ar
 		ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
 	}
 	defer cancel()
+	defer func() {
+		if err != nil && ctx.Err() != nil { // whatever it was that the deadline broke off
+			err = ctx.Err()
+		}
+	}()
 	target := "http://daemon/api/v1" + path
 	if len(query) > 0 {
 		target += "?" + query.Encode()

@@ -124,7 +124,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			wrong(fmt.Errorf("it succeeded, and the document does not allow it: %w", err))
 		}
 	}
-	if err := t.reply(in, resp, wrong); err != nil {
+	if err := t.reply(in, resp, wrong); err != nil && r.Context().Err() == nil { // otherwise the caller has given up meanwhile
 		wrong(err)
 	}
 	return resp, nil
