@@ -37,9 +37,12 @@ func together(t *testing.T, n int, before time.Duration, fn func(rig *testRig, a
 // armed counts the attempts that wait for their start time.
 func (rig *testRig) armed() (n int) {
 	for _, k := range rig.w.live() {
-		if r := rig.w.run(k); r.started.IsZero() {
+		r := rig.w.run(k)
+		rig.w.mu.Lock()
+		if r.started.IsZero() {
 			n++
 		}
+		rig.w.mu.Unlock()
 	}
 	return n
 }
