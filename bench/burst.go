@@ -55,20 +55,10 @@ func burst(b *bench, t *table) error {
 		return err
 	}
 	defer d.end()
-	program, err := b.act()
+	program, starts, us, err := b.sleepers(d, t)
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(d.dir, "acts")
-	due, _, us, err := d.burst(program, file, "burst", sleeps)
-	if err != nil {
-		return err
-	}
-	starts, err := startRate(file, due)
-	if err != nil {
-		return err
-	}
-	t.add(fmt.Sprintf("%d due at one instant, each then sleeps %s s: first acts per second until the last", dueAtOnce, sleeps), "/s", starts).before(0.5)
 	t.add("  processor time of a run, all of it", "us", us)
 	due, end, us, err := d.burst("/bin/true")
 	if err != nil {
@@ -152,6 +142,24 @@ func startRate(file string, from time.Time) (float64, error) {
 	return dueAtOnce / last.at.Sub(from).Seconds(), nil
 }
 
+// sleepers measures a burst of a program that then sleeps. It returns the program, its first acts in a second, and the
+// processor time of a run in microseconds.
+func (b *bench) sleepers(d *daemon, t *table) (program string, rate, us float64, err error) {
+	if program, err = b.act(); err != nil {
+		return "", 0, 0, err
+	}
+	file := filepath.Join(d.dir, "acts")
+	due, _, us, err := d.burst(program, file, "burst", sleeps)
+	if err != nil {
+		return "", 0, 0, err
+	}
+	if rate, err = startRate(file, due); err != nil {
+		return "", 0, 0, err
+	}
+	t.add(fmt.Sprintf("%d due at one instant, each then sleeps %s s: first acts per second until the last", dueAtOnce, sleeps), "/s", rate).before(0.5)
+	return program, rate, us, nil
+}
+
 // besideAtd measures the same burst beside atd.
 func besideAtd(b *bench, t *table) error {
 	d, err := b.start(roomy)
@@ -159,20 +167,10 @@ func besideAtd(b *bench, t *table) error {
 		return err
 	}
 	defer d.end()
-	program, err := b.act()
+	program, ours, _, err := b.sleepers(d, t)
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(d.dir, "acts")
-	due, _, _, err := d.burst(program, file, "burst", sleeps)
-	if err != nil {
-		return err
-	}
-	ours, err := startRate(file, due)
-	if err != nil {
-		return err
-	}
-	t.add(fmt.Sprintf("%d due at one instant, each then sleeps %s s: first acts per second until the last", dueAtOnce, sleeps), "/s", ours)
 	if !b.peers {
 		return nil
 	}
@@ -181,6 +179,7 @@ func besideAtd(b *bench, t *table) error {
 	if err == nil {
 		defer a.stop()
 		file := filepath.Join(b.dir, "atd-acts")
+		var due time.Time
 		if due, err = a.burst(fmt.Sprintf("exec %s %s atd %s", program, file, sleeps)); err == nil {
 			theirs, err = startRate(file, due)
 		}

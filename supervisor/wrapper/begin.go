@@ -124,6 +124,9 @@ func (w *run) readSpec() bool {
 	text := unsafe.String(unsafe.SliceData(data), len(data))
 	planned := w.plan.read(&w.memory, text)
 	if !w.awake {
+		if !planned {
+			w.plan.text = "" // the runtime reads it anew
+		}
 		return planned
 	}
 	w.plan.text = text
