@@ -125,7 +125,7 @@ func (w *run) readSpec() bool {
 	planned := w.plan.read(&w.memory, text)
 	if !w.awake {
 		if !planned {
-			w.plan.text = "" // the runtime reads it anew
+			w.plan.text = "" // it is read again with the runtime
 		}
 		return planned
 	}
