@@ -143,6 +143,10 @@ func (s countingStore) View(ctx context.Context, fn func(store.Tx) error) error 
 	return s.Store.View(ctx, func(tx store.Tx) error { return fn(countingTx{tx, s.read}) })
 }
 
+func (s countingStore) Update(ctx context.Context, fn func(store.Tx) error) error {
+	return s.Store.Update(ctx, func(tx store.Tx) error { return fn(countingTx{tx, s.read}) })
+}
+
 type countingTx struct {
 	store.Tx
 	read *int

@@ -208,12 +208,17 @@ func CheckRest(e *Engine, tx store.Tx, alarm time.Time) (faults []string, open m
 }
 
 // isEarly reports whether an alarm is before the next instant because of starts that are due
-// together. The last few that were added may not count yet.
+// together, or may be: those that are far away are not counted. The last few that were added may
+// not count yet.
 func (t *Txn) isEarly(e *Engine, alarm, next time.Time) bool {
 	u := &turn{Txn: t, budget: e.budget, early: e.early}
 	all, err := u.candidates()
+	all = all[:min(len(all), u.room())]
 	first := next
-	for n, c := range all[:min(len(all), u.room())] {
+	if len(all) > 1 && u.far(all) {
+		first = earliest(first, t.Settings.begin(u.room(), all[0].at))
+	}
+	for n, c := range all {
 		first = earliest(first, t.Settings.begin(n, c.at))
 	}
 	return err == nil && !alarm.IsZero() && alarm.After(t.Now) && alarm.Before(next) && !alarm.Before(first) && alarm.Sub(first) <= t.Settings.ArmAhead

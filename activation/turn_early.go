@@ -42,22 +42,27 @@ type candidate struct {
 	place, id string
 }
 
-// begin is when the first of a group has to be claimed, so that the n starts after it and one at a
-// time are claimed in time.
-func (s *Settings) begin(n int, at time.Time) time.Time {
-	lead := s.ArmAhead + time.Duration(n)*startCost
-	return at.Add(-min(lead, max(maxLead, s.ArmAhead)))
+// lead is how long before the time of a group its first start has to be claimed, so that the n
+// starts after it are claimed in time, too.
+func (s *Settings) lead(n int) time.Duration {
+	return min(s.ArmAhead+time.Duration(n)*startCost, max(maxLead, s.ArmAhead))
 }
 
+// begin is when the first of a group has to be claimed, so that the n starts after it and the one
+// at a time are claimed in time.
+func (s *Settings) begin(n int, at time.Time) time.Time { return at.Add(-s.lead(n)) }
+
 // candidates lists the next starts, in the order in which they are to be claimed: as many as can
-// make the first of them begin early. It leaves out those that were tried already, unless a lock
-// that they lacked was freed since.
+// make the first of them begin early. If even a group of the largest size would not begin yet, it
+// stops at the second one: there may be a million. It leaves out those that were tried already,
+// unless a lock that they lacked was freed since.
 func (t *turn) candidates() (all []candidate, err error) {
-	if t.Settings.ArmAhead <= 0 || t.Doubt || t.draining {
+	room := t.room()
+	if t.Settings.ArmAhead <= 0 || t.Doubt || t.draining || room == 0 {
 		return nil, nil
 	}
 	const most = int(maxLead / startCost)
-	left, last := make(map[string]string), t.Now.Add(maxLead)
+	left, last := make(map[string]string), t.Now
 	from, looked := t.Now.Add(t.Settings.ArmAhead), 0
 	for k, place := range t.Scan(startKey, startKey+Instant(from.Add(1))) {
 		at, id, err := parseInstant(strings.TrimPrefix(k, startKey))
@@ -74,8 +79,10 @@ func (t *turn) candidates() (all []candidate, err error) {
 		if strings.HasPrefix(id, producerMark) { // what it makes can still change
 			continue
 		}
-		if all = append(all, candidate{at, string(place) + notQueued, id}); len(all) == 1 && at.After(t.Now) {
-			last = at.Add(maxLead)
+		if all = append(all, candidate{at, string(place) + notQueued, id}); len(all) == 1 {
+			last = at.Add(t.Settings.lead(room))
+		} else if len(all) == 2 && t.far(all) {
+			break
 		}
 	}
 	t.early.left = left
@@ -85,17 +92,28 @@ func (t *turn) candidates() (all []candidate, err error) {
 	return all, nil
 }
 
+// far reports whether starts would not begin yet even if they were the first of as many as there
+// is room for.
+func (t *turn) far(all []candidate) bool {
+	at := all[0].at
+	return at.After(t.early.until) && t.Settings.begin(t.room(), at).After(t.Now)
+}
+
 // room is how many slots starts that are claimed early may take.
 func (t *turn) room() int { return max(0, t.free()-t.slots/sparedShare) }
 
 // armEarly claims starts whose time to begin has come because many are due together. It returns
-// when that time comes for the next ones; zero: they begin with ArmAhead.
+// when that time comes for the next ones, or when it must look at them again; zero: they begin
+// with ArmAhead. So a start that is alone costs no turn of its own.
 func (t *turn) armEarly() (next time.Time, err error) {
 	all, err := t.candidates()
 	if err != nil {
 		return next, err
 	}
 	all = all[:min(len(all), t.room())]
+	if len(all) > 1 && t.far(all) {
+		return t.Settings.begin(t.room(), all[0].at), nil
+	}
 	for n, c := range all {
 		if !t.Settings.begin(n, c.at).After(t.Now) && c.at.After(t.early.until) {
 			t.early.until = c.at

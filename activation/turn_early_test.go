@@ -90,6 +90,64 @@ func TestEarlyInOrderOfPriority(t *testing.T) {
 	}
 }
 
+// What is far away costs a turn nothing, however many there are, and a start that is alone costs
+// one wake-up.
+func TestEarlyIsCheapWhenIdle(t *testing.T) {
+	set := func(s *Settings) { s.ArmAhead, s.MaxParallel = arm, 1000 }
+	t.Run("reads", func(t *testing.T) {
+		bubble(t, set, func(rig *testRig) {
+			var read int
+			rig.db = countingStore{rig.db, &read}
+			rig.restart()
+			turn := func() int {
+				rig.e.Configure(rig.set)
+				rig.sleep(0)
+				defer func() { read = 0 }()
+				return read
+			}
+			pend := func(n int) int {
+				jobs := make([]NewJob, n)
+				for i := range jobs {
+					jobs[i] = NewJob{At: time.Now().Add(48 * hour), Order: Order{Argv: []string{"true"}}}
+				}
+				if _, err := rig.e.Add(context.Background(), admin, jobs); err != nil {
+					t.Fatal(err)
+				}
+				turn()
+				return turn()
+			}
+			if few, many := pend(2), pend(3000); many > few {
+				t.Errorf("a turn reads %d keys if 2 are pending, and %d if 3002 are", few, many)
+			}
+		})
+	})
+	for _, tt := range []struct {
+		name  string
+		after []time.Duration // an hour
+		rings int
+	}{
+		{"one start", []time.Duration{0}, 1},
+		{"starts far from each other", []time.Duration{0, minute, 2 * minute}, 3},
+		{"two together", []time.Duration{0, 0}, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, set, func(rig *testRig) {
+				at := time.Now().Add(hour)
+				for _, after := range tt.after {
+					rig.add(NewJob{At: at.Add(after)})
+				}
+				rig.e.Configure(rig.set) // so that it has seen all of them
+				rig.sleep(0)
+				before := rig.alarm.rung()
+				rig.sleep(2 * hour)
+				if got := rig.alarm.rung() - before; got != tt.rings {
+					t.Errorf("%d wake-ups, want %d", got, tt.rings)
+				}
+			})
+		})
+	}
+}
+
 func TestEarlyTakenBack(t *testing.T) {
 	const before = time.Second
 	t.Run("by cancel and hold", func(t *testing.T) {

@@ -552,6 +552,13 @@ func (a *fakeAlarm) ring() {
 	}
 }
 
+// rung is how often it woke the engine at its time.
+func (a *fakeAlarm) rung() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.rings
+}
+
 // stepped reports that the clock was set, after which it is armed again.
 func (a *fakeAlarm) stepped() {
 	a.mu.Lock()
