@@ -238,6 +238,25 @@ func TestStreamInputStaysClosed(t *testing.T) {
 	}
 }
 
+// The input of a run that waits for its time is closed meanwhile: it still runs, at its time, and finds that out.
+func TestStreamInputClosedBeforeTheStart(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "")
+	spec := streaming("read -r line; echo read $line; read -r line || echo over")
+	spec.NotBefore = time.Now().Add(2 * time.Second)
+	b.start(spec)
+	b.send("1")
+	if err := b.stream().CloseInput(); err != nil {
+		t.Fatal(err)
+	}
+	b.says("read 1\nover\n")
+	b.ended()
+	if r := b.exit(); r.Reason != wrapper.Exited || r.Exit != 0 || r.Text != "" || r.Started.Before(spec.NotBefore) {
+		t.Errorf("%+v, want exited, and not before %v", r, spec.NotBefore)
+	}
+	b.nothingLeft()
+}
+
 // The daemon closes the input and ends before the wrapper has noticed that: the next daemon knows it all the same.
 func TestStreamInputIsBeingClosed(t *testing.T) {
 	t.Parallel()
