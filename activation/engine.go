@@ -113,6 +113,7 @@ type Engine struct {
 
 	wakeAt   atomic.Int64  // the time for which the alarm is set, in Unix nanoseconds; written by Run only
 	entered  atomic.Int64  // how many records were added since that do not move it by themselves
+	cost     atomic.Int64  // what a start takes, in nanoseconds, as a [time.Duration]: see costAfter; written by Run only
 	budget   budget        // used by Run only
 	early    early         // used by Run only
 	newBoot  bool          // the machine was started again, and not all consequences are written yet; used by Run only
@@ -144,6 +145,7 @@ func New(p Parts, set Settings) *Engine {
 		sweepNow: make(chan struct{}, 1), pruneNow: make(chan struct{}, 1), closeNow: make(chan struct{}, 1), judgeNow: make(chan struct{}, 1), adopted: make(chan struct{}), producers: make(producers),
 	}
 	e.settings.Store(set.bounded())
+	e.cost.Store(int64(usualCost))
 	e.behind.Store(true) // the limits may have changed since the last daemon
 	return e
 }

@@ -211,15 +211,15 @@ func CheckRest(e *Engine, tx store.Tx, alarm time.Time) (faults []string, open m
 // together, or may be: those that are far away are not counted. The last few that were added may
 // not count yet.
 func (t *Txn) isEarly(e *Engine, alarm, next time.Time) bool {
-	u := &turn{Txn: t, budget: e.budget, early: e.early}
+	u := &turn{Txn: t, budget: e.budget, early: e.early, cost: time.Duration(e.cost.Load())}
 	all, err := u.candidates()
 	all = all[:min(len(all), u.room())]
 	first := next
 	if len(all) > 1 && u.far(all) {
-		first = earliest(first, t.Settings.begin(u.room(), all[0].at))
+		first = earliest(first, u.begin(u.room(), all[0].at))
 	}
 	for n, c := range all {
-		first = earliest(first, t.Settings.begin(n, c.at))
+		first = earliest(first, u.begin(n, c.at))
 	}
 	return err == nil && !alarm.IsZero() && alarm.After(t.Now) && alarm.Before(next) && !alarm.Before(first) && alarm.Sub(first) <= t.Settings.ArmAhead
 }

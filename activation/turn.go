@@ -45,11 +45,13 @@ type turn struct {
 	exits    []supervisor.Exit // left to the next turn, as the next two
 	begins   []supervisor.Key
 	ids      []string
-	more     bool      // the next turn is due at once
-	early    early     // what is claimed early
-	nextArm  time.Time // when more is claimed early; zero: nothing is
-	touched  []string  // records that may have changed since the last turn
-	unlocked []string  // locks that were freed in this turn
+	more     bool          // the next turn is due at once
+	early    early         // what is claimed early
+	cost     time.Duration // what a start takes
+	armed    int           // how many starts were claimed early
+	nextArm  time.Time     // when more is claimed early; zero: nothing is
+	touched  []string      // records that may have changed since the last turn
+	unlocked []string      // locks that were freed in this turn
 }
 
 // A budget counts the attempts that run, and limits how many more may start.
@@ -118,13 +120,14 @@ func (e *Engine) tryTurn(ctx context.Context, w *work, size turnSize) (last stri
 	// again, each Add wakes Run. See nudge.
 	e.wakeAt.Store(math.MaxInt64)
 	e.entered.Store(0)
+	began, cost := time.Now(), time.Duration(e.cost.Load())
 	left, mails, loadAvg := e.remainders(w.exits), e.mails(), e.loadAverage()
 	var t *turn
 	var next time.Time
 	var known mark
 	var newBoot bool
 	err = e.commit(ctx, func(txn *Txn) error {
-		t = &turn{Txn: txn, budget: e.budget, draining: e.Draining(), left: left, mails: mails, size: size, early: e.early, touched: w.ids}
+		t = &turn{Txn: txn, budget: e.budget, draining: e.Draining(), left: left, mails: mails, size: size, early: e.early, cost: cost, touched: w.ids}
 		t.loadAvg = loadAvg
 		t.slots = t.Settings.MaxParallel
 		if known, err = e.watch.write(t, t.host, markEvery); err != nil {
@@ -162,6 +165,10 @@ func (e *Engine) tryTurn(ctx context.Context, w *work, size turnSize) (last stri
 		return last, false, err
 	}
 	w.exits = append(w.exits, e.start(t.starts)...)
+	e.cost.Store(int64(costAfter(cost, t.armed, time.Since(began))))
+	if len(t.starts) > 3 {
+		println("COST", len(t.starts), time.Since(began).Microseconds(), e.cost.Load()/1000)
+	}
 	for _, s := range t.starts {
 		e.awaitStart(s.key, w)
 	}

@@ -17,8 +17,14 @@ import (
 const (
 	// maxLead bounds how long before its time a start is claimed because of others.
 	maxLead = 5 * time.Second
-	// startCost is what a start takes until its wrapper waits, with some reserve.
-	startCost = 2 * time.Millisecond
+	// usualCost is what a start takes until its wrapper waits, before that was measured. The
+	// others bound what was measured.
+	usualCost = 4 * time.Millisecond
+	leastCost = time.Millisecond
+	mostCost  = 20 * time.Millisecond
+	// tellsCost is how many starts of one turn tell what a start takes: fewer tell more of the
+	// disk.
+	tellsCost = 8
 	// aheadAtOnce bounds the starts that one turn claims so early, because no other turn is
 	// taken while their wrappers are started.
 	aheadAtOnce = 32
@@ -42,15 +48,28 @@ type candidate struct {
 	place, id string
 }
 
+// costAfter is what a start takes, given what it took so far, after a turn that claimed n early
+// and started their wrappers. A turn says half of it, because the wrappers are not ready when the
+// turn ends, and because other turns come between. One turn alone changes it by a quarter of the
+// difference. What starts at its instant does not count: there, the programs themselves run.
+func costAfter(cost time.Duration, n int, took time.Duration) time.Duration {
+	if n < tellsCost {
+		return cost
+	}
+	one := min(max(2*took/time.Duration(n), leastCost), mostCost)
+	return cost + (one-cost)/4
+}
+
 // lead is how long before the time of a group its first start has to be claimed, so that the n
 // starts after it are claimed in time, too.
-func (s *Settings) lead(n int) time.Duration {
-	return min(s.ArmAhead+time.Duration(n)*startCost, max(maxLead, s.ArmAhead))
+func (t *turn) lead(n int) time.Duration {
+	ahead := t.Settings.ArmAhead
+	return min(ahead+time.Duration(n)*t.cost, max(maxLead, ahead))
 }
 
 // begin is when the first of a group has to be claimed, so that the n starts after it and the one
 // at a time are claimed in time.
-func (s *Settings) begin(n int, at time.Time) time.Time { return at.Add(-s.lead(n)) }
+func (t *turn) begin(n int, at time.Time) time.Time { return at.Add(-t.lead(n)) }
 
 // candidates lists the next starts, in the order in which they are to be claimed: as many as can
 // make the first of them begin early. If even a group of the largest size would not begin yet, it
@@ -61,7 +80,7 @@ func (t *turn) candidates() (all []candidate, err error) {
 	if t.Settings.ArmAhead <= 0 || t.Doubt || t.draining || room == 0 {
 		return nil, nil
 	}
-	const most = int(maxLead / startCost)
+	most := int(maxLead / t.cost)
 	left, last := make(map[string]string), t.Now
 	from, looked := t.Now.Add(t.Settings.ArmAhead), 0
 	for k, place := range t.Scan(startKey, startKey+Instant(from.Add(1))) {
@@ -80,7 +99,7 @@ func (t *turn) candidates() (all []candidate, err error) {
 			continue
 		}
 		if all = append(all, candidate{at, string(place) + notQueued, id}); len(all) == 1 {
-			last = at.Add(t.Settings.lead(room))
+			last = at.Add(t.lead(room))
 		} else if len(all) == 2 && t.far(all) {
 			break
 		}
@@ -96,7 +115,7 @@ func (t *turn) candidates() (all []candidate, err error) {
 // is room for.
 func (t *turn) far(all []candidate) bool {
 	at := all[0].at
-	return at.After(t.early.until) && t.Settings.begin(t.room(), at).After(t.Now)
+	return at.After(t.early.until) && t.begin(t.room(), at).After(t.Now)
 }
 
 // room is how many slots starts that are claimed early may take.
@@ -112,15 +131,15 @@ func (t *turn) armEarly() (next time.Time, err error) {
 	}
 	all = all[:min(len(all), t.room())]
 	if len(all) > 1 && t.far(all) {
-		return t.Settings.begin(t.room(), all[0].at), nil
+		return t.begin(t.room(), all[0].at), nil
 	}
 	for n, c := range all {
-		if !t.Settings.begin(n, c.at).After(t.Now) && c.at.After(t.early.until) {
+		if !t.begin(n, c.at).After(t.Now) && c.at.After(t.early.until) {
 			t.early.until = c.at
 		}
 	}
-	for n := 0; len(all) > 0 && !all[0].at.After(t.early.until) && t.room() > 0; all = all[1:] {
-		if n == aheadAtOnce || t.full() {
+	for ; len(all) > 0 && !all[0].at.After(t.early.until) && t.room() > 0; all = all[1:] {
+		if t.armed == aheadAtOnce || t.full() {
 			t.more = true
 			return next, nil
 		}
@@ -129,14 +148,14 @@ func (t *turn) armEarly() (next time.Time, err error) {
 			return next, err
 		}
 		if claimed {
-			n++
+			t.armed++
 			if t.early.last.Before(all[0].at) {
 				t.early.last = all[0].at
 			}
 		}
 	}
 	for n, c := range all {
-		next = earliest(next, t.Settings.begin(n, c.at))
+		next = earliest(next, t.begin(n, c.at))
 	}
 	return next, nil
 }

@@ -13,10 +13,13 @@ import (
 	"activationd/supervisor"
 )
 
-const arm = 50 * time.Millisecond
+const (
+	arm   = 50 * time.Millisecond
+	usual = 4 * time.Millisecond // what a start takes, before it was measured
+)
 
 // together makes a rig with n jobs that are due together in an hour, and lets time pass until so
-// long before. Each but the first makes them begin 2 ms earlier.
+// long before. Each but the first makes them begin earlier.
 func together(t *testing.T, n int, before time.Duration, fn func(rig *testRig, at time.Time)) {
 	t.Helper()
 	bubble(t, func(s *Settings) { s.ArmAhead, s.MaxParallel = arm, 1000 }, func(rig *testRig) {
@@ -49,7 +52,7 @@ func (rig *testRig) armed() (n int) {
 
 func TestManyDueTogether(t *testing.T) {
 	const n = 600
-	lead := arm + (n-1)*2*time.Millisecond
+	lead := arm + (n-1)*usual
 	together(t, n, lead+time.Millisecond, func(rig *testRig, at time.Time) {
 		if got := rig.armed(); got != 0 {
 			t.Errorf("%d are armed before their time", got)
@@ -68,6 +71,35 @@ func TestManyDueTogether(t *testing.T) {
 		}
 		rig.sleep(minute)
 		rig.is("1", "succeeded")
+	})
+}
+
+// A machine that is slow arms earlier the next time.
+func TestEarlyOnASlowMachine(t *testing.T) {
+	const n = 300
+	bubble(t, func(s *Settings) { s.ArmAhead, s.MaxParallel = arm, 1000 }, func(rig *testRig) {
+		rig.w.slow.Store(int64(16 * time.Millisecond)) // and four at once
+		late := func() (late int) {
+			at := time.Now().Add(hour)
+			var ids []string
+			for range n {
+				ids = append(ids, rig.add(NewJob{At: at}))
+			}
+			rig.sleep(2 * hour)
+			for _, id := range ids {
+				if rig.beganAt(id, Activate, 1).After(at) {
+					late++
+				}
+			}
+			return late
+		}
+		if got := late(); got != 0 {
+			t.Errorf("%d began late, and %v is what each takes", got, usual)
+		}
+		rig.w.slow.Store(int64(24 * time.Millisecond))
+		if got := late(); got != 0 {
+			t.Errorf("%d began late, although the machine was known to be slow", got)
+		}
 	})
 }
 
@@ -262,7 +294,7 @@ func TestEarlyLeavesContendedLocks(t *testing.T) {
 		for range 300 {
 			rig.add(NewJob{At: at})
 		}
-		rig.sleep(time.Until(at) - 300*2*time.Millisecond) // the last few that were added count for up to arm
+		rig.sleep(time.Until(at) - 300*usual) // the last few that were added count for up to arm
 		if got := rig.armed(); got < 300 {
 			t.Errorf("%d are armed, want all that were added", got)
 		}

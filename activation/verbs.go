@@ -170,7 +170,7 @@ func (e *Engine) nudge(next time.Time, n int) {
 	wake := time.Unix(0, e.wakeAt.Load())
 	switch {
 	case next.IsZero():
-	case next.Before(wake), next.Before(wake.Add(maxLead)) && time.Duration(e.entered.Add(int64(n)))*startCost > e.Settings().ArmAhead:
+	case next.Before(wake), next.Before(wake.Add(maxLead)) && time.Duration(e.entered.Add(int64(n))*e.cost.Load()) > e.Settings().ArmAhead:
 		e.poke()
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"activationd/internal/fault"
@@ -40,6 +41,7 @@ type world struct {
 	order   []supervisor.Key             // the order in which scripts began
 	began   func(*worldRun)              // called when a script begins, with mu held
 	starts  func(k supervisor.Key) error // called for each Start
+	slow    atomic.Int64                 // how long a start takes, a [time.Duration]
 	removed []supervisor.Key
 	kept    map[string]bool // the work directories that exist
 	sockets map[string]bool // the files of Unix sockets that exist
@@ -300,6 +302,7 @@ func (f *fakeRuns) Start(k supervisor.Key, spec wrapper.Spec) error {
 	if err := f.listen(spec.Addresses); err != nil {
 		return err
 	}
+	time.Sleep(time.Duration(f.w.slow.Load()))
 	if err := f.w.start(k, spec); err != nil {
 		return err
 	}
