@@ -166,9 +166,6 @@ func (e *Engine) tryTurn(ctx context.Context, w *work, size turnSize) (last stri
 	}
 	w.exits = append(w.exits, e.start(t.starts)...)
 	e.cost.Store(int64(costAfter(cost, t.armed, time.Since(began))))
-	if len(t.starts) > 3 {
-		println("COST", len(t.starts), time.Since(began).Microseconds(), e.cost.Load()/1000)
-	}
 	for _, s := range t.starts {
 		e.awaitStart(s.key, w)
 	}
