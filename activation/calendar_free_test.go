@@ -139,6 +139,9 @@ type countingStore struct {
 	read *int
 }
 
+// Limits implements [store.Limiter].
+func (s countingStore) Limits() (ops, bytes int) { return store.Limits(s.Store) }
+
 func (s countingStore) View(ctx context.Context, fn func(store.Tx) error) error {
 	return s.Store.View(ctx, func(tx store.Tx) error { return fn(countingTx{tx, s.read}) })
 }

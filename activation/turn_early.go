@@ -125,6 +125,9 @@ func (t *turn) room() int { return max(0, t.free()-t.slots/sparedShare) }
 // when that time comes for the next ones, or when it must look at them again; zero: they begin
 // with ArmAhead. So a start that is alone costs no turn of its own.
 func (t *turn) armEarly() (next time.Time, err error) {
+	if t.early.until.After(t.Now.Add(maxLead)) { // the clock was set back
+		t.early.until = time.Time{}
+	}
 	all, err := t.candidates()
 	if err != nil {
 		return next, err
@@ -190,10 +193,15 @@ func (t *turn) armable(r *Record) bool {
 		r.decide(in) == Due && t.unmet(r) == "" && t.awaited(r) == "" && t.pauseOf(r) == nil && r.conflict() == ""
 }
 
-// wasRecalled reports whether r was taken back a moment ago. Then it is not claimed early again.
+// wasRecalled reports whether r was taken back a moment ago. Then it is not claimed early again,
+// unless the clock was set back since it was claimed.
 func (r *Record) wasRecalled(now time.Time) bool {
 	n := len(r.Attempts)
-	return n > 0 && r.Attempts[n-1].neverRan() && now.Sub(r.Attempts[n-1].Claimed).Abs() < 2*maxLead
+	if n == 0 || !r.Attempts[n-1].neverRan() {
+		return false
+	}
+	ago := now.Sub(r.Attempts[n-1].Claimed)
+	return ago >= 0 && ago < 2*maxLead
 }
 
 // contended names a lock of r that others hold or wait for; empty: there is none.

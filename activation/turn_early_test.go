@@ -11,6 +11,7 @@ import (
 	. "activationd/activation"
 
 	"activationd/supervisor"
+	"activationd/supervisor/wrapper"
 )
 
 const (
@@ -78,7 +79,7 @@ func TestManyDueTogether(t *testing.T) {
 func TestEarlyOnASlowMachine(t *testing.T) {
 	const n = 300
 	bubble(t, func(s *Settings) { s.ArmAhead, s.MaxParallel = arm, 1000 }, func(rig *testRig) {
-		rig.w.slow.Store(int64(16 * time.Millisecond)) // and four at once
+		rig.w.slow.Store(int64(12 * time.Millisecond)) // and four at once
 		late := func() (late int) {
 			at := time.Now().Add(hour)
 			var ids []string
@@ -96,7 +97,7 @@ func TestEarlyOnASlowMachine(t *testing.T) {
 		if got := late(); got != 0 {
 			t.Errorf("%d began late, and %v is what each takes", got, usual)
 		}
-		rig.w.slow.Store(int64(24 * time.Millisecond))
+		rig.w.slow.Store(int64(18 * time.Millisecond))
 		if got := late(); got != 0 {
 			t.Errorf("%d began late, although the machine was known to be slow", got)
 		}
@@ -250,6 +251,38 @@ func TestEarlyTakenBack(t *testing.T) {
 			rig.is("600", "succeeded")
 		})
 	})
+}
+
+// When the clock is set back, the wrappers report that they do not wait any longer. Their starts
+// are scheduled again, and nothing else is claimed early because of them.
+func TestEarlyWhenTheClockIsSetBack(t *testing.T) {
+	for _, by := range []time.Duration{4 * time.Second, 30 * minute} {
+		t.Run(by.String(), func(t *testing.T) {
+			const n, before = 600, time.Second
+			together(t, n, before, func(rig *testRig, at time.Time) {
+				rig.setClock(-by)
+				rig.w.mu.Lock()
+				for _, r := range rig.w.runs {
+					rig.w.end(r, wrapper.Disarmed, -1)
+				}
+				rig.w.mu.Unlock()
+				rig.sleep(0)
+				early := at.Add(-by / 2)
+				rig.add(NewJob{At: early})
+				rig.add(NewJob{At: early})
+				rig.sleep(by + 2*minute)
+				for id := 1; id <= n; id++ {
+					all := rig.get(fmt.Sprint(id)).Attempts
+					if len(all) != 2 {
+						t.Fatalf("%d: %d attempts, want 2", id, len(all))
+					}
+					if before := at.Sub(all[1].Claimed); before < arm || before > 5*time.Second {
+						t.Fatalf("%d was claimed again %v before its time", id, before)
+					}
+				}
+			})
+		})
+	}
 }
 
 // What is claimed early leaves slots and locks to what is due before it.
