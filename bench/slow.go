@@ -240,8 +240,15 @@ func each(list string, f func(int)) {
 	}
 }
 
-// show answers "running-config", with a block's header or none.
+// show answers "running-config", with a block's header or none, and "vlan id".
 func (c *console) show(what string) string {
+	if id, ok := strings.CutPrefix(what, "vlan id "); ok {
+		if _, ok := c.blocks["vlan "+id]; !ok {
+			return "VLAN id " + id + " not found in current VLAN database\n"
+		}
+		return fmt.Sprintf("VLAN Name                             Status    Ports\n"+
+			"---- -------------------------------- --------- -----\n%-4s lab                              active\n", id)
+	}
 	header, ok := strings.CutPrefix(what, "running-config")
 	if !ok {
 		return c.strange("show " + what)
