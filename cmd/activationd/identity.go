@@ -22,6 +22,9 @@ type identities struct {
 
 	mu    sync.Mutex
 	known map[int]knownIdentity
+
+	files   userFiles // as they were when they were looked at
+	checked time.Time // when that was
 }
 
 type knownIdentity struct {
@@ -118,8 +121,12 @@ func (i *identities) own() *activation.Identity {
 func (i *identities) lookup(uid int) (*activation.Identity, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	files := userFilesNow()
-	if k, ok := i.known[uid]; ok && time.Now().Before(k.until) && k.files == files {
+	now := time.Now()
+	if now.Sub(i.checked) >= checkUsers {
+		i.files, i.checked = userFilesNow(), now
+	}
+	files := i.files
+	if k, ok := i.known[uid]; ok && now.Before(k.until) && k.files == files {
 		return k.id, nil
 	}
 	id, err := lookupIdentity(strconv.Itoa(uid))
@@ -135,6 +142,6 @@ func (i *identities) lookup(uid int) (*activation.Identity, error) {
 	if i.known == nil || len(i.known) > 1000 {
 		i.known = make(map[int]knownIdentity)
 	}
-	i.known[uid] = knownIdentity{id, time.Now().Add(userMemory), files}
+	i.known[uid] = knownIdentity{id, now.Add(userMemory), files}
 	return id, nil
 }

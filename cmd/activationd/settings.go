@@ -275,3 +275,7 @@ func (d *daemon) baseEnv() []string {
 
 // userMemory is how long a user's groups and home are remembered.
 const userMemory = 10 * time.Second
+
+// checkUsers is how often the files that list users and groups are looked at, at most. Clients that
+// submit many jobs at once share a look. It is less than a client needs to start after a change.
+const checkUsers = time.Millisecond
