@@ -102,9 +102,10 @@ type Engine struct {
 	settings atomic.Pointer[Settings]
 	began    time.Time
 
-	alive chan chan struct{} // Run answers by closing
-	poked chan struct{}      // capacity one: touched is not empty, or the settings changed
-	mu    sync.Mutex
+	alive     chan chan struct{} // Run answers by closing
+	additions chan *addition     // Run answers each
+	poked     chan struct{}      // capacity one: touched is not empty, or the settings changed
+	mu        sync.Mutex
 	// touched are the ids that a verb changed and Run has to look at.
 	touched []string
 	// draining is set when no more attempts of phase activate may be claimed.
@@ -141,7 +142,7 @@ func New(p Parts, set Settings) *Engine {
 	now := p.Clock.Now()
 	e := &Engine{
 		parts: p, watch: watch{clock: p.Clock, boot: p.Boot}, events: event.New(p.DB), began: now,
-		alive: make(chan chan struct{}), poked: make(chan struct{}, 1), idle: make(chan struct{}),
+		alive: make(chan chan struct{}), additions: make(chan *addition), poked: make(chan struct{}, 1), idle: make(chan struct{}),
 		sweepNow: make(chan struct{}, 1), pruneNow: make(chan struct{}, 1), closeNow: make(chan struct{}, 1), judgeNow: make(chan struct{}, 1), adopted: make(chan struct{}), producers: make(producers),
 	}
 	e.settings.Store(set.bounded())
@@ -382,12 +383,14 @@ func (e *Engine) Run(ctx context.Context) error {
 		case pong := <-e.alive:
 			close(pong)
 			continue
+		case w.add = <-e.additions:
 		case x := <-e.parts.Runs.Exits():
 			w.exits = append(w.exits, x)
 		case k := <-e.parts.Runs.Begins():
 			w.begins = append(w.begins, k)
 		}
 		if ctx.Err() != nil { // select picks either when both are ready
+			w.answer(ctx.Err())
 			if err := e.keepTime(ctx); err != nil {
 				e.parts.Log.Warn("cannot record the time", "err", err)
 			}
@@ -401,6 +404,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		if err == nil {
 			err = e.turns(ctx, &w)
 		}
+		w.answer(err)
 		switch {
 		case ctx.Err() != nil: // the loop ends, and its last transaction may have failed because of that
 		case errors.Is(err, fault.Unavailable): // no space left: the work stays in w

@@ -2,6 +2,7 @@ package activation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -134,7 +135,69 @@ func (e *Engine) addGathered(ctx context.Context, by Actor, l *lane, all *gather
 		<-l.busy
 		close(all.done)
 	}()
+	if e.addInTurn(by, all) {
+		return
+	}
 	all.err = e.addAll(ctx, by, all)
+}
+
+// An addition is jobs that are due at once, for Run to add in the transaction that claims them. That
+// saves the time of a transaction until they start. They are handed over only while Run waits, so nobody waits for Run.
+type addition struct {
+	by   Actor
+	all  *gathered
+	done chan bool // receives whether they were added, or cannot be: all has the error then
+}
+
+// addedInTurn bounds how many jobs Run adds, because their reply waits for its whole transaction.
+const addedInTurn = 8
+
+// addInTurn has Run add jobs, if they are due at once and few, and Run has nothing else to do. It reports whether
+// that was done, or failed: if not, nothing was written.
+func (e *Engine) addInTurn(by Actor, all *gathered) bool {
+	if len(all.jobs) > addedInTurn || e.Draining() {
+		return false
+	}
+	for _, j := range all.jobs {
+		if !j.At.IsZero() || j.Hold {
+			return false
+		}
+	}
+	a := &addition{by, all, make(chan bool, 1)}
+	select {
+	case e.additions <- a:
+		return <-a.done
+	default:
+		return false
+	}
+}
+
+// add adds the jobs of an addition.
+func (t *turn) add(a *addition) (err error) {
+	if a == nil {
+		return nil
+	}
+	t.actor = a.by.Event()
+	for i := range a.all.jobs {
+		if a.all.added[i], err = t.addJob(a.all.jobs[i], a.all.ids[i]); err != nil {
+			return err
+		}
+	}
+	t.actor = nil
+	return nil
+}
+
+// answer ends the addition, if there is one: its jobs were added, or the transaction failed.
+func (w *work) answer(err error) {
+	a := w.add
+	if a == nil {
+		return
+	}
+	w.add = nil
+	if a.all.err = err; errors.Is(err, context.Canceled) {
+		a.all.err = fmt.Errorf("adding the jobs was given up, because the daemon ends: %w", fault.Unavailable)
+	}
+	a.done <- !errors.Is(err, errTooMuch)
 }
 
 // addAll adds the jobs in one transaction, if the store takes it.

@@ -142,6 +142,8 @@ func (e *Engine) turn(ctx context.Context, w *work) (more bool, err error) {
 	for {
 		last, more, err := e.tryTurn(ctx, w, size)
 		switch {
+		case err != nil && w.add != nil: // perhaps because of them
+			w.answer(err)
 		case !errors.Is(err, errTooMuch):
 			return more, err
 		case size.most > 1:

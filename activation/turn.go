@@ -28,6 +28,7 @@ type work struct {
 	exits     []supervisor.Exit
 	begins    []supervisor.Key // runs of services whose processes exist since
 	ids       []string
+	add       *addition // jobs to add; nil: none
 }
 
 // A turn is one transaction of Run's, with its effects once it is durable.
@@ -145,12 +146,16 @@ func (e *Engine) tryTurn(ctx context.Context, w *work, size turnSize) (last stri
 				return err
 			}
 		}
+		if err := t.add(w.add); err != nil {
+			return err
+		}
 		if err := t.all(w); err != nil {
 			return err
 		}
 		next = earliest(earliest(t.nextInstant(), t.nextArm), t.nextLoadAvg())
 		return nil
 	}, func(*Txn) {
+		w.answer(nil)
 		w.exits, w.begins, w.ids = t.exits, t.begins, t.ids
 		e.watch.wrote(known)
 		e.tellDoubt(t.Moment)
