@@ -2,7 +2,6 @@ package activation
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -33,18 +32,11 @@ type Announcement struct {
 // and that nothing was written: another source announces it, its record cannot be read, or
 // it is too large for the store. Any other error is the store's.
 func (t *Txn) Announce(a *Announcement) (what string, err error) {
+	if t.Get(key(a.ID)) == nil {
+		return t.add(a)
+	}
 	r, err := t.Record(a.ID)
 	switch {
-	case errors.Is(err, fault.NotFound):
-		r = &Record{ID: a.ID, Kind: Reservation, Life: Life{State: Scheduled, Created: t.Now, Since: t.Now}}
-		if err := t.accept(r, a); err != nil {
-			return "", err
-		}
-		if r.slotEnded(t.Moment) { // it was announced too late
-			return "over", t.dropTopology(r.ID, "source")
-		}
-		t.happened(r, event.State, a.act("announce", r))
-		return "added", t.Save(nil, r)
 	case err != nil:
 		t.Log(slog.LevelError, "a record cannot be read", "id", a.ID, "err", err)
 		return "", fmt.Errorf("its record cannot be read, and is left alone: %w", fault.Conflict)
@@ -80,6 +72,19 @@ func (t *Txn) Announce(a *Announcement) (what string, err error) {
 	}
 	t.Later(r.ID)
 	return what, t.Save(old, r)
+}
+
+// add makes the record of an announcement whose id is not known.
+func (t *Txn) add(a *Announcement) (what string, err error) {
+	r := &Record{ID: a.ID, Kind: Reservation, Life: Life{State: Scheduled, Created: t.Now, Since: t.Now}}
+	if err := t.accept(r, a); err != nil {
+		return "", err
+	}
+	if r.slotEnded(t.Moment) { // it was announced too late
+		return "over", t.dropTopology(r.ID, "source")
+	}
+	t.happened(r, event.State, a.act("announce", r))
+	return "added", t.Save(nil, r)
 }
 
 // act returns the event of the announcement of r. The act is the client's, if one requested it,

@@ -106,8 +106,9 @@ func parseCalendarEntry(key string, val []byte) (device string, u calendar.Use, 
 
 // Uses returns what all reservations occupy that are not finished.
 func (t *Txn) Uses() []calendar.Use {
-	var uses []calendar.Use
-	at := make(map[string]int) // where each id is in uses
+	n := t.liveReservations()
+	uses := make([]calendar.Use, 0, n)
+	at := make(map[string]int, n) // where each id is in uses
 	for k, v := range t.Scan(calendarKey, "") {
 		device, u, ok := parseCalendarEntry(k, v)
 		if !ok {

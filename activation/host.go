@@ -112,6 +112,19 @@ func stateCounts(tx store.Tx) map[State]int { return counted[State](tx, stateNum
 // keys: see [SourceKey].
 func (t *Txn) LiveReservations() map[string]int { return counted[string](t, liveNumber) }
 
+// liveReservations returns about how many reservations are not finished, with those that the
+// transaction has announced. It is only a hint: a store that is damaged may have any number.
+func (t *Txn) liveReservations() int {
+	n := 0
+	for _, of := range t.LiveReservations() {
+		n += of
+	}
+	for _, by := range t.live {
+		n += int(by)
+	}
+	return min(max(0, n), 1<<20)
+}
+
 // counted returns numbers, added up over all hosts. Each host counts the records that it changed
 // itself, so the count of a single host may be negative.
 func counted[K ~string](tx store.Tx, prefix string) map[K]int {

@@ -9,36 +9,40 @@ import (
 
 // A Diff has the changes of a load.
 type Diff struct {
-	Added        []Reservation // in the source's order
-	Changed      []Reservation // in the source's order
-	Removed      []string      // ids, sorted
-	StillInForce []string      // ids, sorted: known, and rejected in this set, so that the old version stays in force
+	Added        []int    // where they are in the set, rising
+	Changed      []int    // the same
+	Removed      []string // ids, sorted
+	StillInForce []string // ids, sorted: known, and rejected in this set, so that the old version stays in force
 	Unchanged    int
 }
 
 // Empty reports whether there are no changes.
 func (d Diff) Empty() bool { return len(d.Added)+len(d.Changed)+len(d.Removed) == 0 }
 
-// Compare compares set with the known reservations, which are given by id and
-// [Reservation.Hash]. If a known id is in the set only as a reject, it is not removed, but in
+// Compare compares set, whose [Hashes] are given, with the known reservations, which are given
+// by id and hash. If a known id is in the set only as a reject, it is not removed, but in
 // StillInForce.
-func Compare(known map[string][16]byte, set Set) Diff {
+func Compare(known map[string][16]byte, set Set, hashes [][16]byte) Diff {
 	var d Diff
-	present := make(map[string]struct{}, len(set.Reservations))
 	if n := len(set.Reservations) - len(known); n > 0 {
-		d.Added = make([]Reservation, 0, n) // at least so many are new
+		d.Added = make([]int, 0, n) // at least so many are new
 	}
 	for i := range set.Reservations {
-		r := &set.Reservations[i] // large: a copy would cost as much as the comparison
-		present[r.ID] = struct{}{}
-		switch hash, ok := known[r.ID]; {
+		switch hash, ok := known[set.Reservations[i].ID]; {
 		case !ok:
-			d.Added = append(d.Added, *r)
-		case hash != r.Hash():
-			d.Changed = append(d.Changed, *r)
+			d.Added = append(d.Added, i)
+		case hash != hashes[i]:
+			d.Changed = append(d.Changed, i)
 		default:
 			d.Unchanged++
 		}
+	}
+	if len(d.Changed)+d.Unchanged == len(known) { // none is missing
+		return d
+	}
+	present := make(map[string]struct{}, len(set.Reservations))
+	for i := range set.Reservations {
+		present[set.Reservations[i].ID] = struct{}{}
 	}
 	rejected := make(map[string]struct{}, len(set.Rejects))
 	for _, r := range set.Rejects {

@@ -18,8 +18,10 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -65,63 +67,78 @@ type Reservation struct {
 // The hash is stored in the record of the reservation, so it must not change from one version
 // of the program to the next. Call it after [Validate], which sorts the devices.
 func (r Reservation) Hash() [16]byte {
-	d := digest{buf: make([]byte, 0, 512)} // most need no more
-	d.text("reservation 1")                // the version of this very function
-	d.text(r.ID)
-	d.text(r.Owner)
-	d.instant(r.Start)
-	d.instant(r.End)
-	d.list(r.Devices)
-	d.text(r.Topology)
-	d.text(r.TopologyName)
-	d.list(r.Activate)
-	d.list(r.Deactivate)
-	d.text(r.Label)
-	for _, p := range []*time.Duration{r.Lead, r.Tail, r.Timeout, r.Grace} {
-		d.optional(p != nil, func() int64 { return int64(*p) })
+	var few [512]byte                   // most need no more
+	d := text(few[:0], "reservation 1") // the version of this very function
+	d = text(d, r.ID)
+	d = text(d, r.Owner)
+	d = instant(d, r.Start)
+	d = instant(d, r.End)
+	d = list(d, r.Devices)
+	d = text(d, r.Topology)
+	d = text(d, r.TopologyName)
+	d = list(d, r.Activate)
+	d = list(d, r.Deactivate)
+	d = text(d, r.Label)
+	for _, p := range [...]*time.Duration{r.Lead, r.Tail, r.Timeout, r.Grace} {
+		d = optional(d, p)
 	}
-	d.optional(r.Retries != nil, func() int64 { return int64(*r.Retries) })
-	d.text(r.Missed)
-	d.number(int64(len(r.Env)))
+	d = optional(d, r.Retries)
+	d = text(d, r.Missed)
+	d = number(d, len(r.Env))
 	for _, k := range slices.Sorted(maps.Keys(r.Env)) {
-		d.text(k)
-		d.text(r.Env[k])
+		d = text(d, k)
+		d = text(d, r.Env[k])
 	}
 	// What was added in later versions counts only where it is used.
 	if r.Priority != 0 || len(r.VLANs) > 0 {
-		d.number(int64(r.Priority))
-		d.number(int64(len(r.VLANs)))
+		d = number(d, r.Priority)
+		d = number(d, len(r.VLANs))
 		for _, domain := range slices.Sorted(maps.Keys(r.VLANs)) {
-			d.text(domain)
-			d.number(int64(r.VLANs[domain]))
+			d = text(d, domain)
+			d = number(d, r.VLANs[domain])
 		}
 	}
-	sum := sha256.Sum256(d.buf)
+	sum := sha256.Sum256(d)
 	return [16]byte(sum[:])
 }
 
-// A digest hashes values so that no two sequences of values give the same bytes: the length
-// precedes each text and each list.
-type digest struct{ buf []byte }
-
-func (d *digest) number(n int64)      { d.buf = binary.AppendVarint(d.buf, n) }
-func (d *digest) text(s string)       { d.number(int64(len(s))); d.buf = append(d.buf, s...) }
-func (d *digest) instant(t time.Time) { d.number(t.Unix()); d.number(int64(t.Nanosecond())) }
-
-func (d *digest) list(l []string) {
-	d.number(int64(len(l)))
-	for _, s := range l {
-		d.text(s)
+// Hashes returns the hash of each reservation. All processors work on it: a hash of each of many
+// takes a good part of a load.
+func Hashes(rs []Reservation) [][16]byte {
+	hashes := make([][16]byte, len(rs))
+	part := max(1000, (len(rs)+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0))
+	var wg sync.WaitGroup
+	for from := 0; from < len(rs); from += part {
+		wg.Go(func() {
+			for i := from; i < min(from+part, len(rs)); i++ {
+				hashes[i] = rs[i].Hash()
+			}
+		})
 	}
+	wg.Wait()
+	return hashes
 }
 
-func (d *digest) optional(is bool, value func() int64) {
-	if !is {
-		d.number(0)
-		return
+// These append to what is hashed so that no two sequences of values give the same bytes: the
+// length precedes each text and each list.
+
+func number[T ~int | ~int64](d []byte, n T) []byte { return binary.AppendVarint(d, int64(n)) }
+func text(d []byte, s string) []byte               { return append(number(d, len(s)), s...) }
+func instant(d []byte, t time.Time) []byte         { return number(number(d, t.Unix()), t.Nanosecond()) }
+
+func list(d []byte, l []string) []byte {
+	d = number(d, len(l))
+	for _, s := range l {
+		d = text(d, s)
 	}
-	d.number(1)
-	d.number(value())
+	return d
+}
+
+func optional[T ~int | ~int64](d []byte, value *T) []byte {
+	if value == nil {
+		return number(d, 0)
+	}
+	return number(number(d, 1), *value)
 }
 
 // A Reject is a reservation of the source that cannot be used.

@@ -227,16 +227,18 @@ func TestCompare(t *testing.T) {
 			set.Rejects = append(set.Rejects, reservation.Reject{ID: i})
 		}
 
-		d := reservation.Compare(known, set)
+		d := reservation.Compare(known, set, reservation.Hashes(set.Reservations))
 
 		after := maps.Clone(known)
-		for _, r := range d.Added {
+		for _, i := range d.Added {
+			r := set.Reservations[i]
 			if _, ok := known[r.ID]; ok {
 				t.Errorf("%s is added but was known", r.ID)
 			}
 			after[r.ID] = r.Hash()
 		}
-		for _, r := range d.Changed {
+		for _, i := range d.Changed {
+			r := set.Reservations[i]
 			if h, ok := known[r.ID]; !ok || h == r.Hash() {
 				t.Errorf("%s is changed but was not known or is the same", r.ID)
 			}

@@ -19,9 +19,9 @@ type sourceDiff struct {
 	live    map[string]bool
 	refused error // why none of it is applied; nil: it is applied
 
-	changes  []reservation.Reservation // added and changed
-	nodes    [][]string                // the nodes of the changes' topologies
-	outcomes []outcome                 // one for each of changes
+	changes  []int      // added and changed: where they are in the set
+	nodes    [][]string // the nodes of the changes' topologies
+	outcomes []outcome  // one for each of changes
 	// withdrawn reports, for each removed reservation, whether it was live until then.
 	withdrawn []bool
 }
@@ -48,7 +48,7 @@ func (p *pass) compare(t *activation.Txn, readings []*reading) {
 		}
 		var known map[string][16]byte
 		known, d.live = t.Announced(r.name())
-		d.diff = reservation.Compare(known, r.set)
+		d.diff = reservation.Compare(known, r.set, r.hashes)
 		goingLive := 0
 		for _, id := range d.diff.Removed {
 			if d.live[id] && !elsewhere[id] { // otherwise it moves to another source, and stays
@@ -62,9 +62,7 @@ func (p *pass) compare(t *activation.Txn, readings []*reading) {
 		for _, id := range d.diff.Removed {
 			p.leaving[id] = r.name()
 		}
-		if d.changes = d.diff.Added; len(d.diff.Changed) > 0 { // a copy of many costs a while
-			d.changes = slices.Concat(d.diff.Added, d.diff.Changed)
-		}
+		d.changes = slices.Concat(d.diff.Added, d.diff.Changed)
 		d.nodes, d.outcomes = make([][]string, len(d.changes)), make([]outcome, len(d.changes))
 		d.withdrawn = make([]bool, len(d.diff.Removed))
 	}
@@ -85,16 +83,19 @@ func announcements(readings []*reading) map[string]bool {
 	return ids
 }
 
+// change returns one of the changes.
+func (d *sourceDiff) change(i int) *reservation.Reservation { return &d.set.Reservations[d.changes[i]] }
+
 // applies reports whether the source was read, has changed, and is not refused.
 func (d *sourceDiff) applies() bool { return d.refused == nil && !d.unchanged }
 
 // readNodes reads the topologies of the changes, outside of transactions.
 func (l *Loader) readNodes(d *sourceDiff) {
 	for i := range d.changes {
-		if text := d.changes[i].Topology; text != "" {
+		if text := d.change(i).Topology; text != "" {
 			var err error
 			if d.nodes[i], err = l.nodes(text); err != nil { // the source has checked it before
-				l.log.Error("a topology cannot be read", "id", d.changes[i].ID, "err", err)
+				l.log.Error("a topology cannot be read", "id", d.change(i).ID, "err", err)
 			}
 		}
 	}
@@ -107,7 +108,7 @@ func (d *sourceDiff) unused() (u unused) {
 		u.reject(x)
 	}
 	for i, out := range d.outcomes {
-		x := reservation.Reject{Where: d.changes[i].Where, ID: d.changes[i].ID, Text: out.refused + out.over}
+		x := reservation.Reject{Where: d.change(i).Where, ID: d.change(i).ID, Text: out.refused + out.over}
 		switch {
 		case out.refused != "":
 			u.reject(x)
@@ -166,9 +167,9 @@ func (d *sourceDiff) reportChanges(rep *activation.Report) {
 	}
 	rep.Unchanged += d.diff.Unchanged
 	for i, out := range d.outcomes {
-		rep.Count(out.what, d.changes[i].ID, d.Name())
+		rep.Count(out.what, d.change(i).ID, d.Name())
 		if out.otherwise {
-			rep.Add(activation.ReportLine{What: "notice", ID: d.changes[i].ID, Source: d.Name(), Text: "it runs with the devices that it was activated with"})
+			rep.Add(activation.ReportLine{What: "notice", ID: d.change(i).ID, Source: d.Name(), Text: "it runs with the devices that it was activated with"})
 		}
 	}
 	addSaid(rep, d.Name(), d.unused(), d.set.Notices)

@@ -57,6 +57,9 @@ func (l *Loader) load(ctx context.Context, conf Configuration, o LoadOptions, no
 	if err != nil {
 		return activation.Report{}, err
 	}
+	for _, r := range readings {
+		r.hashes = reservation.Hashes(r.set.Reservations)
+	}
 	l.mu.Lock()
 	before := l.told
 	l.mu.Unlock()
@@ -127,6 +130,7 @@ type pass struct {
 	// leaving has, by id, the source of each reservation that its source no longer
 	// announces. Another source may take it over.
 	leaving map[string]string
+	next    activation.Announcement // one for all, because 100,000 of them are 60 MiB
 
 	newest   uint64 // the number of the newest load before this one
 	number   uint64 // of this load, or of the newest if this one does not count
@@ -261,7 +265,7 @@ func (p *pass) report() activation.Report {
 
 // announce announces one reservation.
 func (p *pass) announce(t *activation.Txn, d *sourceDiff, i int) error {
-	res, out := &d.changes[i], &d.outcomes[i]
+	res, out := d.change(i), &d.outcomes[i]
 	*out = outcome{}
 	if p.announced[res.ID] == d.name() { // the step ran before
 		delete(p.announced, res.ID)
@@ -270,10 +274,10 @@ func (p *pass) announce(t *activation.Txn, d *sourceDiff, i int) error {
 		out.refused = "another source announces this id already"
 		return nil
 	}
-	a := Announcement(res, d.name(), p.newest+1)
-	a.From, a.Nodes = p.leaving[res.ID], d.nodes[i]
+	p.next = Announcement(res, d.hashes[d.changes[i]][:], d.name(), p.newest+1)
+	p.next.From, p.next.Nodes = p.leaving[res.ID], d.nodes[i]
 	t.On(p.by(d.Name()))
-	what, err := t.Announce(a)
+	what, err := t.Announce(&p.next)
 	if errors.Is(err, fault.Conflict) || errors.Is(err, fault.Invalid) {
 		out.refused = fault.Text(err)
 		return nil
@@ -318,12 +322,11 @@ func (p *pass) withdraw(t *activation.Txn, d *sourceDiff, i int) error {
 
 // Announcement converts a reservation of a source, as [activation.SourceKey] names it, to the
 // engine's type. Its Lead and Tail must be set. Generation is the number of the load; 0: none.
-func Announcement(res *reservation.Reservation, source string, generation uint64) *activation.Announcement {
-	hash := res.Hash()
-	return &activation.Announcement{
+func Announcement(res *reservation.Reservation, hash []byte, source string, generation uint64) activation.Announcement {
+	return activation.Announcement{
 		ID: res.ID, Start: res.Start.Round(0), Topology: res.Topology,
 		Slot: activation.Slot{
-			End: res.End.Round(0), Lead: *res.Lead, Tail: *res.Tail, Source: source, Hash: hash[:], Generation: generation,
+			End: res.End.Round(0), Lead: *res.Lead, Tail: *res.Tail, Source: source, Hash: hash, Generation: generation,
 			Devices: res.Devices, TopologyName: res.TopologyName, VLANs: res.VLANs,
 		},
 		Order: activation.Order{

@@ -66,6 +66,7 @@ func parse[T any](key string, data []byte) (v T, err error) {
 type reading struct {
 	Source
 	set       reservation.Set
+	hashes    [][16]byte // of the set's reservations
 	unchanged bool
 	gone      bool // the source is no longer configured
 	last      lastLoad

@@ -208,9 +208,10 @@ func (r *Rules) announcement(now time.Time, id string, from time.Time, req *Requ
 	if err := sound(&res, now); err != nil {
 		return nil, err
 	}
-	a := announce.Announcement(&res, activation.BookingSource, 0)
+	hash := res.Hash()
+	a := announce.Announcement(&res, hash[:], activation.BookingSource, 0)
 	a.Booked = &activation.Booked{UID: req.UID, Devices: res.Devices, Key: req.Key}
-	return a, nil
+	return &a, nil
 }
 
 // sound checks what can be wrong with a booking, whoever requests it.

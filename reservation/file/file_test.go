@@ -230,7 +230,7 @@ func TestFirstCountsThoughBad(t *testing.T) {
 	if got, want := ids(set), "y"; got != want {
 		t.Errorf("ids %q, want %q", got, want)
 	}
-	d := reservation.Compare(map[string][16]byte{"x": {1}}, set)
+	d := reservation.Compare(map[string][16]byte{"x": {1}}, set, reservation.Hashes(set.Reservations))
 	if !slices.Equal(d.StillInForce, []string{"x"}) || len(d.Removed) != 0 {
 		t.Errorf("Kept %v, Removed %v, want x kept", d.StillInForce, d.Removed)
 	}
