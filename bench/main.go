@@ -45,6 +45,7 @@ var sections = []section{
 	{"timers", 1, timers},
 	{"throughput", 1, throughput},
 	{"reload", 1, reload},
+	{"starts in a load", 1, startsInLoad},
 	{"services", 3, services}, // pairs
 	{"queues", 3, queues},     // pairs
 	{"http", 0, overHTTP},
