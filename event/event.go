@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -92,8 +93,11 @@ type Change struct {
 	To    string `json:"t,omitempty"`
 }
 
-// encodingVersion is the version of the encoding. Events of newer versions are not read.
-const encodingVersion = 1
+// Versions of the encoding. Events of newer versions are not read.
+const (
+	oneOwner   = 1 // all events of the entry have the owner that the entry has
+	manyOwners = 2 // each event has its own
+)
 
 // maxReason bounds the text of an event, in bytes, so that a page of events has a
 // bounded size.
@@ -105,13 +109,18 @@ const maxChange = 200
 // shared is what all events of an entry have in common: one transaction often writes many
 // that differ in little else.
 type shared struct {
-	Kind     string `json:"k,omitempty"`
-	Host     string `json:"h,omitempty"`
-	Actor    *Actor `json:"a,omitempty"`
-	Owner    string `json:"o,omitempty"`
-	OwnerUID *int   `json:"u,omitempty"`
-	Source   string `json:"so,omitempty"`
-	Load     uint64 `json:"ld,omitempty"`
+	Kind  string `json:"k,omitempty"`
+	Host  string `json:"h,omitempty"`
+	Actor *Actor `json:"a,omitempty"`
+	owner
+	Source string `json:"so,omitempty"`
+	Load   uint64 `json:"ld,omitempty"`
+}
+
+// owner is the owner of the subject of an event, in an entry or in one of its events.
+type owner struct {
+	Name string `json:"o,omitempty"`
+	UID  *int   `json:"u,omitempty"`
 }
 
 // head is what is known of an entry before its events are decoded. It is stored first, see
@@ -134,14 +143,18 @@ type stored struct {
 type single struct {
 	Topic string `json:"tp,omitempty"` // if it is not the one of [Event.Subject]
 	What  string `json:"w,omitempty"`  // if it is not [State]
+	owner        // if the entry has [manyOwners]
 	*Event
 }
 
 // joins reports whether e can be in one entry with o.
 func (e *Event) joins(o *Event) bool {
 	return e.Time.Equal(o.Time) && e.Action == o.Action && e.Kind == o.Kind && e.Host == o.Host && same(e.Actor, o.Actor) &&
-		e.Owner == o.Owner && same(e.OwnerUID, o.OwnerUID) && e.Source == o.Source && e.Load == o.Load
+		e.Source == o.Source && e.Load == o.Load
 }
+
+// ofOwnerOf reports whether e has the owner that o has.
+func (e *Event) ofOwnerOf(o *Event) bool { return e.Owner == o.Owner && same(e.OwnerUID, o.OwnerUID) }
 
 // same reports whether both are nil, or point to equal values.
 func same[T comparable](a, b *T) bool { return a == b || a != nil && b != nil && *a == *b }
@@ -161,9 +174,12 @@ func (e *Event) Subject() string {
 func encode(events []*Event) ([]byte, error) {
 	first := events[0]
 	s := stored{
-		head:   head{encodingVersion, first.Time.UnixNano(), len(events), first.Action},
-		shared: shared{first.Kind, first.Host, first.Actor, first.Owner, first.OwnerUID, first.Source, first.Load},
+		head:   head{oneOwner, first.Time.UnixNano(), len(events), first.Action},
+		shared: shared{first.Kind, first.Host, first.Actor, owner{first.Owner, first.OwnerUID}, first.Source, first.Load},
 		Events: make([]single, len(events)),
+	}
+	if slices.ContainsFunc(events, func(e *Event) bool { return !e.ofOwnerOf(first) }) {
+		s.V, s.owner = manyOwners, owner{}
 	}
 	for i, e := range events {
 		e.Reason = Shorten(e.Reason, maxReason)
@@ -171,6 +187,9 @@ func encode(events []*Event) ([]byte, error) {
 			e.Changes[i].From, e.Changes[i].To = Shorten(c.From, maxChange), Shorten(c.To, maxChange)
 		}
 		s.Events[i] = single{Topic: e.Topic, What: e.What, Event: e}
+		if s.V == manyOwners {
+			s.Events[i].owner = owner{e.Owner, e.OwnerUID}
+		}
 		if e.What == State {
 			s.Events[i].What = ""
 		}
@@ -245,8 +264,8 @@ func parseHead(data []byte) (h head, ok bool) {
 }
 
 func (h head) check(last uint64) error {
-	if h.V != encodingVersion {
-		return fmt.Errorf("events up to %d have version %d, this program knows %d: %w", last, h.V, encodingVersion, fault.Conflict)
+	if h.V != oneOwner && h.V != manyOwners {
+		return fmt.Errorf("events up to %d have version %d, this program knows %d: %w", last, h.V, manyOwners, fault.Conflict)
 	}
 	return nil
 }
@@ -284,8 +303,8 @@ func (en entry) decode(after uint64) ([]*Event, error) {
 		}
 		e := cmp.Or(one.Event, new(Event))
 		e.Time, e.Topic, e.What = time.Unix(0, s.Time), one.Topic, cmp.Or(one.What, State)
-		e.Kind, e.Host, e.Actor, e.Action, e.Owner, e.OwnerUID = s.Kind, s.Host, s.Actor, s.Action, s.Owner, s.OwnerUID
-		e.Source, e.Load = s.Source, s.Load
+		e.Kind, e.Host, e.Actor, e.Action, e.Source, e.Load = s.Kind, s.Host, s.Actor, s.Action, s.Source, s.Load
+		e.Owner, e.OwnerUID = cmp.Or(one.Name, s.Name), cmp.Or(one.UID, s.UID)
 		e.arrive(seq)
 		all = append(all, e)
 	}
