@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Secrets are found by their place in a line, in whatever is sent or received: commands, their
@@ -24,7 +25,7 @@ const (
 // A place is a place in a line where a secret may be.
 type place struct {
 	needs []string // parts of words; a line without any of them has no such place
-	where *regexp.Regexp
+	where func() *regexp.Regexp
 }
 
 // secretPlaces are the places of secrets. Each expression has one group, which matches the
@@ -77,11 +78,17 @@ var secretPlaces = []place{
 }
 
 func newPlace(needs, where string) place {
-	return place{strings.Split(needs, "|"), regexp.MustCompile(`(?i)` + where)}
+	return place{strings.Split(needs, "|"), whenUsed(`(?i)` + where)}
+}
+
+// whenUsed returns a function that compiles an expression when it is first called. Few of these
+// expressions are used by one process, and compiling all takes longer than the rest of its start.
+func whenUsed(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
 }
 
 // noSecrets are words in such places that are not secrets.
-var noSecrets = regexp.MustCompile(`(?i)^["']?(?:` +
+var noSecrets = whenUsed(`(?i)^["']?(?:` +
 	`(?:minimum|maximum)-\S*|format|change-type|required|encryption|option|rollover|expire\S*|policy|length|lengths|prompt|history|lifetime|type|` +
 	`address|hostname|ipv6|chain|chains|generate|zeroize|pubkey-chain|key-chain|keychain|config-key|set-key|import|export|` +
 	`md5|ietf-md5|text|sha\d*|message-digest|rsa-sig|rsa-encr|pre-share|` +
@@ -108,12 +115,12 @@ func secretsIn(line string) []span {
 			continue
 		}
 		for from := 0; from < end; {
-			m := p.where.FindStringSubmatchIndex(line[from:end])
+			m := p.where().FindStringSubmatchIndex(line[from:end])
 			if m == nil {
 				break
 			}
 			s := span{from + m[2], from + m[3]}
-			if !noSecrets.MatchString(line[s.from:s.to]) {
+			if !noSecrets().MatchString(line[s.from:s.to]) {
 				found = append(found, s)
 			}
 			if m[2] == 0 {

@@ -181,3 +181,14 @@ func TestShortSecretsInTranscript(t *testing.T) {
 		t.Errorf("the transcript has secrets:\n%s", kept.String())
 	}
 }
+
+// The expressions are compiled when they are used, so one that is not valid would end a process
+// in the middle of its work.
+func TestPlacesOfSecretsCompile(t *testing.T) {
+	noSecrets()
+	for _, p := range secretPlaces {
+		if n := p.where().NumSubexp(); n != 1 {
+			t.Errorf("%v has %d groups, want 1", p.needs, n)
+		}
+	}
+}
