@@ -99,3 +99,18 @@ func TestRuntimeWaitsForMemory(t *testing.T) {
 	}
 	b.nothingLeft()
 }
+
+// A script that reads its own output, before the wrapper can, does not make the wrapper wait for more of it: its time
+// is up all the same.
+func TestOutputIsTakenAway(t *testing.T) {
+	t.Parallel()
+	for _, head := range []int64{1 << 40, 0} { // in the early stage, and after it
+		b := newBench(t, "")
+		spec := shell(`exec "$GUEST" steal`)
+		spec.Timeout, spec.LogHead = time.Second, head
+		if r := b.run(spec); r.Reason != wrapper.TimedOut || r.Text != "" {
+			t.Errorf("%+v, want a timeout; the first %d bytes of the log", r, head)
+		}
+		b.nothingLeft()
+	}
+}

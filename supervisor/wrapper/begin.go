@@ -276,6 +276,8 @@ func (w *run) openPipe() bool {
 		return w.awake && w.fails(NotStarted, "pipe", errno)
 	}
 	w.pipe, w.plan.out = int(p[0]), int(p[1])
+	// The script can open the pipe, and read from it, too. This process must not wait then for what it saw there.
+	_, _ = rawCall(syscall.SYS_FCNTL, uintptr(w.pipe), syscall.F_SETFL, syscall.O_NONBLOCK) // never fails
 	if w.plan.stream {
 		w.input = w.plan.in - 2
 	}

@@ -307,7 +307,8 @@ func (w *run) startReader(p *plan, spec string) (errno syscall.Errno) {
 	if _, errno := rawCall(syscall.SYS_DUP3, uintptr(w.pipe), stdinFD, 0); errno != 0 {
 		return errno
 	}
-	if !Frozen(w.cgroupDir) { // in a frozen one it would not begin, and this process would wait for it
+	_, _ = rawCall(syscall.SYS_FCNTL, stdinFD, syscall.F_SETFL, 0) // cat does not expect that it need not wait
+	if !Frozen(w.cgroupDir) {                                      // in a frozen one it would not begin, and this process would wait for it
 		p.cgroup = w.cgroup
 	}
 	_, _, errno = p.start()

@@ -5,6 +5,7 @@
 //	guest barrier MESSAGE     then waits until the message was handled, see sd_notify_barrier(3)
 //	guest flood N             sends N different statuses
 //	guest enlarge N           enlarges the pipe that is its standard output
+//	guest steal               reads what it writes, until its parent waits in read(2), and stays
 //	guest become FILE ARG...  becomes another program, whose child has ended already
 //	guest accept              tells each client of a passed socket the socket's name and this process's id
 package main
@@ -36,6 +37,8 @@ func run(verb string, args []string) error {
 			_, err = unix.FcntlInt(1, unix.F_SETPIPE_SZ, n)
 		}
 		return err
+	case "steal":
+		return steal()
 	case "become":
 		return become(args[0], args[1:])
 	}
@@ -127,4 +130,27 @@ func become(file string, argv []string) error {
 		return err
 	}
 	return unix.Exec(file, argv, os.Environ())
+}
+
+// steal reads its own output before the parent can. It ends with the parent in read(2), to which nothing comes then.
+func steal() error {
+	again, err := unix.Open("/dev/stdout", unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	parent := fmt.Sprintf("/proc/%d/syscall", os.Getppid())
+	read := strconv.Itoa(unix.SYS_READ) + " "
+	for call := ""; !strings.HasPrefix(call, read); {
+		for range 100 {
+			if _, err := unix.Write(1, []byte("x")); err != nil {
+				return err
+			}
+			_, _ = unix.Read(again, make([]byte, 64)) // the parent may have been quicker
+		}
+		b, _ := os.ReadFile(parent) // without it, this goes on until the script's end
+		call = string(b)
+	}
+	for {
+		_ = unix.Pause() // it always returns an error
+	}
 }
