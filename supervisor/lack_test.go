@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"activationd/internal/fault"
 	"activationd/supervisor"
 	"activationd/supervisor/wrapper"
@@ -120,6 +122,25 @@ func TestNoRoomForAStart(t *testing.T) {
 			return b
 		})
 	})
+}
+
+// A result of which only a part could be written is written again when there is room for all of it.
+func TestRoomForPartOfAResult(t *testing.T) {
+	t.Parallel()
+	const room = 300
+	b := limited(t, fmt.Sprintf("prlimit --fsize=%d:unlimited", room))
+	b.open()
+	spec := shell("")
+	spec.Argv = []string{"/none/" + strings.Repeat("x", room)} // for a long text
+	b.start(spec)
+	b.await("a part of a result", func() bool { return len(b.file("result.new")) == room })
+	if err := unix.Prlimit(b.wrapperPID(), unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if r := b.exit(); r.Reason != wrapper.Failed || r.Exit != 127 || !strings.Contains(r.Text, "/none/x") {
+		t.Errorf("%+v, want failed with 127", r)
+	}
+	b.nothingLeft()
 }
 
 func TestNoDescriptorsForAStart(t *testing.T) {

@@ -343,11 +343,11 @@ func (w *run) writeResult() int {
 	}
 	data := w.result.encode()
 	for try := 0; ; try++ {
-		_, err := syscall.Pwrite(w.resultFD, data, 0)
-		if err == nil {
+		errno := rawPwrite(w.resultFD, data)
+		if errno == 0 {
 			break
 		}
-		if try == resultTries || err != syscall.ENOSPC && err != syscall.EDQUOT && err != syscall.EINTR {
+		if try == resultTries || errno != syscall.ENOSPC && errno != syscall.EDQUOT && errno != syscall.EINTR {
 			return w.unreported()
 		}
 		pause(resultPause)
