@@ -9,6 +9,7 @@ import (
 
 	"activationd/control"
 	"activationd/internal/connection"
+	"activationd/internal/direct"
 	"activationd/internal/fault"
 )
 
@@ -37,6 +38,10 @@ func (a *app) client() (*control.Client, error) {
 		dial = new(net.Dialer).DialContext
 	}
 	c.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if x := direct.Taken(); x != nil {
+			a.reached.Store(true)
+			return connection.Resume(x), nil
+		}
 		conn, err := dial(ctx, network, address)
 		if err == nil {
 			a.reached.Store(true)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"activationd/control"
+	"activationd/internal/direct"
 	"activationd/internal/fault"
 )
 
@@ -47,10 +48,7 @@ func runAs(name string, args []string) int {
 		}
 		p.name, args = "at", []string{"-qb", "now"}
 	}
-	o, err := p.options(args)
-	if err == nil {
-		err = p.do(o)
-	}
+	err := p.run(args)
 	switch {
 	case err == nil:
 		return 0
@@ -60,6 +58,17 @@ func runAs(name string, args []string) int {
 		fmt.Fprintln(p.err, err)
 	}
 	return 1
+}
+
+func (p *atProgram) run(args []string) error {
+	if x := direct.Taken(); x != nil {
+		return p.resume(x)
+	}
+	o, err := p.options(args)
+	if err != nil {
+		return err
+	}
+	return p.do(o)
 }
 
 // An atError is printed unchanged. If it is empty, everything has been printed.

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -14,11 +13,10 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unicode/utf8"
-	"unsafe"
 
 	"activationd/control"
 	"activationd/internal/connection"
+	"activationd/internal/direct"
 	"activationd/internal/fault"
 	"activationd/schedule/timespec"
 )
@@ -37,7 +35,7 @@ func (p *atProgram) submit(o *atOptions) error {
 		return err
 	}
 	in := control.AtIn{When: int(due.Unix()), Queue: o.queue, Mail: o.mail, Mailto: o.mailTo}
-	when := due.In(time.Local).Format("Mon Jan _2 15:04:05 2006")
+	when := due.In(time.Local).Format(direct.TimeLayout)
 	said := &bytes.Buffer{} // messages that at prints before it knows whether it succeeds
 	if o.verify {
 		said.WriteString(when + "\n\n")
@@ -48,25 +46,28 @@ func (p *atProgram) submit(o *atOptions) error {
 	case o.task == submitBatch:
 		in.Queue = strings.ToUpper(o.queue)
 	default:
-		said.WriteString("warning: commands will be executed using /bin/sh\n")
+		said.WriteString(direct.Warning)
 	}
 	var script bytes.Buffer
-	if err := writeHead(&script, os.Environ()); err != nil {
+	dir, err := os.Getwd()
+	if err != nil {
 		_, _ = said.WriteTo(p.err) // at would have printed it already
-		return err
+		return atError("Cannot get current working directory: " + reason(err))
 	}
+	script.Write(direct.AppendHead(nil, os.Environ(), dir))
 	if err := p.readScript(&script, o.file, said, when); err != nil {
 		_, _ = said.WriteTo(p.err)
 		return err
 	}
 	script.WriteByte('\n')
-	setScript(&in, script.Bytes())
+	in.Script, in.Base64 = direct.Pieces(script.Bytes()), true // it need not be text
 	var summary string
 	switch {
 	case o.forUser && o.mailTo == "": // the daemon would send the mail to the caller
 		err = fault.NotFound
 	case connErr == nil:
-		summary, err = askAt(conn, &in)
+		r := direct.AtRequest{When: due.Unix(), Queue: in.Queue, Mail: in.Mail, Mailto: in.Mailto, Script: in.Script}
+		summary, err = askAt(&direct.Exchange{Conn: conn, Request: r.Bytes()})
 	default:
 		summary, _, err = control.Call[control.AddOut](context.Background(), c, "at", in)
 	}
@@ -77,8 +78,20 @@ func (p *atProgram) submit(o *atOptions) error {
 		}
 		return p.failure(err)
 	}
-	said.WriteString("job " + strings.TrimPrefix(summary, "id=") + " at " + when + "\n")
-	_, err = said.WriteTo(p.err)
+	return p.submitted(said.String(), summary, when)
+}
+
+// resume reads the rest of a reply to a job that was submitted directly.
+func (p *atProgram) resume(x *direct.Exchange) error {
+	summary, err := askAt(x)
+	if err != nil {
+		return p.failure(err)
+	}
+	return p.submitted(x.Said, summary, x.When)
+}
+
+func (p *atProgram) submitted(said, summary, when string) error {
+	_, err := p.err.WriteString(said + "job " + strings.TrimPrefix(summary, "id=") + " at " + when + "\n")
 	return err
 }
 
@@ -128,7 +141,7 @@ func (p *atProgram) readScript(script *bytes.Buffer, file string, said *bytes.Bu
 	for {
 		script.Grow(4096)
 		b := script.AvailableBuffer()
-		n, err := rawRead(in, b[:cap(b)])
+		n, err := direct.Read(in, b[:cap(b)])
 		if err != nil {
 			return atError("at: Input error")
 		}
@@ -136,21 +149,6 @@ func (p *atProgram) readScript(script *bytes.Buffer, file string, said *bytes.Bu
 			return nil
 		}
 		script.Write(b[:n])
-	}
-}
-
-// rawRead reads without telling Go's scheduler, which would wake up threads for other work
-// although there is none. A read that blocks would cost a dozen context switches.
-func rawRead(fd int, b []byte) (int, error) {
-	for {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
-		switch errno {
-		case 0:
-			return int(n), nil
-		case syscall.EINTR:
-		default:
-			return 0, errno
-		}
 	}
 }
 
@@ -198,46 +196,25 @@ func (p *atProgram) prompt(script, said *bytes.Buffer, when string) error {
 	return nil
 }
 
-// setScript adds a script to a request, in pieces that fit into lines.
-func setScript(in *control.AtIn, script []byte) {
-	const most = 3 << 16 // a multiple of 3, so that only the last piece is padded
-	in.Base64 = true     // it need not be text
-	for piece := range slices.Chunk(script, most) {
-		in.Script = append(in.Script, base64.StdEncoding.EncodeToString(piece))
-	}
-}
-
-// askAt submits a job on a connection of its own, as control.Client would, but without
-// reflection and JSON, whose time a shell loop notices. It returns the summary.
-func askAt(conn int, in *control.AtIn) (summary string, err error) {
-	b := append(strconv.AppendInt([]byte("at\nwhen:"), int64(in.When), 10), '\n')
-	for _, arg := range [...]struct{ name, value string }{
-		{"queue:", in.Queue}, {"mail:", in.Mail}, {"mailto:", strconv.Quote(in.Mailto)}, {"base64:", "yes"},
-	} {
-		if arg.value != "" && arg.value != `""` {
-			b = append(append(append(b, arg.name...), arg.value...), '\n')
-		}
-	}
-	for _, piece := range in.Script {
-		b = append(append(append(b, "script:"...), piece...), '\n')
-	}
-	b = append(b, '\n')
-	for len(b) > 0 {
-		n, err := syscall.Write(conn, b)
+// askAt submits a job, as control.Client would, but without reflection and JSON, whose time a
+// shell loop notices. A part of that may be done. It returns the summary.
+func askAt(x *direct.Exchange) (summary string, err error) {
+	for x.Sent < len(x.Request) {
+		n, err := syscall.Write(x.Conn, x.Request[x.Sent:])
 		if err != nil && err != syscall.EINTR && n <= 0 {
 			break // the daemon may have replied with the reason
 		}
-		b = b[max(n, 0):]
+		x.Sent += max(n, 0)
 	}
-	reply := make([]byte, 0, 4096)
-	for bytes.IndexByte(reply, '\n') < 0 {
-		n, err := rawRead(conn, reply[len(reply):cap(reply)])
+	for bytes.IndexByte(x.Reply, '\n') < 0 {
+		x.Reply = slices.Grow(x.Reply, 512)
+		n, err := direct.Read(x.Conn, x.Reply[len(x.Reply):cap(x.Reply)])
 		if n == 0 || err != nil {
 			return "", fmt.Errorf("the connection to activationd broke before it replied; atq shows whether the job exists: %w", fault.Unavailable)
 		}
-		reply = reply[:len(reply)+n]
+		x.Reply = x.Reply[:len(x.Reply)+n]
 	}
-	line, _, _ := strings.Cut(string(reply), "\n")
+	line, _, _ := strings.Cut(string(x.Reply), "\n")
 	code, text, _ := strings.Cut(line, " ")
 	if code != "200" {
 		n, err := strconv.Atoi(code)
@@ -247,67 +224,4 @@ func askAt(conn int, in *control.AtIn) (summary string, err error) {
 		return "", &control.ReplyError{Code: n, Description: text}
 	}
 	return strings.TrimPrefix(text, "OK "), nil
-}
-
-// writeHead writes the beginning of an at job: the umask, the environment and the directory.
-// The daemon writes the three lines before it.
-func writeHead(w *bytes.Buffer, environ []string) error {
-	dir, err := os.Getwd()
-	if err != nil {
-		return atError("Cannot get current working directory: " + reason(err))
-	}
-	mask := syscall.Umask(0o077) // it can be read only by setting it
-	syscall.Umask(mask)
-	w.WriteString("umask " + strconv.FormatInt(int64(mask), 8) + "\n")
-	for _, kv := range environ {
-		name, value, ok := strings.Cut(kv, "=")
-		if !ok || !exported(name) {
-			continue
-		}
-		w.WriteString(name)
-		w.WriteByte('=')
-		quote(w, value, "%/{[]=}@+#,.:-_")
-		w.WriteString("; export ")
-		w.WriteString(name)
-		w.WriteByte('\n')
-	}
-	w.WriteString("cd ")
-	quote(w, dir, "/")
-	w.WriteString(" || {\n\t echo 'Execution directory inaccessible' >&2\n\t exit 1\n}\n")
-	return nil
-}
-
-// exported reports whether a job gets a variable: a shell can set it, and it does not belong
-// to this terminal, this shell or this run. The daemon finds the processes of a run by
-// variables of the last kind.
-func exported(name string) bool {
-	switch name {
-	case "", "TERM", "DISPLAY", "_", "SHELLOPTS", "BASH_VERSINFO", "EUID", "GROUPS", "PPID", "UID":
-		return false
-	}
-	if strings.HasPrefix(name, "ACTIVATION_") {
-		return false
-	}
-	for i := range len(name) {
-		if c := name[i]; !isLetter(c) && c != '_' && (c < '0' || c > '9' || i == 0) {
-			return false
-		}
-	}
-	return true
-}
-
-// quote writes a word for the shell as at does: a backslash precedes every character except
-// letters, digits, the characters of plain, and characters that are not ASCII.
-func quote(w *bytes.Buffer, s, plain string) {
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c == '\n':
-			w.WriteString("\"\n\"")
-			continue
-		case isLetter(c), c >= '0' && c <= '9', c >= utf8.RuneSelf, strings.IndexByte(plain, c) >= 0:
-		default:
-			w.WriteByte('\\')
-		}
-		w.WriteByte(s[i])
-	}
 }

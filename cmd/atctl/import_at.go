@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"activationd/control"
+	"activationd/internal/direct"
 	"activationd/internal/fault"
 )
 
@@ -195,7 +196,7 @@ func readSpoolFile(root *os.Root, name string) (*spoolFile, error) {
 	}
 	s.in.When, s.in.Queue = int(minutes*60), name[:1]
 	s.in.Spool = fmt.Sprintf("%s.%d.%x", name, info.ModTime().UnixNano(), sha256.Sum256(script))
-	setScript(&s.in.AtIn, script)
+	s.in.Script, s.in.Base64 = direct.Pieces(script), true
 	return s, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"activationd/internal/connection"
+	"activationd/internal/direct"
 	"activationd/internal/fault"
 )
 
@@ -30,7 +31,7 @@ func newLabCommand(*app) *cobra.Command {
 			// Only atctl knows the rule for the default socket.
 			env := os.Environ()
 			if os.Getenv("ACTIVATIOND_SOCKET") == "" {
-				env = append(env, "ACTIVATIOND_SOCKET="+connection.DefaultSocket(os.Getuid(), os.Getenv("XDG_RUNTIME_DIR")))
+				env = append(env, "ACTIVATIOND_SOCKET="+direct.DefaultSocket(os.Getuid(), os.Getenv("XDG_RUNTIME_DIR")))
 			}
 			return become(cmd, labName, args, env)
 		},

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"activationd/control"
+	"activationd/internal/direct"
 	"activationd/internal/fault"
 )
 
@@ -51,7 +52,7 @@ func (f *Flags) Client(getenv func(string) string) (*control.Client, error) {
 	}
 	if c.Address == "" {
 		uid, xdg := os.Getuid(), getenv("XDG_RUNTIME_DIR")
-		c.Address, c.Dial = DefaultSocket(uid, xdg), dialTrusted
+		c.Address, c.Dial = direct.DefaultSocket(uid, xdg), dialTrusted
 		c.Tried = triedSockets(uid, xdg, c.Address)
 	}
 	if f.TokenFile != "" {

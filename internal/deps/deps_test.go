@@ -28,6 +28,7 @@ var policy = map[string]string{
 	"internal/deps":       "",
 	"internal/prose":      "",
 	"internal/early":      "", // else it would not be
+	"internal/direct":     "", // nor it
 	"internal/terminal":   "",
 	"internal/trace":      "",
 	"internal/trust":      "",
@@ -37,8 +38,8 @@ var policy = map[string]string{
 	"internal/timeline":   "internal/timetext", // it draws what it is given: no terminal, no clock
 	"internal/help":       "internal/fault",    // atctl and atctl-lab print their help in the same form
 	"internal/document":   "internal/diag",
-	"internal/display":    "control internal/timetext",                // timetext: the offset of a daemon's zone
-	"internal/connection": "control internal/fault internal/programs", // one way to a daemon for the programs that people start
+	"internal/display":    "control internal/timetext",                                // timetext: the offset of a daemon's zone
+	"internal/connection": "control internal/direct internal/fault internal/programs", // one way to a daemon for the programs that people start
 	"internal/envfile":    "internal/diag",
 	"docs":                "", // the schemas, for activationd to print, and the description of HTTP, for it to serve
 
@@ -126,8 +127,8 @@ var policy = map[string]string{
 	"lab": "device topology internal/document internal/fault internal/timetext",
 
 	"cmd/activationd": "*",
-	"cmd/atctl":       "control schedule/timespec internal/completion internal/connection internal/display internal/fault internal/help internal/ical internal/terminal internal/timeline internal/timetext", // timespec: at says at once what is wrong with a time
-	"cmd/atctl-lab":   "control device lab topology internal/completion internal/fault internal/help internal/terminal",                                                                                      // beside atctl: SSH would slow its every start; device masks its errors
+	"cmd/atctl":       "control schedule/timespec internal/completion internal/connection internal/direct internal/display internal/fault internal/help internal/ical internal/terminal internal/timeline internal/timetext", // timespec: at says at once what is wrong with a time
+	"cmd/atctl-lab":   "control device lab topology internal/completion internal/fault internal/help internal/terminal",                                                                                                      // beside atctl: SSH would slow its every start; device masks its errors
 	"cmd/atctl-tls":   "internal/fault",
 	"cmd/atctl-top":   "control internal/completion internal/connection internal/display internal/fault internal/help internal/terminal", // beside atctl, as the library for terminals would slow its every start
 	"cmd/atwrap":      "supervisor/wrapper",
@@ -247,6 +248,10 @@ func TestWrapperIsLean(t *testing.T) {
 	}
 }
 
+// beforeMain are the packages besides main that may: direct is a program of its own for the commands
+// that shell loops run most, and its whole gain is that main has not begun.
+var beforeMain = []string{"supervisor/wrapper", "test/harness", "internal/direct"}
+
 // TestOnlyMainsTouchTheOutside checks that no package reads settings from the
 // environment, ends the process, or does anything before main begins.
 func TestOnlyMainsTouchTheOutside(t *testing.T) {
@@ -259,7 +264,7 @@ func TestOnlyMainsTouchTheOutside(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, what := range outsideCalls(f) {
-				if what == "init" || name != "main" && pkg != "supervisor/wrapper" && pkg != "test/harness" {
+				if what == "init" || name != "main" && !slices.Contains(beforeMain, pkg) {
 					t.Errorf("%s/%s: %s", pkg, file, what)
 				}
 			}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestDirect compares the path that adds a job before the program is initialised with the
+// ordinary one, which --json=false leads to: requests, output and exit status are the same,
+// for command lines that it understands or not, and for replies of all kinds.
+func TestDirect(t *testing.T) {
+	const due = `,"due":"2099-12-21T10:00:00.123Z"`
+	replies := []string{
+		"200 OK id=17\n{\"id\":\"17\"" + due + "}\n.\n",
+		"200 OK id=17\n{\"id\":\"17\"" + due + ",\"notices\":[\"there is no ehco\"]}\n.\n",
+		"200 OK id=17\n{\"id\":\"18\"" + due + "}\n.\n",
+		"200 notice: wait\n{\"id\":\"17\"" + due + "}\n.\n",
+		"200 OK id=17\n{\"id\":\"17\"" + due + "}\n{\"id\":\"18\"" + due + "}\n.\n",
+		"200 OK id=17\n{\"error\":{\"code\":503,\"text\":\"later\"}}\n.\n",
+		"200 OK id=17\n.\n",
+		"200 OK id=17\n{\"id\":\"17\"",
+		"409 the job conflicts\n.\n",
+		"hello\n",
+		"",
+	}
+	lines := [][]string{
+		{"--", "true"}, {"true", "--json"}, {"--in", "20d", "--", "echo", "a b", ""}, {"--in=5m", "--label=a=b", "ls", "--help"},
+		{"--lock", "a", "--lock=b:shared", "--tag", "x,y", "--after", "7", "--", "-"}, {"-", "x"}, {"--", "--in"},
+		{"--in", "1m", "--in", "2m", "true"}, {"--in"}, {"--in", ""}, {"--in=", "true"}, {}, {"--"}, {"-h"}, {"a b"}, {"--", ""},
+		{"--at", "now", "true"}, {"--label", "\"quoted", "true"}, {"echo", "a\nb"}, {"echo", "\xff"}, {"--label", "\xff", "true"},
+		{"--nothing", "true"}, {"-in", "5m", "true"}, {"---in", "5m", "true"}, {"--lab", "x", "true"}, {"--in", "--", "true"},
+		{"--hold", "true"}, {"--priority", "5", "true"}, {"--retries", "x", "true"}, {"--at", "now", "--in", "5m", "true"},
+	}
+	words := []string{"--in", "--in=5m", "5m", "--", "-", "true", "--lock", "--lock=a", "--tag", "--timeout=1m", "--grace", "--missed=run",
+		"--label", "x y", "--backoff=1s", "--after=3", "", "--hold", "a", "\"", "=", "--=", "--x", "\u00e9", "--umask=022", "--env=A=b"}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 30 {
+		var line []string
+		for range random.IntN(6) {
+			line = append(line, words[random.IntN(len(words))])
+		}
+		lines = append(lines, line)
+	}
+	for i, line := range lines {
+		reply := replies[0]
+		if i >= 30 {
+			reply = replies[random.IntN(len(replies))]
+		}
+		compareAdd(t, line, reply)
+	}
+	for _, reply := range replies {
+		compareAdd(t, []string{"--in", "20d", "--", "true"}, reply)
+	}
+}
+
+// compareAdd adds a job in both ways.
+func compareAdd(t *testing.T, line []string, reply string) {
+	t.Helper()
+	compare(t, invocation{reply: reply, args: append([]string{"atctl", "add"}, line...)},
+		invocation{reply: reply, args: append([]string{"atctl", "add", "--json=false"}, line...)})
+}
+
+// TestDirectAt compares the direct path of at and batch with the ordinary one, which -- leads to.
+func TestDirectAt(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(file, []byte("echo \"file\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, words := range [][]string{
+		{"now"}, {"now", "+", "20", "days"}, {"now", "+", "1", "minute"}, {"now", "+", "0", "weeks"}, {"now", "+", "9999", "weeks"},
+		{"now", "+", "x", "days"}, {"now", "+"}, {"NOW"}, {"now + 5 minutes"}, {"12:00", "tomorrow"}, {},
+	} {
+		compareAt(t, invocation{reply: atReplies[0], stdin: "true\n"}, words)
+	}
+	compareAt(t, invocation{reply: atReplies[0], stdin: strings.Repeat("x\x00\xff", 300_000)}, []string{"now", "+", "2", "hours"})
+	for _, env := range []string{"TZ=Europe/Prague", "TZ=CET-1CEST", "TZ=Nowhere", "TZ=UTC", "ODD=a 'b'\n\xff", "PWD=/tmp/..", "POSIXLY_CORRECT=1"} {
+		compareAt(t, invocation{reply: atReplies[0], env: env, stdin: "true"}, []string{"now", "+", "20", "days"})
+	}
+	for _, reply := range atReplies {
+		compareAt(t, invocation{reply: reply, options: []string{"-f", file}}, []string{"now", "+", "2", "hours"})
+	}
+	compareAt(t, invocation{reply: atReplies[0], options: []string{"-f", file + "2"}}, []string{"now"})
+	compareAt(t, invocation{reply: atReplies[0], options: []string{"-f", filepath.Dir(file)}}, []string{"now"})
+	for _, reply := range atReplies {
+		compare(t, invocation{reply: reply, args: []string{"batch"}, stdin: "true\n"},
+			invocation{reply: reply, args: []string{"at", "-qb", "--", "now"}, stdin: "true\n"})
+	}
+}
+
+var atReplies = []string{
+	"200 OK id=17\n{\"id\":\"17\"}\n.\n", "200 OK id=17\n", "200 OK id=x\n.\n", "200 OK\n.\n", "200 OK id=17",
+	"403 at.allow and at.deny do not name you\n.\n", "503 later\n.\n", "hello\n", "",
+	"500 " + strings.Repeat("long ", 1000) + "\n.\n",
+}
+
+// compareAt adds a job in both ways.
+func compareAt(t *testing.T, c invocation, words []string) {
+	t.Helper()
+	ordinary := c
+	c.args = append(append([]string{"at"}, c.options...), words...)
+	ordinary.args = append(append(append([]string{"at"}, c.options...), "--"), words...)
+	compare(t, c, ordinary)
+}
+
+// compare does both, in the same minute.
+func compare(t *testing.T, direct, ordinary invocation) {
+	t.Helper()
+	dir := t.TempDir()
+	for {
+		begin := time.Now().Truncate(time.Minute)
+		a, b := direct.run(t, dir), ordinary.run(t, dir)
+		if a != b && !time.Now().Truncate(time.Minute).Equal(begin) {
+			continue
+		}
+		if a != b {
+			t.Errorf("%.1000q\n%.1000s\nbut %q\n%.1000s", direct, a, ordinary.args, b)
+		}
+		return
+	}
+}
+
+// An invocation is one of atctl, at or batch.
+type invocation struct {
+	args, options     []string
+	env, stdin, reply string
+}
+
+// run runs it with a daemon that gives one reply. It returns what they did.
+func (c invocation) run(t *testing.T, dir string) string {
+	t.Helper()
+	socket := filepath.Join(dir, "s")
+	ln, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := make(chan string, 1)
+	go func() { request <- answerOne(ln, c.reply) }()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	cmd := &exec.Cmd{Path: exe, Args: c.args, Dir: os.TempDir(), Stdin: strings.NewReader(c.stdin), Stdout: &stdout, Stderr: &stderr,
+		Env: append(os.Environ(), "ACTIVATIOND_SOCKET="+socket, "PWD="+os.TempDir(), "GORACE=atexit_sleep_ms=0", c.env)}
+	if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
+		t.Fatal(err)
+	}
+	_ = ln.Close()
+	return fmt.Sprintf("stdout %q\nstderr %q\nstatus %d\nrequest %q", stdout.String(), stderr.String(), cmd.ProcessState.ExitCode(), <-request)
+}
+
+// answerOne gives a reply to one request, which it returns.
+func answerOne(ln net.Listener, reply string) string {
+	conn, err := ln.Accept()
+	if err != nil {
+		return "none"
+	}
+	defer func() { _ = conn.Close() }()
+	var text strings.Builder
+	for in := bufio.NewReader(conn); ; {
+		line, err := in.ReadString('\n')
+		text.WriteString(line)
+		if err != nil || line == "\n" {
+			break
+		}
+	}
+	_, _ = conn.Write([]byte(reply))
+	return text.String()
+}
