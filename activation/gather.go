@@ -22,9 +22,9 @@ type gathering struct {
 // A lane has the calls of one actor.
 type lane struct {
 	users   int           // the number of calls
-	busy    chan struct{} // capacity one: jobs are written
-	crowded bool          // the jobs written last were of several calls; for the holder of busy
-	next    *gathered     // those that gather; nil: none
+	busy    chan struct{} // capacity one: holds a value while jobs are written
+	crowded bool          // the jobs written last were of several calls; used only by the call that fills busy
+	next    *gathered     // the jobs that gather; nil: there are none
 }
 
 // gathered are jobs that are added together.
@@ -37,12 +37,12 @@ type gathered struct {
 	done  chan struct{} // closed when added and err are set
 }
 
-// gatherMost bounds how many jobs other calls may join, so that a transaction does not
-// delay what is due.
+// When gatherMost jobs have gathered, no other call joins them. So a transaction does not
+// delay starts that are due.
 const gatherMost = 256
 
-// enter adds a call's jobs to those that gather. The first call has to write them. At is
-// where the call's jobs are among them.
+// enter adds a call's jobs to those that gather. At is the place of the call's first job among
+// them. The call whose place is 0 has to write all of them.
 func (g *gathering) enter(by Actor, jobs []NewJob, ids []string) (l *lane, all *gathered, at int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -121,11 +121,11 @@ func (e *Engine) addAlone(ctx context.Context, by Actor, jobs []NewJob, ids []st
 // errDraining is why no job is added while the daemon is being drained.
 var errDraining = fmt.Errorf("the daemon is being drained and takes no new work: %w", fault.Unavailable)
 
-// addGathered adds what has gathered until those before are written.
+// addGathered waits until the jobs before are written, and then adds all that have gathered.
 func (e *Engine) addGathered(ctx context.Context, by Actor, l *lane, all *gathered) {
 	l.busy <- struct{}{}
 	if l.crowded {
-		runtime.Gosched() // those that waited for the jobs before call again
+		runtime.Gosched() // so that the callers whose jobs were just written can add their next ones
 	}
 	e.gathering.end(l, all)
 	l.crowded = all.calls > 1
@@ -141,19 +141,20 @@ func (e *Engine) addGathered(ctx context.Context, by Actor, l *lane, all *gather
 	all.err = e.addAll(ctx, by, all)
 }
 
-// An addition is jobs that are due at once, for Run to add in the transaction that claims them. That
-// saves the time of a transaction until they start. They are handed over only while Run waits, so nobody waits for Run.
+// An addition is jobs that are due at once. Run adds them in the transaction that claims them, so they start
+// earlier by the time of one transaction. They are handed over only while Run waits for work, so no caller waits for
+// another transaction of Run.
 type addition struct {
 	by   Actor
 	all  *gathered
-	done chan bool // receives whether they were added, or cannot be: all has the error then
+	done chan bool // receives true if they were added, or if that failed, with the error in all; false if they must be added in another way
 }
 
-// addedInTurn bounds how many jobs Run adds, because their reply waits for its whole transaction.
+// addedInTurn bounds how many jobs Run adds at once, because the reply to them waits for the whole transaction of Run.
 const addedInTurn = 8
 
-// addInTurn has Run add jobs, if they are due at once and few, and Run has nothing else to do. It reports whether
-// that was done, or failed: if not, nothing was written.
+// addInTurn lets Run add jobs if they are few and due at once, and if Run waits for work. It returns false if the jobs
+// must be added in another way: then nothing was written. If it returns true, all has the result.
 func (e *Engine) addInTurn(by Actor, all *gathered) bool {
 	if len(all.jobs) > addedInTurn || e.Draining() {
 		return false
@@ -187,7 +188,7 @@ func (t *turn) add(a *addition) (err error) {
 	return nil
 }
 
-// answer ends the addition, if there is one: its jobs were added, or the transaction failed.
+// answer ends the addition, if there is one. Its jobs were added, or the transaction failed with err.
 func (w *work) answer(err error) {
 	a := w.add
 	if a == nil {

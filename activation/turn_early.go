@@ -8,38 +8,38 @@ import (
 	"time"
 )
 
-// A start is claimed, and its wrapper started, by Settings.ArmAhead before its time. Of many
-// that are due together only the first would be ready in time then. So a group of them is begun
-// earlier, by what starting them takes. Until its time comes, an attempt that was claimed so
-// early is in nobody's way: it takes neither the last slots nor a lock for which somebody waits,
-// and it is taken back for whatever is due before it.
+// A start is claimed, and its wrapper started, Settings.ArmAhead before its time. If many starts
+// are due together, only the first ones would be ready in time then. So the first of such a group
+// is claimed earlier, by the time that starting all of them takes. Until its own time comes, an
+// attempt that was claimed so early is in nobody's way: it takes neither the last slots nor a lock
+// for which somebody waits, and it is taken back if work that is due before it needs its slot or
+// its locks.
 
 const (
-	// maxLead bounds how long before its time a start is claimed because of others.
+	// maxLead bounds how long before its time a start is claimed because others are due with it.
 	maxLead = 5 * time.Second
-	// usualCost is what a start takes until its wrapper waits, before that was measured. The
-	// others bound what was measured.
+	// usualCost is how long a start is thought to take until its wrapper waits, until this was
+	// measured. leastCost and mostCost bound the measured time.
 	usualCost = 4 * time.Millisecond
 	leastCost = time.Millisecond
 	mostCost  = 20 * time.Millisecond
-	// tellsCost is how many starts of one turn tell what a start takes: fewer tell more of the
-	// disk.
+	// tellsCost is how many starts a turn must have to count as a measurement: the time of a
+	// turn with fewer depends mostly on the disk.
 	tellsCost = 8
-	// aheadAtOnce bounds the starts that one turn claims so early, because no other turn is
-	// taken while their wrappers are started.
+	// aheadAtOnce bounds the starts that one turn claims so early, because the next turn has to
+	// wait until their wrappers are started.
 	aheadAtOnce = 32
-	// sparedShare is the part of the slots that is left for what comes meanwhile: one in
-	// sparedShare.
+	// One slot in sparedShare is left free for work that comes meanwhile.
 	sparedShare = 16
-	// lastMoment is how long before its start an attempt can be taken back for sure.
+	// lastMoment is until how long before its start an attempt can certainly be taken back.
 	lastMoment = 50 * time.Millisecond
 )
 
 // An early is what Run knows of the starts that are claimed early.
 type early struct {
-	until time.Time         // a group was begun: what starts up to then is claimed now
-	last  time.Time         // nothing that starts later was claimed early
-	left  map[string]string // ids that cannot be claimed early, with the lock that they lack; empty: they lack something else
+	until time.Time         // the time of a group that was begun: starts up to then are claimed now
+	last  time.Time         // the latest start that was claimed early
+	left  map[string]string // ids that cannot be claimed early, with the lock that they lack; empty: they lack no lock but something else
 }
 
 // A candidate is a start that may be claimed early.
@@ -48,10 +48,11 @@ type candidate struct {
 	place, id string
 }
 
-// costAfter is what a start takes, given what it took so far, after a turn that claimed n early
-// and started their wrappers. A turn says half of it, because the wrappers are not ready when the
-// turn ends, and because other turns come between. One turn alone changes it by a quarter of the
-// difference. What starts at its instant does not count: there, the programs themselves run.
+// costAfter is the new estimate of how long a start takes. Cost is the estimate before, and took
+// the time of a turn that claimed n starts early and started their wrappers. That time is doubled,
+// because the wrappers are not ready when the turn ends, and because other turns come between. One
+// turn changes the estimate by only a quarter of the difference. Starts whose time has come do not
+// count, because then the programs themselves run as well.
 func costAfter(cost time.Duration, n int, took time.Duration) time.Duration {
 	if n < tellsCost {
 		return cost
@@ -61,20 +62,20 @@ func costAfter(cost time.Duration, n int, took time.Duration) time.Duration {
 }
 
 // lead is how long before the time of a group its first start has to be claimed, so that the n
-// starts after it are claimed in time, too.
+// other starts of the group are claimed in time, too.
 func (t *turn) lead(n int) time.Duration {
 	ahead := t.Settings.ArmAhead
 	return min(ahead+time.Duration(n)*t.cost, max(maxLead, ahead))
 }
 
-// begin is when the first of a group has to be claimed, so that the n starts after it and the one
-// at a time are claimed in time.
+// begin is when n starts that are due by some time must begin to be claimed, so that the start at
+// this time is claimed in time, too.
 func (t *turn) begin(n int, at time.Time) time.Time { return at.Add(-t.lead(n)) }
 
-// candidates lists the next starts, in the order in which they are to be claimed: as many as can
-// make the first of them begin early. If even a group of the largest size would not begin yet, it
-// stops at the second one: there may be a million. It leaves out those that were tried already,
-// unless a lock that they lacked was freed since.
+// candidates lists the next starts, in the order in which they are to be claimed. It lists no more
+// than can make the first of them begin early. If even a group of the largest size would not begin
+// yet, it stops at the second start, because there may be a million. It leaves out starts that were
+// tried already, unless a lock that they lacked was freed since or they were changed.
 func (t *turn) candidates() (all []candidate, err error) {
 	room := t.room()
 	if t.Settings.ArmAhead <= 0 || t.Doubt || t.draining || room == 0 {
@@ -111,19 +112,19 @@ func (t *turn) candidates() (all []candidate, err error) {
 	return all, nil
 }
 
-// far reports whether starts would not begin yet even if they were the first of as many as there
-// is room for.
+// far reports whether it is too early for all, even if they were the first of as many starts as
+// there is room for.
 func (t *turn) far(all []candidate) bool {
 	at := all[0].at
 	return at.After(t.early.until) && t.begin(t.room(), at).After(t.Now)
 }
 
-// room is how many slots starts that are claimed early may take.
+// room is how many more slots may be taken by starts that are claimed early.
 func (t *turn) room() int { return max(0, t.free()-t.slots/sparedShare) }
 
-// armEarly claims starts whose time to begin has come because many are due together. It returns
-// when that time comes for the next ones, or when it must look at them again; zero: they begin
-// with ArmAhead. So a start that is alone costs no turn of its own.
+// armEarly claims starts that must begin now because many are due together. It returns when the
+// next starts must begin, or when it must look at them again. If it returns zero, they are claimed
+// as usual, ArmAhead before their time. So a start that is alone costs no turn of its own.
 func (t *turn) armEarly() (next time.Time, err error) {
 	if t.early.until.After(t.Now.Add(maxLead)) { // the clock was set back
 		t.early.until = time.Time{}
@@ -163,7 +164,7 @@ func (t *turn) armEarly() (next time.Time, err error) {
 	return next, nil
 }
 
-// armOne claims a start early, if that is in nobody's way.
+// armOne claims a start early, if it is in nobody's way.
 func (t *turn) armOne(c candidate) (claimed bool, err error) {
 	t.looked, t.last = t.looked+1, c.id
 	r, err := t.Record(c.id)
@@ -185,7 +186,7 @@ func (t *turn) armOne(c candidate) (claimed bool, err error) {
 	return true, t.put(old, r)
 }
 
-// armable reports whether r, apart from its locks and a slot, may be claimed long before its time.
+// armable reports whether r may be claimed long before its time. Locks and slots are checked elsewhere.
 func (t *turn) armable(r *Record) bool {
 	in := t.Settings.inputsOf(r, t.Moment)
 	in.arm = r.activateAt().Sub(t.Now)
@@ -233,7 +234,7 @@ func (t *turn) recall(r *Record, before time.Time, why string) error {
 	return t.Save(old, r)
 }
 
-// makeWay takes back what was claimed early and holds a lock that r needs before.
+// makeWay takes back starts that were claimed early and hold a lock that r needs before their time.
 func (t *turn) makeWay(r *Record) error {
 	begins := r.activateAt()
 	if begins.Before(t.Now) {
@@ -253,7 +254,7 @@ func (t *turn) makeWay(r *Record) error {
 	return nil
 }
 
-// makeRoom takes back what was claimed early, if others wait for a slot: those that start last.
+// makeRoom takes back starts that were claimed early, the last ones first, if others wait for a slot.
 func (t *turn) makeRoom() error {
 	if t.draining || t.free() > 0 || !t.early.last.After(t.Now.Add(lastMoment)) {
 		return nil

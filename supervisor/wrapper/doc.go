@@ -121,17 +121,25 @@
 //
 // # The early stage
 //
-// The wrapper prepares its run, waits for its time, starts the script, puts what it prints into the beginning of the log,
-// and records its end before Go's runtime begins, if nothing else happens. The runtime begins when it is needed: at a
-// timeout or a stop, for notifications and streams, for much output, for what the script leaves behind, and to explain
-// what failed. See early.go.
+// In the early stage Go's runtime has not begun. If nothing else happens, the wrapper does all its work there: it
+// prepares the run, waits for its time, starts the script, moves the output to the beginning of the log, and records
+// the script's end. The wrapper has 40 KiB of memory of its own then. The runtime begins when it is needed:
+//
+//   - at a timeout, and at a stop, also while the wrapper waits for its time;
+//   - when the script sends a notification;
+//   - when there is more output than the beginning of the log takes, and at the first output if the log is rotated;
+//   - at the script's end, if it left processes behind or was allowed to, or if its run has a socket for
+//     notifications or a stream;
+//   - if the run's cgroup is frozen, or if something fails.
+//
+// See early.go.
 //
 // # What a start costs
 //
-// A wrapper is started for each run, so its own start is most of its cost. Of
-// the processor time that a run of /bin/true took in all, measured on
-// one machine, two fifths were the start of Go's runtime, until there was an early stage, and a quarter was
-// /bin/true. These measures made a difference, too; they are taken here or by the supervisor:
+// A wrapper is started for each run, so its own start is most of its cost. Before there was an
+// early stage, the start of Go's runtime took two fifths of all processor time of a run of
+// /bin/true, and /bin/true a quarter, on one machine. Other measures made a difference, too; they
+// are taken here or by the supervisor:
 //
 //   - no package os, os/exec, os/signal or fmt: os alone costs 17 page faults and 30 µs
 //     whenever the runtime begins;
@@ -148,8 +156,9 @@
 //
 // # An idle wrapper
 //
-// A wrapper in which Go's runtime runs has about 0.55 MiB of memory of its own. After some
-// seconds without an event it becomes idle: it leaves the runtime, and waits with
-// 12 KiB and one thread until there is one, as in the early stage. See idle.go. Until then it wakes every 30
-// seconds to reap processes whose parents in the script have ended.
+// A wrapper in which Go's runtime runs has about 0.55 MiB of memory of its own. After ten
+// seconds without an event it becomes idle: it leaves the runtime, and waits for the next
+// event with 12 KiB and one thread. See idle.go. Until it is idle, it wakes every 30
+// seconds to reap processes whose parents in the script have ended. In the early stage a wrapper
+// needs neither: it has little memory, and the end of a child is an event.
 package wrapper

@@ -10,19 +10,20 @@ import (
 
 // Go's runtime takes half a millisecond to begin, and half a mebibyte of memory. Most runs need neither: a script
 // is prepared, perhaps waits for its time, prints little, and ends. So the wrapper does all this before the runtime
-// begins, in the early stage. It begins at the program's entry, on the stack that the kernel made, with a g that
-// has no m: ordinary Go code runs there that does not allocate, block, panic or ask for the time by package time.
-// What it does not know how to do, it leaves to the runtime, which begins in the same process then and finds the run
-// in the variable process. A program that is not linked as "make atwrap" does it has no early stage, and does the same
-// when the runtime has begun.
+// begins, in the early stage. This stage begins at the program's entry, on the stack that the kernel made, with a g
+// that has no m. Ordinary Go code can run there if it does not allocate, wait for other goroutines, panic, or ask
+// package time for the time. What the early stage cannot do, it leaves to the runtime. Then the runtime begins in the
+// same process, and finds the run in the variable process. A program that is not linked as "make atwrap" does it has
+// no early stage: it takes the same steps when the runtime has begun.
 
-// process is the run of this process: the early stage has nothing else to give it to the runtime.
+// process is the run of this process. It is a variable because the early stage has no other way to hand the run to
+// the runtime.
 var process run
 
-// What the early stage says: the exit status of the process if it is not negative.
+// What the early stage returns: the exit status of the process, or, if negative, one of these.
 const (
 	wake        = -1 // the runtime is needed; no script runs
-	wakeReserve = -2 // the runtime is needed, and a script runs that the wrapper must not leave alone
+	wakeReserve = -2 // the runtime is needed, and must not fail: a script has started; see idle.go
 )
 
 // early takes a run as far as it goes without the runtime.
@@ -56,7 +57,7 @@ func (w *run) chosen() bool {
 	return errno == 0 // otherwise another wrapper has this run, or there is no such descriptor
 }
 
-// doze waits for the script's end. It returns false if something else happens that has to be dealt with.
+// doze waits for the script's end. It returns false if something happens that needs the runtime.
 func (w *run) doze() bool {
 	for !w.ended {
 		left := time.Duration(-1)
@@ -86,7 +87,8 @@ func (w *run) doze() bool {
 	return true
 }
 
-// keepOutput moves what is in the pipe to the beginning of the log. It returns false if that is not where it belongs.
+// keepOutput moves what is in the pipe to the beginning of the log. It returns false if the output belongs elsewhere,
+// or if there is no memory for it.
 func (w *run) keepOutput() bool {
 	p := &w.plan
 	room := p.logHead - w.logged
@@ -135,8 +137,8 @@ func (w *run) reapOrphans() bool {
 	return true
 }
 
-// settle completes a run whose script has ended and has left nothing behind. It returns false if that is not so, and
-// as soon as something fails: the rest is done with the runtime.
+// settle completes a run whose script has ended. It returns false if the script may have left something behind, or if a
+// step fails: then the rest is done with the runtime.
 func (w *run) settle() bool {
 	p := &w.plan
 	if p.keep || p.notify || p.stream {
@@ -170,7 +172,8 @@ func (w *run) settle() bool {
 	return rawRename(dirFD, pathz(resultNew+"\x00"), pathz(ResultFile+"\x00")) == 0 && (daemonThere() || w.sync())
 }
 
-// clearAway removes what the run has outside of its directory, if that is simple.
+// clearAway removes the run's cgroup, and moves the configuration directory into the run directory, or removes an empty
+// one that is on another file system. It returns false if more is needed.
 func (w *run) clearAway() bool {
 	if w.cgroup >= 0 {
 		if rawRmdir(w.cgroupPath) != 0 {
