@@ -178,6 +178,9 @@ func (t *turn) add(a *addition) (err error) {
 	if a == nil {
 		return nil
 	}
+	if t.draining { // since the addition was handed over
+		return errDraining
+	}
 	t.actor = a.by.Event()
 	for i := range a.all.jobs {
 		if a.all.added[i], err = t.addJob(a.all.jobs[i], a.all.ids[i]); err != nil {

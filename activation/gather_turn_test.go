@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -162,6 +163,21 @@ func TestManyAddsInTurn(t *testing.T) {
 		}
 		for i := range ids {
 			rig.is(fmt.Sprint(i+1), "succeeded")
+		}
+	})
+}
+
+// A daemon that is being drained adds no job, even if the engine took it over before.
+func TestAddInTurnWhileDraining(t *testing.T) {
+	bubble(t, nil, func(rig *testRig) {
+		rig.onTurn.Store(sync.OnceFunc(func() { rig.e.Drain() }))
+		_, err := rig.e.Add(context.Background(), admin, []NewJob{{Order: Order{Argv: []string{"true"}}}})
+		synctest.Wait()
+		if !errors.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "drained") {
+			t.Errorf("Add: %v", err)
+		}
+		if _, err := rig.e.Get(context.Background(), "1"); !errors.Is(err, fault.NotFound) {
+			t.Errorf("Get: %v", err)
 		}
 	})
 }

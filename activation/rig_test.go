@@ -110,6 +110,7 @@ type testRig struct {
 	m         *mortal
 	dieAtOnce int           // the next daemon dies after so many calls; 0: it does not die
 	loadAvg   atomic.Value  // the load average, a float64; none: 0
+	onTurn    atomic.Value  // called before the transaction of a turn, a func(); none: nothing is
 	producers func(*Engine) // registers more producers, with daemons that are started from then on
 	after     func()        // see mortalStore; for daemons that are started from then on
 	looks     time.Duration // how often the daemon looks at zones; 0: the default
@@ -187,6 +188,9 @@ func (rig *testRig) prepare() {
 		DB: db, Runs: rig.runs, Alarm: rig.alarm, Clock: rig.clock, Host: cmp.Or(rig.host, "lab1"), Boot: rig.boot, Nodes: fakeNodes, Zone: cmp.Or(rig.zone, time.UTC), Log: slog.New(outside{}), Paused: rig.paused, Observer: rig.observer,
 		LoadAverage: func() (float64, error) {
 			outsideOnly("the load average is read")
+			if fn, _ := rig.onTurn.Load().(func()); fn != nil {
+				fn()
+			}
 			load, _ := rig.loadAvg.Load().(float64)
 			return load, nil
 		},

@@ -168,7 +168,7 @@ func (t *turn) armEarly() (next time.Time, err error) {
 func (t *turn) armOne(c candidate) (claimed bool, err error) {
 	t.looked, t.last = t.looked+1, c.id
 	r, err := t.Record(c.id)
-	if err != nil || t.size.alone[c.id] || !t.armable(r) {
+	if err != nil || t.size.alone[c.id] || !t.armable(r) || t.ahead(r) >= t.free() { // those ahead cannot be read
 		t.early.left[c.id] = ""
 		return false, nil //nolint:nilerr // the error is logged when the start is due
 	}

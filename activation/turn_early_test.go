@@ -338,3 +338,56 @@ func TestEarlyLeavesContendedLocks(t *testing.T) {
 		}
 	})
 }
+
+// What was claimed early makes way for others after a restart of the daemon, too.
+func TestEarlyMakesWayAfterRestart(t *testing.T) {
+	bubble(t, func(s *Settings) { s.ArmAhead, s.MaxParallel = arm, 320 }, func(rig *testRig) {
+		at := time.Now().Add(hour)
+		for range 310 {
+			rig.add(NewJob{At: at})
+		}
+		rig.sleep(hour - 300*time.Millisecond)
+		if got := rig.armed(); got != 300 {
+			t.Errorf("%d are armed, want 300 of 320 slots", got)
+		}
+		rig.restart()
+		var others []string
+		for range 30 { // more than were left
+			others = append(others, rig.add(NewJob{}))
+		}
+		for _, id := range others {
+			if r := rig.get(id); r.State != Activating {
+				t.Errorf("%s %s: %s", id, r.State, r.Reason)
+			}
+		}
+		rig.sleep(minute)
+	})
+}
+
+// A record that cannot be read and waits for a slot keeps no others from being claimed early, and
+// does not end the engine.
+func TestEarlyBesideADamagedRecord(t *testing.T) {
+	bubble(t, func(s *Settings) { s.ArmAhead, s.MaxParallel = arm, 3 }, func(rig *testRig) {
+		for _, id := range []string{"1", "2", "3"} {
+			rig.script(id, Activate, script{lasts: 10 * minute})
+			rig.add(NewJob{})
+		}
+		damaged := rig.add(NewJob{})
+		rig.is(damaged, "waiting")
+		whole := rig.mem.Value(Key(damaged))
+		rig.mem.Set(Key(damaged), []byte(`{"v":99}`))
+		at := time.Now().Add(hour)
+		for range 4 {
+			rig.add(NewJob{At: at})
+		}
+		rig.sleep(2 * hour)
+		if rig.err != nil {
+			t.Errorf("Run: %v", rig.err)
+		}
+		for _, id := range []string{"5", "6"} {
+			rig.is(id, "succeeded")
+		}
+		rig.mem.Set(Key(damaged), whole)
+		rig.do(Cancel, damaged)
+	})
+}

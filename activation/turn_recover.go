@@ -119,7 +119,7 @@ func (e *Engine) survey(ctx context.Context, w *work) error {
 			return err
 		}
 		e.newBoot = string(t.Get(bootID+t.host)) != e.parts.Boot
-		w.adopt, w.ids = nil, nil
+		w.adopt, w.ids, e.early = nil, nil, early{}
 		running, others := 0, 0
 		known := make(map[string]bool) // the addresses of sockets
 		for k := range t.Scan(ofHost(runKey, t.host), "") {
@@ -135,6 +135,9 @@ func (e *Engine) survey(ctx context.Context, w *work) error {
 				for _, address := range slices.Concat(r.Serving.Listen, r.Serving.Before) {
 					o.sockets, known[address] = o.sockets || !known[address], true
 				}
+			}
+			if e.early.last.Before(a.NotBefore) { // the earlier daemon may have claimed it early
+				e.early.last = a.NotBefore
 			}
 			w.adopt = append(w.adopt, o)
 			w.ids = append(w.ids, r.ID)
