@@ -211,7 +211,7 @@ func TestIdleSignals(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "")
 	const lines = 300
-	b.start(shell(fmt.Sprintf("i=0; while [ $i -lt %d ]; do echo $i; i=$((i+1)); sleep 0.003; done; exit 7", lines)))
+	b.start(rotating(fmt.Sprintf("i=0; while [ $i -lt %d ]; do echo $i; i=$((i+1)); sleep 0.003; done; exit 7", lines), 1<<20, 1)) // it needs the runtime for each line
 	pid := b.wrapperPID()
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
