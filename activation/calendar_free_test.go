@@ -6,6 +6,7 @@ import (
 	"iter"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -133,10 +134,10 @@ func TestRevision(t *testing.T) {
 	})
 }
 
-// countingStore counts the keys that are read.
+// countingStore counts the keys that are read, by many goroutines.
 type countingStore struct {
 	store.Store
-	read *int
+	read *atomic.Int64
 }
 
 // Limits implements [store.Limiter].
@@ -152,18 +153,18 @@ func (s countingStore) Update(ctx context.Context, fn func(store.Tx) error) erro
 
 type countingTx struct {
 	store.Tx
-	read *int
+	read *atomic.Int64
 }
 
 func (tx countingTx) Get(key string) []byte {
-	*tx.read++
+	tx.read.Add(1)
 	return tx.Tx.Get(key)
 }
 
 func (tx countingTx) Scan(prefix, from string) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
 		for k, v := range tx.Tx.Scan(prefix, from) {
-			if *tx.read++; !yield(k, v) {
+			if tx.read.Add(1); !yield(k, v) {
 				return
 			}
 		}
@@ -183,18 +184,18 @@ func TestCalendarReadsLittle(t *testing.T) {
 		rig.source("lab").says(all...)
 		rig.loads(devices*each, 0, 0, 0)
 
-		read := 0
+		var read atomic.Int64
 		e := New(Parts{
 			DB: countingStore{rig.db, &read}, Runs: rig.runs, Alarm: rig.alarm, Clock: rig.clock, Host: "lab1", Boot: rig.boot, Nodes: fakeNodes, Log: slog.New(outside{}),
 		}, rig.set)
 		check := func(what string, most int, do func() (int, error), want int) {
 			t.Helper()
-			read = 0
+			read.Store(0)
 			if got, err := do(); err != nil || got != want {
 				t.Errorf("%s: %d, %v, want %d", what, got, err, want)
 			}
-			if read > most {
-				t.Errorf("%s: %d keys were read, want at most %d", what, read, most)
+			if n := read.Load(); n > int64(most) {
+				t.Errorf("%s: %d keys were read, want at most %d", what, n, most)
 			}
 		}
 		entries := func(f CalendarFilter) func() (int, error) {

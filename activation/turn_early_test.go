@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,16 +130,15 @@ func TestEarlyIsCheapWhenIdle(t *testing.T) {
 	set := func(s *Settings) { s.ArmAhead, s.MaxParallel = arm, 1000 }
 	t.Run("reads", func(t *testing.T) {
 		bubble(t, set, func(rig *testRig) {
-			var read int
+			var read atomic.Int64
 			rig.db = countingStore{rig.db, &read}
 			rig.restart()
-			turn := func() int {
+			turn := func() int64 {
 				rig.e.Configure(rig.set)
 				rig.sleep(0)
-				defer func() { read = 0 }()
-				return read
+				return read.Swap(0)
 			}
-			pend := func(n int) int {
+			pend := func(n int) int64 {
 				jobs := make([]NewJob, n)
 				for i := range jobs {
 					jobs[i] = NewJob{At: time.Now().Add(48 * hour), Order: Order{Argv: []string{"true"}}}

@@ -12,6 +12,7 @@ package direct
 import (
 	"os"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 )
@@ -26,15 +27,14 @@ type Exchange struct {
 	Said, When string // for at: what it prints before the line of the job, and the time in that line
 }
 
-// taken is set by the initialisation of the package, which does not return if the job was added.
-var taken = begin(os.Args)
+var taken atomic.Pointer[Exchange]
 
-// Taken returns the exchange that was begun, or nil if there is none. The caller owns it.
-func Taken() *Exchange {
-	x := taken
-	taken = nil
-	return x
-}
+// init does not return if the job was added.
+func init() { taken.Store(begin(os.Args)) }
+
+// Taken returns the exchange that was begun, or nil if there is none or a caller has it already.
+// The caller owns it. Many goroutines may ask.
+func Taken() *Exchange { return taken.Swap(nil) }
 
 func begin(args []string) *Exchange {
 	if len(args) == 0 {
