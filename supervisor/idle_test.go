@@ -144,7 +144,7 @@ func TestIdleTimeout(t *testing.T) {
 func TestIdleReaps(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "")
-	b.start(shell("sh -c 'sleep 600 & echo $!'; exec sleep 601"))
+	b.start(shell("orphan=$(sh -c 'sleep 600 >&2 & echo $!'); echo $orphan; exec sleep 601")) // the orphan's parent has ended before the line
 	b.awaitLog("\n")
 	orphan, err := strconv.Atoi(strings.TrimSpace(b.file("log")))
 	if err != nil {

@@ -27,10 +27,14 @@ type Exchange struct {
 	Said, When string // for at: what it prints before the line of the job, and the time in that line
 }
 
-var taken atomic.Pointer[Exchange]
+var taken = begun()
 
-// init does not return if the job was added.
-func init() { taken.Store(begin(os.Args)) }
+// begun does not return if the job was added.
+func begun() *atomic.Pointer[Exchange] {
+	var p atomic.Pointer[Exchange]
+	p.Store(begin(os.Args))
+	return &p
+}
 
 // Taken returns the exchange that was begun, or nil if there is none or a caller has it already.
 // The caller owns it. Many goroutines may ask.
