@@ -22,15 +22,25 @@ const (
 // between two switches, so each switch is configured for ten of them. No daemon can
 // be faster than a switch's own queue, which is the time that its commands take.
 func slow(b *bench, t *table) error {
-	on, off, queueOn, queueOff, err := b.slowLabs()
+	on, off, err := b.slowLabs()
 	if err != nil {
 		return err
 	}
-	t.add(fmt.Sprintf("%d activations at once on %d slow switches: until all are active", slowLabs, slowSwitches), "s", on.Seconds())
-	t.ratio("  activation over the slowest switch's own queue", on.Seconds(), queueOn.Seconds()).atMost(1.1).noted("queue %.1f s", queueOn.Seconds())
-	t.add("  and until all are off again", "s", off.Seconds())
-	t.ratio("  deactivation over the slowest switch's own queue", off.Seconds(), queueOff.Seconds()).atMost(1.1).noted("queue %.1f s", queueOff.Seconds())
+	t.add(fmt.Sprintf("%d activations at once on %d slow switches: until all are active", slowLabs, slowSwitches), "s", on.took.Seconds())
+	t.ratio("  activation over the slowest switch's own queue", on.took.Seconds(), on.queue.Seconds()).atMost(1.1).noted("queue %.1f s; %s", on.queue.Seconds(), on.saw)
+	t.add("  processor time of an activation", "ms", on.cpu)
+	t.add("  and until all are off again", "s", off.took.Seconds())
+	t.ratio("  deactivation over the slowest switch's own queue", off.took.Seconds(), off.queue.Seconds()).atMost(1.1).noted("queue %.1f s; %s", off.queue.Seconds(), off.saw)
+	t.add("  processor time of a deactivation", "ms", off.cpu)
 	return nil
+}
+
+// A wave is how long all labs took, how long the slowest switch was busy meanwhile, and what
+// the switches saw.
+type wave struct {
+	took, queue time.Duration
+	cpu         float64 // of the daemon and the scripts, for each lab, in ms
+	saw         string
 }
 
 // generate measures how long `atctl lab generate` takes for a topology of 500
@@ -93,9 +103,8 @@ func files(b *bench, texts map[string]string) (dir string, err error) {
 	return dir, nil
 }
 
-// slowLabs activates and deactivates the labs. It returns how long each took, and
-// how long the slowest switch was busy meanwhile.
-func (b *bench) slowLabs() (on, off, queueOn, queueOff time.Duration, err error) {
+// slowLabs activates and deactivates the labs.
+func (b *bench) slowLabs() (on, off wave, err error) {
 	var switches []*slowSwitch
 	defer func() {
 		for _, s := range switches {
@@ -109,13 +118,13 @@ func (b *bench) slowLabs() (on, off, queueOn, queueOff time.Duration, err error)
 	for i := range slowSwitches {
 		s, err := newSlowSwitch(fmt.Sprintf("slow%d", i), slowLag, ports, []string{"TenGigabitEthernet1/1", "TenGigabitEthernet1/2"})
 		if err != nil {
-			return 0, 0, 0, 0, err
+			return on, off, err
 		}
 		switches = append(switches, s)
 	}
-	scripts, err := filepath.Abs("scripts")
+	scripts, err := filepath.Abs(filepath.Join(b.bin, "../scripts")) // those of the build
 	if err != nil {
-		return 0, 0, 0, 0, err
+		return on, off, err
 	}
 	var all []labSwitch
 	for _, s := range switches {
@@ -123,7 +132,7 @@ func (b *bench) slowLabs() (on, off, queueOn, queueOff time.Duration, err error)
 	}
 	dir, err := files(b, map[string]string{"inventory.yaml": inventory(all, slowLabs), "reservations.yaml": "reservations: []\n"})
 	if err != nil {
-		return 0, 0, 0, 0, err
+		return on, off, err
 	}
 	book := filepath.Join(dir, "reservations.yaml")
 	d, err := b.start(fmt.Sprintf(`
@@ -132,32 +141,44 @@ sources: [{files: %s}]
 reservations: {activate: [%s/activate], deactivate: [%s/deactivate], timeout: 10m, environment: {PATH: '%s:%s'}}
 `, dir, book, scripts, scripts, b.bin, os.Getenv("PATH")))
 	if err != nil {
-		return 0, 0, 0, 0, err
+		return on, off, err
 	}
 	defer d.end()
 
-	queues := func() (longest time.Duration, err error) {
+	var before time.Duration // what the slowest switch had worked before
+	measure := func(state string, start, end time.Time) (w wave, err error) {
+		cpu, err := d.processorTime()
+		if err != nil {
+			return w, err
+		}
+		instant, took, err := d.all(book, state, start, end)
+		if err != nil {
+			return w, err
+		}
+		w.took = took
+		used, err := d.processorTime()
+		if err != nil {
+			return w, err
+		}
+		w.cpu = (used - cpu) / 1000 / slowLabs
+		var logs []slowLog
 		for _, s := range switches {
-			took, odd := s.took()
-			longest = max(longest, took)
+			busy, odd, log := s.took()
+			w.queue = max(w.queue, busy)
+			logs = append(logs, log)
 			if odd != nil {
-				err = fmt.Errorf("%s does not understand %q", s.name, odd)
+				return w, fmt.Errorf("%s does not understand %q", s.name, odd)
 			}
 		}
-		return longest, err
+		w.queue, before = w.queue-before, w.queue
+		w.saw = summary(logs, instant)
+		return w, nil
 	}
-	on, err = d.all(book, "active", time.Now(), time.Now().Add(24*time.Hour))
-	if err == nil {
-		queueOn, err = queues()
+	if on, err = measure("active", time.Now(), time.Now().Add(24*time.Hour)); err != nil {
+		return on, off, err
 	}
-	if err != nil {
-		return 0, 0, 0, 0, err
-	}
-	off, err = d.all(book, "finished", time.Now(), time.Now().Truncate(time.Second).Add(time.Second))
-	if err == nil {
-		queueOff, err = queues()
-	}
-	return on, off, queueOn, queueOff - queueOn, err
+	off, err = measure("finished", time.Now(), time.Now().Truncate(time.Second).Add(time.Second))
+	return on, off, err
 }
 
 // A labSwitch is a switch of the inventory.
@@ -189,8 +210,9 @@ func inventory(switches []labSwitch, labs int) string {
 }
 
 // all writes the reservations with these slots and waits until every one is in a
-// state. It returns how long that took, from the start or the end of the slots.
-func (d *daemon) all(book, state string, start, end time.Time) (time.Duration, error) {
+// state. It returns when the labs could begin, by the start or the end of the slots, and how
+// long they took from then on.
+func (d *daemon) all(book, state string, start, end time.Time) (began time.Time, took time.Duration, err error) {
 	instant := start
 	if state == "finished" {
 		start, instant = start.Add(-time.Minute), end
@@ -202,27 +224,27 @@ func (d *daemon) all(book, state string, start, end time.Time) (time.Duration, e
 			i, start.Format(time.RFC3339), end.Format(time.RFC3339), 2*i, 2*i+1, 2*i, 2*i+1)
 	}
 	if err := os.WriteFile(book+".new", []byte(s.String()), 0o600); err != nil {
-		return 0, err
+		return began, 0, err
 	}
 	if err := os.Rename(book+".new", book); err != nil {
-		return 0, err
+		return began, 0, err
 	}
-	begin := time.Now()
+	began = time.Now()
 	if _, err := d.reload(); err != nil {
-		return 0, err
+		return began, 0, err
 	}
-	for time.Since(begin) < 20*time.Minute {
+	for time.Since(began) < 20*time.Minute {
 		n := len(d.list(state))
 		if stuck := d.list("stuck"); len(stuck) > 0 {
-			return 0, errors.New("stuck: " + stuck[0].ID + ": " + stuck[0].Reason)
+			return began, 0, errors.New("stuck: " + stuck[0].ID + ": " + stuck[0].Reason)
 		}
 		if n == slowLabs {
-			if instant.After(begin) {
-				begin = instant
+			if instant.After(began) {
+				began = instant
 			}
-			return time.Since(begin), nil
+			return began, time.Since(began), nil
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond) // asking costs the daemon processor time, too
 	}
-	return 0, fmt.Errorf("not all are %s: %v", state, d.list("activating"))
+	return began, 0, fmt.Errorf("not all are %s: %v", state, d.list("activating"))
 }

@@ -26,6 +26,34 @@ type slowSwitch struct {
 	busy   time.Duration
 	blocks map[string][]string // the configuration: lines by their header
 	odd    []string            // the lines that the switch did not understand
+	log    slowLog
+	ended  time.Time // the end of the last session; zero: none has ended, or another has begun
+}
+
+// A slowLog is what a switch saw of its callers, besides its work.
+type slowLog struct {
+	first     time.Time       // the first connection
+	handovers []time.Duration // from the end of a session to the next connection
+	logins    []time.Duration // from the connection to the first command that takes time
+}
+
+// summary returns in words what the switches saw since an instant.
+func summary(logs []slowLog, since time.Time) string {
+	var last time.Duration
+	var handovers, logins []time.Duration
+	for _, l := range logs {
+		last = max(last, l.first.Sub(since))
+		handovers, logins = append(handovers, l.handovers...), append(logins, l.logins...)
+	}
+	middle := func(all []time.Duration) float64 {
+		slices.Sort(all)
+		if len(all) == 0 {
+			return 0
+		}
+		return all[len(all)/2].Seconds()
+	}
+	return fmt.Sprintf("%d sessions; the last switch is first used after %.1f s; login %.3f s, hand-over %.3f s",
+		len(logins), last.Seconds(), middle(logins), middle(handovers))
 }
 
 // newSlowSwitch starts a switch whose ports are free and whose trunks carry nothing.
@@ -58,30 +86,59 @@ func (s *slowSwitch) close() {
 	s.wg.Wait()
 }
 
-// took returns how long the switch has worked, and the lines that it did not understand.
-func (s *slowSwitch) took() (time.Duration, []string) {
+// took returns how long the switch has worked, the lines that it did not understand, and its
+// log, which then begins again.
+func (s *slowSwitch) took() (time.Duration, []string, slowLog) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.busy, slices.Clone(s.odd)
+	log := s.log
+	s.log, s.ended = slowLog{}, time.Time{}
+	return s.busy, slices.Clone(s.odd), log
+}
+
+func (s *slowSwitch) beginSession() *console {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.log.first.IsZero() {
+		s.log.first = now
+	}
+	if !s.ended.IsZero() {
+		s.log.handovers = append(s.log.handovers, now.Sub(s.ended))
+		s.ended = time.Time{}
+	}
+	return &console{slowSwitch: s, begun: now}
+}
+
+func (s *slowSwitch) endSession() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = time.Now()
 }
 
 // work takes the time of a command.
-func (s *slowSwitch) work(times int) {
+func (c *console) work(times int) {
 	begin := time.Now()
-	time.Sleep(time.Duration(times) * s.lag)
-	s.busy += time.Since(begin)
+	if !c.begun.IsZero() {
+		c.log.logins = append(c.log.logins, begin.Sub(c.begun))
+		c.begun = time.Time{}
+	}
+	time.Sleep(time.Duration(times) * c.lag)
+	c.busy += time.Since(begin)
 }
 
 // A console is a session that is logged in.
 type console struct {
 	*slowSwitch
-	mode, block string // mode: "" or "(config)", "(config-if)" ...
-	copying     bool   // the switch has asked for the name of the copy
+	mode, block string    // mode: "" or "(config)", "(config-if)" ...
+	copying     bool      // the switch has asked for the name of the copy
+	begun       time.Time // until the first work
 }
 
 func (s *slowSwitch) serve(conn net.Conn) {
 	defer func() { _ = conn.Close() }()
-	c := &console{slowSwitch: s}
+	c := s.beginSession()
+	defer s.endSession()
 	in := bufio.NewReader(conn)
 	fmt.Fprintf(conn, "\r\n%s#", s.name)
 	var line []byte
