@@ -296,7 +296,7 @@ func TestFrozenParent(t *testing.T) {
 		t.Parallel()
 		b, parent := newFrozen(t)
 		spec := shell("echo ran; exec sleep 600")
-		spec.Timeout = 3 * time.Second
+		spec.Timeout = 10 * time.Second // in which it is seen to run, also on a slow machine
 		b.start(spec)
 		b.await("that it is known why it does not start", func() bool { return b.Frozen(key) == parent })
 		freeze(t, parent, "0")

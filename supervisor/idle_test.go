@@ -210,21 +210,29 @@ func TestIdleProgramIsGone(t *testing.T) {
 func TestIdleSignals(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "")
-	const lines = 300
-	b.start(rotating(fmt.Sprintf("i=0; while [ $i -lt %d ]; do echo $i; i=$((i+1)); sleep 0.003; done; exit 7", lines), 1<<20, 1)) // it needs the runtime for each line
+	spec := rotating("i=0; while ! [ -e enough ]; do echo $i; i=$((i+1)); sleep 0.003; done; echo $i >lines; exit 7", 1<<30, 1) // it needs the runtime for each line
+	spec.Dir = t.TempDir()
+	b.start(spec)
 	pid := b.wrapperPID()
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.await("a start", func() bool { _, _, ok := b.Started(key); return ok })
-	sent, stages := 0, map[bool]int{}
-	for alive := true; alive; sent++ {
+	sent, stages, enough := 0, map[bool]int{}, false
+	for end := time.Now().Add(hang); ; sent++ {
+		alive := true
 		for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGQUIT, unix.SIGINT, unix.SIGHUP} {
 			alive = alive && unix.PidfdSendSignal(fd, sig, nil, 0) == nil
 		}
 		stages[idle(pid)]++
-		if p, ok := wrapper.Stat(pid); !ok || p.Dead() {
+		if !enough && min(stages[true], stages[false]) >= 100 || time.Now().After(end) {
+			enough = true
+			if err := os.WriteFile(filepath.Join(spec.Dir, "enough"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if p, ok := wrapper.Stat(pid); !alive || !ok || p.Dead() {
 			break
 		}
 	}
@@ -233,10 +241,11 @@ func TestIdleSignals(t *testing.T) {
 	if r.Reason != wrapper.Exited || r.Exit != 7 || r.Text != "" {
 		t.Errorf("%+v, want exited with 7, after %d signals of each kind", r, sent)
 	}
-	if log := b.file("log"); strings.Count(log, "\n") != lines {
-		t.Errorf("the log has %d lines, want %d", strings.Count(log, "\n"), lines)
+	lines, err := os.ReadFile(filepath.Join(spec.Dir, "lines"))
+	if log := b.file("log"); err != nil || itoa(strings.Count(log, "\n"))+"\n" != string(lines) {
+		t.Errorf("the log has %d lines, want %q, %v", strings.Count(log, "\n"), lines, err)
 	}
-	if stages[true] < 10 || stages[false] < 10 {
+	if min(stages[true], stages[false]) < 100 {
 		t.Errorf("the stages (idle or not) in which the signals came: %v, want both", stages)
 	}
 	b.nothingLeft()
@@ -256,7 +265,7 @@ func TestIdleWithoutThreads(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.open()
-	b.start(rotating("trap 'echo more; exit 5' USR1; echo up; while :; do sleep 600 & wait; done", 1<<20, 1)) // for which it needs the runtime
+	b.start(rotating("trap 'echo more; exit 5' USR1; sleep 600 & echo up; wait", 1<<20, 1)) // it needs the runtime for the output, and starts no process after that
 	b.awaitLog("up")
 	pid := b.awaitIdle()
 	var others []*exec.Cmd

@@ -251,10 +251,14 @@ func TestNoDescriptorsInTheDaemon(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "set"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(dir, "set"), filepath.Join(dir, "go")); err != nil { // which needs no descriptor
+		restore()
 		t.Fatal(err)
 	}
 	err := b.Start(supervisor.Key{ID: "2", Phase: "activate", N: 1}, shell("exit 0"))

@@ -302,7 +302,7 @@ func TestStopIsExtended(t *testing.T) {
 		exit         int
 	}{
 		{"for long enough", `trap '"$GUEST" barrier "STOPPING=1
-EXTEND_TIMEOUT_USEC=600000000"; sleep 7; exit 7' TERM; "$GUEST" send READY=1; while :; do sleep 600; done`, 4 * time.Second, 7},
+EXTEND_TIMEOUT_USEC=600000000"; sleep 13; exit 7' TERM; "$GUEST" send READY=1; while :; do sleep 600; done`, 10 * time.Second, 7},
 		{"before the stop, for the start", `trap "" TERM; "$GUEST" barrier EXTEND_TIMEOUT_USEC=3600000000; "$GUEST" send READY=1; sleep 3600`, 100 * time.Millisecond, -1},
 		{"for a moment, again and again, and then not any more", `trap 'for i in 1 2 3 4 5 6 7 8 9; do "$GUEST" barrier EXTEND_TIMEOUT_USEC=2000000; sleep 0.2; done; sleep 3600' TERM
 "$GUEST" send READY=1; while :; do sleep 600; done`, 2 * time.Second, -1},

@@ -273,9 +273,22 @@ func TestLogIsTruncated(t *testing.T) {
 func TestLogIsRotatedByAge(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "")
-	spec := rotating(`echo 1; sleep 0.3; printf '2\n3'; sleep 0.3; printf '4\n5\n'; sleep 0.3`, 1<<20, 9)
+	gate := filepath.Join(t.TempDir(), "gate")
+	if err := syscall.Mkfifo(gate, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	spec := rotating(`echo 1; cat "$GATE"; printf '2\n3'; cat "$GATE"; printf '4\n5\n'; cat "$GATE"`, 1<<20, 9)
+	spec.Env = append(spec.Env, "GATE="+gate)
 	spec.LogAge = 100 * time.Millisecond
-	b.run(spec)
+	b.start(spec)
+	for _, text := range []string{"1\n", "2\n3", "5\n"} {
+		b.awaitLog(text)
+		time.Sleep(spec.LogAge) // the age is what this is about
+		if err := os.WriteFile(gate, nil, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.exit()
 	for name, want := range map[string]string{"log.2": "1\n", "log.1": "2\n34\n", "log": "5\n"} {
 		if got := b.file(name); got != want {
 			t.Errorf("%s has %q, want %q", name, got, want)

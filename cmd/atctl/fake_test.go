@@ -522,7 +522,7 @@ func fakeServices(context.Context, caller, control.ServiceIn) (r control.Reply[c
 	add("mail/queue", 2, "fatal", "run 3 was terminated by signal 9", "www-data", "php artisan queue:work", 0, 10, next)
 	add("shop/web", 1, "ready", "", "www-data", web+"8001", 90*time.Minute, 0, never)
 	add("shop/web", 2, "unready", "http http://127.0.0.1:8002/: status 503 Service Unavailable: the database does not answer (3 times in a row)", "www-data", web+"8002", 90*time.Minute, 0, never)
-	add("shop/web", 3, "starting", "", "www-data", web+"8003", 5*time.Second, 1, never)
+	add("shop/web", 3, "starting", "", "www-data", web+"8003", 5*time.Hour, 1, never) // long, so that it shows no seconds, which a slow machine adds
 	add("shop/web", 4, "draining", "restarted by ada", "www-data", web+"8004", 90*time.Minute, 0, never)
 	add("shop/web", 5, "stopping", "scaled from 5 to 4 by ada", "www-data", web+"8005", 90*time.Minute, 0, never)
 	add("shop/worker", 1, "waiting", "waits for the service mail_queue, which is fatal", "www-data", "/srv/shop/bin/worker", 0, 0, never)
