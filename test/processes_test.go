@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -227,8 +228,12 @@ func TestWrapperIsStopped(t *testing.T) {
 	d := newDaemon(t, "")
 	b := d.beacon()
 	d.Start()
-	id := d.add("--", "sh", "-c", "echo run >"+b.path+"; sleep 0.1; exit 7")
-	b.next()
+	_, gate := d.gate(b)
+	id := d.add("--", "sh", "-c", "echo $$ >"+b.path+"; read -r _ <"+gate+"; exit 7")
+	script, err := strconv.Atoi(b.next())
+	if err != nil {
+		t.Fatal(err)
+	}
 	pid := d.wrapperOf(id + ".activate.1")
 	if pid == 0 {
 		t.Fatal("the run has no wrapper")
@@ -236,6 +241,9 @@ func TestWrapperIsStopped(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	d.await("that it is stopped", func() bool { p, ok := wrapper.Stat(pid); return ok && p.State == 'T' })
+	d.open(gate, "on")
+	awaitGone(t, script)
 	d.Kill()
 	d.Start()
 	if a := d.show(id); a.State != "activating" {

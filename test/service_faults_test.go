@@ -137,7 +137,7 @@ func TestServiceNeverReady(t *testing.T) {
 	t.Parallel()
 	d, b := services(t, `
 services:
-  never: {command: [DIR/serve], ready: {exec: ["false"], interval: 50ms}, ready_timeout: 700ms, grace: 300ms, backoff: {first: 1h, max: 1h}}
+  never: {command: [DIR/serve], ready: {exec: ["false"], interval: 50ms}, ready_timeout: 5s, grace: 300ms, backoff: {first: 1h, max: 1h}}
   needs: {command: [DIR/serve], after: [never]}
   silent: {command: [DIR/serve], ready: notify, ready_timeout: 1h}
   hangs: {command: [DIR/serve], ready: {exec: [DIR/check], timeout: 1h}, ready_timeout: 1h}
@@ -220,10 +220,10 @@ func TestServiceReports(t *testing.T) {
 services:
   grandchild: {command: [DIR/serve], ready: notify, ready_timeout: 1h}
   shell: {command: [sh, -c, 'sh -c DIR/serve; exit 1'], ready: notify, ready_timeout: 1h, user: nobody}
-  extends: {command: [DIR/serve], ready: notify, ready_timeout: 3s}
-  progress: {command: [DIR/serve], ready: notify, ready_timeout: 3s}
+  extends: {command: [DIR/serve], ready: notify, ready_timeout: 10s}
+  progress: {command: [DIR/serve], ready: notify, ready_timeout: 10s}
   stranger: {command: [DIR/serve], ready: notify, ready_timeout: 1h}
-  silent: {command: [DIR/serve], ready: notify, ready_timeout: 3s, autostart: false, backoff: {first: 1h, max: 1h}}
+  silent: {command: [DIR/serve], ready: notify, ready_timeout: 10s, autostart: false, backoff: {first: 1h, max: 1h}}
 `, `
 go() { while ! test -e DIR/shared/go; do sleep 0.05; done; systemd-notify --ready; exec sleep 1000; }
 case $ACTIVATION_ID in
@@ -264,8 +264,8 @@ exec sleep 1000
 
 	d.must("service", "start", "silent")
 	b.started(1)
-	if i := d.serving("silent@1", "backoff"); !strings.HasPrefix(i.Reason, "not ready after 3") {
-		t.Errorf("%+v, want not ready after 3 seconds", i)
+	if i := d.serving("silent@1", "backoff"); !strings.HasPrefix(i.Reason, "not ready after 1") {
+		t.Errorf("%+v, want not ready after 10 seconds, or some more on a slow machine", i)
 	}
 	d.serves("extends@1 starting, progress@1 starting, stranger@1 starting")
 	d.touch("go")

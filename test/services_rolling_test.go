@@ -227,7 +227,7 @@ func TestRollingRestartSays(t *testing.T) {
 	t.Parallel()
 	d, b := services(t, `
 services:
-  db: {command: [DIR/serve], ready: {log: serving}, ready_timeout: 1s, drain: 50ms}
+  db: {command: [DIR/serve], ready: {log: serving}, ready_timeout: 10s, drain: 50ms}
   web: {command: [DIR/serve], instances: 2, after: [db]}
 `, `
 [ "$ACTIVATION_ATTEMPT$ACTIVATION_ID" = 2db@1 ] && { echo "still thinking"; sleep 1000; }
@@ -317,7 +317,7 @@ func TestServicesStopLimit(t *testing.T) {
 				needRoot(t)
 			}
 			d, b := services(t, `
-stop_limit: 3s
+stop_limit: 10s
 runs: {guard: `+guard+`}
 services:
   db: {command: [DIR/serve], grace: 1h}

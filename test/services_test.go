@@ -204,7 +204,7 @@ func (d *daemon) copyPrograms() string {
 // the failures are still counted.
 func TestServiceRestartFallsDue(t *testing.T) {
 	t.Parallel()
-	d, b := services(t, `services: {once: {command: [DIR/serve], backoff: {first: 2s}}}`, `
+	d, b := services(t, `services: {once: {command: [DIR/serve], backoff: {first: 8s}}}`, `
 [ "$ACTIVATION_ATTEMPT" = 1 ] && exit 3
 `+stay)
 	d.begin()
@@ -526,6 +526,7 @@ func TestServicesReload(t *testing.T) {
 	pids := b.started(5)
 	d.must("service", "stop", "down")
 	delete(pids, "down@1")
+	d.runs(pids) // then all that is to be compared is known
 
 	before := d.instances()
 	config("  # a comment\n" + two + gone + one + down)

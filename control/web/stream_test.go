@@ -26,7 +26,7 @@ import (
 )
 
 // hang is when a test has failed because nothing happens.
-const hang = 30 * time.Second
+const hang = 10 * time.Minute
 
 // A tap is the source of a stream of events: it sends those that its test puts in, and says
 // how the operation ended.
@@ -316,12 +316,12 @@ func TestStreamsEndWithTheDaemon(t *testing.T) {
 	}
 	<-p.since
 	expect(t, in, "\n")
+	began := time.Now()
 	spare, err := net.Dial("tcp", strings.TrimPrefix(base, "http://")) // sends nothing, as a browser's second connection
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = spare.Close() }()
-	began := time.Now()
 	go stop()
 	if got, err := in.ReadString('\n'); err != nil || !strings.Contains(got, "shutting down") {
 		t.Errorf("%q, %v", got, err)
@@ -335,7 +335,7 @@ func TestStreamsEndWithTheDaemon(t *testing.T) {
 		}
 	}
 	stop()
-	if took := time.Since(began); took > 3*time.Second { // net/http alone takes five
+	if took := time.Since(began); took >= 5*time.Second { // net/http alone ends the spare connection when it is as old as that
 		t.Errorf("it took %v", took)
 	}
 }
