@@ -62,15 +62,15 @@ func TestChangedRunDirectory(t *testing.T) {
 				t.Parallel()
 				b := newBench(t, "")
 				dir := t.TempDir()
-				spec := shell(`D=` + b.RunDir(key) + `; setsid sleep 600 & echo x >"$ACTIVATION_CONFIG_DIR/x"; while ! test -s "$D/started" || ! test -e change; do sleep 0.01; done
-` + shape.change + `; : >done; while ! test -e go; do sleep 0.01; done; exit 0`)
+				changes, goes := cue(t, dir, "change"), cue(t, dir, "go")
+				spec := shell(`D=` + b.RunDir(key) + `; setsid sleep 600 & echo x >"$ACTIVATION_CONFIG_DIR/x"; read _ <change
+` + shape.change + `; : >done; read _ <go; exit 0`)
 				spec.Dir = dir
 				b.start(spec)
 				wrapperPID := b.wrapperPID()
 				mark := b.mark()
-				if err := os.WriteFile(filepath.Join(dir, "change"), nil, 0o600); err != nil {
-					t.Fatal(err)
-				}
+				b.await("its start", func() bool { _, _, ok := b.Started(key); return ok })
+				changes()
 				b.await("the change", func() bool { _, err := os.Stat(filepath.Join(dir, "done")); return err == nil })
 				if when.restart || when.away {
 					b.Close()
@@ -82,8 +82,8 @@ func TestChangedRunDirectory(t *testing.T) {
 				}
 				if when.kill {
 					_ = syscall.Kill(wrapperPID, syscall.SIGKILL) // it may have gone with what was to be cleared away
-				} else if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o600); err != nil {
-					t.Fatal(err)
+				} else {
+					goes()
 				}
 				if when.away {
 					b.await("the wrapper's end", func() bool { p, ok := wrapper.Stat(wrapperPID); return !ok || p.Dead() })
@@ -110,6 +110,26 @@ func TestChangedRunDirectory(t *testing.T) {
 					t.Errorf("configuration directories left behind: %q", dirs)
 				}
 			})
+		}
+	}
+}
+
+// cue makes a pipe in dir, from which a script can read a line, without starting processes
+// until it is there, and returns a function that writes this line.
+func cue(t *testing.T, dir, name string) func() {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pipe, err := os.OpenFile(path, os.O_RDWR, 0) // so that neither end waits for the other
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = pipe.Close() })
+	return func() {
+		if _, err := pipe.WriteString("\n"); err != nil {
+			t.Error(err)
 		}
 	}
 }
