@@ -44,19 +44,14 @@ func (w *Work) Drift(ctx context.Context, inv *Inventory, platforms map[string]*
 	slices.SortFunc(plan.Devices, func(a, b DevicePlan) int { return strings.Compare(a.Name, b.Name) })
 	var mu sync.Mutex
 	found := map[string][]Drift{}
-	err := w.each(ctx, plan, func(ctx context.Context, d *DevicePlan) error {
-		t, err := w.sessionWith(d, platforms)
-		if err != nil {
-			return err
-		}
-		err = t.do(ctx, func(s *device.Session) error {
-			some, err := inv.drifts(ctx, s, inv.Devices[d.Name], platforms[d.Platform], want[d.Name])
+	err := w.each(ctx, plan, platforms, func(ctx context.Context, t *deviceSession, d *DevicePlan, p *Platform) error {
+		return t.do(ctx, func(s *device.Session) error {
+			some, err := inv.drifts(ctx, s, inv.Devices[d.Name], p, want[d.Name])
 			mu.Lock()
 			defer mu.Unlock()
 			found[d.Name] = some
 			return err
 		})
-		return errors.Join(err, t.close())
 	})
 	var all []Drift
 	for _, d := range plan.Devices {

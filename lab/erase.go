@@ -78,16 +78,12 @@ func (w *Work) Erase(ctx context.Context, keep string) error {
 		touched.Devices = append(touched.Devices, d)
 		before[d.Name] = string(state)
 	}
-	err = w.each(ctx, &touched, func(ctx context.Context, d *DevicePlan) error {
-		t, err := w.sessionWith(d, all)
-		if err != nil {
-			return err
-		}
-		err = t.do(ctx, func(s *device.Session) error { return w.eraseOne(ctx, s, d, all[d.Platform], before[d.Name]) })
+	err = w.each(ctx, &touched, all, func(ctx context.Context, t *deviceSession, d *DevicePlan, p *Platform) error {
+		err := t.do(ctx, func(s *device.Session) error { return w.eraseOne(ctx, s, d, p, before[d.Name]) })
 		if err == nil {
 			w.say(d.Name, "is clean")
 		}
-		return errors.Join(err, t.close())
+		return err
 	})
 	if err != nil {
 		return err

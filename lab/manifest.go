@@ -113,8 +113,8 @@ func linesOf(data []byte) (lines []string) {
 }
 
 // writeFiles writes files into the directory dir, which must exist, and the manifest last.
-// When it returns, the files are on disk.
-func writeFiles(dir string, files map[string][]byte) error {
+// If they must be durable, they are on disk when it returns.
+func writeFiles(dir string, files map[string][]byte, durable bool) error {
 	names := slices.Sorted(maps.Keys(files))
 	slices.SortStableFunc(names, func(a, b string) int {
 		return ifElse(a == manifestName, 1, 0) - ifElse(b == manifestName, 1, 0)
@@ -128,9 +128,12 @@ func writeFiles(dir string, files map[string][]byte) error {
 			}
 			dirs = append(dirs, sub)
 		}
-		if err := writeDurable(to, files[name]); err != nil {
+		if err := writeFile(to, files[name], durable); err != nil {
 			return err
 		}
+	}
+	if !durable {
+		return nil
 	}
 	for _, d := range dirs {
 		if err := syncDir(d); err != nil {
@@ -140,14 +143,17 @@ func writeFiles(dir string, files map[string][]byte) error {
 	return nil
 }
 
-// writeDurable writes a whole file or, if it fails, none.
-func writeDurable(name string, data []byte) error {
+// writeFile writes a whole file or, if it fails, none.
+func writeFile(name string, data []byte, durable bool) error {
 	f, err := os.CreateTemp(filepath.Dir(name), ".part-*")
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
+	if durable {
+		err = errors.Join(err, f.Sync())
+	}
+	err = errors.Join(err, f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), name)
 	}
@@ -175,7 +181,7 @@ func WritePlan(dir string, p *Plan, platforms map[string]*Platform) error {
 	for i := range p.Devices {
 		err = errors.Join(err, writeDifference(dir, &p.Devices[i], ""))
 	}
-	if err := errors.Join(err, writeFiles(dir, files)); err != nil {
+	if err := errors.Join(err, writeFiles(dir, files, false)); err != nil {
 		return fmt.Errorf("%w: %w", err, fault.Unavailable)
 	}
 	return nil

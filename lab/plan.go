@@ -42,6 +42,8 @@ type DevicePlan struct {
 	Duration time.Duration
 	// Access says how the device is reached.
 	Access Access
+
+	verified bool // by the session that has sent Apply
 }
 
 // An Input is everything from which a plan is made.

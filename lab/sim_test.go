@@ -24,6 +24,7 @@ type sim struct {
 	away      bool // it accepts nobody
 	onCut     func()
 	lines     int               // of configuration that came
+	did       []string          // "open", "show" and "save", not twice in a row
 	lie       string            // a line that is taken with an OK, and forgotten
 	says      map[string]string // what it says to a line that it takes
 	busy      string            // what it says instead of saving
@@ -67,6 +68,9 @@ func (s *sim) serve(conn net.Conn) {
 	if away {
 		return
 	}
+	s.mu.Lock()
+	s.note("open")
+	s.mu.Unlock()
 	mode, copying := "", false
 	in := bufio.NewReader(conn)
 	fmt.Fprintf(conn, "\r\n%s#", s.name)
@@ -108,6 +112,19 @@ func (s *sim) serve(conn net.Conn) {
 	}
 }
 
+func (s *sim) note(what string) {
+	if n := len(s.did); n == 0 || s.did[n-1] != what {
+		s.did = append(s.did, what)
+	}
+}
+
+// deeds returns what the device did, in words.
+func (s *sim) deeds() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Join(s.did, " ")
+}
+
 // answer executes a command. It returns false if the connection must be cut.
 func (s *sim) answer(line string, mode *string, copying *bool) (string, bool) {
 	s.mu.Lock()
@@ -119,6 +136,7 @@ func (s *sim) answer(line string, mode *string, copying *bool) (string, bool) {
 			return s.busy + "\n", true
 		}
 		s.saved = s.model.String()
+		s.note("save")
 		return "Building configuration...\n[OK]\n", true
 	case line == "":
 		return "", true
@@ -165,6 +183,7 @@ func (s *sim) answer(line string, mode *string, copying *bool) (string, bool) {
 		*copying = true
 		return "Destination filename [startup-config]? ", true
 	case strings.HasPrefix(line, "show "):
+		s.note("show")
 		said := s.model.show(line)
 		if s.cli != nil {
 			said = s.cli.String()

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"activationd/device"
@@ -31,29 +32,41 @@ func ReadKept(keep string) (*Plan, map[string]*Platform, error) {
 // device there, and then sends the plan. If keep has another plan, that is undone first.
 // The error joins those of all devices. Erase then undoes what was sent.
 func (w *Work) Upload(ctx context.Context, dir, keep string) error {
-	files, err := readPlanFiles(dir)
+	_, _, err := w.upload(ctx, dir, keep, false)
+	return err
+}
+
+// Apply is Upload and then Verify. Switches are verified in the session that has sent their
+// lines, as far as possible (see readBack): other labs wait for them meanwhile.
+func (w *Work) Apply(ctx context.Context, dir, keep string) error {
+	p, all, err := w.upload(ctx, dir, keep, true)
 	if err != nil {
 		return err
 	}
+	p.Devices = slices.DeleteFunc(p.Devices, func(d DevicePlan) bool { return d.verified })
+	return w.Verify(ctx, p, all)
+}
+
+func (w *Work) upload(ctx context.Context, dir, keep string, verify bool) (*Plan, map[string]*Platform, error) {
+	files, err := readPlanFiles(dir)
+	if err != nil {
+		return nil, nil, err
+	}
 	if _, err := parsePlan(dir, files); err != nil {
-		return err
+		return nil, nil, err
 	}
 	if err := w.keep(ctx, keep, files); err != nil {
-		return err
+		return nil, nil, err
 	}
 	p, all, err := ReadKept(keep)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	return w.each(ctx, p, func(ctx context.Context, d *DevicePlan) error {
-		t, err := w.sessionWith(d, all)
-		if err != nil {
-			return err
-		}
+	return p, all, w.each(ctx, p, all, func(ctx context.Context, t *deviceSession, d *DevicePlan, p *Platform) (err error) {
 		before := filepath.Join(keep, keptPlan, keptBefore, d.Name)
 		if len(d.Apply) <= fewLines {
-			err = w.send(ctx, t, d, all[d.Platform], before)
-		} else if err = w.keepBeforeAlone(ctx, t, d, all[d.Platform], before); err == nil {
+			err = w.send(ctx, t, d, p, before, verify)
+		} else if err = w.keepBeforeAlone(ctx, t, d, p, before); err == nil {
 			err = device.Send(ctx, t.Target, d.Apply, t.tr, device.SendOptions{Progress: func(lines int) {
 				if w.Progress != nil {
 					w.Progress(d.Name, lines, len(d.Apply))
@@ -68,7 +81,10 @@ func (w *Work) Upload(ctx context.Context, dir, keep string) error {
 				w.say(d.Name, "the difference to its previous state is not written: %v", e)
 			}
 		}
-		return errors.Join(err, t.close())
+		if err == nil && d.verified {
+			w.sayVerified(d)
+		}
+		return err
 	})
 }
 
@@ -97,7 +113,7 @@ func (w *Work) keep(ctx context.Context, keep string, files map[string][]byte) e
 		err = os.MkdirAll(filepath.Join(fresh, keptBefore), 0o700)
 	}
 	if err == nil {
-		err = writeFiles(fresh, files)
+		err = writeFiles(fresh, files, true)
 	}
 	if err == nil {
 		err = os.Rename(fresh, filepath.Join(keep, keptPlan))
@@ -112,7 +128,7 @@ func (w *Work) keep(ctx context.Context, keep string, files map[string][]byte) e
 // again after a cut. A longer plan goes on after a cut from the last line that arrived.
 const fewLines = 40
 
-func (w *Work) send(ctx context.Context, t *deviceSession, d *DevicePlan, p *Platform, before string) error {
+func (w *Work) send(ctx context.Context, t *deviceSession, d *DevicePlan, p *Platform, before string, verify bool) error {
 	return t.do(ctx, func(s *device.Session) error {
 		if err := w.keepBefore(ctx, s, d, p, before); err != nil {
 			return err
@@ -120,8 +136,24 @@ func (w *Work) send(ctx context.Context, t *deviceSession, d *DevicePlan, p *Pla
 		if err := s.Configure(ctx, d.Apply); err != nil {
 			return err
 		}
-		return s.Save(ctx)
+		if err := s.Save(ctx); err != nil || !verify {
+			return err
+		}
+		d.verified = readBack(ctx, s, d, p)
+		return nil
 	})
+}
+
+// readBack reports whether a switch shows what the plan wants, in the session that has sent it.
+// If it does not, Verify reads it back once more in another session. So it does for devices
+// that belong to one lab alone: what they show may depend on what the switches carry. And if
+// a plan changes how a device is reached, only another session shows that it can be reached.
+func readBack(ctx context.Context, s *device.Session, d *DevicePlan, p *Platform) bool {
+	if d.Comparable || d.MustBeClean || d.Access.AllowAccessPath {
+		return false
+	}
+	failed, err := unmet(ctx, s, d, p)
+	return err == nil && len(failed) == 0
 }
 
 // keepBeforeAlone stores the state of a device, in a session of its own.
@@ -142,7 +174,7 @@ func (w *Work) keepBefore(ctx context.Context, s *device.Session, d *DevicePlan,
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(writeDurable(file, []byte(state)), syncDir(filepath.Dir(file))); err != nil {
+	if err := errors.Join(writeFile(file, []byte(state), true), syncDir(filepath.Dir(file))); err != nil {
 		return fmt.Errorf("%s: storing its previous state: %w: %w", d.Name, err, fault.Unavailable)
 	}
 	return nil

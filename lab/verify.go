@@ -36,13 +36,9 @@ func failures(ctx context.Context, s *device.Session, checks []Check) ([]string,
 // Verify reads back from all devices whether they have what the plan wants. If they do not,
 // the kind of the error is [fault.Conflict].
 func (w *Work) Verify(ctx context.Context, p *Plan, all map[string]*Platform) error {
-	return w.each(ctx, p, func(ctx context.Context, d *DevicePlan) error {
-		t, err := w.sessionWith(d, all)
-		if err != nil {
-			return err
-		}
-		err = t.do(ctx, func(s *device.Session) error {
-			failed, err := unmet(ctx, s, d, all[d.Platform])
+	return w.each(ctx, p, all, func(ctx context.Context, t *deviceSession, d *DevicePlan, p *Platform) error {
+		err := t.do(ctx, func(s *device.Session) error {
+			failed, err := unmet(ctx, s, d, p)
 			if err != nil {
 				return err
 			}
@@ -52,13 +48,17 @@ func (w *Work) Verify(ctx context.Context, p *Plan, all map[string]*Platform) er
 			return nil
 		})
 		if err == nil {
-			w.say(d.Name, "verified: %d lines", len(d.Apply)-len(d.Unverified))
-			for _, l := range d.Unverified {
-				w.say(d.Name, "not verified, as the device does not show it as it was written: %s", l)
-			}
+			w.sayVerified(d)
 		}
-		return errors.Join(err, t.close())
+		return err
 	})
+}
+
+func (w *Work) sayVerified(d *DevicePlan) {
+	w.say(d.Name, "verified: %d lines", len(d.Apply)-len(d.Unverified))
+	for _, l := range d.Unverified {
+		w.say(d.Name, "not verified, as the device does not show it as it was written: %s", l)
+	}
 }
 
 // showRunning returns the whole configuration of a device. It refuses an answer that was cut,

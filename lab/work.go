@@ -45,28 +45,38 @@ func (w *Work) say(name, format string, args ...any) {
 	}
 }
 
-// each calls do for all devices of a plan at once. During the call the device is locked, and
-// the call has a time limit. All errors are returned.
-func (w *Work) each(ctx context.Context, p *Plan, do func(ctx context.Context, d *DevicePlan) error) error {
+// A task is work on one device.
+type task func(ctx context.Context, t *deviceSession, d *DevicePlan, p *Platform) error
+
+// each does a task for all devices of a plan at once. All errors are returned.
+func (w *Work) each(ctx context.Context, p *Plan, all map[string]*Platform, do task) error {
 	errs := make([]error, len(p.Devices))
 	var wg sync.WaitGroup
 	for i := range p.Devices {
 		d := &p.Devices[i]
 		wg.Go(func() {
-			unlock, err := w.lockDevice(ctx, d.Name)
-			if err != nil {
-				errs[i] = err
-				return
-			}
-			defer unlock()
-			limit := timeLimit(len(d.Apply)+len(d.Undo), d.Duration)
-			ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%s: did not finish within %v: %w", d.Name, limit, fault.Unavailable))
-			defer cancel()
-			errs[i] = do(ctx, d)
+			errs[i] = w.on(ctx, d, all[d.Platform], do)
 		})
 	}
 	wg.Wait()
 	return errors.Join(errs...)
+}
+
+// on does a task for one device. Meanwhile the device is locked, and the task has a time limit.
+func (w *Work) on(ctx context.Context, d *DevicePlan, p *Platform, do task) error {
+	t, err := w.sessionWith(d, p) // while others may still have the lock
+	if err != nil {
+		return err
+	}
+	unlock, err := w.lockDevice(ctx, d.Name)
+	if err != nil {
+		return errors.Join(err, t.close())
+	}
+	defer unlock()
+	limit := timeLimit(len(d.Apply)+len(d.Undo), d.Duration)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%s: did not finish within %v: %w", d.Name, limit, fault.Unavailable))
+	defer cancel()
+	return errors.Join(do(ctx, t, d, p), t.close())
 }
 
 // A deviceSession is a device to talk to, and the transcript of what is said.
@@ -77,8 +87,7 @@ type deviceSession struct {
 	say   func(format string, args ...any)
 }
 
-func (w *Work) sessionWith(d *DevicePlan, all map[string]*Platform) (*deviceSession, error) {
-	p := all[d.Platform]
+func (w *Work) sessionWith(d *DevicePlan, p *Platform) (*deviceSession, error) {
 	if p == nil {
 		return nil, fmt.Errorf("%s: platform %s: is not loaded: %w", d.Name, d.Platform, fault.Internal)
 	}

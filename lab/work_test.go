@@ -393,6 +393,36 @@ func put(b *bench, name, text string) {
 	}
 }
 
+// TestApply: a switch is read back in the session that has sent its lines, after it has saved
+// them. If something is missing, it is read back in another session, as is the router.
+func TestApply(t *testing.T) {
+	t.Parallel()
+	for _, lie := range []string{"", "switchport access vlan 100"} {
+		b := newBench(t)
+		b.sims["sw1"].lie = lie
+		err := b.work.Apply(t.Context(), b.dir, b.keep)
+		if lie == "" && err != nil || lie != "" && (!errors.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "sw1")) {
+			t.Errorf("the lie is %q, the error is %v", lie, err)
+		}
+		for name, want := range map[string]string{
+			"sw1": "open show save show" + ifElse(lie == "", "", " open show"),
+			"sw2": "open show save show",
+			"r1":  "open show save open show",
+		} {
+			if got := b.sims[name].deeds(); got != want {
+				t.Errorf("the lie is %q, %s did %q, want %q", lie, name, got, want)
+			}
+			if verified := slices.ContainsFunc(b.said, func(s string) bool { return strings.HasPrefix(s, name+": verified: ") }); verified == (name == "sw1" && lie != "") {
+				t.Errorf("the lie is %q, it said %q", lie, b.said)
+			}
+		}
+		if err := b.erase(); err != nil {
+			t.Fatal(err)
+		}
+		b.blank("erased")
+	}
+}
+
 // TestLies: what a device answers to a line is no proof; reading back is.
 func TestLies(t *testing.T) {
 	t.Parallel()

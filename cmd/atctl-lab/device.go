@@ -36,7 +36,11 @@ erases it first.`,
 			if err := need(a.keep, "keep", "ACTIVATION_KEEP_DIR"); err != nil {
 				return err
 			}
-			if err := a.inTime(os.Getenv("ACTIVATION_DEADLINE"), os.Getenv("ACTIVATION_DEACTIVATE_TIMEOUT")); err != nil {
+			p, platforms, err := lab.ReadPlan(a.config)
+			if err == nil {
+				err = inTime(p, platforms)
+			}
+			if err != nil {
 				return err
 			}
 			defer a.line.Clear()
@@ -50,14 +54,41 @@ erases it first.`,
 	return cmd
 }
 
-// inTime returns an error if the slowest device cannot be configured before the deadline, or
-// if undoing that would take longer than a deactivation may: then upload does not begin.
-// Without a limit, and outside of scripts of the daemon, both are empty.
-func (a *app) inTime(deadline, undo string) error {
-	p, platforms, err := lab.ReadPlan(a.config)
-	if err != nil {
-		return err
+func newApplyCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "apply",
+		Short: "Do the work of generate, upload and verify",
+		Long: `Apply leases VLANs, writes the configurations, sends them to the devices and checks that the
+devices have them. It does the work of generate, upload and verify, and does it faster:
+switches, for which several labs may be waiting, are configured and read back in one
+session each.`,
+		Args: none,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := need(a.keep, "keep", "ACTIVATION_KEEP_DIR"); err != nil {
+				return err
+			}
+			p, platforms, err := a.generate(cmd.Context())
+			if err == nil {
+				err = inTime(p, platforms)
+			}
+			if err != nil {
+				return err
+			}
+			defer a.line.Clear()
+			return a.work().Apply(cmd.Context(), a.config, a.keep)
+		},
 	}
+	a.inputFlags(cmd)
+	a.configFlag(cmd, "out", "write the plan into `DIR`")
+	a.keepFlag(cmd)
+	return cmd
+}
+
+// inTime returns an error if the slowest device cannot be configured before the deadline, or
+// if undoing that would take longer than a deactivation may: then nothing is sent. Without a
+// limit, and outside of scripts of the daemon, the variables are not set.
+func inTime(p *lab.Plan, platforms map[string]*lab.Platform) error {
+	deadline, undo := os.Getenv("ACTIVATION_DEADLINE"), os.Getenv("ACTIVATION_DEACTIVATE_TIMEOUT")
 	end, err := time.Parse(time.RFC3339Nano, deadline)
 	if needs, left := p.Duration(), time.Until(end); err == nil && needs > left {
 		return fmt.Errorf("the slowest device needs at least %v at its pace, but the timeout ends in %v; raise the reservation's timeout: %w",

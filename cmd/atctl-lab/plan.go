@@ -46,7 +46,8 @@ checks everything before it leases ids.`,
 			if dry {
 				return a.guessPlan()
 			}
-			return a.generate(cmd.Context())
+			_, _, err := a.generate(cmd.Context())
+			return err
 		},
 	}
 	a.inputFlags(cmd)
@@ -73,13 +74,13 @@ func (a *app) guessPlan() error {
 
 // generate leases VLANs last. Before, it makes and writes a plan with other ids as a trial.
 // If the real plan fails nevertheless, it releases the VLANs.
-func (a *app) generate(ctx context.Context) error {
+func (a *app) generate(ctx context.Context) (*lab.Plan, map[string]*lab.Platform, error) {
 	if err := need(a.activation, "activation", "ACTIVATION_ID", a.config, "out", "ACTIVATION_CONFIG_DIR"); err != nil {
-		return err
+		return nil, nil, err
 	}
 	in, err := a.input()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	for i := range in.Links {
 		in.Links[i].VLAN = i%4094 + 1
@@ -89,7 +90,7 @@ func (a *app) generate(ctx context.Context) error {
 		err = tryOut(a.config, p, in.Platforms)
 	}
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	if len(in.Links) > 0 {
 		release, err := a.lease(ctx, in.Links)
@@ -100,10 +101,10 @@ func (a *app) generate(ctx context.Context) error {
 			err = lab.WritePlan(a.config, p, in.Platforms)
 		}
 		if err != nil {
-			return release(err)
+			return nil, nil, release(err)
 		}
 	} else if err := lab.WritePlan(a.config, p, in.Platforms); err != nil {
-		return err
+		return nil, nil, err
 	}
 	for _, n := range p.Notices {
 		a.say("", n)
@@ -119,7 +120,7 @@ func (a *app) generate(ctx context.Context) error {
 	for _, d := range p.Devices {
 		a.say(d.Name, fmt.Sprintf("%d lines to send, %v at least", len(d.Apply), d.Duration.Round(time.Millisecond)))
 	}
-	return nil
+	return p, in.Platforms, nil
 }
 
 // tryOut writes a plan into a temporary directory beside the real plan, and removes it.

@@ -28,6 +28,7 @@ const rootHelp = `Lab configures the devices of a laboratory, and undoes that.
 
 In the scripts of an activation the commands need no flags: the daemon sets variables.
 
+  atctl lab apply      do the work of the next three commands
   atctl lab generate   lease VLANs and write configurations, from topology and
                        inventory
   atctl lab upload     send them to all devices at the same time, each at its
@@ -77,7 +78,7 @@ func newRootCommand() *cobra.Command {
 	f.StringVar(&a.tlsCert, "tls-cert", "", "identify yourself with the certificate in `FILE`")
 	f.StringVar(&a.tlsKey, "tls-key", "", "read the certificate's key from `FILE`")
 	f.BoolVar(&a.json, "json", false, "print JSON, one object a line")
-	root.AddCommand(newPlanCommand(a), newGenerateCommand(a), newUploadCommand(a), newVerifyCommand(a), newEraseCommand(a), newDriftCommand(a), newPlatformsCommand(a))
+	root.AddCommand(newPlanCommand(a), newGenerateCommand(a), newUploadCommand(a), newVerifyCommand(a), newApplyCommand(a), newEraseCommand(a), newDriftCommand(a), newPlatformsCommand(a))
 	root.SetHelpCommand(help.NewCommand())
 	help.Use(root)
 	if len(os.Args) > 1 && os.Args[1] == "manual" {
