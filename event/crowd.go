@@ -83,6 +83,7 @@ func (l *Log) FollowWish(ctx context.Context, after uint64, w Wish, fn func(*Eve
 // join makes a follower that has read up to a number a member of its crowd.
 func (l *Log) join(after uint64, w Wish) (*crowd, *member) {
 	m := &member{more: make(chan struct{}, 1)}
+	m.more <- struct{}{} // it looks at once; later the crowd may have woken it already
 	l.crowding.Lock()
 	defer l.crowding.Unlock()
 	c := l.crowds[w.Key]
@@ -95,7 +96,6 @@ func (l *Log) join(after uint64, w Wish) (*crowd, *member) {
 		l.crowds[w.Key] = c
 		go c.run(ctx, l, after)
 	}
-	m.more <- struct{}{} // it looks at once
 	return c, m
 }
 

@@ -167,3 +167,32 @@ func TestCrowdIsPruned(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestCrowdWakesWhoJoins has followers found crowds whose readers find events at once: a member that is woken before it
+// has looked for the first time does not wait in join, where it would keep all others from joining and leaving. More
+// threads than processors make it likely that a reader comes first.
+func TestCrowdWakesWhoJoins(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(16))
+	wish := Wish{Key: "x", Want: func(*Event) bool { return true }}
+	joined := make(chan struct{})
+	var all sync.WaitGroup
+	for range 16 {
+		l := newTestLog(t)
+		l.put(3)
+		all.Go(func() {
+			for range 3000 {
+				c, m := l.join(0, wish)
+				l.leave(c, m, wish.Key)
+			}
+		})
+	}
+	go func() {
+		all.Wait()
+		close(joined)
+	}()
+	select {
+	case <-joined:
+	case <-time.After(10 * time.Minute):
+		t.Fatal("join does not return")
+	}
+}
