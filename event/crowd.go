@@ -60,7 +60,7 @@ func (l *Log) FollowWish(ctx context.Context, after uint64, w Wish, fn func(*Eve
 	}
 	for {
 		for { // up to now, alone
-			page, all, err := l.read(ctx, after)
+			page, tip, all, err := l.read(ctx, after)
 			if err != nil {
 				return err
 			}
@@ -68,6 +68,7 @@ func (l *Log) FollowWish(ctx context.Context, after uint64, w Wish, fn func(*Eve
 				return err
 			}
 			if all {
+				after = max(after, tip) // a crowd may begin there, with a number that is no event's
 				break
 			}
 		}

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -12,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"activationd/store"
 )
 
 // TestCrowds has many followers with few wishes, which begin at any number, come back, and are
@@ -195,4 +198,55 @@ func TestCrowdWakesWhoJoins(t *testing.T) {
 	case <-time.After(10 * time.Minute):
 		t.Fatal("join does not return")
 	}
+}
+
+// A limited store can be read so often.
+type limited struct {
+	store.Store
+	left atomic.Int64
+}
+
+func (s *limited) View(ctx context.Context, fn func(store.Tx) error) error {
+	if s.left.Add(-1) < 0 {
+		return errors.New("it is read again and again")
+	}
+	return s.Store.View(ctx, fn)
+}
+
+// TestCrowdOfNewcomers has two followers with one wish, of which one begins with the present number and the other one with
+// the first event. Others have taken numbers since the newest event, as messages of queues do. Both sleep until the next
+// one.
+func TestCrowdOfNewcomers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newTestLog(t)
+		l.put(3)
+		if err := l.db.Update(t.Context(), func(tx store.Tx) error { tx.Stamp(); return tx.Put("other", nil) }); err != nil {
+			t.Fatal(err)
+		}
+		reads := &limited{Store: l.db}
+		reads.left.Store(100)
+		l.Log = New(reads)
+		newest, err := l.Newest(t.Context())
+		if err != nil || newest <= l.seqOf(3) {
+			t.Fatalf("the newest number is %d, %v, want one that is no event's", newest, err)
+		}
+		wish := Wish{Key: "x", Want: func(*Event) bool { return true }}
+		var all sync.WaitGroup
+		for _, after := range []uint64{newest, 0} {
+			all.Go(func() {
+				err := l.FollowWish(t.Context(), after, wish, func(e *Event) error {
+					if number(e) == 4 {
+						return errEnough
+					}
+					return nil
+				})
+				if !errors.Is(err, errEnough) {
+					t.Errorf("after %d: %v", after, err)
+				}
+			})
+			synctest.Wait()
+		}
+		l.put(1)
+		all.Wait()
+	})
 }

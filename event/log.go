@@ -123,30 +123,32 @@ func (l *Log) Newest(ctx context.Context) (n uint64, err error) {
 // into a page. It returns none if there are none yet. The first may be a [Gap]. Other
 // readers may get the same events, so they must not be changed.
 func (l *Log) Read(ctx context.Context, after uint64) ([]*Event, error) {
-	page, _, err := l.read(ctx, after)
+	page, _, _, err := l.read(ctx, after)
 	return page, err
 }
 
-// read is [Log.Read]. If all is true, the log had no further events when it was read.
-func (l *Log) read(ctx context.Context, after uint64) (page []*Event, all bool, err error) {
+// read is [Log.Read]. If all is true, the log had no further events when it was read, and later
+// ones have numbers after tip.
+func (l *Log) read(ctx context.Context, after uint64) (page []*Event, tip uint64, all bool, err error) {
 	page, atTip := l.tail.read(after)
 	if page != nil {
-		return page, false, nil
+		return page, 0, false, nil
 	}
 	if atTip { // many readers wait for the same events: one reads for all
 		l.tip.Lock()
 		defer l.tip.Unlock()
 		if page, _ := l.tail.read(after); page != nil {
-			return page, false, nil
+			return page, 0, false, nil
 		}
 	}
 	var from uint64
 	err = l.db.View(ctx, func(tx store.Tx) error {
 		page, from, all = l.readPage(tx, after)
+		tip = tx.Stamp()
 		return nil
 	})
 	if err != nil || len(page) == 0 {
-		return nil, all, err
+		return nil, tip, all, err
 	}
 	for _, e := range page {
 		if e.What == Gap {
@@ -154,7 +156,7 @@ func (l *Log) read(ctx context.Context, after uint64) (page []*Event, all bool, 
 		}
 	}
 	l.tail.add(from, page)
-	return page, all, nil
+	return page, tip, all, nil
 }
 
 // readPage reads a page of the events after a number. The page has all events after the
@@ -237,7 +239,7 @@ func (l *Log) FollowSlowly(ctx context.Context, after uint64, gather time.Durati
 func (l *Log) FollowPages(ctx context.Context, after uint64, gather time.Duration, fn func([]*Event) error) error {
 	for {
 		more := l.wake() // before reading, so that no event in between is missed
-		page, all, err := l.read(ctx, after)
+		page, _, all, err := l.read(ctx, after)
 		if err != nil {
 			return err
 		}
