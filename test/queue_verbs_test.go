@@ -13,7 +13,7 @@ import (
 func (d *daemon) untilQueue(name, what string, ok func(q *control.Queue) bool) {
 	d.t.Helper()
 	var q *control.Queue
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if q = d.queueOf(name); ok(q) {
 			return
 		}
