@@ -37,6 +37,7 @@ func TestFacts(t *testing.T) {
 	sleeper := d.script("sleeper", "echo up >"+b.path+"\nexec sleep 1000\n")
 	runs := d.add("--", sleeper)
 	b.next()
+	d.await("that it is known to run", func() bool { return !d.show(runs).Started.IsZero() }) // it tells of itself before that
 	held := d.add("--in", "1h", "--hold", "--", "true")
 	planned := d.add("--in", "1h", "--file", file)
 	piped := strings.TrimSpace(d.run("\n#!/bin/sh\n\ncd /srv && ./nightly\n", d.Bin+"/atctl", "add", "--in", "1h").out)
