@@ -47,13 +47,14 @@ reservations: {deactivate_retries: 0}
 	}
 
 	begin := time.Now()
+	const slot = 20 * time.Second // in which all begin, also on a slow machine
 	var all []resv
 	for i := range 37 {
-		all = append(all, resv{fmt.Sprintf("%d@lab", 100+i), begin, begin.Add(5 * time.Second), fmt.Sprintf("r%d", i),
+		all = append(all, resv{fmt.Sprintf("%d@lab", 100+i), begin, begin.Add(slot), fmt.Sprintf("r%d", i),
 			fmt.Sprintf("  activate: [%s]\n  deactivate: [%s]\n", apply, apply)})
 	}
 	all = append(all,
-		resv{"200@lab", begin, begin.Add(5 * time.Second), "sw7", fmt.Sprintf("  activate: [%s]\n  deactivate: [%s]\n", apply, broken)},
+		resv{"200@lab", begin, begin.Add(slot), "sw7", fmt.Sprintf("  activate: [%s]\n  deactivate: [%s]\n", apply, broken)},
 		resv{"201@lab", begin.Add(time.Hour), begin, "sw8", ""},
 		resv{"202@lab", begin.Add(-2 * time.Hour), begin.Add(-time.Hour), "sw9", ""},
 	)
