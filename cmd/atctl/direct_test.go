@@ -145,13 +145,9 @@ func (c invocation) run(t *testing.T, dir string) string {
 	}
 	request := make(chan string, 1)
 	go func() { request <- answerOne(ln, c.reply) }()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var stdout, stderr bytes.Buffer
-	cmd := &exec.Cmd{Path: exe, Args: c.args, Dir: os.TempDir(), Stdin: strings.NewReader(c.stdin), Stdout: &stdout, Stderr: &stderr,
-		Env: append(os.Environ(), "ACTIVATIOND_SOCKET="+socket, "PWD="+os.TempDir(), "GORACE=atexit_sleep_ms=0", c.env)}
+	cmd := &exec.Cmd{Path: filepath.Join(plain, "atctl"), Args: c.args, Dir: os.TempDir(), Stdin: strings.NewReader(c.stdin), Stdout: &stdout, Stderr: &stderr,
+		Env: append(os.Environ(), "ACTIVATIOND_SOCKET="+socket, "PWD="+os.TempDir(), c.env)}
 	if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
 		t.Fatal(err)
 	}

@@ -12,35 +12,73 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"activationd/test/harness"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(withPrograms{m}, map[string]func(){
 		"atctl": main, "at": main, "atq": main, "atrm": main, "batch": main, "fakedaemon": fakeDaemon,
 	})
 }
 
-// TestScript runs testdata/script/*.txtar: atctl with a daemon that always gives the same
-// answers.
-func TestScript(t *testing.T) {
-	bin := t.TempDir()
-	if out, err := exec.Command("go", "build", "-o", bin+"/", "../atctl-tls", "../atctl-top").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+// personalities are the names under which atctl is called.
+var personalities = []string{"atctl", "at", "atq", "atrm", "batch"}
+
+// Directories of programs: atctl under all of its names, and what it starts. They are built without
+// the race detector, with which each start would take several times as long. The test's own program
+// is atctl, too, and has the race detector if the test has.
+var plain, others string
+
+// withPrograms runs the tests after it has built the programs.
+type withPrograms struct{ m *testing.M }
+
+func (p withPrograms) Run() int {
+	dir, err := os.MkdirTemp("", "atctl")
+	if err != nil {
+		panic(err)
 	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	plain, others = filepath.Join(dir, "plain"), filepath.Join(dir, "others")
+	for to, names := range map[string][]string{plain: {"../atctl"}, others: {"../atctl-tls", "../atctl-top"}} {
+		if out, err := exec.Command("go", append([]string{"build", "-o", to + "/"}, names...)...).CombinedOutput(); err != nil {
+			panic(string(out))
+		}
+	}
+	for _, name := range personalities[1:] {
+		if err := os.Symlink(personalities[0], filepath.Join(plain, name)); err != nil {
+			panic(err)
+		}
+	}
+	return p.m.Run()
+}
+
+// concurrent are the scripts in which atctl has goroutines that share something.
+var concurrent = []string{"at", "connect", "every", "linkconf", "log", "queues", "reload", "tty", "verbs", "vlan"}
+
+// TestScript runs testdata/script/*.txtar: atctl with a daemon that always gives the same
+// answers. In most scripts it is a program without the race detector.
+func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("ACTIVATIOND_SOCKET", e.WorkDir+"/ctl")
 			e.Setenv("TZ", "Europe/Prague")
 			e.Setenv("GORACE", "atexit_sleep_ms=0") // each atctl would wait for a second
-			e.Setenv("PATH", bin+string(os.PathListSeparator)+e.Getenv("PATH"))
+			path := []string{others, e.Getenv("PATH")}
+			if name := strings.TrimPrefix(filepath.Base(e.WorkDir), "script-"); !slices.Contains(concurrent, name) && !harness.All() {
+				path = append([]string{plain}, path...)
+			}
+			e.Setenv("PATH", strings.Join(path, string(os.PathListSeparator)))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
