@@ -288,3 +288,39 @@ func TestAtOnceInDoubt(t *testing.T) {
 		rig.is(id, "activating")
 	})
 }
+
+// A job whose pause before the next try is over waits for a slot. Whatever the clock shows later,
+// it keeps the slot neither from itself nor from others.
+func TestPauseIsOverForGood(t *testing.T) {
+	for name, happens := range map[string]func(rig *testRig){
+		"the machine was off for a day": func(rig *testRig) {
+			rig.m.dieAfter(0) // before it records the time
+			rig.shutDown()
+			rig.w.powerLoss()
+			time.Sleep(24 * hour)
+			rig.boot = "boot2"
+			rig.clock.mu.Lock()
+			rig.clock.started = time.Now()
+			rig.clock.mu.Unlock()
+			rig.start()
+		},
+		"the clock was set back": func(rig *testRig) { rig.setClock(-30 * minute) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			doubtful(t, func(s *Settings) { s.MaxParallel = 1 }, func(rig *testRig) {
+				rig.script("1", Activate, fails, quick)
+				rig.script("2", Activate, script{lasts: 20 * time.Second})
+				again := rig.add(NewJob{Order: Order{Retries: new(1)}})
+				rig.sleep(2 * time.Second)
+				rig.add(NewJob{}) // it has the slot
+				rig.sleep(15 * time.Second)
+				rig.is(again, "waiting") // its pause ended after 11 s
+				behind := rig.add(NewJob{})
+				happens(rig)
+				rig.sleep(8 * time.Second)
+				rig.is(again, "succeeded")
+				rig.is(behind, "succeeded")
+			})
+		})
+	}
+}

@@ -443,12 +443,9 @@ func (t *turn) resumed(id string) error {
 		t.Log(slog.LevelError, "a record cannot be read; it is left alone", "id", id, "err", err)
 		return t.forgetPaused(id)
 	}
-	old, name := r.clone(), r.PausedBy
+	old := r.clone()
 	if _, err := t.advance(r); err != nil {
 		return err
-	}
-	if r.WaitsOn == waitsOnPause && r.PausedBy == name { // the clock was set back, and its next try is not due
-		r.WaitsOn, r.PausedBy, r.Until, r.Reason = waitsOnRetry, "", time.Time{}, ""
 	}
 	return t.put(old, r)
 }

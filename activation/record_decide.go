@@ -85,7 +85,7 @@ func (r *Record) decide(l inputs) Trigger {
 			return Miss
 		case !r.Until.IsZero() && l.Come(r.Until):
 			return Expire
-		case !l.Come(r.RetryAt):
+		case r.WaitsOn == waitsOnRetry && !l.Come(r.RetryAt): // an earlier version kept RetryAt longer
 			return noTrigger
 		}
 		return Grant

@@ -1,9 +1,6 @@
 package activation
 
-import (
-	"fmt"
-	"time"
-)
+import "fmt"
 
 // rebind replaces the runs of instances that are bound to r's service, because a run of r has
 // ended. They start again when they have what they need.
@@ -40,7 +37,6 @@ func (t *turn) grantInstance(r *Record) (claimed, changed bool, err error) {
 	if r.WaitsOn == on && r.Reason == waitsFor+lacks {
 		return false, false, nil
 	}
-	r.RetryAt, r.RetryIn = time.Time{}, 0 // its pause is over, also if the clock is set back
 	t.wait(r, on, lacks)
 	return false, true, nil
 }

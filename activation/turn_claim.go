@@ -115,6 +115,7 @@ func (t *turn) grant(r *Record) (claimed, changed bool, err error) {
 func (t *turn) wait(r *Record, on waitKind, lacks string) {
 	began := r.WaitsOn != on
 	r.WaitsOn, r.Reason = on, waitsFor+lacks
+	r.RetryAt, r.RetryIn = time.Time{}, 0 // the pause before this try is over, also if the clock is set
 	if on != waitsOnPause {
 		r.PausedBy = ""
 	}
