@@ -77,7 +77,7 @@ func (r *Record) OpenAttempt() *Attempt       { return r.openAttempt() }
 func (r *Record) Hangs() bool                 { return r.hangs() != nil }
 func (r *Record) SlotEnded(m Moment) bool     { return r.slotEnded(m) }
 func (r *Record) TooLate(m Moment) bool       { return r.tooLate(m) }
-func (r *Record) Encode() ([]byte, error)     { return r.encode() }
+func (r *Record) Encode() ([]byte, error)     { return r.encode(nil) }
 func (r *Record) Undoes() bool                { return r.policy().undoes }
 func (r *Record) Begun() bool                 { return r.State == Activating || r.Undoes() && r.NeedsUndo }
 func (a *Attempt) Event(s string) event.Event { return a.ended(s) }
@@ -133,7 +133,7 @@ func (r *Record) Index() map[string]string {
 
 // PutRecord writes a record with its index entries.
 func PutRecord(tx store.Tx, r *Record) error {
-	data, err := r.encode()
+	data, err := r.encode(nil)
 	if err != nil {
 		return err
 	}

@@ -91,7 +91,7 @@ func (m *migration) name(old, id, prefix, boot string, of func(*Record) *Attempt
 	if err == nil {
 		if a := of(r); a != nil {
 			a.Host, a.Boot = m.host, boot
-			data, err := r.encode()
+			data, err := r.encode(nil)
 			if err != nil {
 				return err
 			}

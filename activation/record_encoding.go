@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"activationd/internal/fault"
+	"activationd/internal/object"
 )
 
 // recordVersion is the version of the encoding of records. Records of newer versions are
@@ -51,34 +52,167 @@ type recordFlags struct {
 	ForcedLate bool     `json:"forced,omitempty"`
 }
 
-func (r *Record) encode() ([]byte, error) {
+// encode returns r as the store has it. Scratch is memory that it may write to, or nil.
+func (r *Record) encode(scratch []byte) ([]byte, error) {
 	r.V, r.Raw = recordVersion, rawOf(&r.Order)
 	defer func() { r.Raw = nil }()
+	flags := r.flags()
+	if r.State == Finished {
+		return json.Marshal(&finishedRecord{headOf(r), textsOf(r), rest{r}, flags})
+	}
+	w := object.Begin(slices.Grow(scratch, 1<<9))
+	r.write(&w)
+	flags.write(&w)
+	data, err := w.End()
+	if err != nil {
+		return nil, err
+	}
+	return bytes.Clone(data), nil
+}
+
+func (r *Record) flags() recordFlags {
 	on := waitsOnRetry
 	switch r.WaitsOn {
 	case waitsOnStart, waitsOnClock, waitsOnPause, waitsOnConflict:
 		on = r.WaitsOn
 	}
-	flags := recordFlags{
+	return recordFlags{
 		ForSlot: r.WaitsOn.queuedForSlot(), Awaits: r.WaitsOn == waitsOnEnd, ForLoad: r.WaitsOn == waitsOnLoadAvg,
 		WaitsOn: on, Unseen: r.Queued > 0 && r.WaitsOn == waitsOnRetry,
 		Renew: r.Comeback == serveAgain, Quit: r.Comeback == neverAgain,
 		Late: r.Urgency >= Anyway, ForcedLate: r.Urgency == AtOnce,
 	}
-	switch {
-	case r.State == Finished:
-		return json.Marshal(&finishedRecord{headOf(r), textsOf(r), rest{r}, flags})
-	case flags == (recordFlags{}): // as in each new record; it is encoded much faster so
-		return json.Marshal(r)
+}
+
+// write writes what package json would write for the same storedRecord, in the same order.
+// A test compares the two.
+func (r *Record) write(w *object.Writer) {
+	w.PutNumber("v", int64(r.V))
+	w.PutText("id", r.ID)
+	w.PutText("kind", string(r.Kind))
+	r.Life.write(w)
+	w.PutTime("start", r.Start)
+	r.Slot.write(w)
+	r.Order.write(w)
+	w.Text("recurrence", r.From)
+	w.Time("occurrence", r.Occurrence)
+	w.Text("mail_of", r.MailOf)
+	w.Number("stdin_size", int64(r.StdinSize))
+	object.Pointer(w, "serving", r.Serving)
+}
+
+func (l *Life) write(w *object.Writer) {
+	w.PutText("state", string(l.State))
+	w.Text("outcome", string(l.Outcome))
+	w.Text("reason", l.Reason)
+	w.PutTime("created", l.Created)
+	w.PutTime("since", l.Since)
+	w.Texts("held", l.LocksHeld)
+	w.Flag("dirty", l.NeedsUndo)
+	w.Text("ending", string(l.PendingOutcome))
+	w.Text("cause", l.PendingReason)
+	w.Flag("pause", l.HoldNext)
+	w.Flag("stopped", l.Stopped)
+	w.Text("recalled", l.Recalled)
+	w.Time("until", l.Until)
+	w.Number("tries", int64(l.Tries))
+	w.Number("voids", int64(l.UnprovenStarts))
+	w.Number("no_starts", int64(l.FailedStarts))
+	w.Time("retry_at", l.RetryAt)
+	w.Number("retry_in", int64(l.RetryIn))
+	w.Unsigned("line", l.Queued)
+	w.Text("paused_by", l.PausedBy)
+	if len(l.Conflicts) > 0 {
+		w.PutOther("conflicts", l.Conflicts)
 	}
-	return json.Marshal(&storedRecord{r, flags})
+	w.Time("conflict_since", l.ConflictSince)
+	if l.Marks != (marks{}) {
+		w.PutOther("marks", l.Marks)
+	}
+	object.Pointer(w, "progress", l.Progress)
+	if l.LastN != [2]int{} {
+		w.PutOther("ns", l.LastN)
+	}
+	if len(l.Attempts) > 0 {
+		w.PutOther("attempts", l.Attempts)
+	}
+	w.Objects("acts", len(l.Acts), func(i int) { l.Acts[i].write(w) })
+	w.Number("acts_dropped", int64(l.ActsDropped))
+}
+
+func (a *Act) write(w *object.Writer) {
+	w.PutTime("t", a.At)
+	w.PutText("a", a.Action)
+	w.PutObject("b", func() { a.By.Write(w) })
+	w.Text("s", a.Source)
+	w.Unsigned("l", a.Load)
+	w.Text("y", a.Reason)
+	if len(a.Changes) > 0 {
+		w.PutOther("g", a.Changes)
+	}
+}
+
+func (s *Slot) write(w *object.Writer) {
+	w.Time("end", s.End)
+	w.Number("lead", int64(s.Lead))
+	w.Number("tail", int64(s.Tail))
+	w.Text("source", s.Source)
+	w.Bytes("hash", s.Hash)
+	w.Unsigned("gen", s.Generation)
+	w.Texts("devices", s.Devices)
+	w.Flag("linked", s.Linked)
+	w.Text("topology", s.TopologyName)
+	if len(s.VLANs) > 0 {
+		w.PutOther("vlans", s.VLANs)
+	}
+	w.Unsigned("announced", s.Announced)
+	object.Pointer(w, "booked", s.Booked)
+}
+
+func (o *Order) write(w *object.Writer) {
+	w.Text("owner", o.Owner)
+	w.Text("label", o.Label)
+	object.Pointer(w, "user", o.User)
+	w.Texts("argv", o.Argv)
+	w.Texts("undo", o.Undo)
+	w.Bytes("stdin", o.Stdin)
+	w.Text("dir", o.Dir)
+	if len(o.Env) > 0 {
+		w.PutOther("env", o.Env)
+	}
+	object.Optional(w, "umask", o.Umask)
+	object.Optional(w, "timeout", o.Timeout)
+	object.Optional(w, "grace", o.Grace)
+	object.Optional(w, "retries", o.Retries)
+	object.Optional(w, "backoff", o.Backoff)
+	w.Text("missed", o.Missed)
+	w.Number("priority", int64(o.Priority))
+	w.Texts("locks", o.Locks)
+	w.Texts("after", o.After)
+	w.Time("deadline", o.Deadline)
+	w.Texts("tags", o.Tags)
+	object.Pointer(w, "at_job", o.AtJob)
+	w.Text("script", o.Script)
+	object.Pointer(w, "raw", o.Raw)
+}
+
+func (f *recordFlags) write(w *object.Writer) {
+	w.Flag("for_slot", f.ForSlot)
+	w.Flag("awaits", f.Awaits)
+	w.Flag("for_load", f.ForLoad)
+	w.Text("waits_on", string(f.WaitsOn))
+	w.Flag("unseen", f.Unseen)
+	w.Flag("renew", f.Renew)
+	w.Flag("quit", f.Quit)
+	w.Flag("late", f.Late)
+	w.Flag("forced", f.ForcedLate)
 }
 
 // Version returns a text that is the same only while nothing in r has changed. It compares what
 // one program stores: a later one may give other versions.
 func (r *Record) Version() (string, error) {
 	c := *r
-	data, err := c.withoutStdin().encode()
+	data, err := c.withoutStdin().encode(nil)
 	if err != nil {
 		return "", fmt.Errorf("record of %s: %w", r.ID, err)
 	}

@@ -3,10 +3,14 @@ package activation
 import (
 	"bytes"
 	"encoding/json"
+	"math/rand/v2"
 	"reflect"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
+
+	"activationd/internal/object/objecttest"
 )
 
 // TestStoredBytes stores and reads commands made of any bytes. JSON would replace invalid
@@ -28,7 +32,7 @@ func TestStoredBytes(t *testing.T) {
 				Env:  rapid.MapOfN(name, word, 1, 3).Draw(t, "env"),
 			},
 		}
-		data, err := r.encode()
+		data, err := r.encode(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -46,7 +50,34 @@ func TestStoredBytes(t *testing.T) {
 		}
 	})
 	r := Record{ID: "1", Order: Order{Argv: []string{"é"}, Env: map[string]string{"A": "ü"}}}
-	if data, err := r.encode(); err != nil || bytes.Contains(data, []byte(`"raw"`)) {
+	if data, err := r.encode(nil); err != nil || bytes.Contains(data, []byte(`"raw"`)) {
 		t.Errorf("text is stored as %s, %v", data, err)
+	}
+}
+
+// TestEncodeAsPackageJSON fills records by chance, every field of them, and compares their
+// encoding with that of package json. A field that is added to the type and not to
+// [Record.write] makes it fail.
+func TestEncodeAsPackageJSON(t *testing.T) {
+	seed := time.Now().UnixNano()
+	rnd := rand.New(rand.NewPCG(0, uint64(seed)))
+	for range 3000 {
+		var r Record
+		objecttest.Fill(rnd, &r)
+		if r.State == Finished {
+			r.State = Active
+		}
+		got, err := r.encode(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.V, r.Raw = recordVersion, rawOf(&r.Order)
+		want, err := json.Marshal(&storedRecord{&r, r.flags()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Fatalf("seed %d: got\n%s\nwant\n%s", seed, got, want)
+		}
 	}
 }

@@ -35,7 +35,7 @@ func TestRecordsOfTheLastRelease(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		again, err := r.encode()
+		again, err := r.encode(nil)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			return

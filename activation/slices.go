@@ -90,7 +90,7 @@ func (t *Txn) fits(r *Record) error {
 		return fmt.Errorf("it has %d locks or devices and comes after %d others: with this store, twice the first number plus the second is at most %d: %w",
 			len(r.lockRequests()), len(r.After), most, fault.Invalid)
 	}
-	data, err := r.withoutStdin().encode()
+	data, err := r.withoutStdin().encode(nil)
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,7 @@ type Txn struct {
 	states    map[State]int64  // how many more records are in each state than before
 	live      map[string]int64 // how many more reservations of each source are live than before
 	sums      usages           // with what this transaction forgets
+	scratch   [1 << 10]byte    // for encoding records
 	effects
 	rejudge    int  // judgeNothing, judgeMarked or judgeAll
 	unfinished bool // work on many records must continue in the next turn
@@ -74,7 +75,7 @@ func (t *Txn) Save(old, r *Record) error {
 	if err := t.saveStdin(old, r); err != nil {
 		return err
 	}
-	data, err := r.withoutStdin().encode()
+	data, err := r.withoutStdin().encode(t.scratch[:0])
 	if err != nil {
 		return fmt.Errorf("record of %s: %w", r.ID, err)
 	}

@@ -3,8 +3,10 @@ package event
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"reflect"
 	"slices"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"activationd/internal/object/objecttest"
 	"activationd/store"
 	"activationd/store/bolt"
 	"activationd/store/memstore"
@@ -280,6 +283,33 @@ func TestUnreadable(t *testing.T) {
 		l.has(0, []string{"1", "gap", "2", "3"})
 		l.pruneTo(3, time.Time{})
 		l.has(0, []string{"gap", "2", "3"})
+	}
+}
+
+// TestEncodeAsPackageJSON compares the encoding of entries that are filled by chance, every field
+// of them, with that of package json.
+func TestEncodeAsPackageJSON(t *testing.T) {
+	seed := time.Now().UnixNano()
+	rnd := rand.New(rand.NewPCG(0, uint64(seed)))
+	for range 3000 {
+		var s stored
+		objecttest.Fill(rnd, &s)
+		s.Events = make([]single, 1+rnd.IntN(3))
+		for i := range s.Events {
+			s.Events[i].Event = new(Event)
+			objecttest.Fill(rnd, &s.Events[i])
+		}
+		got, err := s.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != string(want) {
+			t.Fatalf("seed %d: got\n%s\nwant\n%s", seed, got, want)
+		}
 	}
 }
 

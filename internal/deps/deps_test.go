@@ -23,25 +23,27 @@ const module = "activationd/"
 // No edge joins schedule, supervisor, reservation and store: they don't know
 // each other.
 var policy = map[string]string{
-	"internal/fault":      "",
-	"internal/diag":       "internal/fault",
-	"internal/deps":       "",
-	"internal/prose":      "",
-	"internal/early":      "", // else it would not be
-	"internal/direct":     "", // nor it
-	"internal/terminal":   "",
-	"internal/trace":      "",
-	"internal/trust":      "",
-	"internal/programs":   "",
-	"internal/completion": "",
-	"internal/ical":       "",
-	"internal/timeline":   "internal/timetext", // it draws what it is given: no terminal, no clock
-	"internal/help":       "internal/fault",    // atctl and atctl-lab print their help in the same form
-	"internal/document":   "internal/diag",
-	"internal/display":    "control internal/timetext",                                // timetext: the offset of a daemon's zone
-	"internal/connection": "control internal/direct internal/fault internal/programs", // one way to a daemon for the programs that people start
-	"internal/envfile":    "internal/diag",
-	"docs":                "", // the schemas, for activationd to print, and the description of HTTP, for it to serve
+	"internal/fault":             "",
+	"internal/diag":              "internal/fault",
+	"internal/deps":              "",
+	"internal/prose":             "",
+	"internal/early":             "", // else it would not be
+	"internal/direct":            "", // nor it
+	"internal/terminal":          "",
+	"internal/object":            "",
+	"internal/object/objecttest": "", // for tests only
+	"internal/trace":             "",
+	"internal/trust":             "",
+	"internal/programs":          "",
+	"internal/completion":        "",
+	"internal/ical":              "",
+	"internal/timeline":          "internal/timetext", // it draws what it is given: no terminal, no clock
+	"internal/help":              "internal/fault",    // atctl and atctl-lab print their help in the same form
+	"internal/document":          "internal/diag",
+	"internal/display":           "control internal/timetext",                                // timetext: the offset of a daemon's zone
+	"internal/connection":        "control internal/direct internal/fault internal/programs", // one way to a daemon for the programs that people start
+	"internal/envfile":           "internal/diag",
+	"docs":                       "", // the schemas, for activationd to print, and the description of HTTP, for it to serve
 
 	// Every program and every test can read a configuration: no database's driver and no SSH
 	// comes with it.
@@ -63,7 +65,7 @@ var policy = map[string]string{
 	"store/memstore":    "store internal/fault", // for tests only
 	"vlanstore":         "store internal/fault",
 	"loginstore":        "store internal/fault",
-	"event":             "store internal/fault",
+	"event":             "store internal/fault internal/object",
 	"queue/pools":       "internal/fault",
 	"queue":             "store internal/document internal/fault", // document has the nearest of some names
 	// It hands messages to processes. They are no activations: a delivery writes nothing, see its comment.
@@ -81,7 +83,7 @@ var policy = map[string]string{
 	// The core runs in a test without a port or a file: no server, no backend of
 	// the store, no source. It knows the wrapper's specification, which a record
 	// of what shall run is made of.
-	"activation": "calendar event schedule supervisor supervisor/wrapper vlanstore loginstore store store/once internal/fault internal/trace",
+	"activation": "calendar event schedule supervisor supervisor/wrapper vlanstore loginstore store store/once internal/fault internal/object internal/trace",
 
 	// What makes activations of its own takes part in the core's turns and knows the core;
 	// the core does not know it.
