@@ -128,7 +128,7 @@ func (m *machine) sleep(rt *rapid.T) {
 	d := rapid.SampledFrom([]time.Duration{
 		time.Millisecond, 30 * time.Millisecond, time.Second, 10 * time.Second, minute, 10 * minute, 2 * hour, 24 * hour,
 	}).Draw(rt, "for")
-	if m.l.mem.Full() { // it tries again every second
+	if m.l.mem.Full() || m.l.set.BatchInterval < minute { // it tries again, or reads the load average, every second
 		d = min(d, minute)
 	}
 	time.Sleep(d)

@@ -153,7 +153,7 @@ func testSettings() Settings {
 	j := d
 	j.Retries, j.Timeout = 0, 0
 	return Settings{
-		MaxParallel: 100, MissedGrace: hour, MaxRemoval: 0.5, HistoryAge: 1000 * hour,
+		MaxParallel: 100, MissedGrace: hour, MaxRemoval: 0.5, HistoryAge: 1000 * hour, BatchInterval: minute,
 		Jobs: j, Reservations: d, Socket: "/sock",
 	}
 }
