@@ -26,6 +26,9 @@ const (
 	// completionTime bounds a completion: the shell waits for it. What has arrived by then is
 	// used.
 	completionTime = time.Second
+	// programTime bounds that of another program of atctl's, which waits for nothing but the daemon, and for that no
+	// longer than completionTime. On a busy machine its start alone can take a second.
+	programTime = 10 * time.Second
 	// looksAt is how many activations or other records a completion looks at, the newest
 	// first, and offers is how many of them it offers at most: bash asks before it prints more
 	// than 100.
@@ -522,7 +525,7 @@ func completeBy(name string) cobra.CompletionFunc {
 		if err != nil {
 			return nil, completion.None
 		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
+		ctx, cancel := context.WithTimeout(cmd.Context(), programTime)
 		defer cancel()
 		out, err := exec.CommandContext(ctx, program, slices.Concat([]string{cobra.ShellCompRequestCmd}, args, []string{typed})...).Output()
 		if err != nil {
