@@ -70,23 +70,17 @@ empty_dir() {
 
 # run_processes DIR prints the ids of the wrappers of the daemon in DIR and of the
 # processes that they started, whatever their parents are now. A process that ends
-# meanwhile is left out.
+# meanwhile is left out. All processes of the machine are looked at by a few programs:
+# one for each process would take seconds.
 run_processes() {
-	local proc
-	for proc in /proc/[0-9]*; do
-		if is_marked "$proc" "$1" || is_wrapper "$proc" "$1"; then
-			echo "${proc#/proc/}"
-		fi
-	done 2>/dev/null
-}
-
-# The environment has the mark of a run, and paths of this daemon.
-is_marked() {
-	grep -qza '^ACTIVATION_RUN=' "$1/environ" && grep -qzaF "$2/" "$1/environ"
-}
-
-is_wrapper() {
-	[[ $(readlink "$1/exe") == "$BIN/atwrap"* && $(readlink "$1"/fd/*) == *"$2/"* ]]
+	{
+		# The environment has the mark of a run, and paths of this daemon.
+		grep -lza '^ACTIVATION_RUN=' /proc/[0-9]*/environ | xargs -r grep -lzaF "$1/" || true
+		# A wrapper has files of this daemon open.
+		find /proc/[0-9]*/exe -printf '%p %l\n' | while read -r exe target; do
+			[[ $target != "$BIN/atwrap"* || $(readlink "${exe%exe}"fd/*) != *"$1/"* ]] || echo "$exe"
+		done || true
+	} 2>/dev/null | cut -d / -f 3 | sort -u
 }
 
 no_processes() {
