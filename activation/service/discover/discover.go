@@ -91,10 +91,10 @@ type content struct {
 // A state changes whenever a file does: unlike the time of the last write, no program can set
 // the time of the last change of any kind.
 type state struct {
-	inode inode
-	links uint64
-	size  int64
-	ctim  unix.Timespec
+	inode  inode
+	linked bool // it has more than one link
+	size   int64
+	ctim   unix.Timespec
 }
 
 // recheck is how long a file that does not change is trusted. Whoever could have put another
@@ -304,7 +304,9 @@ func (s *scan) content(name string) (c content, owner int, err error) {
 	return c, owner, nil
 }
 
-func stateOf(st *unix.Stat_t) state { return state{inode{st.Dev, st.Ino}, st.Nlink, st.Size, st.Ctim} }
+func stateOf(st *unix.Stat_t) state {
+	return state{inode{st.Dev, st.Ino}, st.Nlink > 1, st.Size, st.Ctim}
+}
 
 // trusted returns an error if anybody but root and the user who runs the service could change
 // the file, or put another in its place: whoever can do that, can run programs as that user.
@@ -314,7 +316,7 @@ func trusted(name string, read state, owner, uid int) error {
 	}
 	if owner == 0 && trust.Check(name) != nil {
 		// The user may have put a link there, to a file that only root can read.
-		if path, err := filepath.EvalSymlinks(name); err != nil || path != name || read.links > 1 {
+		if path, err := filepath.EvalSymlinks(name); err != nil || path != name || read.linked {
 			return fmt.Errorf("%s belongs to root, and a link leads to it which root may not have made: write the path without links, or give the file another owner", name)
 		}
 	}
