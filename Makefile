@@ -60,17 +60,21 @@ ROOT     := $(filter 0,$(shell id -u))
 TIMES    :=
 GOTEST    = go run ./scripts/gotest $(NO_SKIPS) $(if $(TIMES),-times '$(TIMES)') $(HANGS)
 
-.PHONY: help build atwrap manual demo panel panel-pictures test test-all test-loaded test-short test-lab test-vm test-deb-all test-upgrade test-at stacks stack-broker stack-micro stack-builds unit whole bench torture mutants lint vet shellcheck fuzz clean install install-at install-at-only deb install-deps
+.PHONY: help build atwrap atctl manual demo panel panel-pictures test test-all test-loaded test-short test-lab test-vm test-deb-all test-upgrade test-at stacks stack-broker stack-micro stack-builds unit whole bench torture mutants lint vet shellcheck fuzz clean install install-at install-at-only deb install-deps
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-12s %s\n' "$$t" "$$d"; done
 
-build: atwrap ## the programs, static, into bin/
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.buildVersion=$(VERSION)' -o '$(BIN)/' $(patsubst %,./cmd/%,$(COMMANDS) $(filter-out atwrap,$(HELPERS)))
+build: atwrap atctl ## the programs, static, into bin/
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.buildVersion=$(VERSION)' -o '$(BIN)/' $(patsubst %,./cmd/%,$(filter-out atctl atwrap,$(COMMANDS) $(HELPERS)))
 
 # The wrapper begins at an entry of its own, see supervisor/wrapper/idle.go.
 atwrap: ## the wrapper's program only; IDLE_AFTER=N: it becomes idle after N ns without an event
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags idle -ldflags '-s -w -E activationd/supervisor/wrapper.entry -checklinkname=0 $(IDLE_AFTER:%=-X activationd/supervisor/wrapper.idleAfter=%)' -o '$(BIN)/' ./cmd/atwrap
+
+# atctl begins at an entry of its own, too, see internal/direct.
+atctl: ## the program atctl only
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags early -ldflags '-s -w -X main.buildVersion=$(VERSION) -E activationd/internal/direct.entry' -o '$(BIN)/' ./cmd/atctl
 
 demo: build ## two overlapping reservations on real switches, checked; about a minute
 	@scripts/install-deps demo
@@ -181,6 +185,8 @@ vet:
 	go vet ./...
 	go vet -tags idle ./supervisor/wrapper
 	GOARCH=arm64 go vet -tags idle ./supervisor/wrapper
+	go vet -tags early ./internal/direct
+	GOARCH=arm64 go vet -tags early ./internal/direct
 
 bin/golangci-lint-$(GOLANGCI_LINT_VERSION):
 	@rm -f bin/golangci-lint-*

@@ -370,7 +370,7 @@ func (t *turn) nextForSlots() []string {
 func (t *turn) reconcile(id string) (changed bool, err error) {
 	t.looked, t.last = t.looked+1, id
 	if t.size.alone[id] {
-		return false, t.unschedule(id)
+		return t.setAside(id)
 	}
 	if name, ok := strings.CutPrefix(id, producerMark); ok {
 		if pause, ok := strings.CutPrefix(name, pauseMark); ok {
@@ -379,22 +379,42 @@ func (t *turn) reconcile(id string) (changed bool, err error) {
 		return t.due(name)
 	}
 	r, err := t.Record(id)
-	if err != nil {
-		if !errors.Is(err, fault.NotFound) { // a record that is gone was touched before it was removed
-			t.Log(slog.LevelError, "a record cannot be read; it is left alone", "id", id, "err", err)
-		}
+	switch {
+	case errors.Is(err, fault.NotFound): // it was touched before it was removed
 		return false, t.unschedule(id)
+	case err != nil:
+		t.Log(slog.LevelError, "a record cannot be read; it is left alone", "id", id, "err", err)
+		return t.setAside(id)
 	}
 	old := r.clone()
 	changed, err = t.advance(r)
 	if errors.Is(err, errRestless) {
 		t.Log(slog.LevelError, "a record is left alone", "id", id, "err", err)
-		return false, t.unschedule(id)
+		return t.setAside(id)
 	}
 	if err != nil || !changed {
 		return false, err
 	}
 	return true, t.put(old, r)
+}
+
+// setAside removes the due times of an id that has no usable record, and its places in queues.
+// Those behind it would never get the locks and the slot for which it is first.
+func (t *turn) setAside(id string) (changed bool, err error) {
+	var keys []string
+	for k := range t.Scan(queueKey, "") {
+		if strings.HasSuffix(k, "/"+id) {
+			keys = append(keys, k)
+		}
+	}
+	for _, k := range keys {
+		if err := t.Delete(k); err != nil {
+			return false, err
+		}
+		lock, _, _ := strings.Cut(strings.TrimPrefix(k, queueKey), "/")
+		t.freed = append(t.freed, lock)
+	}
+	return len(keys) > 0, t.unschedule(id)
 }
 
 // unschedule removes the due times of an id that has no usable record. The engine would

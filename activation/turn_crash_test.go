@@ -287,6 +287,41 @@ func TestBrokenRecord(t *testing.T) {
 	})
 }
 
+// A record that cannot be read and is first in a queue keeps nothing from those behind it.
+func TestBrokenRecordInQueue(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		slots int
+		job   NewJob
+	}{
+		{"for a slot", 1, NewJob{}},
+		{"for a lock", 3, NewJob{Order: Order{Locks: []string{"a"}}}},
+		{"for a load average", 3, inQueue("b")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(s *Settings) { batchSettings(s); s.MaxParallel = tt.slots }, func(rig *testRig) {
+				rig.script("1", Activate, script{lasts: minute})
+				rig.loadAvg.Store(9.0)
+				rig.add(NewJob{Order: Order{Locks: tt.job.Locks}})
+				broken, behind := rig.add(tt.job), rig.add(tt.job)
+				rig.sleep(30 * time.Second)
+				whole := rig.mem.Value(Key(broken))
+				rig.mem.Set(Key(broken), []byte(`{"v":99}`))
+				rig.loadAvg.Store(0.0)
+				rig.sleep(3 * minute)
+				rig.is(behind, "succeeded")
+				if turns := rig.alarm.rung(); turns > 10 {
+					t.Errorf("the alarm rang %d times", turns)
+				}
+				rig.mem.Set(Key(broken), whole)
+				rig.do(RunNow, broken)
+				rig.sleep(minute)
+				rig.is(broken, "succeeded")
+			})
+		})
+	}
+}
+
 // TestMissingRecord: with a store that lacks records, no engine runs.
 func TestMissingRecord(t *testing.T) {
 	bubble(t, nil, func(rig *testRig) {

@@ -60,15 +60,15 @@ func (p *atProgram) submit(o *atOptions) error {
 		return err
 	}
 	script.WriteByte('\n')
-	in.Script, in.Base64 = direct.Pieces(script.Bytes()), true // it need not be text
 	var summary string
 	switch {
 	case o.forUser && o.mailTo == "": // the daemon would send the mail to the caller
 		err = fault.NotFound
 	case connErr == nil:
-		r := direct.AtRequest{When: due.Unix(), Queue: in.Queue, Mail: in.Mail, Mailto: in.Mailto, Script: in.Script}
-		summary, err = askAt(&direct.Exchange{Conn: conn, Request: r.Bytes()})
+		r := direct.AtRequest{When: due.Unix(), Queue: in.Queue, Mail: in.Mail, Mailto: in.Mailto, Script: script.Bytes()}
+		summary, err = askAt(&direct.Exchange{Conn: conn, Request: r.Append(nil)})
 	default:
+		in.Script, in.Base64 = direct.Pieces(script.Bytes()), true // it need not be text
 		summary, _, err = control.Call[control.AddOut](context.Background(), c, "at", in)
 	}
 	if err != nil {
@@ -87,7 +87,7 @@ func (p *atProgram) resume(x *direct.Exchange) error {
 	if err != nil {
 		return p.failure(err)
 	}
-	return p.submitted(x.Said, summary, x.When)
+	return p.submitted(direct.Warning, summary, string(x.When))
 }
 
 func (p *atProgram) submitted(said, summary, when string) error {
@@ -129,14 +129,17 @@ func posixTime(text string) (time.Time, error) {
 // readScript appends the commands of the job. It prompts a person at a terminal for them.
 func (p *atProgram) readScript(script *bytes.Buffer, file string, said *bytes.Buffer, when string) error {
 	in := 0
-	if file != "" {
+	switch {
+	case file != "":
 		fd, err := syscall.Open(file, syscall.O_RDONLY|syscall.O_CLOEXEC, 0) // os.Open would start a poller
 		if err != nil {
 			return atError(fmt.Sprintf("Cannot open input file %.500s: %s", file, reason(err)))
 		}
 		in = fd
-	} else if isTerminal(os.Stdin) {
+	case isTerminal(os.Stdin):
 		return p.prompt(script, said, when)
+	default:
+		script.Write(direct.Input())
 	}
 	for {
 		script.Grow(4096)

@@ -15,10 +15,11 @@ import (
 	"time"
 )
 
-// TestDirect compares the path that adds a job before the program is initialised with the
+// TestDirect compares the path that adds a job before the runtime begins with the
 // ordinary one, which --json=false leads to: requests, output and exit status are the same,
 // for command lines that it understands or not, and for replies of all kinds.
 func TestDirect(t *testing.T) {
+	early := earlyProgram(t)
 	const due = `,"due":"2099-12-21T10:00:00.123Z"`
 	replies := []string{
 		"200 OK id=17\n{\"id\":\"17\"" + due + "}\n.\n",
@@ -56,22 +57,23 @@ func TestDirect(t *testing.T) {
 		if i >= 30 {
 			reply = replies[random.IntN(len(replies))]
 		}
-		compareAdd(t, line, reply)
+		compareAdd(t, early, line, reply)
 	}
 	for _, reply := range replies {
-		compareAdd(t, []string{"--in", "20d", "--", "true"}, reply)
+		compareAdd(t, early, []string{"--in", "20d", "--", "true"}, reply)
 	}
 }
 
 // compareAdd adds a job in both ways.
-func compareAdd(t *testing.T, line []string, reply string) {
+func compareAdd(t *testing.T, early string, line []string, reply string) {
 	t.Helper()
-	compare(t, invocation{reply: reply, args: append([]string{"atctl", "add"}, line...)},
+	compare(t, early, invocation{reply: reply, args: append([]string{"atctl", "add"}, line...)},
 		invocation{reply: reply, args: append([]string{"atctl", "add", "--json=false"}, line...)})
 }
 
 // TestDirectAt compares the direct path of at and batch with the ordinary one, which -- leads to.
 func TestDirectAt(t *testing.T) {
+	early := earlyProgram(t)
 	file := filepath.Join(t.TempDir(), "script")
 	if err := os.WriteFile(file, []byte("echo \"file\"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -80,19 +82,19 @@ func TestDirectAt(t *testing.T) {
 		{"now"}, {"now", "+", "20", "days"}, {"now", "+", "1", "minute"}, {"now", "+", "0", "weeks"}, {"now", "+", "9999", "weeks"},
 		{"now", "+", "x", "days"}, {"now", "+"}, {"NOW"}, {"now + 5 minutes"}, {"12:00", "tomorrow"}, {},
 	} {
-		compareAt(t, invocation{reply: atReplies[0], stdin: "true\n"}, words)
+		compareAt(t, early, invocation{reply: atReplies[0], stdin: "true\n"}, words)
 	}
-	compareAt(t, invocation{reply: atReplies[0], stdin: strings.Repeat("x\x00\xff", 300_000)}, []string{"now", "+", "2", "hours"})
+	compareAt(t, early, invocation{reply: atReplies[0], stdin: strings.Repeat("x\x00\xff", 300_000)}, []string{"now", "+", "2", "hours"})
 	for _, env := range []string{"TZ=Europe/Prague", "TZ=CET-1CEST", "TZ=Nowhere", "TZ=UTC", "ODD=a 'b'\n\xff", "PWD=/tmp/..", "POSIXLY_CORRECT=1"} {
-		compareAt(t, invocation{reply: atReplies[0], env: env, stdin: "true"}, []string{"now", "+", "20", "days"})
+		compareAt(t, early, invocation{reply: atReplies[0], env: env, stdin: "true"}, []string{"now", "+", "20", "days"})
 	}
 	for _, reply := range atReplies {
-		compareAt(t, invocation{reply: reply, options: []string{"-f", file}}, []string{"now", "+", "2", "hours"})
+		compareAt(t, early, invocation{reply: reply, options: []string{"-f", file}}, []string{"now", "+", "2", "hours"})
 	}
-	compareAt(t, invocation{reply: atReplies[0], options: []string{"-f", file + "2"}}, []string{"now"})
-	compareAt(t, invocation{reply: atReplies[0], options: []string{"-f", filepath.Dir(file)}}, []string{"now"})
+	compareAt(t, early, invocation{reply: atReplies[0], options: []string{"-f", file + "2"}}, []string{"now"})
+	compareAt(t, early, invocation{reply: atReplies[0], options: []string{"-f", filepath.Dir(file)}}, []string{"now"})
 	for _, reply := range atReplies {
-		compare(t, invocation{reply: reply, args: []string{"batch"}, stdin: "true\n"},
+		compare(t, early, invocation{reply: reply, args: []string{"batch"}, stdin: "true\n"},
 			invocation{reply: reply, args: []string{"at", "-qb", "--", "now"}, stdin: "true\n"})
 	}
 }
@@ -104,29 +106,39 @@ var atReplies = []string{
 }
 
 // compareAt adds a job in both ways.
-func compareAt(t *testing.T, c invocation, words []string) {
+func compareAt(t *testing.T, early string, c invocation, words []string) {
 	t.Helper()
 	ordinary := c
 	c.args = append(append([]string{"at"}, c.options...), words...)
 	ordinary.args = append(append(append([]string{"at"}, c.options...), "--"), words...)
-	compare(t, c, ordinary)
+	compare(t, early, c, ordinary)
 }
 
-// compare does both, in the same minute.
-func compare(t *testing.T, direct, ordinary invocation) {
+// compare does both, in the same minute. The direct path is taken twice: before the runtime begins, and after that.
+func compare(t *testing.T, early string, direct, ordinary invocation) {
 	t.Helper()
 	dir := t.TempDir()
-	for {
+	this := filepath.Join(plain, "atctl")
+	for again := true; again; {
 		begin := time.Now().Truncate(time.Minute)
-		a, b := direct.run(t, dir), ordinary.run(t, dir)
-		if a != b && !time.Now().Truncate(time.Minute).Equal(begin) {
-			continue
+		want, late, soon := ordinary.run(t, dir, this), direct.run(t, dir, this), direct.run(t, dir, early)
+		again = (late != want || soon != want) && !time.Now().Truncate(time.Minute).Equal(begin)
+		for when, got := range map[string]string{"late": late, "early": soon} {
+			if got != want && !again {
+				t.Errorf("%.1000q, %s\n%.1000s\nbut %q\n%.1000s", direct, when, got, ordinary.args, want)
+			}
 		}
-		if a != b {
-			t.Errorf("%.1000q\n%.1000s\nbut %q\n%.1000s", direct, a, ordinary.args, b)
-		}
-		return
 	}
+}
+
+// earlyProgram makes an atctl with an entry of its own.
+func earlyProgram(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if out, err := exec.Command("make", "-s", "-C", "../..", "atctl", "BIN="+dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return filepath.Join(dir, "atctl")
 }
 
 // An invocation is one of atctl, at or batch.
@@ -136,7 +148,7 @@ type invocation struct {
 }
 
 // run runs it with a daemon that gives one reply. It returns what they did.
-func (c invocation) run(t *testing.T, dir string) string {
+func (c invocation) run(t *testing.T, dir, program string) string {
 	t.Helper()
 	socket := filepath.Join(dir, "s")
 	ln, err := net.Listen("unix", socket)
@@ -146,7 +158,7 @@ func (c invocation) run(t *testing.T, dir string) string {
 	request := make(chan string, 1)
 	go func() { request <- answerOne(ln, c.reply) }()
 	var stdout, stderr bytes.Buffer
-	cmd := &exec.Cmd{Path: filepath.Join(plain, "atctl"), Args: c.args, Dir: os.TempDir(), Stdin: strings.NewReader(c.stdin), Stdout: &stdout, Stderr: &stderr,
+	cmd := &exec.Cmd{Path: program, Args: c.args, Dir: os.TempDir(), Stdin: strings.NewReader(c.stdin), Stdout: &stdout, Stderr: &stderr,
 		Env: append(os.Environ(), "ACTIVATIOND_SOCKET="+socket, "PWD="+os.TempDir(), c.env)}
 	if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
 		t.Fatal(err)

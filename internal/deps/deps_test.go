@@ -157,7 +157,7 @@ var policy = map[string]string{
 // or in a module that begins with it. Tests may import what they need.
 var foreign = map[string]string{
 	"go.etcd.io/bbolt":              "store/bolt",
-	"golang.org/x/sys/unix":         "supervisor/wrapper supervisor schedule control/access control/line control/web control/ops cmd/activationd device activation/service/discover",
+	"golang.org/x/sys/unix":         "supervisor/wrapper supervisor schedule control/access control/line control/web control/ops cmd/activationd device activation/service/discover internal/direct",
 	"golang.org/x/crypto/ssh":       "device",
 	"github.com/fsnotify/fsnotify":  "reservation/file activation/service/discover queue/pools",
 	"go.yaml.in/yaml/v3":            "internal/document internal/config topology reservation/file device lab",

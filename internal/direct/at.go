@@ -1,7 +1,6 @@
 package direct
 
 import (
-	"os"
 	"slices"
 	"strconv"
 	"syscall"
@@ -16,149 +15,181 @@ const TimeLayout = "Mon Jan _2 15:04:05 2006"
 
 // at adds a job to a queue, or to the usual one. The arguments are -f and a file, if not
 // standard input has the script, and a time.
-func at(queue string, args []string) *Exchange {
+func (p *path) at(queue string, args []string) (status int) {
 	file := ""
 	if len(args) > 2 && args[0] == "-f" && args[1] != "" {
 		file, args = args[1], args[2:]
 	}
-	for i := range os.Getenv("TZ") {
-		if c := os.Getenv("TZ")[i]; c >= '0' && c <= '9' {
-			return nil // perhaps a description of a zone, which package time does not know
-		}
+	if file == "" && terminal(0) {
+		return leave
 	}
-	due := soon(args, time.Now(), time.Local)
-	dir, err := os.Getwd()
-	if due.IsZero() || err != nil || file == "" && terminal(0) {
-		return nil
+	zone, ok := p.local()
+	if !ok {
+		return leave
 	}
-	conn := connect() // the daemon identifies the user while the request is prepared
-	if conn < 0 {
-		return nil
+	due, east, ok := soon(args, now(), &zone)
+	dir := p.getwd()
+	if !ok || dir == "" {
+		return leave
 	}
-	script, err := appendScript(AppendHead(nil, os.Environ(), dir), file)
-	if err != nil {
-		_ = syscall.Close(conn)
-		return nil
+	script, ok := p.read(file, dir)
+	if !ok {
+		return leave
 	}
-	r := AtRequest{When: due.Unix(), Queue: queue, Script: Pieces(append(script, '\n'))}
-	x := &Exchange{Conn: conn, Request: r.Bytes(), Said: Warning, When: due.Format(TimeLayout)}
-	if !x.ask("\n") {
-		return x
+	p.When = time.Unix(due+int64(east), 0).UTC().AppendFormat(p.when[:0], TimeLayout)
+	r := AtRequest{When: due, Queue: queue, Script: script}
+	conn := p.connect()
+	if conn < 0 || !p.ask(conn, r.Append(p.request[:0]), "\n") {
+		return leave
 	}
-	summary, _, _ := cut(string(x.Reply), '\n')
-	const ok = "200 OK id="
-	if len(summary) <= len(ok) || summary[:len(ok)] != ok || !number(summary[len(ok):]) {
-		return x
+	summary, _, _ := cut(text(p.Reply), '\n')
+	id, ok := after(summary, "200 OK id=")
+	if !ok || !number(id) {
+		return leave
 	}
-	if _, err := os.Stderr.WriteString(x.Said + "job " + summary[len(ok):] + " at " + x.When + "\n"); err != nil {
-		os.Exit(1)
+	said := append(append(append(p.text[:0], Warning+"job "...), id...), " at "...)
+	if !write(2, append(append(said, p.When...), '\n')) {
+		return 1
 	}
-	os.Exit(0)
-	return nil
+	return 0
 }
 
-// appendScript appends a file or standard input. It fails only if it has read nothing.
-func appendScript(b []byte, file string) ([]byte, error) {
-	in, begin := 0, len(b)
-	if file != "" {
-		var err error
-		if in, err = syscall.Open(file, syscall.O_RDONLY|syscall.O_CLOEXEC, 0); err != nil {
-			return nil, err
-		}
+// read returns the whole script of a job, with the commands that are in a file or come from standard input. It fails
+// if there is no room.
+func (p *path) read(file, dir string) (script []byte, ok bool) {
+	room := len(p.script)/2 - 2*len(dir)
+	for _, kv := range p.env {
+		room -= 3*len(kv) + len("; export \n")
 	}
-	for {
-		b = slices.Grow(b, 4096)
-		n, err := Read(in, b[len(b):cap(b)])
-		switch {
-		case err != nil && len(b) > begin && file == "":
-			_, _ = os.Stderr.WriteString(Warning + "at: Input error\n") // what was read cannot be read again
-			os.Exit(1)
-		case err != nil:
-			return nil, err
-		case n == 0:
-			return b, nil
-		}
-		b = b[:len(b)+n]
+	if room < 256 {
+		return nil, false
 	}
+	script = AppendHead(p.script[:0], p.env, dir)
+	if file == "" {
+		p.input, ok = readAll(0, script)
+		return append(script, append(p.input, '\n')...), ok
+	}
+	in, errno := p.open(file)
+	if errno != 0 {
+		return nil, false
+	}
+	var commands []byte
+	if st, stated := fstat(in); stated && st.Mode&syscall.S_IFMT == syscall.S_IFREG { // others cannot be read again
+		commands, ok = readAll(in, script)
+	}
+	shut(in)
+	return append(script, append(commands, '\n')...), ok
 }
 
-// soon returns the time "now" or "now + N UNIT", as package timespec does, or the zero time if
-// it is another one, or if the clocks change near it.
-func soon(words []string, now time.Time, loc *time.Location) time.Time {
-	now = now.In(loc)
-	now = now.Add(-time.Duration(now.Second())*time.Second - time.Duration(now.Nanosecond())).Round(0)
+// readAll reads into the memory after b. It fails if there is no room for it and one more byte.
+func readAll(fd int, b []byte) (data []byte, ok bool) {
+	data = b[len(b):]
+	for room := cap(data) - 1; len(data) < room; {
+		n, errno := read(fd, data[len(data):room])
+		if errno != 0 {
+			return data, false
+		}
+		if n == 0 {
+			return data, true
+		}
+		data = data[:len(data)+n]
+	}
+	return data, false
+}
+
+// soon returns the time "now" or "now + N UNIT", as package timespec does, and the seconds by which local time is
+// then ahead of UTC. It fails if it is another time, or if the clocks change near it.
+func soon(words []string, now int64, zone *zone) (due int64, east int, ok bool) {
+	today, ok := zone.at(now)
+	if !ok || today.east%60 != 0 {
+		return 0, 0, false
+	}
+	now -= now % 60
 	if len(words) == 1 && words[0] == "now" {
-		return now
+		return now, today.east, true
 	}
 	if len(words) != 4 || words[0] != "now" || words[1] != "+" || len(words[2]) > 4 || !number(words[2]) {
-		return time.Time{}
+		return 0, 0, false
 	}
-	n, _ := strconv.Atoi(words[2])
+	count, _ := strconv.Atoi(words[2])
+	n := int64(count)
 	switch words[3] {
 	case "min", "minute", "minutes":
-		return now.Add(time.Duration(n) * time.Minute)
+		due = now + n*60
+		then, ok := zone.at(due)
+		return due, then.east, ok
 	case "hour", "hours":
-		return now.Add(time.Duration(n) * time.Hour)
+		due = now + n*3600
+		then, ok := zone.at(due)
+		return due, then.east, ok
 	case "week", "weeks":
 		n *= 7
 	case "day", "days":
 	default:
-		return time.Time{}
+		return 0, 0, false
 	}
-	t := now.AddDate(0, 0, n)
-	const near = 25 * time.Hour
-	begin, end := t.ZoneBounds()
-	if t.Year() > 2198 || !begin.IsZero() && t.Sub(begin) < near || !end.IsZero() && end.Sub(t) < near {
-		return time.Time{}
-	}
-	return t
+	const near, day, last = 25 * 3600, 24 * 3600, 7_226_582_400 // the year 2198 has ended everywhere a day after that, which package timespec takes
+	local := now + int64(today.east) + n*day
+	then, ok := zone.at(local - int64(today.east))
+	due = local - int64(then.east)
+	return due, then.east, ok && due < last && due-then.begin >= near && then.end-due >= near
 }
 
 // An AtRequest is what at asks of the daemon.
 type AtRequest struct {
 	When                int64
 	Queue, Mail, Mailto string
-	Script              []string // see Pieces
+	Script              []byte
 }
 
-// Bytes returns the request as control.Client would send it.
-func (r *AtRequest) Bytes() []byte {
-	b := append(strconv.AppendInt([]byte("at\nwhen:"), r.When, 10), '\n')
-	for _, arg := range [...]struct{ name, value string }{
-		{"queue:", r.Queue}, {"mail:", r.Mail}, {"mailto:", strconv.Quote(r.Mailto)}, {"base64:", "yes"},
-	} {
-		if arg.value != "" && arg.value != `""` {
-			b = append(append(append(b, arg.name...), arg.value...), '\n')
+// Append appends the request as control.Client would send it.
+func (r *AtRequest) Append(b []byte) []byte {
+	b = append(strconv.AppendInt(append(b, "at\nwhen:"...), r.When, 10), '\n')
+	for _, arg := range [...]struct{ name, value string }{{"queue", r.Queue}, {"mail", r.Mail}} {
+		if arg.value != "" {
+			b = appendArgument(b, arg.name, arg.value)
 		}
 	}
-	for _, piece := range r.Script {
-		b = append(append(append(b, "script:"...), piece...), '\n')
+	if r.Mailto != "" {
+		b = append(strconv.AppendQuote(append(b, "mailto:"...), r.Mailto), '\n')
+	}
+	b = append(b, "base64:yes\n"...)
+	for rest := r.Script; len(rest) > 0; {
+		piece := rest[:min(len(rest), mostOfPiece)]
+		rest = rest[len(piece):]
+		b = append(appendBase64(append(b, "script:"...), piece), '\n')
 	}
 	return append(b, '\n')
 }
 
-// Pieces returns a script in base64, in pieces that fit into lines. Package base64 takes longer to
-// be initialised.
+// Pieces returns a script in base64, in pieces that fit into lines.
 func Pieces(script []byte) (pieces []string) {
-	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-	const most = 3 << 16 // a multiple of 3, so that only the last piece is padded
-	for piece := range slices.Chunk(script, most) {
-		b := make([]byte, 0, (len(piece)+2)/3*4)
-		for three := range slices.Chunk(piece, 3) {
-			var v uint
-			for i := range 3 {
-				if v <<= 8; i < len(three) {
-					v |= uint(three[i])
-				}
-			}
-			b = append(b, digits[v>>18], digits[v>>12&63], digits[v>>6&63], digits[v&63])
-			for i := len(three); i < 3; i++ {
-				b[len(b)-3+i] = '='
-			}
-		}
-		pieces = append(pieces, string(b))
+	for piece := range slices.Chunk(script, mostOfPiece) {
+		pieces = append(pieces, string(appendBase64(nil, piece)))
 	}
 	return pieces
+}
+
+const mostOfPiece = 3 << 16 // a multiple of 3, so that only the last piece is padded
+
+// appendBase64 is AppendEncode of package base64, whose encodings are made when a program is initialised.
+func appendBase64(b, data []byte) []byte {
+	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	for len(data) > 0 {
+		n := min(len(data), 3)
+		var v uint
+		for i := range 3 {
+			if v <<= 8; i < n {
+				v |= uint(data[i])
+			}
+		}
+		b = append(b, digits[v>>18&63], digits[v>>12&63], digits[v>>6&63], digits[v&63])
+		for i := n; i < 3; i++ {
+			b[len(b)-3+i] = '='
+		}
+		data = data[n:]
+	}
+	return b
 }
 
 // AppendHead appends the beginning of an at job: the umask, the environment and the directory.
@@ -215,8 +246,3 @@ func quote(b []byte, s, plain string) []byte {
 }
 
 func letter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
-
-func contains(s string, c byte) bool {
-	_, _, found := cut(s, c)
-	return found
-}

@@ -1,20 +1,22 @@
-// Package direct submits the job of "atctl add", at or batch before the rest of the program is
-// initialised, because a shell loop notices what that takes: a third of the processor time
-// of atctl. It imports so little that it is initialised before nearly everything else: not even
-// package strings, which needs the tables of package unicode.
+// Package direct submits the job of "atctl add", at or batch, because a shell loop notices what the
+// rest of the program costs: Go's runtime and the libraries for commands and JSON take nine tenths of the page
+// faults of atctl. So this path is taken before the runtime begins, as the early stage of a wrapper
+// is (see supervisor/wrapper/early.go): at the program's entry, on the stack that the kernel made, with a g that
+// has no m. Ordinary Go code can run there if it does not allocate, panic, wait, or make a system call that
+// Go's scheduler should know of. A program that is not linked as "make atctl" does it takes the same path when its
+// variables are initialised.
 //
 // It does only what it understands wholly: the command of a job and some flags whose values are
 // sent as they are, or a script for at at a time such as "now + 5 minutes", and the reply that
-// the job was added. All other command lines are left alone. If the reply is another one, the
-// ordinary path reads it; it sends nothing again (see [Taken]).
+// the job was added. All other command lines are left to the ordinary path, in the same process. If a request was
+// sent and its reply is another one, the ordinary path reads it; it sends nothing again (see [Taken]).
 package direct
 
 import (
-	"os"
 	"strconv"
 	"sync/atomic"
-	"syscall"
-	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // An Exchange is a request that was sent, and what has arrived of its reply.
@@ -23,52 +25,77 @@ type Exchange struct {
 	Request []byte
 	Sent    int // bytes of the request
 	Reply   []byte
-
-	Said, When string // for at: what it prints before the line of the job, and the time in that line
+	When    []byte // for at: the time in the line of the job
 }
 
-var taken = begun()
+// leave is the status of a path that leaves the rest to the ordinary path.
+const leave = -1
 
-// begun does not return if the job was added.
-func begun() *atomic.Pointer[Exchange] {
-	var p atomic.Pointer[Exchange]
-	p.Store(begin(os.Args))
-	return &p
+// A path is the direct path of one process.
+type path struct {
+	Exchange
+	env   []string // NAME=VALUE
+	input []byte   // what was read from standard input
+
+	// The memory for all that: no path takes more.
+	request [96 << 10]byte
+	script  [64 << 10]byte // enough for a request when it is encoded
+	zone    [16 << 10]byte
+	dir     [4 << 10]byte
+	name    [4 << 10]byte // of a file, for a system call
+	reply   [512]byte
+	text    [256]byte
+	when    [32]byte
 }
+
+// process is the path of this process. It is a variable because the path has no other way to hand over what it
+// leaves: nothing calls it.
+var (
+	process path
+	claimed atomic.Bool
+)
 
 // Taken returns the exchange that was begun, or nil if there is none or a caller has it already.
 // The caller owns it. Many goroutines may ask.
-func Taken() *Exchange { return taken.Swap(nil) }
-
-func begin(args []string) *Exchange {
-	if len(args) == 0 {
+func Taken() *Exchange {
+	if process.Request == nil || claimed.Swap(true) {
 		return nil
 	}
+	return &process.Exchange
+}
+
+// Input returns what was read from standard input. Nothing else can read it again.
+func Input() []byte { return process.input }
+
+// begin returns the exit status of the process, or leave.
+func (p *path) begin(args, env []string) (status int) {
+	if len(args) == 0 {
+		return leave
+	}
+	p.env = env
 	switch name := base(args[0]); {
 	case name == "atctl" && len(args) > 2 && args[1] == "add":
-		return add(args[2:])
+		return p.add(args[2:])
 	case name == "at":
-		return at("", args[1:])
+		return p.at("", args[1:])
 	case name == "batch" && len(args) == 1:
-		return at("b", []string{"now"})
+		return p.at("b", nil)
 	}
-	return nil
+	return leave
 }
 
 // ask sends the request and reads until the reply has an end. It reports whether both succeeded.
-func (x *Exchange) ask(end string) bool {
-	x.Reply = make([]byte, 0, 512)
-	x.Sent, _ = syscall.Write(x.Conn, x.Request)
-	if x.Sent = max(x.Sent, 0); x.Sent != len(x.Request) {
+func (p *path) ask(conn int, request []byte, end string) bool {
+	p.Conn, p.Request, p.Reply = conn, request, p.reply[:0]
+	if p.Sent = send(conn, request); p.Sent != len(request) {
 		return false
 	}
-	for len(x.Reply) < len(end) || string(x.Reply[len(x.Reply)-len(end):]) != end {
-		n, err := Read(x.Conn, x.Reply[len(x.Reply):cap(x.Reply)])
-		if n <= 0 || err != nil {
+	for len(p.Reply) < len(end) || string(p.Reply[len(p.Reply)-len(end):]) != end {
+		n, errno := read(conn, p.Reply[len(p.Reply):cap(p.Reply)])
+		if n <= 0 || errno != 0 {
 			return false
 		}
-		x.Reply = x.Reply[:len(x.Reply)+n]
-		if len(x.Reply) == cap(x.Reply) {
+		if p.Reply = p.Reply[:len(p.Reply)+n]; len(p.Reply) == cap(p.Reply) {
 			return false
 		}
 	}
@@ -84,33 +111,54 @@ func base(path string) string {
 	return path
 }
 
-// umask returns the umask. It can be read only by setting it.
-func umask() int {
-	mask := syscall.Umask(0o077)
-	syscall.Umask(mask)
-	return mask
+func (p *path) getenv(name string) (value string, found bool) {
+	for _, kv := range p.env {
+		if len(kv) > len(name) && kv[len(name)] == '=' && kv[:len(name)] == name {
+			return kv[len(name)+1:], true
+		}
+	}
+	return "", false
+}
+
+// getwd returns the working directory as os.Getwd does, or "".
+func (p *path) getwd() string {
+	dot, ok := p.stat(".", 0)
+	if !ok {
+		return ""
+	}
+	if dir, _ := p.getenv("PWD"); dir != "" && dir[0] == '/' {
+		if st, ok := p.stat(dir, 0); ok && st.Dev == dot.Dev && st.Ino == dot.Ino {
+			return dir
+		}
+	}
+	n := getcwd(p.dir[:])
+	if n < 2 || p.dir[0] != '/' {
+		return ""
+	}
+	return text(p.dir[:n-1]) // it ends with a zero byte
 }
 
 // connect connects to the socket of ACTIVATIOND_SOCKET, or else to the default one if root or the
 // user listens there. It returns -1 if that fails: the ordinary path says why.
-func connect() int {
-	address, trusted := os.Getenv("ACTIVATIOND_SOCKET"), true
-	if address == "" {
-		address, trusted = DefaultSocket(os.Getuid(), os.Getenv("XDG_RUNTIME_DIR")), false
+func (p *path) connect() int {
+	address, _ := p.getenv("ACTIVATIOND_SOCKET")
+	trusted, uid := address != "", getuid()
+	if !trusted {
+		xdg, _ := p.getenv("XDG_RUNTIME_DIR")
+		if len(xdg) > mostAddress {
+			return -1
+		}
+		address = text(p.appendDefaultSocket(p.text[:0], uid, xdg))
 	}
-	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
+	conn := p.dial(address)
+	if conn < 0 {
 		return -1
 	}
-	if err = syscall.Connect(fd, &syscall.SockaddrUnix{Name: address}); err == nil && !trusted {
-		cred, credErr := syscall.GetsockoptUcred(fd, syscall.SOL_SOCKET, syscall.SO_PEERCRED)
-		trusted = credErr == nil && (cred.Uid == 0 || int(cred.Uid) == os.Getuid())
-	}
-	if err != nil || !trusted {
-		_ = syscall.Close(fd)
+	if peer := peer(conn); !trusted && peer != 0 && peer != uid {
+		shut(conn)
 		return -1
 	}
-	return fd
+	return conn
 }
 
 // SystemSocket is that of the system's daemon.
@@ -119,58 +167,33 @@ const SystemSocket = "/run/activationd/control.sock"
 // OwnSocket returns the default socket of a daemon that an unprivileged user runs;
 // cmd/activationd follows the same rule.
 func OwnSocket(uid int, xdgRuntimeDir string) string {
+	return string(appendOwnSocket(nil, uid, xdgRuntimeDir))
+}
+
+func appendOwnSocket(b []byte, uid int, xdgRuntimeDir string) []byte {
 	for len(xdgRuntimeDir) > 1 && xdgRuntimeDir[len(xdgRuntimeDir)-1] == '/' {
 		xdgRuntimeDir = xdgRuntimeDir[:len(xdgRuntimeDir)-1]
 	}
 	if xdgRuntimeDir == "" || xdgRuntimeDir[0] != '/' { // a relative path is invalid
-		return "/tmp/activationd-" + strconv.Itoa(uid) + "/control.sock"
+		b = strconv.AppendInt(append(b, "/tmp/activationd-"...), int64(uid), 10)
+		return append(b, "/control.sock"...)
 	}
-	return xdgRuntimeDir + "/activationd/control.sock"
+	return append(append(b, xdgRuntimeDir...), "/activationd/control.sock"...)
 }
 
 // DefaultSocket returns the socket of the user's own daemon if it exists, and the system's
 // otherwise.
 func DefaultSocket(uid int, xdgRuntimeDir string) string {
-	if uid == 0 {
-		return SystemSocket
-	}
-	own := OwnSocket(uid, xdgRuntimeDir)
+	return string(new(path).appendDefaultSocket(nil, uid, xdgRuntimeDir))
+}
+
+func (p *path) appendDefaultSocket(b []byte, uid int, xdgRuntimeDir string) []byte {
 	// Other users can create a directory in /tmp, and would learn what the user wants to
 	// run. So the socket must belong to the user.
-	var st syscall.Stat_t
-	if syscall.Lstat(own, &st) != nil || int(st.Uid) != uid {
-		return SystemSocket
-	}
-	return own
-}
-
-// Read reads without telling Go's scheduler, which would wake up threads for other work although
-// there is none. A read that blocks would cost a dozen context switches. At the end, it returns 0.
-func Read(fd int, b []byte) (int, error) {
-	for {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
-		switch errno {
-		case 0:
-			return int(n), nil
-		case syscall.EINTR:
-		default:
-			return 0, errno
+	if own := appendOwnSocket(b, uid, xdgRuntimeDir); uid != 0 {
+		if st, ok := p.stat(text(own), unix.AT_SYMLINK_NOFOLLOW); ok && int(st.Uid) == uid {
+			return own
 		}
 	}
-}
-
-func terminal(fd int) bool {
-	var t syscall.Termios
-	_, _, errno := syscall.RawSyscall(syscall.SYS_IOCTL, uintptr(fd), syscall.TCGETS, uintptr(unsafe.Pointer(&t)))
-	return errno == 0
-}
-
-// number reports whether text is a number.
-func number(text string) bool {
-	for i := range len(text) {
-		if text[i] < '0' || text[i] > '9' {
-			return false
-		}
-	}
-	return text != ""
+	return append(b, SystemSocket...)
 }

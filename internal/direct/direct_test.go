@@ -2,8 +2,12 @@ package direct
 
 import (
 	"encoding/base64"
+	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -31,11 +35,7 @@ func TestUnderstands(t *testing.T) {
 		{[]string{"echo", "a\nb"}, ""},
 		{[]string{"--in", "5m"}, ""},
 	} {
-		v := new(values)
-		request := ""
-		if v.parse(tt.args) {
-			request = string(v.request())
-		}
+		request := string(new(path).addRequest(tt.args))
 		if len(request) < len(tt.want) || request[:len(tt.want)] != tt.want || tt.want == "" && request != "" {
 			t.Errorf("%q: the request %q, want %q", tt.args, request, tt.want)
 		}
@@ -60,27 +60,97 @@ func TestSoon(t *testing.T) {
 	units := []string{"min", "minute", "minutes", "hour", "hours", "day", "days", "week", "weeks", "month", "Days", ""}
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
+	zones := map[string]zone{}
+	for _, name := range []string{"", "UTC", "Europe/Prague", "Australia/Lord_Howe", "America/Asuncion", "Asia/Tokyo", "Africa/Casablanca"} {
+		p := &path{env: []string{"TZ=" + name}}
+		var ok bool
+		if zones[name], ok = p.local(); !ok {
+			t.Fatalf("the zone %q cannot be read", name)
+		}
+	}
+	names := slices.Sorted(maps.Keys(zones))
 	read := 0
 	for range 20_000 {
-		loc, err := time.LoadLocation([]string{"UTC", "Europe/Prague", "Australia/Lord_Howe", "America/Asuncion"}[random.IntN(4)])
+		name := names[random.IntN(len(names))]
+		loc, err := time.LoadLocation(name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		now := time.Unix(1_600_000_000+random.Int64N(1_000_000_000), random.Int64N(1e9))
 		words := []string{"now", "+", strconv.Itoa(random.IntN(1 << random.IntN(15))), units[random.IntN(len(units))]}
 		words = words[:[]int{1, 2, 4, 4, 4, 4}[random.IntN(6)]]
-		due := soon(words, now, loc)
-		if due.IsZero() {
+		z := zones[name]
+		due, east, ok := soon(words, now.Unix(), &z)
+		if !ok {
 			continue
 		}
 		read++
-		if want, err := timespec.Parse(words, now, loc); err != nil || !want.Equal(due) || want.In(loc).String() != due.String() {
-			t.Fatalf("%q at %v is %v, want %v, %v; seed %d", words, now.In(loc), due, want, err, seed)
+		want, err := timespec.Parse(words, now, loc)
+		_, wantEast := want.Zone()
+		if err != nil || want.Unix() != due || want.Nanosecond() != 0 || east != wantEast {
+			t.Fatalf("%q at %v is %v, %d s ahead of UTC, want %v, %v; seed %d", words, now.In(loc), time.Unix(due, 0).In(loc), east, want, err, seed)
 		}
 	}
 	if read < 8000 {
 		t.Errorf("only %d of 20,000 times are read; seed %d", read, seed)
 	}
+}
+
+// TestZones compares all zones of the database with package time, at each change and a second before it.
+func TestZones(t *testing.T) {
+	const dir = "/usr/share/zoneinfo/"
+	understood := 0
+	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() { // links lead to files that are read
+			return err
+		}
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		z, ok := parseZone(data)
+		loc, err := time.LoadLocationFromTZData(name, data)
+		if !ok {
+			return nil
+		}
+		if err != nil {
+			t.Errorf("%s is no zone, but it is read: %v", name, err)
+			return nil
+		}
+		understood++
+		var times []int64
+		for i := range z.kinds {
+			times = append(times, z.time(i), z.time(i)-1, z.time(i)+1)
+		}
+		for _, at := range append(times, 0, 1<<31, 1<<33) {
+			p, ok := z.at(at)
+			_, want := time.Unix(at, 0).In(loc).Zone()
+			if ok && (p.east != want || at < p.begin || at >= p.end) {
+				t.Errorf("%s at %d: %+v, want %d s ahead of UTC", name, at, p, want)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if understood < 100 {
+		t.Errorf("only %d zones are read", understood)
+	}
+}
+
+// FuzzZone reads broken files.
+func FuzzZone(f *testing.F) {
+	data, err := os.ReadFile("/usr/share/zoneinfo/Europe/Prague")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data, int64(1_700_000_000))
+	f.Fuzz(func(_ *testing.T, data []byte, at int64) {
+		if z, ok := parseZone(data); ok {
+			z.at(at)
+		}
+	})
 }
 
 func TestPieces(t *testing.T) {
