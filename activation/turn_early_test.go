@@ -199,6 +199,32 @@ func TestEarlyTakenBack(t *testing.T) {
 			rig.is("8", "succeeded")
 		})
 	})
+	t.Run("by hold and release", func(t *testing.T) {
+		together(t, 600, before, func(rig *testRig, at time.Time) {
+			disarmed := rig.w.run(supervisor.Key{ID: "8", Phase: Activate, N: 1})
+			released := false
+			rig.onTurn.Store(func() { // before the engine knows of the end of the attempt
+				rig.w.mu.Lock()
+				ended := disarmed.ended()
+				rig.w.mu.Unlock()
+				if !ended || released {
+					return
+				}
+				released = true
+				if _, err := rig.e.Do(context.Background(), admin, "8", Release, ""); err != nil {
+					t.Error(err)
+				}
+			})
+			rig.do(Hold, "8")
+			rig.onTurn.Store(func() {})
+			rig.is("8", "scheduled")
+			rig.because("8", "released by root")
+			rig.sleep(minute)
+			if began := rig.beganAt("8", Activate, 2); !began.Equal(at) {
+				t.Errorf("it began at %v, want %v", began, at)
+			}
+		})
+	})
 	t.Run("by an edit", func(t *testing.T) {
 		together(t, 600, before, func(rig *testRig, at time.Time) {
 			later := at.Add(hour)

@@ -86,7 +86,10 @@ func (t *turn) close(r *Record, a *Attempt, res wrapper.Result) error {
 		a.Result.Text = "its deadline has come"
 	}
 	because := r.endsBecause()
-	recalled := r.Recalled
+	recalled, back := r.Recalled, r.Recalled
+	if r.Stopped { // it was held, and perhaps released since
+		back = cmp.Or(back, r.Reason)
+	}
 	r.Recalled = ""
 	switch a.Result.Reason {
 	case wrapper.Stopped:
@@ -115,7 +118,7 @@ func (t *turn) close(r *Record, a *Attempt, res wrapper.Result) error {
 	switch {
 	case r.State == Waiting && (a.Result.Reason == wrapper.Disarmed || recalled != "") && r.Urgency == OnTime && t.Now.Add(t.Settings.ArmAhead).Before(r.activateAt()):
 		// It was taken back, or disarmed because the clock was set back: its start time will come.
-		err = t.Apply(r, Move, cmp.Or(recalled, "the clock was set back"))
+		err = t.Apply(r, Move, cmp.Or(back, a.Result.Text, said))
 	case r.State == Active && t.rebooted(a): // the lab was up when the machine went down
 		err = t.undoAfterReboot(r)
 	}
