@@ -73,6 +73,7 @@ type DB struct {
 	durable durable
 
 	touches atomic.Uint32 // pages looked at, roughly; see relax
+	statm   *os.File      // the memory of this process; nil if it cannot be read
 	reads   atomic.Uint64 // see Reads
 
 	committed atomic.Pointer[func(time.Duration)] // see OnCommit
@@ -245,6 +246,7 @@ func (d *DB) Close() error {
 	}
 	d.readers.Lock()
 	defer d.readers.Unlock()
+	_ = d.statm.Close()
 	if err := d.bolt.Close(); err != nil {
 		return fmt.Errorf("close %s: %w", d.path, err)
 	}

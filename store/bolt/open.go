@@ -111,6 +111,7 @@ func open(path string, f *os.File, steps []func(*bbolt.Tx) error) (*DB, error) {
 		closing: make(chan struct{}),
 		failed:  make(chan struct{}),
 	}
+	d.statm, _ = os.Open("/proc/self/statm")
 	d.durable.reach(d.lastID())
 	return d, nil
 }

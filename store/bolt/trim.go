@@ -36,19 +36,17 @@ func (d *DB) trim(b *bbolt.Tx) error {
 // relax trims if the process has too much mapped. A fault maps sixteen pages, so a
 // hundred reads in a large file map many megabytes.
 func (d *DB) relax(b *bbolt.Tx) {
-	if b.Size() < trimAbove/2 || mapped() < trimAbove {
+	if b.Size() < trimAbove/2 || d.mapped() < trimAbove {
 		return
 	}
 	_ = d.trim(b) // the next call is soon
 }
 
-// mapped returns how much memory of this process is mapped files, in bytes.
-func mapped() int {
-	text, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		return 0
-	}
-	words := bytes.Fields(text) // size, resident, shared, ... in pages
+// mapped returns how much memory of this process is mapped files, in bytes, or 0 if it is not known.
+func (d *DB) mapped() int {
+	var text [128]byte
+	n, _ := d.statm.ReadAt(text[:], 0)
+	words := bytes.Fields(text[:n]) // size, resident, shared, ... in pages
 	if len(words) < 3 {
 		return 0
 	}
