@@ -166,15 +166,21 @@ func (s *Supervisor) endHung(l Leftovers, result *wrapper.Result) {
 	if len(result.Hung) > 0 {
 		return
 	}
+	if s.endRest(l, result) {
+		result.Text += "; gone since"
+	}
+}
+
+// endRest kills and removes what is left of a run whose wrapper has written the result. It reports whether it could.
+func (s *Supervisor) endRest(l Leftovers, result *wrapper.Result) bool {
 	l.FilesDone = true
 	cleared, err := s.privileged.ClearLeftovers(l)
 	result.Leftovers += cleared.Killed
 	result.Hung = cleared.Hung
 	if err != nil {
 		result.Text += "; " + err.Error()
-	} else {
-		result.Text += "; gone since"
 	}
+	return err == nil
 }
 
 // openHolder returns the wrapper that holds a run's lock. It tests the lock again once
@@ -185,7 +191,7 @@ func (s *Supervisor) openHolder(k Key) (w Child, err error) {
 	if err != nil {
 		return w, err
 	}
-	fd, err := unix.PidfdOpen(l.PID, 0)
+	fd, err := s.privileged.Pidfd(l.PID)
 	if err != nil {
 		return w, err
 	}
@@ -211,7 +217,7 @@ func (s *Supervisor) conclude(k Key, followed *followed, status int) (Found, err
 	switch {
 	case err == nil:
 		f.result = true
-		if len(result.Hung) == 0 {
+		if len(result.Hung) == 0 && result.Contained != wrapper.GuardGroup {
 			return Found{decide(f), result}, nil
 		}
 	case lacking(err):
@@ -244,10 +250,13 @@ func (s *Supervisor) conclude(k Key, followed *followed, status int) (Found, err
 		l.Lock, l.Started, l.OtherBoot = lock, started, !f.sameBoot
 	}
 	if f.result {
-		if f.sameBoot {
-			s.endHung(l, &result)
-		} else {
+		switch {
+		case !f.sameBoot:
 			result.Hung = nil // none of them outlives a boot
+		case len(result.Hung) > 0:
+			s.endHung(l, &result)
+		case result.Reason != wrapper.Exited || spec == nil || !spec.KeepLeftovers:
+			s.endRest(l, &result) // the wrapper did not see what left the group
 		}
 		return Found{decide(f), result}, nil
 	}

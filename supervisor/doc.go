@@ -12,7 +12,7 @@
 //
 // Each run that is followed has one goroutine, which sleeps in the runtime's
 // poller until the wrapper's pidfd reports its end; it costs no thread and
-// no wake-up. One more goroutine sleeps until a run reports something, if there is a run
+// no wake-up, unless the system has no pidfds, see privileged_pid.go. One more goroutine sleeps until a run reports something, if there is a run
 // that may, see [Supervisor.Notices]. [Supervisor.Close] ends all these goroutines and
 // stops no run.
 //

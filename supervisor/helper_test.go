@@ -2,6 +2,7 @@ package supervisor_test
 
 import (
 	"flag"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -12,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"activationd/supervisor"
 	"activationd/supervisor/wrapper"
@@ -26,6 +29,9 @@ var idleAfter = flag.String("idle-after", "0", "wrappers become idle after so ma
 // Programs that are built once: the real wrapper, and those of testdata.
 var atwrap, firstends, deafdisk, guest string
 
+// programsVar names a directory that has them.
+const programsVar = "ACTIVATIOND_PROGRAMS"
+
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) int {
@@ -35,6 +41,12 @@ func testMain(m *testing.M) int {
 	if config := os.Getenv(talkVar); config != "" {
 		return talkMain(config)
 	}
+	if name := os.Getenv(refuseVar); name != "" && unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) == nil {
+		if err := refuse(refusals[name]); err != nil {
+			fmt.Println(refuseVar+":", err)
+			return 1
+		}
+	}
 	flag.Parse()
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
@@ -43,7 +55,7 @@ func testMain(m *testing.M) int {
 			panic(err)
 		}
 	}
-	if dir := os.Getenv("ACTIVATIOND_PROGRAMS"); dir != "" { // they are built, and here is no Go: see test/vm
+	if dir := os.Getenv(programsVar); dir != "" { // they are built, and here is no Go: see test/vm
 		atwrap, firstends, guest = filepath.Join(dir, "atwrap"), filepath.Join(dir, "firstends"), filepath.Join(dir, "guest")
 		return m.Run()
 	}

@@ -27,12 +27,18 @@ import (
 // program behind it.
 func limited(t *testing.T, command string) *bench {
 	t.Helper()
+	return shimmed(t, command+" "+atwrap)
+}
+
+// shimmed is a bench whose wrapper is started by a command.
+func shimmed(t *testing.T, command string) *bench {
+	t.Helper()
 	b := newBench(t, "")
 	b.Close()
 	shim := filepath.Join(t.TempDir(), "atwrap")
 	// While nobody forks: a child has the file open for writing, too, until it executes its own.
 	syscall.ForkLock.RLock()
-	err := os.WriteFile(shim, []byte("#!/bin/sh\nexec "+command+" "+atwrap+"\n"), 0o755)
+	err := os.WriteFile(shim, []byte("#!/bin/sh\nexec "+command+"\n"), 0o755)
 	syscall.ForkLock.RUnlock()
 	if err != nil {
 		t.Fatal(err)

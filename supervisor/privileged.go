@@ -27,6 +27,8 @@ type Privileged interface {
 	// Start starts the wrapper of a run. The descriptors stay the caller's. The mark
 	// is the value of wrapper.MarkVar in the wrapper's environment.
 	Start(mark string, files WrapperFiles) (Child, error)
+	// Pidfd returns a pidfd of a wrapper that an earlier process started. The caller closes it.
+	Pidfd(pid int) (fd int, err error)
 	// Reap returns the exit status of a wrapper that has ended. It returns -1 if a signal
 	// ended the wrapper, or an earlier process started it.
 	Reap(pidfd int) (status int)
@@ -94,7 +96,7 @@ type WrapperFiles struct {
 // A Child is a wrapper that runs.
 type Child struct {
 	PID   int
-	PidFD int // the caller closes it
+	PidFD int // the caller closes it; a descriptor stands for it where the system has none, which can be polled like it
 }
 
 // A Place is a directory whose entries belong to runs or activations.

@@ -126,18 +126,33 @@ func (p *direct) probe(parent string) (why string, err error) {
 }
 
 // try runs the wrapper's program without a run directory, which the program must
-// refuse. A cgroup of -1 means that of this process.
+// refuse. A cgroup of -1 means that of this process. The first try also finds out whether
+// a start returns a pidfd here.
 func (p *direct) try(cgroup int) error {
 	null := p.null.Fd()
 	attr := &syscall.SysProcAttr{Setsid: true}
 	if cgroup >= 0 {
 		attr.UseCgroupFD, attr.CgroupFD = true, cgroup
 	}
-	pid, err := syscall.ForkExec(p.config.Atwrap, []string{"atwrap"}, &syscall.ProcAttr{
-		Dir: "/", Env: wrapperEnv, Files: []uintptr{null, null, null}, Sys: attr,
-	})
+	start := func() (int, error) {
+		return syscall.ForkExec(p.config.Atwrap, []string{"atwrap"}, &syscall.ProcAttr{
+			Dir: "/", Env: wrapperEnv, Files: []uintptr{null, null, null}, Sys: attr,
+		})
+	}
+	pidfd := -1
+	if !p.blind {
+		attr.PidFD = &pidfd
+	}
+	pid, err := start()
+	if cgroup < 0 && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM)) {
+		attr.PidFD = nil
+		pid, err = start()
+	}
 	if err != nil {
 		return err
+	}
+	if p.blind = pidfd < 0; !p.blind {
+		_ = unix.Close(pidfd)
 	}
 	var st syscall.WaitStatus
 	for {

@@ -22,10 +22,12 @@ import (
 
 // direct implements [Privileged] with this process's own rights.
 type direct struct {
-	config Config
-	null   *os.File
-	cgroup string    // parent of the runs' cgroups, once they are contained; empty: none
-	sweep  sync.Once // of what earlier daemons' commands have left
+	config   Config
+	null     *os.File
+	cgroup   string    // parent of the runs' cgroups, once they are contained; empty: none
+	sweep    sync.Once // of what earlier daemons' commands have left
+	blind    bool      // a start returns no pidfd here; Contain finds out
+	standIns standIns  // then
 }
 
 func newDirect(c Config) (*direct, error) {
@@ -41,6 +43,13 @@ var wrapperEnv = []string{"GOMAXPROCS=1", "GOGC=off"}
 // stop that comes before the wrapper is ready waits for it instead of killing it. The
 // wrapper carries its run's mark, so it can be found even when its lock is gone.
 func (p *direct) Start(mark string, files WrapperFiles) (c Child, err error) {
+	sys := &syscall.SysProcAttr{Setsid: true}
+	var s standIn
+	if !p.blind {
+		sys.PidFD = &c.PidFD
+	} else if s, err = newStandIn(); err != nil { // it is made now: a wrapper that runs must not be without
+		return c, err
+	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var all, old unix.Sigset_t
@@ -58,13 +67,17 @@ func (p *direct) Start(mark string, files WrapperFiles) (c Child, err error) {
 	c.PID, err = syscall.ForkExec(p.config.Atwrap, []string{"atwrap"}, &syscall.ProcAttr{
 		Dir: "/", Env: append(slices.Clone(wrapperEnv), wrapper.MarkVar+"="+mark),
 		Files: passed,
-		Sys:   &syscall.SysProcAttr{Setsid: true, PidFD: &c.PidFD},
+		Sys:   sys,
 	})
 	if e := unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil); e != nil && err == nil {
 		err = e
 	}
-	if err == nil && c.PidFD < 0 { // this kernel's clone returns none
-		c.PidFD, err = unix.PidfdOpen(c.PID, 0)
+	switch {
+	case !p.blind:
+	case err != nil:
+		s.close()
+	default:
+		c.PidFD, err = p.standIns.open(s, wrapper.Process{PID: c.PID})
 	}
 	return c, err
 }
@@ -76,8 +89,12 @@ const unknownStatus = -1
 // Reap reaps the process of a pidfd if it is our child: that one, and no other.
 func (p *direct) Reap(pidfd int) (status int) {
 	var info childInfo
-	if unix.Waitid(unix.P_PIDFD, pidfd, (*unix.Siginfo)(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG, nil) == nil && info.Code == cldExited {
+	err := unix.Waitid(unix.P_PIDFD, pidfd, (*unix.Siginfo)(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG, nil)
+	switch {
+	case err == nil && info.Code == cldExited:
 		return int(info.Status)
+	case err != nil && p.blind:
+		return p.standIns.status(pidfd)
 	}
 	return unknownStatus
 }
@@ -96,7 +113,11 @@ const cldExited = 1
 
 // Signal implements [Privileged].
 func (p *direct) Signal(pidfd int, sig syscall.Signal) error {
-	return unix.PidfdSendSignal(pidfd, sig, nil, 0)
+	err := unix.PidfdSendSignal(pidfd, sig, nil, 0)
+	if p.blind && (errors.Is(err, unix.EBADF) || errors.Is(err, unix.ENOSYS)) {
+		return p.standIns.signal(pidfd, sig)
+	}
+	return err
 }
 
 // KillCgroup implements [Privileged].
@@ -178,5 +199,6 @@ func (p *direct) Close() {
 		p.sweepCgroups(p.cgroup)
 		_ = os.Remove(p.cgroup) // is refused while there are runs; a wrapper that needs it makes it again
 	}
+	p.standIns.watchers.Wait()
 	_ = p.null.Close()
 }

@@ -116,13 +116,7 @@ func identity(p wrapper.Process) wrapper.Process { return wrapper.Process{PID: p
 
 // signal signals p, unless its process id is another process's now.
 func signal(p wrapper.Process, sig unix.Signal) bool {
-	fd, err := unix.PidfdOpen(p.PID, 0)
-	if err != nil {
-		return false
-	}
-	defer func() { _ = unix.Close(fd) }()
-	now, ok := wrapper.Stat(p.PID)
-	return ok && now.Born == p.Born && unix.PidfdSendSignal(fd, sig, nil, 0) == nil
+	return wrapper.Signal(p.PID, sig, func(now wrapper.Process) bool { return now.Born == p.Born })
 }
 
 // find returns the living processes that belong to the run.

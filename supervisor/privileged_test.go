@@ -504,6 +504,14 @@ func (e *elsewhere) Start(mark string, f supervisor.WrapperFiles) (c supervisor.
 	return c, err
 }
 
+func (e *elsewhere) Pidfd(pid int) (int, error) {
+	fds, err := e.call(context.Background(), "Pidfd", []any{pid}, nil)
+	if len(fds) == 1 {
+		return fds[0], err
+	}
+	return -1, err
+}
+
 func (e *elsewhere) Reap(pidfd int) (status int) {
 	_, err := e.call(context.Background(), "Reap", nil, &status, pidfd)
 	if err != nil {
@@ -650,6 +658,11 @@ func serveCall(p supervisor.Privileged, c call, reply int, fds []int) error {
 		child, done = p.Start(s, supervisor.WrapperFiles{Stdin: fds[0], Log: fds[1], Dir: fds[2], Lock: fds[3], Passed: fds[4:]})
 		if value = child; done == nil {
 			out = os.NewFile(uintptr(child.PidFD), "pidfd")
+		}
+	case "Pidfd":
+		arg(0, &n)
+		if n, done = p.Pidfd(n); done == nil {
+			out = os.NewFile(uintptr(n), "pidfd")
 		}
 	case "Reap":
 		value = p.Reap(fds[0])

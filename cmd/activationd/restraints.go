@@ -81,11 +81,16 @@ func restraintsOf(pid, uid int, own [len(limitNames)]config.Rlimit) (had restrai
 	if pid == 0 {
 		return had, nil
 	}
+	var was wrapper.Process // without a pidfd
 	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
+	there := err == nil
+	if wrapper.NoPidfds(err) {
+		was, there = wrapper.Stat(pid)
+	}
+	if !there {
 		return had, gone(pid)
 	}
-	defer func() { _ = unix.Close(fd) }()
+	defer func() { _ = unix.Close(fd) }() // it may be -1
 	have, err := readLimits(pid)
 	if err == nil {
 		had.noNewPrivs, err = noNewPrivs(pid)
@@ -104,15 +109,19 @@ func restraintsOf(pid, uid int, own [len(limitNames)]config.Rlimit) (had restrai
 	}
 	// Another process may have the number since the client connected. If it is the same
 	// user's, so are the limits; and root can have any.
-	if uid != 0 && !isUser(pid, uid) || !isThere(fd) {
+	if uid != 0 && !isUser(pid, uid) || !isThere(fd, was) {
 		return restraints{}, gone(pid)
 	}
 	return had, nil
 }
 
 // isThere reports whether a process still exists, alive or not waited for yet. It needs
-// no right to signal the process.
-func isThere(pidfd int) bool {
+// no right to signal the process. A pidfd of -1 is none: then it is the process that was there.
+func isThere(pidfd int, was wrapper.Process) bool {
+	if pidfd < 0 {
+		now, ok := wrapper.Stat(was.PID)
+		return ok && now.Born == was.Born
+	}
 	err := unix.PidfdSendSignal(pidfd, 0, nil, 0)
 	return err == nil || errors.Is(err, unix.EPERM) // which the kernel says of processes that are there
 }

@@ -79,14 +79,12 @@ func (w *run) failsFor(reason, text string) bool {
 // makes the result's file and reserves room for it, so a disk that is full at the run's end does not make the run a
 // lost one. If it fails, the script never ran, and nothing says why.
 func (w *run) own() bool {
-	w.result = Result{Exit: -1, WrapperPID: syscall.Getpid(), Contained: GuardSubreaper}
+	w.result = Result{Exit: -1, WrapperPID: syscall.Getpid()}
 	t := w.newText(lockHead, 0)
 	if rawPwrite(lockFD, Lock{w.result.WrapperPID, boottime()}.put(&t)) != 0 {
 		return false
 	}
-	if _, errno := rawCall(syscall.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1, 0); errno != 0 {
-		w.result.Contained = GuardGroup
-	}
+	w.adoptOrphans()
 	for _, fd := range [...]uintptr{dirFD, lockFD} {
 		_, _ = rawCall(syscall.SYS_FCNTL, fd, syscall.F_SETFD, syscall.FD_CLOEXEC) // fails only for a descriptor that is not open
 	}
@@ -97,6 +95,15 @@ func (w *run) own() bool {
 	// Some file systems cannot reserve room: then writeResult tries again for a while.
 	_, _, _ = syscall.RawSyscall6(syscall.SYS_FALLOCATE, uintptr(w.resultFD), unix.FALLOC_FL_KEEP_SIZE, 0, 4096, 0, 0)
 	return true
+}
+
+// adoptOrphans makes this process the one that inherits the script's orphans. Where that is not possible, the daemon
+// looks for what left the script's group when the run has ended.
+func (w *run) adoptOrphans() {
+	w.result.Contained = GuardSubreaper
+	if _, errno := rawCall(syscall.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1, 0); errno != 0 {
+		w.result.Contained = GuardGroup
+	}
 }
 
 // readSpec reads the specification, and makes the plan of it.

@@ -29,7 +29,7 @@ func (w *run) makeCgroupAgain(dir string, errno syscall.Errno) syscall.Errno {
 // process in the cgroup came from elsewhere; it is killed, too.
 func (w *run) dropCgroup() {
 	if w.result.Reason == "" { // the script could not be started in it
-		w.result.Contained = GuardSubreaper
+		w.adoptOrphans()
 	}
 	if len(w.result.Hung) > 0 { // the daemon removes it when they are gone
 	} else if err := RemoveCgroup(w.cgroupDir); err != nil {

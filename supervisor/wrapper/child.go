@@ -36,7 +36,8 @@ type child struct {
 	oomScore   *byte        // the file into which 0 is written; nil: none
 	report     report       // by the child: it has the parent's memory
 	clone      cloneArgs
-	pidfd      int32 // of the child, for the parent
+	pidfd      int32 // of the child, for the parent; -1: this system has none
+	tell       int   // a pipe into which the child writes its report; 0: it has the parent's memory
 }
 
 type rlimit struct {
@@ -116,6 +117,7 @@ func vfork(trap, a1, a2, a3 uintptr) (r1, errno uintptr)
 // start makes the process. It returns when the process has executed the script or has
 // failed, because the parent of a vfork sleeps until then.
 func (c *child) start() (pid int, step int, err syscall.Errno) {
+	c.pidfd = -1 // older kernels do not set it
 	c.clone = cloneArgs{
 		flags:      unix.CLONE_VFORK | unix.CLONE_VM | unix.CLONE_PIDFD,
 		pidfd:      uint64(uintptr(unsafe.Pointer(&c.pidfd))),
@@ -125,10 +127,17 @@ func (c *child) start() (pid int, step int, err syscall.Errno) {
 		c.clone.flags |= unix.CLONE_INTO_CGROUP
 		c.clone.cgroup = uint64(c.cgroup)
 	}
-	pid, err = c.fork()
+	if pid, err = c.fork(); err == syscall.EINVAL && c.cgroup < 0 {
+		pid, err = c.forkCopy()
+	}
 	runtime.KeepAlive(c)
 	if err != 0 {
 		return 0, 0, err
+	}
+	if c.pidfd < 0 { // the child is not reaped yet, so it is still the one with this id
+		if fd, errno := rawCall(unix.SYS_PIDFD_OPEN, uintptr(pid), 0, 0); errno == 0 {
+			c.pidfd = int32(fd)
+		}
 	}
 	switch step = int(c.report.step); step {
 	case 0:
@@ -137,6 +146,29 @@ func (c *child) start() (pid int, step int, err syscall.Errno) {
 		step = 0
 	}
 	return pid, step, syscall.Errno(c.report.errno)
+}
+
+// forkCopy makes the process where the kernel, or what stands for it, refuses a vfork with a pidfd: emulators of
+// other machines do, and make a fork of any vfork. So the child has a copy of the memory, and reports through a pipe,
+// which its exec closes.
+func (c *child) forkCopy() (pid int, err syscall.Errno) {
+	var p [2]int32
+	if err = pipe2(&p); err != 0 {
+		return 0, err
+	}
+	c.tell, c.clone.flags = int(p[1]), 0
+	pid, err = c.fork()
+	rawClose(c.tell)
+	c.tell = 0
+	if err == 0 {
+		c.report.step = stepBorn
+		report := unsafe.Slice((*byte)(unsafe.Pointer(&c.report)), unsafe.Sizeof(c.report))
+		for errno := syscall.EINTR; errno == syscall.EINTR; {
+			_, errno = rawRead(int(p[0]), report)
+		}
+	}
+	rawClose(int(p[0]))
+	return pid, err
 }
 
 // fork returns only in the parent. It must return at once: the child has used the stack
@@ -173,6 +205,9 @@ func (c *child) become() {
 	}
 	c.report.errno = int32(err)
 	c.report.step = int32(step)
+	if c.tell > 0 {
+		syscall.RawSyscall(syscall.SYS_WRITE, uintptr(c.tell), uintptr(unsafe.Pointer(&c.report)), unsafe.Sizeof(c.report))
+	}
 	for {
 		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 126, 0, 0)
 	}
@@ -337,7 +372,12 @@ const atCWD = ^uintptr(0) - 99
 func (c *child) exec() (err syscall.Errno) {
 	// All of the wrapper's own descriptors are closed on exec, but it may have
 	// inherited one that is not.
-	syscall.RawSyscall(unix.SYS_CLOSE_RANGE, firstPassed+uintptr(c.sockets), ^uintptr(0)>>32, 0)
+	from := firstPassed + uintptr(c.sockets)
+	if c.tell > 0 { // it is needed if exec fails
+		syscall.RawSyscall(unix.SYS_CLOSE_RANGE, from, uintptr(c.tell)-1, 0)
+		from = uintptr(c.tell) + 1
+	}
+	syscall.RawSyscall(unix.SYS_CLOSE_RANGE, from, ^uintptr(0)>>32, 0)
 	var dfl sigaction
 	for i := 0; i < len(ignored); i++ {
 		syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, ignored[i], uintptr(unsafe.Pointer(&dfl)), 0, 8, 0, 0)

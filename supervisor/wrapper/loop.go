@@ -23,8 +23,11 @@ func (w *run) wait(d time.Duration) (some bool) {
 		{Fd: int32(w.script), Events: unix.POLLIN},
 		{Fd: int32(w.notifier.socket), Events: unix.POLLIN},
 	}
-	if w.ended {
+	switch {
+	case w.ended:
 		fds[2].Fd = -1 // its end is known
+	case w.script < 0: // there is no event for it
+		d = min(d, groupPause)
 	}
 	ts := unix.NsecToTimespec(int64(d))
 	if n, err := unix.Ppoll(fds[:], &ts, nil); err != nil || n == 0 {

@@ -190,12 +190,28 @@ func signalChild(pid, parent, root int, sig syscall.Signal) {
 		_ = syscall.Kill(pid, sig)
 		return
 	}
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return
-	}
-	defer closeFD(fd)
-	if p, ok := Stat(pid); ok && p.Parent == parent {
-		_ = unix.PidfdSendSignal(fd, sig, nil, 0)
-	}
+	_ = Signal(pid, sig, func(p Process) bool { return p.Parent == parent })
 }
+
+// Signal signals a process if it is the one that is meant, and reports whether it did. With a pidfd it cannot be
+// another process that gets the signal. Where there are no pidfds, it could be one only if the process ended after it
+// was looked at and its id was given away at once, and ids are given in turn.
+func Signal(pid int, sig syscall.Signal, meant func(Process) bool) bool {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err == nil {
+		defer closeFD(fd)
+	} else if !NoPidfds(err) {
+		return false
+	}
+	switch p, ok := Stat(pid); {
+	case !ok || !meant(p):
+		return false
+	case err != nil:
+		return syscall.Kill(pid, sig) == nil
+	}
+	return unix.PidfdSendSignal(fd, sig, nil, 0) == nil
+}
+
+// NoPidfds reports whether an error of pidfd_open(2) means that there are no pidfds here: the kernel is older than 5.3,
+// or a filter of system calls forbids them.
+func NoPidfds(err error) bool { return err == unix.ENOSYS || err == unix.EPERM }
