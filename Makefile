@@ -60,10 +60,10 @@ ROOT     := $(filter 0,$(shell id -u))
 TIMES    :=
 GOTEST    = go run ./scripts/gotest $(NO_SKIPS) $(if $(TIMES),-times '$(TIMES)') $(HANGS)
 
-.PHONY: help build atwrap atctl manual demo panel panel-pictures test test-all test-loaded test-short test-lab test-vm test-deb-all test-upgrade test-at stacks stack-broker stack-micro stack-builds unit whole bench torture mutants lint vet shellcheck fuzz clean install install-at install-at-only deb install-deps
+.PHONY: help build atwrap atctl manual demo panel panel-pictures test test-all test-loaded test-short test-lab test-vm test-arm64 test-deb-all test-upgrade test-at stacks stack-broker stack-micro stack-builds unit whole bench torture mutants lint vet shellcheck fuzz clean install install-at install-at-only deb install-deps
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-12s %s\n' "$$t" "$$d"; done
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-12s %s\n' "$$t" "$$d"; done
 
 build: atwrap atctl ## the programs, static, into bin/
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.buildVersion=$(VERSION)' -o '$(BIN)/' $(patsubst %,./cmd/%,$(filter-out atctl atwrap,$(COMMANDS) $(HELPERS)))
@@ -112,6 +112,12 @@ ifneq ($(ROOT),)
 	@scripts/install-deps vm
 endif
 	$(GOTEST) -count=1 ./test/vm -args -all -seed=$(or $(SEED),0)
+
+test-arm64: ## what is for arm64: the packages, and the wrapper and its supervisor under an emulator; ten minutes
+ifneq ($(ROOT),)
+	@scripts/install-deps arm64 deb
+endif
+	ACTIVATIOND_TESTS=all $(GOTEST) -count=1 -run Arm64 ./supervisor ./scripts
 
 test-deb-all: ## the Debian packages, installed, upgraded and removed on a small Debian that boots
 ifneq ($(ROOT),)
@@ -201,9 +207,14 @@ shellcheck:
 fuzz: ## each fuzz target for FUZZTIME (10s)
 	scripts/fuzz $(FUZZTIME) $(PKG)
 
+# Programs for another machine cannot describe themselves here, so those for this machine do.
+HOST    = $(shell go env GOHOSTARCH)
+HOSTBIN = $(BIN)$(if $(filter $(HOST),$(shell go env GOARCH)),,/host)
+
 manual: build ## the manual pages, of the texts in docs/ and of the programs, into bin/man
 	rm -rf '$(BIN)/man'
-	go run -trimpath ./scripts/manual -doc '$(DOC)' -share '$(SHARE)' '$(BIN)/man' '$(BIN)'
+	[[ '$(HOSTBIN)' == '$(BIN)' ]] || $(MAKE) --no-print-directory build GOARCH='$(HOST)' BIN='$(HOSTBIN)'
+	GOARCH='$(HOST)' go run -trimpath ./scripts/manual -doc '$(DOC)' -share '$(SHARE)' '$(BIN)/man' '$(HOSTBIN)'
 
 install: build manual ## into $(DESTDIR)$(PREFIX)
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/libexec/activationd' '$(DESTDIR)$(SHARE)/scripts' '$(DESTDIR)$(UNITDIR)' \
@@ -256,7 +267,7 @@ install-at-only:
 	[[ -e '$(DESTDIR)$(SYSCONFDIR)/at.allow' || -e '$(DESTDIR)$(SYSCONFDIR)/at.deny' ]] || \
 		install -D -m 644 scripts/system/at.deny '$(DESTDIR)$(SYSCONFDIR)/at.deny'
 
-deb: ## the Debian packages of VERSION, into DIST=dist
+deb: ## the Debian packages of VERSION, into DIST=dist; GOARCH=arm64: for arm64
 ifneq ($(ROOT),)
 	@scripts/install-deps deb
 endif

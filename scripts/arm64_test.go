@@ -1,6 +1,7 @@
 package scripts
 
 import (
+	"debug/elf"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,13 +15,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"activationd/test/harness"
 )
 
 // TestProgramsForArm64: the types of all programs are right on arm64, where some of the kernel's structures differ. It
 // takes a tenth of the time that a build takes; `make test-arm64` builds them.
 func TestProgramsForArm64(t *testing.T) {
 	t.Parallel()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=ImportPath,Dir,GoFiles,ImportMap", "../cmd/...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-tags=idle,early", "-json=ImportPath,Dir,GoFiles,ImportMap", "../cmd/...")
 	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0")
 	out, err := cmd.Output()
 	if err != nil {
@@ -44,6 +47,48 @@ func TestProgramsForArm64(t *testing.T) {
 	if known["activationd/cmd/activationd"] == nil {
 		t.Error("the daemon's package was not checked")
 	}
+}
+
+// TestPackageForArm64 builds the packages for arm64. Building everything for another machine takes long.
+func TestPackageForArm64(t *testing.T) {
+	if !harness.All() {
+		return // TestPackage builds them for this machine
+	}
+	for _, program := range []string{"dh", "lintian"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("%s is not installed: run scripts/install-deps deb", program)
+		}
+	}
+	t.Parallel()
+	debs := buildPackages(t, "..", "022", "GOARCH=arm64")
+	dir := t.TempDir()
+	for _, deb := range debs {
+		if arch := run(t, "dpkg-deb", "--field", deb, "Architecture"); arch != "arm64\n" {
+			t.Errorf("%s is for %s", deb, arch)
+		}
+		run(t, "dpkg-deb", "--extract", deb, dir)
+	}
+	programs, err := filepath.Glob(dir + "/usr/libexec/activationd/*")
+	if err != nil || len(programs) != 4 {
+		t.Errorf("programs %v, %v; want 4", programs, err)
+	}
+	for _, program := range append(programs, dir+"/usr/bin/activationd", dir+"/usr/bin/atctl") {
+		f, err := elf.Open(program)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if f.Machine != elf.EM_AARCH64 {
+			t.Errorf("%s is for %v", program, f.Machine)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if page, err := filepath.Glob(dir + "/usr/share/man/man1/atctl-queue.1*"); err != nil || len(page) != 1 {
+		t.Errorf("manual pages %v, %v; the programs of this machine describe themselves", page, err)
+	}
+	checkLintian(t, debs)
 }
 
 // goPackage is what `go list` says of a package.
