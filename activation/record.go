@@ -273,6 +273,12 @@ func (r *Record) hangs() *Attempt {
 	return nil
 }
 
+// takesSlot reports whether r has an attempt that counts in Settings.MaxParallel.
+func (r *Record) takesSlot() bool {
+	a := r.openAttempt()
+	return a != nil && a.Phase == Activate && !a.Hangs()
+}
+
 // began returns the index of the attempt with which the activation began, or -1 if it has
 // not begun: the first one that started a script since the activation was last scheduled.
 func (r *Record) began() int {

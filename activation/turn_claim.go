@@ -96,7 +96,7 @@ func (t *turn) grant(r *Record) (claimed, changed bool, err error) {
 	if lacks == "" {
 		return true, true, t.claim(r, Activate)
 	}
-	if on == waitsOnLocks {
+	if on == waitsOnLocks && !t.draining {
 		if err := t.makeWay(r); err != nil {
 			return false, false, err
 		}

@@ -10,10 +10,11 @@ import (
 
 // A start is claimed, and its wrapper started, Settings.ArmAhead before its time. If many starts
 // are due together, only the first ones would be ready in time then. So the first of such a group
-// is claimed earlier, by the time that starting all of them takes. Until its own time comes, an
+// is claimed earlier, by the time that starting all of them takes. Until ArmAhead before its time, an
 // attempt that was claimed so early is in nobody's way: it takes neither the last slots nor a lock
 // for which somebody waits, and it is taken back if work that is due before it needs its slot or
-// its locks.
+// its locks. Later it is not taken back for others: with a higher priority than theirs it would be
+// claimed again at once, and so on until its time.
 
 const (
 	// maxLead bounds how long before its time a start is claimed because others are due with it.
@@ -223,30 +224,28 @@ func (r *Record) recallable(now time.Time) bool {
 		!r.Stopped && r.Recalled == "" && r.PendingOutcome == "" && !r.HoldNext
 }
 
-// recall takes back an attempt that would begin later than a time. Its activation is scheduled again.
-func (t *turn) recall(r *Record, before time.Time, why string) error {
-	if !r.recallable(t.Now) || !before.Before(r.activateAt()) {
-		return nil
-	}
+// givesWay reports whether r's attempt can be taken back for others: r would be scheduled again.
+func (t *turn) givesWay(r *Record) bool {
+	return r.recallable(t.Now) && t.Now.Add(t.Settings.ArmAhead).Before(r.activateAt())
+}
+
+// recall takes back an attempt that gives way. Its activation is scheduled again.
+func (t *turn) recall(r *Record, why string) error {
 	old := r.clone()
 	r.Recalled = why
 	t.Later(r.ID)
 	return t.Save(old, r)
 }
 
-// makeWay takes back starts that were claimed early and hold a lock that r needs before their time.
+// makeWay takes back starts that were claimed early and hold a lock that r, which is due, needs.
 func (t *turn) makeWay(r *Record) error {
-	begins := r.activateAt()
-	if begins.Before(t.Now) {
-		begins = t.Now
-	}
 	for _, w := range r.lockRequests() {
 		for _, h := range t.holders(w.name, r.ID) {
 			other, err := t.Record(h.id)
-			if err != nil || w.compatible([]lockRequest{h.request}) {
+			if err != nil || w.compatible([]lockRequest{h.request}) || !t.givesWay(other) {
 				continue
 			}
-			if err := t.recall(other, begins, fmt.Sprintf("made way for %s, which needs lock %s before", r.ID, w.name)); err != nil {
+			if err := t.recall(other, fmt.Sprintf("made way for %s, which needs lock %s before", r.ID, w.name)); err != nil {
 				return err
 			}
 		}
@@ -271,10 +270,10 @@ func (t *turn) makeRoom() error {
 	var armed []*Record
 	for _, id := range t.running() {
 		switch r, err := t.Record(id); {
-		case err != nil:
+		case err != nil || !r.takesSlot():
 		case r.Stopped || r.Recalled != "": // its slot is about to be free
 			need--
-		case r.recallable(t.Now):
+		case t.givesWay(r):
 			armed = append(armed, r)
 		}
 	}
@@ -282,7 +281,7 @@ func (t *turn) makeRoom() error {
 		return cmp.Or(b.activateAt().Compare(a.activateAt()), cmp.Compare(a.Priority, b.Priority), strings.Compare(b.ID, a.ID))
 	})
 	for _, r := range armed[:max(0, min(need, len(armed)))] {
-		if err := t.recall(r, t.Now, "made way for others, which needed its slot before"); err != nil {
+		if err := t.recall(r, "made way for others, which needed its slot before"); err != nil {
 			return err
 		}
 	}

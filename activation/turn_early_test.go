@@ -2,6 +2,7 @@ package activation_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -341,6 +342,99 @@ func TestEarlyMakesWay(t *testing.T) {
 		}
 		rig.sleep(minute)
 		rig.is(locked, "succeeded")
+	})
+}
+
+// A job that is run before its time needs its lock now.
+func TestEarlyMakesWayForRun(t *testing.T) {
+	together(t, 300, 5*minute, func(rig *testRig, at time.Time) {
+		locked := rig.add(NewJob{At: at, Order: Order{Locks: []string{"a"}, Priority: 9}})
+		rival := rig.add(NewJob{At: at.Add(hour), Order: Order{Locks: []string{"a"}}})
+		rig.sleep(time.Until(at) - 300*time.Millisecond)
+		rig.is(locked, "activating")
+		now := time.Now()
+		rig.do(RunNow, rival)
+		if began := rig.beganAt(rival, Activate, 1); !began.Equal(now) {
+			t.Errorf("it began at %v, want %v", began, now)
+		}
+		rig.sleep(minute)
+		rig.is(locked, "succeeded")
+	})
+}
+
+// A daemon that is drained starts nothing else, so nothing makes way: what is armed runs.
+func TestEarlyMakesNoWayWhileDraining(t *testing.T) {
+	together(t, 300, 5*minute, func(rig *testRig, at time.Time) {
+		locked := rig.add(NewJob{At: at, Order: Order{Locks: []string{"a"}, Priority: 9}})
+		rival := rig.add(NewJob{Hold: true, Order: Order{Locks: []string{"a"}}})
+		rig.sleep(time.Until(at) - 300*time.Millisecond)
+		rig.is(locked, "activating")
+		rig.e.Drain()
+		rig.do(Release, rival)
+		rig.sleep(minute)
+		if began := rig.beganAt(locked, Activate, 1); !began.Equal(at) {
+			t.Errorf("it began at %v, want %v", began, at)
+		}
+		rig.is(rival, "waiting")
+	})
+}
+
+// What is armed as usual is not taken back for others. With the higher priority it would be claimed
+// again at once, and taken back again, until its time.
+func TestArmedAsUsualStays(t *testing.T) {
+	bubble(t, func(s *Settings) { s.ArmAhead, s.MaxParallel = 2*time.Second, 20 }, func(rig *testRig) {
+		rig.w.starts = func(k supervisor.Key) error {
+			if k.N > 5 {
+				return errors.New("again and again")
+			}
+			return nil
+		}
+		at := time.Now().Add(hour)
+		var high []string
+		for range 19 {
+			high = append(high, rig.add(NewJob{At: at, Order: Order{Priority: 9}}))
+		}
+		high[0] = rig.add(NewJob{At: at, Order: Order{Locks: []string{"a"}, Priority: 9}})
+		rig.do(Cancel, "1")
+		rig.sleep(hour - time.Second)
+		rig.add(NewJob{}) // it has the last slot
+		low := []string{rig.add(NewJob{Order: Order{Locks: []string{"a"}}}), rig.add(NewJob{})}
+		rig.sleep(minute)
+		for _, id := range high {
+			if r := rig.get(id); len(r.Attempts) != 1 || !rig.beganAt(id, Activate, 1).Equal(at) {
+				t.Errorf("%s has %d attempts, want one, which began at %v", id, len(r.Attempts), at)
+			}
+		}
+		for _, id := range low {
+			rig.is(id, "succeeded")
+		}
+	})
+}
+
+// A run that was stopped and hangs in the kernel takes no slot, so those that wait for one need
+// another.
+func TestEarlyMakesRoomBesideAHangingRun(t *testing.T) {
+	bubble(t, func(s *Settings) { s.ArmAhead, s.MaxParallel = arm, 20 }, func(rig *testRig) {
+		rig.script("1", Activate, script{hangs: true, remains: 2 * hour})
+		hung := rig.add(NewJob{})
+		rig.do(Cancel, hung)
+		rig.is(hung, "activating")
+		at := time.Now().Add(hour)
+		for range 25 {
+			rig.add(NewJob{At: at})
+		}
+		rig.sleep(hour - 2*arm)
+		if got := rig.armed(); got != 19 {
+			t.Errorf("%d are armed, want 19 of 20 slots", got)
+		}
+		rig.add(NewJob{}) // it has the last slot
+		now := time.Now()
+		id := rig.add(NewJob{})
+		if began := rig.beganAt(id, Activate, 1); !began.Equal(now) {
+			t.Errorf("it began at %v, want %v", began, now)
+		}
+		rig.sleep(3 * hour)
+		rig.is(hung, "cancelled")
 	})
 }
 
