@@ -209,7 +209,7 @@ fuzz: ## each fuzz target for FUZZTIME (10s)
 
 # Programs for another machine cannot describe themselves here, so those for this machine do.
 HOST    = $(shell go env GOHOSTARCH)
-HOSTBIN = $(BIN)$(if $(filter $(HOST),$(shell go env GOARCH)),,/host)
+HOSTBIN = $(BIN)$(if $(filter $(HOST),$(or $(GOARCH),$(shell go env GOARCH))),,/host)
 
 manual: build ## the manual pages, of the texts in docs/ and of the programs, into bin/man
 	rm -rf '$(BIN)/man'
