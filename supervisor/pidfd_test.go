@@ -31,6 +31,7 @@ var refusals = map[string][]refusal{
 		{unix.SYS_CLONE, unix.CLONE_PIDFD, unix.CLONE_PIDFD, unix.EINVAL},
 		{unix.SYS_CLONE3, 0, 0, unix.ENOSYS},
 		{unix.SYS_PRCTL, ^uint32(0), unix.PR_SET_CHILD_SUBREAPER, unix.EINVAL},
+		{unix.SYS_PRCTL, ^uint32(0), unix.PR_GET_CHILD_SUBREAPER, unix.EINVAL},
 	},
 	"all": {
 		{unix.SYS_CLONE, unix.CLONE_PIDFD, unix.CLONE_PIDFD, unix.EINVAL},

@@ -77,7 +77,7 @@ type Privileged interface {
 
 // A Containment is how runs are contained.
 type Containment struct {
-	Guard  string // wrapper.GuardCgroup or wrapper.GuardSubreaper
+	Guard  string // wrapper.GuardCgroup, wrapper.GuardSubreaper or wrapper.GuardGroup
 	Why    string // why the guard is not better, or why runs cannot start now; empty: all is well
 	Cgroup string // the directory of the runs' cgroups; empty: there is none
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -21,6 +22,10 @@ func (p *direct) Contain(guard string) (c Containment, err error) {
 		return c, fmt.Errorf("the wrapper's program %s: %w: %w", p.config.Atwrap, err, fault.Invalid)
 	}
 	c.Guard = wrapper.GuardSubreaper
+	var is int32
+	if unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&is)), 0, 0, 0) != nil { // no process can be one
+		c.Guard = wrapper.GuardGroup
+	}
 	if guard == wrapper.GuardSubreaper {
 		c.Why = "the configuration says so"
 		return c, nil

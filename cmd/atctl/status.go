@@ -175,7 +175,7 @@ func guardText(guard string) string {
 	case "subreaper":
 		return guard + ": kills a script's process group, and processes that left it"
 	case "group":
-		return guard + ": kills only a script's process group"
+		return guard + ": kills a script's process group, and later the processes that have the mark of its run"
 	}
 	return guard
 }
