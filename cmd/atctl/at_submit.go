@@ -30,7 +30,7 @@ func (p *atProgram) submit(o *atOptions) error {
 	// The daemon identifies the user while the request is prepared. If it cannot be
 	// reached, that is reported when the request is ready.
 	conn, connErr := connection.OpenUnix(context.Background(), c.Address)
-	due, err := dueTime(o, time.Now())
+	due, err := dueTime(o, direct.Now())
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func dueTime(o *atOptions, now time.Time) (time.Time, error) {
 
 // posixTime reads the argument of -t.
 func posixTime(text string) (time.Time, error) {
-	t, err := timespec.ParsePOSIX(text, time.Now(), time.Local)
+	t, err := timespec.ParsePOSIX(text, direct.Now(), time.Local)
 	if err != nil {
 		return t, atError("invalid date format: " + text)
 	}

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -93,16 +94,44 @@ func TestDirectAt(t *testing.T) {
 	}
 	compareAt(t, early, invocation{reply: atReplies[0], options: []string{"-f", file + "2"}}, []string{"now"})
 	compareAt(t, early, invocation{reply: atReplies[0], options: []string{"-f", filepath.Dir(file)}}, []string{"now"})
+	compareAt(t, early, invocation{reply: atReplies[0], options: []string{"-f", "/dev/null"}}, []string{"now"})
 	for _, reply := range atReplies {
 		compare(t, early, invocation{reply: reply, args: []string{"batch"}, stdin: "true\n"},
 			invocation{reply: reply, args: []string{"at", "-qb", "--", "now"}, stdin: "true\n"})
 	}
 }
 
+// TestDirectFIFO: the script of a job may come from a FIFO, whose writer must not lose it.
+func TestDirectFIFO(t *testing.T) {
+	early := earlyProgram(t)
+	const script = "echo \"once\"\n"
+	dir := t.TempDir()
+	file, fifo := filepath.Join(dir, "file"), filepath.Join(dir, "fifo")
+	if err := errors.Join(os.WriteFile(file, []byte(script), 0o600), syscall.Mkfifo(fifo, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for when, program := range map[string]string{"late": filepath.Join(plain, "atctl"), "early": early} {
+		asked := func(name string) string {
+			did := invocation{reply: atReplies[0], args: []string{"at", "-f", name, "now", "+", "20", "days"}}.run(t, dir, program)
+			_, request, _ := strings.Cut(did, "script:")
+			return request
+		}
+		wrote := make(chan error, 1)
+		go func() { wrote <- os.WriteFile(fifo, []byte(script), 0o600) }()
+		got := asked(fifo)
+		if err := <-wrote; err != nil {
+			t.Errorf("%s: the writer of the FIFO: %v", when, err)
+		}
+		if want := asked(file); got != want || want == "" {
+			t.Errorf("%s: the script is %q, want %q", when, got, want)
+		}
+	}
+}
+
 var atReplies = []string{
 	"200 OK id=17\n{\"id\":\"17\"}\n.\n", "200 OK id=17\n", "200 OK id=x\n.\n", "200 OK\n.\n", "200 OK id=17",
 	"403 at.allow and at.deny do not name you\n.\n", "503 later\n.\n", "hello\n", "",
-	"500 " + strings.Repeat("long ", 1000) + "\n.\n",
+	"500 " + strings.Repeat("long ", 1000) + "\n.\n", "200 OK id=" + strings.Repeat("1", 300) + "\n.\n",
 }
 
 // compareAt adds a job in both ways.

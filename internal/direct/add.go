@@ -142,14 +142,14 @@ func cut(s string, at byte) (before, after string, found bool) {
 	return s, "", false
 }
 
-// number reports whether text is a number.
+// number reports whether text is a number, of at most 20 digits.
 func number(text string) bool {
 	for i := range len(text) {
 		if text[i] < '0' || text[i] > '9' {
 			return false
 		}
 	}
-	return text != ""
+	return text != "" && len(text) <= 20
 }
 
 // added returns the id in a reply which says that a job was added, and nothing else.

@@ -27,9 +27,10 @@ func (p *path) at(queue string, args []string) (status int) {
 	if !ok {
 		return leave
 	}
-	due, east, ok := soon(args, now(), &zone)
+	p.begun = now()
+	due, east, ok := soon(args, p.begun, &zone)
 	dir := p.getwd()
-	if !ok || dir == "" {
+	if !ok || dir == "" || p.repeats() {
 		return leave
 	}
 	script, ok := p.read(file, dir)
@@ -67,18 +68,34 @@ func (p *path) read(file, dir string) (script []byte, ok bool) {
 	script = AppendHead(p.script[:0], p.env, dir)
 	if file == "" {
 		p.input, ok = readAll(0, script)
-		return append(script, append(p.input, '\n')...), ok
+		return terminate(script, p.input, ok)
+	}
+	// Others cannot be read again, and a FIFO's writer would take it for the end of the reader that the file is closed.
+	if st, ok := p.stat(file, 0); !ok || !regular(&st) {
+		return nil, false
 	}
 	in, errno := p.open(file)
 	if errno != 0 {
 		return nil, false
 	}
 	var commands []byte
-	if st, stated := fstat(in); stated && st.Mode&syscall.S_IFMT == syscall.S_IFREG { // others cannot be read again
+	if st, stated := fstat(in); stated && regular(&st) {
 		commands, ok = readAll(in, script)
 	}
 	shut(in)
-	return append(script, append(commands, '\n')...), ok
+	return terminate(script, commands, ok)
+}
+
+func regular(st *syscall.Stat_t) bool { return st.Mode&syscall.S_IFMT == syscall.S_IFREG }
+
+// terminate appends a newline to the commands, which are in the memory after b, and returns b with them. It fails if
+// they are not complete.
+func terminate(b, commands []byte, complete bool) (script []byte, ok bool) {
+	if !complete {
+		return nil, false
+	}
+	b = b[:len(b)+len(commands)]
+	return append(b, '\n'), true
 }
 
 // readAll reads into the memory after b. It fails if there is no room for it and one more byte.
@@ -226,6 +243,19 @@ func exported(name string) bool {
 		}
 	}
 	return true
+}
+
+// repeats reports whether two variables have the same name. Go's runtime leaves one of them out.
+func (p *path) repeats() bool {
+	for i, kv := range p.env {
+		name, _, found := cut(kv, '=')
+		for _, other := range p.env[:i] {
+			if found && len(other) > len(name) && other[len(name)] == '=' && other[:len(name)] == name {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // quote appends a word for the shell as at does: a backslash precedes every character except

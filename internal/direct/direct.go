@@ -15,6 +15,7 @@ package direct
 import (
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,6 +36,7 @@ const leave = -1
 type path struct {
 	Exchange
 	env   []string // NAME=VALUE
+	begun int64    // for at: the time at its beginning, in seconds since 1970; otherwise 0
 	input []byte   // what was read from standard input
 
 	// The memory for all that: no path takes more.
@@ -67,6 +69,17 @@ func Taken() *Exchange {
 // Input returns what was read from standard input. Nothing else can read it again.
 func Input() []byte { return process.input }
 
+// Now returns the time at which at began. If the direct path has waited for standard input, that may be a while ago.
+func Now() time.Time {
+	if process.begun != 0 {
+		return time.Unix(process.begun, 0)
+	}
+	return time.Now()
+}
+
+// batchTime is the time of batch.
+var batchTime = [...]string{"now"}
+
 // begin returns the exit status of the process, or leave.
 func (p *path) begin(args, env []string) (status int) {
 	if len(args) == 0 {
@@ -79,7 +92,7 @@ func (p *path) begin(args, env []string) (status int) {
 	case name == "at":
 		return p.at("", args[1:])
 	case name == "batch" && len(args) == 1:
-		return p.at("b", nil)
+		return p.at("b", batchTime[:])
 	}
 	return leave
 }

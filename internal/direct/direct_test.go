@@ -153,6 +153,20 @@ func FuzzZone(f *testing.F) {
 	})
 }
 
+func TestRepeats(t *testing.T) {
+	for _, tt := range []struct {
+		env  []string
+		want bool
+	}{
+		{[]string{"A=1", "AA=2", "B=1", "A", "=x"}, false},
+		{[]string{"A=1", "B=2", "A=3"}, true},
+	} {
+		if got := (&path{env: tt.env}).repeats(); got != tt.want {
+			t.Errorf("%q: %t, want %t", tt.env, got, tt.want)
+		}
+	}
+}
+
 func TestPieces(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, n := range []int{0, 1, 2, 3, 4, 5, 100, 3 << 16, 3<<16 + 1, 7 << 16} {
