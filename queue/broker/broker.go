@@ -99,6 +99,7 @@ type Broker struct {
 	pending   []*outcome                   // not recorded yet
 	allPaused bool                         // see PauseAll
 	nextDue   time.Time                    // when a delayed message, a kept result or a hold is due; zero: none
+	alarmAt   time.Time                    // for which the alarm is set; zero: it is not
 	pauseEnd  time.Time                    // when the first of the pauses of queues may end; zero: none has an end
 	kept      map[supervisor.Key]time.Time // runs whose directories have results, and until when
 	orphans   map[supervisor.Key]bool      // runs that are being ended because their messages are gone
@@ -264,9 +265,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		case <-retry.C:
 		case <-b.poked:
 		case <-b.parts.Alarm.C():
-			for _, p := range b.pools {
-				p.dirty = true
-			}
+			b.lookEverywhere()
 		case x := <-b.parts.Runs.Exits():
 			b.exited(x)
 		case k := <-b.parts.Runs.Begins():
@@ -339,6 +338,11 @@ func (b *Broker) turn(ctx context.Context, asked *ask) error {
 		b.set = set
 		b.reconfigure()
 	}
+	// The alarm may have gone off unheard while something else began this turn, and setting it
+	// again takes that back.
+	if at := b.alarmAt; !at.IsZero() && !now.Before(at) {
+		b.lookEverywhere()
+	}
 	b.pauseAll()
 	b.expire()
 	b.endPauses(now)
@@ -365,8 +369,16 @@ func (b *Broker) turn(ctx context.Context, asked *ask) error {
 	if err := b.hand(ctx); err != nil {
 		return err
 	}
-	b.parts.Alarm.Set(b.alarm(now, tick))
+	b.alarmAt = b.alarm(now, tick)
+	b.parts.Alarm.Set(b.alarmAt)
 	return nil
+}
+
+// lookEverywhere has all pools look for messages again.
+func (b *Broker) lookEverywhere() {
+	for _, p := range b.pools {
+		p.dirty = true
+	}
 }
 
 // hand takes what others have committed, and hands out messages.

@@ -924,6 +924,7 @@ type fakeAlarm struct {
 	timer *time.Timer
 	at    time.Time
 	sets  int
+	late  time.Duration // after its time it wakes; setting it meanwhile takes the wake back
 }
 
 func newFakeAlarm(now func() time.Time) *fakeAlarm {
@@ -952,7 +953,7 @@ func (a *fakeAlarm) arm() {
 		a.timer.Stop()
 	}
 	if !a.at.IsZero() { // of the wall clock
-		a.timer = time.AfterFunc(max(0, a.at.Round(0).Sub(a.now().Round(0))), func() { a.wake(false) })
+		a.timer = time.AfterFunc(max(0, a.at.Round(0).Sub(a.now().Round(0)))+a.late, func() { a.wake(false) })
 	}
 }
 

@@ -48,6 +48,29 @@ func TestOrderedRetry(t *testing.T) {
 	}, fake("q", func(l *Listener) { l.Policy.Backoff = 30 * time.Second }))
 }
 
+// TestOrderedRetryBesideOthers checks that a message of an ordered queue is tried again in time
+// although something else happens at that instant: the alarm may then go off unheard.
+func TestOrderedRetryBesideOthers(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.acts(func(k supervisor.Key, _ *wrapper.Spec) act {
+			if k.N == 1 {
+				return act{status: 75}
+			}
+			return act{}
+		})
+		r.alarm.late = time.Millisecond // set before anything sets the alarm
+		r.create("q", ordered)
+		id := r.push("q", "")
+		r.alarm.mu.Lock()
+		at := r.alarm.at
+		r.alarm.mu.Unlock()
+		time.Sleep(time.Until(at))
+		r.b.poke()
+		r.check()
+		r.is("q", id, "done 2")
+	}, fake("q", func(l *Listener) { l.Policy.Backoff = 30 * time.Second }))
+}
+
 // TestReadFailure checks that no message is forgotten when the store cannot be read for a while.
 func TestReadFailure(t *testing.T) {
 	for n := 1; n <= 60; n++ {
