@@ -1,9 +1,11 @@
 package test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"activationd/control"
 	"activationd/test/harness"
@@ -115,6 +119,55 @@ func (d *daemon) background(args ...string) (wait func() output) {
 	}()
 	d.t.Cleanup(cancel)
 	return func() output { return <-done }
+}
+
+// pushAndWait runs "atctl queue push --wait". On a terminal, it says when the daemon has the message.
+func (d *daemon) pushAndWait(name, body string) (pushed <-chan struct{}, wait func() output) {
+	d.t.Helper()
+	shown, terminal := newTerminal(d.t)
+	ctx, cancel := context.WithTimeout(d.t.Context(), patience)
+	d.t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, d.Bin+"/atctl", "queue", "push", name, "--wait", "--body", body)
+	cmd.Env = append(os.Environ(), "ACTIVATIOND_SOCKET="+d.socket)
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, terminal
+	if err := cmd.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	_ = terminal.Close()
+	told, text := make(chan struct{}), make(chan string, 1)
+	go func() {
+		lines := bufio.NewReader(shown)
+		first, _ := lines.ReadString('\n')
+		close(told)
+		rest, _ := io.ReadAll(lines) // ends with EIO, when nobody has the terminal open
+		text <- first + string(rest)
+	}()
+	return told, func() output {
+		_ = cmd.Wait()
+		return output{out.String(), <-text, cmd.ProcessState.ExitCode()}
+	}
+}
+
+// newTerminal returns a terminal, and what is shown on it.
+func newTerminal(t *testing.T) (shown, terminal *os.File) {
+	t.Helper()
+	shown, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = shown.Close() })
+	n, err := unix.IoctlGetInt(int(shown.Fd()), unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(int(shown.Fd()), unix.TIOCSPTLCK, 0)
+	}
+	if err == nil {
+		terminal, err = os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|unix.O_NOCTTY, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return shown, terminal
 }
 
 // TestQueueBegins creates queues and pushes a message into each at once. The time from the
@@ -310,7 +363,8 @@ func TestPushWaits(t *testing.T) {
 			d.Start()
 			d.must("queue", "create", name)
 			gate := d.gateFIFO("gate")
-			result := d.background("queue", "push", name, "--wait", "--body", "waited gate "+gate)
+			pushed, result := d.pushAndWait(name, "waited gate "+gate)
+			<-pushed // before that, it cannot know whether there is a message that it can wait for
 			d.await("the message begins", func() bool { return strings.Contains(d.read(d.shared("did/"+name)), "begin ") })
 			d.Kill()
 			d.Start()
@@ -546,7 +600,8 @@ func TestTortureManyQueues(t *testing.T) {
 	filesAfter, kibAfter := settle()
 	t.Logf("after %d queues the daemon has %d descriptors and %d KiB, after %d %d and %d KiB", warm, files, kib, n, filesAfter, kibAfter)
 	d.await("the daemon has no more descriptors than before", func() bool { return open() <= files }) // those of clients that have just gone are closed a moment later
-	if most := kib + kib/10 + 4096; kibAfter > most {
+	// Up to 8 MiB are allocated before garbage is collected, and the first measurement may be just after that.
+	if most := kib + kib/10 + 12<<10; kibAfter > most {
 		t.Errorf("the daemon has %d KiB after %d queues, and %d after %d", kib, warm, kibAfter, n)
 	}
 	did, messages := d.did(), 0
