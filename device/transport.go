@@ -19,7 +19,9 @@ const ackTimeout = 10 * time.Second
 
 // dialDevice connects to a device by TCP. However the connection ends, also by a kill of this
 // process, the kernel then discards bytes that were not delivered, unless the caller waited in
-// delivered. They must not arrive later, in the middle of the next configuration.
+// delivered. They must not arrive later, in the middle of the next configuration. What this cannot
+// reach are packets that wait, for 3 s at most, until the kernel knows the hardware address of the
+// next hop again.
 func dialDevice(ctx context.Context, host string) (*net.TCPConn, error) {
 	dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
 		return onFD(raw, func(fd int) error {

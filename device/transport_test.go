@@ -59,6 +59,10 @@ func startCable(t *testing.T) *cable {
 		run(t, "ip", "-n", space, "address", "add", address, "dev", "e0")
 		run(t, "ip", "-n", space, "link", "set", "e0", "up")
 	}
+	// While the kernel does not know the device's hardware address, it keeps what is to be sent to
+	// it for 3 s, whatever became of the connection. It forgets the address at some moment after
+	// the cable is pulled, unless the entry is permanent.
+	run(t, "ip", "-n", c.us, "neigh", "add", "10.77.0.2", "lladdr", c.hardwareAddress(t), "dev", "e0", "nud", "permanent")
 	inNamespace(t, c.device, func() error {
 		l, err := net.Listen("tcp", "10.77.0.2:0")
 		if err == nil {
@@ -68,6 +72,16 @@ func startCable(t *testing.T) *cable {
 	})
 	t.Cleanup(func() { c.listener.Close() })
 	return c
+}
+
+func (c *cable) hardwareAddress(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("ip", "-n", c.device, "-br", "link", "show", "e0").Output()
+	fields := strings.Fields(string(out)) // name, state, address
+	if err != nil || len(fields) < 3 {
+		t.Fatalf("ip link: %q, %v", out, err)
+	}
+	return fields[2]
 }
 
 func (c *cable) set(t *testing.T, state string) {
