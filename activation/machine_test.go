@@ -144,8 +144,7 @@ func newMachine(t *testing.T, rt *rapid.T) *machine {
 	m.l = &testRig{t: t, mem: newMemStore(t), w: newWorld(), boot: "boot0", set: testSettings()}
 	m.l.set.StopLimit = rapid.SampledFrom([]time.Duration{0, minute, hour}).Draw(rt, "stop limit")
 	m.l.looks = 30 * 24 * hour // these zones do not change, and a history lasts for months
-	m.ledger = &Ledger{Store: m.l.mem}
-	m.l.db = m.ledger
+	m.l.db, m.ledger = m.l.mem, NewLedger(m.l.mem)
 	// If not, the clock is in doubt after a boot that comes long after a death.
 	m.l.clock = &fakeClock{started: time.Now(), synced: rapid.Bool().Draw(rt, "synchronised")}
 	withPool(&m.l.set)
@@ -185,7 +184,7 @@ func (m *machine) mayStart(k supervisor.Key) error {
 	if k.Phase == Serve {
 		m.mayServe(k)
 	}
-	_ = m.l.db.View(context.Background(), func(tx store.Tx) error {
+	_ = m.l.mem.View(context.Background(), func(tx store.Tx) error {
 		t := &Txn{Tx: tx, Moment: Moment{Now: time.Now()}}
 		r, err := t.Record(k.ID)
 		if err != nil {

@@ -75,7 +75,7 @@ func (m *machine) rule(rt *rapid.T, name string) recurring.Rule {
 // recurred checks that no occurrence comes twice. It remembers those whose records were
 // removed.
 func (m *machine) recurred() (faults []string) {
-	_ = m.l.db.View(context.Background(), func(tx store.Tx) error {
+	_ = m.l.mem.View(context.Background(), func(tx store.Tx) error {
 		for k, data := range tx.Scan(RecordKey, "") {
 			a, err := Decode(k, data)
 			if err != nil || a.Occurrence.IsZero() {

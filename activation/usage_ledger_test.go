@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
 	"activationd/store"
+	"activationd/store/memstore"
 )
 
 // sumsOf returns what the sums will have of a record.
@@ -49,54 +51,35 @@ func (us usages) texts() map[string]string {
 	return all
 }
 
-// A Ledger is a store that counts itself what the sums must have: after each transaction it
-// looks which finished records it no longer has.
+// A Ledger counts itself what the sums of a store must have: it sees each finished record that a
+// commit removes, in the order of the commits.
 type Ledger struct {
-	store.Store
-	mu       sync.Mutex
-	finished map[string]string // the records
-	sums     usages
+	db   *memstore.Store
+	mu   sync.Mutex
+	sums usages
 }
 
-// Limits implements [store.Limiter].
-func (l *Ledger) Limits() (ops, bytes int) { return store.Limits(l.Store) }
+// NewLedger makes a ledger of what is removed from now on.
+func NewLedger(db *memstore.Store) *Ledger {
+	l := &Ledger{db: db, sums: make(usages)}
+	db.OnCommit(l.committed)
+	return l
+}
 
-// Update implements [store.Store].
-func (l *Ledger) Update(ctx context.Context, fn func(store.Tx) error) error {
-	err := l.Store.Update(ctx, fn)
-	if err == nil {
-		l.look()
+func (l *Ledger) committed(key string, was, is []byte) {
+	if !strings.HasPrefix(key, recordKey) || stateIn(was) != Finished {
+		return
 	}
-	return err
-}
-
-func (l *Ledger) look() {
+	before, err := decode(key, was)
+	if err != nil {
+		return
+	}
+	if after, err := decode(key, is); is != nil && err == nil && after.Created.Equal(before.Created) { // not another one with its id
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var is map[string]string
-	var created map[string]time.Time
-	_ = l.View(context.Background(), func(tx store.Tx) error {
-		is, created = make(map[string]string), make(map[string]time.Time)
-		for k, data := range tx.Scan(recordKey, "") {
-			if stateIn(data) == Finished {
-				is[k] = string(data)
-			}
-			if r, err := decode(k, data); err == nil {
-				created[k] = r.Created
-			}
-		}
-		return nil
-	})
-	if l.sums == nil {
-		l.sums = make(usages)
-	}
-	for k, data := range l.finished {
-		r, err := decode(k, []byte(data))
-		if at, ok := created[k]; err == nil && (!ok || !at.Equal(r.Created)) { // another one may have its id
-			l.sums.count(r.use(r.Since))
-		}
-	}
-	l.finished = is
+	l.sums.count(before.use(before.Since))
 }
 
 // Faults lists where the sums in the store are not what was forgotten.
@@ -104,7 +87,7 @@ func (l *Ledger) Faults() (faults []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var is usages
-	_ = l.View(context.Background(), func(tx store.Tx) error {
+	_ = l.db.View(context.Background(), func(tx store.Tx) error {
 		is = make(usages)
 		for k, data := range tx.Scan(usageKey, "") {
 			of, ok := parseSumKey(k)

@@ -39,7 +39,7 @@ func (m *machine) lease(rt *rapid.T) {
 	if err != nil {
 		return
 	}
-	_ = m.l.db.View(context.Background(), func(tx store.Tx) error {
+	_ = m.l.mem.View(context.Background(), func(tx store.Tx) error {
 		r, err := (&Txn{Tx: tx}).Record(id)
 		if err == nil {
 			for _, l := range ls {
@@ -53,7 +53,7 @@ func (m *machine) lease(rt *rapid.T) {
 // broken lists the promises that were not kept, and removes those that are over.
 func (m *machine) broken() (faults []string) {
 	var still []promise
-	_ = m.l.db.View(context.Background(), func(tx store.Tx) error {
+	_ = m.l.mem.View(context.Background(), func(tx store.Tx) error {
 		still, faults = nil, nil
 		for _, p := range m.promises {
 			r, err := (&Txn{Tx: tx}).Record(p.lease.Holder)
