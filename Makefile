@@ -35,7 +35,7 @@ FISH_COMPLETIONS ?= $(PREFIX)/share/fish/vendor_completions.d
 
 # What people call, and what these call.
 COMMANDS := activationd atctl
-HELPERS  := atctl-lab atctl-tls atctl-top atwrap
+HELPERS  := activationd-spawn atctl-lab atctl-tls atctl-top atwrap
 
 ifndef VERSION
 VERSION  := $(shell scripts/version)
