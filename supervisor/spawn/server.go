@@ -83,8 +83,15 @@ func NewServer(rules *Rules, atwrap string, log *slog.Logger) (*Server, error) {
 // makeRootDir makes a directory that the daemon can list, and other users can only enter. Nobody but root may be able
 // to change what is in it, or the way to it.
 func (s *Server) makeRootDir(dir string) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return err
+	if up := filepath.Dir(dir); up != "/" {
+		if _, err := os.Stat(up); errors.Is(err, os.ErrNotExist) {
+			if err := s.makeRootDir(up); err != nil {
+				return err
+			}
+			if err := os.Chmod(up, 0o755); err != nil {
+				return err
+			}
+		}
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
