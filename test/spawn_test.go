@@ -4,18 +4,12 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
-
-	"activationd/control"
 )
 
 // A spawner is activationd-spawn for the daemon of a test.
@@ -181,57 +175,4 @@ func statusOf(t *testing.T, pid int, key string) string {
 	}
 	_, rest, _ := strings.Cut(string(data), "\n"+key)
 	return strings.Fields(rest)[0]
-}
-
-// TestSpawnerIsKilled kills the spawner, the daemon and both again and again, while jobs of another user run. Each job
-// runs once, and its end is recorded once.
-func TestSpawnerIsKilled(t *testing.T) {
-	t.Parallel()
-	needRoot(t)
-	needProgram(t, "setpriv")
-	const seed, rounds, jobs = 1, 12, 4
-	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // it is to be the same each time
-	d := newDaemon(t, "jobs: {retries: 3, backoff: 10ms}\n")
-	s := newSpawner(d, "games")
-	d.Start()
-	path, lines := d.fifo("ends")
-	want := map[string]string{} // what each job says in the end, and its id
-	for round := range rounds {
-		for n := range jobs {
-			word := fmt.Sprintf("%d.%d", round, n)
-			pause := time.Duration(random.IntN(150)) * time.Millisecond
-			want[word] = d.addAs(games, gamesGroup, "--", "sh", "-c", fmt.Sprintf(`sleep %.3f; echo %s >>"%s"; exit 4`, pause.Seconds(), word, path))
-			time.Sleep(time.Duration(random.IntN(10)) * time.Millisecond) // nothing is waited for: it chooses where the next kill hits
-		}
-		switch random.IntN(3) {
-		case 0:
-			s.kill()
-			s.start()
-		case 1:
-			d.Kill()
-			d.Start()
-		default:
-			s.kill()
-			d.Kill()
-			s.start()
-			d.Start()
-		}
-	}
-	for word, id := range want {
-		a := d.InState(id, "finished")
-		ends := 0
-		for _, at := range a.Attempts {
-			if at.Reason == "exited" {
-				ends++
-			}
-		}
-		if a.Outcome != "failed" || ends == 0 {
-			t.Errorf("job %s (%s): %s, %+v", id, word, a.Outcome, a.Attempts)
-		}
-	}
-	s.lives()
-	_ = lines
-	_ = net.ErrClosed
-	_ = filepath.Separator
-	_ = control.Event{}
 }
