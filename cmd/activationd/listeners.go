@@ -180,9 +180,26 @@ func listenUnix(ctx context.Context, path string, mode fs.FileMode) (net.Listene
 	return l, nil
 }
 
+// answerTime is how long a connection must last at least before it counts as one to a daemon.
+const answerTime = time.Second
+
+// removeStale removes a socket that a daemon has left. When a daemon is killed, a child that it was
+// starting may have the socket open for a moment longer, and then the connection ends at once.
 func removeStale(ctx context.Context, path string) error {
 	dialer := net.Dialer{Timeout: 5 * time.Second}
 	conn, err := dialer.DialContext(ctx, "unix", path)
+	for range 100 {
+		if err != nil {
+			break
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(answerTime))
+		n, lasts := conn.Read(make([]byte, 1))
+		if n > 0 || errors.Is(lasts, os.ErrDeadlineExceeded) {
+			break
+		}
+		_ = conn.Close()
+		conn, err = dialer.DialContext(ctx, "unix", path)
+	}
 	switch {
 	case err == nil:
 		_ = conn.Close()

@@ -316,3 +316,38 @@ func writeCertificate(t *testing.T, certificate, key string) *x509.CertPool {
 	pool.AppendCertsFromPEM(public)
 	return pool
 }
+
+// TestStaleSocketInAChild checks that a socket is taken over that a child of a killed daemon has
+// open for a moment longer, so that one can still connect to it.
+func TestStaleSocketInAChild(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "socket")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	child, err := l.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- removeStale(t.Context(), path) }()
+	poll := []unix.PollFd{{Fd: int32(child.Fd()), Events: unix.POLLIN}} // somebody has connected
+	for n := 0; n == 0 && err == nil; {
+		if n, err = unix.Poll(poll, -1); errors.Is(err, unix.EINTR) {
+			err = nil
+		}
+	}
+	if err := errors.Join(err, child.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the socket is still there: %v", err)
+	}
+}
