@@ -43,6 +43,7 @@ recurrences:
 `)
 	script := d.script("recurring", recurring)
 	d.Start()
+	d.must("reload") // kills do not keep the first load from being done
 	rules := []everyRule{
 		{"declared", nil, time.Second, "succeeded", false},
 		{"parallel", []string{"--every", "1s", "--overlap", "parallel", "--jitter", jitter.String(), "--", script, "1.7"}, time.Second, "succeeded", false},
@@ -190,6 +191,7 @@ func TestDeclaredRecurrences(t *testing.T) {
 	b := d.beacon()
 	d.script("tell", "echo $ACTIVATION_RECURRENCE $PWD >"+b.path+"\n")
 	d.Start()
+	d.must("reload") // a daemon that is ready may still read its configuration
 	reload := func(config, want string) {
 		t.Helper()
 		d.configure(head + config)

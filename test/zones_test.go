@@ -40,6 +40,7 @@ recurrences:
 	d.zic(summer)
 	d.Prefix = []string{"env", "ZONEINFO=" + d.dir + "/zoneinfo", "TZ=" + d.dir + "/zoneinfo/Lab/Town"}
 	d.Start()
+	d.must("reload") // the first load may come later than the answers of a daemon that is ready
 	d.must("every", "add", "named", "--tz", "Lab/Town", "--calendar", "*-07-01 12:00", "--", "true")
 	// Without a zone it is the daemon's, which atctl here does not know.
 	if got := ask(t, "unix", d.socket, "every add\nname:own\ncron:0 12 1 7 *\narg:true\n\n"); !strings.HasPrefix(got, "200 ") {
