@@ -35,7 +35,7 @@ FISH_COMPLETIONS ?= $(PREFIX)/share/fish/vendor_completions.d
 
 # What people call, and what these call.
 COMMANDS := activationd atctl
-HELPERS  := atctl-lab atctl-tls atctl-top atwrap
+HELPERS  := activationd-spawn atctl-lab atctl-tls atctl-top atwrap
 
 ifndef VERSION
 VERSION  := $(shell scripts/version)
@@ -222,11 +222,11 @@ install: build manual ## into $(DESTDIR)$(PREFIX)
 	install $(COMMANDS:%='$(BIN)/%') '$(DESTDIR)$(PREFIX)/bin'
 	install $(HELPERS:%='$(BIN)/%') '$(DESTDIR)$(PREFIX)/libexec/activationd'
 	install scripts/activate scripts/deactivate '$(DESTDIR)$(SHARE)/scripts'
-	install -m 644 scripts/units/activationd.service scripts/units/activationd.socket '$(DESTDIR)$(UNITDIR)'
+	install -m 644 scripts/units/* '$(DESTDIR)$(UNITDIR)'
 	install -m 644 scripts/system/activationd.sysusers '$(DESTDIR)$(PREFIX)/lib/sysusers.d/activationd.conf'
 	install -m 644 scripts/system/activationd.tmpfiles '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/activationd.conf'
 	install -m 644 scripts/system/activationd.needrestart '$(DESTDIR)$(SYSCONFDIR)/needrestart/conf.d/activationd.conf'
-	sed -i 's|/usr/bin/|$(PREFIX)/bin/|; s|/usr/libexec/|$(PREFIX)/libexec/|' '$(DESTDIR)$(UNITDIR)'/activationd.* '$(DESTDIR)$(SYSCONFDIR)/needrestart/conf.d/activationd.conf'
+	sed -i 's|/usr/bin/|$(PREFIX)/bin/|; s|/usr/libexec/|$(PREFIX)/libexec/|' '$(DESTDIR)$(UNITDIR)'/activationd* '$(DESTDIR)$(SYSCONFDIR)/needrestart/conf.d/activationd.conf'
 	[[ -e '$(DESTDIR)$(SYSCONFDIR)/activationd/activationd.yaml' ]] || { \
 		install -m 644 scripts/system/activationd.yaml '$(DESTDIR)$(SYSCONFDIR)/activationd' && \
 		sed -i 's|schema=|&$(SHARE)/|; s|/usr/share/|$(PREFIX)/share/|' '$(DESTDIR)$(SYSCONFDIR)/activationd/activationd.yaml'; }

@@ -38,10 +38,15 @@ func (p *direct) Files(run string) ([]File, error) {
 	if err != nil {
 		return nil, err
 	}
+	return listFiles(fd), nil
+}
+
+// listFiles lists the files in a directory, and closes it.
+func listFiles(fd int) []File {
 	l := lister{left: seenEntries}
 	l.dir(fd, "", listedDepth)
 	slices.SortFunc(l.files, func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
-	return l.files, nil
+	return l.files
 }
 
 // openConfig opens the configuration directory of a run: the one that is kept, or while the run lasts the

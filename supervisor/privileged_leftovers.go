@@ -17,13 +17,17 @@ import (
 
 // ClearLeftovers implements [Privileged].
 func (p *direct) ClearLeftovers(l Leftovers) (c Cleared, err error) {
+	return p.clearLeftovers(filepath.Join(p.config.RunsDir, l.Run), l)
+}
+
+func (p *direct) clearLeftovers(dir string, l Leftovers) (c Cleared, err error) {
 	if err := checkName(l.Run); err != nil {
 		return c, err
 	}
 	if !strings.HasPrefix(l.MarkStem, l.Run+"-") {
 		return c, fmt.Errorf("%q is not the beginning of the marks of run %s: %w", l.MarkStem, l.Run, fault.Invalid)
 	}
-	r := leftovers{Leftovers: l, dir: filepath.Join(p.config.RunsDir, l.Run)}
+	r := leftovers{Leftovers: l, dir: dir}
 	if l.FilesDone {
 		return r.end()
 	}

@@ -28,7 +28,11 @@ func placeOf(dir *os.File) (string, error) {
 	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
 		return "", err
 	}
-	return strconv.FormatUint(st.Dev, 36) + "." + strconv.FormatUint(st.Ino, 36), nil
+	return placeText(&st), nil
+}
+
+func placeText(st *unix.Stat_t) string {
+	return strconv.FormatUint(st.Dev, 36) + "." + strconv.FormatUint(st.Ino, 36)
 }
 
 // spawn makes the run's directory and starts its wrapper.

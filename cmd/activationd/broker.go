@@ -71,7 +71,7 @@ func (d *daemon) assembleQueues() (err error) {
 		q.db = q.own
 	}
 	guard, _ := d.runs.Guard()
-	q.runs, err = supervisor.New(supervisor.Config{
+	q.runs, err = d.supervise(supervisor.Config{
 		Atwrap: d.atwrap, RunsDir: d.dirs.Deliveries, ConfigRoot: d.dirs.ConfigRoot, WorkdirsDir: d.dirs.Bodies, Guard: guard, Log: d.log,
 	})
 	if err != nil {

@@ -61,7 +61,7 @@ func loadConfig(o *options, h *host, dirs *directories) (c *configuration, notic
 	}
 	if c.Socket.Mode == 0 {
 		c.Socket.Mode = 0o600
-		if h.uid == 0 {
+		if h.switches() {
 			c.Socket.Mode = 0o666
 		}
 	}

@@ -31,6 +31,7 @@ import (
 	"activationd/store/bolt"
 	"activationd/store/once"
 	"activationd/supervisor"
+	"activationd/supervisor/spawn"
 	"activationd/topology"
 	"activationd/vlanstore"
 )
@@ -83,7 +84,7 @@ func (d *daemon) assemble(db *bolt.DB, socket string) (err error) {
 	d.assembleMetrics()
 	db.OnCommit(d.gauger.Committed)
 	d.db, d.main, d.current, d.socket, d.stop = db, db, conf, socket, make(chan bool, 1)
-	d.users = identities{uid: d.host.uid}
+	d.users = identities{uid: d.host.uid, switches: d.host.switches()}
 	if d.timer, err = schedule.NewTimer(); err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func (d *daemon) assemble(db *bolt.DB, socket string) (err error) {
 	if guard == "auto" {
 		guard = ""
 	}
-	d.runs, err = supervisor.New(supervisor.Config{
+	d.runs, err = d.supervise(supervisor.Config{
 		Atwrap: d.atwrap, RunsDir: d.dirs.Runs, ConfigRoot: d.dirs.ConfigRoot, WorkdirsDir: d.dirs.Workdirs, Guard: guard, Log: d.log,
 	})
 	if err != nil {
@@ -104,7 +105,7 @@ func (d *daemon) assemble(db *bolt.DB, socket string) (err error) {
 	if d.inForce, err = d.translate(conf); err != nil {
 		return err
 	}
-	if err := d.dirs.makeDeviceLocks(scriptUsers(&d.inForce.Settings)); err != nil {
+	if err := d.dirs.makeDeviceLocks(d.host, scriptUsers(&d.inForce.Settings)); err != nil {
 		return err
 	}
 	name, err := os.Hostname()
@@ -162,6 +163,18 @@ func (d *daemon) assemble(db *bolt.DB, socket string) (err error) {
 		Metrics: d.gauger.Handler(), Meter: d.gauger,
 	}
 	return nil
+}
+
+// supervise makes a supervisor. If there is a spawner, that does what needs root's rights.
+func (d *daemon) supervise(c supervisor.Config) (*supervisor.Supervisor, error) {
+	if d.host.spawn != "" {
+		client, err := spawn.NewClient(d.host.spawn, c)
+		if err != nil {
+			return nil, err
+		}
+		c.Privileged = client
+	}
+	return supervisor.New(c)
 }
 
 // panel makes the web panel. The key of its sessions is beside the state, so that they outlive the daemon.

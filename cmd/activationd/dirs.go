@@ -6,11 +6,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 
 	"activationd/internal/fault"
+	"activationd/supervisor/spawn"
 )
 
 // directories are the daemon's directories.
@@ -64,6 +66,24 @@ func chooseDirs(o *options, h *host) (*directories, error) {
 	return &d, nil
 }
 
+// ofSpawner sets the directories that are the spawner's, where nobody but root changes anything.
+func (d *directories) ofSpawner(socket string) error {
+	place, err := spawn.Ask(socket)
+	if err != nil {
+		return err
+	}
+	for _, dir := range []string{d.Runs, d.Deliveries} {
+		if !slices.Contains(place.Runs, dir) {
+			return fmt.Errorf("the spawner at %s knows only the directories of runs %q: name %s under runs in its rules: %w", socket, place.Runs, dir, fault.Invalid)
+		}
+	}
+	d.ConfigRoot = place.Config
+	if len(place.Kept) > 0 {
+		d.Workdirs = place.Kept[0]
+	}
+	return nil
+}
+
 // firstOf returns the first of systemd's directories, which it separates by
 // colons.
 func firstOf(list string) string {
@@ -73,9 +93,10 @@ func firstOf(list string) string {
 
 // make makes the directories that do not exist, and refuses those in which other users could
 // replace files.
-func (d *directories) make(uid int) error {
+func (d *directories) make(h *host) error {
+	uid := h.uid
 	runtime, own := fs.FileMode(0o700), fs.FileMode(0o700)
-	if uid == 0 {
+	if h.switches() {
 		// Other users reach the socket, and the user of a run reaches the run's directories.
 		runtime, own = 0o755, 0o711
 	}
@@ -110,12 +131,15 @@ func (d *directories) make(uid int) error {
 // wait for each other (see atctl-lab), and gives it to the user whom reservations' scripts
 // run as. It is closed to other users, because the holder of a lock blocks a device; only if
 // scripts run as several users is it open.
-func (d *directories) makeDeviceLocks(uids []int) error {
+func (d *directories) makeDeviceLocks(h *host, uids []int) error {
 	path := filepath.Join(d.Runtime, "devices")
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%w; choose another directory with --runtime-dir: %w", err, fault.Invalid)
 	}
-	if os.Getuid() != 0 { // it is the daemon's user's already
+	if h.uid != 0 { // it is the daemon's user's already
+		if h.switches() && slices.ContainsFunc(uids, func(uid int) bool { return uid != h.uid }) {
+			return os.Chmod(path, 0o777|fs.ModeSticky) // it cannot be given to that user
+		}
 		return nil
 	}
 	uid, mode := 0, fs.FileMode(0o700)

@@ -192,7 +192,7 @@ func TestMakeDeviceLocks(t *testing.T) {
 	}{
 		{[]int{65534}, 65534, 0o700}, {nil, 0, 0o700}, {[]int{5, 65534}, 0, 0o777 | fs.ModeSticky}, {[]int{5}, 5, 0o700},
 	} {
-		if err := d.makeDeviceLocks(tt.uids); err != nil {
+		if err := d.makeDeviceLocks(&host{uid: os.Getuid()}, tt.uids); err != nil {
 			t.Fatal(err)
 		}
 		info, err := os.Stat(filepath.Join(d.Runtime, "devices"))

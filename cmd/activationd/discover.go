@@ -87,7 +87,7 @@ func (h *host) discovered(c *configuration, r discover.Result, declared []*servi
 
 // runsAs sets the user of a service, or says why that cannot be.
 func (h *host) runsAs(d *service.Declaration, uid int, lookup func(uid int) (*activation.Identity, error)) string {
-	if h.uid != 0 && uid != h.uid {
+	if !h.switches() && uid != h.uid {
 		return fmt.Sprintf("its user would be %d: only root can run something as another user", uid)
 	}
 	id, err := lookup(uid)

@@ -13,9 +13,9 @@ import (
 
 // options are what the command line says.
 type options struct {
-	config, stateDir, runtimeDir, atwrap string
-	listen                               []string
-	checkConfig, drain, version, help    bool
+	config, stateDir, runtimeDir, atwrap, spawn string
+	listen                                      []string
+	checkConfig, drain, version, help           bool
 
 	strict bool
 	sql    bool // check the reservations of databases, too
@@ -31,6 +31,7 @@ func (o *options) flagSet() *flag.FlagSet {
 	fs.StringVar(&o.stateDir, "state-dir", "", "")
 	fs.StringVar(&o.runtimeDir, "runtime-dir", "", "")
 	fs.StringVar(&o.atwrap, "atwrap", "", "")
+	fs.StringVar(&o.spawn, "spawn", "", "")
 	fs.Func("listen", "", func(s string) error {
 		o.listen = append(o.listen, s)
 		return nil
@@ -74,12 +75,12 @@ func parseFlags(args []string) (*options, error) {
 	case len(files) > 0:
 		return nil, fmt.Errorf("there is no argument %q, only flags (activationd --help lists them): %w", files[0], fault.Invalid)
 	}
-	for _, name := range []string{"config", "state-dir", "runtime-dir", "atwrap", "schema"} {
+	for _, name := range []string{"config", "state-dir", "runtime-dir", "atwrap", "spawn", "schema"} {
 		if f := fs.Lookup(name); f.Value.String() == "" && isSet(fs, name) {
 			return nil, fmt.Errorf("--%s: must not be empty: %w", name, fault.Invalid)
 		}
 	}
-	for _, path := range []*string{&o.stateDir, &o.runtimeDir, &o.atwrap} {
+	for _, path := range []*string{&o.stateDir, &o.runtimeDir, &o.atwrap, &o.spawn} {
 		if *path != "" {
 			if *path, err = filepath.Abs(*path); err != nil {
 				return nil, fmt.Errorf("the working directory: %w", err)
@@ -145,6 +146,8 @@ Flags:
                       needs TLS, which only the file can set
   --atwrap FILE       the wrapper's program. Default: atwrap beside activationd,
                       in ../libexec/activationd from there, or in PATH
+  --spawn SOCKET      have scripts started by activationd-spawn, which is root's
+                      and listens there: the daemon needs no rights of root
   --drain             when asked to stop, start nothing more, wait until all
                       running scripts have ended, then stop. When asked again,
                       stop at once

@@ -14,7 +14,11 @@ type host struct {
 	uid        int
 	getenv     func(string) string
 	executable string // the daemon's own program
+	spawn      string // the socket of the spawner, which runs scripts as other users; empty: there is none
 }
+
+// switches reports whether scripts can run as other users than the daemon's.
+func (h *host) switches() bool { return h.uid == 0 || h.spawn != "" }
 
 // defaultConfigFile returns the file that is read when the command line names none; empty:
 // no file.

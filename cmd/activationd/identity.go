@@ -17,8 +17,9 @@ import (
 
 // identities are the users that jobs run as.
 type identities struct {
-	uid    int // the daemon's own
-	limits limits
+	uid      int  // the daemon's own
+	switches bool // jobs can run as others
+	limits   limits
 
 	mu    sync.Mutex
 	known map[int]knownIdentity
@@ -51,7 +52,7 @@ func userFilesNow() (v userFiles) {
 	return v
 }
 
-// of returns the user as whom a caller's jobs run. If the daemon is root, that is the
+// of returns the user as whom a caller's jobs run. If the daemon is root or has a spawner, that is the
 // caller. Otherwise it is the daemon's own user, and the caller must be that user or
 // root. The error is of kind fault.Denied.
 func (i *identities) of(c control.Caller) (*activation.Identity, error) {
@@ -59,14 +60,14 @@ func (i *identities) of(c control.Caller) (*activation.Identity, error) {
 	case c.UID < 0:
 		return nil, fmt.Errorf("these jobs would have no owner, as the client is known as %s only: submit over the Unix socket, "+
 			"or use a token that has a user, or set user for this address under listen: %w", c.Via, fault.Denied)
-	case i.uid != 0 && c.UID != i.uid && c.UID != 0:
+	case !i.switches && c.UID != i.uid && c.UID != 0:
 		return nil, fmt.Errorf("this daemon does not run as root, and accepts jobs of its own user %s only; "+
 			"ask for a daemon that runs as root, or start your own: %w", i.own().Name, fault.Denied)
-	case i.uid != c.UID && i.uid != 0: // root, who may do anything
+	case i.uid != c.UID && !i.switches: // root, who may do anything
 		return i.own(), nil
 	}
 	var id activation.Identity
-	if i.uid != 0 {
+	if !i.switches {
 		id = *i.own()
 	} else {
 		known, err := i.lookup(c.UID)

@@ -129,7 +129,7 @@ func TestNoNewPrivsOf(t *testing.T) {
 			t.Fatal(err)
 		}
 		uid, gid := os.Getuid(), os.Getgid()
-		id, err := (&identities{uid: uid}).of(control.Caller{UID: uid, GID: gid, PID: cmd.Process.Pid})
+		id, err := (&identities{uid: uid, switches: uid == 0}).of(control.Caller{UID: uid, GID: gid, PID: cmd.Process.Pid})
 		if err != nil || id.NoNewPrivs != bit {
 			t.Errorf("of one who has it %v: %+v, %v", bit, id, err)
 		}
@@ -157,7 +157,7 @@ func TestIdentityOf(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			id, err := (&identities{uid: tt.daemon}).of(tt.caller)
+			id, err := (&identities{uid: tt.daemon, switches: tt.daemon == 0}).of(tt.caller)
 			switch {
 			case tt.want < 0 && !errors.Is(err, fault.Denied):
 				t.Errorf("of = %+v, %v, want denied", id, err)

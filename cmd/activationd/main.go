@@ -67,7 +67,7 @@ func run(args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	h := &host{uid: os.Getuid(), getenv: os.Getenv, executable: self}
+	h := &host{uid: os.Getuid(), getenv: os.Getenv, executable: self, spawn: opts.spawn}
 	if opts.checkConfig {
 		return checkConfig(stdout, opts, h)
 	}
@@ -109,7 +109,12 @@ func start(opts *options, h *host) error {
 	if err != nil {
 		return err
 	}
-	if err := dirs.make(h.uid); err != nil {
+	if h.spawn != "" {
+		if err := dirs.ofSpawner(h.spawn); err != nil {
+			return err
+		}
+	}
+	if err := dirs.make(h); err != nil {
 		return err
 	}
 	// Files that the daemon makes from here on are closed to other users,

@@ -99,7 +99,7 @@ func (d *daemon) reconfigure(ctx context.Context) (announce.Configuration, error
 	if err != nil {
 		return announce.Configuration{}, err
 	}
-	if err := d.dirs.makeDeviceLocks(scriptUsers(&r.Settings)); err != nil {
+	if err := d.dirs.makeDeviceLocks(d.host, scriptUsers(&r.Settings)); err != nil {
 		return announce.Configuration{}, err
 	}
 	// The tokens' file may have changed though its name has not.

@@ -45,7 +45,7 @@ func (v *validator) roles() {
 	}
 	if a.Others == "" {
 		a.Others = "none"
-		if v.uid == 0 {
+		if v.switches() {
 			a.Others = "submitter"
 		}
 	}

@@ -74,7 +74,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	guard, why := d.runs.Guard()
 	runAs := "their submitter"
-	if d.host.uid != 0 {
+	if !d.host.switches() {
 		runAs = d.users.own().Name + ", the only user who may submit any"
 	}
 	d.log.Info("ready", "state", d.dirs.State, "guard", guard, "why", why, "jobs_run_as", runAs)

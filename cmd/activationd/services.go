@@ -233,7 +233,7 @@ func (v *validator) group(name *string) {
 	switch {
 	case err != nil:
 		v.wrong(name, err)
-	case v.uid != 0 && gid != os.Getgid():
+	case !v.switches() && gid != os.Getgid():
 		v.wrong(name, fmt.Errorf("only root can run something with the group %s", *name))
 	}
 }

@@ -79,7 +79,7 @@ func (d *daemon) settings(conf *configuration, sources []announce.Source) (activ
 		Umask:         int(conf.Runs.Umask),
 		Inventory:     conf.Lab.Inventory,
 		Pools:         conf.pools,
-		SwitchUsers:   d.users.uid == 0,
+		SwitchUsers:   d.users.switches,
 
 		BatchLoad: float64(conf.At.LoadAverage), BatchInterval: conf.At.Interval, Sendmail: conf.At.Sendmail,
 	}

@@ -25,10 +25,10 @@ func (h *host) trusted(path, user string) error { return h.trustedTo(trust.Check
 
 // trustedTo is trusted, with a check of package trust.
 func (h *host) trustedTo(check func(path string, uids ...int) error, path, user string) error {
-	if h.uid != 0 {
+	if !h.switches() {
 		return nil
 	}
-	var uids []int
+	uids := []int{h.uid}
 	if user != "" {
 		u, err := lookupUser(user)
 		if err != nil {
@@ -219,7 +219,7 @@ func (v *validator) trust() {
 // runsTrusted returns an error if a reservation's script, which is about to run as uid, cannot
 // be trusted.
 func (h *host) runsTrusted(argv, env []string, uid int) error {
-	if h.uid != 0 {
+	if !h.switches() {
 		return nil
 	}
 	path := ""
@@ -229,7 +229,7 @@ func (h *host) runsTrusted(argv, env []string, uid int) error {
 		}
 	}
 	for _, program := range executed(argv, path) {
-		if err := refusal(trust.Check(program, max(uid, 0))); err != nil {
+		if err := refusal(trust.Check(program, max(uid, 0), h.uid)); err != nil {
 			return fmt.Errorf("%w: %w", err, fault.Denied)
 		}
 	}

@@ -212,7 +212,7 @@ func (v *validator) user(name *string) {
 	switch {
 	case err != nil:
 		v.wrong(name, err)
-	case v.uid != 0 && u.Uid != strconv.Itoa(v.uid):
+	case !v.switches() && u.Uid != strconv.Itoa(v.uid):
 		v.wrong(name, fmt.Errorf("only root can run something as %s", *name))
 	}
 }

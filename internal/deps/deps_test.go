@@ -72,7 +72,10 @@ var policy = map[string]string{
 	"queue/broker":       "queue schedule store store/once supervisor supervisor/wrapper internal/fault internal/timetext internal/trace",
 	"vlanstore/vlantest": "control internal/fault",                           // it looks from outside
 	"supervisor":         "supervisor/wrapper internal/fault internal/trust", // trust: where the files of sockets are
-	"supervisor/wrapper": "",                                                 // it must outlive every bug and upgrade of the daemon
+	// A process of root's does what is privileged for a daemon that is not: it has the standard library, and no
+	// reader of YAML.
+	"supervisor/spawn":   "supervisor supervisor/wrapper internal/fault internal/trust",
+	"supervisor/wrapper": "", // it must outlive every bug and upgrade of the daemon
 	"reservation":        "internal/fault",
 	"reservation/file":   "reservation topology internal/document internal/diag internal/fault internal/timetext",
 	"reservation/sql":    "reservation internal/fault internal/timetext",
@@ -128,12 +131,13 @@ var policy = map[string]string{
 	// An id of a VLAN is a fact that lab is given: it knows no store.
 	"lab": "device topology internal/document internal/fault internal/timetext",
 
-	"cmd/activationd": "*",
-	"cmd/atctl":       "control schedule/timespec internal/completion internal/connection internal/direct internal/display internal/fault internal/help internal/ical internal/terminal internal/timeline internal/timetext", // timespec: at says at once what is wrong with a time
-	"cmd/atctl-lab":   "control device lab topology internal/completion internal/fault internal/help internal/terminal",                                                                                                      // beside atctl: SSH would slow its every start; device masks its errors
-	"cmd/atctl-tls":   "internal/fault",
-	"cmd/atctl-top":   "control internal/completion internal/connection internal/display internal/fault internal/help internal/terminal", // beside atctl, as the library for terminals would slow its every start
-	"cmd/atwrap":      "supervisor/wrapper",
+	"cmd/activationd":       "*",
+	"cmd/atctl":             "control schedule/timespec internal/completion internal/connection internal/direct internal/display internal/fault internal/help internal/ical internal/terminal internal/timeline internal/timetext", // timespec: at says at once what is wrong with a time
+	"cmd/atctl-lab":         "control device lab topology internal/completion internal/fault internal/help internal/terminal",                                                                                                      // beside atctl: SSH would slow its every start; device masks its errors
+	"cmd/atctl-tls":         "internal/fault",
+	"cmd/atctl-top":         "control internal/completion internal/connection internal/display internal/fault internal/help internal/terminal", // beside atctl, as the library for terminals would slow its every start
+	"cmd/atwrap":            "supervisor/wrapper",
+	"cmd/activationd-spawn": "supervisor/spawn internal/fault internal/programs",
 
 	"bench":                         "*",
 	"test":                          "",
@@ -157,7 +161,7 @@ var policy = map[string]string{
 // or in a module that begins with it. Tests may import what they need.
 var foreign = map[string]string{
 	"go.etcd.io/bbolt":              "store/bolt",
-	"golang.org/x/sys/unix":         "supervisor/wrapper supervisor schedule control/access control/line control/web control/ops cmd/activationd device activation/service/discover internal/direct",
+	"golang.org/x/sys/unix":         "supervisor/wrapper supervisor supervisor/spawn cmd/activationd-spawn schedule control/access control/line control/web control/ops cmd/activationd device activation/service/discover internal/direct",
 	"golang.org/x/crypto/ssh":       "device",
 	"github.com/fsnotify/fsnotify":  "reservation/file activation/service/discover queue/pools",
 	"go.yaml.in/yaml/v3":            "internal/document internal/config topology reservation/file device lab",
@@ -309,8 +313,8 @@ var reading = []string{"os.Open", "os.OpenFile", "os.ReadFile", "os.ReadDir", "o
 
 // TestOnlyOnePartIsPrivileged checks that what needs root's rights over processes and
 // directories of runs is done in the files of supervisor that implement its interface
-// Privileged, and in the wrapper, which is a process of its own. So a process of root's
-// can take it over.
+// Privileged, in the spawner, which does that for a daemon of another user, and in the
+// wrapper. The last two are processes of their own.
 func TestOnlyOnePartIsPrivileged(t *testing.T) {
 	others := []string{
 		"cmd/activationd os.Lchown",            // of the directory of the devices' locks
@@ -325,7 +329,7 @@ func TestOnlyOnePartIsPrivileged(t *testing.T) {
 			continue
 		}
 		for _, file := range words[2:] {
-			if pkg == "supervisor" && strings.HasPrefix(file, "privileged_") {
+			if pkg == "supervisor" && strings.HasPrefix(file, "privileged_") || pkg == "supervisor/spawn" && file != "client.go" {
 				continue
 			}
 			f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(words[1], file), nil, parser.SkipObjectResolution)

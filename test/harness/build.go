@@ -51,7 +51,7 @@ func run(m *testing.M, atOnce int, race bool) (int, error) {
 // Build puts the programs into dir; flags are for go build.
 func Build(dir string, flags ...string) error {
 	err := goBuild(append(os.Environ(), "CGO_ENABLED=0"), slices.Concat([]string{"-o", dir + "/"}, flags, []string{
-		"activationd/cmd/activationd", "activationd/cmd/atctl", "activationd/cmd/atctl-lab", "activationd/cmd/atctl-top",
+		"activationd/cmd/activationd", "activationd/cmd/activationd-spawn", "activationd/cmd/atctl", "activationd/cmd/atctl-lab", "activationd/cmd/atctl-top",
 	})...)
 	if err != nil {
 		return err

@@ -88,11 +88,11 @@ _atctl_activationd() {
 	local word=${words[-1]} flag=${words[-2]}
 	[[ $word != --*=* ]] || flag=${word%%=*} word=${word#*=}
 	case $flag in
-	--config | --atwrap) compopt -o default ;;
+	--config | --atwrap | --spawn) compopt -o default ;;
 	--state-dir | --runtime-dir) compopt -o dirnames ;;
 	--listen) ;;
 	--schema) mapfile -t COMPREPLY < <(compgen -W 'config reservations' -- "$word") ;;
-	*) mapfile -t COMPREPLY < <(compgen -W '--config --state-dir --runtime-dir --listen --atwrap --drain
+	*) mapfile -t COMPREPLY < <(compgen -W '--config --state-dir --runtime-dir --listen --atwrap --spawn --drain
 		--check-config --sql --strict --schema --version --help' -- "$word") ;;
 	esac
 }

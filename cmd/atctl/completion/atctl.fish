@@ -35,6 +35,7 @@ complete -c activationd -l state-dir -x -a '(__fish_complete_directories)' -d 'k
 complete -c activationd -l runtime-dir -x -a '(__fish_complete_directories)' -d 'keep the control socket in a directory'
 complete -c activationd -l listen -x -d 'also answer on TCP'
 complete -c activationd -l atwrap -r -F -d 'the program of the wrapper'
+complete -c activationd -l spawn -r -F -d 'the socket of the spawner'
 complete -c activationd -l drain -d 'when asked to stop, wait for running scripts'
 complete -c activationd -l check-config -r -F -d 'check the configuration and the reservations, and exit'
 complete -c activationd -l sql -d 'with --check-config, check the sources that are databases, too'

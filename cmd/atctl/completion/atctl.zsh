@@ -47,6 +47,7 @@ _atctl_activationd() {
 		'--runtime-dir=[keep the control socket in a directory]:directory:_files -/' \
 		'*--listen=[also answer on TCP]:host and port: ' \
 		'--atwrap=[the program of the wrapper]:file:_files' \
+		'--spawn=[the socket of the spawner]:file:_files' \
 		'--drain[when asked to stop, wait for running scripts]' \
 		'--check-config[check the configuration and the reservations, and exit]' \
 		'--sql[with --check-config, check the sources that are databases, too]' \
