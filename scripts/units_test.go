@@ -14,11 +14,14 @@ import (
 	"testing"
 )
 
+// program is the program of a unit.
+var program = regexp.MustCompile(`/usr/(bin|libexec/activationd)/activationd(-spawn)?\b`)
+
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// unitFiles puts the units, whose program is one that exists, and perhaps the strict
-// drop-in file, into a directory.
-func unitFiles(t *testing.T, strict bool) string {
+// unitFiles puts the units, whose program is one that exists, and perhaps one of the drop-in
+// files in examples, into a directory.
+func unitFiles(t *testing.T, dropIn string) string {
 	t.Helper()
 	dir := t.TempDir()
 	put := func(from, to string) {
@@ -29,15 +32,15 @@ func unitFiles(t *testing.T, strict bool) string {
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(to, []byte(strings.ReplaceAll(string(text), "/usr/bin/activationd", "/bin/true")), 0o644); err != nil {
+		if err := os.WriteFile(to, program.ReplaceAll(text, []byte("/bin/true")), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"activationd.service", "activationd.socket"} {
+	for _, name := range []string{"activationd.service", "activationd.socket", "activationd-spawn.service", "activationd-spawn.socket"} {
 		put("units/"+name, filepath.Join(dir, name))
 	}
-	if strict {
-		put("../examples/systemd/activationd-strict.conf", filepath.Join(dir, "activationd.service.d", "strict.conf"))
+	if dropIn != "" {
+		put("../examples/systemd/activationd-"+dropIn+".conf", filepath.Join(dir, "activationd.service.d", dropIn+".conf"))
 	}
 	return dir
 }
@@ -59,11 +62,12 @@ func systemdAnalyze(t *testing.T, args ...string) string {
 
 // TestUnitsAreValid checks that systemd has nothing to say about the units.
 func TestUnitsAreValid(t *testing.T) {
-	for _, strict := range []bool{false, true} {
-		dir := unitFiles(t, strict)
+	for _, dropIn := range []string{"", "strict", "split"} {
+		dir := unitFiles(t, dropIn)
 		// The manual pages that Documentation= names are not installed here.
-		if out := systemdAnalyze(t, "verify", "--man=no", dir+"/activationd.service", dir+"/activationd.socket"); out != "" {
-			t.Errorf("strict %v: systemd-analyze verify:\n%s", strict, out)
+		if out := systemdAnalyze(t, "verify", "--man=no", dir+"/activationd.service", dir+"/activationd.socket",
+			dir+"/activationd-spawn.service", dir+"/activationd-spawn.socket"); out != "" {
+			t.Errorf("drop-in file %q: systemd-analyze verify:\n%s", dropIn, out)
 		}
 	}
 }
@@ -77,9 +81,11 @@ func TestUnitsSecurity(t *testing.T) {
 	if !ok || version == "" {
 		t.Fatal("systemd-analyze does not say its version")
 	}
-	for name, strict := range map[string]bool{"unit": false, "strict": true} {
+	for name, what := range map[string]struct{ dropIn, unit string }{
+		"unit": {"", "activationd"}, "strict": {"strict", "activationd"}, "split": {"split", "activationd"}, "spawn": {"", "activationd-spawn"},
+	} {
 		t.Run(name, func(t *testing.T) {
-			got := security(t, unitFiles(t, strict)+"/activationd.service")
+			got := security(t, unitFiles(t, what.dropIn), what.unit+".service")
 			golden := filepath.Join("testdata", "security-"+name+"-"+version+".golden")
 			if *update {
 				if err := os.MkdirAll("testdata", 0o755); err != nil {
@@ -101,9 +107,10 @@ func TestUnitsSecurity(t *testing.T) {
 }
 
 // security returns the exposure of a unit, and which setting has which part in it.
-func security(t *testing.T, unit string) string {
+func security(t *testing.T, dir, name string) string {
 	t.Helper()
-	overall := regexp.MustCompile(`exposure level for activationd.service: ([0-9.]+)`).FindStringSubmatch(
+	unit := filepath.Join(dir, name)
+	overall := regexp.MustCompile(`exposure level for ` + regexp.QuoteMeta(name) + `: ([0-9.]+)`).FindStringSubmatch(
 		systemdAnalyze(t, "security", "--offline=true", "--no-pager", unit))
 	var settings []struct{ Name, Description, Exposure string }
 	if err := json.Unmarshal([]byte(systemdAnalyze(t, "security", "--offline=true", "--json=short", unit)), &settings); err != nil || overall == nil {
