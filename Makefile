@@ -171,11 +171,11 @@ whole: build
 	$(GOTEST) -count=1 ./test/vm
 	$(GOTEST) -count=1 ./test/deb
 
-bench: build ## the table of speeds, beside the programs that people use today; AGAINST=DIR: beside another build
+bench: build ## the table of speeds, beside the programs that people use today; AGAINST=DIR: beside another build; SPLIT=1: with a spawner
 ifneq ($(ROOT),)
 	@scripts/install-deps bench
 endif
-	go run ./bench $(if $(AGAINST),-against '$(AGAINST)')
+	go run ./bench $(if $(SPLIT),-split) $(if $(AGAINST),-against '$(AGAINST)')
 
 torture: build ## kill -9 of the daemon, KILLS=200 times, under load
 	go test ./test -run '^TestTorture' -count=1 -v $(HANGS) -args -kills=$(KILLS)

@@ -29,7 +29,8 @@ type daemon struct {
 	dir string
 	// runtime is the runtime directory: in memory, as on most machines.
 	runtime string
-	cgroup  string // of the daemon and of all that it starts
+	cgroup  string   // of the daemon and of all that it starts
+	spawner *spawner // nil: the daemon is root's
 	cmd     *exec.Cmd
 	gone    chan struct{} // closed when the process has ended
 	client  *control.Client
@@ -84,6 +85,11 @@ func (d *daemon) up() error {
 	}
 	defer func() { _ = cgroup.Close() }()
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}
+	if d.b.split {
+		if err := d.split(int(cgroup.Fd()), log); err != nil {
+			return err
+		}
+	}
 	return d.launch()
 }
 
@@ -146,6 +152,9 @@ func (d *daemon) end() {
 
 // forget removes what a daemon that has ended has outside the directory of the round.
 func (d *daemon) forget() {
+	if d.spawner != nil {
+		d.spawner.end()
+	}
 	removeCgroup(d.cgroup)
 	_ = os.RemoveAll(d.runtime)
 }

@@ -72,6 +72,7 @@ type bench struct {
 	dir     string // a new one for each round
 	runs    int
 	pending int  // how many wait while lateness, memory and restart are measured
+	split   bool // whether daemons run as a user of their own, with a spawner
 	peers   bool // whether the programs of others are measured, too
 }
 
@@ -80,6 +81,7 @@ func main() {
 	runs := flag.Int("runs", 0, "`N` rounds of whatever can be repeated, 3 unless it is given, with -quick 1; with -against N pairs, 9 unless it is given")
 	quick := flag.Bool("quick", false, "50,000 pending instead of 1,000,000, and one round")
 	against := flag.String("against", "", "compare with the programs of another build in `DIR`, instead of those of other people")
+	split := flag.Bool("split", false, "run the daemons of this build as a user of their own, beside a spawner; with -against the other build's are root's")
 	flag.Parse()
 	if part, ok := parts[flag.Arg(0)]; ok {
 		if err := part(flag.Args()[1:]); err != nil {
@@ -88,7 +90,7 @@ func main() {
 		}
 		return
 	}
-	b := bench{bin: "bin", runs: *runs, pending: 1_000_000, peers: *against == ""}
+	b := bench{bin: "bin", runs: *runs, pending: 1_000_000, split: *split, peers: *against == ""}
 	if *quick {
 		b.pending = 50_000
 	}

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"activationd/test/harness"
 )
 
 // A spawner is activationd-spawn for the daemon of a test.
@@ -155,6 +158,83 @@ func TestDaemonWithoutRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.ended(id, "failed", 7)
+}
+
+// TestSpawnerIsKilled kills the spawner, the daemon and both again and again, while jobs of another user start, run and
+// end. Each job runs once and ends once, whatever is killed meanwhile, and nothing is left of it.
+func TestSpawnerIsKilled(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	needProgram(t, "setpriv")
+	const jobs = 4
+	rounds := harness.Size(15, 300)
+	random := harness.Random(t)
+	d := newDaemon(t, "jobs: {retries: 5, backoff: 10ms}\n")
+	s := newSpawner(d, "games")
+	d.Start()
+	ran := d.write("shared/ran", "", 0o666)
+	if err := os.Chmod(ran, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for range rounds {
+		for range jobs {
+			pause := time.Duration(random.IntN(150)) * time.Millisecond
+			ids = append(ids, d.addAs(games, gamesGroup, "--", "sh", "-c",
+				fmt.Sprintf("echo $ACTIVATION_ID $$ >>%s; setsid sleep 600 & sleep %.3f", ran, pause.Seconds())))
+		}
+		time.Sleep(time.Duration(random.IntN(60)) * time.Millisecond) // it chooses what the kill hits
+		victims := random.IntN(3)
+		if victims != 1 {
+			s.kill()
+		}
+		if victims != 0 {
+			d.Kill()
+		}
+		if victims != 1 {
+			s.start()
+		}
+		if victims != 0 {
+			d.Start()
+		}
+	}
+	began := map[string]int{}
+	for _, id := range ids {
+		a := d.InState(id, "finished")
+		exited := 0
+		for _, at := range a.Attempts {
+			if at.Reason == "exited" {
+				exited++
+			}
+		}
+		if a.Outcome != "succeeded" || exited != 1 {
+			t.Errorf("job %s: %s (%s), %+v", id, a.Outcome, a.Reason, a.Attempts)
+		}
+	}
+	for line := range strings.Lines(d.read(ran)) {
+		id, pid, _ := strings.Cut(strings.TrimSpace(line), " ")
+		began[id]++
+		if _, err := os.Stat("/proc/" + pid); err == nil {
+			t.Errorf("process %s of job %s is left", pid, id)
+		}
+	}
+	for _, id := range ids {
+		if began[id] != 1 {
+			t.Errorf("job %s ran %d times: %+v", id, began[id], d.show(id).Attempts)
+		}
+	}
+	ids = append(ids, d.addAs(games, gamesGroup, "--", "true")) // its end is the last
+	d.InState(ids[len(ids)-1], "finished")
+	ends := map[string]int{}
+	for _, ev := range d.events(0, len(ids), "activation.*.finished") {
+		ends[ev.ID]++
+	}
+	for _, id := range ids {
+		if ends[id] != 1 {
+			t.Errorf("the end of job %s is recorded %d times", id, ends[id])
+		}
+	}
+	s.lives()
 }
 
 func atoi(t *testing.T, text string) int {
