@@ -44,7 +44,7 @@ func openIn(dir int, name string, flags uint64) (fd int, err error) {
 // openRegular opens a regular file with one name, or, as the lock of a run, with two.
 func openRegular(dir int, name string, flags uint64, names int) (fd int, st unix.Stat_t, err error) {
 	fd, err = openIn(dir, name, flags|unix.O_NONBLOCK|unix.O_NOCTTY)
-	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) {
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.EISDIR) {
 		return -1, st, fmt.Errorf("%s is not a regular file: %w", name, fault.Invalid)
 	}
 	if err != nil {
@@ -266,7 +266,9 @@ func (s *Server) takeOver(p *place, dir int, run string, fds []int) (f *runFiles
 		case wrapper.SpecFile:
 			var text string
 			if text, err = readSpec(fd); err == nil {
-				spec, err = wrapper.ParseSpec(text)
+				if spec, err = wrapper.ParseSpec(text); err != nil {
+					err = fmt.Errorf("%w: %w", err, fault.Invalid)
+				}
 			}
 		}
 		_ = unix.Close(fd)

@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -129,7 +130,7 @@ func (s *Server) connection(fd int) {
 	}
 	for {
 		data, fds, err := receive(fd)
-		if err == nil && (len(fds) == 0 || len(data) < 2 || data[0] != version) {
+		if err == nil && (len(fds) == 0 || len(data) < 2 || data[0] != version || !s.daemons(fds[0])) {
 			closeAll(fds)
 			err = errGarbled
 		}
@@ -157,6 +158,17 @@ func (s *Server) connection(fd int) {
 			_ = unix.Sendmsg(c.reply, w.b, oob, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 		}()
 	}
+}
+
+// daemons reports whether the other end of a socket for an answer is the daemon's, too. Else the answer, which has the
+// credentials of root, could be a message to any other program's socket.
+func (s *Server) daemons(reply int) bool {
+	kind, err := unix.GetsockoptInt(reply, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil || kind != unix.SOCK_SEQPACKET {
+		return false
+	}
+	peer, err := unix.GetsockoptUcred(reply, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	return err == nil && int(peer.Uid) == s.daemon.uid
 }
 
 // A call is one request, and what is answered.
@@ -290,10 +302,7 @@ func (c *call) files(p *place) error {
 		if err := c.needs(0); err != nil {
 			return err
 		}
-		if err := c.s.addressed(address); err != nil {
-			return err
-		}
-		return p.direct.RemoveSocket(address)
+		return c.s.removeSocket(p, address)
 	case makeWorkdir:
 		id, uid, gid := c.args.str(), c.args.small(), c.args.small()
 		if err := c.needs(0); err != nil {
@@ -519,6 +528,29 @@ func (s *Server) addressed(address string) error {
 		}
 	}
 	return fmt.Errorf("%s: the spawner's rules do not let it listen there: %w", address, fault.Denied)
+}
+
+// removeSocket answers [supervisor.Privileged.RemoveSocket]. The file is removed as its owner, who may be a user whom
+// the rules do not name. So it must be where the rules say: if somebody but root can change the way to it, no link is
+// followed on that way, and the directory is reached by a descriptor.
+func (s *Server) removeSocket(p *place, address string) error {
+	if err := s.addressed(address); err != nil {
+		return err
+	}
+	in, name := filepath.Split(address)
+	if in == "" || trust.Check(in) == nil {
+		return p.direct.RemoveSocket(address)
+	}
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
+	dir, err := unix.Openat2(unix.AT_FDCWD, in, &how)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s: remove it yourself: the way to it: %w: %w", address, err, fault.Denied)
+	}
+	defer func() { _ = unix.Close(dir) }()
+	return p.direct.RemoveSocket("/proc/self/fd/" + strconv.Itoa(dir) + "/" + name)
 }
 
 func (c *call) listen(p *place, address string, uid, gid int, replace bool) error {
