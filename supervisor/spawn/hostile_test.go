@@ -242,7 +242,7 @@ func ended(pidfd int) {
 func (h *hostile) end(run string, pidfd int) {
 	h.t.Helper()
 	if _, _, err := h.ask(h.in(sendSignal, int(unix.SIGKILL)), pidfd); err != nil && !errors.Is(err, unix.ESRCH) {
-		h.t.Errorf("the run's own signal: %v", err)
+		h.t.Fatalf("the run's own signal: %v", err)
 	}
 	ended(pidfd)
 	if _, _, err := h.ask(h.in(reap), pidfd); err != nil {
@@ -673,6 +673,12 @@ func TestHostile(t *testing.T) {
 	t.Run("peers", func(t *testing.T) {
 		h := h.of(t)
 		must(t, os.Chmod(h.socket, 0o666))
+		var reply [2]int // the daemon's, which lends it
+		as(t, daemonUID, func() (err error) {
+			reply, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+			return err
+		})
+		defer closeAll(reply[:])
 		for _, uid := range []int{runUID, otherUID, 0} {
 			as(t, uid, func() error {
 				conn, err := dial(h.socket)
@@ -680,8 +686,12 @@ func TestHostile(t *testing.T) {
 					return err
 				}
 				defer func() { _ = conn.Close() }()
-				if _, _, err := exchange(context.Background(), conn, request(hello, "")); err == nil {
-					t.Errorf("user %d is served", uid)
+				if err := unix.Sendmsg(int(conn.Fd()), request(hello, "").b, unix.UnixRights(reply[1]), nil, unix.MSG_NOSIGNAL); err != nil && !errors.Is(err, unix.EPIPE) {
+					return err
+				}
+				poll := []unix.PollFd{{Fd: int32(reply[0]), Events: unix.POLLIN}, {Fd: int32(conn.Fd()), Events: unix.POLLIN}}
+				if _, err := unix.Poll(poll, 5000); err != nil || poll[0].Revents != 0 || poll[1].Revents == 0 {
+					t.Errorf("user %d is served: %+v, %v", uid, poll, err)
 				}
 				return nil
 			})
