@@ -104,14 +104,20 @@ func TestParseRulesWrong(t *testing.T) {
 // text writes rules as ParseRules reads them.
 func (r *Rules) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "daemon: \"%s\"\nconfig: \"%s\"\nat: %t\nallow_root: %t\n", r.Daemon, r.Config, r.At, r.AllowRoot)
+	quoted := func(v string) string {
+		if strings.Contains(v, `\`) { // it had no quotes
+			return v
+		}
+		return `"` + v + `"`
+	}
+	fmt.Fprintf(&b, "daemon: %s\nconfig: %s\nat: %t\nallow_root: %t\n", quoted(r.Daemon), quoted(r.Config), r.At, r.AllowRoot)
 	for _, l := range []struct {
 		key    string
 		values []string
 	}{{"users", r.Users}, {"runs", r.Runs}, {"kept", r.Kept}, {"listen", r.Listen}} {
 		b.WriteString(l.key + ":\n")
 		for _, v := range l.values {
-			b.WriteString("- \"" + v + "\"\n")
+			b.WriteString("- " + quoted(v) + "\n")
 		}
 	}
 	return b.String()
