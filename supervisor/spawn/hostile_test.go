@@ -420,7 +420,12 @@ func TestHostile(t *testing.T) {
 		must(t, err)
 		defer func() { _ = unix.Close(self) }()
 		_, good := h.start(run, h.spec(run, "exec sleep 600"))
-		for what, fd := range map[string]int{"the spawner": self, "a process of root's": foreign} {
+		marked := exec.Command("sleep", "600") // as the processes of the run's script are
+		marked.Env = []string{"A=b", wrapper.MarkVar + "=" + h.spec(run, "").Mark}
+		must(t, marked.Start())
+		alike, err := unix.PidfdOpen(marked.Process.Pid, 0)
+		must(t, err)
+		for what, fd := range map[string]int{"the spawner": self, "a process of root's": foreign, "a process with the run's mark": alike} {
 			for _, sig := range []syscall.Signal{wrapper.StopSignal, unix.SIGKILL} {
 				h.refused("a signal to "+what, fault.Denied, h.in(sendSignal, int(sig)), fd)
 			}
@@ -430,6 +435,7 @@ func TestHostile(t *testing.T) {
 				t.Errorf("reap of %s: %d, %v", what, status, err)
 			}
 		}
+		_, _, _ = marked.Process.Kill(), marked.Wait(), unix.Close(alike)
 		h.refused("another signal", fault.Invalid, h.in(sendSignal, int(unix.SIGSTOP)), good)
 		h.refused("descriptors that a run has not", fault.Invalid, h.in(kept, 0, 1), good)
 		h.refused("descriptors before the first", fault.Invalid, h.in(kept, -1, 1), good)
