@@ -125,7 +125,7 @@ func (r *Rules) text() string {
 
 // FuzzRules looks whether what is read as rules has the right paths, and can be written and read again.
 func FuzzRules(f *testing.F) {
-	for _, seed := range []string{least, least + "users:\n- a\nat: yes # x\n", "kept: [/k, \"/l\"]\n" + least, "- a", "users: [\"a b\", 1]\n" + least} {
+	for _, seed := range []string{least, least + "kept: [/]", least + "kept: [/a/../b]", least + "users: [a\\b]", least + "users:\n- a\nat: yes # x\n", "kept: [/k, \"/l\"]\n" + least, "- a", "users: [\"a b\", 1]\n" + least} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -57,6 +57,7 @@ func FuzzFrames(f *testing.F) {
 		w.ints([]int{1, 2})
 		f.Add(byte(m), w.b[2:], byte(0))
 	}
+	f.Add(byte(hello), []byte{0xfe, 0x7f}, byte(0)) // a list of 8191
 	f.Add(byte(clearLeftovers), []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}, byte(0))
 	f.Fuzz(func(t *testing.T, m byte, args []byte, fds byte) {
 		if len(args) > maxMessage-2 {
