@@ -96,8 +96,8 @@ func checkLintian(t *testing.T, debs []string) {
 			t.Errorf("lintian: %s", line)
 		}
 	}
-	if overridden != 6 {
-		t.Errorf("%d programs are linked statically, want 6:\n%s", overridden, out)
+	if overridden != 7 {
+		t.Errorf("%d programs are linked statically, want 7:\n%s", overridden, out)
 	}
 }
 
@@ -121,8 +121,8 @@ func checkControl(t *testing.T, deb string) {
 		}
 		at = next
 	}
-	if n := strings.Count(string(postinst), "deb-systemd-invoke"); n != 3 {
-		t.Errorf("the postinst starts or restarts %d times, want one start of the socket and two restarts of the service:\n%s", n, postinst)
+	if n := strings.Count(string(postinst), "deb-systemd-invoke"); n != 4 {
+		t.Errorf("the postinst starts or restarts %d times, want one start of the socket, two restarts of the service and one of the spawner:\n%s", n, postinst)
 	}
 }
 

@@ -144,11 +144,11 @@ func TestDaemonWithoutRoot(t *testing.T) {
 	s.lives()
 
 	// A run outlives both.
-	id = d.addAs(games, gamesGroup, "--", "sh", "-c", `echo $$ >"`+path+`"; read x <"`+path+`.go"; exit 7`)
 	gate := d.shared("pids.go")
 	if err := errors.Join(syscall.Mkfifo(gate, 0o666), os.Chmod(gate, 0o666)); err != nil {
 		t.Fatal(err)
 	}
+	id = d.addAs(games, gamesGroup, "--", "sh", "-c", `echo $$ >"`+path+`"; read x <"`+path+`.go"; exit 7`)
 	d.line(lines)
 	s.kill()
 	d.Kill()

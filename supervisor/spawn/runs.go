@@ -109,6 +109,13 @@ func (s *Server) runsDir(runs string) (fd int, err error) {
 	if err = unix.Fstat(fd, &st); err == nil && int(st.Uid) != s.daemon.uid {
 		err = fmt.Errorf("%s is not the daemon's: %w", runs, fault.Denied)
 	}
+	var fs unix.Statfs_t
+	if err == nil {
+		// The daemon could make one, which answers what it likes about owners and contents.
+		if err = unix.Fstatfs(fd, &fs); err == nil && fs.Type == unix.FUSE_SUPER_MAGIC {
+			err = fmt.Errorf("%s is on a file system of a user's process: %w", runs, fault.Denied)
+		}
+	}
 	if err != nil {
 		_ = unix.Close(fd)
 		return -1, err
