@@ -9,6 +9,7 @@
 // # Files
 //
 // main.go starts the program and serve.go its tasks; daemon.go has what they share.
+// init.go is the program as process 1 of a container, which starts the daemon.
 // configuration.go finds the configuration, validate.go and trust.go check it, and
 // settings.go and recurrences.go translate it for the engine. reload.go and
 // shutdown.go do what signals and operations ask for.

@@ -15,6 +15,15 @@ type host struct {
 	getenv     func(string) string
 	executable string // the daemon's own program
 	spawn      string // the socket of the spawner, which runs scripts as other users; empty: there is none
+	contained  bool   // process 1 is the program as well, and ends with the daemon
+}
+
+// fate says what becomes of the runs when the daemon ends.
+func (h *host) fate() string {
+	if h.contained {
+		return "runs are killed with the container"
+	}
+	return "runs go on"
 }
 
 // switches reports whether scripts can run as other users than the daemon's.

@@ -23,7 +23,16 @@ import (
 )
 
 func main() {
-	if err := run(os.Args[1:], os.Stdout); err != nil {
+	var err error
+	if os.Getpid() == initPID {
+		var status int
+		if status, err = runInit(os.Args); err == nil {
+			os.Exit(status)
+		}
+	} else {
+		err = run(os.Args[1:], os.Stdout)
+	}
+	if err != nil {
 		kind := fault.Of(err)
 		for line := range strings.SplitSeq(fault.Text(err), "\n") { // a configuration's faults, one each
 			fmt.Fprintln(os.Stderr, "activationd:", line)
@@ -67,7 +76,7 @@ func run(args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	h := &host{uid: os.Getuid(), getenv: os.Getenv, executable: self, spawn: opts.spawn}
+	h := &host{uid: os.Getuid(), getenv: os.Getenv, executable: self, spawn: opts.spawn, contained: underInit(self)}
 	if opts.checkConfig {
 		return checkConfig(stdout, opts, h)
 	}
@@ -120,6 +129,9 @@ func start(opts *options, h *host) error {
 	// Files that the daemon makes from here on are closed to other users,
 	// unless it sets another mode.
 	syscall.Umask(0o077)
+	if err := takeOver(); err != nil {
+		return err
+	}
 	d := &daemon{
 		options: opts, host: h, dirs: dirs, atwrap: atwrap, started: conf, log: log, level: level,
 		notify:    newNotifier(log, os.Getenv, os.Getpid()),
@@ -133,7 +145,7 @@ func start(opts *options, h *host) error {
 		}
 	}
 	err = together(context.Background(),
-		func(ctx context.Context) error { return d.signals.run(ctx, log) },
+		func(ctx context.Context) error { return d.signals.run(ctx, log, h.fate()) },
 		func(ctx context.Context) error {
 			err := d.serve(ctx)
 			switch {

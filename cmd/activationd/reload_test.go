@@ -56,11 +56,11 @@ func TestReloadBySignal(t *testing.T) {
 	}
 	defer func() { _ = db.Close() }()
 	d := &daemon{
-		log:     log,
-		notify:  newNotifier(log, getenvOf(map[string]string{"NOTIFY_SOCKET": path}), 1),
-		signals: newSignals(false, make(chan os.Signal, 16)),
-		engine:  activation.New(activation.Parts{DB: db, Log: log}, activation.Settings{}),
-		stop:    make(chan bool, 1),
+		log:    log,
+		notify: newNotifier(log, getenvOf(map[string]string{"NOTIFY_SOCKET": path}), 1),
+		host:   &host{}, signals: newSignals(false, make(chan os.Signal, 16)),
+		engine: activation.New(activation.Parts{DB: db, Log: log}, activation.Settings{}),
+		stop:   make(chan bool, 1),
 	}
 	source := &slowSource{
 		asked: make(chan struct{}, 1), answer: make(chan struct{}),

@@ -15,7 +15,8 @@ import (
 )
 
 // serve runs the daemon. It returns nil after draining, or when an operation has asked it to
-// stop. When ctx is done it stops at once and leaves the runs alone: they go on.
+// stop. When ctx is done it stops at once and leaves the runs alone: they go on, unless a
+// container ends with the daemon.
 func (d *daemon) serve(ctx context.Context) error {
 	db, err := bolt.Open(filepath.Join(d.dirs.State, "state.db"))
 	if err != nil {
@@ -81,7 +82,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	d.notify.Ready("Ready; runs are contained by " + guard)
 	d.loader.Ask()
 	err = together(ctx, tasks...)
-	d.notify.Stopping("Stopping; runs go on")
+	d.notify.Stopping("Stopping; " + d.host.fate())
 	if errors.Is(err, errStopped) {
 		return nil
 	}
@@ -154,5 +155,5 @@ func (d *daemon) watchStore(ctx context.Context) error {
 	case <-d.queues.db.Failed():
 		err = d.queues.db.Err
 	}
-	return fmt.Errorf("the store has failed; runs go on; start the daemon again when the disk is repaired: %w", err())
+	return fmt.Errorf("the store has failed; %s; start the daemon again when the disk is repaired: %w", d.host.fate(), err())
 }

@@ -16,7 +16,7 @@ func (d *daemon) watchRequests(ctx context.Context) error {
 			d.notify.Status("Draining: waiting for runs to end")
 		case wait := <-d.stop:
 			if !wait {
-				d.log.Info("stopping, as a client asked; runs go on")
+				d.log.Info("stopping, as a client asked; " + d.host.fate())
 				return errStopped
 			}
 			d.log.Info("draining, as a client asked")

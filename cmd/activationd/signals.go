@@ -50,8 +50,8 @@ func watchSignals(drainOnStop bool) *signals {
 }
 
 // run ends with errStopped when the daemon is to stop. A later signal to stop kills the
-// process; nothing is lost by that.
-func (s *signals) run(ctx context.Context, log *slog.Logger) error {
+// process; nothing is lost by that. The log says what becomes of the runs then, their fate.
+func (s *signals) run(ctx context.Context, log *slog.Logger, fate string) error {
 	defer signal.Stop(s.incoming)
 	draining := false
 	for {
@@ -72,7 +72,7 @@ func (s *signals) run(ctx context.Context, log *slog.Logger) error {
 				}
 				draining = true
 			case order == stop:
-				log.Info("stopping; runs go on", "signal", sig.String())
+				log.Info("stopping; "+fate, "signal", sig.String())
 				return errStopped
 			}
 		}

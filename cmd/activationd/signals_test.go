@@ -59,7 +59,7 @@ func TestSignals(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			done := make(chan error, 1)
-			go func() { done <- s.run(ctx, slog.New(slog.DiscardHandler)) }()
+			go func() { done <- s.run(ctx, slog.New(slog.DiscardHandler), "runs go on") }()
 			for _, sig := range tt.signals {
 				s.incoming <- sig
 			}
@@ -84,7 +84,7 @@ func TestSignals(t *testing.T) {
 func TestReloadsMerge(t *testing.T) {
 	s := newSignals(false, make(chan os.Signal, 16))
 	done := make(chan error, 1)
-	go func() { done <- s.run(t.Context(), slog.New(slog.DiscardHandler)) }()
+	go func() { done <- s.run(t.Context(), slog.New(slog.DiscardHandler), "runs go on") }()
 	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGHUP, syscall.SIGTERM} {
 		s.incoming <- sig
 	}
@@ -98,7 +98,7 @@ func TestReloadsMerge(t *testing.T) {
 func TestSignalsArrive(t *testing.T) {
 	s := watchSignals(false)
 	done := make(chan error, 1)
-	go func() { done <- s.run(t.Context(), slog.New(slog.DiscardHandler)) }()
+	go func() { done <- s.run(t.Context(), slog.New(slog.DiscardHandler), "runs go on") }()
 	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGUSR1} {
 		if err := syscall.Kill(os.Getpid(), sig); err != nil {
 			t.Fatal(err)

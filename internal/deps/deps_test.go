@@ -318,6 +318,8 @@ var reading = []string{"os.Open", "os.OpenFile", "os.ReadFile", "os.ReadDir", "o
 func TestOnlyOnePartIsPrivileged(t *testing.T) {
 	others := []string{
 		"cmd/activationd os.Lchown",            // of the directory of the devices' locks
+		"cmd/activationd os.StartProcess",      // in process 1 of a container, of the daemon itself
+		"cmd/activationd syscall.Wait4",        // there, too
 		"cmd/activationd unix.PidfdSendSignal", // of no signal, to a client
 		"lab os.RemoveAll",                     // in atctl-lab, as the user whose directory it is
 	}
