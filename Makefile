@@ -60,7 +60,7 @@ ROOT     := $(filter 0,$(shell id -u))
 TIMES    :=
 GOTEST    = go run ./scripts/gotest $(NO_SKIPS) $(if $(TIMES),-times '$(TIMES)') $(HANGS)
 
-.PHONY: help build atwrap atctl manual demo panel panel-pictures test test-all test-loaded test-short test-lab test-vm test-arm64 test-deb-all test-upgrade test-at stacks stack-broker stack-micro stack-builds unit whole bench torture mutants lint vet shellcheck fuzz clean install install-at install-at-only deb install-deps
+.PHONY: help build atwrap atctl manual demo panel panel-pictures test test-all test-loaded test-short test-lab test-vm test-arm64 test-deb-all test-upgrade test-at stacks stack-broker stack-micro stack-builds unit whole bench torture mutants lint vet shellcheck fuzz clean install install-at install-at-only deb image install-deps
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-12s %s\n' "$$t" "$$d"; done
@@ -272,6 +272,14 @@ ifneq ($(ROOT),)
 	@scripts/install-deps deb
 endif
 	scripts/deb '$(VERSION)' '$(DIST)'
+
+# What an image has besides activationd, see scripts/image-parts.
+PARTS ?= /var/cache/activationd-image
+
+image: build ## the image of a container, an OCI layout in a tar file, into DIST=dist; GOARCH=arm64: for arm64
+	scripts/image-parts '$(or $(GOARCH),$(HOST))' '$(PARTS)'
+	GOARCH='$(HOST)' go run -trimpath ./scripts/image -bin '$(BIN)' -parts '$(PARTS)/$(or $(GOARCH),$(HOST))' -arch '$(or $(GOARCH),$(HOST))' \
+		-version '$(VERSION)' -o '$(DIST)/activationd_$(VERSION)_$(or $(GOARCH),$(HOST)).oci.tar'
 
 clean: ## what make made
 	rm -rf bin dist

@@ -152,6 +152,7 @@ var policy = map[string]string{
 	"examples/stacks/builds/farm":   "",                                          // likewise
 	"scripts":                       "",
 	"scripts/gotest":                "",
+	"scripts/image":                 "",
 	"scripts/manual":                "control/ops internal/help", // what it describes
 	"scripts/mutants":               "",
 	"scripts/panel":                 "control", // it asks the daemon as atctl does
