@@ -56,7 +56,7 @@ func TestImage(t *testing.T) {
 	if got := c.must("log", done); got != "a job" {
 		t.Errorf("its log is %q", got)
 	}
-	waits := c.must("add", "--in", "2s", "--", "sh", "-c", "echo waited")
+	waits := c.must("add", "--in", "8s", "--", "sh", "-c", "echo waited")
 	runs := c.must("add", "--", "sleep", "600")
 	for !strings.Contains(c.must("show", "--json", runs), `"state":"activating"`) { // until it runs
 		time.Sleep(10 * time.Millisecond)

@@ -39,3 +39,7 @@ func MarkStem(run string, runsDir int) (string, error) {
 	}
 	return run + "-" + placeText(&st) + "-", nil
 }
+
+// CheckName returns an error of kind fault.Invalid unless a name can be that of a directory of a run or an
+// activation.
+func CheckName(name string) error { return checkName(name) }

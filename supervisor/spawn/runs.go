@@ -123,17 +123,9 @@ func (s *Server) runsDir(runs string) (fd int, err error) {
 	return fd, nil
 }
 
-// checkName returns an error unless a name is that of an entry of a directory.
-func checkName(name string) error {
-	if name == "" || name[0] == '.' || len(name) > 200 || strings.ContainsAny(name, "/\x00\n") {
-		return fmt.Errorf("%q cannot be the name of a directory: %w", name, fault.Invalid)
-	}
-	return nil
-}
-
 // openRun opens the directory of a run, which may still be the daemon's.
 func (s *Server) openRun(p *place, run string) (dir int, st unix.Stat_t, err error) {
-	if err := checkName(run); err != nil {
+	if err := supervisor.CheckName(run); err != nil {
 		return -1, st, err
 	}
 	runs, err := s.runsDir(p.runs)
@@ -559,7 +551,7 @@ func (c *call) find(p *place, run string) error {
 // clear answers [supervisor.Privileged.ClearLeftovers]. What the leftovers are found by is read from the run's directory.
 func (c *call) clear(p *place, run string, filesDone bool, also []int) error {
 	s := c.s
-	if err := checkName(run); err != nil {
+	if err := supervisor.CheckName(run); err != nil {
 		return err
 	}
 	l := supervisor.Leftovers{Run: run, MarkStem: run + p.stem, ConfigRoot: s.rules.Config, FilesDone: filesDone}
@@ -643,7 +635,7 @@ func (s *Server) config(dir int) (fd int, err error) {
 func (s *Server) open(p *place, run, name string) (fd int, err error) {
 	in, inConfig := strings.CutPrefix(name, wrapper.ConfigDir+"/")
 	for part := range strings.SplitSeq(in, "/") {
-		if err := checkName(part); err != nil {
+		if err := supervisor.CheckName(part); err != nil {
 			return -1, err
 		}
 	}
